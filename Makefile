@@ -1,0 +1,76 @@
+# What a person types here. 'make help' lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest
+# A unit test that hangs says where, and ends the run.
+UNIT := $(PYTEST) -q -m unit -o faulthandler_timeout=60 -o faulthandler_exit_on_timeout=true tests
+.DEFAULT_GOAL := help
+.PHONY: help venv demo check test unit image-test boot-test slow-test fuzz bench schema reference format lock-python clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+$(VENV)/.done: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "build-os needs Python 3.11 or newer; PYTHON=... names one"; exit 3; }
+	@$(PYTHON) -c 'import ensurepip' || { echo "$(PYTHON) has no ensurepip: install it (on Debian: python3-venv)"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+venv: $(VENV)/.done  ## .venv with the build-os command in it
+
+demo: venv  ## build the demo, boot it, see its container answer (KEEP=1 leaves it running)
+	$(BIN)/build-os demo $(if $(KEEP),--keep)
+
+check: venv  ## format, lint, types, import contracts, unit tests: under a minute
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+	$(UNIT)
+
+test: check  ## everything, from unit tests to real boots
+	$(PYTEST) -q -m "conformance and not unit and not slow" tests
+	$(PYTEST) -q -m "image and not slow" tests
+	$(PYTEST) -q -m "boot and not slow" tests
+
+unit: venv  ## only the unit tests
+	$(UNIT)
+
+image-test: venv  ## tests that build images
+	$(PYTEST) -q -m "image and not slow" tests
+
+boot-test: venv  ## tests that boot virtual machines
+	$(PYTEST) -q -m "boot and not slow" tests
+
+fuzz: venv  ## every fuzz test, FUZZ (30) times as long: minutes, and more than 100,000 examples
+	FUZZ=$(or $(FUZZ),30) $(PYTEST) -q $(shell grep -rl 'tests.support.fuzz' tests/unit)
+
+slow-test: venv  ## proofs that CI leaves out: minutes, and downloads
+	$(PYTEST) -q -m slow tests
+
+bench: venv  ## the numbers of docs/performance.md, beside mkosi where it is installed
+	$(BIN)/python -m tests.bench
+
+schema: venv  ## write configs/schema.json anew
+	$(BIN)/build-os schema > configs/schema.json.new && mv configs/schema.json.new configs/schema.json
+
+reference: venv  ## write docs/config-reference.md and configs/machine-schema.json anew
+	$(BIN)/build-os config reference > docs/config-reference.md.new && mv docs/config-reference.md.new docs/config-reference.md
+	$(BIN)/build-os config schema > configs/machine-schema.json.new && mv configs/machine-schema.json.new configs/machine-schema.json
+
+format: venv  ## format the code
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+
+lock-python: venv  ## resolve the Python dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock-python" --extra dev pyproject.toml -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock-python" pyproject.toml -o requirements/runtime.txt
+
+clean:  ## remove what was built here (the store is kept: 'build-os cache clear')
+	rm -rf out $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
