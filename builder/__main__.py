@@ -1,0 +1,5 @@
+"""``python -m builder`` is ``build-os``."""
+
+from builder.cli import main
+
+main()

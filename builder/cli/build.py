@@ -1,0 +1,90 @@
+"""Build a definition: lock if there is no lock, fetch, assemble, seal, and write the artifacts.
+
+Needs no root: only user namespaces, for the programs of the tools tree. Prints the path of build.json.
+
+  build-os build
+  build-os build configs/demo.yaml -o out
+  build-os build --offline              download nothing
+  build-os build --relock               the definition has changed: lock again
+  build-os build --timeline out.html    draw where the time went, and what takes room
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cli.common import add_definition, add_out, require_definition
+from builder.core.console import Console, human_size, seconds
+
+if TYPE_CHECKING:
+    from builder.pipeline import Build
+
+HELP = "build the image"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    add_definition(parser)
+    add_out(parser)
+    parser.add_argument("--offline", action="store_true", help="download nothing")
+    parser.add_argument("--relock", action="store_true", help="make the lock anew if it is missing or stale")
+    parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw when what was done, as one HTML file")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Build; print the manifest's path."""
+    from builder.core.store import Store
+    from builder.definition.load import kind_of
+    from builder.pipeline import Build
+
+    path = require_definition(args.definition)
+    build = Build(path, args.out, Store.open(), console, offline=args.offline, relock=args.relock)
+    manifest = build.run_container() if kind_of(path) == "container" else build.run()
+    if build.seconds:
+        for line in table(manifest):
+            console.note(line)
+        console.note(f"built in {seconds(build.seconds)}")
+    if args.timeline is not None:
+        write_timeline(args.timeline, build, manifest, console)
+    sys.stdout.write(f"{manifest}\n")
+    return 0
+
+
+def write_timeline(path: Path, build: Build, manifest: Path, console: Console) -> None:
+    """Write the page, and say in a line what took longest."""
+    import os
+
+    from builder.core.files import write_file
+    from builder.outputs.manifest import read_manifest
+    from builder.report.page import Facts, make_page
+    from builder.report.timeline import longest
+
+    data = read_manifest(manifest)
+    assert data is not None
+    used = os.times()
+    facts = Facts(
+        title=f"{data['name']} {data['version']}, {data['arch']}",
+        wall=build.seconds,
+        cpu=used.user + used.system + used.children_user + used.children_system,
+        processors=os.cpu_count() or 1,
+        reused=build.reused,
+        artifacts=tuple((a["path"], a["size"], a["sha256"]) for a in data["artifacts"].values()),
+    )
+    write_file(path, make_page(facts, console.spans, build.tree))
+    if words := longest(console.spans):
+        console.note(f"programs that took longest: {words}")
+    console.note(f"wrote {path}")
+
+
+def table(manifest: object) -> list[str]:
+    """The artifacts, one a line: file, size, sha256."""
+    from builder.outputs.manifest import read_manifest
+
+    data = read_manifest(Path(str(manifest)))
+    assert data is not None
+    rows = [(a["path"], human_size(a["size"]), a["sha256"]) for a in data["artifacts"].values()]
+    width = max(len(row[0]) for row in rows)
+    return [f"{name:<{width}}  {size:>9}  {sha256}" for name, size, sha256 in rows]

@@ -1,0 +1,50 @@
+"""Show or clear the store: what is kept between builds. All of it can be made or downloaded again.
+
+build-os cache                     how much is there
+build-os cache clear --stages      keeps downloads and tools: the next build is a cold one
+build-os cache clear --all
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from builder.core.console import Console, human_size
+
+HELP = "show or clear what is kept between builds"
+GROUPS = {
+    "downloads": ("blobs", "partial", "indexes"),
+    "stages": ("packs", "stages", "outputs"),
+    "tools": ("tools",),
+    "machines": ("machines",),
+}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("action", nargs="?", choices=("show", "clear"), default="show")
+    for group, rooms in GROUPS.items():
+        parser.add_argument(f"--{group}", action="store_true", help=f"clear: {', '.join(rooms)}")
+    parser.add_argument("--all", action="store_true", help="clear: everything")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Show or clear."""
+    from builder.core.errors import ConfigError
+    from builder.core.store import Store
+
+    store = Store.open()
+    if args.action == "clear":
+        chosen = [g for g in GROUPS if args.all or getattr(args, g)]
+        if not chosen:
+            raise ConfigError("say what to clear", hint="--stages, --tools, --machines, --downloads or --all")
+        store.clear(console, *(room for group in chosen for room in GROUPS[group]))
+        console.note(f"cleared {', '.join(chosen)}")
+        return 0
+    usage = store.usage()
+    sys.stdout.write(f"{store.root}\n")
+    for group, rooms in GROUPS.items():
+        count, size = (sum(usage[room][i] for room in rooms) for i in (0, 1))
+        sys.stdout.write(f"  {group:<10} {human_size(size):>9}  {count} files\n")
+    return 0

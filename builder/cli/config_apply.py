@@ -1,0 +1,103 @@
+"""``config plan --root`` and ``config apply --root``: a config and a directory that is somebody's root."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cli.values import values_of
+from builder.core.console import Console
+from builder.core.errors import BuildError, ConfigError
+
+if TYPE_CHECKING:
+    from firstboot.apply.action import Machine
+    from firstboot.drift.again import Again
+
+
+def plan(args: argparse.Namespace, console: Console) -> int:
+    """What would be done to the directory; ``nothing`` if it is as the config says."""
+    with _planned(args, console) as (again, _):
+        return _tell(args, again)
+
+
+def apply(args: argparse.Namespace, console: Console) -> int:
+    """Do it. If anything fails, the directory is as it was."""
+    from firstboot.apply.planning import ActionFailed
+    from firstboot.drift.again import apply_again
+    from firstboot.log import Log
+    from firstboot.places import Places
+
+    with _planned(args, console) as (again, machine):
+        try:
+            apply_again(again, machine, Places(args.root).image(), Log(StringIO()))
+        except ActionFailed as error:
+            raise BuildError(str(error), hint=f"everything in {args.root} is as it was before") from error
+        return _tell(args, again)
+
+
+def _tell(args: argparse.Namespace, again: Again) -> int:
+    from builder.machine.steps import draw, steps_of
+
+    steps = steps_of(again.left, again.actions)
+    if args.json:
+        sys.stdout.write(
+            json.dumps({"root": str(args.root), "file": str(args.file), "steps": [each.as_data() for each in steps]})
+        )
+        sys.stdout.write("\n")
+    elif steps:
+        sys.stdout.write(f"{args.file} on {args.root}: {draw(steps)}\n")
+    else:
+        sys.stdout.write("nothing\n")
+    return 0
+
+
+@contextmanager
+def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again, Machine]]:
+    from builder.machine.fetching import PatientForSeconds
+    from builder.machine.offline import OfflinePrograms
+    from builder.machine.reading import read_located
+    from builder.machine.values import require_declared
+    from firstboot.apply.action import Machine
+    from firstboot.apply.root import Root
+    from firstboot.commands import refuse_devices
+    from firstboot.config import origins
+    from firstboot.config.loading import finish
+    from firstboot.config.rendering import render_document
+    from firstboot.config.text import LocatedError
+    from firstboot.drift import undo
+    from firstboot.drift.again import planned
+    from firstboot.drift.record import read_record
+
+    if not args.root.is_dir():
+        raise ConfigError(f"{args.root} is no directory", hint="--root names the directory that is somebody's /")
+    if args.root.resolve() == Path("/"):
+        raise ConfigError("this machine's own root is not for trying configs on", hint="--root names a directory")
+    try:
+        with Root(args.root) as root:
+            machine = Machine(root, OfflinePrograms.of(root))
+            if undo.is_pending(root):
+                if args.action == "plan":
+                    raise ConfigError(f"an earlier 'config apply' in {args.root} was cut short", hint="apply it again")
+                undo.undo(root)
+                console.note("an earlier run was cut short: what it had changed was put back")
+            remote = PatientForSeconds()
+            values = values_of(args)
+            document = read_located(args.file, args.files_dir, values)
+            require_declared(values, [document.located])
+            loaded = finish(render_document(document, remote))
+            refuse_devices(loaded)
+            for warning in loaded.warnings:
+                console.warn(str(warning))
+            with planned(loaded, machine, read_record(root), remote) as again:
+                yield again, machine
+    except (LocatedError, origins.ConfigError) as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        where = f"{args.root}{error.filename}" if error.filename else str(args.root)
+        raise BuildError(f"{where}: {error.strerror}") from error

@@ -1,0 +1,92 @@
+"""``config check --image`` and ``config plan``: a config and the image it will meet, without a machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.cli.values import values_of
+from builder.core.console import Console
+from builder.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from builder.machine.meeting import Meeting
+
+
+def add_image(parser: argparse._ActionsContainer, *, text: str) -> None:
+    """``--image``."""
+    parser.add_argument("--image", type=Path, metavar="BUILD.JSON", help=text)
+
+
+def check(args: argparse.Namespace, console: Console) -> int:
+    """``config check --image``: by the rules of its own language, then against the image."""
+    from builder.machine.image_facts import read_facts
+    from builder.machine.meeting import meet
+    from builder.machine.reading import verdict_of
+    from firstboot.config.text import render
+
+    facts = read_facts(args.image)
+    failing = ("error", "warn") if args.strict else ("error",)
+    status = 0
+    values = values_of(args)
+    for path in args.files:
+        meeting = meet(path, args.files_dir, facts, values)
+        verdict = verdict_of([each.problem for each in meeting.complaints])
+        if args.json:
+            sys.stdout.write(json.dumps(as_data(str(path), meeting)) + "\n")
+        else:
+            sys.stdout.write(f"{path}: {verdict} on {facts.name} {facts.version}\n")
+            for located, problems in _by_document(meeting):
+                sys.stderr.write(render(located, problems) + "\n")
+            for note in meeting.notes:
+                console.note(note)
+        if verdict in failing:
+            status = ConfigError.exit_code
+    return status
+
+
+def plan(args: argparse.Namespace, console: Console) -> int:
+    """``config plan --image``: what a first boot of this image would do with a config."""
+    from builder.machine.image_facts import read_facts
+    from builder.machine.meeting import meet
+    from builder.machine.steps import draw, steps_of
+    from firstboot.config.text import render
+
+    facts = read_facts(args.image)
+    meeting = meet(args.file, args.files_dir, facts, values_of(args))
+    steps = steps_of(meeting.loaded, meeting.actions) if meeting.loaded is not None and not meeting.has_errors else []
+    if args.json:
+        data = as_data(str(args.file), meeting)
+        image = {"name": facts.name, "version": facts.version}
+        sys.stdout.write(json.dumps({"image": image, **data, "steps": [each.as_data() for each in steps]}) + "\n")
+        return ConfigError.exit_code if meeting.has_errors else 0
+    for located, problems in _by_document(meeting):
+        sys.stderr.write(render(located, problems) + "\n")
+    for note in meeting.notes:
+        console.note(note)
+    if meeting.has_errors:
+        raise ConfigError(f"a machine of {facts.name} {facts.version} would refuse {args.file}: nothing would be done")
+    sys.stdout.write(f"{args.file} on {facts.name} {facts.version}: {draw(steps)}\n")
+    return 0
+
+
+def as_data(name: str, meeting: Meeting) -> dict[str, Any]:
+    """As ``config check --json`` says it; ``file`` of an entry where it is about another document."""
+    from builder.machine.reading import as_data as of_document
+    from builder.machine.reading import verdict_of
+
+    entries = []
+    for located, problems in _by_document(meeting):
+        other = {} if located.name == name else {"file": located.name}
+        entries += [{**entry, **other} for entry in of_document(located.name, located, problems)["entries"]]
+    verdict = verdict_of(each.problem for each in meeting.complaints)
+    return {"file": name, "verdict": verdict, "entries": entries, "notes": [*meeting.notes]}
+
+
+def _by_document(meeting: Meeting) -> list[tuple[Any, list[Any]]]:
+    from firstboot.config.origins import by_document
+
+    return [(each.located, [*each.problems]) for each in by_document(meeting.complaints)]

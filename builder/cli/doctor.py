@@ -1,0 +1,128 @@
+"""Say what build-os can do on this machine, what is missing, and what to do about it.
+
+build-os doctor
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core.architecture import Arch, host_arch
+from builder.core.console import Console, human_size
+
+HELP = "say what is missing on this machine"
+MARKS = {"ok": "ok  ", "note": "note", "missing": "MISS"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. ``state`` is ``ok``, ``note`` (works, but ...) or ``missing``."""
+
+    state: str
+    what: str
+    hint: str = ""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("--arch", choices=tuple(Arch), help="the image's architecture (default: this machine's)")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the findings; fails with 3 if something is missing."""
+    from builder.core.errors import CapabilityError
+
+    missing = 0
+    for finding in findings(args.arch, console):
+        missing += finding.state == "missing"
+        sys.stdout.write(f"{MARKS[finding.state]}  {finding.what}\n")
+        if finding.hint:
+            sys.stdout.write(f"      {finding.hint}\n")
+    if missing:
+        raise CapabilityError(f"{missing} thing{'s are' if missing > 1 else ' is'} missing")
+    return 0
+
+
+def findings(arch: str | None, console: Console) -> Iterator[Finding]:
+    """Look at everything a build and a boot need."""
+    from builder.core.store import Store
+    from builder.core.tools import can_enter
+
+    here = host_arch()
+    yield Finding("ok", f"Python {platform.python_version()}")
+    if here is None:
+        yield Finding("missing", f"no tools for {platform.machine()}", f"build on one of: {', '.join(Arch)}")
+    else:
+        yield Finding("ok", f"{here} machine, {os.cpu_count()} processors")
+    reason = can_enter()
+    if reason is None:
+        how = "as root" if os.geteuid() == 0 else "in a user namespace"
+        yield Finding("ok", f"the tools tree can be entered {how}")
+    else:
+        yield Finding("missing", f"the tools tree cannot be entered: {reason}", _namespace_hint())
+    store = Store.open()
+    yield _space("the store", store.root)
+    yield _space("this directory", Path.cwd())
+    yield _mirror()
+    yield from _accel(store, arch or (here or Arch.AMD64), console)
+
+
+def _namespace_hint() -> str:
+    restricted = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+    if restricted.exists() and restricted.read_text(encoding="ascii").strip() == "1":
+        return "AppArmor forbids it: 'sysctl kernel.apparmor_restrict_unprivileged_userns=0', or run as root"
+    return "allow unprivileged user namespaces (sysctl user.max_user_namespaces), or run as root"
+
+
+def _space(what: str, path: Path) -> Finding:
+    from builder.pipeline import ROOM
+
+    free = shutil.disk_usage(path).free
+    text = f"{what}, {path}, has {human_size(free)} free"
+    if free < ROOM:
+        return Finding("missing", text, f"a build needs {human_size(ROOM)}; 'build-os cache clear --stages' frees some")
+    return Finding("ok", text)
+
+
+def _mirror() -> Finding:
+    from builder.core.errors import BuildError
+    from builder.debian.mirror import default_suites, find_mirrors
+    from builder.definition.model import DEFAULT_SUITE
+
+    try:
+        find_mirrors((), os.environ, default_suites(DEFAULT_SUITE))
+    except BuildError as error:
+        return Finding("missing", error.what, error.hint or "")
+    return Finding("ok", f"a mirror of Debian's archive is known for {DEFAULT_SUITE}")
+
+
+def _accel(store: object, arch: str, console: Console) -> Iterator[Finding]:
+    from builder.core.store import Store
+    from builder.core.tools import Tools
+    from vm.accel import choose_accel
+    from vm.spec import Accel
+
+    assert isinstance(store, Store)
+    device = Path("/dev/kvm")
+    if not device.exists():
+        yield Finding("note", "no /dev/kvm: virtual machines are emulated, several times slower")
+        return
+    if not os.access(device, os.R_OK | os.W_OK):
+        yield Finding("note", "/dev/kvm may not be used by you: virtual machines are emulated", "join the group kvm")
+        return
+    trees = sorted((store.root / "tools").glob("*/.complete"), key=lambda path: path.stat().st_mtime)
+    if not trees:
+        yield Finding("note", "/dev/kvm is there; whether it works is tried when the tools tree is ('build-os build')")
+        return
+    verdict = choose_accel(Tools(trees[-1].parent, console), store, arch)
+    if verdict.accel is Accel.KVM:
+        yield Finding("ok", "KVM works: virtual machines run at full speed")
+    else:
+        yield Finding("note", f"virtual machines run under {verdict}", verdict.hint or "")

@@ -1,0 +1,224 @@
+"""Resolve a definition's packages against today's archive and write the lock beside it.
+
+The lock names every deb by hash; a build uses nothing else. Commit it. What is locked already keeps its
+version until it is updated.
+
+  build-os lock                          os.yaml -> os.lock: what the definition asks for now
+  build-os lock --update                 everything as new as the archive has it
+  build-os lock --update openssl bash    these, and what they need
+  build-os lock --check                  fail if the lock is not current
+  build-os lock diff                     what an update would change, and why
+  build-os lock diff old.lock new.lock   the same for two locks ('-' reads one from standard input:
+                                         git show HEAD:os.lock | build-os lock diff - os.lock)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cli.common import DEFAULT_DEFINITION, require_definition
+from builder.core.console import Console, human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.core.store import Store
+    from builder.debian.lock import DecisionChange, Lock
+    from builder.debian.lockdiff import Changed
+
+HELP = "decide which packages, by hash; show what an update brings"
+DIFF = "diff"
+SHOWN_LINES = 12
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        type=Path,
+        metavar="DEFINITION",
+        help=f"the YAML file (default: {DEFAULT_DEFINITION}); or: diff [OLD] [NEW]",
+    )
+    parser.add_argument("--check", action="store_true", help="only say whether the lock fits the definition")
+    parser.add_argument(
+        "--update",
+        nargs="*",
+        metavar="PACKAGE",
+        help="take the archive's version of these and what they need, or of all",
+    )
+    parser.add_argument(
+        "--definition", type=Path, default=Path(DEFAULT_DEFINITION), help="diff: whose update to look at"
+    )
+    parser.add_argument("--offline", action="store_true", help="diff: changelogs only of what is in the store")
+    parser.add_argument("--json", action="store_true", help="diff: for programs")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Write the lock and print its path, or show a difference."""
+    from builder.core.errors import ConfigError
+    from builder.core.store import Store
+    from builder.debian.lock import Lock
+    from builder.locking import load_any, lock_path, make_lock, require_current
+
+    if args.words and args.words[0] == Path(DIFF):
+        store = Store.open()
+        with store.in_use(console):
+            return _run_diff(args, store, console)
+    if len(args.words) > 1:
+        raise ConfigError(
+            f"one definition at a time, not {len(args.words)}", hint="packages to update go behind --update"
+        )
+    path = require_definition(args.words[0] if args.words else args.definition)
+    resolved = load_any(path)
+    target = lock_path(path)
+    if args.check:
+        lock = Lock.load(target)
+        require_current(lock, resolved, str(target))
+        console.note(f"{target} fits {path}")
+        return 0
+    old = Lock.load(target) if target.exists() else None
+    if args.update and old is None:
+        raise ConfigError(f"there is no {target} to update", hint="'build-os lock' makes it, everything at its newest")
+    update = () if args.update is None else args.update or None
+    store = Store.open()
+    with store.in_use(console):
+        lock = make_lock(resolved, store, console, newest=old, update=update)
+    lock.dump(target)
+    _say_what_changed(old, lock, console)
+    sys.stdout.write(f"{target}\n")
+    return 0
+
+
+def _say_what_changed(old: Lock | None, new: Lock, console: Console) -> None:
+    from builder.debian.lock import decision_changes
+    from builder.debian.lockdiff import diff
+
+    for change in diff(old, new) if old is not None else ():
+        before, after = (package.version if package else None for package in (change.old, change.new))
+        if before != after:
+            where = "" if change.groups[0] == "image" else f" ({', '.join(change.groups)})"
+            console.note(f"{change.name}: {before or 'not there'} -> {after or 'gone'}{where}")
+    for decision in decision_changes(old.decisions, new.decisions) if old is not None else ():
+        console.note(str(decision))
+    console.note(f"{len(new.packages)} packages, {len(new.tools)} for the tools")
+
+
+def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
+    from builder.core.errors import ConfigError
+    from builder.debian.fetch import fetch_packages
+    from builder.debian.lock import Lock, decision_changes
+    from builder.debian.lockdiff import diff, explained
+    from builder.locking import load_any, lock_path, make_lock, mirrors_of
+
+    files = args.words[1:]
+    if len(files) > 2:
+        raise ConfigError("diff compares two locks", hint="build-os lock diff OLD NEW")
+    own = lock_path(args.definition)
+    old = _load(files[0] if files else own)
+    resolved = None
+    if len(files) == 2:
+        new = _load(files[1])
+    elif files:
+        new = Lock.load(own)
+    else:
+        resolved = load_any(require_definition(args.definition))
+        new = make_lock(resolved, store, console, newest=old)
+    changes = diff(old, new)
+    if not args.offline and args.definition.is_file():
+        resolved = resolved or load_any(args.definition)
+        wanted = [change.new for change in changes if change.new is not None and change.old is not None]
+        with console.step("fetch what changed, for its changelogs"):
+            fetch_packages(wanted, lambda: mirrors_of(resolved), store, console)
+    found = list(explained(changes, new, store))
+    decided = decision_changes(old.decisions, new.decisions)
+    if args.json:
+        rows = [*map(_data, found), *map(_decision_data, decided)]
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines(found, decided)))
+    return 0
+
+
+def _load(path: Path) -> Lock:
+    from builder.debian.lock import Lock
+
+    return Lock.loads(sys.stdin.buffer.read(), "standard input") if path == Path("-") else Lock.load(path)
+
+
+def _data(change: Changed) -> dict[str, object]:
+    """A change for programs; sizes in bytes."""
+    return {
+        "name": change.name,
+        "kind": change.kind,
+        "groups": change.groups,
+        "old": change.old.version if change.old else None,
+        "new": change.new.version if change.new else None,
+        "source": change.package.source_name,
+        "download_bytes": change.download,
+        "installed_bytes": None if change.installed is None else change.installed * 1024,
+        "advisories": change.advisories,
+        "bugs": change.bugs,
+        "changelog": [{"version": entry.version, "lines": entry.lines} for entry in change.entries],
+    }
+
+
+def _decision_data(change: DecisionChange) -> dict[str, object]:
+    """A decision about scripts that changed, for programs."""
+    known = change.new or change.old
+    assert known is not None, "one of them is there"
+    sides = {"old": change.old, "new": change.new}
+    return {
+        "name": known.package,
+        "kind": "decision",
+        "groups": [known.group],
+        **{side: None if d is None else {"answer": d.answer, "why": d.why} for side, d in sides.items()},
+    }
+
+
+def lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] = ()) -> list[str]:
+    """The changes for people: a line each, what the changelog says below, and the sums; then decisions."""
+    found = []
+    told: set[tuple[str, tuple[str, ...]]] = set()
+    for change in changes:
+        versions = {
+            "added": f"added {change.new.version if change.new else ''}",
+            "removed": f"removed {change.old.version if change.old else ''}",
+            "changed": f"{change.old.version if change.old else ''} -> {change.new.version if change.new else ''}",
+        }[change.kind]
+        installed = "" if change.installed is None else f", installed {_signed(change.installed * 1024)}"
+        groups = ", ".join(change.groups)
+        found.append(f"{change.name}  {versions}  ({groups}; download {_signed(change.download)}{installed})")
+        if change.advisories:
+            found.append(f"    fixes {', '.join(change.advisories)}")
+        source = change.package.source
+        versions_told = (source, tuple(entry.version for entry in change.entries))
+        if versions_told in told:  # another package of the same source
+            found.append(f"    as above: {source}")
+            continue
+        if change.entries:
+            told.add(versions_told)
+        for entry in change.entries:
+            found.append(f"    {entry.version}")
+            found += [f"      {line}" for line in entry.lines[:SHOWN_LINES]]
+            if len(entry.lines) > SHOWN_LINES:
+                found.append(f"      ... {len(entry.lines) - SHOWN_LINES} more lines (--json has them)")
+    if not changes:
+        return list(map(str, decided)) or ["no difference"]
+    kinds = [sum(change.kind == kind for change in changes) for kind in ("added", "removed", "changed")]
+    advisories = len({name for change in changes for name in change.advisories})
+    found.append("")
+    found.append(
+        f"{kinds[0]} added, {kinds[1]} removed, {kinds[2]} changed; "
+        f"download {_signed(sum(change.download for change in changes))}; {advisories} advisories named"
+    )
+    found += map(str, decided)
+    return found
+
+
+def _signed(size: int) -> str:
+    return f"{'-' if size < 0 else '+'}{human_size(abs(size))}"

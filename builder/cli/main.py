@@ -1,0 +1,169 @@
+"""The front door."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from builder.core.console import make_console
+from builder.core.errors import BuildError, CapabilityError, ConfigError
+
+COMMANDS = (
+    "init",
+    "check",
+    "lock",
+    "scripts",
+    "plan",
+    "build",
+    "verify",
+    "run",
+    "ssh",
+    "test",
+    "demo",
+    "config",
+    "doctor",
+    "schema",
+    "cache",
+    "store",
+)
+ABOUT = """\
+Build a verified, immutable container OS from one YAML file, and boot it.
+
+  build-os init                     a first definition, in this directory
+  build-os build                    os.yaml -> out/NAME.qcow2, as an ordinary user
+  build-os run --config FILE        boot it in QEMU, provisioned by FILE
+"""
+EXIT_CODES = """\
+exit codes:
+  0  done            4  a program failed
+  1  a bug in us     5  a virtual machine did not do what was asked
+  2  the definition, the lock or a config is wrong
+  3  a tool or capability is missing on this machine
+  6  something could not be downloaded, or is not what it should be
+  7  two builds of the same inputs are not the same
+  130, 143  interrupted
+"""
+
+
+class Version(argparse.Action):
+    """``--version``; looked up when it is asked for, because that takes longer than to read a definition."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print it and exit."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            release = version("build-os")
+        except PackageNotFoundError:
+            release = "unknown"
+        sys.stdout.write(f"build-os {release}\n")
+        parser.exit()
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP: unwinds like Ctrl-C, so that everything is put away."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    parser = argparse.ArgumentParser(
+        prog="build-os",
+        description=ABOUT,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("output")
+    group.add_argument(
+        "--progress",
+        choices=("auto", "terminal", "plain", "json"),
+        default="auto",
+        help="how progress is shown",
+    )
+    group.add_argument("--debug", action="store_true", help="show a traceback with every error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"builder.cli.{name}")
+        sub = commands.add_parser(
+            name,
+            parents=[common],
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit with the status that its outcome has."""
+    args = make_parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+    log = getattr(args, "out", None)
+    console = make_console(args.progress, Path(log) / "build.log" if log else None)
+    status = 1
+    try:
+        status = args.run(args, console)
+    except BuildError as error:
+        status = error.exit_code
+        _report(error, args.debug, console.log_path)
+    except KeyboardInterrupt:
+        status = 130
+        sys.stderr.write("\ninterrupted; nothing partial is left behind\n")
+    except Terminated as error:
+        status = 128 + error.number
+        sys.stderr.write("\nterminated; nothing partial is left behind\n")
+    except BrokenPipeError:
+        status = 141  # the reader of our output has gone: as if SIGPIPE had ended us
+    except OSError as error:
+        known = _explain(error)
+        if known is None:
+            raise
+        status = known.exit_code
+        _report(known, args.debug, console.log_path)
+    finally:
+        console.close()
+    sys.exit(status)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal(2)'s own shape
+    raise Terminated(number)
+
+
+def _report(error: BuildError, debug: bool, log: Path | None) -> None:
+    if debug:
+        traceback.print_exception(error)
+    text = str(error)
+    sys.stderr.write(text if isinstance(error, ConfigError) and "\n   |" in text else f"error: {text}")
+    sys.stderr.write("\n")
+    if log is not None:
+        sys.stderr.write(f"the whole log: {log}\n")
+
+
+def _explain(error: OSError) -> BuildError | None:
+    """What a failing disk means to the person at the keyboard; ``None`` for what may be a bug of ours."""
+    where = f" on {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CapabilityError(
+            f"no space left{where}", hint="'build-os cache clear --stages' frees what can be made again"
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
+        return CapabilityError(f"cannot use {error.filename}: {error.strerror}")
+    if error.errno == errno.EIO:
+        return CapabilityError(f"the disk failed{where}: {error.strerror}")
+    return None

@@ -1,0 +1,56 @@
+"""Show what a build would do: for each stage, whether it runs, and because of what. Changes nothing.
+
+build-os plan
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from builder.cli.common import add_definition, add_out, require_definition
+from builder.core.console import Console
+
+HELP = "show what a build would do, and why"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    add_definition(parser)
+    add_out(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the plan."""
+    from builder.core.errors import ConfigError
+    from builder.core.store import Store
+    from builder.debian.lock import Lock
+    from builder.definition.load import load
+    from builder.locking import lock_path, recipe
+    from builder.pipeline import Build
+    from builder.stages.plan import lines
+
+    path = require_definition(args.definition)
+    build = Build(path, args.out, Store.open(), console)
+    loaded = load(path)
+    target = lock_path(loaded.resolved.path)
+    if not target.exists():
+        raise ConfigError(f"there is no {target}", hint="'build-os lock' makes it")
+    lock = Lock.load(target)
+    lock.require_recipe(recipe(loaded.resolved), str(target))
+    plan = build.plan(loaded, lock)
+    current = build.is_current(loaded.resolved, lock, plan)
+    if args.json:
+        stages = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]
+        sys.stdout.write(json.dumps({"current": current, "stages": stages}, indent=1) + "\n")
+        return 0
+    sys.stdout.write("".join(f"{line}\n" for line in lines(plan)))
+    what = (
+        "up to date: a build would do nothing"
+        if current
+        else "made anew: root, disk, " + ", ".join(loaded.resolved.outputs)
+    )
+    sys.stdout.write(f"{'outputs':<10}  {what}\n")
+    return 0

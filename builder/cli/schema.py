@@ -1,0 +1,26 @@
+"""Print the JSON Schema of definitions, for editors.
+
+build-os schema > schema.json
+# in os.yaml:  # yaml-language-server: $schema=schema.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from builder.core.console import Console
+
+HELP = "print the JSON Schema of definitions"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """No arguments."""
+
+
+def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - the shape of all commands
+    """Print it."""
+    from builder.definition.schema import schema_text
+
+    sys.stdout.write(schema_text())
+    return 0

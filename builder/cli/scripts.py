@@ -1,0 +1,134 @@
+"""Explain what maintainer scripts do, before anything is built.
+
+No script is run in a build: each is evaluated, and what it does is done by build-os. This shows, for each script, what
+it does in words, what is dropped and why, and the lines that nobody speaks for; a definition decides about those.
+
+  build-os scripts nginx redis-server        in today's archive, with all that they depend on
+  build-os scripts -d os.yaml                of the packages of a definition that need a decision
+  build-os scripts -d os.yaml openssh-server
+
+Exit status 2: there are lines that nobody speaks for and about which nothing was decided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cli.common import require_definition
+from builder.core.console import Console
+from builder.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from builder.debian.lock import LockedPackage
+    from builder.debian.scripts.evaluate import Evaluation
+
+HELP = "what maintainer scripts do, explained"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="whose scripts to explain")
+    parser.add_argument("-d", "--definition", type=Path, metavar="FILE", help="of this definition's packages")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the explanation."""
+    from builder.core.store import Store
+    from builder.debian.scripts.diversions import diversions_of
+    from builder.debian.scripts.explain import explain
+    from builder.debian.unpack import unpack_all, unpack_tree
+
+    if not args.packages and args.definition is None:
+        raise ConfigError("name packages, or a definition with --definition")
+    store = Store.open()
+    decided: dict[str, str] = {}
+    answers: dict[str, str] = {}
+    if args.definition is None:
+        arch, packages = _from_archive(args.packages, store, console)
+    else:
+        arch, packages, decided, answers = _from_definition(args.definition, store, console)
+    there = {package.name for package in packages}
+    if missing := sorted(set(args.packages) - there):
+        raise ConfigError(f"{args.definition} does not have {', '.join(missing)}")
+    packs = unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1)
+    found = explain(
+        unpack_tree(packs, diversions=diversions_of(packs)), packs, set(args.packages) or there, arch, answers
+    )
+    versions = {package.name: package.version for package in packages}
+    open_ones = [each for each in found if each.unaccounted and each.package not in decided]
+    if args.json:
+        rows = [
+            {**asdict(each), "version": versions[each.package], "decision": decided.get(each.package)} for each in found
+        ]
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    else:
+        shown = found if args.packages else [each for each in found if each.unaccounted]
+        for each in shown:
+            _print(each, versions[each.package], decided.get(each.package))
+        for name in args.packages:
+            if not any(each.package == name for each in found):
+                sys.stdout.write(f"{name} {versions[name]}: has no script that an installation runs\n")
+        scripts = len({(each.package, each.script) for each in found})
+        sys.stdout.write(f"{scripts} scripts, {scripts - len(open_ones)} accounted for\n")
+    return 2 if open_ones else 0
+
+
+def _print(evaluation: Evaluation, version: str, decision: str | None) -> None:
+    from builder.debian.scripts.effects import Does
+
+    lines = [f"{evaluation.package} {version}, {evaluation.script}"]
+    dropped = [e for e in evaluation.effects if e.does is Does.DROPPED]
+    # Effects that repeat (a file written line by line) are one to a reader.
+    lines += [f"  {text}" for text in dict.fromkeys(str(e) for e in evaluation.effects if e.does is not Does.DROPPED)]
+    lines += [f"  dropped: {text}" for text in dict.fromkeys(f"{e.name} ({e.detail})" for e in dropped)]
+    if not evaluation.effects and not evaluation.unaccounted:
+        lines.append("  does nothing on a first installation")
+    for found in evaluation.unaccounted:
+        lines.append(f"  nobody speaks for line {found.first}: {found.reason}")
+        lines += [f"    | {line}" for line in found.text.split("\n")[:6]]
+    if evaluation.unaccounted and decision:
+        lines.append(f"  the definition decided: {decision}")
+    sys.stdout.write("\n".join([*lines, "", ""]))
+
+
+def _from_archive(names: Sequence[str], store: object, console: Console) -> tuple[str, tuple[LockedPackage, ...]]:
+    from builder.core.store import Store
+    from builder.debian.fetch import fetch_packages
+    from builder.definition.model import DEFAULT_SUITE
+    from builder.locking import resolve_today
+
+    assert isinstance(store, Store)
+    arch, packages, mirrors = resolve_today(tuple(names), DEFAULT_SUITE, store, console)
+    fetch_packages(packages, lambda: mirrors, store, console)
+    return arch, packages
+
+
+def _from_definition(
+    path: Path, store: object, console: Console
+) -> tuple[str, tuple[LockedPackage, ...], dict[str, str], dict[str, str]]:
+    from builder.core.store import Store
+    from builder.debian.fetch import fetch_packages
+    from builder.debian.lock import Lock
+    from builder.locking import load_any, lock_path, make_lock, mirrors_of, recipe
+    from builder.stages.packages import answer_text, decision_of
+
+    assert isinstance(store, Store)
+    resolved = load_any(require_definition(path))
+    target = lock_path(path)
+    if target.exists():
+        lock = Lock.load(target)
+        lock.require_recipe(recipe(resolved), str(target))
+    else:
+        lock = make_lock(resolved, store, console)
+    fetch_packages(lock.packages, lambda: mirrors_of(resolved), store, console)
+    decided = {name: decision_of(each).answer for name, each in resolved.scripts.items()}
+    answers = {name: answer_text(each) for name, each in resolved.debconf.items()}
+    return str(resolved.arch), lock.packages, dict(decided), answers

@@ -1,0 +1,83 @@
+"""Move what builds download to a machine without a network, as one file.
+
+  build-os store export debs.tar                    what os.yaml needs: its debs, those of containers and tools
+  build-os store export debs.tar a.yaml b.yaml
+  build-os store import debs.tar                    every file is verified by its hash
+  build-os build --offline                          then needs nothing else
+
+The definition and its lock travel with your repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from builder.cli.common import DEFAULT_DEFINITION, require_definition
+from builder.core.console import Console, human_size
+
+HELP = "carry downloads to a machine without a network"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("action", nargs="?", choices=("export", "import"))
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the archive")
+    parser.add_argument(
+        "definitions",
+        nargs="*",
+        type=Path,
+        metavar="DEFINITION",
+        help=f"export: whose files (default: {DEFAULT_DEFINITION})",
+    )
+    parser.add_argument("--offline", action="store_true", help="export: download nothing that is missing")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Write or read an archive; print its path."""
+    from builder.core.bundle import read_bundle
+    from builder.core.errors import ConfigError
+    from builder.core.store import Store
+
+    if args.action is None or args.file is None:
+        raise ConfigError("say what to do with which archive", hint="build-os store export FILE, or import FILE")
+    store = Store.open()
+    if args.action == "export":
+        with store.in_use(console):
+            _export(args, store, console)
+    else:
+        if args.definitions:
+            raise ConfigError("an import takes everything that is in the archive", hint="build-os store import FILE")
+        if not args.file.is_file():
+            raise ConfigError(f"there is no {args.file}", hint="'build-os store export' makes one")
+        with store.in_use(console), console.step(f"import {args.file}"):
+            files = read_bundle(args.file, store, console)
+        console.note(f"{len(files)} files, {human_size(sum(file.size for file in files))}, all verified")
+    sys.stdout.write(f"{args.file}\n")
+    return 0
+
+
+def _export(args: argparse.Namespace, store: object, console: Console) -> None:
+    from functools import partial
+
+    from builder.core.bundle import Carried, write_bundle
+    from builder.core.store import Store
+    from builder.debian.fetch import fetch_packages
+    from builder.debian.lock import Lock
+    from builder.locking import load_any, lock_path, mirrors_of, recipe
+
+    assert isinstance(store, Store)
+    wanted = {}
+    for definition in args.definitions or [Path(DEFAULT_DEFINITION)]:
+        resolved = load_any(require_definition(definition))
+        path = lock_path(definition)
+        lock = Lock.load(path)
+        lock.require_recipe(recipe(resolved), str(path))
+        packages = lock.all_packages()
+        with console.step(f"fetch what {definition} needs"):
+            fetch_packages(packages, partial(mirrors_of, resolved, lock.releases), store, console, offline=args.offline)
+        wanted.update({p.sha256: Carried(p.sha256, p.size, f"{p.name} {p.version}") for p in packages})
+    with console.step(f"write {args.file}"):
+        size = write_bundle(wanted.values(), store, args.file, console)
+    console.note(f"{len(wanted)} files, {human_size(size)}")

@@ -1,0 +1,109 @@
+"""Run tests in virtual machines: pytest, with the words that users of machines know.
+
+A PATTERN is a file, a directory or the id of a test, or else a glob or a part of a test's name.
+
+  build-os test                          every test of this directory that has to do with machines
+  build-os test 'test_disk*' --multiply 20
+  build-os test tests/test_boot.py::test_login --shell-on-failure
+  build-os test --shard 1/3 --results out/results --pytest '-x --durations=5'
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from builder.core.console import Console
+
+HELP = "run tests in virtual machines"
+# pytest's exit codes (https://docs.pytest.org/en/stable/reference/exit-codes.html) as ours.
+STATUS = {0: 0, 1: 5, 2: 130, 5: 2}
+RESULTS = Path("out/test-results")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="which tests (default: all with a machine)")
+    parser.add_argument("--image", type=Path, metavar="BUILD.JSON", help="default: out/build.json")
+    parser.add_argument("--list", action="store_true", help="list the tests instead of running them")
+    parser.add_argument("--json", action="store_true", help="with --list: as JSON, with what they are about")
+    parser.add_argument("--multiply", type=int, metavar="N", help="run each test N times")
+    parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts; tests of one machine stay together")
+    parser.add_argument("--rerun-failed", action="store_true", help="only those that failed the last time")
+    parser.add_argument("--shell-on-failure", action="store_true", help="a prompt in the machine of a test that fails")
+    parser.add_argument("--keep", action="store_true", help="machines of failed tests run on ('build-os ssh --list')")
+    parser.add_argument("--timeout-scale", type=float, metavar="X", help="all deadlines X times as long")
+    parser.add_argument("--denylist", type=Path, metavar="FILE", help="default: tests/denylist.yaml")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help=f"default: {RESULTS}")
+    parser.add_argument("--pytest", default="", metavar="'WORDS'", help="further options of pytest's own")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - the shape of all commands
+    """Hand over to pytest; its failures are ours."""
+    from importlib.util import find_spec
+
+    from builder.core.errors import CapabilityError, ConfigError
+    from vm.deadline import SCALE_VARIABLE
+
+    if find_spec("pytest") is None:
+        raise CapabilityError("pytest is not installed here", hint="pip install 'build-os[test]'")
+    paths = [text for text in args.patterns if Path(text.partition("::")[0]).exists()]
+    patterns = [text for text in args.patterns if text not in paths]
+    words = [*pytest_words(args, patterns), *shlex.split(args.pytest), *paths]
+    if args.list:
+        return list_tests(words, as_json=args.json)
+    if args.json:
+        raise ConfigError("--json is for --list", hint=f"results as JSON are in {args.results}/results.json")
+    words += ["--vm-results", str(args.results.absolute())]
+    scale = {} if args.timeout_scale is None else {SCALE_VARIABLE: str(args.timeout_scale)}
+    status = run_pytest(words, {**os.environ, **scale})
+    if status == 5:
+        raise ConfigError("no test was run", hint="'build-os test --list' shows which there are")
+    return STATUS.get(status, 2)
+
+
+def pytest_words(args: argparse.Namespace, patterns: list[str]) -> list[str]:
+    """Our options as pytest's."""
+    words = ["--vm-only", *(word for pattern in patterns for word in ("--vm-pattern", pattern))]
+    values = {
+        "--build-json": args.image and args.image.absolute(),
+        "--vm-multiply": args.multiply,
+        "--vm-shard": args.shard,
+        "--vm-denylist": args.denylist and args.denylist.absolute(),
+    }
+    words += [word for name, value in values.items() if value is not None for word in (name, str(value))]
+    flags = {"--lf": args.rerun_failed, "--vm-shell": args.shell_on_failure, "--vm-keep": args.keep}
+    return words + [name for name, wanted in flags.items() if wanted]
+
+
+def run_pytest(words: list[str], environment: Mapping[str, str]) -> int:
+    """Run it in a process of its own, which gets Ctrl-C from the terminal as we do, and puts its machines away."""
+    with subprocess.Popen([sys.executable, "-m", "pytest", *words], env=environment) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+            except BaseException:
+                process.terminate()
+                raise
+
+
+def list_tests(words: list[str], *, as_json: bool) -> int:
+    """Collect, and print only the tests; what pytest has to say is shown when it cannot."""
+    from builder.core.errors import ConfigError
+
+    with TemporaryDirectory() as scratch:
+        listing = Path(scratch, "tests.json" if as_json else "tests")
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--vm-list", str(listing), *words]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode not in (0, 5):
+            raise ConfigError("the tests cannot be collected", details=done.stdout.splitlines()[-40:])
+        sys.stdout.write(listing.read_text(encoding="utf-8"))
+    return 0

@@ -1,0 +1,76 @@
+"""Build twice and compare every artifact by hash.
+
+The first build is the ordinary one, into -o, with all that is kept of earlier builds. The second starts from
+the downloads alone, as another user, in another directory, at another time ... ('--surroundings' lists them).
+Where they differ, the artifact, partition or section, file, package and stage are named.
+
+  build-os verify
+  build-os verify configs/demo.yaml --surroundings
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from builder.cli.common import add_definition, add_out, require_definition
+from builder.core.console import Console
+
+if TYPE_CHECKING:
+    from builder.verify.run import Report
+
+HELP = "build twice in different surroundings and compare the bits"
+SHOWN = 40
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    add_definition(parser)
+    add_out(parser)
+    parser.add_argument("--offline", action="store_true", help="download nothing")
+    parser.add_argument("--surroundings", action="store_true", help="list what differed around the two builds")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Verify; print a line for each artifact."""
+    from builder.core.errors import DifferenceError
+    from builder.core.store import Store
+    from builder.pipeline import Build
+    from builder.verify.run import verify
+
+    path = require_definition(args.definition)
+    report = verify(Build(path, args.out, Store.open(), console, offline=args.offline))
+    if args.json:
+        sys.stdout.write(json.dumps({"same": report.same, **asdict(report)}, ensure_ascii=False, indent=1) + "\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines(report, surroundings=args.surroundings)))
+    if not report.same:
+        rows = [str(difference) for difference in report.differences]
+        raise DifferenceError(
+            "the two builds are not the same",
+            details=rows[:SHOWN] + ([f"... and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []),
+            hint="what the store kept is not what a build makes now: 'build-os cache clear --stages'"
+            if report.cached
+            else "a build that does not repeat is a bug in build-os: please report it with these lines",
+        )
+    return 0
+
+
+def lines(report: Report, *, surroundings: bool) -> list[str]:
+    """A report for people."""
+    found = []
+    if surroundings:
+        width = max(map(len, report.surroundings))
+        for name, (first, second) in report.surroundings.items():
+            found.append(f"{name:<{width}}  {first}")
+            found.append(f"{'':<{width}}  {second if second != first else '(the same)'}")
+        found.append("")
+    width = max(len(row.name) for row in report.compared)
+    for row in report.compared:
+        word = "same     " if row.same else "DIFFERENT"
+        found.append(f"{row.name:<{width}}  {word}  {row.first or 'not there'}")
+    return found

@@ -1,0 +1,1 @@
+"""What every room of the builder shares: errors, progress, the store, and the one door to other programs."""

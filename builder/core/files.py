@@ -1,0 +1,113 @@
+"""Files that are either whole or absent: written beside their destination and renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.core.console import Console
+
+CHUNK = 1 << 20
+# What open(2) answers to O_TMPFILE where the file system, or the kernel, does not know it.
+NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a new version of ``path`` for writing; it appears under its name only if the block succeeds.
+
+    Until then it has no name at all where the file system can do that (``O_TMPFILE``, open(2)), so that a killed
+    build leaves nothing to sweep up where nothing is replaced.
+
+    Raises:
+        OSError: the directory cannot be written, the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        with _open_new(beside) as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            if os.fstat(file.fileno()).st_nlink:
+                beside.replace(path)
+            elif not _give_name(file, path):
+                # For this moment it has a name that a killed build leaves behind: linkat(2) cannot replace.
+                _give_name(file, beside)
+                beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def _open_new(beside: Path) -> BinaryIO:
+    """A new file in the directory of ``beside``: without a name if that is possible, else with that one."""
+    try:
+        descriptor = os.open(beside.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in NO_TMPFILE:
+            raise
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "w+b")
+
+
+def _give_name(file: BinaryIO, path: Path) -> bool:
+    """Link a file without a name to ``path``, unless there is something."""
+    # Relative to a descriptor, because only then os.link is linkat(2), which can follow /proc's link.
+    directory = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=directory, follow_symlinks=True)
+    except FileExistsError:
+        return False
+    finally:
+        os.close(directory)
+    return True
+
+
+def write_file(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``data`` in one step."""
+    with replacing(path, mode=mode) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def sha256_file(path: Path) -> str:
+    """The file's SHA-256 in lower-case hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def file_lock(path: Path, console: Console, what: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold ``path`` exclusively, or with others who share it. Waits for another holder and says so, naming its process.
+
+    The kernel drops the lock with the process, so a killed build leaves nothing to clean up.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="ascii") as file:
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            console.note(f"waiting for process {owner}, which is {what}")
+            fcntl.flock(file, how)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            if not shared:  # those who share it with us are still to be named
+                file.seek(0)
+                file.truncate()

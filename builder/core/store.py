@@ -1,0 +1,178 @@
+"""The store: everything that is kept between builds, under names derived from content.
+
+Layout below :attr:`Store.root`::
+
+    blobs/sha256/ab/ab12...   downloads (debs, wheels, indexes), named by their own hash
+    packs/KEY.tar, KEY.json   a deb's files decompressed once, and the index of them
+    stages/KEY.json           a tree after a stage
+    outputs/KEY/              what outputs made
+    tools/KEY/                the tools tree, unpacked
+    indexes/, partial/        lists of packages ready to be searched; downloads that were cut short
+    scratch/, vm/             what builds and machines that run now are working on
+    locks/                    one file a lock
+
+Nothing in it is needed to reproduce a build; all of it may be deleted at any time when no build runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.core.console import Console
+from builder.core.errors import CapabilityError, SourceError
+from builder.core.files import file_lock, replacing
+
+# The lock that builds share and that clearing takes for itself.
+IN_USE = "in-use"
+ROOMS = ("blobs", "partial", "indexes", "packs", "stages", "outputs", "tools", "machines")
+
+
+def default_root() -> Path:
+    """``$BUILD_OS_CACHE``, else ``build-os`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    if chosen := os.environ.get("BUILD_OS_CACHE"):
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "build-os"
+
+
+class HashingWriter:
+    """A file opened for writing that counts and hashes what passes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append ``data``."""
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all that was written so far."""
+        return self._hash.hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A directory of content-addressed files. Two builds may use one store at the same time."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> Store:
+        """The store at ``root`` (default: :func:`default_root`), created if it is not there.
+
+        Raises:
+            CapabilityError: the directory cannot be made or written.
+        """
+        path = root or default_root()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CapabilityError(
+                f"cannot use {path} as the store: {error.strerror}",
+                hint="set BUILD_OS_CACHE to a directory you can write",
+            ) from error
+        return cls(path)
+
+    def blob(self, sha256: str) -> Path:
+        """Where the blob with this hash is, or would be."""
+        return self.root / "blobs" / "sha256" / sha256[:2] / sha256
+
+    def has_blob(self, sha256: str, size: int | None = None) -> bool:
+        """Whether the blob is there (a regular file, and of this size where it is known)."""
+        path = self.blob(sha256)
+        try:
+            status = path.lstat()
+        except OSError:
+            return False
+        return path.is_file() and not path.is_symlink() and (size is None or status.st_size == size)
+
+    def add_bytes(self, data: bytes) -> str:
+        """Keep ``data``; returns its SHA-256."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        if not self.has_blob(sha256, len(data)):
+            with replacing(self.blob(sha256)) as file:
+                file.write(data)
+        return sha256
+
+    @contextmanager
+    def adding(self, sha256: str, what: str) -> Iterator[HashingWriter]:
+        """Write a blob whose hash is known beforehand; it is kept only if the bytes match.
+
+        Raises:
+            SourceError: they do not; ``what`` names the thing in the message.
+        """
+        with replacing(self.blob(sha256)) as file:
+            writer = HashingWriter(file)
+            yield writer
+            if writer.sha256 != sha256:
+                raise SourceError(
+                    f"{what} is not what its index promised",
+                    details=(f"expected sha256 {sha256}", f"received sha256 {writer.sha256}"),
+                    hint="the mirror is broken or being updated; try again, or another mirror",
+                )
+
+    def lock(self, name: str, console: Console, what: str) -> AbstractContextManager[None]:
+        """Hold a named lock of this store; ``what`` completes "waiting for process N, which is ..."."""
+        return file_lock(self.root / "locks" / name, console, what)
+
+    @contextmanager
+    def in_use(self, console: Console) -> Iterator[None]:
+        """Keep whoever wants to clear the store waiting. Any number of builds may do that at the same time."""
+        with ExitStack() as stack:
+            try:
+                path = self.root / "locks" / IN_USE
+                stack.enter_context(file_lock(path, console, "clearing the store", shared=True))
+            except OSError as error:
+                # Nobody can clear what cannot be written.
+                if error.errno not in (errno.EROFS, errno.EACCES):
+                    raise
+            yield
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Number of files and bytes on disk for each room."""
+        result = {}
+        for room in ROOMS:
+            count = size = 0
+            for directory, _, names in os.walk(self.root / room):
+                for name in names:
+                    status = os.lstat(Path(directory) / name)
+                    count += 1
+                    size += status.st_blocks * 512
+            result[room] = (count, size)
+        return result
+
+    def prune(self, room: str, keep: int, min_age: float = 3600.0) -> None:
+        """Drop all but the ``keep`` entries of a room that were used last (by their modification time).
+
+        Args:
+            min_age: seconds; what was used since then may be in use by another build, and stays.
+        """
+        directory = self.root / room
+        entries = [(path.lstat().st_mtime, path) for path in directory.iterdir()] if directory.is_dir() else []
+        for used, path in sorted(entries, reverse=True)[keep:]:
+            if time.time() - used < min_age:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def clear(self, console: Console, *rooms: str) -> None:
+        """Delete whole rooms, once no build uses the store any more."""
+        with self.lock(IN_USE, console, "using the store"):
+            for room in rooms:
+                shutil.rmtree(self.root / room, ignore_errors=True)

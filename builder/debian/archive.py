@@ -1,0 +1,247 @@
+"""The archive as one thing: its signed suites fetched, checked, and searchable together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pysequoia
+
+from builder.core.console import Console
+from builder.core.errors import SourceError
+from builder.core.store import Store
+from builder.debian import release as releases
+from builder.debian.faults import store_faults
+from builder.debian.fetch import Wanted, fetch
+from builder.debian.index import MAX_UNPACKED, Index, IndexProblem, Package, unpack_index, write_index
+from builder.debian.lock import LockedIndex, LockedPackage, LockedRelease, parse_date
+from builder.debian.mirror import Mirrors
+from builder.debian.pack import unpack
+from builder.debian.release import Freshness, IndexFile, Release, read_release
+from builder.debian.transfer import Client
+from builder.debian.trust import Trust
+from builder.debian.version import version_key
+from builder.tree.node import Kind
+
+# The store's directory for searchable indexes, each named by the hash of what it was made from.
+ROOM = "indexes"
+# How often an index is asked for again that its Release file names and the mirror does not have.
+ATTEMPTS = 3
+KEYRING_PACKAGE = "debian-archive-keyring"
+KEYRING_ROOM = "/usr/share/keyrings/"
+
+
+class _IndexGone(SourceError):
+    """The mirror does not have the list of packages that its own Release file names."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The suites that were asked for, in that order, for one architecture.
+
+    Attributes:
+        sources: the files that the indexes were made from, in their order.
+    """
+
+    releases: tuple[Release, ...]
+    indexes: tuple[Index, ...]
+    arch: str
+    sources: tuple[LockedIndex, ...] = ()
+
+    def get(self, name: str) -> list[Package]:
+        """All versions of a package, newest first, each once (from the first suite that has it)."""
+        found: dict[tuple[str, str], Package] = {}
+        for index in self.indexes:
+            for package in index.get(name):
+                if package.architecture in (self.arch, "all"):
+                    found.setdefault((package.version, package.architecture), package)
+        return sorted(found.values(), key=lambda p: (version_key(p.version), p.architecture), reverse=True)
+
+    def providers(self, name: str) -> list[str]:
+        """The names of packages that provide a name, sorted."""
+        return sorted({provider for index in self.indexes for provider in index.providers(name)})
+
+    def essential(self) -> list[str]:
+        """The names of the packages that every Debian system has (``Essential: yes``), sorted."""
+        return sorted({name for index in self.indexes for name in index.essential()})
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All names of packages, virtual ones included."""
+        return frozenset().union(*(index.names() for index in self.indexes))
+
+    def similar(self, name: str) -> list[str]:
+        """Up to three names that resemble one that does not exist."""
+        return difflib.get_close_matches(name, sorted(self.names), n=3, cutoff=0.75)
+
+    def locked_releases(self) -> tuple[LockedRelease, ...]:
+        """The suites as a lock records them."""
+        return tuple(LockedRelease(r.suite, r.date_text, r.sha256) for r in self.releases)
+
+
+def locked(package: Package) -> LockedPackage:
+    """The package as a lock records it."""
+    return LockedPackage(
+        name=package.name,
+        version=package.version,
+        architecture=package.architecture,
+        sha256=package.sha256,
+        size=package.size,
+        path=package.path,
+        source=package.source,
+        suite=package.suite,
+        component=package.component,
+    )
+
+
+def open_archive(
+    mirrors: Mirrors,
+    suites: Sequence[str],
+    arch: str,
+    store: Store,
+    console: Console,
+    freshness: Freshness,
+    *,
+    newest: Sequence[LockedRelease] = (),
+    components: Sequence[str] = ("main",),
+    trust: Trust | None = None,
+    client: Client | None = None,
+) -> Archive:
+    """Fetch and verify the suites' signed indexes and make them searchable.
+
+    ``newest`` are the releases of an existing lock: a suite that is older than there is refused.
+
+    Raises:
+        SourceError: an index cannot be had, is not authentic, not current, or not for this architecture.
+        CapabilityError: the store cannot be written.
+    """
+    used = client or Client()
+    reader = _Reader(mirrors, arch, store, console, freshness, tuple(components), trust or Trust(), used)
+    try:
+        return reader.archive(suites, {release.suite: release for release in newest})
+    finally:
+        if client is None:
+            used.close()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    mirrors: Mirrors
+    arch: str
+    store: Store
+    console: Console
+    freshness: Freshness
+    components: tuple[str, ...]
+    trust: Trust
+    client: Client
+
+    def archive(self, suites: Sequence[str], seen: dict[str, LockedRelease]) -> Archive:
+        certificates = self.trust.certificates()
+        if not certificates:
+            certificates = self._keys_from_mirror(suites[0])
+        found: list[Release] = []
+        indexes: list[tuple[LockedIndex, Index]] = []
+        for suite in suites:
+            release, parts = self._suite(suite, certificates, seen.get(suite))
+            found.append(release)
+            indexes.extend(parts)
+        return Archive(
+            tuple(found), tuple(index for _, index in indexes), self.arch, tuple(source for source, _ in indexes)
+        )
+
+    def _suite(
+        self, suite: str, certificates: list[pysequoia.Cert], seen: LockedRelease | None
+    ) -> tuple[Release, list[tuple[LockedIndex, Index]]]:
+        freshness = self.freshness
+        if seen is not None:
+            freshness = Freshness(freshness.now, freshness.check_valid_until, parse_date(seen.date))
+        before = ""
+        for attempt in range(ATTEMPTS):
+            release = read_release(self._in_release(suite), suite, self.trust, certificates, freshness)
+            try:
+                return release, [self._index(release, component) for component in self.components]
+            except _IndexGone:
+                # A mirror that is being updated may show an old InRelease beside new indexes.
+                if release.sha256 == before or attempt == ATTEMPTS - 1:
+                    raise
+                before = release.sha256
+                self.console.log(f"the index of {suite} may have changed while it was read; once more")
+        raise AssertionError("unreachable")
+
+    def _in_release(self, suite: str) -> bytes:
+        return self.client.read(
+            self.mirrors.urls(suite, f"dists/{suite}/InRelease"),
+            f"the index of {suite}",
+            maximum=releases.MAX_BYTES,
+            hint=f"does the mirror from {self.mirrors.origin} carry {suite}?",
+        )
+
+    def _index(self, release: Release, component: str) -> tuple[LockedIndex, Index]:
+        plain = f"{component}/binary-{self.arch}/Packages"
+        chosen = next((plain + end for end in (".xz", ".gz", "") if plain + end in release.files), None)
+        if chosen is None:
+            raise SourceError(
+                f"{release.suite} has no {component} for {self.arch}",
+                hint=f"it has {' '.join(release.components)} for {' '.join(release.architectures)}",
+            )
+        entry = release.files[chosen]
+        source = LockedIndex(release.suite, component, self.arch, chosen, entry.sha256, entry.size)
+        target = self.store.root / ROOM / entry.sha256
+        try:
+            return source, Index(target, release.suite, component)
+        except (OSError, ValueError):
+            pass
+        limit = min(release.files[plain].size if plain in release.files else MAX_UNPACKED, MAX_UNPACKED)
+        data = self._fetch_index(release, chosen, entry)
+        text = unpack_index(data, chosen, limit)
+        with store_faults(self.store):
+            write_index(text, target)
+            return source, Index(target, release.suite, component)
+
+    def _fetch_index(self, release: Release, path: str, entry: IndexFile) -> bytes:
+        if entry.size > MAX_UNPACKED:
+            raise IndexProblem(f"the index of {release.suite} is said to have {entry.size} bytes")
+        base = f"dists/{release.suite}/"
+        names = [base + path]
+        if release.by_hash:
+            names.insert(0, f"{base}{path.rpartition('/')[0]}/by-hash/SHA256/{entry.sha256}")
+        urls = tuple(url for name in names for url in self.mirrors.urls(release.suite, name))
+        what = f"the list of packages of {release.suite}"
+        wanted = Wanted(entry.sha256, entry.size, what, urls, "the mirror is being updated; try again later")
+        try:
+            fetch([wanted], self.store, self.console, client=self.client)
+        except SourceError as error:
+            raise _IndexGone(error.what, details=error.details, hint=error.hint) from error
+        with store_faults(self.store):
+            return self.store.blob(entry.sha256).read_bytes()
+
+    def _keys_from_mirror(self, suite: str) -> list[pysequoia.Cert]:
+        """The pinned keys out of the mirror's own keyring package.
+
+        Nothing on this path is trusted, and nothing but keys whose fingerprint is pinned comes out of it.
+        """
+        self.console.log("this machine has no keyring of Debian's; taking the keys from the mirror, by fingerprint")
+        content = releases.unverified_content(self._in_release(suite))
+        _, index = self._index(releases.parse_release(content, suite), "main")
+        candidates = index.get(KEYRING_PACKAGE)
+        if not candidates:
+            raise SourceError(f"{suite} has no {KEYRING_PACKAGE}", hint="install Debian's keyring on this machine")
+        package = max(candidates, key=lambda p: version_key(p.version))
+        urls = self.mirrors.urls(suite, package.path)
+        fetch(
+            [Wanted(package.sha256, package.size, KEYRING_PACKAGE, urls)],
+            self.store,
+            self.console,
+            client=self.client,
+        )
+        pack = unpack(self.store, locked(package))
+        keyrings = [m.path for m in pack.members if m.kind is Kind.FILE and m.path.startswith(KEYRING_ROOM)]
+        certificates = {c.fingerprint: c for path in keyrings for c in self.trust.pinned(pack.read(path))}
+        if not certificates:
+            raise SourceError(
+                f"the mirror's {KEYRING_PACKAGE} has none of the keys that build-os trusts",
+                hint="a newer build-os may know newer keys; otherwise do not use this mirror",
+            )
+        return list(certificates.values())

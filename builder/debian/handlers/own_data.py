@@ -1,0 +1,125 @@
+"""What every machine makes for itself, once: secrets and databases that packages make when they are installed.
+
+For each package with such a thing there is a unit, ``own-data-PACKAGE.service``. It runs before the package's own
+units, or before any service if the package has none, and leaves a mark in ``/var``. What is there already stays as it
+is: a first-boot config may bring a key of its own.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+
+from builder.debian.handlers.work import Work
+from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.world import OWN
+from builder.tree.node import Kind, Node, file, symlink
+from builder.tree.tree import Tree
+
+ORIGIN = "stage:packages"
+PROGRAMS, MARKS, UNITS = "/usr/lib/build-os/own-data", "/var/lib/build-os/own-data", "/usr/lib/systemd/system"
+
+
+def install_own_data(work: Work) -> None:
+    """Take out what stands for such files while scripts are evaluated; write a program and a unit a package."""
+    tree = work.tree
+    places = {path: node for path, node in tree.walk() if node.origin.startswith(OWN)}
+    for path in sorted(places, reverse=True):
+        if not tree.children(path) if places[path].kind is Kind.DIRECTORY else True:
+            tree.remove(path)
+    for package in sorted({node.origin.removeprefix(OWN) for node in places.values()}):
+        effects = [
+            effect
+            for each in work.evaluations
+            if each.package == package
+            for effect in each.effects
+            if effect.does is Does.OWN_DATA
+        ]
+        if not work.has(UNITS):
+            made = ", ".join(path for effect in effects for path in _paths(effect) if not path.endswith("*"))
+            work.tools.console.warn(f"{package}: nobody makes {made}: there is no systemd in the image")
+            continue
+        units = [str(unit) for effect in effects for unit in _units(effect)] or _units_of(tree, package)
+        tree.put(f"{PROGRAMS}/{package}", file(program(tree, package, effects, places), 0o755, origin=ORIGIN))
+        name = f"own-data-{package}.service"
+        paths = [path for effect in effects for path in _paths(effect) if path in places or path.endswith("*")]
+        tree.put(f"{UNITS}/{name}", file(unit_file(package, paths, units), origin=ORIGIN))
+        for unit in units or ["basic.target"]:
+            tree.put(f"{UNITS}/{unit}.wants/{name}", symlink(f"../{name}", origin=ORIGIN))
+
+
+def _paths(effect: Effect) -> Sequence[str]:
+    paths = effect.data[1]
+    assert isinstance(paths, tuple)
+    return paths
+
+
+def _units(effect: Effect) -> Sequence[str]:
+    units = effect.data[2]
+    assert isinstance(units, tuple)
+    return units
+
+
+def _units_of(tree: Tree, package: str) -> list[str]:
+    """The services and sockets that a package brings, without templates."""
+    return [
+        name
+        for name in tree.children(UNITS)
+        if name.endswith((".service", ".socket"))
+        and "@" not in name
+        and (node := tree.get(f"{UNITS}/{name}")) is not None
+        and node.origin == f"package:{package}"
+        and node.kind is Kind.FILE
+    ]
+
+
+def program(tree: Tree, package: str, effects: Iterable[Effect], places: dict[str, Node]) -> str:
+    """The shell program of a package."""
+    users, groups = _names(tree, "/etc/passwd"), _names(tree, "/etc/group")
+    lines = [
+        "#!/bin/sh",
+        f"# What the scripts of {package} make when it is installed, and no two machines may share.",
+        "set -e",
+        "export LANG=${LANG:-C.UTF-8}",
+    ]
+    for effect in effects:
+        paths = [path for path in _paths(effect) if path in places]
+        if not paths and not str(effect.data[0]).startswith("mv "):
+            paths = [path for path in _paths(effect) if not path.endswith("*")]
+        there = " && ".join(f"[ -e {shlex.quote(path)} ]" for path in paths)
+        # A file may be a key from its first byte on; a directory is for the user whom the program gives it to.
+        secret = all(path not in places or places[path].kind is Kind.FILE for path in paths)
+        lines += [f"{there} || {{", f"    umask {'077' if secret else '022'}", f"    {effect.data[0]}"]
+        for path in paths:
+            node = places.get(path)
+            # Programs that make a whole directory give it its owner themselves.
+            if node is not None and node.kind is Kind.FILE:
+                owner = f"{users.get(node.uid, node.uid)}:{groups.get(node.gid, node.gid)}"
+                lines += [f"    chown {owner} {shlex.quote(path)}", f"    chmod {node.mode:04o} {shlex.quote(path)}"]
+        lines.append("}")
+    lines += ["umask 022", f"mkdir -p {MARKS}", f": >{MARKS}/{package}"]
+    return "\n".join([*lines, ""])
+
+
+def unit_file(package: str, paths: Sequence[str], units: Sequence[str]) -> str:
+    """The unit of a package."""
+    before = " ".join(units) if units else "basic.target"
+    lines = [
+        "[Unit]",
+        f"Description=Make what {package} has on this machine alone",
+        f"ConditionPathExists=!{MARKS}/{package}",
+        *(f"X-Makes={path}" for path in paths),
+        *([] if units else ["DefaultDependencies=no", "After=sysinit.target", "Conflicts=shutdown.target"]),
+        f"Before={before}" + ("" if units else " shutdown.target"),
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        f"ExecStart={PROGRAMS}/{package}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _names(tree: Tree, path: str) -> dict[int, str]:
+    rows = [line.split(":") for line in tree.read_text(path).splitlines()] if path in tree else []
+    return {int(row[2]): row[0] for row in reversed(rows)}

@@ -1,0 +1,436 @@
+"""The lock: every package of an image, by hash, and the signed indexes it was chosen from.
+
+One package a line and sorted, so that ``git diff os.lock`` shows what an update changes. No mirror's name is
+in it: a path below any mirror of the archive is enough. It knows the recipe it was made from, so a stale one
+is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from builder.core.errors import ConfigError
+from builder.core.files import write_file
+from builder.debian.control import is_package_name
+from builder.debian.version import is_version, version_key
+
+SCHEMA = 2
+DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+UPDATE_HINT = "'build-os lock' makes a new one"
+_WORD = re.compile(r"[a-z0-9][a-z0-9.+:/_-]{0,100}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_PATH = re.compile(r"[A-Za-z0-9._+~:%/-]{1,1000}")
+_ANSWER = re.compile("ignore|effects|sandbox")
+_SOURCE = re.compile(r"\S+ \S+")
+
+
+class LockError(ConfigError):
+    """A lock file that is missing, unreadable, or not made from this recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPackage:
+    """A deb: its ``size`` in bytes, ``path`` below the mirror, source package as ``NAME VERSION``.
+
+    ``suite`` and ``component`` say which of :attr:`Lock.indexes` it was found in.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    size: int
+    path: str
+    source: str
+    suite: str
+    component: str = "main"
+
+    @property
+    def source_name(self) -> str:
+        """The source package's name."""
+        return self.source.partition(" ")[0]
+
+    @property
+    def source_version(self) -> str:
+        """The source package's version, which differs from the package's own after a binary rebuild."""
+        return self.source.partition(" ")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRelease:
+    """A signed index: its suite, its date (``2026-11-21T09:15:44Z``), the hash of its InRelease file."""
+
+    suite: str
+    date: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockedIndex:
+    """A list of packages that a release vouches for: ``path`` below ``dists/SUITE``, ``size`` in bytes as sent."""
+
+    suite: str
+    component: str
+    architecture: str
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockedImage:
+    """A container image that the definition brings along: the container's name, its manifest's digest."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockedDecision:
+    """What the definition decided about a package's maintainer scripts, in one of :meth:`Lock.groups`.
+
+    ``why`` is the reason for ``ignore``, the list of what is declared for ``effects``, empty for ``sandbox``.
+    """
+
+    group: str
+    package: str
+    answer: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """All that a build takes from elsewhere, and what was decided instead of being understood.
+
+    Attributes:
+        recipe_sha256: hash of what was asked for (the definition's part that decides packages).
+        releases: the signed indexes of the day.
+        packages: the image's own.
+        tools: those of the tools tree.
+        sets: further groups, such as ``container:web``.
+        indexes: the lists of packages that the releases vouch for.
+        images: container images that lie beside the definition.
+        decisions: about maintainer scripts. A lock without any is written as before there were such.
+
+    Everything is sorted when the lock is made, so two locks of the same content are equal.
+    """
+
+    recipe_sha256: str
+    arch: str
+    suite: str
+    releases: tuple[LockedRelease, ...] = ()
+    packages: tuple[LockedPackage, ...] = ()
+    tools: tuple[LockedPackage, ...] = ()
+    sets: Mapping[str, tuple[LockedPackage, ...]] = field(default_factory=dict)
+    indexes: tuple[LockedIndex, ...] = ()
+    images: tuple[LockedImage, ...] = ()
+    decisions: tuple[LockedDecision, ...] = ()
+
+    def __post_init__(self) -> None:
+        keep = object.__setattr__  # the way a frozen dataclass may still put its own fields in order
+        keep(self, "releases", tuple(sorted(self.releases, key=lambda release: release.suite)))
+        indexes = dict.fromkeys(self.indexes)
+        keep(self, "indexes", tuple(sorted(indexes, key=lambda i: (i.suite, i.component, i.architecture, i.sha256))))
+        keep(self, "packages", _sorted(self.packages))
+        keep(self, "tools", _sorted(self.tools))
+        keep(self, "sets", {name: _sorted(self.sets[name]) for name in sorted(self.sets)})
+        keep(self, "images", tuple(sorted(self.images, key=lambda image: image.name)))
+        keep(self, "decisions", tuple(sorted(self.decisions, key=lambda d: (d.group, d.package))))
+
+    def groups(self) -> dict[str, tuple[LockedPackage, ...]]:
+        """The packages by group, the image's own as ``image``, the tools as ``tools``."""
+        return {"image": self.packages, **self.sets, "tools": self.tools}
+
+    def all_packages(self) -> tuple[LockedPackage, ...]:
+        """Every deb of every group, each once, sorted."""
+        groups = self.groups().values()
+        return _sorted({package.sha256: package for group in groups for package in group}.values())
+
+    def require_recipe(self, recipe_sha256: str, where: str) -> None:
+        """Refuse a lock that was made from another recipe.
+
+        Raises:
+            LockError: it was.
+        """
+        if self.recipe_sha256 != recipe_sha256:
+            raise LockError(
+                f"{where} is stale: the definition asks for other packages than when it was made",
+                hint="'build-os lock' brings it up to date",
+            )
+
+    def require_images(self, images: Sequence[LockedImage], where: str) -> None:
+        """Refuse container images that are not the ones that were locked.
+
+        Raises:
+            LockError: one has changed, or is new or gone.
+        """
+        ours = sorted(images, key=lambda image: image.name)
+        if list(self.images) != ours:
+            known = {image.name: image.digest for image in self.images}
+            raise LockError(
+                f"a container's image is not the one that {where} names",
+                details=[
+                    f"{image.name}: {image.digest}, locked {known.get(image.name, 'without one')}"
+                    for image in ours
+                    if known.get(image.name) != image.digest
+                ],
+                hint="'build-os lock' takes the image that is there now",
+            )
+
+    def require_decisions(self, decisions: Sequence[LockedDecision], where: str) -> None:
+        """Refuse decisions about scripts that are not the ones that were locked.
+
+        Raises:
+            LockError: one has changed, or is new or gone.
+        """
+        ours = sorted(decisions, key=lambda d: (d.group, d.package))
+        if list(self.decisions) != ours:
+            raise LockError(
+                f"{where} is stale: the definition decides otherwise about maintainer scripts than when it was made",
+                details=[str(change) for change in decision_changes(self.decisions, ours)],
+                hint="'build-os lock' records the decisions; every package keeps its version",
+            )
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the file."""
+        return hashlib.sha256(self.dumps().encode()).hexdigest()
+
+    def dumps(self) -> str:
+        """The text of the file."""
+        head = {
+            "schema": SCHEMA,
+            "recipe_sha256": self.recipe_sha256,
+            "arch": self.arch,
+            "suite": self.suite,
+        }
+        lines = ["{", *(f" {_json(key)}: {_json(value)}," for key, value in head.items())]
+        lines.append(f' "releases": {_rows(self.releases, 1)},')
+        lines.append(f' "indexes": {_rows(self.indexes, 1)},')
+        lines.append(f' "packages": {_rows(self.packages, 1)},')
+        lines.append(f' "tools": {_rows(self.tools, 1)},')
+        groups = [f"  {_json(name)}: {_rows(group, 2)}" for name, group in self.sets.items()]
+        lines.append(' "sets": {' + ("\n" + ",\n".join(groups) + "\n }," if groups else "},"))
+        lines.append(f' "images": {_rows(self.images, 1)}' + ("," if self.decisions else ""))
+        if self.decisions:
+            lines.append(f' "decisions": {_rows(self.decisions, 1)}')
+        return "\n".join([*lines, "}", ""])
+
+    def dump(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_file(path, self.dumps())
+
+    @classmethod
+    def load(cls, path: Path) -> Lock:
+        """Read a lock file.
+
+        Raises:
+            LockError: it is not there, cannot be read, or is no lock.
+        """
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError as error:
+            raise LockError(f"there is no {path}", hint=UPDATE_HINT) from error
+        except OSError as error:
+            raise LockError(f"cannot read {path}: {error.strerror}") from error
+        return cls.loads(text, str(path))
+
+    @classmethod
+    def loads(cls, text: str | bytes, name: str) -> Lock:
+        """Read a lock's text; ``name`` is used in messages.
+
+        Raises:
+            LockError: it is no lock.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise LockError(
+                f"{name}:{error.lineno}:{error.colno}: {error.msg}",
+                hint="a merge that was not finished? " + UPDATE_HINT,
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise LockError(f"{name} is not a lock file: {error}", hint=UPDATE_HINT) from error
+        return _Reader(name).lock(data)
+
+
+@dataclass(frozen=True)
+class DecisionChange:
+    """A decision that is not the same in two locks; ``None`` where one does not have it."""
+
+    old: LockedDecision | None
+    new: LockedDecision | None
+
+    def __str__(self) -> str:
+        known = self.new or self.old
+        assert known is not None, "one of them is there"
+        return f"scripts of {known.package} ({known.group}): {_decided(self.old)} -> {_decided(self.new)}"
+
+
+def _decided(decision: LockedDecision | None) -> str:
+    if decision is None:
+        return "no decision"
+    return f"{decision.answer} ({decision.why})" if decision.why else decision.answer
+
+
+def decision_changes(old: Iterable[LockedDecision], new: Iterable[LockedDecision]) -> list[DecisionChange]:
+    """The decisions that differ, by group and package."""
+    one, other = ({(d.group, d.package): d for d in each} for each in (old, new))
+    keys = sorted(one.keys() | other.keys())
+    return [DecisionChange(one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
+
+
+def parse_date(text: str) -> datetime:
+    """A date as a lock has it, ``2026-11-21T09:15:44Z``.
+
+    Raises:
+        ValueError: not such a date.
+    """
+    return datetime.strptime(text, DATE_FORMAT).replace(tzinfo=UTC)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _rows(
+    rows: Sequence[LockedPackage | LockedRelease | LockedIndex | LockedImage | LockedDecision], indent: int
+) -> str:
+    if not rows:
+        return "[]"
+    pad = " " * indent
+    body = ",\n".join(f"{pad} {_json({f.name: getattr(row, f.name) for f in fields(row)})}" for row in rows)
+    return f"[\n{body}\n{pad}]"
+
+
+def _sorted(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
+    return tuple(sorted(packages, key=lambda p: (p.name, version_key(p.version), p.architecture, p.sha256)))
+
+
+R = TypeVar("R", LockedPackage, LockedRelease, LockedIndex, LockedImage, LockedDecision)
+
+
+def is_path(value: str) -> bool:
+    """Whether the text can be a file's path below a mirror: relative, normal, of harmless characters."""
+    return (
+        _PATH.fullmatch(value) is not None and not value.startswith("/") and not {"", ".", ".."} & set(value.split("/"))
+    )
+
+
+def _is_date(value: str) -> bool:
+    try:
+        parse_date(value)
+    except ValueError:
+        return False
+    return _DATE.fullmatch(value) is not None
+
+
+_CHECKS: Mapping[str, Callable[[str], object]] = {
+    "name": is_package_name,
+    "version": is_version,
+    "architecture": _WORD.fullmatch,
+    "arch": _WORD.fullmatch,
+    "suite": _WORD.fullmatch,
+    "component": _WORD.fullmatch,
+    "digest": _DIGEST.fullmatch,
+    "sha256": _SHA256.fullmatch,
+    "recipe_sha256": _SHA256.fullmatch,
+    "date": _is_date,
+    "path": is_path,
+    "source": _SOURCE.fullmatch,
+    "group": _WORD.fullmatch,
+    "package": is_package_name,
+    "answer": _ANSWER.fullmatch,
+    "why": str.isprintable,
+}
+
+
+def _from_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A lock of format 1, which knew nothing of indexes and of images that are brought along, as one of this format.
+
+    Its packages were all of the component ``main``, which is what a row without one means.
+    """
+    return {**data, "schema": SCHEMA, "indexes": [], "images": []}
+
+
+class _Reader:
+    """Turns parsed JSON into a :class:`Lock`, naming the place of whatever is wrong with it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def lock(self, data: Any) -> Lock:
+        if not isinstance(data, dict):
+            raise self._bad("$", "must be an object")
+        if data.get("schema") == 1:
+            data = _from_1(data)
+        if data.get("schema") != SCHEMA:
+            raise LockError(
+                f"{self._name} has lock format {str(data.get('schema'))[:20]}, this build-os reads {SCHEMA}",
+                hint=UPDATE_HINT,
+            )
+        known = {"schema", *(f.name for f in fields(Lock))}
+        self._keys(data, known, known - {"decisions"}, "$")
+        sets = data["sets"]
+        if not isinstance(sets, dict):
+            raise self._bad("$.sets", "must be an object")
+        return Lock(
+            recipe_sha256=self._text(data, "recipe_sha256", "$"),
+            arch=self._text(data, "arch", "$"),
+            suite=self._text(data, "suite", "$"),
+            releases=self._list(LockedRelease, data["releases"], "$.releases"),
+            indexes=self._list(LockedIndex, data["indexes"], "$.indexes"),
+            packages=self._list(LockedPackage, data["packages"], "$.packages"),
+            tools=self._list(LockedPackage, data["tools"], "$.tools"),
+            sets={key: self._list(LockedPackage, value, f"$.sets[{key!r}]") for key, value in sets.items()},
+            images=self._list(LockedImage, data["images"], "$.images"),
+            decisions=self._list(LockedDecision, data.get("decisions", []), "$.decisions"),
+        )
+
+    def _list(self, kind: type[R], data: Any, where: str) -> tuple[R, ...]:
+        if not isinstance(data, list):
+            raise self._bad(where, "must be a list")
+        return tuple(self._row(kind, row, f"{where}[{number}]") for number, row in enumerate(data))
+
+    def _row(self, kind: type[R], data: Any, where: str) -> R:
+        if not isinstance(data, dict):
+            raise self._bad(where, "must be an object")
+        names = {f.name for f in fields(kind)}
+        needed = {f.name for f in fields(kind) if f.default is MISSING}
+        self._keys(data, names, needed, where)
+        values: dict[str, Any] = {}
+        for name in names & data.keys():
+            if name == "size":
+                size = data[name]
+                if type(size) is not int or not 0 < size < 1 << 40:
+                    raise self._bad(f"{where}.size", "must be a number of bytes")
+                values[name] = size
+            else:
+                values[name] = self._text(data, name, where)
+        return kind(**values)
+
+    def _text(self, data: Mapping[str, Any], name: str, where: str) -> str:
+        value = data[name]
+        if not isinstance(value, str) or not _CHECKS[name](value):
+            raise self._bad(f"{where}.{name}", f"is not usable: {str(value)[:80]!r}")
+        return value
+
+    def _keys(self, data: Mapping[str, Any], known: set[str], needed: set[str], where: str) -> None:
+        for key in data:
+            if key not in known:
+                raise self._bad(f"{where}.{key[:80]}", "is not known")
+        for key in sorted(needed - data.keys()):
+            raise self._bad(f"{where}.{key}", "is missing")
+
+    def _bad(self, where: str, what: str) -> LockError:
+        return LockError(f"{self._name}: {where} {what}", hint=UPDATE_HINT)

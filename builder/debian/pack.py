@@ -1,0 +1,215 @@
+"""A *pack* is what remains of a deb in the store: read once, verified, decompressed, indexed.
+
+It is the deb's ``data.tar`` as it is, uncompressed (``packs/SHA256.tar``), and an index of it together with
+the control files (``packs/SHA256.json``). Trees point into the tar; nothing is ever extracted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from builder.core.console import Console
+from builder.core.errors import SourceError
+from builder.core.files import replacing, sha256_file
+from builder.core.sealed import read_sealed, write_sealed
+from builder.core.store import Store
+from builder.debian.deb import Contents, DebError, Source, read_deb
+from builder.debian.faults import store_faults
+from builder.debian.lock import LockedPackage
+from builder.debian.tarmembers import Member, TarError, read_members
+from builder.tree.node import Kind
+
+INDEX = "pack 1"
+_KINDS = {str(kind): kind for kind in Kind}
+
+
+class DamagedBlob(SourceError):
+    """A deb in the store is not what its name says; it has been removed and can be fetched again."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An unpacked deb.
+
+    Attributes:
+        tar: the uncompressed ``data.tar``; members' offsets are into it.
+        tar_sha256, tar_size: its hash and its size in bytes.
+        control: the fields of the control file.
+        files: all other control files by name (``postinst``, ``conffiles`` ...).
+    """
+
+    package: LockedPackage
+    tar: Path
+    tar_sha256: str
+    tar_size: int
+    control: Mapping[str, str]
+    files: Mapping[str, bytes] = field(repr=False)
+    members: tuple[Member, ...] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The package's name."""
+        return self.package.name
+
+    def script(self, name: str) -> str | None:
+        """The text of a maintainer script (``preinst``, ``postinst``, ``prerm``, ``postrm``, ``config``)."""
+        data = self.files.get(name)
+        return None if data is None else data.decode(errors="surrogateescape")
+
+    def conffiles(self) -> tuple[str, ...]:
+        """The paths that dpkg treats as configuration, without those to be removed on upgrade.
+
+        Source: deb-conffiles(5).
+        """
+        lines = self.files.get("conffiles", b"").decode(errors="surrogateescape").splitlines()
+        return tuple(line.strip() for line in lines if line.startswith("/"))
+
+    def read(self, path: str) -> bytes:
+        """The content of a file of the deb, by its own path (no links are followed).
+
+        Raises:
+            DebError: it has no such file.
+        """
+        for member in self.members:
+            if member.path == path and member.kind is Kind.FILE:
+                return self.read_member(member)
+        raise DebError(f"{self.name} has no file {path}")
+
+    def read_member(self, member: Member) -> bytes:
+        """The content of one of the members."""
+        with self.tar.open("rb") as file:
+            file.seek(member.offset)
+            return file.read(member.size)
+
+
+def unpack(store: Store, package: LockedPackage, *, verify: bool = True, console: Console | None = None) -> Pack:
+    """The deb's pack, from the store or made now. The deb's hash is verified while it is read.
+
+    ``verify``: read an existing pack through to see that it is intact; one that is not is made again, and
+    ``console`` is told.
+
+    Raises:
+        DebError: the deb is malformed or hostile, or is another package.
+        DamagedBlob: the deb in the store is damaged or missing.
+        CapabilityError: it is compressed in a way that this Python cannot read; the store cannot be written.
+    """
+    found = load_pack(store, package, verify=verify)
+    if found is not None:
+        return found
+    if console is not None and _places(store, package)[1].exists():
+        console.warn(f"{package.name} in the store is damaged or of another format; unpacking it again")
+    with store_faults(store):
+        return _make_pack(store, package)
+
+
+def load_pack(store: Store, package: LockedPackage, *, verify: bool = True) -> Pack | None:
+    """The deb's pack if it is in the store and intact."""
+    tar, index = _places(store, package)
+    body = read_sealed(index, INDEX)
+    if body is None:
+        return None
+    data = json.loads(body)
+    try:
+        status = tar.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size != data["tar_size"]:
+            return None
+        if verify and sha256_file(tar) != data["tar_sha256"]:
+            return None
+    except OSError:
+        return None
+    return _pack(package, tar, data)
+
+
+def _places(store: Store, package: LockedPackage) -> tuple[Path, Path]:
+    room = store.root / "packs"
+    return room / f"{package.sha256}.tar", room / f"{package.sha256}.json"
+
+
+def _pack(package: LockedPackage, tar: Path, data: dict[str, Any]) -> Pack:
+    """The inverse of what :func:`_make_pack` writes; its hash was checked, so its shape is known."""
+    return Pack(
+        package=package,
+        tar=tar,
+        tar_sha256=data["tar_sha256"],
+        tar_size=data["tar_size"],
+        control=data["control"],
+        files={name: text.encode("latin-1") for name, text in data["files"].items()},
+        members=tuple(
+            Member(path, _KINDS[kind], mode, uid, gid, mtime, offset, size, target, (major, minor))
+            for path, kind, mode, uid, gid, mtime, offset, size, target, major, minor in data["members"]
+        ),
+    )
+
+
+def _make_pack(store: Store, package: LockedPackage) -> Pack:
+    tar, index = _places(store, package)
+    blob = store.blob(package.sha256)
+    what = f"{package.name} {package.version}"
+    if not store.has_blob(package.sha256, package.size):
+        _discard(blob)
+        raise DamagedBlob(f"{what} is not whole in the store", hint="the next build downloads it again")
+    with blob.open("rb") as file, replacing(tar) as out:
+        source = Source(file)
+        try:
+            contents = read_deb(source, out)
+            out.flush()
+            members = _members_of(out)
+            _require_same(contents, package)
+        except (SourceError, TarError) as error:
+            _require_intact(source.rest(), package, blob)
+            raise DebError(
+                f"{what}: {error.what if isinstance(error, SourceError) else error}",
+                hint="the package is malformed; it may be hostile",
+            ) from error
+        _require_intact(source.rest(), package, blob)
+    data = {
+        "tar_sha256": contents.tar_sha256,
+        "tar_size": contents.tar_size,
+        "control": contents.control,
+        "files": {name: text.decode("latin-1") for name, text in contents.files.items()},
+        "members": [[*member[:-1], *member.device] for member in members],
+    }
+    body = json.dumps(data, separators=(",", ":")).encode()
+    # Last, because it is what makes the pack count.
+    write_sealed(index, INDEX, body)
+    return Pack(package, tar, contents.tar_sha256, contents.tar_size, contents.control, contents.files, tuple(members))
+
+
+def _members_of(file: BinaryIO) -> list[Member]:
+    if not file.seek(0, 2):
+        return []
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        return read_members(view)
+
+
+def _require_same(contents: Contents, package: LockedPackage) -> None:
+    found = tuple(contents.control.get(name, "") for name in ("Package", "Version", "Architecture"))
+    if found != (package.name, package.version, package.architecture):
+        raise DebError(f"it says that it is {' '.join(found)[:200]!r}")
+
+
+def _require_intact(sha256: str, package: LockedPackage, blob: Path) -> None:
+    """Remove a deb that is not what it should be.
+
+    Raises:
+        DamagedBlob: it was not.
+    """
+    if sha256 != package.sha256:
+        _discard(blob)
+        raise DamagedBlob(
+            f"{package.name} {package.version} in the store was damaged; it has been removed",
+            details=(f"expected sha256 {package.sha256}", f"found sha256 {sha256}"),
+            hint="the next build downloads it again; is the disk healthy?",
+        )
+
+
+def _discard(blob: Path) -> None:
+    with contextlib.suppress(OSError):
+        blob.unlink()

@@ -1,0 +1,93 @@
+"""Which packages it takes: the wanted ones and all that they depend on.
+
+Of alternatives (``a | b``) apt takes the first that it can, unless another is coming anyway. A walk in apt's
+manner finds that set (:mod:`builder.debian.candidates`) and libsolv confirms it
+(:mod:`builder.debian.question`); where the walk runs into a conflict, libsolv finds the way round, with a
+favour for what the walk preferred.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.debian.archive import Archive
+from builder.debian.candidates import Candidates
+from builder.debian.control import Relation, is_package_name
+from builder.debian.index import Package
+from builder.debian.question import Question, ResolveError
+from builder.debian.version import is_version
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an image asks for.
+
+    Attributes:
+        wanted: ``NAME`` or ``NAME=VERSION``.
+        excluded: packages that are taken as installed without being so: nothing of theirs ends up in
+            the image, and what depends on them is content.
+        recommends: also what is only recommended.
+        essential: also the packages that every Debian system has.
+    """
+
+    wanted: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+    recommends: bool = False
+    essential: bool = True
+
+
+def resolve(archive: Archive, request: Request) -> tuple[Package, ...]:
+    """The packages that fulfil a request, sorted by name. The same archive gives the same answer, always.
+
+    Raises:
+        ResolveError: a name that does not exist (with the nearest ones), or wishes that exclude each other.
+    """
+    wanted = _wanted(archive, request)
+    candidates = Candidates(archive, frozenset(request.excluded), request.recommends)
+    for relation in wanted:
+        candidates.add(relation.name)
+    candidates.close()
+    chosen = Question(candidates, wanted).solve()
+    return tuple(sorted(chosen, key=lambda p: p.name))
+
+
+def _wanted(archive: Archive, request: Request) -> list[Relation]:
+    """The request's names as relations, essential packages first."""
+    problems = []
+    found: dict[Relation, None] = {}
+    excluded = set(request.excluded)
+    if request.essential:
+        found.update((Relation(name), None) for name in archive.essential() if name not in excluded)
+    for text in sorted(set(request.wanted)):
+        name, equals, version = text.partition("=")
+        if not is_package_name(name) or (equals and not is_version(version)):
+            problems.append(f"{text!r} is neither a package's name nor NAME=VERSION")
+        elif name in excluded:
+            problems.append(f"{name} is both wanted and excluded")
+        else:
+            problem = _missing(archive, name, version)
+            if problem:
+                problems.append(problem)
+            found[Relation(name, "=" if equals else "", version)] = None
+    problems += [problem for name in sorted(excluded) if (problem := _missing(archive, name, ""))]
+    if problems:
+        one = len(problems) == 1
+        raise ResolveError(problems[0] if one else "some packages do not exist", details=() if one else problems)
+    return list(found)
+
+
+def _missing(archive: Archive, name: str, version: str) -> str | None:
+    """What is wrong with a name, or ``None``."""
+    packages = archive.get(name)
+    if packages:
+        versions = [package.version for package in packages]
+        if version and version not in versions:
+            return f"{name} has no version {version}; there is {', '.join(versions)}"
+        return None
+    suites = " ".join(release.suite for release in archive.releases)
+    providers = archive.providers(name)
+    if providers:
+        return f"{name} is a virtual package; choose one of {', '.join(providers[:8])}"
+    similar = archive.similar(name)
+    tail = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    return f"there is no package {name!r} in {suites} for {archive.arch}{tail}"

@@ -1,0 +1,384 @@
+"""Users and groups: adduser(8), useradd(8) and their like, on the files of the tree.
+
+Numbers are given as the programs do: the first free one from 100 up (``FIRST_SYSTEM_UID`` in adduser.conf(5)); what
+``sysusers.d`` declares has its numbers before, from 999 down.
+"""
+
+from __future__ import annotations
+
+import re
+
+from builder.debian.scripts.commands.options import read_options
+from builder.debian.scripts.effects import Does
+from builder.debian.scripts.shell import Shell, Status
+from builder.debian.scripts.world import UNKNOWN, NotModelled
+
+FIRST_SYSTEM, LAST_SYSTEM = 100, 999
+FIRST_USER, LAST_USER = 1000, 59999
+_NAME = re.compile(r"[a-z_][a-z0-9_.-]*\$?", re.I)
+
+
+def _rows(shell: Shell, path: str) -> list[list[str]]:
+    return [line.split(":") for line in (shell.world.read(path) or "").splitlines() if ":" in line]
+
+
+def _find(shell: Shell, path: str, name: str) -> list[str] | None:
+    return next((row for row in _rows(shell, path) if row[0] == name or (name.isdigit() and row[2] == name)), None)
+
+
+def user_id(shell: Shell, name: str) -> int:
+    """A user's number.
+
+    Raises:
+        NotModelled: there is no such user.
+    """
+    return _id(shell, "/etc/passwd", name, "user")
+
+
+def group_id(shell: Shell, name: str) -> int:
+    """A group's number.
+
+    Raises:
+        NotModelled: there is no such group.
+    """
+    return _id(shell, "/etc/group", name, "group")
+
+
+def login_group(shell: Shell, user: str) -> str:
+    """The number of a user's login group.
+
+    Raises:
+        NotModelled: there is no such user.
+    """
+    row = _find(shell, "/etc/passwd", user)
+    if row is None:
+        raise NotModelled(f"there is no user {user}")
+    return row[3]
+
+
+def _id(shell: Shell, path: str, name: str, what: str) -> int:
+    if UNKNOWN in name:
+        raise NotModelled(f"a {what} that is not known")
+    if name.isdigit():
+        return int(name)
+    if name == "root":
+        return 0
+    row = _find(shell, path, name)
+    if row is None:
+        raise NotModelled(f"there is no {what} {name}")
+    return int(row[2])
+
+
+def _free(shell: Shell, first: int, last: int, *, both: bool) -> str:
+    taken = {row[2] for row in _rows(shell, "/etc/group")}
+    if both:
+        taken |= {row[2] for row in _rows(shell, "/etc/passwd")}
+    return next(str(number) for number in range(first, last + 1) if str(number) not in taken)
+
+
+def _append(shell: Shell, path: str, line: str, mode: int) -> None:
+    known = shell.world.get(path)
+    quiet = len(shell.world.journal)
+    shell.world.write(path, line + "\n", append=True)
+    if known is None:
+        where = shell.world.tree.resolve(path)
+        gid = _find(shell, "/etc/group", "shadow")
+        shell.world.change(path, Does.MODE, "", mode=mode, gid=int(gid[2]) if gid and mode == 0o640 else 0)
+        del where
+    del shell.world.journal[quiet:]  # the user is the effect, not the line
+
+
+def add_group(shell: Shell, name: str, number: str | None, *, system: bool) -> None:
+    """A line in group and gshadow."""
+    if not _NAME.fullmatch(name):
+        raise NotModelled(f"the group {name}")
+    if number is None:
+        number = _free(shell, *((FIRST_SYSTEM, LAST_SYSTEM) if system else (FIRST_USER, LAST_USER)), both=False)
+    _append(shell, "/etc/group", f"{name}:x:{number}:", 0o644)
+    _append(shell, "/etc/gshadow", f"{name}:!::", 0o640)
+    shell.world.note(Does.GROUP, name, "system" if system else "")
+
+
+def add_user(
+    shell: Shell, name: str, number: str, group: str, comment: str, home: str, login: str, *, locked: str
+) -> None:
+    """A line in passwd and shadow. The day of the last change is left out: it would differ from build to build."""
+    if not _NAME.fullmatch(name):
+        raise NotModelled(f"the user {name}")
+    _append(shell, "/etc/passwd", f"{name}:x:{number}:{group}:{comment}:{home}:{login}", 0o644)
+    _append(shell, "/etc/shadow", f"{name}:{locked}:::::::", 0o640)
+    shell.world.note(Does.USER, name, f"home {home}, shell {login}")
+
+
+def _join(shell: Shell, user: str, group: str) -> Status:
+    for path, column in (("/etc/group", 3), ("/etc/gshadow", 3)):
+        text = shell.world.read(path)
+        if text is None:
+            continue
+        lines = []
+        for line in text.splitlines():
+            row = line.split(":")
+            if row[0] == group and len(row) > column and user not in row[column].split(","):
+                row[column] = f"{row[column]},{user}" if row[column] else user
+                if path == "/etc/group":
+                    shell.world.note(Does.MEMBER, f"{user} to {group}")
+            lines.append(":".join(row))
+        mark = len(shell.world.journal)
+        shell.world.write(path, "".join(f"{line}\n" for line in lines))
+        del shell.world.journal[mark:]
+    return 0
+
+
+def adduser(shell: Shell, arguments: list[str]) -> Status:
+    """``adduser [--system] [--group] [--home d] ... name`` and ``adduser user group``. adduser(8)."""
+    flags = (
+        "system group quiet disabled-login disabled-password no-create-home force-badname allow-badname "
+        "allow-bad-names allow-all-names add-extra-groups verbose debug q"
+    )
+    options = read_options(
+        "adduser",
+        _dashed(arguments),
+        flags,
+        "home shell uid gid gecos comment ingroup firstuid lastuid firstgid lastgid conf "
+        "stdoutmsglevel stderrmsglevel logmsglevel",
+    )
+    operands = options.operands
+    if len(operands) == 2:
+        if _find(shell, "/etc/passwd", operands[0]) is None or _find(shell, "/etc/group", operands[1]) is None:
+            raise NotModelled(f"adduser {' '.join(operands)}: one of them does not exist")
+        return _join(shell, operands[0], operands[1])
+    if len(operands) != 1:
+        raise NotModelled("adduser without a name")
+    name = operands[0]
+    system = "system" in options
+    if "group" in options and not system:
+        return _new_group(shell, name, options.get("gid"), system=False)
+    if _find(shell, "/etc/passwd", name) is not None:
+        return 0 if system else 1
+    if not system:
+        return _new_user(shell, name, options.given)
+    ingroup = options.get("ingroup")
+    gid = options.get("gid")
+    if gid is not None and not gid.isdigit():
+        ingroup, gid = gid, None
+    number = options.get("uid")
+    first, last = int(options.get("firstuid") or FIRST_SYSTEM), int(options.get("lastuid") or LAST_SYSTEM)
+    if "group" in options:
+        existing = _find(shell, "/etc/group", name)
+        if existing is not None:
+            gid = existing[2]
+            number = number or _free(shell, first, last, both=True)
+        else:
+            number = number or _free(shell, first, last, both=True)
+            gid = number
+            add_group(shell, name, gid, system=True)
+    else:
+        number = number or _free(shell, first, last, both=True)
+        gid = str(group_id(shell, ingroup)) if ingroup else gid or str(group_id(shell, "nogroup"))
+    home = options.get("home") or "/nonexistent"
+    comment = options.get("gecos", "comment") or ""
+    add_user(shell, name, number, gid, comment, home, options.get("shell") or "/usr/sbin/nologin", locked="!")
+    if "no-create-home" not in options and home != "/nonexistent":
+        _make_home(shell, home, int(number), int(gid))
+    return 0
+
+
+def _make_home(shell: Shell, home: str, uid: int, gid: int) -> None:
+    path = shell.path(home)
+    if shell.world.get(path) is None:
+        shell.world.make_directory(path, 0o755)
+        shell.world.change(path, Does.OWNER, f"{uid}:{gid}", uid=uid, gid=gid)
+
+
+def _new_user(shell: Shell, name: str, given: dict[str, str]) -> Status:
+    number = given.get("uid") or _free(shell, FIRST_USER, LAST_USER, both=True)
+    gid = given.get("gid")
+    if gid is None:
+        gid = number
+        add_group(shell, name, gid, system=False)
+    home = given.get("home") or f"/home/{name}"
+    add_user(shell, name, number, gid, given.get("gecos", ""), home, given.get("shell") or "/bin/bash", locked="!")
+    if "no-create-home" not in given:
+        _make_home(shell, home, int(number), int(gid))
+    return 0
+
+
+def _new_group(shell: Shell, name: str, number: str | None, *, system: bool) -> Status:
+    if _find(shell, "/etc/group", name) is not None:
+        return 0 if system else 1
+    add_group(shell, name, number, system=system)
+    return 0
+
+
+def _dashed(arguments: list[str]) -> list[str]:
+    """Perl's Getopt takes long options with one dash as well."""
+    return [f"-{a}" if re.fullmatch(r"-[a-z][a-z-]+(=.*)?", a) else a for a in arguments]
+
+
+def addgroup(shell: Shell, arguments: list[str]) -> Status:
+    """``addgroup [--system] name``; ``addgroup user group``."""
+    options = read_options(
+        "addgroup", _dashed(arguments), "system quiet group force-badname allow-badname verbose q", "gid conf"
+    )
+    if len(options.operands) == 2:
+        return _join(shell, *options.operands)
+    if len(options.operands) != 1:
+        raise NotModelled("addgroup without a name")
+    return _new_group(shell, options.operands[0], options.get("gid"), system="system" in options)
+
+
+def groupadd(shell: Shell, arguments: list[str]) -> Status:
+    """``groupadd [-r] [-f] [-g gid] name``."""
+    options = read_options("groupadd", arguments, "r f o system force non-unique", "g K gid")
+    name = options.operands[0] if options.operands else ""
+    if _find(shell, "/etc/group", name) is not None:
+        return 0 if {"f", "force"} & options.given.keys() else 9
+    number = options.get("g", "gid")
+    system = bool({"r", "system"} & options.given.keys())
+    if number is None and system:
+        taken = {row[2] for path in ("/etc/group", "/etc/passwd") for row in _rows(shell, path)}
+        # shadow-utils give system numbers from the top down (find_new_gid.c).
+        number = next(str(n) for n in range(LAST_SYSTEM, FIRST_SYSTEM, -1) if str(n) not in taken)
+    add_group(shell, name, number, system=system)
+    return 0
+
+
+def useradd(shell: Shell, arguments: list[str]) -> Status:
+    """``useradd [-r] [-g group] [-d home] [-s shell] [-c comment] [-G groups] [-M|-m] name``."""
+    flags = "r M m N U o l system no-create-home create-home no-user-group user-group no-log-init badname"
+    options = read_options(
+        "useradd", arguments, flags, "g d s c G u K home-dir home shell comment groups gid uid base-dir b"
+    )
+    name = options.operands[0] if options.operands else ""
+    if _find(shell, "/etc/passwd", name) is not None:
+        return 9
+    system = bool({"r", "system"} & options.given.keys())
+    taken = {row[2] for path in ("/etc/group", "/etc/passwd") for row in _rows(shell, path)}
+    span = range(LAST_SYSTEM, FIRST_SYSTEM, -1) if system else range(FIRST_USER, LAST_USER)
+    number = options.get("u", "uid") or next(str(n) for n in span if str(n) not in taken)
+    group = options.get("g", "gid")
+    if group is not None:
+        gid = str(group_id(shell, group))
+    elif {"N", "no-user-group"} & options.given.keys():
+        gid = "100"
+    else:
+        gid = number
+        add_group(shell, name, gid, system=system)
+    home = options.get("d", "home-dir", "home") or f"/home/{name}"
+    add_user(
+        shell,
+        name,
+        number,
+        gid,
+        options.get("c", "comment") or "",
+        home,
+        options.get("s", "shell") or "/bin/sh",
+        locked="!",
+    )
+    for other in (options.get("G", "groups") or "").split(","):
+        if other:
+            _join(shell, name, other)
+    if {"m", "create-home"} & options.given.keys():
+        _make_home(shell, home, int(number), int(gid))
+    return 0
+
+
+def usermod(shell: Shell, arguments: list[str]) -> Status:
+    """``usermod [-a] [-G groups] [-d home] [-s shell] [-c comment] [-g group] [-L] name``."""
+    options = read_options(
+        "usermod",
+        arguments,
+        "a L U m append lock unlock move-home",
+        "G d s c g u e groups home shell comment gid expiredate",
+    )
+    name = options.operands[0] if options.operands else ""
+    row = _find(shell, "/etc/passwd", name)
+    if row is None:
+        return 6
+    for group in (options.get("G", "groups") or "").split(","):
+        if group:
+            _join(shell, name, group)
+    new: list[str] = list(row)
+    for column, names in ((5, ("d", "home")), (6, ("s", "shell")), (4, ("c", "comment"))):
+        new[column] = options.get(*names) or new[column]
+    if (primary := options.get("g", "gid")) is not None:
+        new[3] = str(group_id(shell, primary))
+    if new != row:
+        text = (shell.world.read("/etc/passwd") or "").replace(":".join(row) + "\n", ":".join(new) + "\n")
+        shell.world.write("/etc/passwd", text)
+    return 0
+
+
+def gpasswd(shell: Shell, arguments: list[str]) -> Status:
+    """``gpasswd -a user group``."""
+    options = read_options("gpasswd", arguments, "", "a M")
+    if "a" not in options or len(options.operands) != 1:
+        raise NotModelled("gpasswd")
+    return _join(shell, options.given["a"], options.operands[0])
+
+
+def getent(shell: Shell, arguments: list[str]) -> Status:
+    """``getent passwd|group [name]`` from the tree's files."""
+    if not arguments or arguments[0] not in ("passwd", "group", "shadow", "hosts", "services"):
+        raise NotModelled("getent")
+    if arguments[0] in ("hosts", "services"):
+        return 2
+    path = f"/etc/{arguments[0]}"
+    if len(arguments) == 1:
+        shell.say(shell.world.read(path) or "")
+        return 0
+    status = 0
+    for name in arguments[1:]:
+        row = _find(shell, path, name)
+        if row is None:
+            status = 2
+        else:
+            shell.say(":".join(row) + "\n")
+    return status
+
+
+def id_(shell: Shell, arguments: list[str]) -> Status:
+    """``id [-u|-g|-n|-G] [name]``."""
+    options = read_options("id", arguments, "u g n G r user group name groups")
+    if not options.operands:
+        shell.say("root\n" if "n" in options else "0\n")
+        return 0
+    row = _find(shell, "/etc/passwd", options.operands[0])
+    if row is None:
+        return 1
+    groups = [g for g in _rows(shell, "/etc/group") if g[2] == row[3] or row[0] in g[3].split(",")]
+    column = 0 if {"n", "name"} & options.given.keys() else 2
+    if {"G", "groups"} & options.given.keys():
+        shell.say(" ".join(g[column] for g in groups) + "\n")
+    elif {"g", "group"} & options.given.keys():
+        shell.say(next((g[column] for g in groups if g[2] == row[3]), row[3]) + "\n")
+    elif {"u", "user"} & options.given.keys():
+        shell.say(row[column] + "\n")
+    else:
+        shell.say(f"uid={row[2]}({row[0]}) gid={row[3]} groups=" + ",".join(f"{g[2]}({g[0]})" for g in groups) + "\n")
+    return 0
+
+
+def no_change(shell: Shell, arguments: list[str]) -> Status:
+    """Changes of passwords and their ages: nobody has one in the image."""
+    return 0
+
+
+def deluser(shell: Shell, arguments: list[str]) -> Status:
+    """``deluser [--quiet] user group``, of a user who is not in the group."""
+    options = read_options("deluser", _dashed(arguments), "quiet q system group only-if-empty")
+    if len(options.operands) == 2:
+        user, group = options.operands
+        row = _find(shell, "/etc/group", group)
+        if row is None or user not in row[3].split(","):
+            return 6
+    elif len(options.operands) == 1 and _find(shell, "/etc/passwd", options.operands[0]) is None:
+        return 0 if "system" in options else 2
+    raise NotModelled("deluser")
+
+
+ACCOUNTS = {
+    "adduser": adduser, "addgroup": addgroup, "groupadd": groupadd, "useradd": useradd, "usermod": usermod,
+    "gpasswd": gpasswd, "deluser": deluser, "getent": getent, "id": id_, "chage": no_change, "chfn": no_change,
+    "chsh": no_change,
+}  # fmt: skip

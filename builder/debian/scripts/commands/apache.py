@@ -1,0 +1,69 @@
+"""a2enmod(8), a2enconf(8), a2ensite(8): links into ``*-enabled``, for a module those that it depends on as well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from builder.debian.scripts.commands.options import read_options
+from builder.debian.scripts.shell import Shell, Status
+from builder.debian.scripts.world import NotModelled
+
+ROOT = "/etc/apache2"
+STATE = "/var/lib/apache2"
+# (directory, suffixes of what is linked, name of the kind below STATE)
+MODULES = ("mods", (".load", ".conf"), "module")
+CONFIGURATIONS = ("conf", (".conf",), "conf")
+SITES = ("sites", (".conf",), "site")
+
+
+def enabler(directory: str, suffixes: tuple[str, ...], kind: str) -> Callable[[Shell, list[str]], Status]:
+    """The program that enables what is in ``DIRECTORY-available``."""
+
+    def run(shell: Shell, arguments: list[str]) -> Status:
+        options = read_options("a2enmod", arguments, "q m f quiet maintmode force")
+        by_maintainer = bool({"m", "maintmode"} & options.given.keys())
+        for name in options.operands:
+            if not _enable(shell, name, directory, suffixes, kind, by_maintainer, ()):
+                return 1
+        return 0
+
+    return run
+
+
+def _enable(
+    shell: Shell,
+    name: str,
+    directory: str,
+    suffixes: tuple[str, ...],
+    kind: str,
+    by_maintainer: bool,
+    asking: tuple[str, ...],
+) -> bool:
+    text = shell.world.read(f"{ROOT}/{directory}-available/{name}{suffixes[0]}")
+    if text is None:
+        return False
+    for needed in _words(text, "Depends"):
+        if needed not in asking and not _enable(
+            shell, needed, directory, suffixes, kind, by_maintainer, (*asking, name)
+        ):
+            return False
+    for other in _words(text, "Conflicts"):
+        if shell.world.get(f"{ROOT}/{directory}-enabled/{other}{suffixes[0]}") is not None:
+            raise NotModelled(f"{name} excludes {other}, which is enabled")
+    for suffix in suffixes:
+        target = f"{directory}-available/{name}{suffix}"
+        link = f"{ROOT}/{directory}-enabled/{name}{suffix}"
+        if shell.world.get(f"{ROOT}/{target}") is not None and shell.world.get(link, follow=False) is None:
+            shell.world.link(link, f"../{target}")
+    mark = f"{STATE}/{kind}/enabled_by_{'maint' if by_maintainer else 'admin'}/{name}"
+    if shell.world.get(mark) is None:
+        shell.world.write(mark, "")
+    return True
+
+
+def _words(text: str, field: str) -> list[str]:
+    return [word for line in re.findall(rf"^# {field}:(.*)$", text, re.M) for word in line.split()]
+
+
+APACHE = {"a2enmod": enabler(*MODULES), "a2enconf": enabler(*CONFIGURATIONS), "a2ensite": enabler(*SITES)}

@@ -1,0 +1,357 @@
+"""What the shell itself does: POSIX.1-2024, "Shell Command Language" 2.15, and dash(1)."""
+
+from __future__ import annotations
+
+import re
+
+from builder.debian.scripts.shell import Exit, Leave, Return, Shell, Status
+from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.tree.node import Kind
+
+CONFMODULE = "/usr/share/debconf/confmodule"
+# Libraries of shell functions whose functions are commands of ours.
+LIBRARIES = frozenset((CONFMODULE, "/lib/lsb/init-functions", "/usr/lib/lsb/init-functions"))
+_ESCAPE = re.compile(r"\\(0[0-7]{0,3}|[0-7]{1,3}|.)", re.S)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "a": "\a", "b": "\b", "f": "\f", "v": "\v", '"': '"', "'": "'"}
+_FORMAT = re.compile(r"%(-?[0-9]*(?:\.[0-9]+)?)([sdbciux%])")
+
+
+def true(shell: Shell, arguments: list[str]) -> Status:
+    """``true`` and ``:``."""
+    return 0
+
+
+def false(shell: Shell, arguments: list[str]) -> Status:
+    """``false``."""
+    return 1
+
+
+def exit_(shell: Shell, arguments: list[str]) -> Status:
+    """``exit [n]``."""
+    raise Exit(_number(arguments[0]) if arguments else shell.status)
+
+
+def return_(shell: Shell, arguments: list[str]) -> Status:
+    """``return [n]``."""
+    raise Return(_number(arguments[0]) if arguments else shell.status)
+
+
+def break_(shell: Shell, arguments: list[str]) -> Status:
+    """``break [n]``."""
+    raise Leave(_number(arguments[0]) or 1 if arguments else 1, again=False)
+
+
+def continue_(shell: Shell, arguments: list[str]) -> Status:
+    """``continue [n]``."""
+    raise Leave(_number(arguments[0]) or 1 if arguments else 1, again=True)
+
+
+def _number(text: str) -> Status:
+    return int(text) if text.isdigit() else None
+
+
+def shift(shell: Shell, arguments: list[str]) -> Status:
+    """``shift [n]``."""
+    count = _number(arguments[0]) if arguments else 1
+    if count is None or count > len(shell.arguments):
+        return 1
+    del shell.arguments[:count]
+    return 0
+
+
+def set_(shell: Shell, arguments: list[str]) -> Status:
+    """``set [-e] [+e] [-- word ...]``."""
+    rest = list(arguments)
+    while rest and rest[0][:1] in "-+" and rest[0] not in ("-", "--") and rest[0]:
+        option = rest.pop(0)
+        if option in ("-o", "+o"):
+            name = rest.pop(0) if rest else ""
+            if name == "errexit":
+                shell.exit_on_error = option == "-o"
+            elif name == "noglob":
+                shell.no_glob = option == "-o"
+            continue
+        if "e" in option:
+            shell.exit_on_error = option[0] == "-"
+        if "f" in option:
+            shell.no_glob = option[0] == "-"
+    if rest:
+        shell.arguments = rest[1:] if rest[0] in ("-", "--") else rest
+    return 0
+
+
+def export(shell: Shell, arguments: list[str]) -> Status:
+    """``export``, ``readonly``: all variables are one to us."""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals:
+            shell.assign(name, value)
+    return 0
+
+
+def local(shell: Shell, arguments: list[str]) -> Status:
+    """``local name[=value] ...``, ``typeset``, ``declare``."""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-"):
+            if "-g" not in arguments:
+                shell.make_local(name)
+            if any(re.fullmatch(r"-[a-z]*A[a-z]*", option) for option in arguments):
+                shell.associative.add(name)
+            if equals:
+                shell.assign(name, value)
+    return 0
+
+
+def unset(shell: Shell, arguments: list[str]) -> Status:
+    """``unset [-v|-f] name ...``."""
+    for name in arguments:
+        shell.forget(name)
+        if "-f" in arguments:
+            shell.functions.pop(name, None)
+    return 0
+
+
+def eval_(shell: Shell, arguments: list[str]) -> Status:
+    """``eval word ...``."""
+    if any(UNKNOWN in argument for argument in arguments):
+        raise NotModelled("eval of what is only known on a running machine")
+    return shell.run_text(" ".join(arguments))
+
+
+def exec_(shell: Shell, arguments: list[str]) -> Status:
+    """``exec``: redirections alone change nothing that we follow; a command ends the script."""
+    if not arguments:
+        return 0
+    raise Exit(shell.call(arguments))
+
+
+def command(shell: Shell, arguments: list[str]) -> Status:
+    """``command [-v] name``."""
+    if arguments and arguments[0] in ("-v", "-V", "-pv"):
+        return which(shell, arguments[1:])
+    if arguments and arguments[0] == "-p":
+        arguments = arguments[1:]
+    return shell.call(arguments) if arguments else 0
+
+
+# Programs of Debian's packaging system, for which build-os stands whether they are in the image or not.
+PACKAGING = frozenset(
+    ("dpkg", "dpkg-query", "dpkg-divert", "dpkg-statoverride", "dpkg-trigger", "dpkg-maintscript-helper",
+     "update-alternatives", "deb-systemd-helper", "deb-systemd-invoke", "update-rc.d", "invoke-rc.d")
+)  # fmt: skip
+_BUILTINS = frozenset(("test", "[", "echo", "printf", "cd", "read", "true", "false", "command", "eval", "exec"))
+
+
+def program_path(shell: Shell, name: str) -> str | None:
+    """Where ``PATH`` leads for a name."""
+    if name in _BUILTINS or name in shell.functions:
+        return name
+    place = shell.find_program(name)
+    if place is not None:
+        return name if "/" in name else place
+    short = name.rpartition("/")[2]
+    if short in PACKAGING:
+        return name if "/" in name else f"/usr/bin/{name}"
+    return None
+
+
+def which(shell: Shell, arguments: list[str]) -> Status:
+    """``which`` and ``command -v``."""
+    status = 0
+    for name in arguments:
+        if name.startswith("-"):
+            continue
+        if UNKNOWN in name:
+            return None
+        place = program_path(shell, name)
+        if place is None:
+            status = 1
+        else:
+            shell.say(place + "\n")
+    return status
+
+
+def type_(shell: Shell, arguments: list[str]) -> Status:
+    """``type name``."""
+    return which(shell, arguments)
+
+
+def cd(shell: Shell, arguments: list[str]) -> Status:
+    """``cd directory``."""
+    path = shell.path(arguments[-1] if arguments else "/root")
+    node = shell.world.get(path)
+    if node is None or node.kind is not Kind.DIRECTORY:
+        return 1
+    shell.directory = path
+    return 0
+
+
+def pwd(shell: Shell, arguments: list[str]) -> Status:
+    """``pwd``."""
+    shell.say(shell.directory + "\n")
+    return 0
+
+
+def source(shell: Shell, arguments: list[str]) -> Status:
+    """``. file``: a library of functions that are commands of ours, or a file of the tree."""
+    if not arguments:
+        return 2
+    path = shell.path(arguments[0])
+    if path in LIBRARIES:
+        return 0
+    text = shell.world.read(path)
+    if text is None:
+        return 1
+    if UNKNOWN in text:
+        raise NotModelled(f"{path} is only known on a running machine")
+    try:
+        return shell.run_text(text)
+    except Return as leave:
+        return leave.status
+
+
+def echo(shell: Shell, arguments: list[str]) -> Status:
+    """``echo`` as dash has it: backslashes are read."""
+    newline = "\n"
+    while arguments and arguments[0] in ("-n", "-e"):
+        if arguments[0] == "-n":
+            newline = ""
+        arguments = arguments[1:]
+    text = " ".join(arguments)
+    if "\\c" in text:
+        text, newline = text.partition("\\c")[0], ""
+    shell.say(unescaped(text) + newline)
+    return 0
+
+
+def unescaped(text: str) -> str:
+    """Backslash sequences read."""
+
+    def one(match: re.Match[str]) -> str:
+        found = match[1]
+        if found[0] in "01234567":
+            return chr(int(found, 8))
+        return _ESCAPES.get(found, "\\" + found)
+
+    return _ESCAPE.sub(one, text) if "\\" in text else text
+
+
+def printf(shell: Shell, arguments: list[str]) -> Status:
+    """``printf format [argument ...]``."""
+    if arguments and arguments[0] == "--":
+        arguments = arguments[1:]
+    if not arguments:
+        return 2
+    template, rest = unescaped(arguments[0]), arguments[1:]
+    while True:
+        text, used = _formatted(template, rest)
+        shell.say(text)
+        rest = rest[used:]
+        if not used or not rest:
+            return 0
+
+
+def _formatted(template: str, values: list[str]) -> tuple[str, int]:
+    """The template once, and how many values it took."""
+    used = 0
+
+    def one(match: re.Match[str]) -> str:
+        nonlocal used
+        width, kind = match[1], match[2]
+        if kind == "%":
+            return "%"
+        value = values[used] if used < len(values) else ""
+        used += 1
+        if UNKNOWN in value:
+            return UNKNOWN
+        if kind in "diux":
+            try:
+                return f"%{width}{'x' if kind == 'x' else 'd'}" % int(value or "0", 0)
+            except ValueError:
+                raise NotModelled("printf of what is no number") from None
+        return f"%{width}s" % (unescaped(value) if kind == "b" else value)
+
+    return _FORMAT.sub(one, template), used
+
+
+def read(shell: Shell, arguments: list[str]) -> Status:
+    """``read [-r] name ...`` from the standard input."""
+    names = [argument for argument in arguments if not argument.startswith("-")] or ["REPLY"]
+    if shell.input is None or shell.input == "":
+        for name in names:
+            shell.assign(name, "")
+        return 1
+    if UNKNOWN in shell.input:
+        raise NotModelled("it reads what is only known on a running machine")
+    line, newline, shell.input = shell.input.partition("\n")
+    separators = shell.value("IFS")
+    if separators in (None, " \t\n"):
+        fields = line.split(None, len(names) - 1)
+        fields = [fields[0].strip(), *fields[1:]] if fields else []
+    else:
+        fields = re.split(f"[{re.escape(separators)}]", line, maxsplit=len(names) - 1) if separators else [line]
+    for index, name in enumerate(names):
+        shell.assign(name, fields[index].rstrip() if index < len(fields) else "")
+    return 0 if newline or line else 1
+
+
+def umask(shell: Shell, arguments: list[str]) -> Status:
+    """``umask [octal]``."""
+    if not arguments:
+        shell.say(f"{shell.world.umask:04o}\n")
+    elif re.fullmatch("[0-7]{1,4}", arguments[0]):
+        shell.world.umask = int(arguments[0], 8)
+    else:
+        raise NotModelled("a umask in letters")
+    return 0
+
+
+def alias(shell: Shell, arguments: list[str]) -> Status:
+    """``alias name=value ...``."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        shell.aliases[name] = value
+    return 0
+
+
+def getopts(shell: Shell, arguments: list[str]) -> Status:
+    """``getopts letters name [argument ...]``; one letter at a time, ``OPTIND`` says where we are."""
+    if len(arguments) < 2:
+        return 2
+    letters, name = arguments[:2]
+    words = arguments[2:] or shell.arguments
+    position = int(shell.value("OPTIND") or "1")
+    inside = int(shell.value("_GETOPTS") or "1")  # which letter of a word like -ab
+    word = words[position - 1] if position <= len(words) else ""
+    if inside >= len(word) or not word.startswith("-") or word == "--":
+        shell.assign("OPTIND", str(position + (word == "--")))
+        shell.assign(name, "?")
+        return 1
+    letter = word[inside]
+    last = inside == len(word) - 1
+    following, inside = (position + 1, 1) if last else (position, inside + 1)
+    shell.variables.pop("OPTARG", None)
+    if letter not in letters.lstrip(":"):
+        shell.assign(name, "?")
+    elif letters.partition(letter)[2].startswith(":"):
+        taken = word[inside:] if not last else words[position] if position < len(words) else ""
+        shell.assign("OPTARG", taken)
+        following, inside = position + 1 + last, 1
+        shell.assign(name, letter)
+    else:
+        shell.assign(name, letter)
+    shell.assign("OPTIND", str(following))
+    shell.assign("_GETOPTS", str(inside))
+    return 0
+
+
+BUILTINS = {
+    "true": true, ":": true, "false": false, "exit": exit_, "return": return_, "break": break_, "continue": continue_,
+    "shift": shift, "set": set_, "export": export, "readonly": export, "declare": local, "typeset": local,
+    "local": local, "unset": unset, "eval": eval_, "exec": exec_, "command": command, "which": which, "type": type_,
+    "alias": alias, "getopts": getopts,
+    "cd": cd, "pwd": pwd, ".": source, "source": source, "echo": echo, "printf": printf, "read": read,
+    "umask": umask, "trap": true, "wait": true, "ulimit": true, "hash": true, "sleep": true, "sync": true,
+    "shopt": true,
+}  # fmt: skip

@@ -1,0 +1,101 @@
+"""Catalogs that say where a document's definitions are: update-xmlcatalog(8) and update-catalog(8), both in Perl.
+
+The entries of an XML catalog are written in order, as ``--sort`` has it; without that option the original has them in
+an order that differs from run to run.
+"""
+
+from __future__ import annotations
+
+import re
+
+from builder.debian.scripts.commands.options import Options, read_options
+from builder.debian.scripts.effects import Does
+from builder.debian.scripts.shell import Shell, Status
+from builder.debian.scripts.world import NotModelled
+from builder.tree.node import Kind
+
+DATA = "/var/lib/xml-core"
+CATALOGS = "/etc/xml"
+PARTS = "/usr/share/xml-core/catalog."
+_ROW = re.compile(r"<([^>]*)><([^>]*)>")
+
+
+def update_xmlcatalog(shell: Shell, arguments: list[str]) -> Status:
+    """``update-xmlcatalog --add|--del --type T --id ID`` with ``--root --package P``, ``--package P --local F`` or
+    ``--local F --file F``."""
+    options = read_options(
+        "update-xmlcatalog", arguments, "add del root sort verbose", "file id local package type", mixed=False
+    )
+    kind, entity = options.get("type"), options.get("id")
+    if kind not in ("public", "system", "uri") or entity is None or ("add" in options) == ("del" in options):
+        return 1
+    target = _target(options)
+    if target is None:
+        return 1
+    data, catalog, delegate, attribute, leads_to = target
+    needed = leads_to.removeprefix("file://")
+    if "add" in options and not _is_file(shell, needed):
+        return 1
+    starts = "StartString" if delegate else ""
+    named = f"{kind}Id{starts}" if kind != "uri" else "uriStartString" if delegate else "name"
+    element = f"delegate{'URI' if kind == 'uri' else kind.capitalize()}" if delegate else kind
+    rows = dict(_ROW.findall(shell.world.read(data) or ""))
+    key, entry = f'{element} {named}="{entity}"', f'{attribute}="{leads_to}"'
+    if "add" in options:
+        if rows.setdefault(key, entry) != entry:
+            return 1
+    elif rows.pop(key, None) is None:
+        return 1
+    _write(shell, data, catalog, rows)
+    return 0
+
+
+def _target(options: Options) -> tuple[str, str, bool, str, str] | None:
+    """Data file, catalog, whether its entries lead to other catalogs, the attribute that does, and what it says."""
+    package, local, name = options.get("package"), options.get("local"), options.get("file")
+    if "root" in options:
+        return f"{DATA}/catalog", f"{CATALOGS}/catalog", True, "catalog", f"file://{CATALOGS}/{package}.xml"
+    if package is not None:
+        return f"{DATA}/{package}", f"{CATALOGS}/{package}.xml", True, "catalog", f"file://{local or ''}"
+    if local is not None:
+        return f"{DATA}/{local.replace('/', '_')}", local, False, "uri", name or ""
+    return None
+
+
+def _is_file(shell: Shell, path: str) -> bool:
+    node = shell.world.get(shell.path(path)) if path else None
+    return node is not None and node.kind is Kind.FILE
+
+
+def _write(shell: Shell, data: str, catalog: str, rows: dict[str, str]) -> None:
+    header, footer = (shell.world.read(PARTS + part) for part in ("header", "footer"))
+    if header is None or footer is None:
+        raise NotModelled("update-xmlcatalog without xml-core's header")
+    if not rows:
+        shell.world.remove(data)
+        shell.world.remove(catalog)
+        return
+    shell.world.write(data, "".join(f"<{key}><{rows[key]}>\n" for key in sorted(rows)))
+    shell.world.write(catalog, header + "".join(f"<{key} {rows[key]}/>\n" for key in sorted(rows)) + footer)
+
+
+def update_catalog(shell: Shell, arguments: list[str]) -> Status:
+    """``update-catalog --add|--remove CATALOG ENTRY``, and the catalog of all catalogs, which its handler makes."""
+    options = read_options("update-catalog", arguments, "quiet add remove super update-super")
+    if "update-super" in options or "super" in options:
+        shell.world.note(Does.GENERATED, "update-catalog", "the catalog of catalogs is made when all packages are in")
+        return 0
+    if ("add" in options) == ("remove" in options) or len(options.operands) != 2:
+        raise NotModelled("update-catalog")
+    catalog, entry = options.operands
+    text = shell.world.read(shell.path(catalog))
+    if text is None:
+        template = shell.world.read("/usr/share/sgml-base/catalog.centralized") or ""
+        text = template.replace("CATALOG", catalog)
+    kept = [line for line in text.splitlines() if entry not in line]
+    added = [f"CATALOG {entry}"] if "add" in options else []
+    shell.world.write(shell.path(catalog), "".join(f"{line}\n" for line in (*kept, *added)))
+    return 0
+
+
+CATALOG_COMMANDS = {"update-xmlcatalog": update_xmlcatalog, "update-catalog": update_catalog}

@@ -1,0 +1,116 @@
+"""What every machine must make for itself: secrets, and databases that have an identity.
+
+A key that is made with an image is a key that all its machines share, and that everybody has who has the image. So
+what these programs make is left to the machine (:meth:`~builder.debian.scripts.world.World.leave_to_machine`), if it is
+known which files that are; where a script only reads the secret, nobody speaks for the line.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from builder.debian.scripts.commands.options import read_options
+from builder.debian.scripts.shell import Shell, Status
+from builder.debian.scripts.world import SWEPT, UNKNOWN, NotModelled
+
+SNAKEOIL = ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key")
+
+
+def secret(shell: Shell, arguments: list[str]) -> Status:
+    """A program that makes keys and passwords, for somebody to read."""
+    raise NotModelled("it makes a secret, and every machine of the image would share it")
+
+
+def openssl(shell: Shell, arguments: list[str]) -> Status:
+    """``openssl rand|genrsa|genpkey|req|dhparam`` into files."""
+    action = arguments[0] if arguments else ""
+    if action not in ("rand", "genrsa", "genpkey", "req", "ecparam", "dhparam"):
+        raise NotModelled(f"openssl {action}")
+    made = [shell.path(arguments[i + 1]) for i, a in enumerate(arguments[:-1]) if a in ("-out", "-keyout")]
+    if not made or any(path.startswith("/dev/") for path in made):
+        return secret(shell, arguments)
+    shell.world.leave_to_machine(_command(shell, ["openssl", *arguments], made), *dict.fromkeys(made))
+    return 0
+
+
+def _command(shell: Shell, words: list[str], made: Sequence[str] = ()) -> str:
+    """A command as the machine will run it, with its input.
+
+    Raises:
+        NotModelled: it reads what the machine will not have.
+    """
+    if gone := [word for word in words if SWEPT.match(word) and word not in made]:
+        raise NotModelled(f"each machine must run it, and {gone[0]} will be gone by then")
+    if not shell.input:
+        return shlex.join(words)
+    if UNKNOWN in shell.input:
+        raise NotModelled("each machine must run it, and it reads what is only known there")
+    return f"printf %s {shlex.quote(shell.input)} | {shlex.join(words)}"
+
+
+def rndc_confgen(shell: Shell, arguments: list[str]) -> Status:
+    """``rndc-confgen -a [-c file] [-u user]``: the key by which a name server is controlled. rndc-confgen(8)."""
+    options = read_options("rndc-confgen", arguments, "a h q", "A b c k p r s t u")
+    if "a" not in options:
+        return secret(shell, arguments)
+    path = shell.path(options.get("c") or "/etc/bind/rndc.key")
+    shell.world.leave_to_machine(shlex.join(["rndc-confgen", *arguments]), path)
+    return shell.call(["chown", options.given["u"], path]) if "u" in options else 0
+
+
+def make_ssl_cert(shell: Shell, arguments: list[str]) -> Status:
+    """``make-ssl-cert generate-default-snakeoil`` and ``make-ssl-cert template file``. make-ssl-cert(8)."""
+    options = read_options("make-ssl-cert", arguments, "f n force-overwrite no-overwrite", "x expiration-days")
+    command = _command(shell, ["make-ssl-cert", *arguments], options.operands[1:])
+    if options.operands == ["generate-default-snakeoil"]:
+        if shell.world.get(SNAKEOIL[1]) is not None:
+            return 0
+        shell.world.leave_to_machine(command, *SNAKEOIL)
+        shell.call(["chmod", "0644", SNAKEOIL[0]])
+        shell.call(["chgrp", "ssl-cert", SNAKEOIL[1]])
+        return shell.call(["chmod", "0640", SNAKEOIL[1]])
+    if len(options.operands) != 2:
+        raise NotModelled("make-ssl-cert")
+    shell.world.leave_to_machine(command, shell.path(options.operands[1]))
+    return 0
+
+
+def dropbearkey(shell: Shell, arguments: list[str]) -> Status:
+    """``dropbearkey -t type -f file``: a key of a server; ``-y`` shows the public half to somebody."""
+    options = read_options("dropbearkey", arguments, "y", "t f s C")
+    if "y" not in options and "f" in options:
+        shell.world.leave_to_machine(shlex.join(["dropbearkey", *arguments]), shell.path(options.given["f"]))
+    return 0
+
+
+def mariadb_install_db(shell: Shell, arguments: list[str]) -> Status:
+    """``mariadb-install-db``: the databases of the server itself. mariadb-install-db(1)."""
+    given = {name: value for name, _, value in (a.partition("=") for a in arguments if a.startswith("--"))}
+    place = given.get("--datadir") or given.get("--ldata") or "/var/lib/mysql"
+    user = given.get("--user")
+    shell.world.leave_to_machine(shlex.join(["mariadb-install-db", *arguments]), f"{place}/mysql/", f"{place}/*")
+    return shell.call(["chown", user, f"{place}/mysql"]) if user else 0
+
+
+def munin_node_configure(shell: Shell, arguments: list[str]) -> Status:
+    """``munin-node-configure --shell``: links for the plugins that fit the machine on which it runs."""
+    if arguments != ["--shell"]:
+        raise NotModelled("munin-node-configure")
+    if not shell.world.children("/etc/munin/plugins"):
+        shell.world.leave_to_machine(
+            "munin-node-configure --shell | sh",
+            "/etc/munin/plugins/df",
+            "/etc/munin/plugins/*",
+            "/var/lib/munin-node/plugin-state/*",
+        )
+    return 0
+
+
+OWN_DATA = {
+    "openssl": openssl, "rndc-confgen": rndc_confgen, "make-ssl-cert": make_ssl_cert,
+    "mariadb-install-db": mariadb_install_db, "mysql_install_db": mariadb_install_db,
+    "munin-node-configure": munin_node_configure,
+    "dropbearkey": dropbearkey,
+    **dict.fromkeys(("slappasswd", "pwgen", "makepasswd", "apg", "iscsi-iname"), secret),
+}  # fmt: skip

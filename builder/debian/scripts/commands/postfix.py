@@ -1,0 +1,68 @@
+"""Postfix's own configuration tool, and the index of its aliases.
+
+Sources: postconf(1), newaliases(1), postconf(5) for what holds where nothing is set.
+"""
+
+from __future__ import annotations
+
+import re
+
+from builder.debian.scripts.commands.options import read_options
+from builder.debian.scripts.effects import Does
+from builder.debian.scripts.shell import Shell, Status
+from builder.debian.scripts.world import UNKNOWN, NotModelled
+
+MAIN = "/etc/postfix/main.cf"
+_DEFAULTS = {
+    "alias_database": "hash:/etc/aliases", "cyrus_sasl_config_path": "", "default_transport": "smtp",
+    "html_directory": "no", "multi_instance_directories": "", "multi_instance_name": "", "mynetworks": "",
+    "readme_directory": "no", "queue_directory": "/var/spool/postfix", "config_directory": "/etc/postfix",
+    "daemon_directory": "/usr/lib/postfix/sbin", "data_directory": "/var/lib/postfix",
+}  # fmt: skip
+# A setting and the lines that continue it.
+_SETTING = r"^{name}[ \t]*=[ \t]*((?:.*)(?:\n[ \t]+\S.*)*)\n"
+
+
+def postconf(shell: Shell, arguments: list[str]) -> Status:
+    """``postconf -e name=value``, ``-# name``, ``-h name``: main.cf changed or looked into.
+
+    A value that only a running machine knows is left out: where nothing is set, Postfix asks the machine itself.
+    """
+    options = read_options("postconf", arguments, "e # h x X", "c")
+    text = shell.world.read(MAIN) or ""
+    if "h" in options:
+        for name in options.operands:
+            found = re.search(_SETTING.format(name=re.escape(name)), text, re.M)
+            if found is None and name not in _DEFAULTS:
+                raise NotModelled(f"postconf -h {name}")
+            shell.say((found[1] if found is not None else _DEFAULTS[name]) + "\n")
+        return 0
+    if not {"e", "#", "X"} & options.given.keys() and not all("=" in word for word in options.operands):
+        raise NotModelled("postconf")
+    for word in options.operands:
+        name, _, value = (part.strip() for part in word.partition("="))
+        if UNKNOWN in name:
+            raise NotModelled("postconf of what is only known on a running machine")
+        if UNKNOWN in value:
+            shell.world.note(Does.DROPPED, f"postconf {name}", "where it is not set, Postfix asks the machine")
+            continue
+        setting = re.compile(_SETTING.format(name=re.escape(name)), re.M)
+        if "X" in options:
+            text = setting.sub("", text)
+        elif "#" in options:
+            text = setting.sub(lambda match: re.sub("^", "#", match[0].rstrip("\n"), flags=re.M) + "\n", text)
+        elif setting.search(text):
+            text = setting.sub(lambda _, line=f"{name} = {value}\n": line, text)  # type: ignore[misc]  # mypy cannot type the default argument
+        else:
+            text = text + ("" if not text or text.endswith("\n") else "\n") + f"{name} = {value}\n"
+    shell.world.write(MAIN, text)
+    return 0
+
+
+def newaliases(shell: Shell, arguments: list[str]) -> Status:
+    """``newaliases``: an index in the format of a library, which the machine makes before the mail server starts."""
+    shell.world.leave_to_machine("newaliases", "/etc/aliases.db")
+    return shell.call(["chmod", "0644", "/etc/aliases.db"])
+
+
+POSTFIX = {"postconf": postconf, "newaliases": newaliases}

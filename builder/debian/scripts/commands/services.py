@@ -1,0 +1,120 @@
+"""Services: deb-systemd-helper(1p) says what starts at boot; what starts something now has nothing to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from builder.debian.scripts.commands.options import read_options
+from builder.debian.scripts.effects import Does
+from builder.debian.scripts.shell import Shell, Status
+from builder.debian.scripts.world import NOT_OURS, NotModelled
+
+RUNNING = "there is no running system"
+
+
+def deb_systemd_helper(shell: Shell, arguments: list[str]) -> Status:
+    """On a first installation a unit counts as enabled before (``was-enabled``) and is not yet known otherwise."""
+    options = [a for a in arguments if a.startswith("--")]
+    words = [a for a in arguments if not a.startswith("--")]
+    if not words:
+        return 1
+    action, units = words[0], words[1:]
+    scope = "user" if "--user" in options else ""
+    states = {e.name: e.data[1] for e in shell.world.journal if e.does is Does.UNIT and e.data[0] == scope}
+    match action:
+        case "was-enabled":
+            return 0
+        case "debian-installed":
+            return int(not all(unit in states for unit in units))
+        case "is-enabled":
+            return int(not all(states.get(unit) == "enable" for unit in units))
+        case "enable" | "disable" | "mask":
+            for unit in units:
+                if states.get(unit) != action:
+                    shell.world.note(Does.UNIT, unit, f"{action}{' for users' if scope else ''}", scope, action)
+            return 0
+        case "unmask" | "update-state" | "purge" | "reenable":
+            return 0
+        case _:
+            raise NotModelled(f"deb-systemd-helper {action}")
+
+
+def systemctl(shell: Shell, arguments: list[str]) -> Status:
+    """``systemctl``: enabling is done; the rest needs a running manager, which there is not."""
+    words = [a for a in arguments if not a.startswith("-")]
+    if not words:
+        return 1
+    action, units = words[0], words[1:]
+    scope = "user" if {"--global", "--user"} & set(arguments) else ""
+    if action in ("enable", "disable", "mask"):
+        for unit in units:
+            name = unit if "." in unit else f"{unit}.service"
+            shell.world.note(Does.UNIT, name, action, scope, action)
+        return 0
+    if action in ("is-active", "is-enabled", "is-failed", "is-system-running", "status", "show", "list-units"):
+        return 1
+    return running(f"systemctl {action}")(shell, units)
+
+
+def running(what: str) -> Callable[[Shell, list[str]], Status]:
+    """A command that acts on a running system only."""
+
+    def run(shell: Shell, arguments: list[str]) -> Status:
+        named = " ".join([what, *(a for a in arguments if not a.startswith("-"))][:3])
+        shell.world.note(Does.DROPPED, named, RUNNING)
+        return 0
+
+    return run
+
+
+def update_rc_d(shell: Shell, arguments: list[str]) -> Status:
+    """``update-rc.d name defaults``: links for sysvinit, which is not in the image."""
+    shell.world.note(Does.DROPPED, f"update-rc.d {arguments[0] if arguments else ''}", "links for sysvinit")
+    return 0
+
+
+def systemd_tmpfiles(shell: Shell, arguments: list[str]) -> Status:
+    """``systemd-tmpfiles --create [file ...]``: tmpfiles.d(5) makes the same at every boot."""
+    shell.world.note(
+        Does.DROPPED,
+        " ".join(["systemd-tmpfiles", *(a for a in arguments if not a.startswith("-"))]),
+        "every boot does it",
+    )
+    return 0
+
+
+def systemd_sysusers(shell: Shell, arguments: list[str]) -> Status:
+    """``systemd-sysusers [file ...]``: all of ``sysusers.d`` is applied before any script is looked at."""
+    options = read_options("systemd-sysusers", arguments, "inline", "root replace")
+    if "inline" in options:
+        raise NotModelled("systemd-sysusers --inline")
+    shell.world.note(Does.GENERATED, " ".join(["systemd-sysusers", *options.operands]), "users of sysusers.d")
+    return 0
+
+
+SERVICES = {
+    "deb-systemd-helper": deb_systemd_helper, "systemctl": systemctl, "update-rc.d": update_rc_d,
+    "systemd-tmpfiles": systemd_tmpfiles, "systemd-sysusers": systemd_sysusers,
+    **{name: running(name) for name in (
+        "deb-systemd-invoke", "invoke-rc.d", "service", "start-stop-daemon", "udevadm", "modprobe", "rmmod", "lsmod",
+        "insserv", "sysctl", "systemd-sysctl",
+
+        "killall", "kill", "pkill", "reload", "restart", "initctl", "telinit", "dbus-send", "busctl", "loginctl",
+        "mount", "umount", "apparmor_parser", "restorecon", "setupcon", "swapoff", "swapon", "ldmtool", "partprobe",
+        "vgcfgbackup", "vgscan", "vgchange", "pvscan", "lvchange", "smartctl",
+        "ip", "ifup", "ifdown", "iptables", "nft", "setsebool", "semodule", "wall", "logger", "runlevel",
+        "lpstat", "lpadmin", "lpinfo", "cupsctl", "needrestart", "netplan", "timedatectl",
+        "hostnamectl", "localectl", "pidof", "pgrep", "who",
+    )},
+}  # fmt: skip
+
+
+def mountpoint(shell: Shell, arguments: list[str]) -> Status:
+    """``mountpoint [-q] path``: of all file systems, an installation has those of the kernel."""
+    return int(not all(NOT_OURS.match(shell.path(name)) for name in arguments if not name.startswith("-")))
+
+
+SERVICES["mountpoint"] = mountpoint
+# Questions about what runs: nothing does.
+for _name in ("pidof", "pgrep", "runlevel", "selinuxenabled", "aa-status", "aa-enabled", "ischroot"):
+    SERVICES[_name] = lambda shell, arguments: 1  # noqa: ARG005

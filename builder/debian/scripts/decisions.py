@@ -1,0 +1,151 @@
+"""What a definition decides about scripts that nobody speaks for, and the error that asks for a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from builder.core.errors import ConfigError
+from builder.debian.scripts.effects import Effect
+from builder.debian.scripts.world import Installation, NotModelled, World
+from builder.tree.tree import Tree, TreeError
+
+if TYPE_CHECKING:
+    from builder.debian.scripts.evaluate import Evaluation
+    from builder.debian.scripts.shell import Shell
+
+SHOWN = 12
+Kind = Literal["directory", "file", "link", "change", "user", "group"]
+
+
+@dataclass(frozen=True)
+class DeclaredEffect:
+    """One thing that a definition says a script does; which one, its ``kind`` says.
+
+    Attributes:
+        name: a path, or the name of a user or group.
+        owner: ``user`` or ``user:group``; empty for root.
+        mode: permission bits; ``None`` for what the kind has by default.
+        text: of a file; target: of a link; home and shell: of a user.
+    """
+
+    kind: Kind
+    name: str
+    owner: str = ""
+    mode: int | None = None
+    text: str = ""
+    target: str = ""
+    home: str = "/nonexistent"
+    shell: str = "/usr/sbin/nologin"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done about a package's scripts: nothing (for a ``reason``), what is declared, or they are run."""
+
+    answer: Literal["ignore", "effects", "sandbox"]
+    reason: str = ""
+    effects: tuple[DeclaredEffect, ...] = field(default=())
+
+
+def apply_declared(tree: Tree, package: str, effects: Iterable[DeclaredEffect], arch: str) -> tuple[Effect, ...]:
+    """Do what a definition declares.
+
+    Raises:
+        ConfigError: it cannot be done in this tree.
+    """
+    from builder.debian.scripts.shell import Shell  # noqa: PLC0415 - every plan imports this module, few need a shell
+
+    world = World(tree, Installation(arch, {}), package)
+    shell = Shell(world, "", (), {})
+    for effect in effects:
+        try:
+            status = _apply(shell, effect)
+        except (NotModelled, TreeError) as problem:
+            raise ConfigError(f"scripts: {package}: {effect.kind} {effect.name} cannot be made: {problem}") from problem
+        if status != 0:
+            raise ConfigError(
+                f"scripts: {package}: {effect.kind} {effect.name} cannot be made",
+                hint="is something of that name there already, or its parent missing?",
+            )
+    return tuple(world.journal)
+
+
+def _apply(shell: Shell, effect: DeclaredEffect) -> int | None:
+    from builder.debian.scripts.commands import COMMANDS  # noqa: PLC0415 - as above
+
+    def call(*words: str) -> int | None:
+        return COMMANDS[words[0]](shell, list(words[1:]))
+
+    match effect.kind:
+        case "directory":
+            status = call("mkdir", "-p", effect.name)
+        case "file":
+            shell.world.write(effect.name, effect.text)
+            status = 0
+        case "link":
+            return call("ln", "-sfn", effect.target, effect.name)
+        case "user":
+            home = ("--home", effect.home, "--shell", effect.shell, "--no-create-home")
+            return call("adduser", "--system", "--group", *home, effect.name)
+        case "group":
+            return call("addgroup", "--system", effect.name)
+        case _:
+            status = 0  # "change": what is there
+    if status == 0 and effect.owner:
+        status = call("chown", effect.owner, effect.name)
+    if status == 0 and effect.mode is not None:
+        status = call("chmod", f"{effect.mode:05o}", effect.name)
+    return status
+
+
+def require_accounted(
+    evaluations: Sequence[Evaluation], decisions: Mapping[str, Decision], versions: Mapping[str, str]
+) -> None:
+    """Refuse scripts that nobody speaks for and about which nothing was decided.
+
+    Raises:
+        ConfigError: there are some; shows packages, versions, scripts, lines, and what can be decided.
+    """
+    open_ones = [each for each in evaluations if each.unaccounted and each.package not in decisions]
+    if not open_ones:
+        return
+    details: list[str] = []
+    for each in open_ones:
+        details.append(f"{each.package} {versions.get(each.package, '')}, {each.script}:")
+        for found in each.unaccounted[:SHOWN]:
+            lines = found.text.split("\n")
+            details.append(f"  {found.first:>4}: {lines[0].strip()}" + (" ..." if len(lines) > 1 else ""))
+            details.append(f"        {found.reason}")
+        if len(each.unaccounted) > SHOWN:
+            details.append(f"        and {len(each.unaccounted) - SHOWN} more lines")
+    names = list(dict.fromkeys(each.package for each in open_ones))
+    first = names[0]
+    raise ConfigError(
+        f"nobody has accounted for what the scripts of {_named(names)} do",
+        details=details,
+        hint="decide in the definition, for each package one of\n"
+        f"      scripts: {{{first}: {{ignore: why it does not matter in this image}}}}\n"
+        f"      scripts: {{{first}: {{effects: [{{directory: /var/lib/{first}, mode: 0750}}]}}}}\n"
+        f"      scripts: {{{first}: sandbox}}    runs the script in a copy of the tree\n"
+        f"    'build-os scripts {first}' shows all that it does",
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more packages" if len(names) > 4 else "")
+
+
+def unused_decisions(
+    evaluations: Sequence[Evaluation], decisions: Mapping[str, Decision], packages: Iterable[str]
+) -> list[str]:
+    """Warnings about decisions that decide nothing."""
+    needed = {each.package for each in evaluations if each.unaccounted}
+    there = set(packages)
+    return [
+        f"scripts: {name}: "
+        + ("the package's scripts are accounted for; the decision can go" if name in there else "no such package in it")
+        for name in sorted(decisions)
+        if name not in needed
+    ]

@@ -1,0 +1,34 @@
+"""Diversions that packages set up before they are unpacked: another package's file goes out of the way.
+
+Source: dpkg-divert(1); Debian Policy, appendix G.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from builder.debian.pack import Pack
+from builder.debian.scripts.effects import Does
+from builder.debian.scripts.world import Installation
+from builder.tree.node import symlink
+from builder.tree.tree import Tree
+
+
+def diversions_of(packs: Iterable[Pack]) -> dict[str, tuple[str, str]]:
+    """Path -> (where others' files of that path go, the package that has the path to itself)."""
+    from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - every plan imports this module
+
+    found: dict[str, tuple[str, str]] = {}
+    for pack in sorted(packs, key=lambda pack: pack.name):
+        script = pack.script("preinst")
+        if script is None or "dpkg-divert" not in script:
+            continue
+        tree = Tree()
+        for name in ("bin", "sbin", "lib", "lib64"):
+            tree.put(f"/{name}", symlink(f"usr/{name}", origin="package:base-files"))
+        for evaluation in evaluate(tree, pack.name, {"preinst": script}, Installation(pack.package.architecture, {})):
+            for effect in evaluation.effects:
+                if effect.does is Does.DIVERSION:
+                    target, package = map(str, effect.data)
+                    found.setdefault(effect.name, (target, package))
+    return found

@@ -1,0 +1,134 @@
+"""A package's scripts, evaluated in the order and with the arguments of a first installation.
+
+Source: Debian Policy 6.5 and 6.6 (how scripts are called), deb-maintscript(5), dpkg(1) (their environment).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from builder.debian.scripts.commands.debconf import read_templates
+from builder.debian.scripts.effects import Effect, Unaccounted
+from builder.debian.scripts.parser import parse
+from builder.debian.scripts.shell import SHELLS, Exit, Leave, Shell, TooLong, interpreter
+from builder.debian.scripts.words import ScriptSyntaxError
+from builder.debian.scripts.world import Installation, NotModelled, World
+from builder.tree.tree import Tree
+
+# (script, arguments): what dpkg calls when a package is installed for the first time.
+ASKING = ("configure", "")
+CALLS = (("preinst", ("install",)), ("postinst", ("configure", "")))
+# What an installation without a terminal speaks: every Debian has it, and it is nobody's.
+LANGUAGE = "C.UTF-8"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a script does.
+
+    Attributes:
+        effects: in order; they are made in the tree already.
+        unaccounted: what nobody speaks for; empty for a script that is understood.
+    """
+
+    package: str
+    script: str
+    effects: tuple[Effect, ...]
+    unaccounted: tuple[Unaccounted, ...]
+
+
+def evaluate(
+    tree: Tree,
+    package: str,
+    scripts: Mapping[str, str],
+    installation: Installation,
+    answers: dict[str, str] | None = None,
+) -> list[Evaluation]:
+    """Evaluate the scripts of a package that is being installed, and change the tree as they would.
+
+    Args:
+        scripts: texts by name, ``templates`` among them.
+        answers: debconf's answers so far, by question; extended.
+    """
+    found: list[Evaluation] = []
+    known = {} if answers is None else answers
+    unasked = False
+    if "config" in scripts:
+        # It only asks (Policy 3.9.1), so it works on copies; one that is not understood leaves the templates' defaults.
+        asked = dict(known)
+        config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, asked)
+        unasked = bool(config.unaccounted)
+        if not unasked:
+            known.update(asked)
+    for name, arguments in CALLS:
+        if name in scripts:
+            found.append(_evaluate_one(tree, package, name, scripts, arguments, installation, known, unasked=unasked))
+    return found
+
+
+def _evaluate_one(
+    tree: Tree,
+    package: str,
+    name: str,
+    scripts: Mapping[str, str],
+    arguments: tuple[str, ...],
+    installation: Installation,
+    answers: dict[str, str],
+    *,
+    unasked: bool = False,
+) -> Evaluation:
+    text = scripts[name]
+    program = interpreter(text)
+    lines = text.splitlines()
+    if program not in SHELLS:
+        what = f"it is written in {program}" if program else "it is no script"
+        shown = lines[0][:80] if lines and lines[0].isprintable() else ""
+        return Evaluation(package, name, (), (Unaccounted(1, max(len(lines), 1), shown, what),))
+    world = World(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
+    shell = Shell(world, text, arguments, _environment(package, name, installation))
+    shell.answers, shell.unasked = answers, unasked
+    shell.templates = read_templates(scripts.get("templates", ""))
+    shell.exit_on_error = " -e" in text.partition("\n")[0]
+    try:
+        shell.run(parse(text))
+    except ScriptSyntaxError as error:
+        line = lines[error.line - 1] if 0 < error.line <= len(lines) else ""
+        shell.unaccounted.append(Unaccounted(error.line, error.line, line, error.what))
+    except TooLong:
+        shell.unaccounted.append(Unaccounted(1, len(lines), "", "it does not come to an end"))
+    except Exit as leave:
+        if leave.status and not shell.unaccounted:
+            first, last = shell.position
+            shell.unaccounted.append(
+                Unaccounted(
+                    first,
+                    last,
+                    "\n".join(lines[first - 1 : last]),
+                    "it would fail here, with status " + str(leave.status),
+                )
+            )
+    except (Leave, NotModelled) as problem:
+        first, last = shell.position
+        shell.unaccounted.append(Unaccounted(first, last, "\n".join(lines[first - 1 : last]), str(problem)))
+    world.sweep()
+    return Evaluation(package, name, tuple(world.journal), tuple(shell.unaccounted))
+
+
+def _environment(package: str, name: str, installation: Installation) -> dict[str, str]:
+    return {
+        "DPKG_MAINTSCRIPT_PACKAGE": package,
+        "DPKG_MAINTSCRIPT_NAME": name,
+        "DPKG_MAINTSCRIPT_ARCH": installation.arch,
+        "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT": "1",
+        "DPKG_MAINTSCRIPT_DEBUG": "0",
+        "DPKG_ADMINDIR": "/var/lib/dpkg",
+        "DPKG_ROOT": "",
+        "DPKG_RUNNING_VERSION": installation.versions.get("dpkg", ""),
+        "DEBIAN_FRONTEND": "noninteractive",
+        "DEBCONF_NONINTERACTIVE_SEEN": "true",
+        "HOME": "/root",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": LANGUAGE,
+        "IFS": " \t\n",
+    }

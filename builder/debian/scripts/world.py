@@ -1,0 +1,299 @@
+"""What a script sees and changes: the tree, through one door that keeps a record and can be undone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from builder.debian.scripts.effects import Does, Effect
+from builder.tree.node import Inline, Kind, Node, directory, file, symlink
+from builder.tree.tree import Tree, TreeError, parent_of
+
+# Stands in a text for what only a running machine could say. A private character, so that no script has it.
+UNKNOWN = "\ue000"
+# File systems of a running machine: there is nothing in them while an image is made, and scripts know that.
+NOT_OURS = re.compile(r"/(proc|sys|dev)(/|\Z)")
+SCRATCH = re.compile(r"/tmp/|/var/tmp/|/run/|/var/cache/debconf/|/var/lib/dpkg/")
+SWEPT = re.compile(r"/(tmp|var/tmp|run)/(?!lock\Z)")
+LOG = re.compile(r"/var/log/")
+# The origin of what stands for a file that every machine makes for itself: see World.leave_to_machine.
+OWN = "machine:"
+DEVICES = frozenset(("/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty"))
+MAX_CONTENT = 4 << 20
+
+
+class NotModelled(Exception):
+    """A command, or a way to use one, that we have no model of. The text says what."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What is the same for all scripts of an image.
+
+    Attributes:
+        versions: of the packages in the image, by name.
+        answers: to debconf's questions, by the definition.
+    """
+
+    arch: str
+    versions: Mapping[str, str]
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+
+def copy_of(node: Node) -> Node:
+    """A node that is a file of its own: two with one slice of the store would be one file with two names."""
+    if node.kind is not Kind.FILE or node.size > MAX_CONTENT:
+        return node
+    return known(node).but(content=Inline(node.content.read()))
+
+
+def known(node: Node) -> Node:
+    """The node.
+
+    Raises:
+        NotModelled: it is a file of the script's own with something in it that only a running machine knows.
+    """
+    if (
+        node.kind is Kind.FILE
+        and isinstance(node.content, Inline)
+        and not node.origin.startswith(OWN)
+        and UNKNOWN.encode() in node.content.read()
+    ):
+        raise NotModelled("a file is copied whose content only a running machine knows")
+    return node
+
+
+class World:
+    """A tree as the scripts of one package find it.
+
+    Attributes:
+        journal: the effects so far, in order.
+        umask: bits that files and directories do not get when they are made.
+        owner: the numbers of the user and group who is at work; what they make is theirs.
+        hidden: an origin whose files are not there yet: those of the package, while its preinst runs.
+    """
+
+    def __init__(self, tree: Tree, installation: Installation, package: str, *, hidden: str = "") -> None:
+        self.tree = tree
+        self.installation = installation
+        self.package = package
+        self.hidden = hidden
+        self.umask = 0o022
+        self.owner = (0, 0)
+        self.journal: list[Effect] = []
+        self.origin = f"package:{package}"
+        self._undo: list[tuple[str, Node | None]] = []
+        self._made: set[str] = set()  # what the script itself wrote, which it sees whatever is hidden
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    def get(self, path: str, *, follow: bool = True) -> Node | None:
+        """What is at a path."""
+        try:
+            node = self.tree.get(path, follow=follow)
+        except TreeError:
+            return None
+        if path in self._made:
+            return node
+        if node is not None and node.origin == self.hidden and self.hidden:
+            # The links of a merged /usr are there before the package that owns them.
+            return node if path.count("/") == 1 or self._is_others(path, node) else None
+        return node
+
+    def _is_others(self, path: str, node: Node) -> bool:
+        """Whether a directory has something in it that is not the hidden package's."""
+        if node.kind is not Kind.DIRECTORY:
+            return False
+        below = self.tree.walk(self.tree.resolve(path))
+        return any(each.origin != self.hidden or where in self._made for where, each in below)
+
+    def read(self, path: str) -> str | None:
+        """A file's text; ``None`` if there is none, and :data:`UNKNOWN` for what a running machine makes.
+
+        Raises:
+            NotModelled: it is too large for a script's variable.
+        """
+        if NOT_OURS.match(path):
+            if path.startswith("/sys/"):
+                return None  # scripts look there for what runs, and nothing does
+            return "" if path in DEVICES else UNKNOWN
+        node = self.get(path)
+        if node is None or node.kind is not Kind.FILE:
+            return None
+        if node.size > MAX_CONTENT:
+            raise NotModelled(f"{path} is too large to be read by a script")
+        return node.content.read().decode(errors="surrogateescape")
+
+    def children(self, path: str) -> list[str]:
+        """The names in a directory."""
+        try:
+            return [n for n in self.tree.children(path) if self.get(f"{path}/{n}", follow=False) is not None]
+        except TreeError:
+            return []
+
+    def walk(self, path: str) -> Iterator[tuple[str, Node]]:
+        """All at and below a path, no link followed but the last."""
+        return iter(list(self.tree.walk(self.tree.resolve(path))))
+
+    # --- changing ----------------------------------------------------------------------------------
+
+    def note(self, does: Does, name: str, detail: str = "", *data: object) -> None:
+        """Record an effect."""
+        if not (does in (Does.FILE, Does.DIRECTORY, Does.REMOVE, Does.MODE, Does.OWNER, Does.LINK, Does.MOVE)
+                and SCRATCH.match(name)):  # fmt: skip
+            self.journal.append(Effect(does, name, detail, data))
+
+    def put(self, path: str, node: Node) -> None:
+        """Set what is at a path.
+
+        Raises:
+            NotModelled: nothing can be there.
+        """
+        if NOT_OURS.match(path):
+            raise NotModelled(f"{path} belongs to a running machine")
+        if UNKNOWN in path:
+            raise NotModelled("a path that is not known")
+        try:
+            where = self.tree.resolve(path, follow_last=False)
+            missing = [where]
+            while missing[-1] != "/" and parent_of(missing[-1]) not in self.tree:
+                missing.append(parent_of(missing[-1]))
+            self._undo.extend((each, self.tree.get(each)) for each in reversed(missing))
+            if self.owner != (0, 0):
+                node = node.but(uid=self.owner[0], gid=self.owner[1])
+            self._made.add(self.tree.put(path, node))
+        except TreeError as error:
+            raise NotModelled(error.what) from error
+
+    def write(self, path: str, text: str, *, append: bool = False) -> None:
+        """Write a file, through links, keeping the mode and owner of one that is there."""
+        if path in DEVICES:
+            return
+        where = self.tree.resolve(path)
+        if UNKNOWN in text and LOG.match(where):
+            self.note(Does.DROPPED, where, "a log of the installation")
+            return
+        if UNKNOWN in text and not SWEPT.match(where):
+            raise NotModelled(f"what would be written to {path} is not known")
+        old = self.get(where)
+        before = (self.read(where) or "") if append else ""
+        new = (before + text).encode(errors="surrogateescape")
+        if old is not None and old.kind is Kind.FILE:
+            if old.content.size == len(new) and old.content.read() == new:
+                return
+            self.put(where, old.but(content=file(new, origin="").content, origin=self.origin))
+        else:
+            self.put(where, file(new, 0o666 & ~self.umask, origin=self.origin))
+        self.note(Does.FILE, where)
+
+    def make_directory(self, path: str, mode: int = 0o755) -> None:
+        """Make a directory and missing parents."""
+        where = self.tree.resolve(path)
+        if self.tree.get(where) is None:
+            self.put(where, directory(mode, origin=self.origin))
+            self.note(Does.DIRECTORY, where, f"mode {mode:04o}")
+
+    def link(self, path: str, target: str) -> None:
+        """Make a symbolic link, replacing what is there."""
+        old = self.get(path, follow=False)
+        if old is not None and old.kind is Kind.SYMLINK and old.target == target:
+            return
+        self.put(path, symlink(target, origin=self.origin))
+        self.note(Does.LINK, path, f"to {target}")
+
+    def change(self, path: str, does: Does, detail: str, **changes: object) -> None:
+        """Change the mode or owner of what is at a path, through a last link."""
+        where = self.tree.resolve(path)
+        node = self.tree.get(where)
+        if node is None:
+            raise NotModelled(f"there is no {path}")
+        new = node.but(**changes)
+        if new != node:
+            self._undo.append((where, node))
+            self.tree.change(where, **changes)
+            self.note(does, where, detail)
+
+    def remove(self, path: str) -> None:
+        """Remove a path and all below it; nothing happens if it is not there."""
+        where = self.tree.resolve(path, follow_last=False)
+        if where == "/" or self.get(where, follow=False) is None:
+            return
+        self._undo.extend(reversed(list(self.tree.walk(where))))
+        self.tree.remove(where)
+        self.note(Does.REMOVE, where)
+
+    def leave_to_machine(self, command: str, *paths: str, units: tuple[str, ...] = ()) -> None:
+        """What a command makes must not be in an image: all its machines would share it. Each runs the command itself.
+
+        Until all scripts are evaluated something stands in its place, which nobody can read, and whose owner and mode
+        scripts may change.
+
+        Args:
+            paths: of files, or with a slash at the end of directories; ``/*`` at the end names what the command puts
+                into a directory that is there, for whom it is of interest.
+            units: of systemd, which need it; those of the package, if none is named.
+        """
+        origin = OWN + self.package
+        for path in (path for path in paths if not path.endswith("*")):
+            node = directory(origin=origin) if path.endswith("/") else file(UNKNOWN, 0o600, origin=origin)
+            self.put(path.rstrip("/"), node)
+        made = tuple(path.rstrip("/") for path in paths)
+        self.note(Does.OWN_DATA, " ".join(made), command, command, made, units)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename."""
+        where = self.tree.resolve(source, follow_last=False)
+        entries = [(path, known(node)) for path, node in self.tree.walk(where)]
+        if entries and entries[0][1].origin.startswith(OWN):
+            command = shlex.join(["mv", where, target])
+            self.note(Does.OWN_DATA, target, command, command, (target,), ())
+        self._undo.extend(reversed(entries))
+        self.tree.remove(where)
+        for path, node in entries:
+            self.put(target + path[len(where) :], node)
+        self.note(Does.MOVE, where, f"to {target}")
+
+    def sweep(self) -> None:
+        """Remove what a script leaves in ``/tmp`` and ``/run``: it would be gone at the first boot."""
+        for path, before in self._undo:
+            if before is None and SWEPT.match(path):
+                self.tree.remove(path)
+
+    # --- going back --------------------------------------------------------------------------------
+
+    def mark(self) -> tuple[int, int]:
+        """Where we are, for :meth:`back_to`."""
+        return len(self.journal), len(self._undo)
+
+    def back_to(self, mark: tuple[int, int]) -> None:
+        """Undo all since a mark."""
+        del self.journal[mark[0] :]
+        while len(self._undo) > mark[1]:
+            path, node = self._undo.pop()
+            if node is None:
+                self.tree.remove(path)
+            elif node.kind is Kind.DIRECTORY or self.tree.get(path) is None:
+                self.tree.put(path, node)
+            else:
+                self.tree.remove(path)
+                self.tree.put(path, node)
+
+
+def joined(directory_path: str, path: str) -> str:
+    """A path as seen from a directory, with ``.`` and doubled slashes gone."""
+    if not path.startswith("/"):
+        path = f"{directory_path}/{path}"
+    return str(PurePosixPath("/", path.lstrip("/"))) if ".." not in path else _normal(path)
+
+
+def _normal(path: str) -> str:
+    done: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del done[-1:]
+        elif part not in ("", "."):
+            done.append(part)
+    return "/" + "/".join(done)

@@ -1,0 +1,1 @@
+"""What the user writes: models, loading, checks, templates, the schema, and the files of ``init``."""

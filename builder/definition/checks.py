@@ -1,0 +1,221 @@
+"""Whether what is written makes sense: functions that yield problems at the exact place.
+
+These look at one file at a time and touch no other; what needs the files it names is in
+:mod:`builder.definition.load`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import urlsplit
+
+from builder.definition.model import (
+    Compression,
+    ContainerDefinition,
+    ContainerUse,
+    Contents,
+    Definition,
+    Disk,
+    Feature,
+    KernelAdditions,
+    Root,
+)
+from builder.definition.ports import Publish, parse_publish
+from builder.definition.resolved import package_name
+from builder.definition.scalars import MIB, NotAccepted, Size
+from firstboot.config.kernel_words import is_one_argument, reserved
+from firstboot.config.located import Path, Problem
+
+GPT_LABEL = 36  # UTF-16 units, UEFI specification 5.3.3
+ESP_MINIMUM = Size(260 * MIB)
+SLOT_MINIMUM = Size(64 * MIB)
+
+
+def check_definition(definition: Definition) -> Iterator[Problem]:
+    """All that can be said about a system's definition alone."""
+    yield from check_label(definition.name, definition.version)
+    yield from check_mirrors(definition.mirror)
+    yield from check_duplicates(("features",), definition.features)
+    yield from check_duplicates(("outputs",), definition.outputs)
+    yield from check_duplicates(("tools", "packages"), definition.tools.packages, package_name)
+    yield from check_contents(definition)
+    yield from check_kernel(definition.kernel)
+    yield from check_disk(definition.disk)
+    yield from check_root(definition.root)
+    yield from check_variables(definition.variables)
+    yield from check_container_uses(definition.containers)
+
+
+def check_feature(feature: Feature) -> Iterator[Problem]:
+    """All that can be said about a feature alone."""
+    yield from check_duplicates(("requires",), feature.requires)
+    yield from check_contents(feature)
+    yield from check_kernel(feature.kernel)
+
+
+def check_container(container: ContainerDefinition) -> Iterator[Problem]:
+    """All that can be said about a container's definition alone."""
+    yield from check_duplicates(("packages",), container.packages, package_name)
+    yield from check_duplicates(("exclude",), container.exclude)
+    yield from check_duplicates(("overlays",), container.overlays)
+    yield from check_duplicates(("ports",), container.ports)
+    yield from _check_exclude(container.packages, container.exclude)
+    yield from check_variables(container.variables)
+    yield from _check_arguments(("entrypoint",), container.entrypoint)
+    yield from _check_arguments(("command",), container.command)
+    if not container.entrypoint and not container.command:
+        yield Problem(("name",), "nothing says what this container runs", "set entrypoint, or command")
+    for index, port in enumerate(container.ports):
+        if int(port.partition("/")[0]) > 65535:
+            yield Problem(("ports", index), f"{port} is no port; ports are 1 to 65535")
+    for name, value in container.environment.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield Problem(("environment", name), f"'{name}' is no variable's name", on_key=True)
+        if "\0" in value:
+            yield Problem(("environment", name), "an environment variable cannot hold a NUL")
+
+
+def check_label(name: str, version: str) -> Iterator[Problem]:
+    """Slots are found by their partition's label, ``NAME_VERSION``."""
+    label = f"{name}_{version}"
+    if len(label) > GPT_LABEL:
+        yield Problem(
+            ("name",),
+            f"name and version make the partition label '{label}' of {len(label)} characters; "
+            f"a partition table has room for {GPT_LABEL}",
+        )
+
+
+def check_mirrors(mirrors: Sequence[str]) -> Iterator[Problem]:
+    """Mirrors are asked over HTTP; what they send is verified by signature."""
+    for index, mirror in enumerate(mirrors):
+        where = ("mirror", index)
+        try:
+            url = urlsplit(mirror)
+            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:
+            usable = False
+        if not usable or re.search(r"\s", mirror):
+            yield Problem(where, "a mirror is a URL that starts with http:// or https://")
+    yield from check_duplicates(("mirror",), mirrors)
+
+
+def check_contents(contents: Contents) -> Iterator[Problem]:
+    """What features and systems have in common."""
+    yield from check_duplicates(("packages",), contents.packages, package_name)
+    yield from check_duplicates(("exclude",), contents.exclude)
+    yield from check_duplicates(("overlays",), contents.overlays)
+    yield from check_duplicates(("units",), contents.units)
+    yield from check_duplicates(("remove",), contents.remove)
+    yield from check_duplicates(("keep",), contents.keep)
+    yield from _check_exclude(contents.packages, contents.exclude)
+    said: dict[str, str] = {}
+    for verb in ("enable", "disable", "mask"):
+        units: tuple[str, ...] = getattr(contents.presets, verb)
+        yield from check_duplicates(("presets", verb), units)
+        for index, unit in enumerate(units):
+            if said.setdefault(unit, verb) != verb:
+                yield Problem(("presets", verb, index), f"{unit} is already under '{said[unit]}'")
+
+
+def check_kernel(kernel: KernelAdditions) -> Iterator[Problem]:
+    """An argument is one argument, and not one that would undo the verified boot."""
+    yield from check_duplicates(("kernel", "command_line"), kernel.command_line)
+    yield from check_duplicates(("kernel", "modules"), kernel.modules)
+    for index, argument in enumerate(kernel.command_line):
+        where = ("kernel", "command_line", index)
+        if not is_one_argument(argument):
+            yield Problem(
+                where,
+                "a kernel argument has no spaces, quotes, backslashes or other special characters",
+                "write one argument a list element" if " " in argument.strip() else None,
+            )
+        elif (reason := reserved(argument)) is not None:
+            yield Problem(where, f"'{argument}' cannot be set: {reason}")
+
+
+def check_disk(disk: Disk) -> Iterator[Problem]:
+    """The parts fit on the disk, and firmware can read the ESP."""
+    if disk.esp < ESP_MINIMUM:
+        yield Problem(
+            ("disk", "esp"),
+            f"{disk.esp} is too small for the ESP; it needs {ESP_MINIMUM}",
+            "firmware does not read a FAT32 file system with so few clusters",
+        )
+    if disk.slot < SLOT_MINIMUM:
+        yield Problem(("disk", "slot"), f"{disk.slot} holds no root file system; a slot needs {SLOT_MINIMUM}")
+    if disk.size < disk.minimum:
+        yield Problem(
+            ("disk", "size"),
+            f"{disk.size} is too small: the partitions need {disk.minimum}",
+            f"esp {disk.esp}, twice (slot {disk.slot}, verity {disk.verity}, signature {disk.signature}), "
+            f"state_minimum {disk.state_minimum}, partition tables 4M",
+        )
+
+
+def check_root(root: Root) -> Iterator[Problem]:
+    """Only zstd has levels."""
+    if root.level is None:
+        return
+    if not 1 <= root.level <= 22:
+        yield Problem(("root", "level"), f"{root.level} is no level of zstd; they are 1 to 22")
+    if root.compression is Compression.LZ4:
+        yield Problem(("root", "level"), "lz4 has no levels", "remove it, or set compression: zstd")
+
+
+def check_variables(variables: dict[str, str | int | float | bool]) -> Iterator[Problem]:
+    """Templates write ``variables.NAME``."""
+    for name in variables:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield Problem(("variables", name), "a variable's name is letters, digits and '_'", on_key=True)
+
+
+def check_container_uses(containers: Sequence[ContainerUse]) -> Iterator[Problem]:
+    """Each container has one source and a name and ports of its own."""
+    yield from check_duplicates(("containers",), [each.name for each in containers], inner="name")
+    taken: list[tuple[str, Publish]] = []
+    for index, container in enumerate(containers):
+        here: Path = ("containers", index)
+        if container.definition is None and container.oci_layout is None:
+            yield Problem((*here, "name"), "the container has no image", "set definition, or oci_layout")
+        if container.definition is not None and container.oci_layout is not None:
+            yield Problem((*here, "oci_layout"), "the container has two images: definition is set as well")
+        yield from _check_arguments((*here, "command"), container.command)
+        for number, text in enumerate(container.publish):
+            where = (*here, "publish", number)
+            try:
+                publish = parse_publish(text)
+            except NotAccepted as error:
+                yield Problem(where, str(error), error.hint)
+                continue
+            other = next((name for name, known in taken if known.collides(publish)), None)
+            if other is not None:
+                yield Problem(where, f"port {publish.host}/{publish.protocol} is already taken by '{other}'")
+            taken.append((container.name, publish))
+
+
+def check_duplicates(
+    path: Path, values: Sequence[str], key: Callable[[str], str] = str, *, inner: str | None = None
+) -> Iterator[Problem]:
+    """Nothing is listed twice; ``inner`` is the key that holds the value if the elements are mappings."""
+    seen = set()
+    for index, value in enumerate(values):
+        if key(value) in seen:
+            where = (*path, index) if inner is None else (*path, index, inner)
+            yield Problem(where, f"'{key(value)}' is listed twice")
+        seen.add(key(value))
+
+
+def _check_exclude(packages: Sequence[str], exclude: Sequence[str]) -> Iterator[Problem]:
+    wanted = {package_name(request) for request in packages}
+    for index, name in enumerate(exclude):
+        if name in wanted:
+            yield Problem(("exclude", index), f"'{name}' is under 'packages' as well")
+
+
+def _check_arguments(path: Path, arguments: Sequence[str]) -> Iterator[Problem]:
+    """Arguments end up on one line of a unit."""
+    for index, argument in enumerate(arguments):
+        if any(ord(char) < 32 or ord(char) == 127 for char in argument):
+            yield Problem((*path, index), "an argument cannot hold line breaks or control characters")

@@ -1,0 +1,108 @@
+"""Containers: the definitions and OCI layouts that a system names, and a container built by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder.core.architecture import Arch
+from builder.definition import checks
+from builder.definition.findings import Findings, read_yaml, shown
+from builder.definition.lookup import check_files, look_up
+from builder.definition.model import ContainerDefinition, ContainerUse, Definition
+from builder.definition.ports import parse_publish
+from builder.definition.resolved import EmbeddedContainer, OciLayout, ResolvedContainer
+from builder.definition.shipped import Part, search_path
+from firstboot.config.located import Located, LocatedError, Problem
+
+
+def find_containers(
+    definition: Definition,
+    located: Located,
+    directory: Path,
+    arch: Arch,
+    shipped: Path | None,
+    findings: Findings,
+) -> tuple[EmbeddedContainer, ...]:
+    found = []
+    for index, use in enumerate(definition.containers):
+        image = _find_image(use, ("containers", index), located, directory, arch, definition.suite, shipped, findings)
+        if image is not None and not findings.has_errors:
+            publish = tuple(parse_publish(text) for text in use.publish)
+            found.append(EmbeddedContainer(use.name, image, publish, use.command, use.enable))
+    return tuple(found)
+
+
+def _find_image(
+    use: ContainerUse,
+    here: tuple[str | int, ...],
+    located: Located,
+    directory: Path,
+    arch: Arch,
+    suite: str,
+    shipped: Path | None,
+    findings: Findings,
+) -> ResolvedContainer | OciLayout | None:
+    if use.oci_layout is not None:
+        layout = directory / use.oci_layout
+        if not (layout / "oci-layout").is_file() or not (layout / "index.json").is_file():
+            message = f"{shown(layout)} is no OCI image layout: it has no oci-layout and index.json"
+            findings.add(located, [Problem((*here, "oci_layout"), message)])
+            return None
+        return OciLayout(layout)
+    if use.definition is None:
+        return None  # already complained about
+    path = directory / use.definition
+    if not path.is_file():
+        findings.add(located, [Problem((*here, "definition"), f"there is no file {shown(path)}")])
+        return None
+    try:
+        inner = read_yaml(path)
+    except LocatedError as error:
+        findings.add_error(error)
+        return None
+    container = findings.parse(ContainerDefinition, inner)
+    if container is None:
+        return None
+    reason = "a container inside a system is built from the system's own archive"
+    if container.arch not in (None, arch):
+        findings.add(inner, [Problem(("arch",), f"the system it goes into is {arch}", reason)])
+    if container.suite not in (None, suite):
+        findings.add(inner, [Problem(("suite",), f"the system it goes into is made from {suite}", reason)])
+    return resolve_container(container, inner, path, arch, suite, shipped, findings)
+
+
+def resolve_container(
+    container: ContainerDefinition,
+    located: Located,
+    path: Path,
+    arch: Arch,
+    suite: str,
+    shipped: Path | None,
+    findings: Findings,
+) -> ResolvedContainer:
+    findings.add(located, checks.check_container(container))
+    found = look_up(Part.OVERLAY, container.overlays, located, search_path(path, shipped), findings, known={})
+    overlays = tuple(found.values())
+    resolved = ResolvedContainer(
+        path=path.absolute(),
+        name=container.name,
+        version=container.version,
+        arch=arch,
+        suite=suite,
+        packages=container.packages,
+        exclude=container.exclude,
+        essential=container.essential,
+        overlays=overlays,
+        variables=container.variables,
+        scripts=container.scripts,
+        debconf=container.debconf,
+        entrypoint=container.entrypoint,
+        command=container.command,
+        environment=container.environment,
+        user=container.user,
+        ports=container.ports,
+        labels=container.labels,
+        working_dir=container.working_dir,
+    )
+    check_files(overlays, (), resolved.values, findings)
+    return resolved

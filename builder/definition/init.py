@@ -1,0 +1,91 @@
+"""What ``build-os init`` puts into a directory: a small OS that builds, boots and is tested.
+
+The files are in ``starter/`` as they are written, with ``@NAME@`` and ``@KEYS@`` to be replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from builder.core.errors import ConfigError
+from builder.core.files import write_file
+from builder.definition.findings import shown
+from builder.definition.scalars import NotAccepted, require_image_name
+
+STARTER = Path(__file__).parent / "starter"
+# Under their own names these would be obeyed by this repository, or taken for a part of it.
+_NAMES = {"gitignore": ".gitignore", "tests/test_boot.txt": "tests/test_boot.py"}
+_KEY = re.compile(
+    r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
+    r" [A-Za-z0-9+/]+=*(?: [^\x00-\x1f\x7f]*)?"
+)
+
+
+def init(directory: Path, name: str, *, home: Path | None = None) -> list[Path]:
+    """Write the starter files into ``directory``, which is made if it is missing.
+
+    Args:
+        directory: where to.
+        name: the image's name.
+        home: whose ``.ssh/*.pub`` may log in to the example machine; default: the caller's.
+
+    Returns:
+        the files written, in the order a newcomer would read them.
+
+    Raises:
+        ConfigError: the name is not one, a file exists already, or the directory cannot be written.
+    """
+    try:
+        require_image_name(name)
+    except NotAccepted as error:
+        raise ConfigError(f"'{name}' cannot be the name: {error}") from None
+    replacements = {"@NAME@": name, "@KEYS@": _keys_text(public_keys(home or Path.home()))}
+    planned = {directory / _NAMES.get(where, where): _filled(where, replacements) for where in _files()}
+    existing = [shown(path) for path in planned if path.exists() or path.is_symlink()]
+    if existing:
+        raise ConfigError(
+            "there are files already that would be overwritten",
+            details=existing,
+            hint="start in an empty directory, or move them away",
+        )
+    for path, text in planned.items():
+        try:
+            write_file(path, text)
+        except OSError as error:
+            raise ConfigError(f"{shown(path)} cannot be written: {error.strerror}") from None
+    return list(planned)
+
+
+def public_keys(home: Path) -> list[str]:
+    """The user's public SSH keys, each a line as in authorized_keys(5). Certificates are left out."""
+    keys: dict[str, None] = {}
+    for path in sorted((home / ".ssh").glob("*.pub")):
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if _KEY.fullmatch(text):
+            keys[text] = None
+    return list(keys)
+
+
+def _files() -> list[str]:
+    found = [path.relative_to(STARTER) for path in STARTER.rglob("*") if path.is_file()]
+    usable = [path for path in found if "__pycache__" not in path.parts]
+    return [str(path) for path in sorted(usable, key=lambda path: (path.name != "os.yaml", str(path)))]
+
+
+def _filled(where: str, replacements: dict[str, str]) -> str:
+    text = (STARTER / where).read_text(encoding="utf-8")
+    for mark, value in replacements.items():
+        text = text.replace(mark, value)
+    return text
+
+
+def _keys_text(keys: list[str]) -> str:
+    """A YAML list; JSON's strings are YAML's."""
+    if not keys:
+        return ' []  # none was found in ~/.ssh; put yours here: ["ssh-ed25519 AAAA..."]'
+    return "".join(f"\n        - {json.dumps(key, ensure_ascii=False)}" for key in keys)

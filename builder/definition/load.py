@@ -1,0 +1,235 @@
+"""From a path to a value that can be built: read, look up, merge, check, and show every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from builder.core.architecture import Arch, architecture, host_arch
+from builder.core.errors import ConfigError
+from builder.definition import checks
+from builder.definition.containers import find_containers, resolve_container
+from builder.definition.findings import Findings, read_yaml, shown
+from builder.definition.lookup import Layer, check_files, find_directories, find_features
+from builder.definition.model import DEFAULT_SUITE, ContainerDefinition, Definition
+from builder.definition.resolved import (
+    Resolved,
+    ResolvedContainer,
+    merge_kernel,
+    merge_packages,
+    merge_presets,
+    package_name,
+)
+from builder.definition.shipped import Part, search_path
+from builder.definition.template import Values
+from firstboot.config.located import Located, LocatedError, Problem, decode, suggestion
+
+Kind = Literal["system", "container"]
+_KINDS: tuple[Kind, ...] = ("system", "container")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A system that can be built.
+
+    Attributes:
+        definition: what the user wrote.
+        located: where each value of it stands in the file.
+        resolved: the same with every name looked up and every feature merged in.
+        warnings: each drawn like an error; ``build-os check --strict`` refuses them.
+    """
+
+    definition: Definition
+    located: Located
+    resolved: Resolved
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedContainer:
+    """A container that can be built; the attributes are those of :class:`Loaded`."""
+
+    definition: ContainerDefinition
+    located: Located
+    resolved: ResolvedContainer
+    warnings: tuple[str, ...] = ()
+
+
+def kind_of(path: Path) -> Kind:
+    """What a definition describes.
+
+    Raises:
+        ConfigError: it cannot be read, or is of no known kind.
+    """
+    return _kind(_open(path))
+
+
+def _kind(located: Located) -> Kind:
+    written = located.data.get("kind", "system") if isinstance(located.data, dict) else "system"
+    for kind in _KINDS:
+        if written == kind:
+            return kind
+    problem = Problem(("kind",), "a definition's kind is system or container", suggestion(str(written), _KINDS))
+    raise ConfigError(str(LocatedError(located, [problem])))
+
+
+def load(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -> Loaded:
+    """Read a system's definition and all it names.
+
+    Args:
+        path: the YAML file.
+        arch: the architecture if the definition names none; default: this machine's.
+        shipped: where shipped features, overlays and units are; default: where they were installed.
+
+    Raises:
+        ConfigError: its text shows all problems at once, each under the user's own line.
+    """
+    located = _require_kind(path, "system", "a container is built by itself, or named under a system's 'containers'")
+    findings = Findings()
+    definition = findings.parse(Definition, located)
+    if definition is None:
+        findings.raise_errors()
+        raise AssertionError("a definition that was refused has a problem")
+    findings.add(located, checks.check_definition(definition))
+    search = search_path(path, shipped)
+    features = find_features(definition.features, located, search, findings)
+    layers = [*features.values(), Layer(located, definition)]
+    overlays = find_directories(Part.OVERLAY, layers, search, findings)
+    units = find_directories(Part.UNITS, layers, search, findings)
+    target = _require_arch(definition.arch or arch or host_arch(), located, findings)
+    values = Values(
+        definition.name, definition.version, target, definition.suite, tuple(features), definition.variables
+    )
+    check_files(overlays, units, values, findings)
+    directory = path.absolute().parent
+    containers = find_containers(definition, located, directory, target, shipped, findings)
+    firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
+    findings.raise_errors()
+
+    contents = [layer.contents for layer in layers]
+    packages, exclude = merge_packages(contents)
+    command_line, modules = merge_kernel(contents)
+    resolved = Resolved(
+        path=path.absolute(),
+        name=definition.name,
+        version=definition.version,
+        arch=target,
+        suite=definition.suite,
+        mirrors=definition.mirror,
+        features=tuple(features),
+        packages=packages,
+        exclude=exclude,
+        kernel_package=definition.kernel.package or architecture(target).kernel_package,
+        command_line=with_consoles(command_line, target),
+        modules=modules,
+        overlays=overlays,
+        units=units,
+        presets=merge_presets(contents),
+        disk=definition.disk,
+        root=definition.root,
+        remove=tuple(dict.fromkeys(glob for part in contents for glob in part.remove)),
+        keep=tuple(dict.fromkeys(glob for part in contents for glob in part.keep)),
+        outputs=definition.outputs,
+        firstboot=firstboot,
+        containers=containers,
+        variables=definition.variables,
+        scripts={name: each for part in contents for name, each in part.scripts.items()},
+        debconf={name: each for part in contents for name, each in part.debconf.items()},
+        tools_packages=definition.tools.packages,
+        source_date_epoch=definition.source_date_epoch,
+    )
+    findings.add(located, _check_whole(resolved))
+    findings.raise_errors()
+    return Loaded(definition, located, resolved, findings.warnings())
+
+
+def load_container(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -> LoadedContainer:
+    """Read a container's definition and all it names, to build it by itself.
+
+    Raises:
+        ConfigError: its text shows all problems at once, each under the user's own line.
+    """
+    located = _require_kind(path, "container", "a container's definition says 'kind: container'")
+    findings = Findings()
+    definition = findings.parse(ContainerDefinition, located)
+    resolved = None
+    if definition is not None:
+        target = _require_arch(definition.arch or arch or host_arch(), located, findings)
+        suite = definition.suite or DEFAULT_SUITE
+        resolved = resolve_container(definition, located, path, target, suite, shipped, findings)
+    findings.raise_errors()
+    assert definition is not None
+    assert resolved is not None
+    return LoadedContainer(definition, located, resolved, findings.warnings())
+
+
+def with_consoles(command_line: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
+    """The kernel's arguments, with the architecture's consoles before them unless they name one themselves."""
+    if any(argument.startswith("console=") for argument in command_line):
+        return command_line
+    return (*architecture(arch).consoles, *command_line)
+
+
+def _open(path: Path) -> Located:
+    if not path.exists():
+        raise ConfigError(f"{shown(path)} does not exist", hint="'build-os init' writes a definition to start from")
+    if path.is_dir():
+        raise ConfigError(f"{shown(path)} is a directory", hint="name the YAML file in it")
+    try:
+        return read_yaml(path)
+    except LocatedError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _require_kind(path: Path, kind: Kind, hint: str) -> Located:
+    located = _open(path)
+    found = _kind(located)
+    if found != kind:
+        problem = Problem(("kind",), f"this describes a {found}, and a {kind} is wanted here", hint)
+        raise ConfigError(str(LocatedError(located, [problem])))
+    return located
+
+
+def _require_arch(arch: Arch | None, located: Located, findings: Findings) -> Arch:
+    """The architecture; any, after complaining, if there is none."""
+    if arch is None:
+        message = "this machine is of an architecture that images are not made for"
+        findings.add(located, [Problem(("arch",), message, f"set arch to one of: {', '.join(Arch)}")])
+    return arch or Arch.AMD64
+
+
+def _find_firstboot(name: str | None, located: Located, directory: Path, findings: Findings) -> Path | None:
+    """The base first-boot config; what is wrong inside is shown against that file."""
+    if name is None:
+        return None
+    path = directory / name
+    if not path.is_file():
+        findings.add(located, [Problem(("firstboot",), f"there is no file {shown(path)}")])
+        return None
+    from firstboot.config.loading import load as load_config  # noqa: PLC0415 - most definitions have no base config
+
+    try:
+        for warning in load_config(decode(path.read_bytes(), shown(path)), shown(path)).warnings:
+            findings.add(warning.located, [warning.problem])
+    except LocatedError as error:
+        findings.add_error(error)
+    return path
+
+
+def _check_whole(resolved: Resolved) -> Iterator[Problem]:
+    """What can be said once everything is merged."""
+    if resolved.containers and "podman" not in map(package_name, resolved.packages):
+        yield Problem(("containers",), "nothing in this image runs containers", "add 'containers' to features")
+    names: dict[str, Path] = {}
+    for index, use in enumerate(resolved.containers):
+        taken = [f"{use.name}.{kind}{ending}" for kind in ("service", "container") for ending in ("", ".j2")]
+        for file in (directory.path / name for directory in resolved.units for name in taken):
+            if file.exists():
+                yield Problem(("containers", index, "name"), f"its unit {use.name}.service is also {shown(file)}")
+        if isinstance(use.image, ResolvedContainer):
+            other = names.setdefault(use.image.name, use.image.path)
+            if other != use.image.path:
+                message = f"{shown(other)} describes another image with the name '{use.image.name}'"
+                yield Problem(("containers", index, "definition"), message)

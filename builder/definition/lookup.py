@@ -1,0 +1,102 @@
+"""From names to files: features in the order of the merge, overlays and units, each looked into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from builder.definition import checks
+from builder.definition.entries import entry_problems
+from builder.definition.findings import Findings, read_yaml
+from builder.definition.model import Definition, Feature
+from builder.definition.shipped import NamedDirectory, Part, SearchPath
+from builder.definition.template import Values, template_problems
+from builder.definition.unitfile import unit_problems
+from firstboot.config.located import Located, LocatedError, Problem
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A file whose contents are merged, and where its problems are shown."""
+
+    located: Located
+    contents: Definition | Feature
+
+
+def find_features(names: tuple[str, ...], located: Located, search: SearchPath, findings: Findings) -> dict[str, Layer]:
+    """Features in the order of the merge: what one requires comes before it, each once."""
+    found: dict[str, Layer] = {}
+    refused: set[str] = set()
+
+    def visit(name: str, origin: Located, place: tuple[str | int, ...], above: tuple[str, ...]) -> None:
+        if name in above:
+            circle = " -> ".join([*above[above.index(name) :], name])
+            findings.add(origin, [Problem(place, f"features require each other: {circle}")])
+            return
+        if name in found or name in refused:
+            return
+        file = search.find(Part.FEATURE, name)
+        if file is None:
+            findings.add(origin, [search.unknown(Part.FEATURE, name, place)])
+            return
+        try:
+            here = read_yaml(file)
+        except LocatedError as error:
+            findings.add_error(error)
+            refused.add(name)
+            return
+        feature = findings.parse(Feature, here)
+        if feature is None:
+            refused.add(name)
+            return
+        findings.add(here, checks.check_feature(feature))
+        for index, required in enumerate(feature.requires):
+            visit(required, here, ("requires", index), (*above, name))
+        found[name] = Layer(here, feature)
+
+    for index, name in enumerate(names):
+        visit(name, located, ("features", index), ())
+    return found
+
+
+def find_directories(
+    part: Literal[Part.OVERLAY, Part.UNITS], layers: list[Layer], search: SearchPath, findings: Findings
+) -> tuple[NamedDirectory, ...]:
+    found: dict[str, NamedDirectory] = {}
+    for layer in layers:
+        names = layer.contents.overlays if part is Part.OVERLAY else layer.contents.units
+        found |= look_up(part, names, layer.located, search, findings, known=found)
+    return tuple(found.values())
+
+
+def look_up(
+    part: Literal[Part.OVERLAY, Part.UNITS],
+    names: tuple[str, ...],
+    located: Located,
+    search: SearchPath,
+    findings: Findings,
+    known: dict[str, NamedDirectory],
+) -> dict[str, NamedDirectory]:
+    found: dict[str, NamedDirectory] = {}
+    for index, name in enumerate(names):
+        path = search.find(part, name)
+        if path is None:
+            findings.add(located, [search.unknown(part, name, (part.value, index))])
+        elif name not in known:
+            found[name] = NamedDirectory(name, path)
+    return found
+
+
+def check_files(
+    overlays: tuple[NamedDirectory, ...],
+    units: tuple[NamedDirectory, ...],
+    values: Values,
+    findings: Findings,
+) -> None:
+    for overlay in overlays:
+        # The first kind of problem would make looking for the second dangerous.
+        for error in [*entry_problems(overlay.path)] or template_problems(overlay.path, values):
+            findings.add_error(error)
+    for directory in units:
+        for error in [*entry_problems(directory.path)] or unit_problems(directory.path, values):
+            findings.add_error(error)

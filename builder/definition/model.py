@@ -1,0 +1,305 @@
+"""The shape of what the user writes: a system, a container, a feature.
+
+Only shape is checked here; whether the parts make sense together is :mod:`builder.definition.checks`. The
+descriptions are the reference: the JSON schema is made from them, and ``docs/definition.md`` is tested to
+have every key.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from builder.core.architecture import ARCHITECTURES, Arch
+from builder.definition.scalars import (
+    MIB,
+    AbsolutePath,
+    ExposedPort,
+    ImageName,
+    Mirrors,
+    ModuleName,
+    PackageName,
+    PackageRequest,
+    PartName,
+    PathGlob,
+    RelativePath,
+    Size,
+    Suite,
+    UnitName,
+    User,
+    Variable,
+    Version,
+)
+from builder.definition.scripts import Question, ScriptDecision
+
+DEFAULT_SUITE = "trixie"
+_ARCHITECTURES = " or ".join(f"`{arch}`" for arch in Arch)
+_KERNELS = " or ".join(f"`{facts.kernel_package}`" for facts in ARCHITECTURES.values())
+
+
+class Output(enum.StrEnum):
+    """What an image is written as."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+    AWS = "aws"
+    VSPHERE = "vsphere"
+    AZURE = "azure"
+    HYPERV = "hyperv"
+    GCE = "gce"
+    OPENSTACK = "openstack"
+    NUTANIX = "nutanix"
+    ALIBABA = "alibaba"
+    ORACLE = "oracle"
+    EXOSCALE = "exoscale"
+    DIGITALOCEAN = "digitalocean"
+    AKAMAI = "akamai"
+    KUBEVIRT = "kubevirt"
+
+
+class Compression(enum.StrEnum):
+    """How the root file system is compressed."""
+
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+
+class Model(BaseModel):
+    """Strict, frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Presets(Model):
+    """Which units start by themselves."""
+
+    enable: tuple[UnitName, ...] = Field((), description="Units that start at boot.")
+    disable: tuple[UnitName, ...] = Field(
+        (), description="Units that do not start at boot although their package would enable them."
+    )
+    mask: tuple[UnitName, ...] = Field((), description="Units that cannot be started at all.")
+
+
+class KernelAdditions(Model):
+    """What a feature may add to the kernel."""
+
+    command_line: tuple[str, ...] = Field(
+        (),
+        description="Arguments added to the kernel's command line, one a list element, like `quiet`. Where none "
+        "begins with `console=`, the architecture's own consoles are added.",
+    )
+    modules: tuple[ModuleName, ...] = Field(
+        (), description="Modules the initrd carries besides those that build-os puts there."
+    )
+
+
+class Kernel(KernelAdditions):
+    """The kernel and what it is told."""
+
+    package: PackageRequest | None = Field(
+        None,
+        description=f"The package the kernel comes from. Default, by `arch`: {_KERNELS}.",
+    )
+
+
+class Disk(Model):
+    """Sizes on the disk as it is written. First boot grows the `state` partition to the disk it finds."""
+
+    size: Size = Field(Size.parse("8G"), description="The virtual size of the whole disk.")
+    esp: Size = Field(
+        Size.parse("1G"),
+        description="The EFI system partition, which holds the kernels of both slots. At least 260M.",
+    )
+    slot: Size = Field(
+        Size.parse("2G"),
+        description="Each of the two slots for the root file system. Over 70 % full, the build fails.",
+    )
+    state_minimum: Size = Field(
+        Size.parse("1G"),
+        description="What must be left for the `state` partition (`/var` and changes to `/etc`).",
+    )
+
+    @property
+    def verity(self) -> Size:
+        """Room for a slot's hash tree: under 1 % of it for 4096-byte blocks, rounded up to 32 MiB."""
+        return Size(-(-self.slot // (100 * 32 * MIB)) * 32 * MIB)
+
+    @property
+    def signature(self) -> Size:
+        """Room for a root hash's signature: 16 KiB, and partitions begin at whole MiB."""
+        return Size(MIB)
+
+    @property
+    def minimum(self) -> Size:
+        """The least :attr:`size` that holds everything, partition tables included."""
+        tables = 4 * MIB
+        return Size(tables + self.esp + 2 * (self.slot + self.verity + self.signature) + self.state_minimum)
+
+
+class Root(Model):
+    """The root file system (EROFS under dm-verity)."""
+
+    compression: Compression = Field(
+        Compression.LZ4, description="`lz4` builds and boots fastest, `zstd` is about a third smaller."
+    )
+    level: int | None = Field(
+        None,
+        description="The level of `zstd`, 1 to 22. Default: 3.",
+        json_schema_extra={"minimum": 1, "maximum": 22},
+    )
+
+
+class ToolPackages(Model):
+    """The tools tree: programs that the build runs. Nothing of it gets into the image."""
+
+    packages: tuple[PackageRequest, ...] = Field(
+        (), description="Packages added to the tools tree, for programs that your own tests want."
+    )
+
+
+class ContainerUse(Model):
+    """A container image inside the OS image, and the unit that runs it."""
+
+    name: ImageName = Field(description="The container's name, and its unit's: `NAME.service`.")
+    definition: RelativePath | None = Field(
+        None,
+        description="A definition with `kind: container`, relative to this file. This or `oci_layout`.",
+    )
+    oci_layout: RelativePath | None = Field(
+        None,
+        description="A directory with an OCI image layout, relative to this file. This or `definition`.",
+    )
+    publish: tuple[str, ...] = Field(
+        (), description='Ports of the machine that lead into the container: `"[ADDRESS:]PORT:PORT[/udp]"`.'
+    )
+    command: tuple[str, ...] = Field((), description="Replaces the image's own command.")
+    enable: bool = Field(True, description="Whether it starts at boot.")
+
+
+class Contents(Model):
+    """What features and systems have in common: they are merged in order, features first."""
+
+    packages: tuple[PackageRequest, ...] = Field(
+        (),
+        description="Debian packages, as `name` or `name=version`. Recommended packages are never pulled in.",
+    )
+    exclude: tuple[PackageName, ...] = Field(
+        (),
+        description="Packages left out although another package depends on them, or a feature asks for them.",
+    )
+    overlays: tuple[PartName, ...] = Field(
+        (),
+        description="Directories in `overlays/` that are laid over the root. `*.j2` files are filled in.",
+    )
+    units: tuple[PartName, ...] = Field(
+        (), description="Directories in `units/` whose systemd units and presets are installed."
+    )
+    presets: Presets = Field(Presets(), description="Which units start by themselves.")
+    remove: tuple[PathGlob, ...] = Field(
+        (), description="Globs of files left out of the image, like `/usr/share/man/*`; `*` crosses `/`."
+    )
+    keep: tuple[PathGlob, ...] = Field((), description="Globs of files that stay although `remove` matches.")
+    scripts: dict[PackageName, ScriptDecision] = Field(
+        {},
+        description="For packages with maintainer scripts that nobody speaks for: `{ignore: REASON}`, "
+        "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree.",
+    )
+    debconf: dict[Question, Variable] = Field(
+        {}, description="Answers to the questions of packages, as `PACKAGE/QUESTION: ANSWER`."
+    )
+
+
+class Feature(Contents):
+    """A named bundle, `features/NAME.yaml` or `configs/features/NAME.yaml`."""
+
+    description: str = Field(description="What an image gains by it, in one sentence.")
+    requires: tuple[PartName, ...] = Field((), description="Features that this one builds on. They come first.")
+    kernel: KernelAdditions = Field(KernelAdditions(), description="What the feature needs of the kernel.")
+
+
+class Definition(Contents):
+    """A system: an immutable operating system image."""
+
+    kind: Literal["system"] = Field("system", description="`system` (the default) or `container`.")
+    name: ImageName = Field(description="The image's name: lower-case letters, digits and `-`.")
+    version: Version = Field(
+        description="The image's version, compared as UAPI.10 says: letters, digits, `.`, `-`, `~`, `^`."
+    )
+    arch: Arch | None = Field(
+        None,
+        description=f"{_ARCHITECTURES}. Default: that of the machine that builds. No emulation is needed.",
+    )
+    suite: Suite = Field(DEFAULT_SUITE, description="The Debian suite the packages come from.")
+    mirror: Mirrors = Field(
+        (),
+        description="Where the archive is: a URL or a list of them. Default: `BUILD_OS_MIRROR`, then "
+        "the host's apt configuration. It is no part of the lock: any mirror has the same bytes.",
+    )
+    features: tuple[PartName, ...] = Field(("base",), description="Named bundles, merged in this order.")
+    kernel: Kernel = Field(Kernel(), description="The kernel and what it is told.")
+    disk: Disk = Field(
+        Disk(), description="Sizes like `512M` or `2G`. The `state` partition is what they leave of `size`."
+    )
+    root: Root = Field(Root(), description="The root file system.")
+    outputs: tuple[Output, ...] = Field(
+        (Output.QCOW2,), description="Formats to write: for virtual machines, disks and clouds."
+    )
+    firstboot: RelativePath | None = Field(
+        None,
+        description="A first-boot config baked into the image, relative to this file. What the platform "
+        "hands over is merged on top.",
+    )
+    containers: tuple[ContainerUse, ...] = Field(
+        (), description="Containers inside the image, run by podman without pulling anything."
+    )
+    variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")
+    tools: ToolPackages = Field(ToolPackages(), description="Additions to the tools tree.")
+    source_date_epoch: int | None = Field(
+        None,
+        ge=0,
+        le=0xFFFF_FFFF,
+        description="The time all files get at most, in seconds since 1970. Default: 0.",
+    )
+
+
+class ContainerDefinition(Model):
+    """A container image, assembled from Debian packages and written as an OCI image."""
+
+    kind: Literal["container"] = Field(description="`container`.")
+    name: ImageName = Field(description="The image's name: lower-case letters, digits and `-`.")
+    version: Version = Field(description="The image's version, which becomes its tag.")
+    arch: Arch | None = Field(
+        None, description=f"{_ARCHITECTURES}. Default: that of the system it goes into, or of this machine."
+    )
+    suite: Suite | None = Field(
+        None, description=f"The Debian suite. Default: that of the system it goes into, or `{DEFAULT_SUITE}`."
+    )
+    packages: tuple[PackageRequest, ...] = Field((), description="Debian packages, as `name` or `name=version`.")
+    exclude: tuple[PackageName, ...] = Field(
+        (), description="Packages left out even where another package depends on them."
+    )
+    essential: bool = Field(
+        False, description="Whether Debian's essential packages (a shell and its tools) are put in as well."
+    )
+    overlays: tuple[PartName, ...] = Field(
+        (),
+        description="Directories in `overlays/` that are laid over the root. `*.j2` files are filled in.",
+    )
+    scripts: dict[PackageName, ScriptDecision] = Field(
+        {},
+        description="For packages with maintainer scripts that nobody speaks for: `{ignore: REASON}`, "
+        "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree.",
+    )
+    debconf: dict[Question, Variable] = Field(
+        {}, description="Answers to the questions of packages, as `PACKAGE/QUESTION: ANSWER`."
+    )
+    variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")
+    entrypoint: tuple[str, ...] = Field((), description="The program and its fixed arguments.")
+    command: tuple[str, ...] = Field((), description="Arguments that whoever runs the container may replace.")
+    environment: dict[str, str] = Field({}, description="Environment variables.")
+    user: User | None = Field(None, description="Who the program runs as: a name or number, `user` or `user:group`.")
+    ports: tuple[ExposedPort, ...] = Field((), description='Ports the program listens on: `"8080"`, `"53/udp"`.')
+    labels: dict[str, str] = Field({}, description="Labels, like `org.opencontainers.image.source`.")
+    working_dir: AbsolutePath = Field("/", description="Where the program starts.")

@@ -1,0 +1,221 @@
+"""A definition with every name looked up and every feature merged in: what the later stages consume.
+
+The rule of the merge is that the later statement wins: features in order of dependency, each once, then the
+definition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.core.architecture import Arch
+from builder.definition.model import Contents, Definition, Disk, Feature, Output, Presets, Root
+from builder.definition.ports import Publish
+from builder.definition.scalars import Scalar
+from builder.definition.scripts import ScriptDecision
+from builder.definition.shipped import NamedDirectory
+from builder.definition.template import Values
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """Packages that are resolved together: one root's.
+
+    Attributes:
+        name: ``image``, ``container:NAME`` or ``tools``.
+        packages: requests (``name`` or ``name=version``), sorted.
+        exclude: packages that must not be in the result, whoever depends on them; sorted.
+        essential: whether the archive's essential packages belong to it although nobody names them.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    essential: bool = False
+
+
+@dataclass(frozen=True)
+class ResolvedContainer:
+    """A container image to assemble: its root up to ``variables``, then its OCI config."""
+
+    path: Path
+    name: str
+    version: str
+    arch: Arch
+    suite: str
+    packages: tuple[str, ...]
+    exclude: tuple[str, ...]
+    essential: bool
+    overlays: tuple[NamedDirectory, ...]
+    variables: Mapping[str, Scalar]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    user: str | None
+    ports: tuple[str, ...]
+    labels: Mapping[str, str]
+    working_dir: str
+    scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
+    debconf: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Values:
+        """What its templates may use."""
+        return Values(self.name, self.version, self.arch, self.suite, variables=self.variables)
+
+    @property
+    def package_set(self) -> PackageSet:
+        """What is resolved for it."""
+        return PackageSet(
+            f"container:{self.name}",
+            tuple(sorted(self.packages)),
+            tuple(sorted(self.exclude)),
+            self.essential,
+        )
+
+
+@dataclass(frozen=True)
+class OciLayout:
+    """A directory with an OCI image layout that the user brings along."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class EmbeddedContainer:
+    """A container image inside the system, and how its unit runs it."""
+
+    name: str
+    image: ResolvedContainer | OciLayout
+    publish: tuple[Publish, ...]
+    command: tuple[str, ...]
+    enable: bool
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A system, ready to be locked and built.
+
+    Attributes:
+        path: the definition's file, absolute.
+        mirrors: URLs from the definition; empty means to look elsewhere.
+        features: names in the order they were merged.
+        packages: requests without the kernel's, in order of first mention.
+        overlays: directories in the order they are laid over the root.
+        firstboot: the base first-boot config, absolute.
+        source_date_epoch: what the definition says, if it does.
+    """
+
+    path: Path
+    name: str
+    version: str
+    arch: Arch
+    suite: str
+    mirrors: tuple[str, ...]
+    features: tuple[str, ...]
+    packages: tuple[str, ...]
+    exclude: tuple[str, ...]
+    kernel_package: str
+    command_line: tuple[str, ...]
+    modules: tuple[str, ...]
+    overlays: tuple[NamedDirectory, ...]
+    units: tuple[NamedDirectory, ...]
+    presets: Presets
+    disk: Disk
+    root: Root
+    remove: tuple[str, ...]
+    keep: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    firstboot: Path | None = None
+    containers: tuple[EmbeddedContainer, ...] = ()
+    variables: Mapping[str, Scalar] = field(default_factory=dict)
+    scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
+    debconf: Mapping[str, Scalar] = field(default_factory=dict)
+    tools_packages: tuple[str, ...] = ()
+    source_date_epoch: int | None = None
+
+    @property
+    def values(self) -> Values:
+        """What its templates may use."""
+        return Values(self.name, self.version, self.arch, self.suite, self.features, self.variables)
+
+    @property
+    def preset_lines(self) -> tuple[str, ...]:
+        """The lines of a preset file (systemd.preset(5)). Masked units are not in it: they are links."""
+        return (
+            *(f"enable {unit}" for unit in self.presets.enable),
+            *(f"disable {unit}" for unit in self.presets.disable),
+        )
+
+
+def package_sets(resolved: Resolved | ResolvedContainer) -> tuple[PackageSet, ...]:
+    """All that a lock has to resolve, in the order image, containers, tools."""
+    if isinstance(resolved, ResolvedContainer):
+        return (resolved.package_set, PackageSet("tools", ()))
+    image = {*resolved.packages, resolved.kernel_package}
+    containers = (each.image for each in resolved.containers)
+    own = (each.package_set for each in containers if isinstance(each, ResolvedContainer))
+    return (
+        PackageSet("image", tuple(sorted(image)), tuple(sorted(resolved.exclude))),
+        *dict.fromkeys(own),
+        PackageSet("tools", tuple(sorted(resolved.tools_packages))),
+    )
+
+
+def recipe_sha256(resolved: Resolved | ResolvedContainer) -> str:
+    """A hash over exactly what a lock depends on: suite, architecture and package sets.
+
+    Overlays, units, variables and the mirror are no part of it, so changing them keeps the lock valid.
+    """
+    sets = [[each.name, each.packages, each.exclude, each.essential] for each in package_sets(resolved)]
+    recipe = {"schema": 1, "arch": resolved.arch, "suite": resolved.suite, "sets": sets}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def package_name(request: str) -> str:
+    """``bash`` of ``bash`` or ``bash=5.2``."""
+    return request.partition("=")[0]
+
+
+def merge_packages(parts: Iterable[Contents]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(packages, exclude) of all parts. A version stays until a later part names another one."""
+    packages: dict[str, str] = {}
+    exclude: dict[str, None] = {}
+    for part in parts:
+        for name in part.exclude:
+            packages.pop(name, None)
+            exclude[name] = None
+        for request in part.packages:
+            name = package_name(request)
+            exclude.pop(name, None)
+            if name not in packages or request != name:
+                packages[name] = request
+    return tuple(packages.values()), tuple(exclude)
+
+
+def merge_presets(parts: Iterable[Contents]) -> Presets:
+    """One verb for each unit: the last one said."""
+    verbs: dict[str, str] = {}
+    for part in parts:
+        for verb in ("enable", "disable", "mask"):
+            for unit in getattr(part.presets, verb):
+                verbs.pop(unit, None)
+                verbs[unit] = verb
+    return Presets(
+        enable=tuple(unit for unit, verb in verbs.items() if verb == "enable"),
+        disable=tuple(unit for unit, verb in verbs.items() if verb == "disable"),
+        mask=tuple(unit for unit, verb in verbs.items() if verb == "mask"),
+    )
+
+
+def merge_kernel(parts: Iterable[Definition | Feature]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(command line, modules) of all parts, each value once."""
+    kernels = [part.kernel for part in parts]
+    return (
+        tuple(dict.fromkeys(argument for kernel in kernels for argument in kernel.command_line)),
+        tuple(dict.fromkeys(module for kernel in kernels for module in kernel.modules)),
+    )

@@ -1,0 +1,121 @@
+"""Reading systemd's unit, drop-in and preset files closely enough to catch slips before an image is built.
+
+The grammar is systemd.syntax(7) and systemd.preset(5). Settings are not checked here, because only the
+systemd in the image knows them all; a section's name is, because systemd ignores one that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.definition.findings import at_line, shown
+from builder.definition.scalars import UNIT_SUFFIXES
+from builder.definition.template import TEMPLATE_SUFFIX, Values, read_text, render_text
+from firstboot.config.located import Located, LocatedError, Problem, suggestion
+
+QUADLET_SUFFIXES = ("container", "volume", "network", "pod", "kube", "image", "build")
+"""Files from which podman makes units (podman-systemd.unit(5))."""
+
+# Types of units without a section of their own have only these.
+_COMMON = ("Unit", "Install")
+_SECTIONS = {"service", "socket", "mount", "automount", "swap", "path", "timer", "slice"}
+NOTES = "README.md"  # may lie in a directory of units; it does not get into the image
+_PRESET_VERBS = ("enable", "disable", "ignore")
+
+
+def unit_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
+    """All that is wrong with the files in a directory of units."""
+    seen: dict[Path, Path] = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink():
+            yield _whole(
+                path,
+                "a link in a directory of units is not followed",
+                "aliases are made by Alias= in [Install]",
+            )
+        elif path.is_dir():
+            if path.parent != directory or not _is_drop_in_directory(path.name):
+                yield _whole(path, "this directory is not for drop-ins of a unit", "name it like app.service.d")
+        elif path != directory / NOTES:
+            target = path.with_name(path.name.removesuffix(TEMPLATE_SUFFIX))
+            if target in seen:
+                yield _whole(path, f"{shown(seen[target])} makes the same file")
+            seen[target] = path
+            yield from _file_problems(path, target.name, values)
+
+
+def _file_problems(path: Path, name: str, values: Values) -> Iterator[LocatedError]:
+    in_drop_in = _is_drop_in_directory(path.parent.name) and name.endswith(".conf")
+    suffix = path.parent.name.removesuffix(".d").rpartition(".")[2] if in_drop_in else name.rpartition(".")[2]
+    if suffix not in (*UNIT_SUFFIXES, *QUADLET_SUFFIXES, "preset"):
+        yield _whole(path, "this is no unit, drop-in or preset", "other files of an image belong into an overlay")
+        return
+    try:
+        text = read_text(path)
+        shown_name = shown(path)
+        if path.name.endswith(TEMPLATE_SUFFIX):
+            text = render_text(text, shown_name, values)
+            shown_name += " (filled in)"
+    except LocatedError as error:
+        yield error
+        return
+    problems = _preset_problems(text) if suffix == "preset" else _syntax_problems(text, suffix)
+    for line, message, hint in problems:
+        yield at_line(shown_name, text, line, 1, message, hint)
+
+
+def _syntax_problems(text: str, suffix: str) -> Iterator[tuple[int, str, str | None]]:
+    """(line, message, hint) of each line of a unit that systemd would ignore."""
+    own: tuple[str, ...] = _COMMON
+    if suffix in _SECTIONS:
+        own = (*_COMMON, suffix.capitalize())
+    elif suffix in QUADLET_SUFFIXES:
+        own = (*_COMMON, suffix.capitalize(), "Quadlet", "Service")
+    section: str | None = None
+    continued = False
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.strip()
+        if stripped.startswith(("#", ";")):
+            continue
+        if continued or not stripped:
+            continued = continued and stripped.endswith("\\")
+            continue
+        continued = stripped.endswith("\\")
+        if stripped.startswith("["):
+            section = stripped.strip("[]")
+            if not stripped.endswith("]"):
+                yield number, "the section's name lacks its ']'", None
+            elif section not in own and not section.startswith("X-"):
+                yield (
+                    number,
+                    f"a {suffix} has no section [{section}]; systemd would ignore it",
+                    suggestion(section, own),
+                )
+        elif "=" not in stripped:
+            yield number, "this is neither a [Section] nor Setting=value", None
+        elif section is None:
+            yield number, "this setting stands before the first [Section]", None
+
+
+def _preset_problems(text: str) -> Iterator[tuple[int, str, str | None]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split()
+        if not words or words[0].startswith(("#", ";")):
+            continue
+        if words[0] not in _PRESET_VERBS or len(words) < 2:
+            yield (
+                number,
+                "a preset is 'enable UNIT', 'disable UNIT' or 'ignore UNIT'",
+                suggestion(words[0], _PRESET_VERBS),
+            )
+
+
+def _is_drop_in_directory(name: str) -> bool:
+    """``app.service.d``, ``app-.service.d``, ``service.d``."""
+    kind = name.removesuffix(".d").rpartition(".")[2]
+    return name.endswith(".d") and kind in (*UNIT_SUFFIXES, *QUADLET_SUFFIXES)
+
+
+def _whole(path: Path, message: str, hint: str | None = None) -> LocatedError:
+    return LocatedError(Located(shown(path), "", None, {}, {}), [Problem((), message, hint)])

@@ -1,0 +1,240 @@
+"""A definition's names become a lock: every deb, by hash."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.core.architecture import Arch, host_arch
+from builder.core.console import Console
+from builder.core.errors import CapabilityError, ConfigError
+from builder.core.store import Store
+from builder.debian.decided import locked_decisions
+from builder.debian.lock import Lock, LockedDecision, LockedImage, LockedPackage, LockedRelease, parse_date
+from builder.debian.mirror import Mirrors, default_suites, find_mirrors, find_snapshots
+from builder.debian.release import Freshness
+from builder.definition.load import kind_of, load, load_container
+from builder.definition.resolved import OciLayout, PackageSet, Resolved, ResolvedContainer, package_sets, recipe_sha256
+from builder.outputs.oci_read import find_image
+from builder.stages.packages import decision_of
+from builder.toolstree import EXCLUDE, packages_for
+
+if TYPE_CHECKING:
+    from builder.debian.archive import Archive
+    from builder.debian.resolve import Request
+
+# The solver and the network are imported where something is resolved: most builds find their lock as it should be.
+
+SUFFIX = ".lock"
+# "no" accepts an index whose time is over: for archives that no longer change, and machines without a clock.
+CHECK_VALID_UNTIL = "BUILD_OS_CHECK_VALID_UNTIL"
+
+
+def lock_path(definition: Path) -> Path:
+    """``os.yaml`` is locked by ``os.lock``."""
+    return definition.with_suffix(SUFFIX)
+
+
+def recipe(resolved: Resolved | ResolvedContainer) -> str:
+    """The hash that ties a lock to what was asked for, the tools' names included."""
+    text = "\n".join([recipe_sha256(resolved), *packages_for(resolved.arch), *EXCLUDE])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_any(path: Path) -> Resolved | ResolvedContainer:
+    """A system's or a container's definition, resolved.
+
+    Raises:
+        ConfigError: it has problems; shows them all.
+    """
+    return load_container(path).resolved if kind_of(path) == "container" else load(path).resolved
+
+
+def images_of(resolved: Resolved | ResolvedContainer) -> tuple[LockedImage, ...]:
+    """The container images that lie beside the definition, by the digest of their manifest.
+
+    Raises:
+        ConfigError: one is no sound image.
+    """
+    containers = resolved.containers if isinstance(resolved, Resolved) else ()
+    return tuple(
+        LockedImage(container.name, find_image(container.image.path, resolved.arch).manifest.digest)
+        for container in containers
+        if isinstance(container.image, OciLayout)
+    )
+
+
+def decisions_of(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecision, ...]:
+    """What the definition decides about maintainer scripts, for each of the lock's groups."""
+    scripts = {"image": resolved.scripts}
+    for container in resolved.containers if isinstance(resolved, Resolved) else ():
+        if isinstance(container.image, ResolvedContainer):
+            scripts[container.image.package_set.name] = container.image.scripts
+    return locked_decisions(
+        {group: {name: decision_of(each) for name, each in decided.items()} for group, decided in scripts.items()}
+    )
+
+
+def require_current(lock: Lock, resolved: Resolved | ResolvedContainer, where: str) -> None:
+    """Refuse a lock that is not of this definition as it is now.
+
+    Raises:
+        LockError: the definition asks for other packages, brings other images, or decides otherwise about scripts.
+        ConfigError: an image that it brings is no sound one.
+    """
+    lock.require_recipe(recipe(resolved), where)
+    lock.require_images(images_of(resolved), where)
+    lock.require_decisions(decisions_of(resolved), where)
+
+
+def mirrors_of(resolved: Resolved | ResolvedContainer, releases: Sequence[LockedRelease] = ()) -> Mirrors:
+    """Where to download from; for files of a lock of these ``releases`` snapshots as well, if some are named.
+
+    Raises:
+        CapabilityError: neither definition, environment nor apt name a mirror.
+        ConfigError: a setting is no URL.
+    """
+    setting = resolved.mirrors if isinstance(resolved, Resolved) else ()
+    mirrors = find_mirrors(setting, os.environ, default_suites(resolved.suite))
+    dates = [(release.suite, parse_date(release.date)) for release in releases]
+    return replace(mirrors, snapshots=find_snapshots(os.environ, dates))
+
+
+def require_host_arch() -> Arch:
+    """The architecture the tools run on.
+
+    Raises:
+        CapabilityError: we have no tools for it.
+    """
+    arch = host_arch()
+    if arch is None:
+        raise CapabilityError(
+            f"build-os has no tools for {platform.machine()}", hint=f"build on one of: {', '.join(Arch)}"
+        )
+    return arch
+
+
+def make_lock(
+    resolved: Resolved | ResolvedContainer,
+    store: Store,
+    console: Console,
+    *,
+    newest: Lock | None = None,
+    update: Sequence[str] | None = None,
+) -> Lock:
+    """Resolve every package set against the signed indexes of the day.
+
+    Args:
+        newest: a lock whose releases must not be undercut.
+        update: packages that take the archive's version, with all they need; the others keep what ``newest`` has,
+            unless that cannot be. ``None``: all take it.
+
+    Raises:
+        ConfigError: a package does not exist or cannot be installed together with another.
+        SourceError: an index cannot be had or is not authentic.
+    """
+    from builder.debian.archive import locked, open_archive  # noqa: PLC0415 - see the top
+    from builder.debian.fetch import fetch_packages  # noqa: PLC0415
+    from builder.debian.held import hold, needed_by  # noqa: PLC0415
+    from builder.debian.resolve import resolve  # noqa: PLC0415
+
+    mirrors = mirrors_of(resolved)
+    here = require_host_arch()
+    suites = default_suites(resolved.suite)
+    releases = newest.releases if newest is not None else ()
+    freshness = _freshness()
+    main = "image" if isinstance(resolved, Resolved) else f"container:{resolved.name}"
+    old = newest.groups() if newest is not None and update is not None else {}
+    before = {name: old.get("image" if name == main else name, ()) for name in (main, *old)}
+
+    older = mirrors_of(resolved, releases)
+
+    def opened(arch: str) -> Archive:
+        return open_archive(mirrors, suites, arch, store, console, freshness, newest=releases)
+
+    with console.step("read package indexes"):
+        image = opened(resolved.arch)
+        tools = image if here == resolved.arch else opened(here)
+    groups = {}
+    with console.step("resolve packages"):
+        for wanted in package_sets(resolved):
+            archive, request = _question(wanted, image, tools, resolved.arch)
+            packages = resolve(archive, request)
+            if kept := before.get(wanted.name):
+                free = needed_by(update or (), packages)
+                kept = tuple(package for package in kept if package.name not in free)
+                held = hold(archive, kept, store, console, lambda p: fetch_packages([p], lambda: older, store, console))
+                packages = resolve(held, request)
+            groups[wanted.name] = tuple(locked(package) for package in packages)
+    require_known(update or (), groups)
+    return Lock(
+        recipe_sha256=recipe(resolved),
+        arch=resolved.arch,
+        suite=resolved.suite,
+        releases=image.locked_releases(),
+        packages=groups.pop(main),
+        tools=groups.pop("tools"),
+        sets=groups,
+        indexes=(*image.sources, *tools.sources),
+        images=images_of(resolved),
+        decisions=decisions_of(resolved),
+    )
+
+
+def resolve_today(
+    names: Sequence[str], suite: str, store: Store, console: Console
+) -> tuple[Arch, tuple[LockedPackage, ...], Mirrors]:
+    """Packages and all they depend on, in today's archive for this machine's architecture, and where to get them.
+
+    Raises:
+        ConfigError: a package does not exist, or two exclude each other.
+        SourceError: an index cannot be had or is not authentic.
+        CapabilityError: no mirror is known.
+    """
+    from builder.debian.archive import locked, open_archive  # noqa: PLC0415 - see the top
+    from builder.debian.resolve import Request, resolve  # noqa: PLC0415
+
+    suites = default_suites(suite)
+    mirrors = find_mirrors((), os.environ, suites)
+    arch = require_host_arch()
+    with console.step("read package indexes"):
+        archive = open_archive(mirrors, suites, arch, store, console, _freshness())
+    return arch, tuple(map(locked, resolve(archive, Request(tuple(names))))), mirrors
+
+
+def _freshness() -> Freshness:
+    return Freshness(datetime.now(UTC), check_valid_until=os.environ.get(CHECK_VALID_UNTIL, "yes") != "no")
+
+
+def require_known(names: Sequence[str], groups: Mapping[str, Sequence[LockedPackage]]) -> None:
+    """Refuse names of packages that are in no group.
+
+    Raises:
+        ConfigError: with the nearest names.
+    """
+    known = {package.name for group in groups.values() for package in group}
+    problems = []
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 3)
+            problems.append(f"{name} is not in the lock" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+    if problems:
+        raise ConfigError(
+            problems[0], details=problems[1:], hint="--update takes names of packages that the definition brings"
+        )
+
+
+def _question(wanted: PackageSet, image: Archive, tools: Archive, arch: str) -> tuple[Archive, Request]:
+    """Where to look for a set's packages, and what for. The tools are for the machine that builds."""
+    from builder.debian.resolve import Request  # noqa: PLC0415 - see the top
+
+    if wanted.name == "tools":
+        return tools, Request((*packages_for(arch), *wanted.packages), excluded=EXCLUDE, essential=False)
+    return image, Request(wanted.packages, excluded=wanted.exclude, essential=wanted.essential)

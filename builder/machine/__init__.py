@@ -1,0 +1,1 @@
+"""First-boot configs on the host: compiled, checked, merged, converted, described."""

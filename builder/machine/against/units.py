@@ -1,0 +1,77 @@
+"""Units of a config that name what will not be there: other units, programs, users, groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from builder.machine.against.together import Together, UnitText, near
+from builder.machine.image_facts import ImagePrograms
+from firstboot.config.text import Path, Problem
+
+NEEDS = ("Requires", "Requisite", "BindsTo", "Wants")
+# Kinds that systemd does not make by itself (systemd.mount(5), systemd.device(5), systemd.slice(5)).
+FROM_FILES = (".service", ".socket", ".target", ".timer", ".path")
+EXEC = ("ExecStartPre", "ExecStart", "ExecStartPost", "ExecCondition", "ExecReload", "ExecStop", "ExecStopPost")
+_PREFIXES = "@-:+!|"  # systemd.service(5), "Command lines"
+_SPECIFIER = re.compile(r"%[^%]")
+
+
+def check(together: Together) -> Iterator[Problem]:
+    """One warning for each name that leads nowhere."""
+    for unit in together.own_units:
+        yield from _needs(unit, together)
+        yield from _programs(unit, together)
+        yield from _accounts(unit, together)
+    yield from _changed(together)
+
+
+def _changed(together: Together) -> Iterator[Problem]:
+    """What is said about a unit that is not there."""
+    for index, unit in enumerate(together.config.systemd.units):
+        if unit.contents or together.has_unit(unit.name):
+            continue
+        at: Path = ("systemd", "units", index, "name")
+        hint = near(unit.name, together.unit_names)
+        if unit.dropins:
+            yield _warning(at, f"there is no unit '{unit.name}' that the drop-ins could change", hint)
+        elif unit.mask or unit.enabled is False:
+            what = "masked" if unit.mask else "disabled"
+            yield _warning(at, f"there is no unit '{unit.name}' that could be {what}", hint)
+
+
+def _needs(unit: UnitText, together: Together) -> Iterator[Problem]:
+    for name, value in unit.values("Unit", *NEEDS):
+        for other in value.split():
+            if other.endswith(FROM_FILES) and not _SPECIFIER.search(other) and not together.has_unit(other):
+                hint = near(other, together.unit_names)
+                yield unit.warning(name, other, f"{name}={other}, and there is no such unit", hint)
+
+
+def _programs(unit: UnitText, together: Together) -> Iterator[Problem]:
+    programs = ImagePrograms.of(together.root)
+    for name, value in unit.values("Service", *EXEC):
+        words = value.lstrip(_PREFIXES).split()
+        if not words or _SPECIFIER.search(words[0]) or words[0].startswith("$"):
+            continue
+        program = words[0].strip("\"'")
+        found = together.has(program) if program.startswith("/") else programs.find(program) is not None
+        if not found:
+            hint = "a package of the image's definition can bring it, or a file of this config"
+            yield unit.warning(name, program, f"{name}= starts {program}, which will not be there", hint)
+
+
+def _accounts(unit: UnitText, together: Together) -> Iterator[Problem]:
+    if any(value.lower() in ("yes", "true", "1", "on") for _, value in unit.values("Service", "DynamicUser")):
+        return
+    settings = (("user", together.users, ("User",)), ("group", together.groups, ("Group", "SupplementaryGroups")))
+    for kind, known, names in settings:
+        for name, value in unit.values("Service", *names):
+            for each in value.split():
+                if each not in known and not each.isdigit() and not _SPECIFIER.search(each):
+                    hint = near(each, known) or f"add it to passwd.{kind}s"
+                    yield unit.warning(name, each, f"{name}={each}, and there is no such {kind}", hint)
+
+
+def _warning(at: Path, message: str, hint: str | None) -> Problem:
+    return Problem(at, message, hint, "warning")

@@ -1,0 +1,144 @@
+"""The disk: a GPT written by ``systemd-repart --offline`` around images that exist already.
+
+Layout (DESIGN, section 4): ESP; root, verity and signature of slot A; the same of slot B, empty; free space in which
+the machine makes its ``state`` partition at first boot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core.architecture import architecture
+from builder.core.console import human_size
+from builder.core.errors import ConfigError
+from builder.core.tools import Tools
+from builder.outputs.root import Root, stable_uuid
+from builder.outputs.uki import EFI_STUBS
+from builder.tree.tree import Tree
+
+MIB = 1 << 20
+SIGNATURE_SIZE = 16384  # UAPI.2: a signature is padded to a multiple of 4096; we leave room for several
+FULL = 0.70
+# systemd-sysupdate writes the next version into a partition with this label.
+EMPTY = "_empty"
+FAT_EPOCH = 315_532_800  # 1980-01-01, the first moment a FAT file system knows
+LOADER_CONF = "timeout 0\nconsole-mode keep\neditor no\n"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in bytes."""
+
+    disk: int
+    esp: int
+    slot: int
+    state_minimum: int
+
+    @property
+    def verity(self) -> int:
+        """Room for a slot's hash tree: under 1 % of the slot for 4096-byte blocks, rounded up to 32 MiB."""
+        return -(-self.slot // 100 // (32 * MIB)) * 32 * MIB
+
+    def check(self) -> None:
+        """Everything and a state partition must fit.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        needed = self.esp + 2 * (self.slot + self.verity + SIGNATURE_SIZE) + self.state_minimum + 4 * MIB
+        if needed > self.disk:
+            raise ConfigError(
+                f"a disk of {human_size(self.disk)} is too small for the layout, which takes {human_size(needed)}",
+                hint="raise disk.size, or lower disk.slot",
+            )
+
+
+def require_room(what: str, used: int, size: int, option: str) -> None:
+    """Refuse a partition that leaves no room for the next, larger version.
+
+    Raises:
+        ConfigError: more than 70 % is used.
+    """
+    if used > size * FULL:
+        raise ConfigError(
+            f"{what} would be {100 * used // size} % full: {human_size(used)} of {human_size(size)}",
+            details=("updates need room: an image fails to build when a slot is over 70 % full",),
+            hint=f"raise {option}, or take packages out",
+        )
+
+
+def partitions(layout: Layout, root: Root, *, arch: str, name: str, esp_files: Path) -> Mapping[str, str]:
+    """``repart.d(5)`` files by name. Pure: the same arguments give the same text."""
+    kind = f"root-{architecture(arch).partition}"
+
+    def text(kind: str, label: str, size: int, uuid: object, **more: object) -> str:
+        lines = {"Type": kind, "Label": label, "UUID": uuid, "SizeMinBytes": size, "SizeMaxBytes": size, **more}
+        return "[Partition]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
+
+    def empty(kind: str, size: int) -> str:
+        return text(kind, EMPTY, size, stable_uuid(kind, "B"))
+
+    esp_uuid, signature_uuid = stable_uuid("esp", name), stable_uuid(f"{kind}-verity-sig", "A")
+    a = {"ReadOnly": "yes"}
+    return {
+        "10-esp.conf": text("esp", "esp", layout.esp, esp_uuid, Format="vfat", CopyFiles=f"{esp_files}:/"),
+        "20-root-a.conf": text(kind, name, layout.slot, root.data_uuid, CopyBlocks=root.image, **a),
+        "21-verity-a.conf": text(f"{kind}-verity", name, layout.verity, root.hash_uuid, CopyBlocks=root.hash_tree, **a),
+        "22-signature-a.conf": text(f"{kind}-verity-sig", name, SIGNATURE_SIZE, signature_uuid),
+        "30-root-b.conf": empty(kind, layout.slot),
+        "31-verity-b.conf": empty(f"{kind}-verity", layout.verity),
+        "32-signature-b.conf": empty(f"{kind}-verity-sig", SIGNATURE_SIZE),
+    }
+
+
+def write_esp_files(tree: Tree, uki: Path, directory: Path, *, arch: str, name: str) -> None:
+    """What is on the EFI system partition: systemd-boot, its configuration, the UKI."""
+    facts = architecture(arch)
+    loader = tree.read(f"{EFI_STUBS}/systemd-boot{facts.efi}.efi")
+    for path, data in {
+        f"EFI/BOOT/{facts.boot_file}": loader,
+        f"EFI/systemd/systemd-boot{facts.efi}.efi": loader,
+        "loader/loader.conf": LOADER_CONF.encode(),
+    }.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(data)
+    target = directory / "EFI/Linux" / f"{name}.efi"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.hardlink_to(uki)
+    # mtools copies times as they are.
+    for entry in (*directory.rglob("*"), directory):
+        os.utime(entry, (FAT_EPOCH, FAT_EPOCH))
+
+
+def make_disk(
+    layout: Layout, root: Root, tools: Tools, scratch: Path, out: Path, *, arch: str, name: str, esp: Path
+) -> None:
+    """Write the raw disk, a sparse file of the layout's size.
+
+    Raises:
+        ConfigError: a partition is over 70 % full, or the layout does not fit.
+        ProgramError: systemd-repart failed.
+    """
+    layout.check()
+    require_room("the root slot", root.image.stat().st_size, layout.slot, "disk.slot")
+    used = sum(path.stat().st_size for path in esp.rglob("*") if path.is_file())
+    require_room("the EFI system partition", used, layout.esp, "disk.esp")
+    definitions = scratch / "repart.d"
+    definitions.mkdir()
+    for file_name, text in partitions(layout, root, arch=arch, name=name, esp_files=esp).items():
+        (definitions / file_name).write_text(text)
+    out.unlink(missing_ok=True)
+    tools.run(
+        "systemd-repart",
+        "--offline=yes",
+        "--empty=create",
+        f"--size={layout.disk}",
+        "--dry-run=no",
+        "--no-pager",
+        f"--definitions={definitions}",
+        f"--seed={stable_uuid('disk', name)}",
+        out,
+    )

@@ -1,0 +1,205 @@
+"""Our own initrd: a small tree picked from the image's own tree, by closure instead of by list.
+
+It mounts the verity root, makes and mounts the ``state`` partition, puts ``/etc`` and ``/var`` together, runs the
+provisioner from the root it has just verified, and switches there. It carries no Python and no shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.core.tools import Tools
+from builder.tree.cpio import write_cpio
+from builder.tree.elf import find_closure
+from builder.tree.materialise import tree_of
+from builder.tree.modules import decompressed, find_modules, kernel_release, require_known
+from builder.tree.node import Kind, directory, file, symlink
+from builder.tree.tree import Tree
+
+ORIGIN = "stage:initrd"
+SYSTEMD = "/usr/lib/systemd"
+
+PROGRAMS = (
+    f"{SYSTEMD}/systemd",
+    f"{SYSTEMD}/systemd-executor",
+    f"{SYSTEMD}/systemd-journald",
+    f"{SYSTEMD}/systemd-udevd",
+    f"{SYSTEMD}/systemd-modules-load",
+    f"{SYSTEMD}/systemd-sysctl",  # what udev's rules run for each network interface
+    f"{SYSTEMD}/systemd-veritysetup",
+    f"{SYSTEMD}/systemd-shutdown",
+    f"{SYSTEMD}/system-generators/systemd-fstab-generator",
+    f"{SYSTEMD}/system-generators/systemd-veritysetup-generator",
+    "/usr/bin/systemctl",
+    "/usr/bin/udevadm",
+    "/usr/bin/systemd-repart",
+    "/usr/bin/kmod",
+    "/usr/bin/mount",
+    "/usr/bin/umount",
+    "/usr/bin/mkdir",
+    "/usr/bin/rm",
+    "/usr/bin/cat",
+    "/usr/bin/chmod",
+    "/usr/sbin/dmsetup",
+    "/usr/sbin/mke2fs",
+)
+LINKS = (
+    ("/init", "usr/lib/systemd/systemd"),
+    ("/usr/sbin/init", "../lib/systemd/systemd"),
+    ("/usr/sbin/modprobe", "../bin/kmod"),
+    ("/usr/sbin/mkfs.ext4", "mke2fs"),
+)
+# Loaded on demand through dlopen, and needed here.
+LIBRARIES = ("libkmod.so.2", "libblkid.so.1", "libmount.so.1", "libcryptsetup.so.12", "libfdisk.so.1")
+
+# systemd's own units that the way to the root needs; what they want beyond this list is left out.
+UNITS = (
+    "basic.target",
+    "sysinit.target",
+    "local-fs.target",
+    "local-fs-pre.target",
+    "cryptsetup.target",
+    "veritysetup.target",
+    "veritysetup-pre.target",
+    "remote-veritysetup.target",
+    "paths.target",
+    "slices.target",
+    "sockets.target",
+    "timers.target",
+    "swap.target",
+    "shutdown.target",
+    "umount.target",
+    "final.target",
+    "reboot.target",
+    "systemd-reboot.service",
+    "poweroff.target",
+    "systemd-poweroff.service",
+    "halt.target",
+    "systemd-halt.service",
+    "emergency.target",
+    "initrd.target",
+    "initrd-fs.target",
+    "initrd-root-device.target",
+    "initrd-root-fs.target",
+    "initrd-usr-fs.target",
+    "initrd-switch-root.target",
+    "initrd-switch-root.service",
+    "initrd-cleanup.service",
+    "initrd-udevadm-cleanup-db.service",
+    "systemd-journald.service",
+    "systemd-journald.socket",
+    "systemd-journald-dev-log.socket",
+    "systemd-modules-load.service",
+    "systemd-repart.service",
+    "systemd-udevd.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udev-trigger.service",
+)
+WANTS = (
+    ("sysinit.target", "systemd-udevd.service"),
+    ("sysinit.target", "systemd-udev-trigger.service"),
+    ("sysinit.target", "systemd-journald.service"),
+    ("sysinit.target", "systemd-modules-load.service"),
+    ("sysinit.target", "veritysetup.target"),
+    ("sockets.target", "systemd-udevd-control.socket"),
+    ("sockets.target", "systemd-udevd-kernel.socket"),
+    ("sockets.target", "systemd-journald.socket"),
+    ("sockets.target", "systemd-journald-dev-log.socket"),
+    ("initrd-root-fs.target", "systemd-repart.service"),
+    ("initrd.target", "initrd-cleanup.service"),
+)
+RULES = (
+    "50-udev-default.rules",
+    "55-dm.rules",
+    "60-block.rules",
+    "60-persistent-storage.rules",
+    "60-persistent-storage-dm.rules",
+    "80-drivers.rules",
+    "95-dm-notify.rules",
+    "99-systemd.rules",
+)
+DATA = ("/etc/mke2fs.conf", "/usr/lib/os-release")
+
+# On the way to the root on every platform we make images for; the rest is loaded from the root itself.
+MODULES = (
+    "dm-verity", "erofs", "overlay", "loop",
+    "sha256-ssse3", "sha256-arm64", "sha2-ce", "crc32c-intel", "crc32-pclmul",
+    "virtio_pci", "virtio_blk", "virtio_scsi", "virtio_console", "virtio_mmio", "virtio_rng", "qemu_fw_cfg",
+    "nvme", "ahci", "sd_mod", "vmw_pvscsi", "mptspi", "xen-blkfront",
+    "hv_vmbus", "hv_storvsc", "hv_utils", "gve",
+)  # fmt: skip
+# Loaded at once, because nothing on the way asks for them by alias early enough.
+LOAD_NOW = ("dm-verity", "erofs", "loop", "overlay")
+
+
+def make_initrd_tree(image: Tree, overlay: Path, extra_modules: Sequence[str] = ()) -> Tree:
+    """Pick the initrd's files out of the image's tree and add our units from ``overlay``.
+
+    Raises:
+        TreeError: the image lacks a program, library or unit that the initrd needs.
+    """
+    tree = Tree()
+    for path in ("/dev", "/proc", "/sys", "/run", "/tmp", "/sysroot", "/var/tmp", "/root"):
+        tree.put(path, directory(origin=ORIGIN))
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if f"/{name}" in image:
+            tree.put(f"/{name}", image.require(f"/{name}", follow=False))
+    programs = [image.resolve(path, follow_last=False) for path in PROGRAMS]
+    for path in find_closure(image, programs, wanted=LIBRARIES):
+        tree.put(path, image.require(path, follow=False))
+    for link, target in LINKS:
+        tree.put(link, symlink(target, origin=ORIGIN))
+    _copy_units(image, tree)
+    for name in RULES:
+        path = f"/usr/lib/udev/rules.d/{name}"
+        tree.put(path, image.require(path))
+    for path in DATA:
+        tree.put(path, image.require(path))
+    tree.put("/etc/os-release", symlink("../usr/lib/os-release", origin=ORIGIN))
+    tree.put("/etc/initrd-release", symlink("../usr/lib/os-release", origin=ORIGIN))
+    for name in ("passwd", "group"):
+        tree.put(f"/etc/{name}", image.require(f"/etc/{name}"))
+    # Ours are for all kernels, and some lack some; what the definition names must be there.
+    require_known(image, kernel_release(image), extra_modules)
+    _copy_modules(image, tree, (*MODULES, *extra_modules))
+    for path, node in tree_of(overlay, origin="overlay:initrd").walk():
+        if path != "/" and not (node.kind is Kind.DIRECTORY and path in tree):
+            tree.put(path, node)
+    return tree
+
+
+def _copy_units(image: Tree, tree: Tree) -> None:
+    directory_path = f"{SYSTEMD}/system"
+    for name in UNITS:
+        tree.put(f"{directory_path}/{name}", image.require(f"{directory_path}/{name}"))
+    for target, unit in WANTS:
+        tree.put(f"{directory_path}/{target}.wants/{unit}", symlink(f"../{unit}", origin=ORIGIN))
+    tree.put(f"{directory_path}/default.target", symlink("initrd.target", origin=ORIGIN))
+
+
+def _copy_modules(image: Tree, tree: Tree, wanted: Sequence[str]) -> None:
+    release = kernel_release(image)
+    base = f"/usr/lib/modules/{release}"
+    for path in find_modules(image, release, wanted):
+        where, node = decompressed(path, image.require(path))
+        tree.put(where, node)
+    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        if f"{base}/{name}" in image:
+            tree.put(f"{base}/{name}", image.require(f"{base}/{name}"))
+    text = "".join(f"{name}\n" for name in LOAD_NOW)
+    tree.put("/usr/lib/modules-load.d/initrd.conf", file(text, origin=ORIGIN))
+
+
+def write_initrd(tree: Tree, tools: Tools, scratch: Path, out: Path) -> None:
+    """Index the modules and write the tree as a zstd-compressed cpio archive."""
+    from builder.debian.handlers.indexes import make_module_index  # noqa: PLC0415 - only when an initrd is made
+    from builder.debian.handlers.work import Work  # noqa: PLC0415
+
+    make_module_index(Work(tree, {}, tools, scratch))
+    plain = scratch / "initrd.cpio"
+    with plain.open("wb") as file_:
+        write_cpio(tree, file_)
+    tools.run("zstd", "-q", "-f", "-10", "-T0", "--no-check", plain, "-o", out)
+    plain.unlink()

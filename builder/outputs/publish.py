@@ -1,0 +1,70 @@
+"""The wanted formats, written, hashed, and moved into the output directory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from builder.core.beside import beside
+from builder.core.console import Console
+from builder.core.tools import Tools
+from builder.outputs import sbom as sboms
+from builder.outputs.formats import FORMATS, Identity, make_artifacts
+from builder.outputs.manifest import Artifact
+from builder.outputs.wanted import Made
+
+
+def publish(
+    formats: Sequence[str],
+    made: Made,
+    sbom: bytes,
+    out: Path,
+    tools: Tools,
+    console: Console,
+    identity: Identity,
+    seconds: dict[str, float],
+) -> dict[str, Artifact]:
+    """Write the formats and move everything into ``out``, each file whole or not at all.
+
+    Args:
+        sbom: the bill of materials.
+        seconds: receives how long the formats took.
+
+    Returns:
+        The artifacts, by kind: the parts, then the formats.
+
+    Raises:
+        ConfigError, CapabilityError, ProgramError: see :func:`builder.outputs.formats.make_artifacts`.
+    """
+    with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as directory:
+        fresh = Path(directory)
+        files: dict[str, tuple[Path, str]] = {}
+        for kind, source, suffix in (
+            ("uki", made.uki, "efi"),
+            ("kernel", made.kernel, "vmlinuz"),
+            ("initrd", made.initrd, "initrd"),
+            ("facts", made.facts, "facts.json"),
+        ):
+            target = fresh / f"{identity.name}.{suffix}"
+            shutil.copyfile(source, target)
+            files[kind] = (target, suffix)
+        target = fresh / f"{identity.name}{sboms.SUFFIX}"
+        target.write_bytes(sbom)
+        files["sbom"] = (target, sboms.FORMAT)
+        started = time.monotonic()
+        with console.step(f"write {', '.join(formats)}"):
+            written = make_artifacts(formats, made.disk, fresh, tools, identity)
+        seconds["formats"] = time.monotonic() - started
+        files |= {kind: (path, FORMATS[kind].base) for kind, path in written.items()}
+        with console.step("hash artifacts"):
+            for path, _ in files.values():
+                path.chmod(0o644)
+            # OpenSSL leaves Python's lock while it hashes.
+            artifacts = beside(*(partial(Artifact.of, path, form) for path, form in files.values()))
+        for path, _ in files.values():
+            path.replace(out / path.name)
+    return dict(zip(files, artifacts, strict=True))

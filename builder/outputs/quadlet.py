@@ -1,0 +1,95 @@
+"""The unit that runs a container of the image: ``NAME.container``, of which podman makes a service.
+
+What the user wrote passes through three readers: quadlet's (podman-systemd.unit(5)), then systemd's
+specifiers and variables in the ``ExecStart=`` that it generates, then podman's arguments. :func:`word` gets
+through the first two; the third sees one argument.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from builder.core.errors import ConfigError
+from builder.definition.ports import parse_publish
+from builder.definition.scalars import NotAccepted
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9./-]*@sha256:[0-9a-f]{64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def word(text: str) -> str:
+    r"""One word of a command line, whatever is in it.
+
+    ``"`` and ``\`` are escaped as systemd.syntax(7) says, ``%`` and ``$`` doubled (systemd.unit(5),
+    systemd.service(5)), and what cannot stand in a line becomes ``\xNN``.
+
+    Raises:
+        ConfigError: no way of writing it gets through.
+    """
+    if "\0" in text:
+        raise ConfigError(f"{text!r} cannot be handed to a program: it has a NUL")
+    if text in ("", ";"):
+        # podman 5.4's generator drops all that follows an empty word, and writes a lone ; so that systemd
+        # takes it for the end of the command. Quotes and escapes do not help: it undoes them first.
+        raise ConfigError(
+            f"the argument {text!r} cannot be handed to a container by its unit",
+            hint="put the arguments into a script in the container",
+        )
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return '"' + re.sub(r"[\x01-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
+
+
+def quadlet(
+    name: str,
+    image: str,
+    *,
+    publish: Sequence[str] = (),
+    command: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    enable: bool = True,
+) -> str:
+    """The text of ``/usr/share/containers/systemd/NAME.container``; the service is ``NAME.service``.
+
+    Args:
+        image: ``localhost/NAME@sha256:...``: by digest, so that nothing else can run under its name.
+        publish: ``[ADDRESS:]PORT:PORT[/udp]``.
+        command: replaces the image's ``Cmd``.
+        enable: start at boot. Generated units know no presets, so it stands in the file.
+
+    Raises:
+        ConfigError: a value cannot be what it should.
+    """
+    if not _NAME.fullmatch(name) or not _IMAGE.fullmatch(image):
+        raise ConfigError(f"no container can be named {name!r} and run {image!r}")
+    container = [f"Image={image}", f"ContainerName={name}", "Pull=never"]
+    for port in publish:
+        try:
+            container.append(f"PublishPort={parse_publish(port)}")
+        except NotAccepted as error:
+            raise ConfigError(f"container {name}: {error}", hint=error.hint) from error
+    for key, value in sorted((environment or {}).items()):
+        if not _VARIABLE.fullmatch(key):
+            raise ConfigError(f"container {name}: {key!r} is no name of an environment variable")
+        container.append(f"Environment={word(f'{key}={value}')}")
+    if command:
+        container.append("Exec=" + " ".join(word(argument) for argument in command))
+    lines = [
+        "[Unit]",
+        f"Description=Container {name}",
+        "After=network.target",
+        "",
+        "[Container]",
+        *container,
+        "",
+        "[Service]",
+        "Restart=on-failure",
+        "",
+        # Nothing is pulled, so the service need not wait until the network is online.
+        "[Quadlet]",
+        "DefaultDependencies=false",
+    ]
+    if enable:
+        lines += ["", "[Install]", "WantedBy=multi-user.target"]
+    return "\n".join(lines) + "\n"

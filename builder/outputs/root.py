@@ -1,0 +1,172 @@
+"""The root file system: one EROFS image of the whole tree, and the dm-verity hash tree over it.
+
+The image is written in two parts, always: first what packages brought, then the rest onto it. The first part is
+nearly all of the bytes and seldom changes, so it can be kept; the image is the same whether it was or not.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import hashlib
+import os
+import termios
+import threading
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core.errors import ProgramError
+from builder.core.tools import Tools
+from builder.outputs.sparse import copy_blocks
+from builder.tree.node import Kind, directory
+from builder.tree.tar import write_tar
+from builder.tree.tree import Tree, parent_of
+
+# mkfs.erofs(1) -z and -C; measured in docs/performance.md. Larger clusters read less well at random.
+CLUSTER = "-C65536"
+ZSTD_LEVEL = 3
+# What ends a stream that broke off: mkfs.erofs must not take it for a whole one.
+NO_TAR = b"\xff" * 512
+# The origins of what packages brought, or a handler made of it.
+PACKAGED = ("package:", "stage:packages")
+ORIGIN = "output:root"
+NAMESPACE = uuid.UUID("c8d0a6a6-6f0b-4b34-9e0c-8f6f0c8f2b2d")
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root image that is sealed: any changed bit is found when it is read.
+
+    Attributes:
+        roothash: hex; the first and last 128 bits are the partitions' UUIDs (UAPI.2 Discoverable Partitions).
+    """
+
+    image: Path
+    hash_tree: Path
+    roothash: str
+
+    @property
+    def data_uuid(self) -> uuid.UUID:
+        """Of the root partition."""
+        return uuid.UUID(self.roothash[:32])
+
+    @property
+    def hash_uuid(self) -> uuid.UUID:
+        """Of the verity partition."""
+        return uuid.UUID(self.roothash[-32:])
+
+
+def stable_uuid(*parts: str) -> uuid.UUID:
+    """A UUID that depends on its arguments alone."""
+    return uuid.uuid5(NAMESPACE, "\0".join(parts))
+
+
+def compression_arguments(compression: str, level: int | None) -> tuple[str, ...]:
+    """mkfs.erofs's words for an algorithm."""
+    if compression == "zstd":
+        return (f"-zzstd,level={level or ZSTD_LEVEL}", CLUSTER)
+    return (f"-z{compression}", CLUSTER)
+
+
+def split(tree: Tree) -> tuple[Tree, Tree]:
+    """The two parts of a root: what packages brought, and what is written onto it.
+
+    The first has no directories but those on the way to its files, and nothing of those but their names; the second
+    has all of them, as they are to be.
+    """
+    way = directory(origin=ORIGIN)
+    first, second = {"/": way}, {}
+    for path, node in tree.walk():
+        if node.kind is Kind.DIRECTORY or not node.origin.startswith(PACKAGED):
+            second[path] = node
+            continue
+        first[path] = node
+        while (path := parent_of(path)) not in first:
+            first[path] = way
+    return Tree(first), Tree(second)
+
+
+def make_erofs(
+    tree: Tree,
+    tools: Tools,
+    out: Path,
+    *,
+    compression: str,
+    name: str,
+    level: int | None = None,
+    onto: Path | None = None,
+) -> None:
+    """Stream the tree as tar into mkfs.erofs through a named pipe: no file is unpacked, no owner is needed.
+
+    Args:
+        onto: an image of the same name and compression whose content comes first; where both have a path, the tree's
+            is the one that counts.
+
+    Raises:
+        ProgramError: mkfs.erofs failed.
+        OSError: content is gone from the store.
+    """
+    # A named pipe, because mkfs.erofs resolves the path of its source and then finds no /proc/self/fd/N.
+    pipe = out.with_suffix(".pipe")
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    failure: list[BaseException] = []
+    # Whoever opens a named pipe waits for the other side. So that nobody waits for one who has failed, or has come and
+    # gone: we hold a reader of our own until mkfs.erofs has ended, and the writer until mkfs.erofs has read everything.
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY)
+    ended = threading.Event()
+
+    def feed() -> None:
+        # When mkfs.erofs ends early the pipe breaks; its own message says why.
+        with suppress(BrokenPipeError), os.fdopen(writer, "wb") as stream:
+            try:
+                write_tar(tree, stream)
+            except BrokenPipeError:
+                raise
+            except BaseException as error:
+                failure.append(error)
+                stream.write(NO_TAR)
+            stream.flush()
+            while not ended.is_set() and _unread(writer):
+                ended.wait(0.01)
+
+    thread = threading.Thread(target=feed, name="tar", daemon=True)
+    thread.start()
+    try:
+        words = ["--quiet", "--tar=f", "-T0", f"-U{stable_uuid('root', name)}"]
+        if onto is not None:
+            copy_blocks(onto, out)
+            words.append("--incremental=data")
+        tools.run("mkfs.erofs", *words, *compression_arguments(compression, level), out, pipe)
+    except ProgramError:
+        if not failure:
+            raise  # otherwise the tar stream broke off, and what mkfs.erofs says of that is beside the point
+    finally:
+        ended.set()
+        os.close(reader)
+        thread.join()
+        pipe.unlink(missing_ok=True)
+    if failure:
+        raise failure[0]
+
+
+def _unread(pipe: int) -> int:
+    """Bytes that wait in a pipe (FIONREAD, pipe(7))."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
+
+
+def make_verity(image: Path, tools: Tools, out: Path, *, name: str) -> str:
+    """Write the hash tree; returns the root hash. Salt and UUID follow from the name, so the bits repeat."""
+    salt = hashlib.sha256(f"verity {name}".encode()).hexdigest()
+    out.unlink(missing_ok=True)
+    text = tools.run("veritysetup", "format", f"--salt={salt}", f"--uuid={stable_uuid('verity', name)}", image, out)
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "Root hash":
+            return value.strip()
+    raise AssertionError(f"veritysetup printed no root hash: {text}")

@@ -1,0 +1,307 @@
+"""The bill of materials: every package in an image or container, as scanners and auditors read it.
+
+CycloneDX 1.6 in JSON, because it is what most of them take: Grype and Trivy, OSV-Scanner, Dependency-Track. It says
+nothing of the machine or the hour, nor which build-os it was, and is the same for the same image.
+
+Packages are named by the lock, so their hashes are those of the debs. Licences are what the ``copyright`` files in the
+tree declare for machines. The tools that built the image are not in it, and so not in its bill.
+
+Source: CycloneDX 1.6 (ECMA-424), the JSON schema. Trivy knows source packages by its own properties only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from builder.debian.lock import Lock, LockedDecision, LockedPackage
+from builder.definition.resolved import Resolved, ResolvedContainer
+from builder.outputs.licences import declared, identifiers
+from builder.outputs.purl import deb_purl, purl
+from builder.outputs.sbom_found import (
+    Carried,
+    Found,
+    Release,
+    carried_images,
+    installed_packages,
+    python_distributions,
+    release_of,
+)
+from builder.tree.node import Kind
+from builder.tree.tree import Tree, TreeError
+
+SUFFIX = ".cdx.json"
+FORMAT = "cyclonedx"
+NAMESPACE = uuid.UUID("4a3c1d0e-6a5f-5b0e-9c1b-2d6c7f1d9b10")
+OURS = "build-os"
+TRIVYS = "aquasecurity:trivy"
+# What a version of Debian is called where os-release does not say it.
+RELEASES = {"bookworm": "12", "trixie": "13", "forky": "14"}
+MAX_COPYRIGHT = 8 << 20
+_DEBIAN = re.compile(r"(?:(?P<epoch>\d+):)?(?P<upstream>.*?)(?:-(?P<revision>[^-]*))?")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the bill is of.
+
+    Attributes:
+        kind: ``image`` or ``container``.
+        created: seconds since 1970, 0 for no time.
+        properties: what else identifies it, by name.
+    """
+
+    kind: str
+    name: str
+    version: str
+    arch: str
+    suite: str
+    created: int
+    properties: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Root:
+    """Packages of one root: the product's own, ``image``, or that of a container in it, ``container:NAME``.
+
+    Attributes:
+        image: the name under which a container's image is in the tree's store; empty for the product's own.
+    """
+
+    group: str
+    packages: tuple[LockedPackage, ...]
+    image: str = ""
+
+
+def image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -> bytes:
+    """The bill of a system's image, whose finished root this is."""
+    roots = [Root("image", lock.packages)]
+    for container in resolved.containers:
+        if isinstance(container.image, ResolvedContainer):
+            group = container.image.package_set.name
+            roots.append(Root(group, lock.sets[group], f"localhost/{container.image.name}"))
+    properties = {"roothash": roothash, "recipe_sha256": lock.recipe_sha256}
+    created = resolved.source_date_epoch or 0
+    product = Product("image", resolved.name, resolved.version, resolved.arch, resolved.suite, created, properties)
+    return make_sbom(product, tree, roots, lock.decisions)
+
+
+def container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, digest: str) -> bytes:
+    """The bill of a container image, whose finished root this is; ``digest`` is its manifest's."""
+    properties = {"digest": digest, "recipe_sha256": lock.recipe_sha256}
+    product = Product("container", resolved.name, resolved.version, resolved.arch, resolved.suite, 0, properties)
+    return make_sbom(product, tree, [Root("image", lock.packages)], lock.decisions)
+
+
+def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Sequence[LockedDecision]) -> bytes:
+    """The bill of a finished tree.
+
+    Args:
+        roots: what the lock has for it; images in the tree's store that are none of these were brought along, and
+            are looked through.
+    """
+    carried = carried_images(tree)
+    release = release_of(tree)
+    if not release.version:
+        release = Release("debian", RELEASES.get(product.suite, product.suite))
+    bill = _Bill(product, release)
+    assembled = {root.image: root.group for root in roots}
+    for root in roots:
+        places = [""] if not root.image else [r for each in carried if each.name == root.image for r in each.roots]
+        bill.add_debs(root.group, root.packages, tree, places)
+    bill.add_found("os", python_distributions(tree))
+    bill.add_files(tree)
+    for image in carried:
+        bill.add_image(image, assembled.get(image.name), tree)
+    bill.add_decisions(decisions)
+    return bill.dumps()
+
+
+class _Bill:
+    """A bill that is being written."""
+
+    def __init__(self, product: Product, release: Release) -> None:
+        self._product = product
+        self._release = release
+        self._components: dict[str, Json] = {}
+        self._needs: dict[str, set[str]] = {"product": {"os"}, "os": set()}
+        self._by_group: dict[tuple[str, str], str] = {}
+
+    def add_debs(self, group: str, packages: Iterable[LockedPackage], tree: Tree, roots: Sequence[str]) -> None:
+        """Packages of one of the lock's groups; one that several have is there once."""
+        refs = self._needs.setdefault("os" if group == "image" else group, set())
+        for package in packages:
+            url = deb_purl(
+                package.name,
+                package.version,
+                package.architecture,
+                vendor=self._release.id,
+                distro=self._release.distro,
+                source=package.source_name,
+                source_version=package.source_version,
+            )
+            component = self._components.setdefault(url, _deb(package, url))
+            if "licenses" not in component and (names := _licences_of(tree, roots, package.name)):
+                component["licenses"] = names
+            refs.add(url)
+            self._by_group[group, package.name] = url
+
+    def add_found(self, owner: str, found: Iterable[Found]) -> None:
+        """Packages that no lock names."""
+        for each in found:
+            self._components.setdefault(each.purl, _found(each))
+            self._needs[owner].add(each.purl)
+
+    def add_files(self, tree: Tree) -> None:
+        """The files that overlays bring: nobody's packages, so their hashes are all there is to know of them."""
+        for path, node in tree.walk():
+            kind, _, overlay = node.origin.partition(":")
+            if kind == "overlay" and node.kind is Kind.FILE:
+                ref = f"file:{path}"
+                self._components[ref] = {
+                    "type": "file",
+                    "bom-ref": ref,
+                    "name": path,
+                    "hashes": [_sha256(hashlib.sha256(node.content.read()).hexdigest())],
+                    "properties": [_property(f"{OURS}:overlay", overlay)],
+                }
+                self._needs["product"].add(ref)
+
+    def add_image(self, image: Carried, group: str | None, tree: Tree) -> None:
+        """A container image. What is in one that was brought along is told inside of it, as it is of another system."""
+        short = image.name.rpartition("/")[2]
+        digest = image.digest.removeprefix("sha256:")
+        url = purl("oci", short, version=image.digest, arch=self._product.arch, tag=image.tag)
+        component: Json = {
+            "type": "container",
+            "bom-ref": url,
+            "name": image.name,
+            "version": image.tag,
+            "hashes": [_sha256(digest)],
+            "purl": url,
+        }
+        if group is None:
+            inside = [*installed_packages(tree, image.roots), *python_distributions(tree, image.roots)]
+            component["components"] = [{**_found(each), "bom-ref": f"{url}#{each.purl}"} for each in inside]
+            component["properties"] = [_property(f"{OURS}:origin", "brought along as an OCI layout")]
+        else:
+            self._needs[url] = self._needs.pop(group)
+            self.add_found(url, python_distributions(tree, image.roots))
+        self._components[url] = component
+        self._needs["product"].add(url)
+
+    def add_decisions(self, decisions: Iterable[LockedDecision]) -> None:
+        """What was decided about maintainer scripts instead of being understood."""
+        for each in decisions:
+            component = self._components.get(self._by_group.get((each.group, each.package), ""))
+            if component is not None:
+                text = f"{each.answer}: {each.why}" if each.why else each.answer
+                component["properties"].append(_property(f"{OURS}:scripts:{each.group}", text))
+
+    def dumps(self) -> bytes:
+        """The document."""
+        product = self._product
+        metadata: Json = {
+            "lifecycles": [{"phase": "build"}],
+            "tools": {"components": [{"type": "application", "name": OURS}]},
+            "component": {
+                # Not "operating-system": that is the distribution it is made of, and scanners allow but one.
+                "type": "platform" if product.kind == "image" else "container",
+                "bom-ref": "product",
+                "name": product.name,
+                "version": product.version,
+                "properties": [_property(f"{OURS}:{key}", value) for key, value in product.properties.items()],
+            },
+        }
+        if product.created:
+            metadata["timestamp"] = datetime.fromtimestamp(product.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        system = {"type": "operating-system", "bom-ref": "os", "name": self._release.id}
+        document: Json = {
+            "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "version": 1,
+            "metadata": metadata,
+            "components": [
+                {**system, "version": self._release.version},
+                *(self._components[ref] for ref in sorted(self._components)),
+            ],
+            "dependencies": [
+                {"ref": ref, "dependsOn": sorted(self._needs.get(ref, ()))}
+                for ref in sorted({"product", "os", *self._components})
+            ],
+        }
+        body = json.dumps(document, sort_keys=True, ensure_ascii=False)
+        document["serialNumber"] = f"urn:uuid:{uuid.uuid5(NAMESPACE, body)}"
+        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
+
+
+def _deb(package: LockedPackage, url: str) -> Json:
+    source = package.source_name
+    parts = _DEBIAN.fullmatch(package.source_version)
+    assert parts is not None, "it matches everything"
+    properties = [
+        _property(f"{OURS}:source", package.source),
+        _property(f"{OURS}:suite", package.suite),
+        _property(f"{TRIVYS}:SrcName", source),
+        _property(f"{TRIVYS}:SrcVersion", parts["upstream"]),
+    ]
+    if parts["revision"]:
+        properties.append(_property(f"{TRIVYS}:SrcRelease", parts["revision"]))
+    if parts["epoch"]:
+        properties.append(_property(f"{TRIVYS}:SrcEpoch", parts["epoch"]))
+    return {
+        "type": "library",
+        "bom-ref": url,
+        "supplier": {"name": "Debian"},
+        "name": package.name,
+        "version": package.version,
+        "hashes": [_sha256(package.sha256)],
+        "purl": url,
+        "properties": properties,
+    }
+
+
+def _found(found: Found) -> Json:
+    component: Json = {
+        "type": "library",
+        "bom-ref": found.purl,
+        "name": found.name,
+        "version": found.version,
+        "purl": found.purl,
+    }
+    if found.licence:
+        component["licenses"] = [_licence(found.licence)]
+    if found.source[0]:
+        component["properties"] = [_property(f"{OURS}:source", " ".join(found.source))]
+    return component
+
+
+def _licences_of(tree: Tree, roots: Sequence[str], package: str) -> list[Json]:
+    for root in roots:
+        try:
+            node = tree.get(f"{root}/usr/share/doc/{package}/copyright", follow=True)
+        except TreeError:
+            continue
+        if node is not None and node.kind is Kind.FILE and node.size <= MAX_COPYRIGHT:
+            return [_licence(name) for name in declared(node.content.read())]
+    return []
+
+
+def _licence(name: str) -> Json:
+    return {"license": {"id": name} if name in identifiers() else {"name": name}}
+
+
+def _property(name: str, value: str) -> Json:
+    return {"name": name, "value": value}
+
+
+def _sha256(digest: str) -> Json:
+    return {"alg": "SHA-256", "content": digest}

@@ -1,0 +1,80 @@
+"""The unified kernel image (UAPI.5): kernel, initrd and command line in one EFI program."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.core.architecture import architecture
+from builder.core.tools import Tools
+from builder.tree.modules import kernel_release
+from builder.tree.node import Node
+from builder.tree.tree import Tree
+
+EFI_STUBS = "/usr/lib/systemd/boot/efi"
+# Stands for a root hash that is not known yet: as long as one, and like nothing else in a kernel image.
+NO_ROOT_HASH = hashlib.sha256(b"build-os: the hash of a root that is still being written").hexdigest()
+
+
+def find_kernel(tree: Tree) -> Node:
+    """The kernel image that belongs to the tree's only modules directory.
+
+    Raises:
+        TreeError: the tree has no kernel, or not one.
+    """
+    release = kernel_release(tree)
+    packaged = f"/usr/lib/modules/{release}/vmlinuz"
+    return tree.require(packaged) if packaged in tree else tree.require(f"/boot/vmlinuz-{release}")
+
+
+def command_line(roothash: str, extra: tuple[str, ...]) -> str:
+    """What the kernel is started with: where the verified root is, then the definition's words."""
+    words = (
+        f"roothash={roothash}",
+        "systemd.verity=yes",
+        "root=/dev/mapper/root",
+        "rootfstype=erofs",
+        "ro",
+        *extra,
+    )
+    return " ".join(words)
+
+
+def read_parts(tree: Tree, arch: str) -> Mapping[str, bytes]:
+    """What of the image's own goes into a unified kernel image; the EFI stub among it, so its architecture is right."""
+    return {
+        "linux": find_kernel(tree).content.read(),
+        "stub": tree.read(f"{EFI_STUBS}/linux{architecture(arch).efi}.efi.stub"),
+        "os-release": tree.read("/usr/lib/os-release"),
+        "uname": kernel_release(tree).encode(),
+    }
+
+
+def make_uki(
+    parts: Mapping[str, bytes], tools: Tools, scratch: Path, out: Path, *, arch: str, initrd: Path, cmdline: str
+) -> None:
+    """Join the parts with ``ukify``."""
+    for name, data in {**parts, "cmdline": cmdline.encode()}.items():
+        (scratch / name).write_bytes(data)
+    tools.run(
+        "ukify",
+        "build",
+        f"--linux={scratch / 'linux'}",
+        f"--initrd={initrd}",
+        f"--cmdline=@{scratch / 'cmdline'}",
+        f"--os-release=@{scratch / 'os-release'}",
+        f"--uname={parts['uname'].decode()}",
+        f"--stub={scratch / 'stub'}",
+        f"--efi-arch={architecture(arch).efi}",
+        f"--output={out}",
+    )
+
+
+def write_root_hash(template: Path, out: Path, roothash: str) -> None:
+    """The same image with ``roothash`` where it says :data:`NO_ROOT_HASH`: what ``ukify`` would have made with it.
+
+    So the root need not be waited for, and most builds need no ``ukify`` at all. A signature is made after this.
+    """
+    before, after = template.read_bytes().split(NO_ROOT_HASH.encode())
+    out.write_bytes(before + roothash.encode() + after)

@@ -1,0 +1,44 @@
+"""What is asked of the outputs, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.definition.model import Compression
+from builder.outputs.disk import Layout
+from builder.outputs.root import Root
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the outputs depend on besides the tree.
+
+    Attributes:
+        extra_command_line: words after the ones that find the root.
+        initrd_overlay: the units of our initrd.
+        modules: kernel modules the initrd carries besides ours.
+    """
+
+    name: str
+    version: str
+    arch: str
+    compression: Compression
+    level: int | None
+    extra_command_line: tuple[str, ...]
+    modules: tuple[str, ...]
+    initrd_overlay: Path
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Made:
+    """Files in the scratch directory or the store; the caller puts them where they are wanted."""
+
+    root: Root
+    kernel: Path
+    initrd: Path
+    uki: Path
+    disk: Path
+    facts: Path
+    command_line: str

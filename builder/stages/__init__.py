@@ -1,0 +1,43 @@
+"""The table of contents of an image: :func:`stages_for`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import firstboot as provisioner
+from builder.debian.lock import Lock
+from builder.definition.resolved import Resolved
+from builder.stages.accounts import Accounts
+from builder.stages.containers import Containers
+from builder.stages.firstboot import FirstBoot
+from builder.stages.identity import Identity
+from builder.stages.overlays import Overlays
+from builder.stages.packages import Packages, answer_text, decision_of
+from builder.stages.seal import Seal
+from builder.stages.stage import Stage
+from builder.stages.units import Units
+
+
+def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
+    """What is done, in order, to get from nothing to the finished root."""
+    values = definition.values
+    presets = definition.presets
+    epoch = definition.source_date_epoch or 0
+    manifest = tuple((p.name, p.version, p.source) for p in lock.packages)
+    return [
+        Packages(
+            lock.packages,
+            {name: decision_of(each) for name, each in definition.scripts.items()},
+            {name: answer_text(each) for name, each in definition.debconf.items()},
+        ),
+        FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
+        Overlays(definition.overlays, values),
+        Units(definition.units, presets.enable, presets.disable, presets.mask, values),
+        Accounts(),
+        Identity(definition.name, definition.version, definition.arch, definition.features, manifest),
+        Containers(definition.containers, lock.sets, definition.arch, epoch),
+        Seal(definition.remove, definition.keep, epoch),
+    ]
+
+
+__all__ = ["Stage", "stages_for"]

@@ -1,0 +1,119 @@
+"""Container images inside the verified root: assembled or brought along, in a store that podman only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from builder.core.console import QuietConsole
+from builder.debian.database import install_database
+from builder.debian.lock import LockedPackage
+from builder.debian.scripts.diversions import diversions_of
+from builder.debian.unpack import unpack_all, unpack_tree
+from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
+from builder.outputs.container_store import install_image, storage_conf
+from builder.outputs.oci import Image, ImageConfig, assemble
+from builder.outputs.oci_read import read_layout
+from builder.outputs.quadlet import quadlet
+from builder.stages.overlays import lay_over
+from builder.stages.packages import answer_text, configure, decision_of, make_work
+from builder.stages.seal import remove_matching
+from builder.stages.stage import Context
+from builder.tree.node import file
+from builder.tree.tree import Tree
+
+ORIGIN = "stage:containers"
+QUADLETS = "/usr/share/containers/systemd"
+STORAGE_CONF = "/usr/share/containers/storage.conf"
+# What no program in a container reads; the same for every container.
+UNREAD = (
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+    "/usr/share/doc/*",
+)
+KEPT = ("/usr/share/doc/*/copyright",)
+
+
+@dataclass(frozen=True)
+class Containers:
+    """Put each container's image into the read-only store and write the unit that runs it.
+
+    Attributes:
+        packages: set name (``container:NAME``) -> what the lock has for it.
+    """
+
+    name: ClassVar[str] = "containers"
+    checkpoint: ClassVar[bool] = False
+
+    containers: tuple[EmbeddedContainer, ...]
+    packages: Mapping[str, tuple[LockedPackage, ...]]
+    arch: str
+    epoch: int
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        """The tree with images, units and the configuration that points podman to them."""
+        if not self.containers:
+            return tree
+        tree.put(STORAGE_CONF, file(storage_conf(), origin=ORIGIN))
+        for container in self.containers:
+            with context.console.step(f"container {container.name}"):
+                image = self._image(container, context)
+            install_image(tree, image, name=container.name)
+            text = quadlet(
+                container.name,
+                image.pinned,
+                publish=[str(port) for port in container.publish],
+                command=container.command,
+                enable=container.enable,
+            )
+            tree.put(f"{QUADLETS}/{container.name}.container", file(text, origin=f"container:{container.name}"))
+        return tree
+
+    def _image(self, container: EmbeddedContainer, context: Context) -> Image:
+        if not isinstance(container.image, ResolvedContainer):
+            return read_layout(container.image.path, context.store, architecture=self.arch, name=container.name)
+        packages = self.packages[container.image.package_set.name]
+        return make_image(container.image, packages, context, self.epoch)
+
+
+def make_container_tree(
+    container: ResolvedContainer, packages: tuple[LockedPackage, ...], context: Context, epoch: int
+) -> Tree:
+    """A container's root: its packages, configured, and its overlays."""
+    packs = unpack_all(packages, context.store, context.console, jobs=2, refetch=context.refetch)
+    tree = unpack_tree(packs, diversions=diversions_of(packs))
+    install_database(tree, packs)
+    # Quiet: a container's handlers take milliseconds.
+    decisions = {name: decision_of(each) for name, each in container.scripts.items()}
+    answers = {name: answer_text(each) for name, each in container.debconf.items()}
+    configure(make_work(tree, packs, context, decisions, answers), context.console, steps=QuietConsole())
+    lay_over(tree, container.overlays, container.values)
+    remove_matching(tree, UNREAD, KEPT)
+    return Tree({path: node.but(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
+
+
+def image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
+    """The OCI configuration that a container definition asks for."""
+    return ImageConfig(
+        architecture=container.arch,
+        name=container.name,
+        version=container.version,
+        entrypoint=container.entrypoint,
+        command=container.command,
+        environment=container.environment,
+        user=container.user,
+        ports=container.ports,
+        working_dir=container.working_dir,
+        labels=container.labels,
+        created=epoch,
+    )
+
+
+def make_image(
+    container: ResolvedContainer, packages: tuple[LockedPackage, ...], context: Context, epoch: int
+) -> Image:
+    """Assemble a container image; its content stays in the store."""
+    return assemble(make_container_tree(container, packages, context, epoch), image_config(container, epoch))

@@ -1,0 +1,49 @@
+"""The provisioner, shipped whole into the image, and the config that is baked in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from builder.stages.stage import Context
+from builder.tree.bytecode import compile_below
+from builder.tree.materialise import tree_of
+from builder.tree.node import directory, file
+from builder.tree.tree import Tree
+
+ORIGIN = "stage:firstboot"
+PACKAGE = "/usr/lib/python3/dist-packages/firstboot"
+BASE = "/usr/lib/firstboot/base.d"
+COMMAND = "/usr/bin/firstboot"
+# -I, as the unit of the first boot has it: what the caller's directory and environment hold is not imported.
+SCRIPT = '#!/bin/sh\nexec /usr/bin/python3 -I -m firstboot "$@"\n'
+
+
+@dataclass(frozen=True)
+class FirstBoot:
+    """Copy the ``firstboot`` package and the definition's base config.
+
+    Attributes:
+        package: the directory of the package, as it lies beside the builder.
+        base: a first-boot config that every machine of this image gets, before its own.
+    """
+
+    name: ClassVar[str] = "firstboot"
+    checkpoint: ClassVar[bool] = True
+
+    package: Path
+    base: Path | None
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        """The tree, able to provision itself."""
+        for path, node in tree_of(self.package, origin=ORIGIN).walk():
+            if path.endswith(".py") and "/__pycache__/" not in path:
+                tree.put(PACKAGE + path, node.but(mode=0o644))
+        tree.put(COMMAND, file(SCRIPT, 0o755, origin=ORIGIN))
+        compile_below(tree, context.tools, [PACKAGE], origin=ORIGIN, scratch=context.scratch)
+        tree.put(BASE, directory(origin=ORIGIN))
+        if self.base is not None:
+            suffix = self.base.suffix if self.base.suffix in (".yaml", ".json", ".ign") else ".yaml"
+            tree.put(f"{BASE}/10-image{suffix}", file(self.base.read_bytes(), 0o600, origin=ORIGIN))
+        return tree

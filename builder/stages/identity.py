@@ -1,0 +1,74 @@
+"""What the image says it is, and nothing of what one machine is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+from builder.stages.stage import Context
+from builder.tree.node import file
+from builder.tree.tree import Tree
+
+ORIGIN = "stage:identity"
+OS_RELEASE = "/usr/lib/os-release"
+# Made on the machine at its first boot, and never in an image that many machines share.
+OF_ONE_MACHINE = (
+    "/etc/ssh/ssh_host_rsa_key",
+    "/etc/ssh/ssh_host_rsa_key.pub",
+    "/etc/ssh/ssh_host_ecdsa_key",
+    "/etc/ssh/ssh_host_ecdsa_key.pub",
+    "/etc/ssh/ssh_host_ed25519_key",
+    "/etc/ssh/ssh_host_ed25519_key.pub",
+    "/etc/hostname",
+    "/etc/machine-info",
+    "/var/lib/dbus/machine-id",
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/credential.secret",
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """``os-release(5)`` with ``IMAGE_ID`` and ``IMAGE_VERSION``; an empty machine-id; a manifest of the packages."""
+
+    name: ClassVar[str] = "identity"
+    checkpoint: ClassVar[bool] = False
+
+    image: str
+    version: str
+    arch: str
+    features: tuple[str, ...]
+    packages: tuple[tuple[str, str, str], ...]
+
+    def apply(self, tree: Tree, context: Context) -> Tree:  # noqa: ARG002 - every stage has the same door
+        """The tree, named and versioned."""
+        lines = [
+            line
+            for line in tree.read_text(OS_RELEASE).splitlines()
+            if line.partition("=")[0] not in ("PRETTY_NAME", "IMAGE_ID", "IMAGE_VERSION", "DEFAULT_HOSTNAME")
+        ]
+        base = next((line.partition("=")[2].strip('"') for line in lines if line.startswith("NAME=")), "Debian")
+        lines = [
+            f'PRETTY_NAME="{self.image} {self.version} ({base})"',
+            *lines,
+            f"IMAGE_ID={self.image}",
+            f"IMAGE_VERSION={self.version}",
+            f"DEFAULT_HOSTNAME={self.image}",
+        ]
+        tree.put(
+            OS_RELEASE,
+            tree.require(OS_RELEASE).but(content=file("\n".join(lines) + "\n", origin=ORIGIN).content),
+        )
+        for path in OF_ONE_MACHINE:
+            tree.remove(path)
+        tree.put("/etc/machine-id", file("uninitialized\n", 0o444, origin=ORIGIN))
+        manifest = {
+            "name": self.image,
+            "version": self.version,
+            "arch": self.arch,
+            "features": self.features,
+            "packages": [{"name": n, "version": v, "source": s} for n, v, s in self.packages],
+        }
+        tree.put("/usr/lib/build-os/image.json", file(json.dumps(manifest, indent=1) + "\n", origin=ORIGIN))
+        return tree

@@ -1,0 +1,104 @@
+"""Debs into a tree, and what their maintainer scripts would have done, declared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from builder.core.console import Console
+from builder.debian.database import install_database
+from builder.debian.handlers.work import Work
+from builder.debian.lock import LockedPackage
+from builder.debian.pack import Pack
+from builder.debian.scripts.decisions import Decision, DeclaredEffect, unused_decisions
+from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.order import configuration_order
+from builder.debian.scripts.world import Installation
+from builder.debian.unpack import unpack_all, unpack_tree
+from builder.definition.scalars import Scalar
+from builder.definition.scripts import ScriptDecision, ScriptDeclared, ScriptEffect, ScriptIgnored
+from builder.stages.stage import Context
+from builder.tree.tree import Tree
+
+# Decompression keeps a core busy; reading and hashing the next deb fits beside it.
+JOBS = (os.cpu_count() or 1) + 1
+SCRIPTS = ("preinst", "postinst", "config", "templates")
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Unpack every locked package and run the handlers in place of their scripts."""
+
+    name: ClassVar[str] = "packages"
+    checkpoint: ClassVar[bool] = True
+
+    packages: tuple[LockedPackage, ...]
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        """The packages' files, recorded and configured."""
+        with context.console.step("unpack packages"):
+            packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
+            tree = unpack_tree(packs, tree, diversions_of(packs))
+            install_database(tree, packs)
+        configure(make_work(tree, packs, context, self.decisions, self.answers), context.console)
+        return tree
+
+
+def configure(work: Work, console: Console, *, steps: Console | None = None) -> None:
+    """Run every handler over the tree.
+
+    Args:
+        console: is told of decisions that decide nothing.
+        steps: where the handlers' steps are shown, if not there.
+
+    Raises:
+        ConfigError: a script does what nobody speaks for and the definition has not decided about.
+    """
+    from builder.debian.handlers.run import run_handlers  # noqa: PLC0415 - only a build that unpacks needs them
+
+    run_handlers(work, steps or console)
+    for warning in unused_decisions(work.evaluations, work.decisions, work.scripts):
+        console.warn(warning)
+
+
+def make_work(
+    tree: Tree,
+    packs: Sequence[Pack],
+    context: Context,
+    decisions: Mapping[str, Decision],
+    answers: Mapping[str, str],
+) -> Work:
+    """What the handlers are given: the scripts in the order in which packages are configured."""
+    by_name = {pack.name: pack for pack in packs}
+    scripts = {
+        name: {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
+        for name in configuration_order({pack.name: pack.control for pack in packs})
+    }
+    architectures = {pack.package.architecture for pack in packs} - {"all"}
+    versions = {pack.name: pack.package.version for pack in packs}
+    installation = Installation(min(architectures, default="all"), versions, answers)
+    return Work(tree, scripts, context.tools, context.scratch, installation, decisions)
+
+
+def decision_of(decided: ScriptDecision) -> Decision:
+    """A decision of the definition, for the handlers."""
+    if isinstance(decided, ScriptIgnored):
+        return Decision("ignore", decided.ignore)
+    if isinstance(decided, ScriptDeclared):
+        return Decision("effects", effects=tuple(map(_declared, decided.effects)))
+    return Decision("sandbox")
+
+
+def _declared(effect: ScriptEffect) -> DeclaredEffect:
+    name = getattr(effect, effect.kind)
+    fields = {key: getattr(effect, key) for key in ("mode", "text", "target", "home", "shell")}
+    return DeclaredEffect(effect.kind, name, owner=effect.owner or "", **fields)
+
+
+def answer_text(value: Scalar) -> str:
+    """An answer as debconf has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

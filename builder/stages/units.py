@@ -1,0 +1,142 @@
+"""systemd units of the definition and its features, and the decision which units start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from builder.core.errors import ConfigError
+from builder.core.sealed import read_sealed, write_sealed
+from builder.core.suggest import did_you_mean
+from builder.definition.shipped import NamedDirectory
+from builder.definition.template import Values
+from builder.stages.overlays import lay_over
+from builder.stages.stage import Context, source_hash
+from builder.tree.materialise import materialise, part_of
+from builder.tree.node import Kind, file, symlink
+from builder.tree.tree import Tree
+
+ORIGIN = "stage:units"
+UNITS = "/usr/lib/systemd/system"
+PRESETS = "/usr/lib/systemd/system-preset"
+# What systemctl is shown: unit files, links to them, presets.
+SHOWN = ("system", "user", "system-preset", "user-preset")
+QUADLETS = "/usr/share/containers/systemd"
+LINKS = "presets 1"  # the kind of file in which the store keeps them
+QUADLET_SUFFIXES = (".container", ".volume", ".network", ".pod", ".kube", ".image", ".build")
+
+
+@dataclass(frozen=True)
+class Units:
+    """Install unit directories, write the definition's presets, and apply all presets."""
+
+    name: ClassVar[str] = "units"
+    checkpoint: ClassVar[bool] = False
+
+    units: tuple[NamedDirectory, ...]
+    enable: tuple[str, ...]
+    disable: tuple[str, ...]
+    mask: tuple[str, ...]
+    values: Values
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        """The tree with the units, and ``/etc/systemd`` as ``systemctl preset-all`` leaves it."""
+        self._install(tree)
+        self._require_units(tree)
+        lines = [*(f"enable {unit}" for unit in self.enable), *(f"disable {unit}" for unit in self.disable)]
+        tree.put(f"{PRESETS}/10-image.preset", file("".join(f"{line}\n" for line in lines), origin=ORIGIN))
+        apply_presets(tree, context)
+        # Last, because "disable" takes the link of a masked instance away again.
+        for unit in self.mask:
+            tree.put(f"/etc/systemd/system/{unit}", symlink("/dev/null", origin=ORIGIN))
+        return tree
+
+    def _install(self, tree: Tree) -> None:
+        for directory in self.units:
+            staged = Tree()
+            lay_over(staged, [directory], self.values)
+            for path, node in staged.walk():
+                name = path.lstrip("/")
+                if path == "/":
+                    continue
+                if name.endswith(".preset"):
+                    tree.put(f"{PRESETS}/{name}", node)
+                elif name.partition("/")[0].removesuffix(".d").endswith(QUADLET_SUFFIXES):
+                    tree.put(f"{QUADLETS}/{name}", node)
+                else:
+                    tree.put(f"{UNITS}/{name}", node)
+
+    def _require_units(self, tree: Tree) -> None:
+        """Every unit that a preset names must be in the image.
+
+        Raises:
+            ConfigError: with the nearest names, for all that are not.
+        """
+        shipped = {name for directory in (UNITS, "/etc/systemd/system") for name in _children(tree, directory)}
+        problems = []
+        for unit in (*self.enable, *self.disable):
+            template = unit.partition("@")[0] + "@." + unit.rpartition(".")[2] if "@" in unit else unit
+            if unit not in shipped and template not in shipped:
+                problems.append(f"{unit}: no unit of this name is in the image{did_you_mean(unit, shipped)}")
+        if problems:
+            raise ConfigError(
+                "presets name units that the image does not have",
+                details=problems,
+                hint="add the unit to a directory of 'units', or the package that ships it to 'packages'",
+            )
+
+
+def _children(tree: Tree, directory: str) -> list[str]:
+    return tree.children(directory) if directory in tree else []
+
+
+def apply_presets(tree: Tree, context: Context) -> None:
+    """``systemctl preset-all`` for the system and for users, offline.
+
+    What it does is kept under a key of all that it is shown, because most changes to an image are not to its units.
+    """
+    directories = [f"{part}/{sub}" for part in ("/usr/lib/systemd", "/etc/systemd") for sub in SHOWN]
+    shown = [path for path in directories if path in tree]
+    parts = (source_hash(__name__), context.tools.root.name, part_of(tree, shown).digest())
+    kept = context.store.root / "stages" / f"presets-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
+    links = _read_links(kept)
+    if links is None:
+        links = _preset_all(tree, shown, context)
+        write_sealed(kept, LINKS, json.dumps(links).encode())
+    for path, target in links.items():
+        if target is None:
+            tree.remove(path)
+        else:
+            tree.put(path, symlink(target, origin=ORIGIN))
+
+
+def _preset_all(tree: Tree, shown: list[str], context: Context) -> dict[str, str | None]:
+    """The links that ``systemctl`` made, and as ``None`` what it removed."""
+    changed = tree.copy()
+    with tempfile.TemporaryDirectory(dir=context.scratch, prefix="presets-") as directory:
+        part = materialise(tree, Path(directory), shown)
+        context.tools.run("systemctl", f"--root={directory}", "preset-all")
+        context.tools.run("systemctl", f"--root={directory}", "--global", "preset-all")
+        paths = part.absorb(changed, origin=ORIGIN, below="/etc/systemd")
+    links: dict[str, str | None] = {}
+    for path in paths:
+        node = changed.get(path)
+        if node is None or node.kind is Kind.SYMLINK:
+            links[path] = None if node is None else node.target
+    return links
+
+
+def _read_links(path: Path) -> dict[str, str | None] | None:
+    body = read_sealed(path, LINKS)
+    if body is None:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # used again: see Store.prune
+    links: dict[str, str | None] = json.loads(body)
+    return links

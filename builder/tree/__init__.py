@@ -1,0 +1,1 @@
+"""A root file system as a value: path -> what is there, with pointers to content instead of bytes."""

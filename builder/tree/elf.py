@@ -1,0 +1,146 @@
+"""What an ELF program needs beside itself: shared libraries, by ``DT_NEEDED`` and by dlopen notes.
+
+Source: System V ABI; UAPI ELF dlopen metadata (``.note.dlopen``).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from builder.tree.node import Kind
+from builder.tree.tree import Tree, TreeError
+
+MAGIC = b"\x7fELF"
+DLOPEN_NOTE = 0x407C0C0A
+STRINGS = {"DT_NEEDED": "needed", "DT_RUNPATH": "runpath", "DT_RPATH": "rpath"}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Names of libraries.
+
+    Attributes:
+        needed: must be there or the program does not start.
+        optional: (priority, soname alternatives) loaded on demand.
+        runpath: directories searched first, as in the file.
+        interpreter: path of the dynamic loader, if it has one.
+    """
+
+    needed: tuple[str, ...] = ()
+    optional: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    runpath: tuple[str, ...] = ()
+    interpreter: str | None = None
+
+
+def read_needs(data: bytes) -> Needs:
+    """Read the dynamic section and the notes of an ELF file; anything else needs nothing.
+
+    Raises:
+        TreeError: an ELF file that is damaged.
+    """
+    if not data.startswith(MAGIC):
+        return Needs()
+    # Here, because every build imports this module and few read a program.
+    from elftools.common.exceptions import ELFError  # noqa: PLC0415
+    from elftools.elf.dynamic import DynamicSection  # noqa: PLC0415
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+    from elftools.elf.segments import InterpSegment  # noqa: PLC0415
+
+    try:
+        elf = ELFFile(io.BytesIO(data))
+        needed: list[str] = []
+        runpath: list[str] = []
+        optional: list[tuple[str, tuple[str, ...]]] = []
+        interpreter = None
+        for segment in elf.iter_segments():
+            if isinstance(segment, InterpSegment):
+                interpreter = segment.get_interp_name()
+        for section in elf.iter_sections():
+            if isinstance(section, DynamicSection):
+                for tag in section.iter_tags():
+                    name = str(tag.entry.d_tag)
+                    if name in STRINGS:
+                        # pyelftools gives each of these tags an attribute of its own name.
+                        value = str(getattr(tag, STRINGS[name]))
+                        (needed if name == "DT_NEEDED" else runpath).extend(value.split(":"))
+            elif section.name == ".note.dlopen":
+                optional.extend(_dlopen_notes(section.data()))
+        return Needs(tuple(needed), tuple(optional), tuple(runpath), interpreter)
+    except (ELFError, LookupError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
+        raise TreeError(f"damaged ELF file: {error}") from error
+
+
+def _dlopen_notes(data: bytes) -> Iterable[tuple[str, tuple[str, ...]]]:
+    while len(data) >= 12:
+        name_size, size, kind = (int.from_bytes(data[i : i + 4], "little") for i in (0, 4, 8))
+        start = 12 + (name_size + 3) // 4 * 4
+        if kind == DLOPEN_NOTE:
+            for entry in json.loads(data[start : start + size].rstrip(b"\0")):
+                yield entry.get("priority", "recommended"), tuple(entry["soname"])
+        data = data[start + (size + 3) // 4 * 4 :]
+
+
+def library_directories(tree: Tree) -> list[str]:
+    """Where the loader looks, from ``/etc/ld.so.conf.d`` and its defaults, as paths of the tree."""
+    found = []
+    if tree.get("/etc/ld.so.conf.d") is not None:
+        for name in tree.children("/etc/ld.so.conf.d"):
+            for line in tree.read_text(f"/etc/ld.so.conf.d/{name}").splitlines():
+                if line.startswith("/"):
+                    found.append(tree.resolve(line.strip()))
+    found += ["/usr/lib", "/usr/lib64"]
+    return list(dict.fromkeys(found))
+
+
+def find_closure(tree: Tree, paths: Iterable[str], *, wanted: Collection[str] = ()) -> list[str]:
+    """All paths (with the links on the way) that the programs at ``paths`` need to start.
+
+    Args:
+        wanted: sonames that are taken along where a dlopen note offers them; others on demand are left out.
+
+    Raises:
+        TreeError: a program or a needed library is not in the tree.
+    """
+    directories = library_directories(tree)
+    seen_runpaths: dict[str, None] = {}
+    result: dict[str, None] = {}
+    pending = list(paths)
+    while pending:
+        path = pending.pop()
+        if path in result:
+            continue
+        result[path] = None
+        node = tree.require(path, follow=False)
+        if node.kind is Kind.SYMLINK:
+            target = node.target if node.target.startswith("/") else f"{path.rpartition('/')[0]}/{node.target}"
+            # Links in the directories (lib -> usr/lib) are followed at once; the last one stays a link.
+            pending.append(tree.resolve(target, follow_last=False))
+            continue
+        if node.kind is not Kind.FILE:
+            continue
+        needs = read_needs(node.content.read())
+        # A library that the program has loaded already is found whoever asks for it (ld.so(8)), so the directories
+        # that led to one are remembered.
+        seen_runpaths.update(dict.fromkeys(needs.runpath))
+        runpath = tuple(seen_runpaths)
+        names = list(needs.needed)
+        for _, sonames in needs.optional:
+            names.extend(name for name in sonames if name in wanted and _find(tree, name, directories, runpath))
+        if needs.interpreter:
+            pending.append(tree.resolve(needs.interpreter, follow_last=False))
+        for name in names:
+            library = _find(tree, name, directories, runpath)
+            if library is None:
+                raise TreeError(f"{path} needs {name}, which is not in the image")
+            pending.append(library)
+    return sorted(result)
+
+
+def _find(tree: Tree, name: str, directories: list[str], runpath: tuple[str, ...]) -> str | None:
+    for directory in (*runpath, *directories):
+        if tree.get(f"{directory}/{name}", follow=True) is not None:
+            return tree.resolve(f"{directory}/{name}", follow_last=False)
+    return None

@@ -1,0 +1,302 @@
+"""A layer of a container image laid over a tree.
+
+The rules are those of the OCI image-spec, "Image Layer Filesystem Changeset"; the format is tar with the PAX
+and GNU extensions that writers of layers use. A layer is hostile input: what readers could understand
+differently is refused, nothing is extracted to a directory, and content stays where it is in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.tree.node import EMPTY, Kind, Node, Slice
+from builder.tree.tar import BLOCK, HARD_LINK, PAX, TYPES
+from builder.tree.tree import Tree, TreeError, normal, parent_of
+
+MAX_ENTRIES = 1_000_000  # of a layer, and of the tree it makes
+MAX_PATH = 4096  # PATH_MAX, limits.h
+MAX_EXTENSION = 1 << 20  # bytes of one PAX or GNU long-name member
+MAX_ID = 2**32 - 2  # chown(2): 2^32 - 1 means "leave it"
+MAX_MAJOR, MAX_MINOR = 2**12 - 1, 2**20 - 1  # linux/kdev_t.h
+
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+
+PAX_GLOBAL, GNU_NAME, GNU_LINK = b"g", b"L", b"K"
+KINDS = {code: kind for kind, code in TYPES.items()} | {b"\0": Kind.FILE, b"7": Kind.FILE}
+XATTR = b"SCHILY.xattr."
+# What we read, and what says nothing about the file. Any other key is refused: it could change the meaning.
+PAX_KEYS = {b"path", b"linkpath", b"uid", b"gid", b"size", b"mtime"}
+PAX_IGNORED = {b"atime", b"ctime", b"comment", b"uname", b"gname"}
+PAX_IGNORED_PREFIXES = (
+    b"LIBARCHIVE.creationtime",
+    b"MSWINDOWS.",
+    b"SCHILY.dev",
+    b"SCHILY.ino",
+    b"SCHILY.nlink",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member, checked: a node at a path, or a hard link to another path (``link`` is set)."""
+
+    path: str
+    node: Node
+    link: str = ""
+
+
+def read_layer(tree: Tree, pack: Path, *, origin: str) -> Tree:
+    """The tree with a layer over it.
+
+    Whiteouts hide only what is in ``tree``, never what the layer brings, wherever in the tar they stand.
+
+    Args:
+        pack: the uncompressed layer, which stays where it is as long as the tree is used.
+        origin: who is to be named for the entries, such as ``container:web``.
+
+    Raises:
+        TreeError: the tar is damaged, or says what no honest layer says.
+        OSError: ``pack`` cannot be read.
+    """
+    hidden: set[str] = set()
+    opaque: set[str] = set()
+    kept: list[Member] = []
+    for member in members(pack, origin=origin):
+        directory, name = parent_of(member.path), member.path.rpartition("/")[2]
+        if name == OPAQUE:
+            opaque.add(tree.resolve(directory))
+        elif name.startswith(WHITEOUT):
+            hidden.add(normal(f"{tree.resolve(directory)}/{name.removeprefix(WHITEOUT)}"))
+        else:
+            kept.append(member)
+            old = None if member.node.kind is Kind.DIRECTORY else tree.get(member.path)
+            if old is not None and old.kind is Kind.DIRECTORY:
+                hidden.add(tree.resolve(member.path, follow_last=False))
+    result = _without(tree, hidden, opaque)
+    for member in kept:
+        _put(result, member)
+        if len(result) > MAX_ENTRIES:
+            raise TreeError(f"{origin}: the image has more than {MAX_ENTRIES} entries")
+    return result
+
+
+def _without(tree: Tree, hidden: set[str], opaque: set[str]) -> Tree:
+    """The tree without what whiteouts name; one walk, because a layer may name a million paths."""
+    nodes: dict[str, Node] = {}
+    for path, node in tree.walk():
+        parent = parent_of(path)
+        if path == "/" or (parent in nodes and parent not in opaque and path not in hidden):
+            nodes[path] = node
+    return Tree(nodes)
+
+
+def _put(tree: Tree, member: Member) -> None:
+    node = member.node
+    if member.link:
+        target = tree.get(member.link)
+        if target is None or target.kind is Kind.DIRECTORY:
+            raise TreeError(f"{node.origin}: {member.path} is a hard link to {member.link}, which is no file")
+        if tree.resolve(member.path, follow_last=False) == tree.resolve(member.link, follow_last=False):
+            raise TreeError(f"{node.origin}: {member.path} is a hard link to itself")
+        node = target
+    tree.put(member.path, node)
+
+
+def members(pack: Path, *, origin: str) -> Iterator[Member]:
+    """The members of an uncompressed tar file, whiteouts as the files they are.
+
+    Raises:
+        TreeError: as :func:`read_layer`.
+    """
+    with pack.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        reader = _Reader(file.fileno(), size, str(pack), origin)
+        yield from reader.members()
+
+
+class _Reader:
+    def __init__(self, descriptor: int, size: int, pack: str, origin: str) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._pack = pack
+        self._origin = origin
+        self._offset = 0
+        self._count = 0
+
+    def members(self) -> Iterator[Member]:
+        extra: dict[bytes, bytes] = {}
+        while (head := self._read(BLOCK)).strip(b"\0"):
+            self._count += 1
+            if self._count > MAX_ENTRIES:
+                raise self._bad(f"more than {MAX_ENTRIES} members")
+            self._check_sum(head)
+            kind = head[156:157]
+            if kind in (PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK):
+                self._extend(extra, kind, self._extension(head))
+                continue
+            yield self._member(head, kind, extra)
+            extra = {}
+        if extra:
+            raise self._bad("the archive ends after an extended header")
+
+    def _member(self, head: bytes, kind: bytes, extra: dict[bytes, bytes]) -> Member:
+        name = extra.get(b"path") or self._name(head)
+        link = extra.get(b"linkpath") or head[157:257].partition(b"\0")[0]
+        length = self._decimal(extra[b"size"]) if b"size" in extra else self._number(head[124:136])
+        uid = self._decimal(extra[b"uid"]) if b"uid" in extra else self._number(head[108:116])
+        gid = self._decimal(extra[b"gid"]) if b"gid" in extra else self._number(head[116:124])
+        mtime = self._time(extra[b"mtime"]) if b"mtime" in extra else self._number(head[136:148], signed=True)
+        if uid > MAX_ID or gid > MAX_ID:
+            raise self._bad(f"owner {uid}:{gid} is out of range", name)
+        is_directory = kind == TYPES[Kind.DIRECTORY] or (kind in b"\x000" and name.endswith(b"/"))
+        path = self._path(name, is_directory=is_directory)
+        mode = self._number(head[100:108]) & 0o7777
+        if kind != HARD_LINK and kind not in KINDS:
+            raise self._bad(f"type {kind!r} is not supported", name)
+        what = Kind.DIRECTORY if is_directory else KINDS.get(kind, Kind.FILE)
+        if length and (what is not Kind.FILE or kind == HARD_LINK):
+            raise self._bad("has content although it is no regular file", name)
+        if what is Kind.SYMLINK and not link:
+            raise self._bad("is a symbolic link to nowhere", name)
+        offset = self._offset
+        self._skip(length, name)
+        node = Node(
+            what,
+            mode,
+            uid,
+            gid,
+            content=Slice(self._pack, offset, length) if length else EMPTY,
+            target=link.decode(errors="surrogateescape") if what is Kind.SYMLINK else "",
+            device=self._device(head, name) if what in (Kind.CHARACTER, Kind.BLOCK) else (0, 0),
+            mtime=mtime,
+            origin=self._origin,
+            xattrs=self._xattrs(extra, name),
+        )
+        if kind != HARD_LINK:
+            return Member(path, node)
+        return Member(path, node, self._path(link, is_directory=False))
+
+    def _path(self, name: bytes, *, is_directory: bool) -> str:
+        if not name or len(name) > MAX_PATH:
+            raise self._bad("has no name, or one that is too long", name[:100])
+        try:
+            path = normal(name.decode(errors="surrogateescape"))
+        except TreeError as error:
+            raise self._bad("leaves the image, or is no path", name) from error
+        if path == "/" and not is_directory:
+            raise self._bad("would replace the root of the image", name)
+        *directories, last = path[1:].split("/")
+        if any(part.startswith(WHITEOUT) for part in directories) or (
+            last.startswith(WHITEOUT)
+            and (is_directory or (last != OPAQUE and not _is_whiteout(last.removeprefix(WHITEOUT))))
+        ):
+            raise self._bad("is no whiteout that the image-spec knows", name)
+        return path
+
+    def _device(self, head: bytes, name: bytes) -> tuple[int, int]:
+        device = self._number(head[329:337]), self._number(head[337:345])
+        if device == (0, 0):
+            # To overlayfs this is a whiteout, so it would delete a file of the host's choice of lower layer.
+            raise self._bad("is device 0:0, which overlay file systems take for a whiteout", name)
+        if device[0] > MAX_MAJOR or device[1] > MAX_MINOR:
+            raise self._bad(f"is device {device[0]}:{device[1]}, which cannot exist", name)
+        return device
+
+    def _xattrs(self, extra: dict[bytes, bytes], name: bytes) -> tuple[tuple[str, bytes], ...]:
+        found = []
+        for key, value in extra.items():
+            if key.startswith(XATTR):
+                attribute = key.removeprefix(XATTR).decode(errors="surrogateescape")
+                if attribute.startswith(("trusted.overlay.", "user.overlay.")):
+                    raise self._bad(f"has {attribute}, which is overlayfs's own", name)
+                if not attribute or "\0" in attribute or len(attribute) > 255 or len(value) > 65536:
+                    raise self._bad("has an extended attribute that cannot exist", name)
+                found.append((attribute, value))
+        return tuple(sorted(found))
+
+    def _extend(self, extra: dict[bytes, bytes], kind: bytes, data: bytes) -> None:
+        if kind in (GNU_NAME, GNU_LINK):
+            extra[b"path" if kind == GNU_NAME else b"linkpath"] = data.partition(b"\0")[0]
+            return
+        while data.strip(b"\0"):
+            match = re.match(rb"([0-9]{1,7}) ([^=\0]+)=", data)
+            length = int(match[1]) if match else 0
+            if match is None or not match.end() < length <= len(data) or data[length - 1 : length] != b"\n":
+                raise self._bad("damaged PAX header")
+            key, value = match[2], data[match.end() : length - 1]
+            data = data[length:]
+            if key in PAX_IGNORED or key.startswith(PAX_IGNORED_PREFIXES):
+                continue
+            if kind == PAX_GLOBAL or not (key in PAX_KEYS or key.startswith(XATTR)):
+                # Readers disagree about global headers, and GNU.sparse.* changes what the content means.
+                raise self._bad(f"PAX key {key.decode(errors='replace')[:60]!r} is not supported")
+            extra[key] = value
+
+    def _extension(self, head: bytes) -> bytes:
+        length = self._number(head[124:136])
+        if length > MAX_EXTENSION:
+            raise self._bad("an extended header that is too long")
+        offset = self._offset
+        self._skip(length, b"")
+        return os.pread(self._descriptor, length, offset)
+
+    @staticmethod
+    def _name(head: bytes) -> bytes:
+        name = head[:100].partition(b"\0")[0]
+        # Only POSIX has a prefix; GNU (magic "ustar  ") keeps times there.
+        prefix = head[345:500].partition(b"\0")[0] if head[257:263] == b"ustar\0" else b""
+        return prefix + b"/" + name if prefix else name
+
+    def _number(self, data: bytes, *, signed: bool = False) -> int:
+        if data[0] & 0x80:  # GNU: big endian two's complement without the first bit
+            value = int.from_bytes(data, "big") - (1 << (8 * len(data) - 1))
+            if data[0] & 0x40:
+                value -= 1 << (8 * len(data) - 1)
+        else:
+            text = data.strip(b" \0")
+            if not re.fullmatch(rb"-?[0-7]*", text) or text == b"-":
+                raise self._bad("damaged number in a header")
+            value = int(text or b"0", 8)
+        if value < 0 and not signed:
+            raise self._bad("negative number in a header")
+        return value
+
+    def _decimal(self, data: bytes) -> int:
+        if not re.fullmatch(rb"[0-9]{1,19}", data):
+            raise self._bad("damaged number in a PAX header")
+        return int(data)
+
+    def _time(self, data: bytes) -> int:
+        if not re.fullmatch(rb"-?[0-9]{1,19}(\.[0-9]*)?", data):
+            raise self._bad("damaged time in a PAX header")
+        return int(data.partition(b".")[0])
+
+    def _check_sum(self, head: bytes) -> None:
+        if self._number(head[148:156]) != sum(head) - sum(head[148:156]) + 8 * 0x20:
+            raise self._bad("damaged header")
+
+    def _skip(self, length: int, name: bytes) -> None:
+        if length > self._size - self._offset:
+            raise self._bad("is longer than the archive", name)
+        self._offset += length + -length % BLOCK
+
+    def _read(self, count: int) -> bytes:
+        data = os.pread(self._descriptor, count, self._offset)
+        if len(data) < count:  # also where the two blocks of zeros at the end are missing
+            raise self._bad("the archive is cut short")
+        self._offset += count
+        return data
+
+    def _bad(self, problem: str, name: bytes = b"") -> TreeError:
+        which = f" {name.decode(errors='replace')[:200]!r}" if name else ""
+        return TreeError(f"{self._origin}: layer member {self._count}{which}: {problem}")
+
+
+def _is_whiteout(victim: str) -> bool:
+    """Whether ``.wh.VICTIM`` names a sibling: not ``.``, ``..``, nothing, or another of AUFS's own files."""
+    return victim not in ("", ".", "..") and not victim.startswith(WHITEOUT)

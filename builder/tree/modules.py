@@ -1,0 +1,86 @@
+"""Kernel modules and what they depend on, read from the index that ``depmod`` made."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterable
+
+from builder.core.suggest import did_you_mean
+from builder.tree.node import Node, file
+from builder.tree.tree import Tree, TreeError
+
+# Bytes that a module may unpack to; far more than any has.
+MAX_MODULE = 256 << 20
+
+
+def kernel_release(tree: Tree) -> str:
+    """The release of the only kernel in the tree.
+
+    Raises:
+        TreeError: there is none, or more than one.
+    """
+    releases = tree.children("/usr/lib/modules") if tree.get("/usr/lib/modules") is not None else []
+    releases = [r for r in releases if tree.get(f"/usr/lib/modules/{r}/modules.dep") is not None]
+    if len(releases) != 1:
+        raise TreeError(f"an image has one kernel; this one has {', '.join(releases) or 'none'}")
+    return releases[0]
+
+
+def module_name(path: str) -> str:
+    """``kernel/drivers/block/virtio-blk.ko.xz`` as ``virtio_blk``."""
+    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def find_modules(tree: Tree, release: str, wanted: Iterable[str]) -> list[str]:
+    """Paths of the wanted modules and their dependencies. Names built into the kernel, or unknown, are left out."""
+    base = f"/usr/lib/modules/{release}"
+    paths: dict[str, str] = {}
+    needs: dict[str, list[str]] = {}
+    for line in tree.read_text(f"{base}/modules.dep").splitlines():
+        path, _, rest = line.partition(":")
+        paths[module_name(path)] = path
+        needs[path] = rest.split()
+    for line in tree.read_text(f"{base}/modules.softdep").splitlines():
+        words = line.replace("-", "_").split()  # both spellings are in use
+        if len(words) > 3 and words[0] == "softdep" and words[2] == "pre:" and words[1] in paths:
+            needs[paths[words[1]]] += [paths[name] for name in words[3:] if name in paths]
+    result: dict[str, None] = {}
+    pending = [paths[name] for name in (w.replace("-", "_") for w in wanted) if name in paths]
+    while pending:
+        path = pending.pop()
+        if path not in result:
+            result[path] = None
+            pending.extend(needs.get(path, ()))
+    return [f"{base}/{path}" for path in sorted(result)]
+
+
+def require_known(tree: Tree, release: str, names: Iterable[str]) -> None:
+    """Every name must be a module of this kernel, or built into it.
+
+    Raises:
+        TreeError: says which is not.
+    """
+    base = f"/usr/lib/modules/{release}"
+    known = {module_name(line.partition(":")[0]) for line in tree.read_text(f"{base}/modules.dep").splitlines()}
+    known |= {module_name(line) for line in tree.read_text(f"{base}/modules.builtin").splitlines()}
+    for name in names:
+        if name.replace("-", "_") not in known:
+            raise TreeError(f"kernel {release} has no module {name}{did_you_mean(name.replace('-', '_'), known)}")
+
+
+def decompressed(path: str, node: Node) -> tuple[str, Node]:
+    """A module without its ``.xz``: unpacking under emulation costs more than the bytes do.
+
+    Raises:
+        TreeError: it is broken, or unpacks to more than any module has.
+    """
+    if not path.endswith(".xz"):
+        return path, node
+    xz = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=MAX_MODULE)
+    try:
+        data = xz.decompress(node.content.read(), MAX_MODULE)
+    except (lzma.LZMAError, EOFError) as error:
+        raise TreeError(f"{path} cannot be decompressed: {error}") from error
+    if not xz.eof:
+        raise TreeError(f"{path} is cut short, or unpacks to more than {MAX_MODULE} bytes")
+    return path.removesuffix(".xz"), file(data, node.mode, origin=node.origin)

@@ -1,0 +1,130 @@
+"""The pieces of an artifact, by name: partitions of a disk, sections of a PE file, members of a cpio archive.
+
+Read by code of its own, so that what we write is compared as others read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.core.files import CHUNK
+from builder.core.gpt import HEAD, TYPES, parse_gpt
+
+TABLES = ("partition table", "backup partition table")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a file: where it begins and how long it is, in bytes."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def partitions(disk: Path) -> list[Part]:
+    """The partitions of a raw disk, and what is before the first and behind the last of them.
+
+    Raises:
+        ValueError: it has no GPT.
+    """
+    end = disk.stat().st_size
+    with disk.open("rb") as file:
+        try:
+            entries = parse_gpt(file.read(HEAD))
+        except ValueError as error:
+            raise ValueError(f"{disk}: {error}") from None
+    found = []
+    for entry in entries:
+        kind = f" ({entry.type})" if entry.type in TYPES.values() else ""
+        found.append(Part(f"partition {entry.number}{kind}", entry.start, entry.size))
+    found.sort(key=lambda part: part.offset)
+    start = found[0].offset if found else end
+    tail = found[-1].offset + found[-1].size if found else end
+    return [Part(TABLES[0], 0, start), *found, Part(TABLES[1], tail, end - tail)]
+
+
+def sections(program: Path) -> list[Part]:
+    """The sections of a PE file, and its headers. Source: the PE/COFF specification, section table.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    data = program.read_bytes()
+    try:
+        pe = struct.unpack_from("<I", data, 0x3C)[0]
+        if data[pe : pe + 4] != b"PE\0\0":
+            raise ValueError(f"{program} is no PE file")
+        count, optional = struct.unpack_from("<H", data, pe + 6)[0], struct.unpack_from("<H", data, pe + 20)[0]
+        found = []
+        for index in range(count):
+            entry = pe + 24 + optional + 40 * index
+            name = data[entry : entry + 8].rstrip(b"\0").decode("ascii", errors="replace")
+            virtual, _, raw, offset = struct.unpack_from("<IIII", data, entry + 8)
+            found.append(Part(name, offset, min(virtual, raw)))
+    except struct.error as error:
+        raise ValueError(f"{program} is no PE file") from error
+    headers = min((part.offset for part in found), default=len(data))
+    return [Part("headers", 0, headers), *found]
+
+
+def members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """(path, what it is and the hash of its content) of each member of a ``newc`` cpio archive.
+
+    Raises:
+        ValueError: it is none, or ends too early.
+    """
+    while True:
+        header = archive.read(110)
+        if len(header) != 110 or header[:6] != b"070701":
+            raise ValueError("this is no cpio archive")
+        field = [int(header[at : at + 8], 16) for at in range(6, 110, 8)]
+        name = archive.read(field[11]).rstrip(b"\0").decode(errors="surrogateescape")
+        archive.read(-(110 + field[11]) % 4)
+        data = archive.read(field[6])
+        archive.read(-field[6] % 4)
+        if name == "TRAILER!!!":
+            return
+        # Without the inode's number, which only counts the members before.
+        _, mode, uid, gid, links, mtime = field[:6]
+        yield name, (mode, uid, gid, links, mtime, *field[7:11], hashlib.sha256(data).hexdigest())
+
+
+def digest(path: Path, part: Part) -> str:
+    """A hash of a piece of a file. Zeros are not read where the file has holes, and count the same where it has none.
+
+    Source: lseek(2), SEEK_DATA.
+    """
+    total = hashlib.sha256()
+    end = part.offset + part.size
+    with path.open("rb") as file:
+        at = part.offset
+        while at < end:
+            try:
+                data = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing but a hole is left
+                break
+            at = max(at, data - (data - part.offset) % CHUNK)  # in chunks counted from the piece's start
+            if at >= end:
+                break
+            file.seek(at)
+            chunk = file.read(min(CHUNK, end - at))
+            if chunk.count(0) != len(chunk):
+                total.update(b"%d %d\n" % (at - part.offset, len(chunk)))
+                total.update(chunk)
+            at += CHUNK
+    return total.hexdigest()
+
+
+def differing(one: Path, other: Path, parts: list[Part], others: list[Part]) -> list[Part]:
+    """The pieces that are not the same in both, or only in one."""
+    known = {part.name: part for part in others}
+    found = [p for p in parts if p.name not in known or digest(one, p) != digest(other, known[p.name])]
+    names = {part.name for part in parts}
+    return found + [part for part in others if part.name not in names]
