@@ -1,0 +1,52 @@
+"""``python3 -m firstboot``: the machine's first boot, and the same code for configs and directories.
+
+run                          on the machine, once: make it what its config says
+check FILE...                say what is wrong with configs, as they would be merged
+plan --root DIR FILE...      say what would be done
+apply --root DIR FILE...     do it to a directory
+status, diff                 what was applied to this machine, and what has changed since
+apply --check | --apply      make it so again; or say what that would do
+factory-reset                begin again at the next boot
+metadata ...                 use what the platform says about the machine, at every boot
+-platform P -stage S ...     one stage, called as Ignition is
+"""
+
+from __future__ import annotations
+
+import sys
+
+# `run` comes first and imports nothing it does not need: argparse alone takes longer than an empty first
+# boot.
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command and return its exit status: 0, 1 failed, 2 a config or a command line is wrong."""
+    if arguments == ["run"]:
+        from firstboot.lean import start_lean  # noqa: PLC0415
+
+        start_lean()
+        from firstboot.log import Log  # noqa: PLC0415
+        from firstboot.places import Places  # noqa: PLC0415
+        from firstboot.run import run  # noqa: PLC0415
+
+        return run(Places(), Log())
+    if arguments[:1] == ["metadata"]:
+        from firstboot.metadata.command import command as metadata  # noqa: PLC0415
+
+        return metadata(arguments[1:])
+    if arguments[:1] in (["status"], ["diff"], ["factory-reset"]) or (
+        arguments[:1] == ["apply"] and not any(each.partition("=")[0] == "--root" for each in arguments)
+    ):
+        from firstboot.lean import start_lean  # noqa: PLC0415
+
+        start_lean()
+        from firstboot.drift.command import drift  # noqa: PLC0415
+
+        return drift(arguments)
+    from firstboot.commands import command  # noqa: PLC0415
+
+    return command(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""Decide, then do: an action is something decided, with the place in the config that asked for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from firstboot.apply.accounts import Names
+from firstboot.apply.programs import Programs
+from firstboot.apply.root import Root
+from firstboot.config.text import Path
+
+if TYPE_CHECKING:
+    from firstboot.apply.contents import Fetched
+
+
+class Machine:
+    """What actions act on.
+
+    Attributes:
+        root: where everything is written.
+        programs: how programs are started.
+        names: the root's users and groups; whoever changes them calls :meth:`Names.forget`.
+        keys: of encrypted devices that were made, by name.
+        luks_uuids: of the same devices.
+        mount_points: directories that were made to mount something, those above them included.
+        fetched: what the config names by URLs.
+    """
+
+    def __init__(self, root: Root, programs: Programs | None = None) -> None:
+        self.root = root
+        self.programs = Programs() if programs is None else programs
+        self.names = Names(root)
+        self.keys: dict[str, bytes] = {}
+        self.luks_uuids: dict[str, str] = {}
+        self.mount_points: list[str] = []
+        self.fetched: Fetched = {}
+
+
+class Action(Protocol):
+    """One thing to do. Frozen, comparable, printable; deciding was done when it was made."""
+
+    @property
+    def at(self) -> Path:
+        """Where in the config it was asked for; ``()`` if it is always done."""
+
+    def describe(self) -> str:
+        """One line for people, without secrets."""
+
+    def perform(self, machine: Machine) -> None:
+        """Do it.
+
+        Raises:
+            OSError, ProgramError, Refused
+        """
+
+
+class Refused(Exception):
+    """The machine is not as it was when the action was decided, or not as the config wants it to be."""

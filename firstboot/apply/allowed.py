@@ -1,0 +1,25 @@
+"""Where a config may write: on the disk, and not on the read-only image.
+
+Apart from the stages, and without the models, because a machine without a config asks as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from firstboot.apply.root import Seen
+from firstboot.config.text import Path, Problem
+
+NOT_ON_DISK = ("/proc", "/sys", "/dev")  # the kernel's own, gone or different after the boot
+WRITABLE_HINT = "/etc and /var can be written to, and /home, /root, /opt, /srv, /mnt and /usr/local, which lead to /var"
+
+
+def where_allowed(seen: Seen, path: str, at: Path) -> Iterator[Problem]:
+    """Whether something can be written there at all."""
+    shown = f"'{path}'" if seen.path == path else f"'{path}' (which is {seen.path})"
+    if seen.path == "/":
+        yield Problem(at, f"{shown} is the root itself")
+    elif any(seen.path == each or seen.path.startswith(each + "/") for each in NOT_ON_DISK):
+        yield Problem(at, f"{shown} is not on the disk but belongs to the kernel")
+    elif seen.read_only:
+        yield Problem(at, f"{shown} is on the read-only image", WRITABLE_HINT)

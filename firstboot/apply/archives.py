@@ -1,0 +1,182 @@
+"""Unpack what a config wants unpacked. All of an archive is read and judged before any of it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import IO, NamedTuple, Protocol
+
+from firstboot.apply.action import Action, Machine, Refused
+from firstboot.apply.allowed import where_allowed
+from firstboot.apply.contents import Fetched, Stored
+from firstboot.apply.files import Known, Ownership
+from firstboot.apply.programs import Programs
+from firstboot.apply.root import Root
+from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member
+from firstboot.config.models import Config
+from firstboot.config.text import Path, Problem
+from firstboot.fetch import shown
+
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_CHUNK = 1 << 20
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes."""
+
+
+class Unpack(NamedTuple):
+    """Write everything in an archive below a directory."""
+
+    at: Path
+    path: str
+    name: str
+    archive: FilePath
+    strip: int
+    owner: Ownership
+    members: tuple[Member, ...]
+    special_bits: bool
+
+    def describe(self) -> str:
+        return f"unpack {self.name} into {self.path} ({len(self.members)} members)"
+
+    def perform(self, machine: Machine) -> None:
+        uid, gid = (max(each, 0) for each in self.owner.ids(machine.names))
+        machine.root.make_directory(self.path)
+        try:
+            with Archive(self.archive, self.strip, special_bits=self.special_bits) as archive:
+                for member in self.members:
+                    self._write(member, archive, machine.root, uid, gid)
+        except BadArchive as error:
+            raise Refused(f"the archive {error}") from None
+        # Last: one may be closed to its owner.
+        for member in reversed(self.members):
+            if member.kind == "directory":
+                place = self._place(member.path)
+                machine.root.set_owner(place, uid, gid)
+                machine.root.set_mode(place, member.mode)
+
+    def _write(self, member: Member, archive: Archive, root: Root, uid: int, gid: int) -> None:
+        place = self._place(member.path)
+        match member.kind:
+            case "directory":
+                root.make_directory(place)
+            case "link":
+                root.symlink(place, member.target, uid=uid, gid=gid)
+            case "hard":
+                root.hard_link(place, self._place(member.target))
+            case "file":
+                root.write(place, archive.contents(member), mode=member.mode, uid=uid, gid=gid)
+
+    def _place(self, path: str) -> str:
+        return posixpath.join(self.path, path) if path else self.path
+
+
+def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator[Action | Problem]:
+    """What to unpack, and what cannot be."""
+    taken = {node.path for node in (*config.storage.files, *config.storage.links)}
+    for index, wanted in enumerate(config.storage.archives):
+        at: Path = ("storage", "archives", index)
+        owner = Ownership(
+            wanted.user.id if wanted.user.id is not None else wanted.user.name or 0,
+            wanted.group.id if wanted.group.id is not None else wanted.group.name or 0,
+        )
+        for kind, name, names in (("user", owner.user, known.users), ("group", owner.group, known.groups)):
+            if isinstance(name, str) and name not in names:
+                yield Problem((*at, kind, "name"), f"there is no {kind} '{name}'", f"add it to passwd.{kind}s")
+        stored = fetched[wanted.resource]
+        assert isinstance(stored, Stored)
+        try:
+            with Archive(stored.path, wanted.strip or 0, special_bits=bool(wanted.special_bits)) as archive:
+                members = tuple(archive.members())
+        except BadArchive as error:
+            yield Problem(at, f"the archive {error}", "it is not unpacked, and nothing else is done")
+            continue
+        places = {posixpath.join(wanted.path, each.path).rstrip("/"): each for each in members}
+        if problem := next(_in_the_way(places, wanted.path, root, taken, at), None):
+            yield problem
+            continue
+        special = bool(wanted.special_bits)
+        yield Unpack(
+            at, wanted.path, shown(wanted.source or ""), stored.path, wanted.strip or 0, owner, members, special
+        )
+
+
+def _in_the_way(places: dict[str, Member], path: str, root: Root, taken: set[str], at: Path) -> Iterator[Problem]:
+    """Why the members cannot be where they would go, the first reason first."""
+    try:
+        seen = root.see(path)
+        yield from where_allowed(seen, path, (*at, "path"))
+        if seen.stat is not None and not seen.is_directory:
+            yield Problem((*at, "path"), f"'{path}' is no directory")
+        for place, member in places.items():
+            there = root.see(place)
+            if place in taken:
+                yield Problem(at, f"'{place}' is in the archive and also elsewhere in the config")
+            taken.add(place) if member.kind != "directory" else None
+            if there.stat is not None and not (there.is_directory and member.kind == "directory"):
+                yield Problem(at, f"'{place}' is in the archive and there already", "unpack it elsewhere")
+            if there.path != posixpath.join(seen.path, posixpath.relpath(place, path)).removesuffix("/."):
+                yield Problem(at, f"'{place}' would be {there.path}, because of a link on the way")
+    except OSError as error:
+        yield Problem((*at, "path"), f"'{path}' cannot be made: {error.strerror}")
+
+
+def decompress(path: FilePath, programs: Programs) -> None:
+    """Replace an archive by what it is without its compression; zip files compress by themselves.
+
+    Raises:
+        BadArchive: damaged or too large. ProgramError: zstd is missing or fails.
+    """
+    with path.open("rb") as file:
+        magic = file.read(6)
+    plain = path.with_name(path.name + ".plain")
+    if magic.startswith(_ZSTD):
+        programs.run(["zstd", "-q", "-d", f"--memory={1 << 27}", "-o", str(plain), str(path)])
+        if plain.stat().st_size > MAX_UNPACKED:
+            raise BadArchive(f"is larger than {MAX_UNPACKED >> 30} GiB when unpacked")
+    else:
+        opened = _opened(path, magic)
+        if opened is None:
+            return
+        with opened as packed, plain.open("wb") as target:
+            _copy(packed, target)
+    plain.replace(path)
+
+
+def _opened(path: FilePath, magic: bytes) -> contextlib.AbstractContextManager[_Readable] | None:
+    if magic.startswith(b"\x1f\x8b"):
+        import gzip  # noqa: PLC0415 - each only where it is needed
+
+        return gzip.open(path)
+    if magic.startswith(b"BZh"):
+        import bz2  # noqa: PLC0415
+
+        return bz2.open(path)
+    if magic.startswith(b"\xfd7zXZ\x00"):
+        import lzma  # noqa: PLC0415
+
+        return lzma.open(path)
+    return None
+
+
+def _copy(packed: _Readable, target: IO[bytes]) -> None:
+    import lzma  # noqa: PLC0415 - few machines unpack anything
+    import zlib  # noqa: PLC0415
+
+    left = MAX_UNPACKED
+    try:
+        while piece := packed.read(_CHUNK):
+            left -= len(piece)
+            if left < 0:
+                raise BadArchive(f"is larger than {MAX_UNPACKED >> 30} GiB when unpacked")
+            target.write(piece)
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise BadArchive(f"cannot be read: {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise BadArchive(f"cannot be read: {error}") from None  # bz2 and gzip say it so

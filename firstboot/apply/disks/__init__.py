@@ -1,0 +1,1 @@
+"""Block devices as the config wants them: partitions, RAID, encryption, filesystems, mounts."""

@@ -1,0 +1,186 @@
+"""What a disk's partition table becomes: a pure function of the table and the config.
+
+The rules are Ignition's (its operator notes, "Partition Reuse Semantics"): what exists and does not match is an error
+unless the config allows to wipe or to resize it; a start or size of 0 means "as much as there is", a missing one "as
+it is".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from firstboot.apply.disks.gpt import LINUX_DATA, Entry, Table, new_guid
+from firstboot.config.devices import Partition
+
+
+class Mismatch(Exception):
+    """A partition is not as the config wants it, and may not be changed. ``index`` is its place in the config."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class Layout(NamedTuple):
+    """The table to write. ``deleted`` and ``changed`` name partitions of the old table that are touched."""
+
+    table: Table
+    deleted: frozenset[int]
+    changed: frozenset[int]
+
+    @property
+    def touched(self) -> frozenset[int]:
+        """Numbers of partitions that must not be in use."""
+        return self.deleted | self.changed
+
+
+class Wanted(NamedTuple):
+    """A partition of the config whose start and size are known, as far as it says anything about them."""
+
+    place: int
+    number: int
+    start: int | None
+    size: int | None
+    partition: Partition
+
+    @property
+    def exists(self) -> bool:
+        return self.partition.should_exist is not False
+
+    @property
+    def wipe(self) -> bool:
+        return bool(self.partition.wipe_partition_entry)
+
+
+def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
+    """The table that the config asks for.
+
+    Raises:
+        Mismatch
+    """
+    wanted = list(_resolved(table, tuple(_matched(table, partitions))))
+    result = table
+    changed: set[int] = set()
+    creating: list[tuple[Wanted, Entry | None]] = []
+    created = {each.number for each in wanted if each.exists and not each.partition.number}
+    for each in wanted:
+        old = table.entry(each.number)
+        if not each.exists:
+            if old is None:
+                continue
+            if not each.wipe:
+                raise Mismatch(each.place, f"partition {each.number} exists, and may not be deleted")
+            # A partition without a number may have been given this one: then it is replaced, not deleted.
+            if each.number not in created:
+                result = result.without(each.number)
+            continue
+        if old is None:
+            creating.append((each, None))
+            continue
+        difference = _difference(old, each)
+        if not difference:
+            continue
+        changed.add(each.number)
+        result = result.without(each.number)
+        if each.wipe or each.number in _deleted(wanted):
+            creating.append((each, None))
+        elif each.partition.resize and set(difference) == {"size"}:
+            creating.append((each, old))
+        else:
+            raise Mismatch(each.place, f"partition {each.number} is there with another {' and '.join(difference)}")
+    for each, old in creating:
+        result = result.with_entry(_entry(result, each, old))
+    deleted = frozenset(entry.number for entry in table.entries if result.entry(entry.number) is None)
+    return Layout(result, deleted, frozenset(changed))
+
+
+def _deleted(wanted: list[Wanted]) -> set[int]:
+    return {each.number for each in wanted if not each.exists}
+
+
+def _matched(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Partition]:
+    """The partitions, with the numbers of those that are found by their labels.
+
+    Raises:
+        Mismatch: several have the label.
+    """
+    named = {each.number for each in partitions}
+    for index, partition in enumerate(partitions):
+        if not partition.match_label or partition.number or not partition.label:
+            yield partition
+            continue
+        found = [entry.number for entry in table.entries if entry.label == partition.label]
+        if len(found) > 1:
+            numbers = " and ".join(str(each) for each in found)
+            raise Mismatch(index, f"partitions {numbers} have the label '{partition.label}', which is to be matched")
+        if found and found[0] in named:
+            raise Mismatch(index, f"partition {found[0]} has the label '{partition.label}', and is named by its number")
+        yield partition.model_copy(update={"number": found[0]}) if found else partition
+
+
+def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Wanted]:
+    """Numbers, starts and sizes, as if everything the config names were made anew; numbered partitions first."""
+    numbered = sorted(enumerate(partitions), key=lambda each: each[1].number == 0)
+    scratch = table
+    for _, partition in numbered:
+        if partition.number:
+            scratch = scratch.without(partition.number)
+    for index, partition in numbered:
+        number = partition.number or scratch.unused_number()
+        old = table.entry(partition.number) if partition.number else None
+        start = None if partition.start_mib is None else partition.start_mib * table.per_mib
+        size = None if partition.size_mib is None else partition.size_mib * table.per_mib
+        if old is not None and not partition.wipe_partition_entry:
+            start = old.start if start is None else start
+            size = old.size if size is None else size
+        wanted = Wanted(index, number, start, size, partition)
+        if partition.should_exist is not False:
+            entry = _entry(scratch, wanted, None)
+            scratch = scratch.with_entry(entry)
+            wanted = wanted._replace(
+                start=None if start is None else entry.start, size=None if size is None else entry.size
+            )
+        yield wanted
+
+
+def _difference(old: Entry, wanted: Wanted) -> list[str]:
+    """Names of what is not as it is wanted."""
+    partition = wanted.partition
+    pairs = {
+        "start": wanted.start is not None and wanted.start != old.start,
+        "size": wanted.size is not None and wanted.size != old.size,
+        "GUID": bool(partition.guid) and str(partition.guid).upper() != old.guid.upper(),
+        "type GUID": bool(partition.type_guid) and str(partition.type_guid).upper() != old.type.upper(),
+        "label": partition.label is not None and partition.label != old.label,
+    }
+    return [name for name, differs in pairs.items() if differs]
+
+
+def _entry(table: Table, wanted: Wanted, old: Entry | None) -> Entry:
+    """The partition to write; what the config leaves open is as in ``old``, or what is free.
+
+    Raises:
+        Mismatch: there is no room for it.
+    """
+    start = wanted.start or (old.start if old is not None else 0)
+    limit = table.last + 1
+    if start:
+        limit = table.free_after(start)
+    else:
+        start, limit = table.largest_free()
+    size = wanted.size or limit - start
+    if size <= 0 or start + size > limit:
+        mib = max(0, limit - start) // table.per_mib
+        raise Mismatch(wanted.place, f"partition {wanted.number} does not fit: {mib} MiB are free where it would be")
+    partition = wanted.partition
+    kept = old or Entry(wanted.number, start, size)
+    return Entry(
+        number=wanted.number,
+        start=start,
+        size=size,
+        type=(partition.type_guid or kept.type or LINUX_DATA).upper(),
+        guid=(partition.guid or kept.guid or new_guid()).upper(),
+        label=kept.label if partition.label is None else partition.label,
+        attributes=kept.attributes,
+    )

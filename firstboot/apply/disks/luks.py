@@ -1,0 +1,160 @@
+"""Make an encrypted device, or open the one that is there (cryptsetup(8), crypttab(5))."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from firstboot.apply.action import Machine, Refused
+from firstboot.apply.contents import contents_of, pieces
+from firstboot.apply.disks.devices import require_unused, settle, wait_for
+from firstboot.apply.disks.filesystems import probe
+from firstboot.apply.disks.tpm import CRYPTTAB_OPTION as TPM_OPTION
+from firstboot.apply.disks.tpm import bind
+from firstboot.apply.programs import Programs
+from firstboot.config.devices import Luks
+from firstboot.config.text import Path
+from firstboot.config.tpm import tpm_of
+
+KEYS = "/etc/luks"
+CRYPTTAB = "/etc/crypttab"
+UNFINISHED = "build-os:unfinished"
+_KEY_BYTES = 4096
+_FORMAT = "crypto_LUKS"
+
+
+class MakeLuks(NamedTuple):
+    """Encrypt a device and open it as ``/dev/mapper/NAME``; its key is kept in :attr:`Machine.keys` for later,
+    unless the TPM has it: a random one is then forgotten, and one of the config is nowhere on this machine.
+    """
+
+    luks: Luks
+    at: Path
+
+    def describe(self) -> str:
+        return f"encrypt {self.luks.device} as {self.luks.name}"
+
+    def perform(self, machine: Machine) -> None:
+        luks, programs = self.luks, machine.programs
+        device = wait_for(str(luks.device))
+        tpm = tpm_of(luks)
+        given = bool(luks.key_file.source)
+        # Hexadecimal, so that it can be typed or sent where bytes cannot.
+        key = (
+            b"".join(pieces(contents_of(luks.key_file, machine.fetched)))
+            if given
+            else os.urandom(_KEY_BYTES).hex().encode()
+        )
+        found = probe(device, programs)
+        anew = luks.wipe_volume or not found.type or (found.type == _FORMAT and is_unfinished(device, programs))
+        with key_file(key) as path:
+            if not anew:
+                if found.type != _FORMAT:
+                    raise Refused(f"{luks.device} has {found.type}; wipeVolume would replace it")
+                if not given:
+                    raise Refused(f"{luks.device} is encrypted already, and the config has no key for it")
+                if tpm is not None:
+                    raise Refused(f"{luks.device} is encrypted already; wipeVolume would bind it to the TPM anew")
+                self._require_same(found.label, found.uuid)
+            else:
+                require_unused([device], "it cannot be encrypted")
+                programs.run(["wipefs", "--quiet", "--all", device])
+                programs.run(format_command(luks, device, path))
+                if tpm is not None:
+                    bind(tpm, device, path, programs)
+            programs.run(open_command(luks, device, path))
+            if tpm is not None and not given:
+                programs.run(["cryptsetup", "luksRemoveKey", "--batch-mode", device, path])
+        settle(programs)
+        wait_for(f"/dev/mapper/{luks.name}")
+        if tpm is None:
+            machine.keys[luks.name] = key
+        machine.luks_uuids[luks.name] = programs.run(["cryptsetup", "luksUUID", device]).strip()
+
+    def _require_same(self, label: str, uuid: str) -> None:
+        for name, wanted, there in (("label", self.luks.label, label), ("UUID", self.luks.uuid, uuid)):
+            if wanted and wanted.lower() != there.lower():
+                raise Refused(f"{self.luks.device} is encrypted already, with another {name}: {there}")
+
+
+class FinishLuks(NamedTuple):
+    """Say in its header that it is what the config wants: until then a first boot that starts over makes it anew."""
+
+    luks: Luks
+    at: Path
+
+    def describe(self) -> str:
+        return f"note that {self.luks.name} is finished"
+
+    def perform(self, machine: Machine) -> None:
+        device = wait_for(str(self.luks.device))
+        if is_unfinished(device, machine.programs):
+            # Both: what is not given is forgotten.
+            machine.programs.run(["cryptsetup", "config", device, "--label", self.luks.label or "", "--subsystem", ""])
+
+
+class KeepKey(NamedTuple):
+    """Write a device's key into the root, and its line into crypttab, so that it is opened at later boots."""
+
+    luks: Luks
+    at: Path
+
+    def describe(self) -> str:
+        what = "the line of" if tpm_of(self.luks) is not None else "the key of"
+        return f"write {what} {self.luks.name} in {CRYPTTAB}"
+
+    def perform(self, machine: Machine) -> None:
+        name = self.luks.name
+        key = "none"
+        if name in machine.keys:
+            key = f"{KEYS}/{name}"
+            if not machine.root.exists(KEYS):
+                machine.root.make_directory(KEYS)
+                machine.root.set_mode(KEYS, 0o700)
+            machine.root.write(key, machine.keys[name], mode=0o600)
+        line = f"{name} UUID={machine.luks_uuids[name]} {key} {crypttab_options(self.luks)}\n".encode()
+        if machine.root.exists(CRYPTTAB):
+            machine.root.append(CRYPTTAB, line)
+        else:
+            machine.root.write(CRYPTTAB, line, mode=0o600)
+
+
+def crypttab_options(luks: Luks) -> str:
+    """How it is opened at later boots (crypttab(5))."""
+    words = ["luks", *(["discard"] if luks.discard else []), *([TPM_OPTION] if tpm_of(luks) is not None else [])]
+    return ",".join(words)
+
+
+def is_unfinished(device: str, programs: Programs) -> bool:
+    """Whether a first boot of ours has encrypted it, and was cut short before the machine was done."""
+    status, output = programs.status(["cryptsetup", "luksDump", device])
+    said = [line.split(":", 1)[1].strip() for line in output.splitlines() if line.startswith("Subsystem:")]
+    return status == 0 and said == [UNFINISHED]
+
+
+def format_command(luks: Luks, device: str, key: str) -> list[str]:
+    """``cryptsetup luksFormat``."""
+    words = ["cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--key-file", key]
+    words += ["--label", luks.label] if luks.label else []
+    words += ["--uuid", luks.uuid] if luks.uuid else []
+    words += ["--subsystem", UNFINISHED]
+    return [*words, *luks.options, device]
+
+
+def open_command(luks: Luks, device: str, key: str) -> list[str]:
+    """``cryptsetup luksOpen``; options that stay with the device are written into its header."""
+    lasting = [*(["--allow-discards"] if luks.discard else []), *luks.open_options]
+    persistent = ["--persistent"] if lasting else []
+    return ["cryptsetup", "luksOpen", "--key-file", key, *persistent, *lasting, device, luks.name]
+
+
+@contextmanager
+def key_file(key: bytes) -> Iterator[str]:
+    """The key as a file that only root can read, in memory, gone afterwards."""
+    with tempfile.NamedTemporaryFile(dir="/run" if os.access("/run", os.W_OK) else None) as file:
+        file.write(key)
+        file.flush()
+        yield file.name

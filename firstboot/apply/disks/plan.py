@@ -1,0 +1,73 @@
+"""What is done to block devices, in order. What is on them is looked at only when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from firstboot.apply.action import Action
+from firstboot.apply.disks.filesystems import MakeFilesystem, maker
+from firstboot.apply.disks.luks import FinishLuks, KeepKey, MakeLuks
+from firstboot.apply.disks.mounts import MountFilesystem, UnmountFilesystem, depth, is_mounted
+from firstboot.apply.disks.partitions import PartitionDisk
+from firstboot.apply.disks.raid import MakeRaid
+from firstboot.apply.programs import Programs
+from firstboot.config.models import Config
+from firstboot.config.text import Path, Problem
+from firstboot.config.tpm import tpm_of
+
+
+def devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
+    """Partitions, then RAID, then encryption, then filesystems; a program that is missing is a problem."""
+    storage = config.storage
+    yield from needed(programs, "wipefs", "disks", storage.disks)
+    yield from needed(programs, "sfdisk", "disks", storage.disks)
+    for index, disk in enumerate(storage.disks):
+        yield PartitionDisk(disk, ("storage", "disks", index))
+    yield from needed(programs, "mdadm", "raid", storage.raid)
+    for index, raid in enumerate(storage.raid):
+        yield MakeRaid(raid, ("storage", "raid", index))
+    yield from needed(programs, "cryptsetup", "luks", storage.luks)
+    for index, luks in enumerate(storage.luks):
+        if tpm_of(luks) is not None and programs.find("systemd-cryptenroll") is None:
+            yield _missing("systemd-cryptenroll", ("storage", "luks", index, "clevis"))
+        yield MakeLuks(luks, ("storage", "luks", index))
+    for index, filesystem in enumerate(storage.filesystems):
+        at: Path = ("storage", "filesystems", index)
+        if filesystem.format in (None, "", "virtiofs"):
+            continue
+        if filesystem.format != "none" and programs.find(program := maker(str(filesystem.format))) is None:
+            yield _missing(program, (*at, "format"))
+        yield MakeFilesystem(filesystem, at)
+
+
+def mounts(config: Config) -> list[MountFilesystem]:
+    """Mount, the shallowest first."""
+    chosen = [each for each in enumerate(config.storage.filesystems) if is_mounted(each[1])]
+    chosen.sort(key=lambda each: depth(each[1]))
+    return [MountFilesystem(filesystem, ("storage", "filesystems", index)) for index, filesystem in chosen]
+
+
+def unmounts(config: Config) -> list[UnmountFilesystem]:
+    """Unmount, the deepest first."""
+    return [UnmountFilesystem(each.filesystem, each.at) for each in reversed(mounts(config))]
+
+
+def keys(config: Config) -> list[KeepKey]:
+    """Keys of encrypted devices, to be written once the root can be."""
+    return [KeepKey(luks, ("storage", "luks", index)) for index, luks in enumerate(config.storage.luks)]
+
+
+def finishing(config: Config) -> list[FinishLuks]:
+    """What is said of encrypted devices last."""
+    return [FinishLuks(luks, ("storage", "luks", index)) for index, luks in enumerate(config.storage.luks)]
+
+
+def needed(programs: Programs, program: str, section: str, wanted: tuple[object, ...]) -> Iterator[Problem]:
+    """A problem if a program is missing that a section needs."""
+    if wanted and programs.find(program) is None:
+        yield _missing(program, ("storage", section, 0))
+
+
+def _missing(program: str, at: Path) -> Problem:
+    hint = "the image's definition can add the package that has it; the feature 'disks' has them all"
+    return Problem(at, f"needs the program {program}, which is not in the image", hint)

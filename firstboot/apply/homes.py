@@ -1,0 +1,31 @@
+"""Mount points in a home: they were made before the user was, and belong to the user nevertheless."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from firstboot.apply.action import Machine
+from firstboot.config.text import Path
+
+PRIVATE = 0o700
+
+
+class GiveMountPoints(NamedTuple):
+    """Give directories that were made for mounts to the user of the config in whose home they are, as Ignition does."""
+
+    paths: tuple[str, ...]
+    users: tuple[str, ...]
+    at: Path = ()
+
+    def describe(self) -> str:
+        return "give mount points in homes to their users"
+
+    def perform(self, machine: Machine) -> None:
+        users = [each for name, each in machine.names.users.items() if name in self.users]
+        # The longest first: a home may be inside another one.
+        homes = sorted(((machine.root.resolve(each.home), each) for each in users), key=lambda pair: -len(pair[0]))
+        for path in self.paths:
+            owner = next((each for home, each in homes if home != "/" and f"{path}/".startswith(f"{home}/")), None)
+            if owner is not None and owner.uid != 0:
+                machine.root.set_owner(path, owner.uid, owner.gid)
+                machine.root.set_mode(path, PRIVATE)

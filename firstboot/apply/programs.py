@@ -1,0 +1,91 @@
+"""The guest's door to other programs: argument lists only, a fixed environment, output kept for the error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TIMEOUT_SECONDS = 120  # a program that hangs must not hang the boot
+_SECRET_OPTIONS = {"--password"}
+
+
+class ProgramError(Exception):
+    """A program is missing, failed or took too long. ``details`` are its last lines of output."""
+
+    def __init__(self, what: str, details: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.args[0]), *(f"  {line}" for line in self.details)])
+
+
+def shown(argv: Sequence[str]) -> str:
+    """A command as it may be logged: without password hashes."""
+    words = list(argv)
+    for index, word in enumerate(words[:-1]):
+        if word in _SECRET_OPTIONS:
+            words[index + 1] = "(not shown)"
+    return " ".join(words)
+
+
+class Programs(NamedTuple):
+    """Starts programs by name.
+
+    A name ``useradd`` is looked up as ``$FIRSTBOOT_USERADD``, then on ``PATH``, then where administrators'
+    programs are: tests and conformance runners put their own in place.
+    """
+
+    def find(self, name: str) -> str | None:
+        """The path of a program, or ``None``."""
+        chosen = os.environ.get(f"FIRSTBOOT_{name.upper().replace('-', '_')}")
+        if chosen:
+            return chosen
+        for directory in f"{os.environ.get('PATH', '')}:{_SEARCH}".split(":"):
+            path = f"{directory}/{name}"
+            if directory and os.access(path, os.X_OK):
+                return path
+        return None
+
+    def run(self, argv: Sequence[str], stdin: bytes = b"") -> str:
+        """Run a program to its end and return its standard output.
+
+        Raises:
+            ProgramError
+        """
+        status, output = self.status(argv, stdin)
+        if status != 0:
+            lines = [line for line in output.splitlines() if line.strip()][-10:]
+            raise ProgramError(f"{argv[0]} failed with status {status}: {shown(argv)}", lines)
+        return output
+
+    def status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:
+        """Run a program and return its exit status and its output, standard error included.
+
+        Raises:
+            ProgramError: it is missing or took longer than :data:`TIMEOUT_SECONDS`.
+        """
+        import subprocess  # noqa: PLC0415 - takes longer to import than most first boots need
+
+        path = self.find(argv[0])
+        if path is None:
+            raise ProgramError(f"the program {argv[0]} is not in the image")
+        # mdadm makes its own links: in the initrd udev has no rules for it.
+        environment = {"PATH": _SEARCH, "LANG": "C.UTF-8", "SYSTEMD_OFFLINE": "1", "MDADM_NO_UDEV": "1"}
+        try:
+            done = subprocess.run(
+                [path, *argv[1:]],
+                input=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ProgramError(f"{argv[0]} took longer than {TIMEOUT_SECONDS} s: {shown(argv)}") from None
+        except OSError as error:
+            raise ProgramError(f"{argv[0]} cannot be started: {error.strerror}") from None
+        return done.returncode, done.stdout.decode("utf-8", "replace")

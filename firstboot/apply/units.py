@@ -1,0 +1,193 @@
+"""systemd units: their files and drop-ins, masks, and which are enabled.
+
+What the config enables is written as a preset, as upstream does, so that applying presets again gives the
+same machine. Whoever cannot count on presets being applied at the next boot enables at once as well: on a
+machine with a machine-id PID 1 does not take the boot for the first and applies none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from firstboot.apply.action import Action, Machine
+from firstboot.apply.allowed import where_allowed
+from firstboot.apply.programs import Programs
+from firstboot.apply.root import Root
+from firstboot.config.checks.units import UNIT_DIRECTORY
+from firstboot.config.explain import suggestion
+from firstboot.config.models import Config, Unit
+from firstboot.config.text import Path, Problem
+
+PRESET = "/etc/systemd/system-preset/20-ignition.preset"
+UNIT_PATH = (UNIT_DIRECTORY, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")  # systemd.unit(5)
+_NOTHING = "/dev/null"
+
+
+class WriteUnit(NamedTuple):
+    """Write a unit or a drop-in in place of whatever is there."""
+
+    at: Path
+    path: str
+    contents: str
+
+    def describe(self) -> str:
+        return f"write unit {self.path.removeprefix(UNIT_DIRECTORY + '/')}"
+
+    def perform(self, machine: Machine) -> None:
+        if machine.root.see(self.path).is_directory:
+            machine.root.remove(self.path)
+        machine.root.write(self.path, self.contents.encode("utf-8", "surrogatepass"), mode=0o644)
+
+
+class Mask(NamedTuple):
+    """Make a unit impossible to start, in place of whatever is there."""
+
+    at: Path
+    name: str
+
+    def describe(self) -> str:
+        return f"mask unit {self.name}"
+
+    def perform(self, machine: Machine) -> None:
+        path = f"{UNIT_DIRECTORY}/{self.name}"
+        machine.root.remove(path)
+        machine.root.symlink(path, _NOTHING)
+
+
+class Unmask(NamedTuple):
+    """Take a mask away; any other file of that name stays."""
+
+    at: Path
+    name: str
+
+    def describe(self) -> str:
+        return f"unmask unit {self.name}"
+
+    def perform(self, machine: Machine) -> None:
+        path = f"{UNIT_DIRECTORY}/{self.name}"
+        if machine.root.see(path).target == _NOTHING:
+            machine.root.remove(path)
+
+
+class WritePreset(NamedTuple):
+    """Say which units are enabled and disabled (systemd.preset(5))."""
+
+    at: Path
+    lines: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"write preset: {', '.join(self.lines)}"
+
+    def perform(self, machine: Machine) -> None:
+        text = "".join(f"{line}\n" for line in self.lines)
+        if machine.root.see(PRESET).is_file:
+            machine.root.append(PRESET, text.encode())
+        else:
+            machine.root.write(PRESET, text.encode(), mode=0o644)
+
+
+class Systemctl(NamedTuple):
+    """Enable or disable units without a running systemd."""
+
+    at: Path
+    verb: str
+    names: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"{self.verb} {' '.join(self.names)}"
+
+    def perform(self, machine: Machine) -> None:
+        machine.programs.run(["systemctl", f"--root={machine.root.directory}", self.verb, "--", *self.names])
+
+
+def plan(config: Config, root: Root, programs: Programs, *, enable: bool) -> Iterator[Action | Problem]:
+    """What to do for ``systemd``.
+
+    Args:
+        config: a checked config.
+        root: the tree as it is now.
+        programs: to ask ``systemctl`` whether a unit that is to be disabled is enabled.
+        enable: enable units at once, besides writing the preset.
+    """
+    units = config.systemd.units
+    for index, unit in enumerate(units):
+        yield from _files(unit, ("systemd", "units", index), root)
+    disabled = [unit.name for unit in units if unit.enabled is False and _is_enabled(unit.name, root, programs)]
+    lines = [
+        *preset_lines([unit.name for unit in units if unit.enabled]),
+        *(f"disable {name}" for name in disabled),
+    ]
+    at: Path = ("systemd", "units")
+    if lines:
+        yield from where_allowed(root.see(PRESET), PRESET, at)
+        yield WritePreset(at, tuple(lines))
+    if disabled:
+        yield Systemctl(at, "disable", tuple(disabled))
+    if enable:
+        yield from _enable(units, root)
+    for index, unit in enumerate(units):
+        here = (*at, index)
+        if unit.mask:
+            yield Mask(here, unit.name)
+        elif unit.mask is False and root.see(f"{UNIT_DIRECTORY}/{unit.name}").target == _NOTHING:
+            yield Unmask(here, unit.name)
+
+
+def _files(unit: Unit, at: Path, root: Root) -> Iterator[Action | Problem]:
+    path = f"{UNIT_DIRECTORY}/{unit.name}"
+    if "/" in unit.name:
+        yield Problem((*at, "name"), f"'{unit.name}' is not the name of a unit: it contains a '/'")
+        return
+    if unit.contents or unit.dropins or unit.mask is not None:
+        yield from where_allowed(root.see(path), path, (*at, "name"))
+    if unit.contents:
+        yield WriteUnit((*at, "contents"), path, unit.contents)
+    for index, dropin in enumerate(unit.dropins):
+        here = (*at, "dropins", index)
+        if "/" in dropin.name:
+            yield Problem((*here, "name"), f"'{dropin.name}' is not the name of a drop-in: it contains a '/'")
+        elif dropin.contents is not None:
+            # An empty one is written: it hides one of the same name further down the unit path.
+            yield WriteUnit((*here, "contents"), f"{path}.d/{dropin.name}", dropin.contents)
+
+
+def preset_lines(names: Sequence[str]) -> list[str]:
+    """``enable`` lines, sorted; the instances of a template on one line, as systemd.preset(5) wants them."""
+    instances: dict[str, list[str]] = {}
+    for name in names:
+        stem, at, rest = name.partition("@")
+        instance, dot, kind = rest.rpartition(".")
+        if at and instance:
+            instances.setdefault(f"{stem}@{dot}{kind}", []).append(instance)
+        else:
+            instances.setdefault(name, [])
+    return [" ".join(["enable", name, *found]) for name, found in sorted(instances.items())]
+
+
+def _is_enabled(name: str, root: Root, programs: Programs) -> bool:
+    status, _ = programs.status(["systemctl", f"--root={root.directory}", "is-enabled", "--", name])
+    return status == 0
+
+
+def _enable(units: Sequence[Unit], root: Root) -> Iterator[Action | Problem]:
+    written = {unit.name for unit in units if unit.contents}
+    names: list[str] = []
+    for index, unit in enumerate(units):
+        if not unit.enabled or unit.mask:
+            continue
+        names.append(unit.name)
+        if not _is_there(unit.name, root, written):
+            message = f"there is no unit '{unit.name}' in the image, and the config gives it no contents"
+            hint = suggestion(unit.name, written)
+            yield Problem(("systemd", "units", index, "name"), message, hint)
+    if names:
+        yield Systemctl(("systemd", "units"), "enable", tuple(names))
+
+
+def _is_there(name: str, root: Root, written: set[str]) -> bool:
+    stem, at, rest = name.partition("@")
+    candidates = {name, f"{stem}@.{rest.rpartition('.')[2]}"} if at else {name}
+    if candidates & written:
+        return True
+    return any(root.exists(f"{directory}/{each}") for directory in UNIT_PATH for each in candidates)

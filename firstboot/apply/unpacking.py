@@ -1,0 +1,225 @@
+"""Reading archives that come from elsewhere: what is in one, judged before any of it is written.
+
+Nothing in an archive may lead out of the directory it is unpacked into: no name, no link. Devices, pipes and sockets
+are refused, and setuid, setgid and sticky bits unless they are asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+
+MAX_UNPACKED = 4 << 30
+MAX_MEMBERS = 100_000
+_MAX_AT_ONCE = 1 << 20  # tarfile reads a header's long names whole
+_MAX_CENTRAL = 32 << 20  # zipfile reads a directory whole
+_SPECIAL = 0o7000
+_CHUNK = 1 << 20
+
+
+class BadArchive(Exception):
+    """It is no archive, damaged, or has something in it that will not be unpacked."""
+
+
+class Member(NamedTuple):
+    """One thing in an archive.
+
+    Attributes:
+        path: where it goes, below the archive's directory; ``""`` is that directory itself.
+        kind: what it is; a ``hard`` link is another name of a file before it.
+        mode: its permissions.
+        target: of links.
+        key: finds its contents again.
+    """
+
+    path: str
+    kind: Literal["file", "directory", "link", "hard"]
+    mode: int
+    target: str = ""
+    key: object = None
+
+
+class _Bounded:
+    """A file of which nobody reads much at once: a header that says it is huge is wrong."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MAX_AT_ONCE:
+            raise BadArchive("has a header that is too large")
+        return self._file.read(size)
+
+
+class Archive:
+    """An archive that is open; :meth:`members`, then :meth:`contents` of those that are files."""
+
+    def __init__(self, path: Path, strip: int = 0, *, special_bits: bool = False) -> None:
+        self._path = path
+        self._strip = strip
+        self._special_bits = special_bits
+        self._stack = contextlib.ExitStack()
+        self._zip: zipfile.ZipFile | None = None
+        self._tar: tarfile.TarFile | None = None
+
+    def __enter__(self) -> Archive:
+        with contextlib.ExitStack() as stack, _complaints():
+            file = stack.enter_context(self._path.open("rb"))
+            if file.read(2) == b"PK":
+                _require_small_directory(file)
+                self._zip = stack.enter_context(zipfile.ZipFile(file))
+            else:
+                file.seek(0)
+                bounded: IO[bytes] = _Bounded(file)  # type: ignore[assignment]  # all that tarfile uses
+                self._tar = stack.enter_context(tarfile.open(fileobj=bounded, mode="r:"))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def members(self) -> list[Member]:
+        """Everything in it, in order; of several with one name the last.
+
+        Raises:
+            BadArchive
+        """
+        found: dict[str, Member] = {}
+        size = count = 0
+        with _complaints():
+            for name, member, bytes_ in self._zip_members() if self._zip is not None else self._tar_members():
+                size, count = size + bytes_, count + 1
+                if size > MAX_UNPACKED or count > MAX_MEMBERS:
+                    raise BadArchive(f"has more than {MAX_MEMBERS} members or {MAX_UNPACKED >> 30} GiB in it")
+                path = self._place(name)
+                if path is None:
+                    continue
+                if member.mode & _SPECIAL and not self._special_bits:
+                    raise BadArchive(f"has a setuid, setgid or sticky bit on {_shown(name)}")
+                target = self._place(member.target) if member.kind == "hard" else member.target
+                found.pop(path, None)
+                found[path] = member._replace(path=path, target=target or "")
+        _judge(found)
+        return [*found.values()]
+
+    def contents(self, member: Member) -> Iterator[bytes]:
+        """The bytes of a file, in pieces.
+
+        Raises:
+            BadArchive, OSError
+        """
+        with _complaints():
+            if self._zip is not None:
+                assert isinstance(member.key, zipfile.ZipInfo)
+                file: IO[bytes] | None = self._zip.open(member.key)
+            else:
+                assert self._tar is not None
+                assert isinstance(member.key, tarfile.TarInfo)
+                file = self._tar.extractfile(member.key)
+            assert file is not None
+            with file:
+                left = MAX_UNPACKED
+                while piece := file.read(_CHUNK):
+                    left -= len(piece)
+                    if left < 0:
+                        raise BadArchive("has a file that is larger than it says")
+                    yield piece
+
+    def _place(self, name: str) -> str | None:
+        """Where a name goes; ``None`` if nothing of it is left."""
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if name.startswith("/") or ".." in parts or any(char < " " for char in name):
+            raise BadArchive(f"has something that leads out of it: {_shown(name)}")
+        if len(parts) < self._strip or (len(parts) == self._strip and self._strip):
+            return None
+        return "/".join(parts[self._strip :])
+
+    def _tar_members(self) -> Iterator[tuple[str, Member, int]]:
+        assert self._tar is not None
+        for each in self._tar:
+            mode = each.mode & 0o7777
+            if each.isdir():
+                yield each.name, Member("", "directory", mode), 0
+            elif each.issym():
+                yield each.name, Member("", "link", 0, each.linkname), 0
+            elif each.islnk():
+                yield each.name, Member("", "hard", 0, each.linkname), 0
+            elif each.isreg():
+                yield each.name, Member("", "file", mode, key=each), each.size
+            else:
+                raise BadArchive(f"has something that is no file, directory or link: {_shown(each.name)}")
+        # tarfile takes whatever it does not understand for the end.
+        assert self._tar.fileobj is not None
+        self._tar.fileobj.seek(self._tar.offset)
+        if self._tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise BadArchive("cannot be read: it is damaged or cut short")
+
+    def _zip_members(self) -> Iterator[tuple[str, Member, int]]:
+        assert self._zip is not None
+        for each in self._zip.infolist():
+            unix = each.external_attr >> 16
+            mode, kind = unix & 0o7777, stat.S_IFMT(unix)
+            if each.is_dir():
+                yield each.filename, Member("", "directory", mode or 0o755), 0
+            elif kind == stat.S_IFLNK:
+                yield each.filename, Member("", "link", 0, self._zip.read(each).decode("utf-8")), 0
+            elif kind in (0, stat.S_IFREG):
+                yield each.filename, Member("", "file", mode or 0o644, key=each), each.file_size
+            else:
+                raise BadArchive(f"has something that is no file, directory or link: {_shown(each.filename)}")
+
+
+def _judge(found: dict[str, Member]) -> None:
+    """Whether the members fit together, and none leads out."""
+    for path, member in found.items():
+        above = posixpath.dirname(path)
+        while above:
+            if above in found and found[above].kind != "directory":
+                raise BadArchive(f"has something below what is no directory: {_shown(path)}")
+            above = posixpath.dirname(above)
+        if not path and member.kind != "directory":
+            raise BadArchive("is something else than a directory at its top")
+        if member.kind == "link":
+            leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.target))
+            if not member.target or member.target.startswith("/") or leads == ".." or leads.startswith("../"):
+                raise BadArchive(f"has a link that leads out of it: {_shown(path)} -> {_shown(member.target)}")
+        if member.kind == "hard" and (member.target not in found or found[member.target].kind != "file"):
+            raise BadArchive(f"has a hard link to what is no file in it: {_shown(path)}")
+
+
+def _require_small_directory(file: IO[bytes]) -> None:
+    """Refuse a zip file whose directory would fill the memory (APPNOTE.TXT, 4.3.16)."""
+    end = file.seek(0, 2)
+    file.seek(max(0, end - (1 << 16) - 22))
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at >= 0 and len(tail) >= at + 22 and struct.unpack_from("<I", tail, at + 12)[0] > _MAX_CENTRAL:
+        raise BadArchive("has too many members")
+    file.seek(0)
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[None]:
+    """Everything that a damaged archive makes Python's readers raise, as one thing."""
+    import lzma  # noqa: PLC0415 - zipfile has it already
+    import zlib  # noqa: PLC0415
+
+    known = (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError)
+    try:
+        yield
+    except known as error:
+        raise BadArchive(f"cannot be read: {error}") from None
+    except (EOFError, ValueError, OverflowError, struct.error) as error:
+        raise BadArchive(f"cannot be read: {error}") from None
+
+
+def _shown(name: str) -> str:
+    return repr(name[:100])

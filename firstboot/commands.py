@@ -1,0 +1,155 @@
+"""The commands besides ``run``: for people, tests and conformance runners."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from firstboot.apply.action import Machine
+from firstboot.apply.planning import ActionFailed, carry_out, plan
+from firstboot.apply.root import Root
+from firstboot.config.loaded import LoadedConfig
+from firstboot.config.loading import check
+from firstboot.config.origins import ConfigError, draw_each
+from firstboot.config.text import LocatedError, Problem, decode
+from firstboot.gathering import fetched_files
+from firstboot.log import Log
+from firstboot.places import Places
+from firstboot.remote import Remote
+from firstboot.run import compile_all
+from firstboot.sources import PLATFORMS, Fetched
+from firstboot.stages import STAGES, Options, run_stage
+
+FAILED, WRONG = 1, 2
+
+
+def command(arguments: list[str]) -> int:
+    """Run the command that the arguments name.
+
+    Returns:
+        0; 1 if something failed; 2 if a config is wrong.
+    """
+    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+        return _ignition(arguments)
+    options = _parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "check":
+                return _check(options.files)
+            case "plan":
+                return _plan(options.root, options.files)
+            case _:
+                return _apply(options.root, options.files)
+    except (LocatedError, ConfigError) as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except (ActionFailed, OSError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="firstboot", description="make a machine what its config says")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="the machine's first boot (takes no arguments)")
+    for name, text in (
+        ("status", "say what was applied to this machine"),
+        ("diff", "say what has changed since"),
+        ("factory-reset", "begin again at the next boot"),
+    ):
+        commands.add_parser(name, help=text)  # see firstboot.drift.command
+    for name, text in (
+        ("check", "say what is wrong with configs, as they would be merged"),
+        ("plan", "say what would be done to a directory"),
+        ("apply", "do it to a directory, or to this machine again: 'firstboot apply --check'"),
+    ):
+        each = commands.add_parser(name, help=text)
+        if name != "check":
+            each.add_argument("--root", required=True, type=Path, help="the directory that becomes /")
+        each.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a config; later ones win")
+    return parser
+
+
+def _texts(paths: list[Path]) -> list[Fetched]:
+    return [Fetched(str(path), path.read_bytes()) for path in paths]
+
+
+def _check(paths: list[Path]) -> int:
+    complaints = check([(each.name, decode(each.data, each.name)) for each in _texts(paths)])
+    for each in draw_each(complaints):
+        print(each, file=sys.stderr)
+    return WRONG if any(each.problem.severity == "error" for each in complaints) else 0
+
+
+@contextmanager
+def _loaded(paths: list[Path], machine: Machine) -> Iterator[LoadedConfig]:
+    """The configs as one, with everything it names at hand for ``machine``."""
+    # Nothing that only a certain platform may read: this can run anywhere.
+    remote = Remote(Places(), "metal", Log())
+    loaded = compile_all(_texts(paths), remote)
+    for warning in loaded.warnings:
+        print(warning, file=sys.stderr)
+    with fetched_files(loaded, remote.configured(loaded.config.ignition), None, machine.programs) as machine.fetched:
+        yield loaded
+
+
+def _plan(directory: Path, paths: list[Path]) -> int:
+    with Root(directory) as root:
+        machine = Machine(root)
+        with _loaded(paths, machine) as loaded:
+            refuse_devices(loaded)
+            actions = plan(loaded, machine)
+    for action in actions:
+        print(action.describe())
+    if not actions:
+        print("nothing")
+    return 0
+
+
+def _apply(directory: Path, paths: list[Path]) -> int:
+    with Root(directory) as root:
+        machine = Machine(root)
+        with _loaded(paths, machine) as loaded:
+            refuse_devices(loaded)
+            carry_out(plan(loaded, machine), loaded, machine, Log())
+        root.sync()
+    return 0
+
+
+def refuse_devices(loaded: LoadedConfig) -> None:
+    """A directory has no disks and no kernel, as a container has none.
+
+    Raises:
+        ConfigError
+    """
+    storage = loaded.config.storage
+    problems = [
+        Problem(("storage", name, index), f"storage.{name} cannot be carried out in a directory", "only on a machine")
+        for name in ("disks", "raid", "luks", "filesystems")
+        for index in range(len(getattr(storage, name)))
+    ]
+    wanted = loaded.config.kernel_arguments
+    if wanted.should_exist or wanted.should_not_exist:
+        message = "kernelArguments cannot be carried out in a directory"
+        problems.append(Problem(("kernelArguments",), message, "only on a machine", on_key=True))
+    if problems:
+        raise ConfigError([loaded.complaint(problem) for problem in problems])
+
+
+def _ignition(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="firstboot", allow_abbrev=False)
+    parser.add_argument("-platform", required=True, choices=PLATFORMS)
+    parser.add_argument("-stage", required=True, choices=STAGES)
+    parser.add_argument("-root", default="/")
+    parser.add_argument("-config-cache", type=Path, default=Path("/run/ignition.json"))
+    parser.add_argument("-state-file", type=Path, default=Path("/run/ignition/state"))
+    parser.add_argument("-neednet", type=Path, default=Path("/run/ignition/neednet"))
+    parser.add_argument("-log-to-stdout", action="store_true")
+    options = parser.parse_args(arguments)
+    log = Log(sys.stdout if options.log_to_stdout else sys.stderr)
+    files = (options.config_cache, options.state_file, options.neednet)
+    stage = Options(options.platform, options.stage, options.root, *files)
+    return run_stage(stage, Places(), log)

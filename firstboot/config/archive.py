@@ -1,0 +1,87 @@
+"""Archives from elsewhere that a machine unpacks: what Ignition cannot say. Only ``variant: buildos`` does.
+
+Annotations are not deferred, as in :mod:`firstboot.config.models`.
+"""
+
+from collections.abc import Iterator
+
+from firstboot.config.checks.nodes import check_path
+from firstboot.config.checks.resources import check_resource
+from firstboot.config.models import HttpHeader, Int, Model, Owner, Resource, Storage, Verification
+from firstboot.config.text import Path, Problem
+from firstboot.config.urls import BadUrl, scheme_of
+
+REGISTRIES = ("oci", "oci+http")
+DIGEST = "@sha256:"
+
+
+class Archive(Model):
+    """A tar or zip archive, unpacked into a directory.
+
+    Attributes:
+        path: the directory.
+        source: a URL; with ``oci://HOST/NAME@sha256:DIGEST`` an artifact in a registry.
+        http_headers: sent with a request over HTTP.
+        verification: what the archive must be.
+        strip: so many leading parts of each name in it are left out.
+        user: the owner of everything in it.
+        group: the group of everything in it.
+        special_bits: take over setuid, setgid and sticky bits.
+    """
+
+    path: str = ""
+    source: str | None = None
+    http_headers: tuple[HttpHeader, ...] = ()
+    verification: Verification = Verification.model_construct()
+    strip: Int | None = None
+    user: Owner = Owner.model_construct()
+    group: Owner = Owner.model_construct()
+    special_bits: bool | None = None
+
+    def key(self) -> str:
+        return f"{self.path} {self.source}"
+
+    @property
+    def resource(self) -> Resource:
+        """Its bytes."""
+        return Resource.model_construct(
+            source=self.source, http_headers=self.http_headers, verification=self.verification
+        )
+
+
+def check_archives(storage: Storage, version: tuple[int, int]) -> Iterator[Problem]:
+    """Everything that is wrong with a config's archives."""
+    for index, archive in enumerate(storage.archives):
+        at: Path = ("storage", "archives", index)
+        yield from check_path(archive.path, (*at, "path"))
+        if archive.strip is not None and not 0 <= archive.strip < 100:
+            yield Problem((*at, "strip"), f"{archive.strip} is not a number of parts of a name")
+        for kind in ("user", "group"):
+            owner = getattr(archive, kind)
+            if owner.id is not None and owner.name:
+                yield Problem((*at, kind), "give either an id or a name, not both")
+        yield from _source(archive, at, version)
+
+
+def _source(archive: Archive, at: Path, version: tuple[int, int]) -> Iterator[Problem]:
+    source = archive.source or ""
+    try:
+        scheme = scheme_of(source)
+    except BadUrl as error:
+        yield Problem((*at, "source"), str(error))
+        return
+    if scheme in REGISTRIES:
+        host, _, name = source.partition("://")[2].partition("/")
+        name, found, digest = name.partition(DIGEST)
+        if not (host and name and found and len(digest) == 64 and set(digest) <= set("0123456789abcdef")):
+            message = "an artifact in a registry is named oci://HOST/NAME@sha256:DIGEST"
+            yield Problem((*at, "source"), message, "a tag may be another artifact tomorrow: name it by its digest")
+        if not all(header.name.casefold() == "authorization" for header in archive.http_headers):
+            yield Problem((*at, "httpHeaders"), "a registry is only ever sent the header 'Authorization'")
+        return
+    yield from check_resource(archive.resource, at, version)
+    if not scheme:
+        yield Problem(at, "an archive needs a source")
+    elif archive.verification.hash is None:
+        hint = "sha256sum of the archive, as hash: sha256-..."
+        yield Problem(at, "an archive from elsewhere needs verification.hash", hint)

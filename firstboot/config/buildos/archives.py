@@ -1,0 +1,194 @@
+"""``storage.archives`` that are beside the config: their files, directories and links become the config's own.
+
+Nothing is unpacked where the config is compiled. What is in an archive is held to what a config may say anyway, so no
+name in it can lead out of its directory; devices, sockets and setuid bits are not taken over.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import posixpath
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Literal, NamedTuple
+
+from firstboot.config import archive as archives
+from firstboot.config.buildos.making import Making
+from firstboot.config.buildos.models import Archive
+from firstboot.config.butane.files import NoLocalFile
+from firstboot.config.models import Owner
+from firstboot.config.resource import BadResource, verify
+from firstboot.config.text import MAX_BYTES, Path
+
+MAX_UNPACKED = 8 * MAX_BYTES  # of the whole archive, with what is skipped
+MAX_ENTRIES = 20_000
+_PERMISSIONS = 0o777
+_MAGIC = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+
+
+class BadArchive(ValueError):
+    """An archive that cannot be taken over; the text says why."""
+
+
+class Entry(NamedTuple):
+    """One thing in an archive.
+
+    Attributes:
+        name: as the archive has it.
+        kind: what it is.
+        mode: its permissions.
+        data: of a file its contents, of a link its target.
+    """
+
+    name: str
+    kind: Literal["file", "directory", "link"]
+    mode: int
+    data: bytes
+
+
+def unpack_archives(making: Making) -> None:
+    """Add what is in each archive."""
+    for at, archive in making.parts(Archive, "storage", "archives"):
+        before = making.complaints
+        making.is_path(archive.path, (*at, "path"))
+        if archive.strip is not None and not 0 <= archive.strip < 100:
+            making.complain((*at, "strip"), f"{archive.strip} is not a number of parts of a name")
+        if (archive.local is None) == (archive.source is None):
+            hint = "'local' is an archive beside the config, 'source' a URL of one that the machine fetches"
+            making.complain(at, "either 'local' or 'source' is required", hint)
+        elif archive.source is not None:
+            making.archive(_elsewhere(archive), at)
+        elif archive.local is not None and making.complaints == before:
+            _unpack(archive, archive.local, at, making)
+
+
+def _elsewhere(archive: Archive) -> archives.Archive:
+    shared = archives.Archive.model_fields.keys()
+    return archives.Archive.model_construct(**{name: getattr(archive, name) for name in shared})
+
+
+def _unpack(archive: Archive, local: str, at: Path, making: Making) -> None:
+    try:
+        data = making.surroundings.files.read(local)
+        verify(data, archive.verification.hash)
+        entries = placed(read_entries(data), archive.path, archive.strip or 0)
+    except NoLocalFile as error:
+        making.complain((*at, "local"), str(error), error.hint)
+    except BadResource as error:
+        making.complain((*at, "verification", "hash"), str(error))
+    except BadArchive as error:
+        making.complain((*at, "local"), f"'{local}' {error}")
+    else:
+        _add(archive, entries, at, making)
+
+
+def _add(archive: Archive, entries: dict[str, Entry], at: Path, making: Making) -> None:
+    user, group = archive.user, archive.group
+    if Owner.model_construct() not in (user, group) or archive.path not in entries:
+        making.directory(archive.path, at, user=user, group=group)
+    for path, entry in entries.items():
+        if entry.kind == "directory":
+            making.directory(path, at, mode=entry.mode, user=user, group=group)
+        elif entry.kind == "link":
+            making.link(path, entry.data.decode("utf-8", "surrogateescape"), at, user=user, group=group)
+        else:
+            making.file(path, entry.data, at, mode=entry.mode, user=user, group=group)
+
+
+def placed(entries: Iterator[Entry], directory: str, strip: int) -> dict[str, Entry]:
+    """The entries of an archive by where they go; of several with one name the last.
+
+    Raises:
+        BadArchive: one would be elsewhere, or there are too many.
+    """
+    found: dict[str, Entry] = {}
+    for count, entry in enumerate(entries):
+        if count >= MAX_ENTRIES:
+            raise BadArchive(f"has more than {MAX_ENTRIES} entries")
+        parts = [part for part in entry.name.split("/") if part not in ("", ".")]
+        if entry.name.startswith("/") or ".." in parts or any(ord(char) < ord(" ") for char in entry.name):
+            raise BadArchive(f"has an entry that leads out of it: {entry.name[:100]!r}")
+        if len(parts) <= strip and (strip or not parts):
+            continue
+        path = posixpath.join(directory, *parts[strip:])
+        found.pop(path, None)
+        found[path] = entry
+    for path in found:
+        above = posixpath.dirname(path)
+        while above not in (directory, "/"):
+            if above in found and found[above].kind != "directory":
+                raise BadArchive(f"has an entry below what is no directory: {found[path].name[:100]!r}")
+            above = posixpath.dirname(above)
+    return found
+
+
+def read_entries(data: bytes) -> Iterator[Entry]:
+    """What is in an archive, tar or zip, compressed or not.
+
+    Raises:
+        BadArchive: it is none, damaged, too large, or has something that no config can say.
+    """
+    try:
+        if data.startswith(b"PK"):
+            yield from _zip_entries(data)
+        else:
+            yield from _tar_entries(_decompressed(data))
+    except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise BadArchive(f"cannot be read: {error}") from None
+    except (OSError, EOFError, lzma.LZMAError, ValueError, OverflowError) as error:
+        if isinstance(error, BadArchive):
+            raise
+        raise BadArchive(f"cannot be read: {error}") from None
+
+
+def _decompressed(data: bytes) -> bytes:
+    opener = next((each for magic, each in _MAGIC if data.startswith(magic)), None)
+    if opener is None:
+        return data
+    with opener(io.BytesIO(data)) as file:
+        return _limited(file, MAX_UNPACKED)
+
+
+def _limited(file: IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile, most: int) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise BadArchive(f"is larger than {MAX_UNPACKED >> 20} MiB when unpacked")
+    return data
+
+
+def _tar_entries(data: bytes) -> Iterator[Entry]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        for member in archive:
+            mode = member.mode & _PERMISSIONS
+            if member.isdir():
+                yield Entry(member.name, "directory", mode, b"")
+            elif member.issym():
+                yield Entry(member.name, "link", mode, member.linkname.encode("utf-8", "surrogateescape"))
+            elif member.isreg() or member.islnk():
+                file = archive.extractfile(member)
+                if file is None:
+                    raise BadArchive(f"has a hard link to nothing: {member.name[:100]!r}")
+                yield Entry(member.name, "file", mode, file.read())
+            else:
+                raise BadArchive(f"has something that is no file, directory or link: {member.name[:100]!r}")
+
+
+def _zip_entries(data: bytes) -> Iterator[Entry]:
+    left = MAX_UNPACKED
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for info in archive.infolist():
+            mode = info.external_attr >> 16
+            if info.is_dir():
+                yield Entry(info.filename, "directory", mode & _PERMISSIONS or 0o755, b"")
+                continue
+            with archive.open(info) as file:
+                contents = _limited(file, left)
+            left -= len(contents)
+            kind: Literal["file", "link"] = "link" if stat.S_ISLNK(mode) else "file"
+            yield Entry(info.filename, kind, mode & _PERMISSIONS or 0o644, contents)

@@ -1,0 +1,235 @@
+"""The sugar of ``variant: buildos`` made into files, links, units and users, for the user's own config to override.
+
+Each kind of it has a file of its own with functions that take a :class:`Making`. Imported only for documents that
+have any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from firstboot.config.checks.nodes import clean
+from firstboot.config.explain import kind_of
+from firstboot.config.models import Config, Directory, File, Link, Model, Node, Owner, Storage, Systemd, Unit, User
+from firstboot.config.origins import Made, Origins
+from firstboot.config.text import Located, Path, Problem
+
+if TYPE_CHECKING:
+    from firstboot.config.archive import Archive
+    from firstboot.config.buildos.models import Secret
+    from firstboot.config.butane import Surroundings
+    from firstboot.config.butane.desugar import Kitchen
+
+M = TypeVar("M", bound=Model)
+N = TypeVar("N", bound=Node)
+ROOT = Owner.model_construct()
+
+
+class Making:
+    """What sugar has become so far.
+
+    Attributes:
+        config: the user's own, which wins.
+        surroundings: what compiling needs besides.
+        secrets: those of the document that are as they should be, by name.
+        stored: names of the secrets whose values are in what was made.
+    """
+
+    def __init__(self, kitchen: Kitchen, surroundings: Surroundings) -> None:
+        self.config: Config = kitchen.config
+        self.surroundings = surroundings
+        self.secrets: dict[str, Secret] = {}
+        self.stored: set[str] = set()
+        self._kitchen = kitchen
+        self._directories: list[Directory] = []
+        self._files: list[File] = []
+        self._links: list[Link] = []
+        self._archives: list[Archive] = []
+        self._units: list[Unit] = []
+        self._taken: set[str] = set()
+        self._entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): kitchen.origin(())}
+
+    # --- what the document says ---
+
+    def text(self, name: str) -> str | None:
+        """A setting of the document that is one text."""
+        value = self._kitchen.extras.get((name,))
+        if value is None or isinstance(value, str):
+            return value
+        self.complain((name,), f"expected text, found {kind_of(value)}")
+        return None
+
+    def texts(self, name: str) -> tuple[tuple[Path, str], ...]:
+        """A setting that is a list of texts, each with its place."""
+        value = self._kitchen.extras.get((name,), [])
+        if not isinstance(value, list):
+            self.complain((name,), f"expected a list, found {kind_of(value)}")
+            return ()
+        found: list[tuple[Path, str]] = []
+        for index, each in enumerate(value):
+            if isinstance(each, str):
+                found.append(((name, index), each))
+            else:
+                self.complain((name, index), f"expected text, found {kind_of(each)}")
+        return tuple(found)
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """A setting that is names with values."""
+        value = self._kitchen.extras.get((name,), {})
+        if not isinstance(value, dict):
+            self.complain((name,), f"expected a mapping (key: value), found {kind_of(value)}")
+            return {}
+        for key, each in value.items():
+            if not isinstance(each, str):
+                self.complain((name, key), f"expected text, found {kind_of(each)}")
+        return {key: each for key, each in value.items() if isinstance(each, str)}
+
+    def part(self, model: type[M], path: Path) -> M | None:
+        """A setting that is a mapping; ``None`` if there is none, or it is wrong, which has been said then."""
+        value = self._kitchen.extras.get(path)
+        return None if value is None else self._kitchen.find(model, path, value)
+
+    def parts(self, model: type[M], *path: str | int) -> Iterator[tuple[Path, M]]:
+        """A setting that is a list of mappings, each with its place."""
+        yield from self._kitchen.elements(model, path)
+
+    def users(self, name: str) -> Iterator[tuple[Path, User, Any]]:
+        """The users that have a setting: its place, the user, what it says."""
+        for path, value in self._kitchen.extras.items():
+            if path[:2] == ("passwd", "users") and path[3:] == (name,) and isinstance(path[2], int):
+                users = self.config.passwd.users
+                if path[2] < len(users):
+                    yield path, users[path[2]], value
+
+    def nodes(self, name: str) -> Iterator[tuple[Path, Node]]:
+        """The files, directories and links that have a setting, and its place."""
+        for path in self._kitchen.extras:
+            if path[:1] == ("storage",) and path[3:] == (name,) and isinstance(path[2], int):
+                nodes = getattr(self.config.storage, str(path[1]))
+                if path[2] < len(nodes):
+                    yield path, nodes[path[2]]
+
+    # --- what it becomes ---
+
+    def file(
+        self,
+        path: str,
+        contents: str | bytes,
+        at: Path,
+        *,
+        mode: int = 0o644,
+        user: Owner = ROOT,
+        group: Owner = ROOT,
+    ) -> None:
+        """Write a file, in place of what the image has there."""
+        if not self.claim(path, at):
+            return
+        from firstboot.config.butane.trees import file_of  # noqa: PLC0415 - not all sugar is files
+
+        data = contents.encode("utf-8", "surrogatepass") if isinstance(contents, str) else contents
+        file = file_of(path, mode, data, self.surroundings.encode)
+        self._entries[("storage", "files", len(self._files))] = self._kitchen.origin(at)
+        self._files.append(file.model_copy(update={"overwrite": True, "user": user, "group": group}))
+
+    def directory(self, path: str, at: Path, *, mode: int = 0o755, user: Owner = ROOT, group: Owner = ROOT) -> None:
+        """Make a directory, unless the user's own config or other sugar does."""
+        if path in self._taken or any(each.path == path for each in self.config.storage.directories):
+            return
+        self._taken.add(path)
+        self._entries[("storage", "directories", len(self._directories))] = self._kitchen.origin(at)
+        self._directories.append(Directory.model_construct(path=path, mode=mode, user=user, group=group))
+
+    def find_directory(self, path: str) -> Directory | None:
+        """The directory that sugar makes there."""
+        return next((each for each in self._directories if each.path == path), None)
+
+    def link(self, path: str, target: str, at: Path, *, user: Owner = ROOT, group: Owner = ROOT) -> None:
+        """Make a symbolic link."""
+        if self.claim(path, at):
+            self._entries[("storage", "links", len(self._links))] = self._kitchen.origin(at)
+            self._links.append(Link.model_construct(path=path, target=target, overwrite=True, user=user, group=group))
+
+    def archive(self, archive: Archive, at: Path) -> None:
+        """Have the machine unpack something."""
+        self._entries[("storage", "archives", len(self._archives))] = self._kitchen.origin(at)
+        self._archives.append(archive)
+
+    def unit(self, name: str, contents: str, at: Path, *, enabled: bool | None = True) -> None:
+        """Write a unit."""
+        if self.claim(name, at):
+            self._entries[("systemd", "units", len(self._units))] = self._kitchen.origin(at)
+            self._units.append(Unit.model_construct(name=name, contents=contents, enabled=enabled))
+
+    def has(self, path: str) -> bool:
+        """Whether sugar has made something there."""
+        return path in self._taken
+
+    @property
+    def complaints(self) -> int:
+        """How many there are."""
+        return len(self._kitchen.problems)
+
+    def complain(self, path: Path, message: str, hint: str | None = None, *, on_key: bool = False) -> None:
+        """Say what is wrong at a place."""
+        self._kitchen.problems.append(Problem(path, message, hint, on_key=on_key))
+
+    def is_path(self, path: str, at: Path) -> bool:
+        """Whether it is an absolute path in its simplest form that units can name; complains if not."""
+        from firstboot.config.checks.nodes import check_path  # noqa: PLC0415
+
+        problems = list(check_path(path, at))
+        if not problems and any(char in "\"'\\" or ord(char) < ord(" ") for char in path):
+            # At the end of a line a backslash would take the next one with it.
+            problems.append(Problem(at, "the path has a quote, a backslash or a control character in it"))
+        self._kitchen.problems += problems
+        return not problems
+
+    def claim(self, what: str, at: Path) -> bool:
+        """Have a path or the name of a unit for oneself; complains if other sugar has it."""
+        if what in self._taken:
+            self.complain(at, f"something else in this config already makes '{what}'", "give it another name")
+            return False
+        self._taken.add(what)
+        return True
+
+    def finish(self) -> None:
+        """Merge the user's config over what was made."""
+        storage = Storage.model_construct(
+            archives=(*self._archives,), directories=(*self._directories,), files=(*self._files,), links=(*self._links,)
+        )
+        systemd = Systemd.model_construct(units=(*self._units,))
+        self._kitchen.merge_under(Config.model_construct(storage=storage, systemd=systemd), Origins(self._entries))
+
+
+# Which settings are made by which function of which module here, in an order in which each finds what it needs.
+MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("secrets",), "staging", "stage_secrets"),
+    (("locale", "keymap", "ntp_servers", "sysctl", "kernel_modules"), "system", "configure_system"),
+    (("swap_file",), "system", "make_swap_file"),
+    (("network",), "network", "configure_network"),
+    # What the user says of directories comes before what units of users need.
+    (("parents",), "people", "own_parents"),
+    (("sudo", "linger", "units"), "people", "configure_users"),
+    (("archives",), "archives", "unpack_archives"),
+    (("containers",), "containers", "make_containers"),
+    (("python_apps",), "python_apps", "make_python_apps"),
+    (("health_checks",), "health", "make_health_checks"),
+)
+
+
+def make(kitchen: Kitchen, surroundings: Surroundings) -> None:
+    """Make all sugar of ``variant: buildos`` but fragments."""
+    given = {path[-1] for path in kitchen.extras}
+    making = Making(kitchen, surroundings)
+    for names, module, function in MAKERS:
+        if not given.isdisjoint(names):
+            getattr(import_module(f"firstboot.config.buildos.{module}"), function)(making)
+    making.finish()
+    kitchen.secrets |= making.stored
+
+
+def in_directory(path: str, directory: str) -> bool:
+    """Whether a path is below a directory."""
+    return clean(path).startswith(directory.rstrip("/") + "/")

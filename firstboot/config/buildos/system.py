@@ -1,0 +1,100 @@
+"""Small settings of the system: locale, keymap, time servers, kernel; a file to swap to."""
+
+from __future__ import annotations
+
+import re
+
+from firstboot.config.buildos.making import Making, in_directory
+from firstboot.config.buildos.models import SwapFile
+from firstboot.config.buildos.unit_writing import command_line, quoted, unit
+from firstboot.config.butane.mounts import escape
+
+_LOCALE = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9-]+)?(?:@[A-Za-z0-9]+)?")
+_KEYMAP = re.compile(r"[A-Za-z0-9_.-]+")
+_SERVER = re.compile(r"[A-Za-z0-9:._-]+(?:%[A-Za-z0-9._-]+)?")
+_SYSCTL = re.compile(r"[A-Za-z0-9_*?-]+(?:[./][A-Za-z0-9_*?@-]+)*")
+_MODULE = re.compile(r"[A-Za-z0-9_-]+")
+SWAP_FILE = "/var/swapfile"
+MAKE_SWAP_FILE = "make-swap-file.service"
+
+
+def configure_system(making: Making) -> None:
+    """Write the files of these settings."""
+    for name, pattern, path, key in (
+        ("locale", _LOCALE, "/etc/locale.conf", "LANG"),
+        ("keymap", _KEYMAP, "/etc/vconsole.conf", "KEYMAP"),
+    ):
+        text = making.text(name)
+        if text is not None and not pattern.fullmatch(text):
+            making.complain((name,), f"this is not a {name}")
+        elif text is not None:
+            making.file(path, f"{key}={text}\n", (name,))
+    servers = _words(making, "ntp_servers", _SERVER, "the name or address of a server")
+    if servers:
+        text = f"[Time]\nNTP={' '.join(servers)}\n"
+        making.file("/etc/systemd/timesyncd.conf.d/10-config.conf", text, ("ntp_servers",))
+    modules = _words(making, "kernel_modules", _MODULE, "the name of a module")
+    if modules:
+        making.file("/etc/modules-load.d/10-config.conf", "".join(f"{each}\n" for each in modules), ("kernel_modules",))
+    _write_sysctl(making)
+
+
+def _words(making: Making, name: str, pattern: re.Pattern[str], what: str) -> list[str]:
+    found: list[str] = []
+    for at, text in making.texts(name):
+        if pattern.fullmatch(text):
+            found.append(text)
+        else:
+            making.complain(at, f"'{text}' is not {what}")
+    return found
+
+
+def _write_sysctl(making: Making) -> None:
+    lines: list[str] = []
+    for name, value in making.pairs("sysctl").items():
+        if not _SYSCTL.fullmatch(name):
+            making.complain(
+                ("sysctl", name), f"'{name}' is not a setting of the kernel", "like vm.swappiness", on_key=True
+            )
+        elif not value.strip() or "\n" in value:
+            making.complain(("sysctl", name), "a value of one line is required")
+        else:
+            lines.append(f"{name} = {value.strip()}\n")
+    if lines:
+        making.file("/etc/sysctl.d/90-config.conf", "".join(lines), ("sysctl",))
+
+
+def make_swap_file(making: Making) -> None:
+    """A unit that makes the file once, and one that swaps to it."""
+    at = ("swap_file",)
+    swap = making.part(SwapFile, at)
+    if swap is None:
+        return
+    path = swap.path or SWAP_FILE
+    if swap.size_mib < 1:
+        making.complain((*at, "size_mib"), "a size of 1 MiB or more is required")
+        return
+    if not making.is_path(path, (*at, "path")):
+        return
+    if not in_directory(path, "/var"):
+        making.complain((*at, "path"), f"'{path}' is not below /var", "the rest of the machine is read-only or small")
+        return
+    name = f"{escape(path)}.swap"
+    plain = path.replace("%", "%%")
+    text = unit(
+        f"Make the Swap File {path}",
+        before=(name,),
+        settings=[
+            ("DefaultDependencies", "no"),
+            ("RequiresMountsFor", quoted(path)),
+            ("ConditionPathExists", f"!{plain}"),
+        ],
+        service=[
+            ("Type", "oneshot"),
+            ("ExecStart", command_line(["/usr/sbin/mkswap", "--file", "--size", f"{swap.size_mib}M", "--", path])),
+        ],
+    )
+    making.unit(MAKE_SWAP_FILE, text, at, enabled=None)
+    lines = ["[Unit]", f"Description=Swap File {plain}", f"Requires={MAKE_SWAP_FILE}", f"After={MAKE_SWAP_FILE}"]
+    lines += ["", "[Swap]", f"What={plain}", "", "[Install]", "WantedBy=swap.target"]
+    making.unit(name, "\n".join(lines) + "\n", at)

@@ -1,0 +1,47 @@
+"""How bytes become a ``source``, and whether they are compressed."""
+
+from __future__ import annotations
+
+import binascii
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from firstboot.config.urls import data_url
+
+
+class Encoded(NamedTuple):
+    """A source and its compression; ``None`` leaves the user's own."""
+
+    source: str
+    compression: str | None
+
+
+Encoder = Callable[[bytes, str | None], Encoded]
+
+
+def plainly(data: bytes, compression: str | None) -> Encoded:
+    """For a machine that decodes it at once: as little work as possible both ways."""
+    # Compression is always said: a parent's would otherwise survive merging and be applied to these bytes.
+    return Encoded(data_url(data), None if compression else "")
+
+
+def smallest(data: bytes, compression: str | None) -> Encoded:
+    """The shortest of what Butane tries: escaped, base64, and gzip unless the user has compressed it already."""
+    from urllib.parse import quote  # noqa: PLC0415 - the guest has no use for it
+
+    best = min((f"data:,{quote(data, safe='')}", data_url(data)), key=len)
+    if compression:
+        return Encoded(best, None)
+    packed = data_url(_gzip(data))
+    if len(packed) + len("gzip") < len(best):
+        return Encoded(packed, "gzip")
+    return Encoded(best, "")
+
+
+def _gzip(data: bytes) -> bytes:
+    """RFC 1952, without time or name, so that it is the same every time."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = deflate.compress(data) + deflate.flush()
+    trailer = binascii.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
+    return b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff" + body + trailer

@@ -1,0 +1,37 @@
+"""Sense checks: what pydantic's shapes cannot say, each complaint with its exact path.
+
+The rules are Ignition's (``Validate`` of its types), by spec version where they differ. They see one document
+as its version means it, before it is translated or merged; and then what merging made of several, because
+merging valid configs can give an invalid one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from firstboot.config.checks.duplicates import duplicates
+from firstboot.config.checks.nodes import check_nodes
+from firstboot.config.checks.resources import check_ignition
+from firstboot.config.checks.units import check_systemd, check_units_against_files
+from firstboot.config.models import Config
+from firstboot.config.text import Problem
+
+Version = tuple[int, int]
+
+
+def check(config: Config, version: Version) -> Iterator[Problem]:
+    """Everything that is wrong with a config of this spec version, and everything worth a warning."""
+    storage = config.storage
+    yield from check_ignition(config.ignition, version)
+    yield from check_nodes(storage, version)
+    if storage.disks or storage.raid or storage.luks or storage.filesystems:
+        from firstboot.config.checks.devices import check_devices  # noqa: PLC0415 - few machines have any
+
+        yield from check_devices(storage, version)
+    if storage.archives:
+        from firstboot.config.archive import check_archives  # noqa: PLC0415 - few machines have any
+
+        yield from check_archives(storage, version)
+    yield from check_systemd(config.systemd)
+    yield from check_units_against_files(config)
+    yield from duplicates(config, ())

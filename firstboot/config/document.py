@@ -1,0 +1,308 @@
+"""One text in, one checked config of its own version out: detect what it is, read it, check it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from firstboot.config import buildos, butane
+from firstboot.config.building import build
+from firstboot.config.butane import MACHINE, Surroundings, lint
+from firstboot.config.butane.variants import VARIANTS, Edition
+from firstboot.config.checks import check
+from firstboot.config.dump import dump, has_own
+from firstboot.config.explain import kind_of, suggestion
+from firstboot.config.models import Config
+from firstboot.config.origins import Origins
+from firstboot.config.shape import Dialect, Walk
+from firstboot.config.text import Located, LocatedError, Path, Problem, refuse, value_at
+from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, version_of
+
+Version = tuple[int, int]
+
+# Their values never reach a log, a console or a result file. (Data URLs are hidden wherever they stand.)
+SECRET_KEYS = frozenset({"passwordHash", "password_hash", "inline"})
+
+
+class Document(NamedTuple):
+    """One text, checked.
+
+    Attributes:
+        located: the text.
+        variant: ``ignition``, or a YAML variant.
+        version: the spec version it is written for or compiles to.
+        config: in that version's meaning; ``None`` if there are errors.
+        problems: errors and warnings, at paths of the text.
+        origins: from paths of ``config`` to the text.
+        wrap: puts the compiled config, as plain data, into what its variant wraps it in: a MachineConfig.
+        secrets: names of the secrets whose values are in ``config``.
+    """
+
+    located: Located
+    variant: str
+    version: Version
+    config: Config | None
+    problems: tuple[Problem, ...]
+    origins: Origins
+    wrap: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    secrets: frozenset[str] = frozenset()
+
+    def compiled(self) -> dict[str, Any]:
+        """What it compiles to, as plain data. Only for a document without errors."""
+        assert self.config is not None
+        data = dump(self.config)
+        if has_own(self.config):
+            # No Ignition accepts such a version, so that none can pass over what it does not know.
+            data["ignition"]["version"] += OWN_SUFFIX
+        return data if self.wrap is None else self.wrap(data)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that stop it."""
+        return tuple(each for each in self.problems if each.severity == "error")
+
+
+def read(text: str, name: str, surroundings: Surroundings = MACHINE) -> Document:
+    """Read and check one config of any supported kind.
+
+    Args:
+        text: the config.
+        name: what to call it in messages.
+        surroundings: what compiling Butane needs besides; by default what there is on a machine.
+
+    Raises:
+        LocatedError: it cannot even be read: empty, a syntax error, an unknown kind or version. Everything
+            else is in :attr:`Document.problems`.
+    """
+    if not text:
+        raise refuse(name, "the config is empty")
+    located = _parse(text, name)
+    if not isinstance(located.data, dict):
+        found = kind_of(located.data)
+        raise LocatedError(located, [Problem((), f"a config is a mapping (key: value), this is {found}")])
+    if "variant" in located.data:
+        return _read_variant(located, surroundings)
+    return _read_ignition(located)
+
+
+def _parse(text: str, name: str) -> Located:
+    if text.startswith("#cloud-config"):
+        hint = "write it as variant: buildos, or as Butane or Ignition"
+        raise refuse(name, "this is cloud-config, which build-os does not read", hint=hint)
+    if not _begins_with_brace(text):
+        return _yaml(text, name)
+    from firstboot.config.json_text import load_json  # noqa: PLC0415 - only one of the two is needed
+
+    try:
+        return load_json(text, name, secret_keys=SECRET_KEYS)
+    except LocatedError as not_json:
+        # YAML can begin with '{' as well.
+        if "variant" not in text:
+            raise
+        try:
+            located = _yaml(text, name)
+        except LocatedError:
+            raise not_json from None
+        if isinstance(located.data, dict) and "variant" in located.data:
+            return located
+        raise
+
+
+def _begins_with_brace(text: str) -> bool:
+    return re.match(r"\s*\{", text) is not None
+
+
+def _yaml(text: str, name: str) -> Located:
+    from firstboot.config.yaml_text import load_yaml  # noqa: PLC0415 - only one of the two is needed
+
+    return load_yaml(text, name, secret_keys=SECRET_KEYS)
+
+
+# --- Ignition ---
+
+
+def _read_ignition(located: Located) -> Document:
+    if not _begins_with_brace(located.text):
+        hint = "begin with 'variant: buildos' and 'version: 1.0.0'"
+        raise LocatedError(located, [Problem((), "'variant' is required", hint)])
+    path = _path_of(located.data, ("ignition", "version"))
+    text = value_at(located.data, path)
+    own = isinstance(text, str) and text.endswith(OWN_SUFFIX)
+    version = version_of(text.removesuffix(OWN_SUFFIX) if isinstance(text, str) else text)
+    if version is None:
+        known = f"supported are {', '.join(NAMES)}"
+        what = f"the version '{text}' is not supported" if isinstance(text, str) else "a version is required"
+        raise LocatedError(located, [Problem(path, what, known)])
+    walk = Walk(located, Dialect(version, "alias", fold_case=True, own=own))
+    return _compiled(walk, "ignition", version, walk.config())
+
+
+def _path_of(data: Any, wanted: tuple[str, ...]) -> Path:
+    """``wanted`` as spelled in ``data``, in whatever case; exact matches first."""
+    path: Path = ()
+    for name in wanted:
+        found = name
+        if isinstance(data, dict):
+            found = next((key for key in (name, *data) if key in data and key.casefold() == name), name)
+            data = data.get(found)
+        path = (*path, found)
+    return path
+
+
+# --- YAML variants ---
+
+
+def _read_variant(located: Located, surroundings: Surroundings) -> Document:
+    variant, text = located.data["variant"], located.data.get("version")
+    known = {"buildos": buildos.EDITIONS, **VARIANTS}
+    if not isinstance(variant, str) or variant not in known:
+        near = suggestion(str(variant), known)
+        problem = Problem(("variant",), f"the variant '{variant}' is not supported", near or _one_of(known))
+        raise LocatedError(located, [problem])
+    versions = known[variant]
+    if "version" not in located.data:
+        raise LocatedError(located, [Problem((), "'version' is required", f"add 'version: {_newest(versions)}'")])
+    if not isinstance(text, str) or text not in versions:
+        shown = "" if text is None else f" '{text}'"
+        what = f"the version{shown} of {variant} is not supported"
+        raise LocatedError(located, [Problem(("version",), what, _one_of(versions))])
+    edition = versions[text]
+    if variant == "buildos":
+        return _read_buildos(located, edition, surroundings)
+    walk = Walk(located, butane.dialect(located, edition, surroundings))
+    return _compiled_variant(walk, variant, edition, surroundings)
+
+
+def _read_buildos(located: Located, edition: Edition, surroundings: Surroundings) -> Document:
+    if not any(key in located.data for key in buildos.FILLED_IN):
+        return _compiled_variant(
+            Walk(located, buildos.dialect(edition, surroundings)), "buildos", edition, surroundings
+        )
+    from firstboot.config.buildos.variables import fill_in, fitting  # noqa: PLC0415 - most documents have none
+
+    filled = fill_in(located, surroundings)
+    dialect = buildos.dialect(edition, surroundings)._replace(scalar=partial(fitting, filled.whole))
+    walk = Walk(filled.located, dialect)
+    walk.problems += filled.problems
+    within = surroundings._replace(values={**surroundings.values, **filled.values})
+    document = _compiled_variant(walk, "buildos", edition, within)
+    # What else is wrong with a value that is not there would be about us.
+    said = {*filled.problems}
+    spoiled = {each.path for each in said}
+    problems = tuple(each for each in document.problems if each in said or each.path not in spoiled)
+    return document._replace(problems=problems, secrets=document.secrets | filled.secrets)
+
+
+def _compiled_variant(walk: Walk, variant: str, edition: Edition, surroundings: Surroundings) -> Document:
+    data = walk.config()
+    _set_version(walk, data, edition.spec)
+    return _compiled(walk, variant, edition.spec, data, edition, surroundings)
+
+
+def _set_version(walk: Walk, data: dict[str, Any], version: Version) -> None:
+    ignition = data.setdefault("ignition", {})
+    if isinstance(ignition, dict):
+        if "version" in ignition:
+            where = walk.origins[("ignition", "version")]
+            walk.problems.append(Problem(where, "unknown setting, ignored", None, "warning", on_key=True))
+        ignition["version"] = name_of(version)
+        walk.origins[("ignition", "version")] = ("version",)
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f"supported are {', '.join(names)}"
+
+
+def _newest(versions: Iterable[str]) -> str:
+    return [each for each in versions if not each.endswith("-experimental")][-1]
+
+
+# --- both ---
+
+
+def _compiled(
+    walk: Walk,
+    variant: str,
+    version: Version,
+    data: Any,
+    edition: Edition | None = None,
+    surroundings: Surroundings = MACHINE,
+) -> Document:
+    config, problems, broken = build(data, walk.origins, walk.located)
+    origins = Origins({out: (walk.located, here) for out, here in walk.origins.items()})
+    wrap = None
+    secrets: frozenset[str] = frozenset()
+    sense: list[Problem] = []
+    if edition is None:
+        sense += check(config, version)
+    else:
+        if not broken:
+            sense += _before_sugar(config, walk, edition)
+        if walk.extras or edition.machine_config:
+            from firstboot.config.butane.desugar import Kitchen  # noqa: PLC0415 - most documents have none
+
+            kitchen = Kitchen(config, origins, walk, edition, surroundings)
+            kitchen.make()
+            # These are about what is written; what follows is about what was made of it.
+            walk.problems += [
+                replace(each, path=_snake(walk.where(each.path), walk.located)) for each in kitchen.problems
+            ]
+            config, origins, wrap = kitchen.config, kitchen.origins, kitchen.wrap
+            secrets = frozenset(kitchen.secrets)
+        sense += _after_sugar(config, edition)
+    # What could not be built stands in the config empty; complaints about that would be about us.
+    problems += [each for each in sense if not any(each.path[: len(path)] == path for path in broken)]
+    in_text = [_in_text(each, origins, walk.located) for each in problems]
+    if edition is not None:
+        in_text = [replace(each, path=_snake(each.path, walk.located)) for each in in_text]
+    # Ignition says nothing about a key that is set twice; the last one counts.
+    noticed = () if edition is None else walk.located.warnings
+    everything = (*noticed, *walk.problems, *in_text)
+    usable = not any(each.severity == "error" for each in everything)
+    return Document(walk.located, variant, version, config if usable else None, everything, origins, wrap, secrets)
+
+
+def _in_text(problem: Problem, origins: Origins, located: Located) -> Problem:
+    """A problem of the config where it is written; of what a fragment says, where that is included."""
+    source, path = origins.find(problem.path)
+    there = replace(problem, path=path)
+    if source is located:
+        return there
+    line = str(LocatedError(source, [replace(there, severity="error")])).splitlines()[0]
+    return replace(problem, path=("include",), message=line, on_key=True)
+
+
+def _snake(path: Path, located: Located) -> Path:
+    """A path in Butane's spelling; what is missing in the text comes in that of the compiled config."""
+    return tuple(
+        re.sub("MiB|[A-Z]", lambda match: f"_{match[0].lower()}", each)
+        if isinstance(each, str) and path[: index + 1] not in located.marks
+        else each
+        for index, each in enumerate(path)
+    )
+
+
+def _before_sugar(config: Config, walk: Walk, edition: Edition) -> Iterator[Problem]:
+    """What Butane looks at before it makes sugar."""
+    yield from lint.check_modes(config)
+    if config.storage.disks:
+        yield from lint.check_reuse(config, edition)
+    if config.ignition.config.merge or config.ignition.config.replace.source is not None:
+        from firstboot.config.butane.embedded import check_embedded  # noqa: PLC0415 - few documents have any
+
+        yield from check_embedded(config, walk, edition)
+
+
+def _after_sugar(config: Config, edition: Edition) -> Iterator[Problem]:
+    """What Butane looks at in what sugar has become."""
+    yield from lint.check_forbidden(config, edition)
+    yield from lint.check_partitions(config, edition)
+    if edition.machine_config:
+        from firstboot.config.butane.openshift import check_supported  # noqa: PLC0415 - never on a machine
+
+        yield from check_supported(config)
+    # The Ignition inside Butane does not know what 3.7 adds to 3.6.
+    yield from check(config, min(edition.spec, (3, 6)))

@@ -1,0 +1,38 @@
+"""A config as plain data in Ignition's spelling, for caches and for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firstboot.config.fields import fields_of
+from firstboot.config.models import OWN, Model
+
+
+def dump(model: Model) -> dict[str, Any]:
+    """What a config, or a part of one, sets, ready for ``json.dumps``; what is unset is left out."""
+    result: dict[str, Any] = {}
+    for field in fields_of(type(model)).values():
+        value = getattr(model, field.name)
+        if field.kind == "model":
+            value = dump(value)
+        elif field.kind == "models":
+            value = [dump(each) for each in value]
+        elif field.kind == "scalars":
+            value = [*value]
+        elif value == type(model).model_fields[field.name].default and value != "":
+            continue  # also 0 for the number of a partition; a name is always written
+        if value not in (None, {}, []):
+            result[field.alias] = value
+    return result
+
+
+def has_own(model: Model) -> bool:
+    """Whether a config, or a part of one, says what no Ignition can."""
+    for field in fields_of(type(model)).values():
+        value = getattr(model, field.name)
+        if field.since == OWN.version and value:
+            return True
+        parts = [value] if field.kind == "model" else value if field.kind == "models" else ()
+        if any(has_own(each) for each in parts):
+            return True
+    return False

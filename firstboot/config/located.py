@@ -1,0 +1,46 @@
+"""YAML and JSON with line marks, and errors that point: the front door, for host and guest.
+
+``parse(Model, load_yaml(text, name))`` gives a checked value or a :class:`LocatedError` whose text shows
+every problem under the user's own line::
+
+    bad.yaml:4:3: unknown setting
+       |
+     4 |   formt: qcow2
+       |   ^^^^^ $.disk.formt
+       = did you mean 'format'?
+"""
+
+from firstboot.config.explain import kind_of, parse, problems_of, suggestion
+from firstboot.config.json_text import load_json
+from firstboot.config.text import (
+    Located,
+    LocatedError,
+    Mark,
+    Path,
+    Problem,
+    decode,
+    path_text,
+    printable,
+    render,
+    value_at,
+)
+from firstboot.config.yaml_text import load_yaml
+
+__all__ = [
+    "Located",
+    "LocatedError",
+    "Mark",
+    "Path",
+    "Problem",
+    "decode",
+    "kind_of",
+    "load_json",
+    "load_yaml",
+    "parse",
+    "path_text",
+    "printable",
+    "problems_of",
+    "render",
+    "suggestion",
+    "value_at",
+]

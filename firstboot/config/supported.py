@@ -1,0 +1,63 @@
+"""What this version of build-os does not carry out, refused by name so that nothing is ignored silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from firstboot.config.kernel_words import is_one_argument, reserved
+from firstboot.config.models import Config, KernelArguments
+from firstboot.config.text import Path, Problem
+
+if TYPE_CHECKING:
+    from firstboot.config.devices import Luks
+
+VERIFIED = ("/", "/usr", "/boot", "/etc")
+NOT_YET = "is not supported by this version of build-os"
+
+
+def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
+    """One error for each thing in a merged config that would have to be done and cannot be.
+
+    Args:
+        verified: whether the root is that of an image of ours.
+    """
+    for index, luks in enumerate(config.storage.luks):
+        yield from _luks(luks, ("storage", "luks", index))
+    for index, filesystem in enumerate(config.storage.filesystems):
+        at = ("storage", "filesystems", index)
+        if verified and (filesystem.path in VERIFIED or filesystem.label == "root"):
+            hint = "the root of the image is verified, with its boot files; data may be on a filesystem below /var"
+            yield Problem(at, f"a filesystem at {filesystem.path or '/'} {NOT_YET}", hint)
+    if verified:
+        yield from _kernel_arguments(config.kernel_arguments)
+
+
+def _luks(luks: Luks, at: Path) -> Iterator[Problem]:
+    # Imported where something is encrypted: few machines have any.
+    from firstboot.config.tpm import tpm_of  # noqa: PLC0415
+
+    clevis = luks.clevis
+    try:
+        tpm = tpm_of(luks)
+    except ValueError as error:
+        yield Problem((*at, "clevis", "custom", "config"), f"the config of the pin cannot be used: {error}")
+        return
+    if tpm is None and (clevis.tpm2 or clevis.tang or clevis.custom.pin or clevis.threshold):
+        hint = "of clevis, 'tpm2' by itself and a custom pin 'tpm2' are carried out"
+        yield Problem((*at, "clevis"), f"clevis with tang or a threshold {NOT_YET}", hint, on_key=True)
+    if luks.cex.enabled:
+        yield Problem(
+            (*at, "cex"), "cex needs an IBM Z machine (s390x), for which build-os makes no images", on_key=True
+        )
+
+
+def _kernel_arguments(wanted: KernelArguments) -> Iterator[Problem]:
+    for name, words in (("shouldExist", wanted.should_exist), ("shouldNotExist", wanted.should_not_exist)):
+        for index, word in enumerate(words):
+            at: Path = ("kernelArguments", name, index)
+            if not is_one_argument(word):
+                message = "a kernel argument has no spaces, quotes, backslashes or other special characters"
+                yield Problem(at, message, "write one argument a list element" if " " in word.strip() else None)
+            elif (reason := reserved(word)) is not None:
+                yield Problem(at, f"'{word}' cannot be set or taken away: {reason}")

@@ -1,0 +1,84 @@
+"""Applying again: what differs from a config is worked out, and made as the config says; all or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from firstboot.apply.action import Action, Machine
+from firstboot.apply.planning import Scope, carry_out, plan
+from firstboot.config.document import read
+from firstboot.config.loaded import LoadedConfig
+from firstboot.config.loading import finish
+from firstboot.config.rendering import render_document
+from firstboot.drift import undo
+from firstboot.drift.record import Record, remember
+from firstboot.drift.settle import settle, without_repeats
+from firstboot.gathering import fetched_files
+from firstboot.log import Log
+from firstboot.places import APPLIED
+from firstboot.remote import Remote
+
+ENABLE = Scope(enable=True)
+
+
+class Again(NamedTuple):
+    """What there is to do.
+
+    Attributes:
+        whole: the config as it was asked for.
+        left: what of it is not as it says.
+    """
+
+    whole: LoadedConfig
+    left: LoadedConfig
+    actions: tuple[Action, ...]
+
+
+def recorded_config(record: Record) -> LoadedConfig:
+    """The config of a record, checked again.
+
+    Raises:
+        LocatedError, ConfigError: another version wrote it.
+    """
+    return finish(render_document(read(json.dumps(record.config), APPLIED)))
+
+
+@contextmanager
+def planned(loaded: LoadedConfig, machine: Machine, record: Record | None, remote: Remote | None) -> Iterator[Again]:
+    """What has to be done for a config, and its contents at hand as long as it may be done.
+
+    Args:
+        remote: fetches what is elsewhere and not known to be as it was; without it that stays unfetched.
+
+    Raises:
+        ConfigError: something cannot be done, or had.
+    """
+    left = loaded._replace(config=settle(loaded.config, machine, record))
+    if remote is None:
+        yield _planned(loaded, left, machine)
+        return
+    with fetched_files(left, remote.configured(loaded.config.ignition), None, machine.programs) as fetched:
+        machine.fetched = {**machine.fetched, **fetched}
+        # Once more: what was fetched may be what is there.
+        left = loaded._replace(config=settle(loaded.config, machine, record))
+        yield _planned(loaded, left, machine)
+
+
+def _planned(whole: LoadedConfig, left: LoadedConfig, machine: Machine) -> Again:
+    actions = without_repeats(plan(left, machine, ENABLE), machine.root)
+    return Again(whole, left, tuple(actions))
+
+
+def apply_again(again: Again, machine: Machine, image: dict[str, str], log: Log) -> None:
+    """Do it, and remember how it looked afterwards. If anything fails, everything is as it was.
+
+    Raises:
+        ActionFailed, OSError
+    """
+    with undo.undone_if_it_fails(again.actions, machine):
+        carry_out(again.actions, again.left, machine, log)
+        remember(again.whole, machine, image)
+        machine.root.sync()

@@ -1,0 +1,248 @@
+"""The commands of a machine that is provisioned: ``status``, ``diff``, ``apply``, ``factory-reset``.
+
+status [--json]                    what was applied, when, by which image, and whether it still is so
+diff [--json]                      what has changed since, path by path
+apply --check | --apply [FILE...]  make files, units and users what the config says again; or say what that would do
+factory-reset [--yes | --cancel]   begin again at the next boot: everything on the state partition goes
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from firstboot.apply.action import Machine
+from firstboot.apply.planning import ActionFailed
+from firstboot.apply.programs import ProgramError
+from firstboot.apply.root import Root
+from firstboot.config.loaded import LoadedConfig
+from firstboot.config.origins import ConfigError
+from firstboot.config.text import LocatedError
+from firstboot.drift import reset, undo
+from firstboot.drift.again import Again, apply_again, planned, recorded_config
+from firstboot.drift.changes import changes
+from firstboot.drift.record import Record, read_record
+from firstboot.drift.units_after import reload_units
+from firstboot.fetch.errors import FetchError
+from firstboot.log import Log
+from firstboot.places import KEPT_RESULT, Places
+from firstboot.remote import Remote
+from firstboot.run import base_configs, compile_all
+from firstboot.sources import DELETING, Fetched
+
+FAILED, WRONG, DIFFERS = 1, 2, 3
+COMMANDS = ("status", "diff", "apply", "factory-reset")
+
+
+class Trouble(Exception):
+    """Something that the user can do something about."""
+
+
+class Quiet(Log):
+    """Only what goes wrong."""
+
+    def info(self, text: str) -> None:
+        """Nothing."""
+
+
+def drift(arguments: list[str], places: Places | None = None) -> int:
+    """Run one of :data:`COMMANDS`.
+
+    Returns:
+        0; 1 if it failed; 2 if a config or the command line is wrong; 3 if something differs from what was applied.
+    """
+    options = _parser().parse_args(arguments)
+    places = places or Places()
+    try:
+        with Root(places.root) as root:
+            machine = Machine(root, places.programs)
+            match options.command:
+                case "status":
+                    return _status(options, machine)
+                case "diff":
+                    return _diff(options, machine)
+                case "apply":
+                    return _apply(options, machine, places)
+                case _:
+                    return _factory_reset(options, root, places)
+    except (LocatedError, ConfigError) as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except PermissionError as error:
+        print(f"{error.filename}: only root may do this", file=sys.stderr)
+        return FAILED
+    except (Trouble, ActionFailed, reset.CannotReset, ProgramError, FetchError, OSError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="firstboot", description="what this machine was made, and what it is now")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    status = commands.add_parser("status", help="what was applied, when and by which image")
+    diff = commands.add_parser("diff", help="what has changed since")
+    apply = commands.add_parser("apply", help="make files, units and users what the config says; disks stay")
+    how = apply.add_mutually_exclusive_group(required=True)
+    how.add_argument("--check", action="store_true", help="say what would be done")
+    how.add_argument("--apply", action="store_true", help="do it, all or nothing")
+    apply.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a config instead of the applied one")
+    for each in (status, diff, apply):
+        each.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    factory = commands.add_parser("factory-reset", help="at the next boot empty the state and run the first boot again")
+    factory.add_argument("--yes", action="store_true", help="do not ask")
+    factory.add_argument("--cancel", action="store_true", help="take the request back")
+    return parser
+
+
+# --- looking ---
+
+
+def _require_record(machine: Machine) -> Record:
+    try:
+        record = read_record(machine.root)
+    except ValueError as error:
+        raise Trouble(str(error)) from None
+    if record is None:
+        raise Trouble("nothing was applied to this machine by a first boot with a config")
+    return record
+
+
+def _status(options: argparse.Namespace, machine: Machine) -> int:
+    record = _require_record(machine)
+    found = changes(record, recorded_config(record).config, machine)
+    result: dict[str, Any] = {}
+    with suppress(FileNotFoundError, ValueError):
+        result = json.loads(machine.root.read(KEPT_RESULT))
+    asked = reset.is_requested(machine.root)
+    data = {
+        "applied": {"time": record.time, "image": {**record.image}},
+        "firstboot": result,
+        "changed": [each.subject for each in found],
+        "interrupted": undo.is_pending(machine.root),
+        "factoryReset": asked,
+    }
+    if options.json:
+        print(json.dumps(data, ensure_ascii=False))
+        return 0
+    for name, text in _status_lines(record, result):
+        print(f"{name:<10} {text}")
+    since = f"{_count(len(found), 'thing')} since: see 'firstboot diff'" if found else "nothing since"
+    print(f"{'changed':<10} {since}")
+    if data["interrupted"]:
+        print(f"{'warning':<10} a later 'firstboot apply' was cut short; the next one puts everything back first")
+    if asked:
+        print(f"{'warning':<10} the next boot is a factory reset ('firstboot factory-reset --cancel' takes it back)")
+    return 0
+
+
+def _status_lines(record: Record, result: dict[str, Any]) -> list[tuple[str, str]]:
+    image = record.image
+    lines = [("applied", f"{record.time} by {image.get('id', '?')} {image.get('version', '?')}")]
+    if not result:
+        return lines
+    config = result.get("config")
+    lines.append(("first boot", f"{result['result']} at {result['time']} in {result['seconds']} s"))
+    lines.append(("platform", str(result["platform"])))
+    lines.append(("config", f"{config['name']} (sha256 {config['sha256']})" if config else "the image's own"))
+    lines += [("base", each["name"]) for each in result.get("base", ())]
+    lines += [("warning", str(each).splitlines()[0]) for each in result.get("warnings", ())]
+    return lines
+
+
+def _diff(options: argparse.Namespace, machine: Machine) -> int:
+    record = _require_record(machine)
+    found = changes(record, recorded_config(record).config, machine)
+    if options.json:
+        print(json.dumps({"since": record.time, "changes": [each.as_data() for each in found]}, ensure_ascii=False))
+    else:
+        for each in found:
+            print(f"{each.subject}: {', '.join(each.what)}")
+            if each.diff:
+                print("".join(f"    {line}\n" for line in each.diff.splitlines()), end="")
+        if not found:
+            print(f"nothing has changed since {record.time}")
+    return DIFFERS if found else 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+# --- applying ---
+
+
+def _apply(options: argparse.Namespace, machine: Machine, places: Places) -> int:
+    if undo.is_pending(machine.root):
+        if options.check:
+            raise Trouble("an earlier 'firstboot apply' was cut short; 'firstboot apply --apply' puts it back first")
+        undo.undo(machine.root)
+        print("an earlier run was cut short: what it had changed was put back", file=sys.stderr)
+    record = read_record(machine.root) if options.files else _require_record(machine)
+    # Nothing that only a certain platform may read; and who waits for a server is told.
+    remote = Remote(places, "metal", Log(sys.stderr))
+    loaded = _given(options.files, places, remote) if options.files else recorded_config(_required(record))
+    for warning in loaded.warnings:
+        print(warning, file=sys.stderr)
+    kernel = loaded.config.kernel_arguments
+    if loaded.config.has_devices or kernel.should_exist or kernel.should_not_exist:
+        print("disks and kernel arguments are for a first boot alone: left as they are", file=sys.stderr)
+    with planned(loaded, machine, record, remote) as again:
+        if options.apply:
+            apply_again(again, machine, places.image(), Quiet())
+        _tell(again, options)
+    if options.apply and again.actions and machine.root.is_system:
+        for line in reload_units(again.actions, machine.programs):
+            print(line, file=sys.stderr)
+    return DIFFERS if options.check and again.actions else 0
+
+
+def _required(record: Record | None) -> Record:
+    assert record is not None
+    return record
+
+
+def _given(files: Sequence[Path], places: Places, remote: Remote) -> LoadedConfig:
+    """The image's base configs with these on top, as a first boot would merge them."""
+    texts = [*base_configs(places), *(Fetched(str(path), path.read_bytes()) for path in files)]
+    return compile_all(texts, remote)
+
+
+def _tell(again: Again, options: argparse.Namespace) -> None:
+    lines = [each.describe() for each in again.actions]
+    if options.json:
+        print(json.dumps({"applied": bool(options.apply), "actions": lines}, ensure_ascii=False))
+    elif lines:
+        print("\n".join(lines))
+    else:
+        print("nothing")
+
+
+# --- beginning again ---
+
+
+def _factory_reset(options: argparse.Namespace, root: Root, places: Places) -> int:
+    if options.cancel:
+        reset.cancel(root)
+        print("the next boot is an ordinary one")
+        return 0
+    image = places.image()
+    if not options.yes:
+        print("At the next boot everything on this machine's state partition is removed: /var, with all data, and the")
+        print("changes to /etc. Then the first boot runs again. Other disks stay as they are.")
+        if reset.has_lost_its_config(root, DELETING):
+            print("The platform no longer has this machine's config: it will come up as its image is, without users.")
+        try:
+            answer = input(f"Type the name of the image, {image['id']}, to go on: ")
+        except EOFError:
+            answer = ""
+        if answer.strip() != image["id"]:
+            print("nothing was done", file=sys.stderr)
+            return FAILED
+    reset.request(root)
+    print("the next boot is a factory reset: 'systemctl reboot' begins it, '--cancel' takes it back")
+    return 0

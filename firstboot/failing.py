@@ -1,0 +1,158 @@
+"""What a first boot that failed tells, and whom: the console, the host, the journal, programs, the emergency shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from firstboot import report
+from firstboot.fetch.errors import FetchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from firstboot.apply.root import Root
+    from firstboot.config.origins import Complaint
+    from firstboot.log import Log
+    from firstboot.places import Places
+    from firstboot.run import Attempt
+
+SHELL_FILE = "/etc/firstboot/emergency-shell"
+"""A config that would write this file allows a shell if it cannot be carried out."""
+
+WRONG_CONFIG = (
+    "Correct the config and start the machine again: nothing of this attempt is kept.",
+    "'build-os check --config FILE' finds most of this on your own machine, before a boot.",
+)
+_NOT_THERE = (
+    "See to it that the machine can reach this and start it again: nothing of this attempt is kept.",
+    "If the config names the wrong place, correct it there.",
+)
+_DISKS_STAY = (
+    "Disks were set up already, and stay as they are now; files, users and units are not kept.",
+    "See to what is said above, and start the machine again: it begins anew.",
+)
+_BUG = ("This is a bug in build-os, not in your config. Please report what is above.",)
+
+
+class Failure(NamedTuple):
+    """An error in the words of its reader.
+
+    Attributes:
+        text: everything that is known, of any length.
+        message: one line of it.
+        problems: what is wrong and where, for programs; empty where no config is to blame.
+        screen: what fits a console.
+        bug: whether it is a mistake of ours.
+    """
+
+    text: str
+    message: str
+    problems: tuple[dict[str, Any], ...]
+    screen: str
+    bug: bool
+
+
+def explained(error: Exception, attempt: Attempt) -> Failure:
+    """What an error means to whoever set the machine up."""
+    if not is_expected(error):
+        import traceback  # noqa: PLC0415 - only for a mistake of ours
+
+        text = "".join(traceback.format_exception(error)).strip()
+        return Failure(text, text.splitlines()[-1], (), report.screen(text, _BUG), bug=True)
+    text = str(error).strip() or type(error).__name__
+    problems = tuple(_described(each) for each in _complaints(error))
+    screen = report.screen(text, _advice(error, attempt))
+    return Failure(text, text.splitlines()[0], problems, screen, bug=False)
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the error is about the config or the machine, and not a mistake of ours."""
+    if isinstance(error, FetchError | OSError):
+        return True
+    from firstboot.apply.planning import ActionFailed  # noqa: PLC0415 - not before something failed
+    from firstboot.config.origins import ConfigError  # noqa: PLC0415
+    from firstboot.config.text import LocatedError  # noqa: PLC0415
+
+    return isinstance(error, LocatedError | ConfigError | ActionFailed)
+
+
+def tell(failure: Failure, result: dict[str, Any], attempt: Attempt, places: Places, root: Root, log: Log) -> None:
+    """Say it on the console, in the journal and in the result, and let a shell in if that is allowed.
+
+    Args:
+        result: what else is known of this first boot.
+    """
+    log.error(failure.text)
+    shell = allows_shell(attempt)
+    report.write_failure(root, failure.text + "\n", result | _as_result(failure, shell=shell), shell=shell)
+    report.show_on_console(places, failure.screen)
+    report.send_to_journal(places, _as_entry(failure))
+
+
+def allows_shell(attempt: Attempt) -> bool:
+    """Whether a config allows a shell after a failure. One that is wrong allows nothing."""
+    return any(file.path == SHELL_FILE for config in attempt.configs for file in config.storage.files)
+
+
+def _as_result(failure: Failure, *, shell: bool) -> dict[str, Any]:
+    return {
+        "result": "failed",
+        "message": failure.message,
+        "problems": list(failure.problems),
+        "bug": failure.bug,
+        "shell": shell,
+    }
+
+
+def _advice(error: Exception, attempt: Attempt) -> tuple[str, ...]:
+    if attempt.disks:
+        return _DISKS_STAY
+    return _NOT_THERE if isinstance(error, FetchError) else WRONG_CONFIG
+
+
+def _complaints(error: Exception) -> Iterator[Complaint]:
+    """The places in configs that an error is about."""
+    from firstboot.apply.planning import ActionFailed  # noqa: PLC0415 - not before something failed
+    from firstboot.config.origins import Complaint, ConfigError  # noqa: PLC0415
+    from firstboot.config.text import LocatedError  # noqa: PLC0415
+
+    match error:
+        case ConfigError():
+            yield from error.complaints
+        case LocatedError():
+            yield from (Complaint(error.located, problem) for problem in error.problems)
+        case ActionFailed():
+            if error.complaint is not None:
+                yield error.complaint
+        case _:
+            pass
+
+
+def _described(complaint: Complaint) -> dict[str, Any]:
+    from firstboot.config.text import path_text, printable  # noqa: PLC0415 - not before something failed
+
+    located, problem = complaint
+    mark = located.mark_of(problem.path, on_key=problem.on_key)
+    return {
+        "config": located.name,
+        "line": None if mark is None else mark.line,
+        "column": None if mark is None else mark.column,
+        "path": path_text(problem.path),
+        "message": printable(problem.message),
+        "hint": None if problem.hint is None else printable(problem.hint),
+    }
+
+
+def _as_entry(failure: Failure) -> dict[str, str]:
+    """What programs find by its MESSAGE_ID and read by its fields (systemd.journal-fields(7))."""
+    fields = {
+        "MESSAGE_ID": report.FAILED_MESSAGE_ID,
+        "PRIORITY": "2",
+        "SYSLOG_IDENTIFIER": "firstboot",
+        "MESSAGE": f"first boot failed: {failure.message}",
+        "FIRSTBOOT_TEXT": failure.text,
+    }
+    if failure.problems:
+        first = failure.problems[0]
+        fields |= {f"FIRSTBOOT_{name.upper()}": str(first[name]) for name in ("config", "line", "column", "path")}
+    return fields

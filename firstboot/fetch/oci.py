@@ -1,0 +1,175 @@
+"""Artifacts in a registry, by digest: ``oci://HOST/NAME@sha256:DIGEST`` (the OCI distribution specification).
+
+An artifact is a manifest with one layer; of an index the manifest for this machine is taken. Everything is verified
+from the digest down, so it does not matter who the registry is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from firstboot.fetch.errors import FetchError
+from firstboot.fetch.reach import Deadline
+from firstboot.fetch.redirect import is_link_local
+from firstboot.fetch.redirect import parse as parse_url
+from firstboot.fetch.web import Request, Sink, Web
+
+_MANIFEST_BYTES = 4 << 20  # what a registry has to accept at most
+_TOKEN_BYTES = 1 << 20
+_INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_NAME = re.compile(r"(?P<scheme>oci|oci\+http)://(?P<host>[^/@]+)/(?P<name>[^@]+)@sha256:(?P<digest>[0-9a-f]{64})")
+
+
+class Artifact(NamedTuple):
+    """Where it is.
+
+    Attributes:
+        base: of the registry's API for this repository.
+        digest: of the manifest, 64 hexadecimal digits.
+    """
+
+    base: str
+    name: str
+    digest: str
+
+
+class _Checked:
+    """A sink that also hashes."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._sink.restart()
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Take some more."""
+        self._hash.update(data)
+        self._sink.write(data)
+
+    def hexdigest(self) -> str:
+        """Of all of it."""
+        return self._hash.hexdigest()
+
+
+def parse(url: str) -> Artifact:
+    """The artifact that a URL names.
+
+    Raises:
+        FetchError: it names none.
+    """
+    match = _NAME.fullmatch(url)
+    if match is None:
+        raise FetchError(f"{url} names no artifact", "one is oci://HOST/NAME@sha256:DIGEST")
+    scheme = "https" if match["scheme"] == "oci" else "http"
+    return Artifact(f"{scheme}://{match['host']}/v2/{match['name']}", match["name"], match["digest"])
+
+
+def download(url: str, sink: Sink, web: Web, deadline: Deadline, authorization: str | None = None) -> None:
+    """Put the artifact's one layer into ``sink``.
+
+    Args:
+        authorization: the header to log in with, ``Basic ...`` or ``Bearer ...``.
+
+    Raises:
+        NotFound, FetchError
+    """
+    artifact = parse(url)
+    headers = _log_in(artifact, web, deadline, authorization)
+    manifest = _manifest(artifact, artifact.digest, web, deadline, headers)
+    if "manifests" in manifest:
+        manifest = _manifest(artifact, _for_this_machine(manifest, url), web, deadline, headers)
+    digest = _only_layer(manifest, url)
+    checked = _Checked(sink)
+    web.ask(Request(f"{artifact.base}/blobs/sha256:{digest}", headers), checked, deadline)
+    if checked.hexdigest() != digest:
+        raise FetchError(f"{url}: the registry sent another layer than the manifest names")
+
+
+def _log_in(artifact: Artifact, web: Web, deadline: Deadline, authorization: str | None) -> dict[str, str]:
+    """The headers of all further requests. A registry says by itself whether and where it wants a token."""
+    own = {} if authorization is None else {"Authorization": authorization}
+    request = Request(
+        f"{artifact.base}/manifests/sha256:{artifact.digest}", {**own, **_ACCEPT}, method="HEAD", answers=(401,)
+    )
+    answer = web.ask(request, _Nothing(), deadline)
+    challenge = answer.get("www-authenticate", "")
+    if not challenge:
+        return own
+    kind, _, rest = challenge.partition(" ")
+    values = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+    if kind.casefold() != "bearer" or not values.get("realm", "").startswith(("https://", "http://")):
+        raise FetchError(f"the registry wants a login for {artifact.name}", "give http_headers an Authorization")
+    if values["realm"].startswith("http://") and not artifact.base.startswith("http://"):
+        raise FetchError(f"the registry wants to log us in to {artifact.name} over plain HTTP")
+    if is_link_local(parse_url(values["realm"]).host):
+        raise FetchError(f"the registry wants to log us in to {artifact.name} at the metadata service")
+    query = {"service": values.get("service", ""), "scope": f"repository:{artifact.name}:pull"}
+    asked = f"{values['realm']}?{urlencode({key: value for key, value in query.items() if value})}"
+    try:
+        token = json.loads(web.read(Request(asked, own), _TOKEN_BYTES, deadline))
+        return {"Authorization": f"Bearer {token.get('token') or token['access_token']!s}"}
+    except (ValueError, KeyError, AttributeError):
+        raise FetchError(f"the registry gives no usable token for {artifact.name}") from None
+
+
+class _Nothing:
+    def restart(self) -> None:
+        """Nothing to forget."""
+
+    def write(self, data: bytes) -> None:
+        """Not wanted."""
+
+
+_ACCEPT = {"Accept": ", ".join((*_MANIFESTS, *_INDEXES))}
+
+
+def _manifest(artifact: Artifact, digest: str, web: Web, deadline: Deadline, headers: dict[str, str]) -> dict[str, Any]:
+    url = f"{artifact.base}/manifests/sha256:{digest}"
+    data = web.read(Request(url, {**headers, **_ACCEPT}), _MANIFEST_BYTES, deadline)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise FetchError(f"{artifact.name}: the registry sent another manifest than sha256:{digest}")
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise FetchError(f"{artifact.name}: the manifest is not what a manifest is")
+    return found
+
+
+def _for_this_machine(index: dict[str, Any], url: str) -> str:
+    machine = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    for each in _list(index.get("manifests")):
+        where = each.get("platform")
+        if isinstance(where, dict) and (where.get("os"), where.get("architecture")) == ("linux", machine):
+            return _digest(each, url)
+    raise FetchError(f"{url} has nothing for linux/{machine}")
+
+
+def _only_layer(manifest: dict[str, Any], url: str) -> str:
+    layers = _list(manifest.get("layers"))
+    if len(layers) != 1:
+        raise FetchError(f"{url} has {len(layers)} layers; an artifact to unpack has one", "oras push HOST/NAME FILE")
+    return _digest(layers[0], url)
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _digest(descriptor: dict[str, Any], url: str) -> str:
+    match = re.fullmatch(r"sha256:([0-9a-f]{64})", str(descriptor.get("digest")))
+    if match is None:
+        raise FetchError(f"{url}: a digest in the manifest is none that is supported")
+    return match[1]

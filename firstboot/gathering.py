@@ -1,0 +1,122 @@
+"""Everything a config names by a URL, fetched and verified before anything is written: all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from firstboot.config.resource import BadResource, is_inline
+from firstboot.places import MARKER, RUN_DIRECTORY, Places
+
+if TYPE_CHECKING:
+    from firstboot.apply.contents import Contents, Fetched
+    from firstboot.apply.programs import Programs
+    from firstboot.config.loaded import LoadedConfig
+    from firstboot.config.models import Config, Resource
+    from firstboot.config.text import Path
+    from firstboot.remote import Remote
+
+_PREFIX = "fetched-"
+
+
+def keys(config: Config) -> list[tuple[Path, Resource]]:
+    """Keys of encrypted devices that are elsewhere, with their places in the config."""
+    found = [(("storage", "luks", index, "keyFile"), each.key_file) for index, each in enumerate(config.storage.luks)]
+    return [(path, resource) for path, resource in found if not is_inline(resource)]
+
+
+def files(config: Config) -> list[tuple[Path, Resource]]:
+    """Contents of files that are elsewhere, with their places in the config."""
+    found: list[tuple[Path, Resource]] = []
+    for index, file in enumerate(config.storage.files):
+        at: Path = ("storage", "files", index)
+        found.append(((*at, "contents"), file.contents))
+        found += [((*at, "append", position), each) for position, each in enumerate(file.append)]
+    return [(path, resource) for path, resource in found if not is_inline(resource)] + archives(config)
+
+
+def archives(config: Config) -> list[tuple[Path, Resource]]:
+    """Archives, with their places in the config."""
+    return [(("storage", "archives", index), each.resource) for index, each in enumerate(config.storage.archives)]
+
+
+def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
+    """Keys of encrypted devices; they stay in memory.
+
+    Raises:
+        ConfigError: one cannot be had.
+    """
+    from firstboot.config.rendering import refused  # noqa: PLC0415 - few configs name anything
+
+    found: dict[Resource, Contents] = {}
+    for path, resource in keys(loaded.config):
+        try:
+            found[resource] = remote.read_key(resource)
+        except BadResource as error:
+            raise refused(loaded, error, path) from None
+    return found
+
+
+@contextmanager
+def fetched_files(
+    loaded: LoadedConfig, remote: Remote, above: FilePath | None, programs: Programs
+) -> Iterator[Fetched]:
+    """Contents of files, as long as they are needed.
+
+    Args:
+        above: a directory of our own to put them into; otherwise they are where temporary files are.
+
+    Raises:
+        ConfigError: one cannot be had.
+    """
+    wanted = files(loaded.config)
+    packed = {resource for _, resource in archives(loaded.config)}
+    if not wanted:
+        yield {}
+        return
+    import shutil  # noqa: PLC0415 - few configs name anything
+    import tempfile  # noqa: PLC0415
+
+    from firstboot.apply.contents import Stored  # noqa: PLC0415
+    from firstboot.config.rendering import refused  # noqa: PLC0415
+
+    if above is not None:
+        above.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in above.glob(f"{_PREFIX}*"):
+            shutil.rmtree(left)  # the power went off while they were fetched
+    found: dict[Resource, Contents] = {}
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=above) as directory:
+        for path, resource in wanted:
+            if resource in found:
+                continue
+            target = FilePath(directory, str(len(found)))
+            try:
+                with target.open("w+b") as file:
+                    remote.read_into(resource, file)
+                if resource in packed:
+                    _decompress(target, programs)
+                found[resource] = Stored(target, target.stat().st_size)
+            except BadResource as error:
+                raise refused(loaded, error, path) from None
+        yield found
+
+
+def _decompress(path: FilePath, programs: Programs) -> None:
+    from firstboot.apply.archives import decompress  # noqa: PLC0415 - few machines unpack anything
+    from firstboot.apply.programs import ProgramError  # noqa: PLC0415
+    from firstboot.apply.unpacking import BadArchive  # noqa: PLC0415
+
+    try:
+        decompress(path, programs)
+    except BadArchive as error:
+        raise BadResource(f"the archive {error}", "source") from None
+    except ProgramError as error:
+        raise BadResource(f"the archive cannot be unpacked: {error}", "source") from None
+
+
+def scratch(places: Places) -> FilePath:
+    """Where large things fit: on the state partition if there is one, for memory may be small."""
+    state = places.at(MARKER).parent
+    return state if state.parent.is_dir() else places.at(RUN_DIRECTORY)

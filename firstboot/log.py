@@ -1,0 +1,56 @@
+"""What first boot says while it works: one line when an operation starts and one when it ends, always paired.
+
+Lines never hold file contents or password hashes; whoever describes an operation sees to that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+# sd-daemon(3): journald takes these as the priority of a line on standard error.
+_ERROR, _WARNING, _INFO = "<3>", "<4>", "<6>"
+
+
+class Log:
+    """Writes lines to a stream."""
+
+    def __init__(self, stream: TextIO | None = None, *, priorities: bool | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        # Where systemd reads the stream; anyone else would see the prefixes as text.
+        self.current = ""  # the operation that was started last and has not ended
+        self._priorities = "JOURNAL_STREAM" in os.environ if priorities is None else priorities
+
+    def _line(self, priority: str, text: str) -> None:
+        for line in text.splitlines() or [""]:
+            self._stream.write(f"{priority if self._priorities else ''}{line}\n")
+        self._stream.flush()
+
+    def info(self, text: str) -> None:
+        """Something that happened."""
+        self._line(_INFO, text)
+
+    def warning(self, text: str) -> None:
+        """Something to look at."""
+        self._line(_WARNING, text)
+
+    def error(self, text: str) -> None:
+        """Something that stops it."""
+        self._line(_ERROR, text)
+
+    @contextmanager
+    def operation(self, what: str) -> Iterator[None]:
+        """``started: WHAT``, then ``finished: WHAT`` or ``failed: WHAT: why``."""
+        self.info(f"started: {what}")
+        around, self.current = self.current, what
+        try:
+            yield
+        except BaseException as error:
+            reason = str(error).splitlines()
+            self.error(f"failed: {what}: {reason[0] if reason else type(error).__name__}")
+            raise
+        self.current = around
+        self.info(f"finished: {what}")

@@ -1,0 +1,83 @@
+"""Where things are on the machine. A value, so that a test can put a whole machine into a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from firstboot.apply.programs import ProgramError, Programs
+from firstboot.fetch.reach import Reach
+from firstboot.restart import restart
+
+MARKER = "/run/state/firstboot/complete"
+RESET = "/run/state/firstboot/factory-reset"
+RUN_DIRECTORY = "/run/firstboot"
+RESULT = f"{RUN_DIRECTORY}/result.json"
+FAILURE = f"{RUN_DIRECTORY}/failure.txt"
+SHELL_ALLOWED = f"{RUN_DIRECTORY}/shell"
+KEPT_RESULT = "/var/lib/firstboot/result.json"
+APPLIED = "/var/lib/firstboot/applied.json"
+UNDO = "/var/lib/firstboot/undo"
+KEPT_HASH = "/var/lib/firstboot/config.sha256"
+BASE_DIRECTORY = "/usr/lib/firstboot/base.d"
+
+
+class Places(NamedTuple):
+    """The machine as first boot sees it.
+
+    Attributes:
+        root: the directory that becomes ``/``; the paths above are inside it.
+        programs: how programs are started.
+        reach: the way to other machines, and the clock.
+        restart: starts the machine again; returns once it is on its way.
+    """
+
+    root: Path = Path("/")
+    programs: Programs = Programs()
+    reach: Reach = Reach()
+    restart: Callable[[], None] = restart
+
+    @property
+    def sys(self) -> Path:
+        """sysfs."""
+        return self.root / "sys"
+
+    @property
+    def dev(self) -> Path:
+        """Devices."""
+        return self.root / "dev"
+
+    def at(self, path: str) -> Path:
+        """A path inside the root, for reading."""
+        return self.root / path.lstrip("/")
+
+    def command_line(self) -> str:
+        """The kernel's command line; empty where there is none. A conformance runner gives one of its own."""
+        given = os.environ.get("IGNITION_KERNEL_CMDLINE_PATH")
+        try:
+            return (Path(given) if given else self.at("/proc/cmdline")).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def load_module(self, name: str) -> None:
+        """Load a kernel module; that it is not there shows soon enough."""
+        with contextlib.suppress(ProgramError):
+            self.programs.status(["modprobe", "--quiet", name])
+
+    def image(self) -> dict[str, str]:
+        """``{"id": ..., "version": ...}`` of the image: ``IMAGE_ID``, ``IMAGE_VERSION`` (os-release(5))."""
+        values: dict[str, str] = {}
+        for path in ("/etc/os-release", "/usr/lib/os-release"):
+            try:
+                text = self.at(path).read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            for line in text.splitlines():
+                name, equals, value = line.partition("=")
+                if equals:
+                    values.setdefault(name.strip(), value.strip().strip("'\""))
+            break
+        return {"id": values.get("IMAGE_ID", ""), "version": values.get("IMAGE_VERSION", "")}

@@ -1,0 +1,257 @@
+"""First boot on the machine: fetch, parse, merge, check, plan, apply, sync, marker. All or nothing.
+
+pydantic and the models are imported only if there is a config: on an emulated processor that is most of the
+time this takes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from firstboot import report
+from firstboot.apply.action import Machine
+from firstboot.apply.root import Root
+from firstboot.log import Log
+from firstboot.places import BASE_DIRECTORY, Places
+from firstboot.restart import StartAgain
+from firstboot.sources import Fetched, SourceError, delete_config, fetch_config, platform_of
+from firstboot.stopping import stoppable
+
+if TYPE_CHECKING:
+    from firstboot.config.loaded import LoadedConfig
+    from firstboot.config.models import Config
+    from firstboot.remote import Remote
+
+FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name"
+BASE_SUFFIXES = (".yaml", ".json", ".ign")
+
+
+class Attempt:
+    """How far a first boot has come. It is filled in as it goes, for whoever has to say why it went no further.
+
+    Attributes:
+        base: the image's own configs.
+        user: the platform's config; an empty one is none.
+        configs: what could be read and is right by itself.
+        disks: whether block devices may have been changed.
+        warnings: what was noticed and does not stop it.
+        actions: what was done, one line each, without contents.
+    """
+
+    def __init__(self) -> None:
+        self.platform = ""
+        self.base: tuple[Fetched, ...] = ()
+        self.user: Fetched | None = None
+        self.configs: list[Config] = []
+        self.disks = False
+        self.warnings: tuple[str, ...] = ()
+        self.actions: tuple[str, ...] = ()
+
+
+def run(places: Places, log: Log) -> int:
+    """Make the machine what its config says, if that has not been done.
+
+    Returns:
+        The exit status: 0 done (now or earlier), 1 failed.
+    """
+    started = time.monotonic()
+    with Root(places.root) as root:
+        if report.is_complete(root):
+            log.info("first boot was completed earlier; nothing to do")
+            return 0
+        image = places.image()
+        if not image["id"]:
+            # On anybody's own computer, where nobody wants a config applied to /.
+            log.error("this is not a build-os image: its os-release has no IMAGE_ID; nothing was done")
+            return 1
+        port = report.Port(places)
+        port.send({"event": "started", "image": image})
+        attempt = Attempt()
+        try:
+            try:
+                with stoppable(log):
+                    provision(places, root, log, attempt)
+            except StartAgain as why:
+                start_again(places, port, log, why)
+                return 0
+            finish(root, described(attempt, image, round(time.monotonic() - started, 3)), log)
+            delete_config(attempt.platform, places, log)
+        except Exception as error:
+            from firstboot.failing import explained, tell  # noqa: PLC0415 - see the top
+
+            failure = explained(error, attempt)
+            tell(failure, described(attempt, image, round(time.monotonic() - started, 3)), attempt, places, root, log)
+            port.send({"event": "finished", "result": "failed", "message": failure.message, "screen": failure.screen})
+            return 1
+        port.send({"event": "finished", "result": "ok", "seconds": round(time.monotonic() - started, 3)})
+    return 0
+
+
+def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
+    """Everything but the marker.
+
+    Raises:
+        SourceError, LocatedError, ConfigError, ActionFailed, OSError
+        StartAgain: the machine has to start again for this, and nothing else was done.
+    """
+    attempt.base = base_configs(places)
+    attempt.platform = platform_of(places)
+    user = fetch_config(attempt.platform, places, log)
+    # An empty value is how a platform says "none".
+    attempt.user = user if user is not None and user.data else None
+    texts = [*attempt.base, *([attempt.user] if attempt.user is not None else [])]
+    log.info(f"config: {', '.join(each.name for each in texts) or 'none, the machine is what its image says'}")
+    machine = Machine(root, places.programs)
+    if not texts:
+        apply_nothing(machine, log)
+        return
+    from firstboot.apply.planning import (  # noqa: PLC0415 - see the top
+        WHOLE_MACHINE,
+        carry_out,
+        mounted,
+        plan,
+        plan_devices,
+        plan_kernel,
+    )
+    from firstboot.config.origins import draw_each  # noqa: PLC0415
+    from firstboot.drift.record import remember  # noqa: PLC0415
+    from firstboot.gathering import fetch_keys, fetched_files, scratch  # noqa: PLC0415
+    from firstboot.remote import Remote  # noqa: PLC0415
+
+    remote = Remote(places, attempt.platform, log)
+    with log.operation("read config"):
+        loaded = compile_all(texts, remote, attempt.configs)
+    attempt.configs.append(loaded.config)
+    attempt.warnings = tuple(draw_each(loaded.warnings))
+    for each in attempt.warnings:
+        log.warning(each)
+    remote = remote.configured(loaded.config.ignition)
+    fetched_keys = fetch_keys(loaded, remote)
+    with fetched_files(loaded, remote, scratch(places), places.programs) as fetched:
+        machine.fetched = {**fetched_keys, **fetched}
+        with log.operation("check config"):
+            devices = plan_devices(loaded, machine)
+            # What is mounted decides what is there: with devices, files can only be planned after them.
+            actions = [] if devices else plan(loaded, machine, WHOLE_MACHINE)
+            kernel = plan_kernel(loaded, places)
+        if kernel:
+            # Before anything else is touched: all of it is done in one boot.
+            carry_out(kernel, loaded, machine, log)
+            raise StartAgain(kernel[0].describe())
+        attempt.disks = bool(devices)
+        carry_out(devices, loaded, machine, log)
+        with mounted(loaded, machine, log):
+            if devices:
+                actions = plan(loaded, machine, WHOLE_MACHINE)
+            carry_out(actions, loaded, machine, log)
+            with log.operation("remember what was applied"):
+                remember(loaded, machine, places.image())
+            root.sync()
+    attempt.actions = tuple(each.describe() for each in (*devices, *actions))
+
+
+def start_again(places: Places, port: report.Port, log: Log, why: StartAgain) -> None:
+    """Go on in the next boot, from the beginning.
+
+    Raises:
+        OSError: it does not happen.
+    """
+    log.info(f"the machine starts again: {why}")
+    port.send({"event": "restarting", "message": str(why)})
+    places.restart()
+
+
+def base_configs(places: Places) -> tuple[Fetched, ...]:
+    """The image's own configs, in the order of their names.
+
+    Raises:
+        SourceError
+    """
+    directory = places.at(BASE_DIRECTORY)
+    if not directory.is_dir():
+        return ()
+    found = []
+    for path in sorted(directory.iterdir()):
+        if path.suffix in BASE_SUFFIXES:
+            try:
+                found.append(Fetched(f"{BASE_DIRECTORY}/{path.name}", path.read_bytes()))
+            except OSError as error:
+                raise SourceError(f"{BASE_DIRECTORY}/{path.name} cannot be read: {error.strerror}") from None
+    return tuple(found)
+
+
+def compile_all(texts: list[Fetched], remote: Remote | None = None, right: list[Config] | None = None) -> LoadedConfig:
+    """One checked config from several texts and what they name, later ones winning.
+
+    Args:
+        remote: fetches what they name; without it only what is written in them is merged.
+        right: gets each of them that is right by itself, whatever becomes of the whole.
+
+    Raises:
+        LocatedError, ConfigError
+    """
+    from firstboot.config.document import read  # noqa: PLC0415 - see the top
+    from firstboot.config.loaded import merge_all  # noqa: PLC0415
+    from firstboot.config.loading import finish as finish_config  # noqa: PLC0415
+    from firstboot.config.rendering import render_document  # noqa: PLC0415
+    from firstboot.config.text import decode  # noqa: PLC0415
+
+    merged: LoadedConfig | None = None
+    for each in texts:
+        document = read(decode(each.data, each.name), each.name)
+        if right is not None and document.config is not None:
+            right.append(document.config)
+        loaded = render_document(document, remote, merged)
+        merged = loaded if merged is None else merge_all([merged, loaded])
+    assert merged is not None
+    return finish_config(merged)
+
+
+def apply_nothing(machine: Machine, log: Log) -> None:
+    """What a machine without a config needs as well: an identity."""
+    from firstboot.apply import identity  # noqa: PLC0415 - see the top
+    from firstboot.config.text import Problem  # noqa: PLC0415
+
+    for each in identity.plan(machine.root):
+        if isinstance(each, Problem):
+            raise SourceError(each.message)
+        with log.operation(each.describe()):
+            each.perform(machine)
+
+
+def finish(root: Root, result: dict[str, Any], log: Log) -> None:
+    """Write the result, then the marker."""
+    config = result["config"]
+    with log.operation("write result and marker"):
+        report.write_result(root, {"result": "ok", **result})
+        if result["platform"] == "qemu" and config is not None and config["name"].startswith("fw_cfg "):
+            # A later boot can look at it again, and say that it has no effect.
+            report.write_hash(root, config["sha256"], f"{FW_CFG}/{config['name'].removeprefix('fw_cfg ')}/raw")
+        marker = {"image": result["image"], "time": result["time"]}
+        report.write_marker(root, marker | {"config_sha256": None if config is None else config["sha256"]})
+
+
+def described(attempt: Attempt, image: dict[str, str], seconds: float) -> dict[str, Any]:
+    """What a result says of a first boot, however it ended."""
+    user = attempt.user
+    return {
+        "image": image,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": seconds,
+        # Of this process, from its start on, and of the programs that it ran.
+        "cpuSeconds": round(sum(os.times()[:4]), 3),
+        "platform": attempt.platform,
+        "userConfigProvided": user is not None,
+        "config": None if user is None else {"name": user.name, "sha256": _sha256(user)},
+        "base": [{"name": each.name, "sha256": _sha256(each)} for each in attempt.base],
+        "warnings": list(attempt.warnings),
+        "actions": list(attempt.actions),
+    }
+
+
+def _sha256(fetched: Fetched) -> str:
+    import hashlib  # noqa: PLC0415 - see the top
+
+    return hashlib.sha256(fetched.data).hexdigest()

@@ -1,0 +1,95 @@
+"""QEMU: its fw_cfg device (docs/specs/fw_cfg.rst), or a block device with the serial number ``ignition``.
+
+``-fw_cfg name=opt/com.coreos/config,file=machine.yaml``, or where there is no such device, as on s390x and ppc64le,
+``-drive if=none,id=config,format=raw,file=machine.yaml,readonly=on -device virtio-blk,serial=ignition,drive=config``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from firstboot.config.text import MAX_BYTES
+from firstboot.fetch.reach import Deadline
+from firstboot.log import Log
+from firstboot.places import Places
+from firstboot.sources import Fetched, SourceError
+
+KEYS = ("opt/com.coreos/config", "opt/org.flatcar-linux/config")
+SERIAL = "ignition"
+_CHUNK = 1 << 20
+_WITHOUT_FW_CFG = ("s390x", "ppc64le")
+_BLOCK_DEVICE_SECONDS, _POLL_SECONDS = 300, 5
+
+
+def is_here(places: Places) -> bool:
+    """Whether the device exists. It shows up only once its driver is loaded."""
+    directory = _directory(places)
+    if not directory.is_dir():
+        places.load_module("qemu_fw_cfg")
+    return directory.is_dir()
+
+
+def fetch(places: Places, log: Log) -> Fetched | None:
+    """The first of :data:`KEYS` that is there, else what is on the block device."""
+    if not is_here(places):
+        return _on_block_device(places, log)
+    for key in KEYS:
+        entry = _directory(places) / "by_name" / key
+        if entry.is_dir():
+            return Fetched(f"fw_cfg {key}", _read(entry, key))
+    return _on_block_device(places, log)
+
+
+def _on_block_device(places: Places, log: Log) -> Fetched | None:
+    """What is on the block device. Where there is nothing else it is waited for."""
+    clock = places.reach.clock
+    deadline = Deadline(clock, _BLOCK_DEVICE_SECONDS if os.uname().machine in _WITHOUT_FW_CFG else 0)
+    while (device := _find_block_device(places)) is None:
+        if deadline.left() <= 0:
+            return None
+        log.info(f"waiting for a block device with the serial number {SERIAL}")
+        clock.sleep(_POLL_SECONDS)
+    try:
+        with (places.dev / device).open("rb", buffering=0) as file:
+            data = file.read(MAX_BYTES + 1) or b""
+    except OSError as error:
+        raise SourceError(f"the config on {device} cannot be read: {error.strerror}") from None
+    data = data.rstrip(b"\0")  # it ends with a sector
+    if len(data) > MAX_BYTES:
+        raise SourceError(f"the config on {device} is larger than the {MAX_BYTES} bytes that are read")
+    return Fetched(f"block device {device}", data)
+
+
+def _find_block_device(places: Places) -> str | None:
+    """The name of the device with our serial number."""
+    for path in sorted((places.sys / "class" / "block").glob("*/serial")):
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="ascii", errors="replace").strip("\0 \n") == SERIAL:
+                return path.parent.name
+    return None
+
+
+def _directory(places: Places) -> Path:
+    return places.sys / "firmware" / "qemu_fw_cfg"
+
+
+def _read(entry: Path, key: str) -> bytes:
+    """All of it. Read in pieces as large as the kernel gives them: it starts over from the front for each."""
+    try:
+        size = int((entry / "size").read_text(encoding="ascii"))
+        if size > MAX_BYTES:
+            raise SourceError(f"the config in fw_cfg {key} is {size} bytes long; at most {MAX_BYTES} are read")
+        data = b""
+        fd = os.open(entry / "raw", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while len(data) < size and (part := os.read(fd, max(_CHUNK, size - len(data)))):
+                data += part
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"the config in fw_cfg {key} cannot be read: {error}") from None
+    if len(data) != size:
+        raise SourceError(f"the config in fw_cfg {key} is cut short: {len(data)} of {size} bytes")
+    return data

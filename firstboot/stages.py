@@ -1,0 +1,251 @@
+"""The stages as Ignition's own command line has them, so that tools written for it can drive this.
+
+``fetch`` gets the user's config and caches it; the others merge it with the base configs and carry out their part.
+``kargs`` is the helper's of whoever calls, as with Ignition. The root is whoever's who calls: rules that
+only hold for images of ours are not applied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from firstboot import gathering, state
+from firstboot.apply.action import Machine
+from firstboot.apply.disks.plan import finishing, mounts, unmounts
+from firstboot.apply.planning import ActionFailed, carry_out, plan, plan_devices
+from firstboot.apply.programs import ProgramError
+from firstboot.apply.root import Root
+from firstboot.config.document import read
+from firstboot.config.dump import dump, has_own
+from firstboot.config.loaded import LoadedConfig, merge_all
+from firstboot.config.loading import finish
+from firstboot.config.models import Config
+from firstboot.config.origins import ConfigError
+from firstboot.config.rendering import render_document
+from firstboot.config.text import LocatedError, decode
+from firstboot.config.versions import NEWEST, OWN_SUFFIX, name_of
+from firstboot.fetch.errors import FetchError, NeedsNetwork
+from firstboot.gathering import fetch_keys, fetched_files, keys, scratch
+from firstboot.log import Log
+from firstboot.places import Places
+from firstboot.remote import Remote
+from firstboot.sources import OFFLINE, Fetched, command_line, source
+
+STAGES = ("fetch-offline", "fetch", "kargs", "disks", "mount", "files", "umount")
+# Where configs of the system lie, the most important first.
+_DIRECTORIES = (
+    ("IGNITION_SYSTEM_RUNTIME_CONFIG_DIR", "/run/ignition"),
+    ("IGNITION_SYSTEM_LOCAL_CONFIG_DIR", "/etc/ignition"),
+    ("IGNITION_SYSTEM_CONFIG_DIR", "/usr/lib/ignition"),
+)
+
+
+class Options(NamedTuple):
+    """The command line of one stage.
+
+    Attributes:
+        config_cache: where ``fetch`` leaves the user's config for the others.
+        state_file: where a stage leaves what later ones have to know.
+        need_network: a file that ``fetch-offline`` makes if there is more to fetch than it can.
+    """
+
+    platform: str
+    stage: str
+    root: str
+    config_cache: Path
+    state_file: Path
+    need_network: Path
+
+
+def run_stage(options: Options, places: Places, log: Log) -> int:
+    """Run one stage; 0 if it succeeded, 1 if not, with a line that begins ``CRITICAL``."""
+    try:
+        match options.stage:
+            case "fetch-offline":
+                fetch_offline(options, places, log)
+            case "fetch":
+                fetch(options, places, log, Remote(places, options.platform, log))
+            case "kargs":
+                kargs(options, places)
+            case "disks":
+                disks(options, places, log)
+            case "mount":
+                mount(options, places, log)
+            case "umount":
+                umount(options, places, log)
+            case "files":
+                files(options, places, log)
+            case _:
+                log.info(f"stage {options.stage}: nothing to do")
+    except (FetchError, LocatedError, ConfigError, ActionFailed, ProgramError, OSError) as error:
+        log.error(f"CRITICAL : stage {options.stage} failed: {error}")
+        return 1
+    return 0
+
+
+def fetch_offline(options: Options, places: Places, log: Log) -> None:
+    """:func:`fetch`, as far as it goes without a network; whether one is needed is then known."""
+    try:
+        if _needs_network(options.platform, places):
+            raise NeedsNetwork("the config is asked for over the network")
+        loaded = fetch(options, places, log, Remote(places, options.platform, log, offline=True))
+        if keys(loaded.config) or gathering.files(loaded.config):
+            raise NeedsNetwork("the config names contents that are elsewhere")
+    except NeedsNetwork as error:
+        log.info(str(error))
+        options.need_network.parent.mkdir(parents=True, exist_ok=True)
+        options.need_network.touch()
+
+
+def fetch(options: Options, places: Places, log: Log, remote: Remote) -> LoadedConfig:
+    """Get the user's config, check it together with the base configs, and cache it.
+
+    Returns:
+        All of them as one.
+    """
+    if options.config_cache.exists():
+        log.info(f"the config is cached in {options.config_cache}")
+        return cached_config(options, remote)
+    base = base_config(options.platform, remote)
+    user = user_config(options, places, log, remote, base)
+    loaded = finish(user if base is None else merge_all([base, user]), verified=False)
+    _write_privately(options.config_cache, json.dumps(cached(user.config)), 0o600)
+    return loaded
+
+
+def cached(config: Config) -> dict[str, Any]:
+    """A config as plain data that is read as what it is."""
+    data = dump(config)
+    if has_own(config):
+        data["ignition"]["version"] += OWN_SUFFIX
+    return data
+
+
+def kargs(options: Options, places: Places) -> None:
+    """Kernel arguments, by the program that knows this system's boot loader; it restarts the machine if it must."""
+    wanted = cached_config(options, Remote(places, options.platform, Log())).config.kernel_arguments
+    words = [word for each in wanted.should_exist for word in ("--should-exist", each)]
+    words += [word for each in wanted.should_not_exist for word in ("--should-not-exist", each)]
+    if words:
+        places.programs.run(["ignition-kargs-helper", *words])
+
+
+def disks(options: Options, places: Places, log: Log) -> None:
+    """Partitions, RAID, encryption, filesystems."""
+    remote = Remote(places, options.platform, log)
+    loaded = cached_config(options, remote)
+    with Root("/") as root:
+        machine = Machine(root, places.programs)
+        machine.fetched = fetch_keys(loaded, remote.configured(loaded.config.ignition))
+        carry_out(plan_devices(loaded, machine), loaded, machine, log)
+        carry_out(finishing(loaded.config), loaded, machine, log)  # each stage is for itself
+        if machine.luks_uuids:
+            _write_privately(options.state_file, state.dumps(machine), 0o600)
+
+
+def mount(options: Options, places: Places, log: Log) -> None:
+    """Mount what the config mounts, below the root."""
+    loaded = cached_config(options, Remote(places, options.platform, log))
+    with Root(options.root) as root:
+        machine = Machine(root, places.programs)
+        if options.state_file.exists():
+            state.load(machine, options.state_file.read_text(encoding="utf-8"))
+        carry_out(mounts(loaded.config), loaded, machine, log)
+        if machine.mount_points:
+            _write_privately(options.state_file, state.dumps(machine), 0o600)
+
+
+def umount(options: Options, places: Places, log: Log) -> None:
+    """Unmount it."""
+    loaded = cached_config(options, Remote(places, options.platform, log))
+    with Root(options.root) as root:
+        carry_out(unmounts(loaded.config), loaded, Machine(root, places.programs), log)
+
+
+def files(options: Options, places: Places, log: Log) -> None:
+    """Files, users, units."""
+    remote = Remote(places, options.platform, log)
+    loaded = cached_config(options, remote)
+    for warning in loaded.warnings:
+        log.warning(str(warning))
+    with Root(options.root) as root:
+        machine = Machine(root, places.programs)
+        if options.state_file.exists():
+            state.load(machine, options.state_file.read_text(encoding="utf-8"))
+        configured = remote.configured(loaded.config.ignition)
+        with fetched_files(loaded, configured, scratch(places), places.programs) as machine.fetched:
+            carry_out(plan(loaded, machine), loaded, machine, log)
+        root.sync()
+
+
+def cached_config(options: Options, remote: Remote) -> LoadedConfig:
+    """What the cache and the base configs say together."""
+    cached = Fetched(str(options.config_cache), options.config_cache.read_bytes())
+    base = base_config(options.platform, remote)
+    user = compiled(cached, remote, base)
+    return finish(user if base is None else merge_all([base, user]), verified=False)
+
+
+def user_config(options: Options, places: Places, log: Log, remote: Remote, base: LoadedConfig | None) -> LoadedConfig:
+    """What the kernel's command line names, else ``user.ign`` of the first system directory that has one, else what
+    the platform gives, else nothing.
+    """
+    named = command_line.find_named(places)
+    if named is not None:
+        return compiled(command_line.fetch(named, options.platform, places, log), remote, base)
+    path = _find_user_config()
+    if path is not None:
+        return compiled(Fetched(str(path), path.read_bytes()), remote, base)
+    with log.operation(f"fetch config from {options.platform}"):
+        fetched = source(options.platform).fetch(places, log)
+    if fetched is None or not fetched.data:
+        fetched = Fetched("no config", json.dumps({"ignition": {"version": name_of(NEWEST)}}).encode())
+    return compiled(fetched, remote, base)
+
+
+def _find_user_config() -> Path | None:
+    return next((path for each in _system_directories() if (path := each / "user.ign").exists()), None)
+
+
+def _needs_network(platform: str, places: Places) -> bool:
+    """Whether the config itself comes over the network."""
+    named = command_line.find_named(places)
+    if named is not None:
+        return bool(named.url) and not named.url.startswith("data:")
+    return _find_user_config() is None and platform not in OFFLINE
+
+
+def _write_privately(path: Path, text: str, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def base_config(platform: str, remote: Remote) -> LoadedConfig | None:
+    """``base.d/*.ign``, then ``base.platform.d/PLATFORM/*.ign``, each from the most important directory, as one."""
+    base: LoadedConfig | None = None
+    for below in ("base.d", f"base.platform.d/{platform}"):
+        paths: dict[str, Path] = {}
+        for directory in _system_directories():
+            here = directory / below
+            for path in here.iterdir() if here.is_dir() else ():
+                if path.suffix == ".ign":
+                    paths.setdefault(path.name, path)
+        for name in sorted(paths):
+            loaded = compiled(Fetched(str(paths[name]), paths[name].read_bytes()), remote, base)
+            base = loaded if base is None else merge_all([base, loaded])
+    return base
+
+
+def _system_directories() -> list[Path]:
+    return [Path(os.environ.get(variable) or default) for variable, default in _DIRECTORIES]
+
+
+def compiled(fetched: Fetched, remote: Remote, base: LoadedConfig | None) -> LoadedConfig:
+    """One config, read, checked by the rules of its version and translated, with what it names."""
+    return render_document(read(decode(fetched.data, fetched.name), fetched.name), remote, base)
