@@ -1,0 +1,44 @@
+"""Under emulation only one machine boots at a time on a host; any number may run.
+
+Two that boot together on two processors miss timer interrupts while their kernels calibrate clocks, and then stall.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+
+from builder.core.console import Console
+from builder.core.store import Store
+from vm.spec import Accel
+
+LOCK = "vm-boot"
+
+
+class BootSlot:
+    """The right to boot. Taking it may wait; giving it back twice is allowed, and from any thread."""
+
+    def __init__(self, store: Store, console: Console, accel: Accel) -> None:
+        self._store = store
+        self._console = console
+        self._needed = accel is Accel.TCG
+        self._guard = threading.Lock()
+        self._held = ExitStack()
+
+    def take(self) -> float:
+        """Wait for our turn; returns the seconds that took."""
+        if not self._needed:
+            return 0.0
+        started = time.monotonic()
+        held = ExitStack()
+        held.enter_context(self._store.lock(LOCK, self._console, "booting a virtual machine under emulation"))
+        with self._guard:
+            self._held = held
+        return time.monotonic() - started
+
+    def give_back(self) -> None:
+        """The machine has booted, or never will."""
+        with self._guard:
+            held, self._held = self._held, ExitStack()
+        held.close()

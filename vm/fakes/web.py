@@ -1,0 +1,132 @@
+"""A web server that does what a test says."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+from vm.fakes.authority import Certificate
+from vm.fakes.loopback import LoopbackServer
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked. ``path`` with its query; names of ``headers`` in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered, and how badly.
+
+    Attributes:
+        slow: seconds to wait before it.
+        cut: so many bytes of the body, and then the connection ends; the announced length is the whole one's.
+        endless: the body is repeated until the client has had enough.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    slow: float = 0.0
+    cut: int | None = None
+    endless: bool = False
+
+
+Answer = Reply | Callable[[Request], Reply]
+
+
+class WebServer(LoopbackServer):
+    """HTTP or HTTPS on a port of its own. Used as a block."""
+
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        self.requests: list[Request] = []
+        self.fallback: Answer = Reply(status=404)
+        self._answers: dict[str, Answer] = {}
+        self._dead = threading.Event()
+        self._certificate = certificate
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            """One connection."""
+
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                """Every method is answered alike."""
+                server._serve(self)
+
+            do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Requests are in ``requests``."""
+
+        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        http.daemon_threads = True
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate.path, certificate.key)
+            http.socket = context.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
+        super().__init__(http)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._dead.set()  # whoever is being slow, or endless, has an end
+        super().__exit__(kind, error, traceback)
+
+    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        """Where a path is; a guest calls this host :data:`vm.fakes.HOST`."""
+        return f"{'http' if self._certificate is None else 'https'}://{host}:{self.port}{path}"
+
+    def put(self, path: str, answer: Answer | bytes) -> None:
+        """Answer a path, query included if there is one, so from now on."""
+        self._answers[path] = Reply(answer) if isinstance(answer, bytes) else answer
+
+    def asked(self, path: str) -> list[Request]:
+        """The requests for a path."""
+        return [request for request in self.requests if request.path.partition("?")[0] == path or request.path == path]
+
+    def die(self) -> None:
+        """Accept connections, and say nothing any more."""
+        self._dead.set()
+
+    def revive(self) -> None:
+        """Answer again."""
+        self._dead.clear()
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        length = int(handler.headers.get("Content-Length") or 0)
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        request = Request(handler.command, handler.path, headers, handler.rfile.read(length))
+        self.requests.append(request)
+        answer = self._answers.get(request.path) or self._answers.get(request.path.partition("?")[0]) or self.fallback
+        reply = answer if isinstance(answer, Reply) else answer(request)
+        if self._dead.is_set() or (reply.slow and self._dead.wait(reply.slow)):
+            handler.close_connection = True
+            return
+        handler.send_response(reply.status)
+        for name, value in reply.headers.items():
+            handler.send_header(name, value)
+        if not reply.endless:
+            handler.send_header("Content-Length", str(len(reply.body)))
+        if reply.endless or reply.cut is not None:
+            handler.send_header("Connection", "close")
+        handler.end_headers()
+        if request.method == "HEAD":
+            return
+        try:
+            handler.wfile.write(reply.body[: reply.cut])
+            while reply.endless and not self._dead.is_set():
+                handler.wfile.write(reply.body)
+        except OSError:
+            handler.close_connection = True  # the client has had enough

@@ -1,0 +1,75 @@
+"""What a wait looks at again and again: a unit's state, an answer over HTTP. Each says what it saw last."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import dataclass, field
+
+from builder.core.errors import VmError
+from vm.deadline import Deadline
+from vm.probe_client import Probe
+
+UNIT_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result")
+MAX_BODY = 1 << 20
+PATIENCE_SECONDS = 5.0
+
+
+@dataclass
+class UnitLook:
+    """Looks whether a unit has reached a state (``active``, ``inactive`` ...)."""
+
+    probe: Probe
+    name: str
+    state: str
+    deadline: Deadline
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self) -> dict[str, str] | None:
+        """The unit's main properties once it is in the state.
+
+        Raises:
+            VmError: it failed (with its last journal lines), or there is no such unit.
+        """
+        self.seen = self.probe.unit(self.name, self.deadline, UNIT_PROPERTIES)
+        if self.seen.get("ActiveState") == self.state:
+            return self.seen
+        if self.seen.get("LoadState") == "not-found":
+            raise VmError(f"the machine has no unit {self.name}")
+        if self.seen.get("ActiveState") == "failed":
+            command = ("journalctl", "-b", "-n20", "-ocat", "--no-pager", "-u", self.name)
+            journal = self.probe.run(command, self.deadline)
+            raise VmError(f"{self.name} failed ({self.seen.get('Result')})", details=tuple(journal.stdout.splitlines()))
+        return None
+
+    def evidence(self) -> tuple[str, ...]:
+        """What it saw last."""
+        return (f"its last state was {self.seen.get('ActiveState')} ({self.seen.get('SubState')})",)
+
+
+@dataclass
+class HttpLook:
+    """Looks whether a port on 127.0.0.1 answers a GET with the expected status."""
+
+    port: int
+    path: str
+    expect: int
+    seen: str = "nothing answered"
+
+    def __call__(self) -> str | None:
+        """The body's first MiB, once the status is right."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request("GET", self.path)
+            answer = connection.getresponse()
+            body = answer.read(MAX_BODY).decode("utf-8", errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            self.seen = f"the last attempt ended with {type(error).__name__}: {error}"
+            return None
+        finally:
+            connection.close()
+        self.seen = f"the last answer had status {answer.status}"
+        return body if answer.status == self.expect else None
+
+    def evidence(self) -> tuple[str, ...]:
+        """What it saw last."""
+        return (self.seen,)

@@ -1,0 +1,165 @@
+"""What was built, as ``build.json`` tells it: the only way in which this package knows an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from builder.core.errors import ConfigError
+
+SCHEMA = 1
+BUILD_JSON = "build.json"
+# What QEMU can boot from as it is, the smaller one first.
+BOOTABLE = ("qcow2", "raw")
+
+DiskFormat = Literal["qcow2", "raw"]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a build made. ``size`` in bytes."""
+
+    path: Path
+    format: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image. All paths are absolute; ``tools`` is the root of the tools tree that built it."""
+
+    name: str
+    version: str
+    arch: str
+    features: tuple[str, ...]
+    command_line: str
+    roothash: str
+    tools: Path
+    directory: Path
+    artifacts: Mapping[str, Artifact]
+
+    def artifact(self, kind: str) -> Artifact:
+        """The artifact of this kind (``raw``, ``uki``, ``kernel`` ...).
+
+        Raises:
+            ConfigError: it was not built, or its file is gone or was cut short.
+        """
+        found = self.artifacts.get(kind)
+        if found is None:
+            built = ", ".join(sorted(self.artifacts)) or "nothing"
+            raise ConfigError(
+                f"{self.name} was built without '{kind}'",
+                details=(f"{self.directory / BUILD_JSON} lists: {built}",),
+                hint=f"add '{kind}' to the definition's output formats and build again",
+            )
+        try:
+            size = found.path.stat().st_size
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read {found.path}: {error.strerror}", hint="run 'build-os build' again"
+            ) from error
+        if size != found.size:
+            raise ConfigError(
+                f"{found.path} is not what {BUILD_JSON} says: {size} bytes instead of {found.size}",
+                hint="run 'build-os build' again; if you booted it read-write by hand, that is what changed it",
+            )
+        return found
+
+    def disk(self) -> tuple[Path, DiskFormat]:
+        """The disk image to boot from, and its format.
+
+        Raises:
+            ConfigError: none was built in a format that QEMU boots.
+        """
+        for kind in BOOTABLE:
+            if kind in self.artifacts:
+                return self.artifact(kind).path, "qcow2" if kind == "qcow2" else "raw"
+        self.artifact(BOOTABLE[0])
+        raise AssertionError("unreachable: artifact() raises for what is not listed")
+
+
+class _Artifact(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    path: str
+    size: int
+    sha256: str
+    format: str | None = None
+
+
+class _Build(BaseModel):
+    """The part of the contract that is read here; a writer may say more."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    name: str
+    version: str
+    arch: str
+    features: list[str] = []
+    command_line: str = ""
+    roothash: str = ""
+    tools: str
+    artifacts: dict[str, _Artifact]
+
+
+def read_image(path: Path) -> Image:
+    """Read ``build.json``; ``path`` is the file or the directory it lies in.
+
+    Raises:
+        ConfigError: it is missing, not JSON, of another schema, or lacks something.
+    """
+    file = path / BUILD_JSON if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no {file}",
+            hint="build the image first: 'build-os build' prints the path of its build.json",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
+    _require_schema(file, text)
+    try:
+        build = _Build.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{file} was not written by 'build-os build', or was edited",
+            details=[f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()],
+            hint="run 'build-os build' again",
+        ) from error
+    directory = file.absolute().parent
+    return Image(
+        name=build.name,
+        version=build.version,
+        arch=build.arch,
+        features=tuple(build.features),
+        command_line=build.command_line,
+        roothash=build.roothash,
+        tools=Path(build.tools),
+        directory=directory,
+        artifacts={
+            kind: Artifact(directory / entry.path, entry.format or kind, entry.size, entry.sha256)
+            for kind, entry in build.artifacts.items()
+        },
+    )
+
+
+def _require_schema(file: Path, text: str) -> None:
+    """Say "too new" or "not ours" before the model lists twenty missing keys."""
+
+    try:
+        data: Any = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{file} is not JSON: {error}", hint="run 'build-os build' again") from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema is None:
+        raise ConfigError(f"{file} is not a build.json of build-os: it has no 'schema'")
+    if schema != SCHEMA:
+        raise ConfigError(
+            f"{file} has schema {schema!r}, and this build-os reads schema {SCHEMA}",
+            hint="run the image with the build-os that built it, or build it again with this one",
+        )

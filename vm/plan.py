@@ -1,0 +1,132 @@
+"""From an image and a few wishes to a machine's description. Touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from builder.core.architecture import Emulator, architecture
+from builder.core.errors import ConfigError
+from vm.extra_disk import DiskBus, ExtraDisk
+from vm.image import Image
+from vm.results import MachineFolder
+from vm.spec import Accel, Disk, Forward, Kernel, Uefi, VmSpec
+
+
+def plan_machine(
+    image: Image,
+    folder: MachineFolder,
+    accel: Accel,
+    *,
+    name: str | None = None,
+    boot: Literal["uefi", "kernel"] = "uefi",
+    arguments: str = "",
+    config: Path | None = None,
+    memory: int = 1024,
+    cpus: int = 2,
+    disk_size: int | None = None,
+    extra_disks: Sequence[int | ExtraDisk] = (),
+    media: Sequence[Path] = (),
+    bus: DiskBus = "virtio",
+    rtc: datetime | None = None,
+    rng: bool = True,
+    icount: bool = False,
+    log_writes: bool = False,
+    hotplug: int = 0,
+    net: Literal["none", "user"] = "user",
+    restrict: bool = True,
+    forwards: Sequence[Forward] = (),
+    video: bool = False,
+    tpm: bool = False,
+    secure_boot: bool = False,
+    variables: Path | None = None,
+    watchdog: bool = False,
+) -> VmSpec:
+    """A machine that boots this image from an overlay, as the image is meant to boot: UEFI and virtio.
+
+    Args:
+        boot: ``kernel`` skips the boot loader: QEMU loads kernel and initrd with the image's own command line, by
+            itself where the kernel then finds what it is told, else through the firmware.
+        arguments: for the kernel besides the image's own; only with ``boot="kernel"``, the others are verified.
+        config: the first-boot configuration, JSON or YAML.
+        memory: MiB.
+        disk_size: bytes, when the boot disk should be larger than the image.
+        extra_disks: further, empty disks, described or just their bytes; one without a serial number of its own gets
+            ``extra0``, ``extra1`` ...
+        media: raw images of further disks, which are only read.
+        bus: how the boot disk is attached.
+        rtc: what the hardware clock says at power-on.
+        rng: whether it has a source of random numbers.
+        icount: whether its clock counts its instructions, so that what they take can be told; only when emulated.
+        log_writes: whether what is written to the boot disk is kept as :mod:`vm.write_log` reads it.
+        hotplug: how many disks can be plugged in later.
+        tpm: whether it has a TPM 2.0.
+        secure_boot: the firmware starts only what is signed by whom its variables know: Microsoft, unless there are
+            others.
+        variables: the firmware's variables to begin with, in the tools tree, instead of fresh ones.
+        watchdog: whether it has a watchdog that resets it.
+
+    Raises:
+        ConfigError: the image has no artifact to boot so, or is of an architecture that is none of ours.
+    """
+    path, disk_format = image.disk()
+    log = folder.root / "disk0.writes" if log_writes else None
+    disks = [Disk(folder.disk(0), base=path, base_format=disk_format, size=disk_size, bus=bus, log=log)]
+    for number, wish in enumerate(extra_disks):
+        extra = ExtraDisk(wish) if isinstance(wish, int) else wish
+        disks.append(
+            Disk(
+                folder.disk(number + 1),
+                size=extra.size,
+                serial=extra.serial or f"extra{number}",
+                bus=extra.bus,
+                block_size=extra.block_size,
+            )
+        )
+    disks += [Disk(path, format="raw", read_only=True) for path in media]
+    emulator = architecture(image.arch).emulator
+    uefi = None
+    if boot == "uefi" or not emulator.bare_kernel:
+        uefi = _firmware(folder.variables, emulator, secure_boot, variables)
+    elif secure_boot:
+        raise ConfigError("without firmware, nobody verifies what is started", hint="take 'kernel' or 'secure boot'")
+    kernel = None
+    if boot == "kernel":
+        command_line = f"{image.command_line} {arguments}".rstrip()
+        kernel = Kernel(image.artifact("kernel").path, image.artifact("initrd").path, command_line)
+    return VmSpec(
+        name=name or image.name,
+        arch=image.arch,
+        accel=accel,
+        disks=tuple(disks),
+        uefi=uefi,
+        kernel=kernel,
+        memory=memory,
+        cpus=cpus,
+        net=net,
+        restrict=restrict,
+        forwards=tuple(forwards) if net == "user" else (),
+        firstboot_config=config,
+        video=video,
+        rtc=rtc,
+        rng=rng,
+        icount=icount,
+        hotplug=hotplug,
+        tpm=folder.tpm if tpm else None,
+        watchdog=watchdog,
+    )
+
+
+def _firmware(own: Path, emulator: Emulator, secure_boot: bool, variables: Path | None) -> Uefi:
+    """The firmware of a machine whose variables are kept in ``own``.
+
+    Raises:
+        ConfigError: there is none that verifies for this architecture.
+    """
+    if not secure_boot:
+        return Uefi(own, emulator.code, variables or emulator.variables)
+    if emulator.secure_code is None or emulator.secure_variables is None:
+        raise ConfigError(f"{emulator.program} has no firmware with Secure Boot here")
+    return Uefi(own, emulator.secure_code, variables or emulator.secure_variables, emulator.secure_options)

@@ -1,0 +1,125 @@
+"""Machines that serve many tests: each is booted once, ever, and put back to where it was before the next test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from builder.core.errors import BuildError
+from builder.core.store import Store
+from vm import golden
+from vm.image import Image
+from vm.machine import Machine
+from vm.spec import VmSpec
+
+Isolation = Literal["snapshot", "shared"]
+RUNNING = 2  # machines kept running between tests; each takes its guest's memory
+
+
+@dataclass
+class Pooled:
+    """A machine that runs, or is paused between two tests; ``shared``: the last of them only looked."""
+
+    machine: Machine
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The machine that a test wants.
+
+    Attributes:
+        until: the unit that must be active before the test begins.
+        make: makes a machine that is to boot (None) or to be woken up from a golden machine's folder.
+    """
+
+    spec: VmSpec
+    until: str
+    make: Callable[[Path | None], Machine]
+
+
+class Pool:
+    """All machines of a test session that were booted for more than one test."""
+
+    def __init__(self, image: Image, store: Store, tools: Path) -> None:
+        self._image = image
+        self._store = store
+        self._tools = tools
+        self._running: dict[str, Pooled] = {}
+
+    def take(self, wish: Wish, isolation: Isolation) -> Machine:
+        """A machine as it was right after it had booted; with ``shared``, as the last test that shares it left it.
+
+        Raises:
+            VmError: it does not boot.
+        """
+        steps = ["firstboot", wish.until] if wish.spec.firstboot_config is not None else [wish.until]
+        key = golden.golden_key(self._image, wish.spec, self._tools, steps)
+        pooled = self._running.pop(key, None)
+        if pooled is not None and not self._put_back(pooled, isolation):
+            self._end(pooled)
+            pooled = None
+        if pooled is None:
+            self._make_room()
+            pooled = Pooled(self._wake(key, wish, steps))
+        pooled.shared = isolation == "shared"
+        self._running[key] = pooled
+        return pooled.machine
+
+    def rest(self) -> None:
+        """Halt every machine, so that the next test has the processors for itself."""
+        for pooled in self._running.values():
+            with suppress(BuildError):
+                if not pooled.machine.is_off:
+                    pooled.machine.pause()
+
+    def let_go(self, machine: Machine) -> None:
+        """End our part of a machine that was left running (:meth:`vm.machine.Machine.leave`)."""
+        for key, pooled in list(self._running.items()):
+            if pooled.machine is machine:
+                self._end(self._running.pop(key))
+
+    def close(self) -> None:
+        """Put everything away."""
+        while self._running:
+            self._end(self._running.popitem()[1])
+
+    def _put_back(self, pooled: Pooled, isolation: Isolation) -> bool:
+        """Whether the machine can be used again."""
+        machine = pooled.machine
+        if machine.is_off:
+            return False
+        try:
+            if pooled.shared and isolation == "shared":
+                machine.resume()
+            else:
+                machine.restore(golden.SNAPSHOT)
+        except BuildError:
+            return False
+        return True
+
+    def _wake(self, key: str, wish: Wish, steps: Sequence[str]) -> Machine:
+        folder = golden.find(self._store, key)
+        if folder is not None:
+            try:
+                return wish.make(folder).__enter__()
+            except BuildError:
+                # Another kernel of the host, a damaged file: what was kept is worth a boot, and no more.
+                golden.remove(self._store, key)
+        with wish.make(None) as machine:
+            if "firstboot" in steps:
+                machine.wait_firstboot()
+            machine.wait_unit(wish.until)
+            folder = golden.keep(self._store, key, machine.folder, machine.sleep())
+        return wish.make(folder).__enter__()
+
+    def _make_room(self) -> None:
+        while len(self._running) >= RUNNING:
+            self._end(self._running.pop(next(iter(self._running))))
+
+    @staticmethod
+    def _end(pooled: Pooled) -> None:
+        pooled.machine.__exit__(None, None, None)

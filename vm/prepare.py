@@ -1,0 +1,82 @@
+"""What a machine needs on the host's disk before it is first switched on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from builder.core.errors import CapabilityError, ConfigError
+from builder.core.files import write_file
+from builder.core.tools import Tools
+from vm.credentials import probe_credentials, write_credentials
+from vm.results import MachineFolder
+from vm.spec import Disk, Uefi, VmSpec
+
+# What a machine reads of a first-boot configuration; a disk image given by mistake is not read into memory.
+MAX_CONFIG = 10_000_000
+
+
+def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -> VmSpec:
+    """Make disks, firmware variables, configuration and credentials; returns the spec that names them.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+        CapabilityError: the tools tree has no firmware or no qemu-img.
+        ProgramError: qemu-img failed.
+    """
+    for disk in spec.disks:
+        make_disk(disk, tools)
+    if spec.uefi is not None:
+        copy_variables(spec.uefi, tools)
+    if spec.firstboot_config is not None:
+        # QEMU sees the tools tree's /etc and /usr instead of the host's: what it is to read lies in the folder.
+        spec = replace(spec, firstboot_config=copy_config(spec.firstboot_config, folder.config))
+    if probe:
+        files = write_credentials(probe_credentials(), folder.credentials)
+        spec = replace(spec, credentials=(*spec.credentials, *files))
+    return spec
+
+
+def make_disk(disk: Disk, tools: Tools) -> None:
+    """Make an overlay or an empty disk, unless it is there."""
+    if disk.log is not None:
+        write_file(disk.log, b"")
+    if disk.path.exists():
+        return
+    size = [] if disk.size is None else [str(disk.size)]
+    base: list[str | Path] = [] if disk.base is None else ["-b", disk.base, "-F", disk.base_format]
+    tools.run("qemu-img", "create", "-q", "-f", disk.format, *base, disk.path, *size)
+
+
+def copy_variables(uefi: Uefi, tools: Tools) -> None:
+    """Give the machine firmware variables of its own.
+
+    Raises:
+        CapabilityError: the tools tree has no such firmware.
+    """
+    for needed in (uefi.code, uefi.template):
+        if not (tools.root / needed.relative_to("/")).is_file():
+            raise CapabilityError(
+                f"the tools tree has no firmware {needed}",
+                hint="run 'build-os doctor'; 'build-os cache clear --tools' makes it anew",
+            )
+    if not uefi.variables.exists():
+        shutil.copyfile(tools.root / uefi.template.relative_to("/"), uefi.variables)
+
+
+def copy_config(source: Path, target: Path) -> Path:
+    """Copy the first-boot configuration.
+
+    Raises:
+        ConfigError: it cannot be read, or is no configuration by its size.
+    """
+    try:
+        with source.open("rb") as file:
+            data = file.read(MAX_CONFIG + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read the first-boot configuration {source}: {error.strerror}") from error
+    if len(data) > MAX_CONFIG:
+        raise ConfigError(f"{source} is larger than {MAX_CONFIG // 1_000_000} MB, which no first-boot configuration is")
+    write_file(target, data, mode=0o600)
+    return target

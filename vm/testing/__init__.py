@@ -1,0 +1,6 @@
+"""What makes a test suite of machines: scripts that run in guests, what is chosen to run, and what is left to read."""
+
+# Who asks for one of these has to do with machines; what lies in a directory of this name runs in them. Here, because
+# the plugin asks in every pytest run of every project, and imports nothing else for it.
+MACHINE_FIXTURES = frozenset({"vm", "vm_factory", "cluster"})
+GUEST_DIRECTORY = "guest"

@@ -1,0 +1,57 @@
+"""What is worth keeping of a machine whose test has failed, asked for while it can still answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from builder.core.errors import VmError
+from builder.core.files import write_file
+from vm.deadline import Deadline
+from vm.machine import Machine
+
+SECONDS = 10.0  # for everything, with KVM: a broken machine must not hold up the rest
+EXPORT = "/run/build-os-journal.export.gz"
+EXPORT_PROGRAM = f"""\
+import gzip, subprocess
+said = subprocess.run(["journalctl", "-q", "-b", "-o", "export"], stdout=subprocess.PIPE, check=True).stdout
+open("{EXPORT}", "wb").write(gzip.compress(said, 6))
+"""
+
+
+def collect(machine: Machine) -> None:
+    """Write the journal (``journalctl --file`` reads it after systemd-journal-remote(8)), the boot as a chart
+    (systemd-analyze(1)), what has failed and, where there is one, the screen into the machine's folder.
+
+    What cannot be had is left out: the machine may be dead, which is why somebody looks.
+    """
+    if machine.is_off:
+        return
+    machine.deadline = Deadline(SECONDS, machine.deadline.scale)  # the test's own may be over
+    pieces: list[Callable[[Machine], None]] = [_screen] if machine.spec.video else []
+    if machine.probe.hello is not None:
+        pieces += [_journal, _chart, _failed]
+    for piece in pieces:
+        with suppress(VmError, OSError):
+            piece(machine)
+
+
+def _journal(machine: Machine) -> None:
+    machine.succeed("python3", "-c", EXPORT_PROGRAM)
+    data = machine.probe.read(EXPORT, machine.deadline)
+    write_file(machine.folder.journal, data, mode=0o600)
+    machine.succeed("rm", EXPORT)
+
+
+def _chart(machine: Machine) -> None:
+    write_file(machine.folder.boot_chart, machine.succeed("systemd-analyze", "plot"))
+
+
+def _failed(machine: Machine) -> None:
+    said = machine.succeed("systemctl", "--no-pager", "--failed", "--full")
+    jobs = machine.succeed("systemctl", "--no-pager", "--full", "list-jobs")
+    write_file(machine.folder.units, f"{said}\n\n{jobs}\n")
+
+
+def _screen(machine: Machine) -> None:
+    machine.screenshot()

@@ -1,0 +1,85 @@
+"""Tests that are known to fail, for a reason and until a day: ``denylist.yaml`` beside the tests.
+
+::
+
+    - pattern: "test_http3*"
+      reason: "nginx 1.26 has no HTTP/3: https://bugs.example.org/123"
+      expires: 2027-03-01
+      architectures: [arm64]
+
+What a pattern matches is skipped. From the day that is named on it fails instead, so that nothing is
+skipped for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from builder.core.errors import ConfigError
+from vm.testing.selection import matches
+
+FILE = "denylist.yaml"
+
+
+class Denied(BaseModel):
+    """One entry. ``architectures``: only these; none means all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pattern: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    expires: date
+    architectures: tuple[str, ...] = ()
+
+
+@cache
+def load_denylist(path: Path) -> tuple[Denied, ...]:
+    """The entries of a file; a file that is not there has none.
+
+    Raises:
+        ConfigError: it is not a denylist.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    try:
+        return TypeAdapter(tuple[Denied, ...]).validate_python(data or ())
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise ConfigError(f"{path} is not a denylist", details=problems, hint="see docs/testing.md") from None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What becomes of a denied test, and why."""
+
+    skip: bool
+    why: str
+
+
+def judge(path: Path, nodeid: str, arch: Callable[[], str], today: date | None = None) -> Answer | None:
+    """Whether a denylist names a test.
+
+    Args:
+        arch: the image's architecture, asked only where an entry depends on it.
+
+    Raises:
+        ConfigError: the file is not a denylist.
+    """
+    for entry in load_denylist(path):
+        if not matches(nodeid, entry.pattern) or (entry.architectures and arch() not in entry.architectures):
+            continue
+        if (today or date.today()) >= entry.expires:
+            return Answer(False, f"{path.name}: its entry has expired on {entry.expires}: {entry.reason}")
+        return Answer(True, f"denied until {entry.expires}: {entry.reason}")
+    return None

@@ -1,0 +1,122 @@
+"""What a run of tests with machines leaves: ``results.json``, ``index.html`` and ``junit.xml`` in one directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from builder.core.files import write_file
+from vm.machine import Machine
+from vm.timeline import Moment
+
+PROPERTY = "machines"
+RESULTS, PAGE, JUNIT = "results.json", "index.html", "junit.xml"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class MachineRecord:
+    """One machine in one test. ``cpu_seconds`` is processor time of the host."""
+
+    name: str
+    folder: str
+    boots: int
+    cpu_seconds: float
+    seconds: float
+    timeline: tuple[Moment, ...]
+
+    @classmethod
+    def of(cls, machine: Machine, cpu_before: float = 0.0) -> MachineRecord:
+        """A machine at the end of a test; a machine that serves many had used ``cpu_before`` until then."""
+        timeline = machine.timeline
+        boots = sum(moment.what in ("power on", "reboots") for moment in timeline.moments)
+        cpu = round(machine.cpu_seconds() - cpu_before, 2)
+        folder = machine.folder.root
+        return cls(folder.name, str(folder), boots, cpu, round(timeline.seconds, 2), timeline.moments)
+
+
+@dataclass
+class TestRecord:
+    """One test. ``seconds`` with what it took to get its machines and to put them away."""
+
+    __test__ = False
+
+    test: str
+    outcome: str = "passed"
+    seconds: float = 0.0
+    message: str = ""
+    machines: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Results:
+    """A pytest plugin that writes what happened into ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._started = datetime.now(UTC)
+        self._tests: dict[str, TestRecord] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Set-up, call and tear-down of a test are one line."""
+        record = self._tests.setdefault(report.nodeid, TestRecord(report.nodeid))
+        record.seconds = round(record.seconds + report.duration, 2)
+        if report.outcome == "failed":
+            record.outcome = "failed" if report.when == "call" else "error"
+            record.message = record.message or report.longreprtext
+        elif report.outcome == "skipped" and record.outcome == "passed":
+            record.outcome = "skipped"
+            record.message = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+        if report.when == "teardown":
+            record.machines = [json.loads(str(value)) for name, value in report.user_properties if name == PROPERTY]
+
+    def pytest_sessionfinish(self) -> None:
+        """Write what there is; a run that was interrupted leaves what it came to."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        summary = self.summary()
+        write_file(self._directory / RESULTS, json.dumps(summary, indent=2) + "\n")
+        write_file(self._directory / PAGE, page(summary, self._link))
+
+    def summary(self) -> dict[str, Any]:
+        """What ``results.json`` holds."""
+        tests = list(self._tests.values())
+        outcomes = [test.outcome for test in tests]
+        machines = [machine for test in tests for machine in test.machines]
+        return {
+            "schema": SCHEMA,
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": round((datetime.now(UTC) - self._started).total_seconds(), 1),
+            "outcomes": {name: outcomes.count(name) for name in sorted(set(outcomes))},
+            "boots": sum(machine["boots"] for machine in machines),
+            "cpu_seconds": round(sum(machine["cpu_seconds"] for machine in machines), 1),
+            "tests": [asdict(test) for test in tests],
+        }
+
+    def _link(self, folder: str) -> str:
+        return os.path.relpath(folder, self._directory)
+
+
+def machine_property(record: MachineRecord) -> tuple[str, str]:
+    """A record as a property of a test, which survives JUnit and the way from a worker to its controller."""
+    return PROPERTY, json.dumps(asdict(record))
+
+
+def page(summary: dict[str, Any], link: Any) -> str:
+    """``index.html`` of a summary. ``link`` makes a folder's name relative to it."""
+    environment = Environment(
+        loader=PackageLoader("vm.testing", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    longest = max((machine["seconds"] for machine in _machines(summary)), default=0.0) or 1.0
+    return environment.get_template("results.html.j2").render(summary=summary, link=link, longest=longest)
+
+
+def _machines(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for test in summary["tests"]:
+        yield from test["machines"]
