@@ -1,0 +1,1 @@
+"""Numbers, not verdicts: ``python -m tests.bench`` (``make bench``)."""

@@ -1,0 +1,145 @@
+"""How long a build and a boot take, and how large the results are. Medians; no test depends on them.
+
+python -m tests.bench                 builds, their floor, and mkosi where it is installed; growth; boots
+python -m tests.bench --runs 5 --only build --no-peer
+python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
+
+Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from builder.core.console import QuietConsole
+from builder.core.store import Store
+from builder.debian.lock import Lock
+from builder.definition.load import load
+from builder.locking import lock_path
+from builder.outputs.manifest import read_manifest
+from builder.pipeline import Build
+from tests.bench import boot, firstboot, floor, growth, ignition, mkosi
+from tests.bench.measuring import Run, compare, measured, show
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def builds(work: Path, runs: int, *, peer: bool) -> Path:
+    """Cold, one file changed, nothing changed; in a copy of the repository's content and a store of its own."""
+    for name in ("configs", "overlays", "units"):
+        shutil.copytree(REPOSITORY / name, work / name, symlinks=True)
+    store = Store.open()
+    private = work / "store"
+    private.mkdir()
+    for room in ("blobs", "indexes", "tools"):  # what a cold build may keep
+        (store.root / room).mkdir(exist_ok=True)
+        (private / room).symlink_to(store.root / room)
+    os.environ["BUILD_OS_CACHE"] = str(private)
+    definition, out = work / "configs" / "demo.yaml", work / "out"
+    build = [sys.executable, "-m", "builder", "build", definition, "-o", out, "--relock"]
+    changing = work / "overlays" / "base" / "etc" / "bench"
+    manifest = out / "build.json"
+    measured(build)  # downloads and tools
+    lock = Lock.load(lock_path(definition))
+    plan = Build(definition, out, Store.open(), QuietConsole()).plan(load(definition), lock)
+    least = floor.prepare(lock, Store.open(), manifest, plan.key, work)
+    other = mkosi.prepare(work / "mkosi", tools_of(manifest), definition) if peer else None
+
+    def cold() -> Run:
+        measured([sys.executable, "-m", "builder", "cache", "clear", "--stages"])
+        return measured(build)
+
+    def one_file() -> Run:
+        changing.write_text(f"{time.time_ns()}\n")
+        return measured(build)
+
+    steps: dict[str, Callable[[], Run]] = {
+        "cold, debs downloaded": cold,
+        "one overlay file changed": one_file,
+        "nothing changed": lambda: measured(build),
+        "floor: xz of the debs": least.unxz,
+        "floor: EROFS of the files (lz4)": least.make_erofs,
+    }
+    if other is not None:
+        steps["mkosi, cold"] = other.cold
+        steps["mkosi, one file changed"] = lambda: other.one_file(f"{time.time_ns()}")
+    rounds = [{title: step() for title, step in steps.items()} for _ in range(runs)]
+    load_now = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    print(f"builds of configs/demo.yaml, {len(lock.packages)} packages ({runs} rounds; load now {load_now})")
+    print("  median, spread, CPU, largest process")
+    medians = {title: show(title, [each[title] for each in rounds]) for title in steps}
+    print("ratios")
+    both = medians["floor: xz of the debs"] + medians["floor: EROFS of the files (lz4)"]
+    compare("cold / floor", medians["cold, debs downloaded"], both)
+    if other is not None:
+        compare("mkosi / ours, cold", medians["mkosi, cold"], medians["cold, debs downloaded"])
+        compare("mkosi / ours, one file", medians["mkosi, one file changed"], medians["one overlay file changed"])
+    print("sizes")
+    data = json.loads(manifest.read_text())
+    for kind, artifact in data["artifacts"].items():
+        path = out / artifact["path"]
+        print(f"  {kind:<34} {artifact['size'] / 1e6:7.1f} MB, {path.stat().st_blocks * 512 / 1e6:.1f} MB on disk")
+    if other is not None:
+        other.show_sizes()
+    print("where a build's seconds went")
+    show_timings("after one file", manifest)
+    cold()
+    show_timings("cold", manifest)
+    return manifest
+
+
+def show_timings(title: str, manifest: Path) -> None:
+    """Print the phases of the build that wrote this."""
+    timings = json.loads(manifest.read_text())["timings"]
+    for group in ("stages", "outputs"):
+        for name, seconds in timings[group].items():
+            print(f"  {title}: {group[:-1]} {name:<20} {seconds:7.2f} s")
+
+
+def demo_manifest() -> Path:
+    """The demo, built into the repository's ``out``."""
+    out = REPOSITORY / "out"
+    measured([sys.executable, "-m", "builder", "build", REPOSITORY / "configs/demo.yaml", "-o", out, "--relock"])
+    return out / "build.json"
+
+
+def tools_of(manifest: Path) -> Path:
+    """The tools tree that a build used."""
+    data = read_manifest(manifest)
+    assert data is not None
+    return Path(data["tools"])
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=("build", "growth", "boot", "firstboot", "ignition"))
+    parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="build-os-bench-", ignore_cleanup_errors=True) as directory:
+        manifest = None
+        if args.only in (None, "build"):
+            manifest = builds(Path(directory), args.runs, peer=not args.no_peer)
+        if manifest is None:
+            manifest = demo_manifest()
+        if args.only in (None, "growth"):
+            growth.measure(tools_of(manifest), args.runs)
+        if args.only in (None, "firstboot"):
+            firstboot.measure(manifest, args.runs)
+        if args.only in (None, "ignition"):
+            ignition.measure()
+        if args.only in (None, "boot"):
+            boot.measure(manifest, REPOSITORY / "configs" / "machines" / "demo.yaml", args.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The provisioner and Debian's Ignition on the same rows: whole disks, by the original's own command line.
+
+Needs root, loop devices, what handles disks, the recorded rows beside the project, and Debian's package ``ignition``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED = REPOSITORY.parent / "shared" / "conformance"
+THEIRS = Path("/usr/lib/dracut/modules.d/30ignition/ignition")  # where Debian's package has it
+NEWEST = (3, 3)  # of the specifications that Ignition 2.14 reads
+# Rows that only wait: for devices and servers that never come.
+PATIENT = re.compile(r"cmdline\.device\.notfound|timeouts\.(http|file\.create\.http\.timesout)$")
+
+
+def measure() -> None:
+    """Run the rows by both, and print how many pass and how long they take."""
+    vectors = SHARED / "vectors" / "blackbox.json"
+    if not vectors.exists():
+        print(f"no comparison with Ignition: {vectors} is not there")
+        return
+    rows = json.loads(vectors.read_text())["tests"]
+    wanted = [f"{row['kind']}/{row['name']}" for row in rows if comparable(row)]
+    print(f"recorded rows of specifications up to {NEWEST[0]}.{NEWEST[1]} ({len(wanted)}), by each")
+    with tempfile.TemporaryDirectory() as directory:
+        stubs = Path(directory)
+        for name in ("useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel"):
+            (stubs / name).symlink_to(REPOSITORY / "tests" / "conformance" / "shadow_stub.py")
+        show("build-os", f"{sys.executable} -m firstboot", wanted, stubs)
+        if THEIRS.exists():
+            show("ignition", str(THEIRS), wanted, stubs)
+        else:
+            print("  ignition is not installed")
+
+
+def comparable(row: dict[str, str]) -> bool:
+    """Whether the row's specification is one that both read, and it does more than wait."""
+    major, minor = row["configVersion"].split("-")[0].split(".")[:2] if row["configVersion"] else ("3", "0")
+    return (int(major), int(minor)) <= NEWEST and not PATIENT.search(row["name"])
+
+
+def show(title: str, provisioner: str, wanted: list[str], stubs: Path) -> None:
+    """One provisioner on all rows that this machine can run."""
+    results = stubs / f"{title}.json"
+    command = [
+        sys.executable,
+        str(SHARED / "run_vectors.py"),
+        f"--provisioner={provisioner}",
+        f"--filter=^({'|'.join(map(re.escape, wanted))})$",
+        f"--out={results}",
+        "--skip-unfeasible",
+    ]
+    environment = {**os.environ, "PATH": f"{stubs}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    started = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - started
+    if not results.exists():
+        print(f"  {title}: cannot be run here: {done.stderr.strip().splitlines()[-1:]}")
+        return
+    outcome = json.loads(results.read_text())
+    failed = [each["name"] for each in outcome if each["result"] != "PASS"]
+    print(f"  {title:<34} {len(outcome) - len(failed):4} of {len(outcome)} pass, {seconds:7.1f} s", flush=True)
+    for name in failed:
+        print(f"    {name} does not")

@@ -1,0 +1,67 @@
+"""Running things and saying how long they took."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command: seconds, CPU seconds of it and all it started, bytes of its largest process."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+    def __add__(self, other: Run) -> Run:
+        """One after the other."""
+        return Run(self.wall + other.wall, self.cpu + other.cpu, max(self.peak, other.peak))
+
+
+def measured(command: Sequence[object], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> Run:
+    """Run a command that must succeed; the kernel's own accounting (wait4(2))."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [str(word) for word in command], env=environment, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{command} failed:\n{said.decode(errors='replace')}")
+    return Run(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def median(runs: Sequence[Run]) -> Run:
+    """The median of each, but of the peak the greatest."""
+    return Run(
+        statistics.median(run.wall for run in runs),
+        statistics.median(run.cpu for run in runs),
+        max(run.peak for run in runs),
+    )
+
+
+def show(title: str, runs: Sequence[Run]) -> Run:
+    """Print median and spread; returns the median."""
+    middle, wall = median(runs), [run.wall for run in runs]
+    print(
+        f"  {title:<34} {middle.wall:7.2f} s  ({min(wall):.2f} to {max(wall):.2f})"
+        f"  {middle.cpu:7.2f} CPU s  {middle.peak / 1e6:6.0f} MB",
+        flush=True,
+    )
+    return middle
+
+
+def compare(title: str, greater: Run, less: Run) -> None:
+    """Print how many times as long the one took as the other."""
+    print(
+        f"  {title:<34} {greater.wall / less.wall:7.1f} times the seconds, {greater.cpu / less.cpu:.1f} times the CPU s"
+    )

@@ -1,0 +1,30 @@
+"""One demo machine, booted once, for the tests that do not disturb each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.core.store import Store
+from tests.support.machines import booted
+from vm.image import Image, read_image
+from vm.machine import Machine
+
+REPOSITORY = Path(__file__).parent.parent.parent
+MACHINES = REPOSITORY / "configs" / "machines"
+
+
+@pytest.fixture(scope="session")
+def image(demo: Path) -> Image:
+    """The demo, built if it is not."""
+    return read_image(demo)
+
+
+@pytest.fixture(scope="session")
+def demo_machine(demo: Path, store: Store) -> Iterator[Machine]:
+    """The demo as 'make demo' boots it: UEFI, its own first-boot YAML."""
+    folder = REPOSITORY / "out" / "boot-tests" / "demo"
+    with booted(demo, folder, store, config=MACHINES / "demo.yaml", memory=2048) as machine:
+        yield machine

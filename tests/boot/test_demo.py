@@ -1,0 +1,114 @@
+"""The demo, as a user gets it: what is promised of the image, seen from inside the machine and from outside."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vm.image import Image
+from vm.machine import Machine
+
+pytestmark = pytest.mark.boot
+
+
+def test_the_root_is_the_verity_device_of_this_build(demo_machine: Machine, image: Image) -> None:
+    assert demo_machine.succeed("findmnt -n -o SOURCE,FSTYPE /").split() == ["/dev/mapper/root", "erofs"]
+    table = demo_machine.succeed("dmsetup table root").split()
+    assert table[2] == "verity"
+    assert image.roothash in table
+    assert image.roothash in demo_machine.read("/proc/cmdline")
+
+
+@pytest.mark.parametrize("path", ["/usr/bin/x", "/usr/lib/x", "/x"])
+def test_what_is_verified_cannot_be_written(demo_machine: Machine, path: str) -> None:
+    result = demo_machine.fail("touch", path)
+    assert "Read-only file system" in result.stderr
+
+
+def test_etc_and_var_are_writable_and_on_the_state_partition(demo_machine: Machine) -> None:
+    assert demo_machine.succeed("findmnt -n -o FSTYPE /etc") == "overlay"
+    assert demo_machine.succeed("findmnt -n -o FSTYPE /var") == "ext4"
+    assert demo_machine.succeed("findmnt -n -o SOURCE /run/state") == demo_machine.succeed(
+        "readlink -f /dev/disk/by-partlabel/state"
+    )
+    demo_machine.succeed("touch /etc/written /var/written /home/written /opt/written")
+
+
+def test_the_user_of_the_yaml_is_there(demo_machine: Machine) -> None:
+    assert demo_machine.succeed("id -un 1000") == "core"
+    assert "systemd-journal" in demo_machine.succeed("id -Gn core").split()
+    assert demo_machine.succeed("stat -c %U:%a /home/core") == "core:700"
+
+
+def test_the_files_directories_and_links_of_the_yaml_are_there(demo_machine: Machine) -> None:
+    assert demo_machine.read("/etc/demo/greeting") == "Hello from the first boot.\n"
+    assert demo_machine.succeed("stat -c %a:%U /etc/demo/greeting") == "644:root"
+    assert demo_machine.succeed("readlink /etc/demo/hello") == "greeting"
+    assert demo_machine.succeed("stat -c %F:%a /var/lib/demo") == "directory:755"
+
+
+def test_the_unit_of_the_yaml_is_enabled_and_has_run(demo_machine: Machine) -> None:
+    assert demo_machine.unit("demo-ready.service")["UnitFileState"] == "enabled"
+    assert demo_machine.unit("demo-ready.service")["ActiveState"] == "active"
+    assert demo_machine.read("/var/lib/demo/ready") == "Hello from the first boot.\n"
+
+
+def test_the_hostname_of_the_yaml_is_set(demo_machine: Machine) -> None:
+    assert demo_machine.succeed("hostname") == "demo"
+    assert demo_machine.read("/etc/hostname").strip() == "demo"
+
+
+def test_python_has_what_the_provisioner_and_users_need(demo_machine: Machine) -> None:
+    program = "import pydantic, yaml, requests, ssl, sys; print(sys.version_info[:2], pydantic.__cached__)"
+    out = demo_machine.succeed("python3", "-c", program)
+    assert out.startswith("(3, 13)")
+    # From bytecode of the image: a stale one would be compiled at every import.
+    cached = out.split()[-1]
+    assert demo_machine.succeed("python3", "-c", f"print(open({cached!r}, 'rb').read(8)[4])") == "1"
+
+
+def test_the_container_answers_and_nothing_was_pulled(demo_machine: Machine) -> None:
+    assert "It works" in demo_machine.wait_http(8080)
+    images = json.loads(demo_machine.succeed("podman images --format json"))
+    assert [(i["Names"], i["ReadOnly"]) for i in images] == [(["localhost/web:1.0.0"], True)]
+    running = json.loads(demo_machine.succeed("podman ps --format json"))
+    assert [c["Names"] for c in running] == [["web"]]
+    assert json.loads(demo_machine.succeed("podman inspect web"))[0]["OCIRuntime"] == "crun"
+
+
+def test_the_machine_says_which_image_it_runs(demo_machine: Machine, image: Image) -> None:
+    release = dict(line.split("=", 1) for line in demo_machine.read("/etc/os-release").splitlines() if "=" in line)
+    assert release["IMAGE_ID"] == image.name
+    assert release["IMAGE_VERSION"] == image.version
+    assert release["ID"] == "debian"
+
+
+def test_the_record_of_packages_is_where_scanners_look(demo_machine: Machine, image: Image) -> None:
+    status = demo_machine.read("/var/lib/dpkg/status")
+    recorded = {line.partition(" ")[2] for line in status.splitlines() if line.startswith("Package: ")}
+    known = json.loads(demo_machine.read("/usr/lib/build-os/image.json"))
+    assert recorded == {package["name"] for package in known["packages"]}
+    assert "/usr/bin/bash" in demo_machine.read("/var/lib/dpkg/info/bash.list").splitlines()
+    demo_machine.fail("touch /var/lib/dpkg/status")
+
+
+def test_the_result_is_for_root_only(demo_machine: Machine) -> None:
+    assert json.loads(demo_machine.read("/run/firstboot/result.json"))["result"] == "ok"
+    demo_machine.fail("setpriv --reuid=1000 --regid=1000 --clear-groups cat /run/firstboot/result.json")
+    demo_machine.fail("setpriv --reuid=1000 --regid=1000 --clear-groups ls /run/state")
+
+
+def test_a_second_boot_provisions_nothing_and_keeps_everything(demo_machine: Machine) -> None:
+    kept = ("/run/state/firstboot/complete", "/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub")
+    before = {path: demo_machine.read(path) for path in kept}
+    demo_machine.write("/etc/demo/mine", "kept\n")
+    demo_machine.reboot()
+    demo_machine.wait_unit("multi-user.target")
+    assert {path: demo_machine.read(path) for path in kept} == before
+    assert demo_machine.firstboot.events == ()
+    said = demo_machine.succeed("journalctl -b --no-pager -o cat _PID=1").splitlines()
+    assert all("skipped" in line for line in said if "Provision This Machine" in line)
+    assert demo_machine.read("/etc/demo/mine") == "kept\n"
+    assert "It works" in demo_machine.wait_http(8080)
+    assert demo_machine.succeed("systemctl list-units --failed --no-legend --plain") == ""

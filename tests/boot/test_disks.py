@@ -1,0 +1,119 @@
+"""More disks: partitions, a mirror, encryption, swap and filesystems at first boot, and the same at the next."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.core.store import Store
+from tests.support.machines import booted, build_text
+from vm.extra_disk import ExtraDisk
+from vm.machine import Machine
+
+pytestmark = pytest.mark.boot
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = REPOSITORY / "configs" / "machines" / "disks.yaml"
+DEFINITION = "name: disks\nversion: 1.0.0\nfeatures: [disks]\noutputs: [qcow2]\n"
+ARGUMENTS = "kernel_arguments: {should_exist: [quiet, nosmt, buildos.test=1], should_not_exist: [splash]}\n"
+ARCHIVE = """storage:
+  archives:
+    - path: /opt/tool
+      source: data:;base64,{data}
+      verification: {{hash: sha256-{digest}}}
+      strip: 1
+      user: {{name: core}}
+"""
+FILES = [f"/var/lib/{name}/file" for name in ("secret", "sealed", "mirror", "data")]
+
+
+def archive() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:xz") as packed:
+        for name, mode in (("tool-1.0/bin/run", 0o755), ("tool-1.0/README", 0o644)):
+            info = tarfile.TarInfo(name)
+            info.mode, info.size = mode, 9
+            packed.addfile(info, io.BytesIO(b"#!/bin/sh"))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def machine(store: Store) -> Iterator[Machine]:
+    out = REPOSITORY / "out" / "disks"
+    manifest = build_text(DEFINITION, out, store)
+    config = out / "machine.yaml"
+    packed = archive()
+    data, digest = base64.b64encode(packed).decode(), hashlib.sha256(packed).hexdigest()
+    text = CONFIG.read_text(encoding="utf-8").replace("storage:\n", ARCHIVE.format(data=data, digest=digest))
+    config.write_text(text + ARGUMENTS, encoding="utf-8")
+    disks = [ExtraDisk(1 << 30, "one"), ExtraDisk(1 << 30, "two")]
+    with booted(manifest, out / "machine", store, config=config, extra_disks=disks, tpm=True) as machine:
+        yield machine
+
+
+def require_all_of_it(machine: Machine) -> None:
+    assert "nosmt" in machine.read("/proc/cmdline").split()
+    for path in FILES:
+        assert machine.read(path) == "kept\n"
+    kinds = [machine.succeed(f"findmnt -n -o FSTYPE {Path(path).parent}") for path in FILES]
+    assert kinds == ["ext4", "ext4", "ext4", "xfs"]
+    assert machine.succeed("lsblk -n -o TYPE /dev/mapper/secret") == "crypt"
+    assert "[2/2] [UU]" in machine.read("/proc/mdstat")
+    assert len(machine.read("/proc/swaps").splitlines()) == 2
+    assert machine.succeed("stat -c %U /var/lib/data/file") == "core"
+    assert machine.succeed("systemctl --failed --plain --no-legend") == ""
+
+
+def test_everything_is_made_mounted_and_filled(machine: Machine) -> None:
+    require_all_of_it(machine)
+
+
+def test_an_archive_is_unpacked(machine: Machine) -> None:
+    said = machine.succeed("stat -c %a:%U:%n /opt/tool/bin/run /opt/tool/README").split()
+    assert said == ["755:core:/opt/tool/bin/run", "644:core:/opt/tool/README"]
+
+
+def test_the_kernel_was_started_again_with_the_arguments_that_were_missing(machine: Machine) -> None:
+    image, _, added = machine.read("/proc/cmdline").strip().partition(" build_os.firstboot=2 ")
+    assert "roothash=" in image
+    assert added == "nosmt buildos.test=1"
+
+
+def test_partitions_are_where_and_what_the_config_says(machine: Machine) -> None:
+    said = machine.succeed("lsblk -n -r -b -o PARTLABEL,SIZE /dev/disk/by-id/virtio-one").split()
+    sizes = dict(zip(said[1::2], said[2::2], strict=False))
+    assert sizes["swap"] == str(64 << 20)
+    assert sizes["secret"] == str(256 << 20)
+
+
+def test_the_key_is_for_root_alone(machine: Machine) -> None:
+    assert machine.succeed("stat -c %a:%U /etc/luks /etc/luks/secret /etc/crypttab").split() == [
+        "700:root",
+        "600:root",
+        "600:root",
+    ]
+    machine.fail("runuser", "-u", "core", "--", "cat", "/etc/luks/secret")
+
+
+def test_what_the_tpm_opens_has_no_other_key(machine: Machine) -> None:
+    assert machine.fail("test", "-e", "/etc/luks/sealed").status == 1
+    said = machine.succeed("cryptsetup luksDump /dev/disk/by-partlabel/sealed")
+    assert said.count(": luks2") == 1
+    assert "systemd-tpm2" in said
+    assert "Label:         \tsealed\nSubsystem:     \t(no subsystem)" in said
+
+
+def test_the_next_boot_opens_and_mounts_the_same(machine: Machine) -> None:
+    for name in ("secret", "sealed"):
+        machine.write(f"/var/lib/{name}/mine", "kept too\n")
+    machine.reboot()
+    machine.wait_unit("multi-user.target")
+    for name in ("secret", "sealed"):
+        assert machine.read(f"/var/lib/{name}/mine") == "kept too\n"
+    require_all_of_it(machine)

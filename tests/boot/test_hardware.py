@@ -1,0 +1,51 @@
+"""What a machine can be made of besides disks and a card."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vm.bind import Bind, with_binds
+from vm.image import Image
+from vm.machine import Machine
+from vm.plan import plan_machine
+from vm.results import MachineFolder
+
+if TYPE_CHECKING:
+    from builder.core.store import Store
+    from builder.core.tools import Tools
+    from vm.accel import Verdict
+    from vm.pytest_plugin import VmFactory
+
+pytestmark = pytest.mark.boot
+
+
+def test_an_image_that_nobody_signed_is_not_started_where_signatures_are_asked_for(vm_factory: VmFactory) -> None:
+    vm = vm_factory(secure_boot=True, probe=False, net="none")
+    vm.wait_console(r"BdsDxe: failed to load Boot\d+ .*: (Access Denied|Security Violation)")
+
+
+def test_a_watchdog_resets_a_machine_that_forgets_it_and_a_bound_directory_is_there(
+    image: Image, vm_tools: Tools, vm_store: Store, vm_accel: Verdict, tmp_path: Path
+) -> None:
+    from vm.pytest_plugin import deadline_of
+
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "page").write_text("from the host")
+    folder = MachineFolder(tmp_path / "machine")
+    folder.create()
+    spec = plan_machine(image, folder, vm_accel.accel, memory=768, net="none", watchdog=True)
+    spec = with_binds(replace(spec, name="watched"), [Bind(source, "/run/given/here")], vm_tools, folder)
+    with Machine(spec, vm_tools, deadline_of(120, vm_accel), folder=folder.root, store=vm_store) as machine:
+        machine.wait_unit("multi-user.target")
+        assert machine.read("/run/given/here/page") == "from the host"
+        machine.fail("touch", "/run/given/here/new")
+
+        machine.succeed("modprobe", "i6300esb", "heartbeat=4")
+        # Opened, fed once, and closed without saying that this was meant.
+        machine.run_until_reboot("/bin/sh", "-c", "echo fed > /dev/watchdog; sleep 600")
+        machine.wait_reset()

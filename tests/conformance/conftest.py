@@ -1,0 +1,96 @@
+"""Vectors recorded from the real programs: where they are, which rows are in reach, a score for each file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Row = dict[str, Any]
+SHARED = Path(__file__).parents[3] / "shared" / "conformance"
+OURS = Path(__file__).parent / "vectors"
+SCORES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Callable[[str], list[Row]]:
+    """The rows of a vector file; skips the test if they are in the shared folder and that is not there."""
+
+    def load(name: str) -> list[Row]:
+        path = OURS / name
+        if not path.exists():
+            path = SHARED / "vectors" / name
+        if not path.exists():
+            pytest.skip(f"{path} is not there: the recorded vectors are kept beside the project, not in it")
+        with path.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    return load
+
+
+@pytest.fixture
+def say_score(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Add a line to the scores that are shown at the end."""
+    return pytestconfig.stash.setdefault(SCORES, []).append
+
+
+@pytest.fixture
+def score(say_score: Callable[[str], None]) -> Callable[..., None]:
+    """Run a check over rows, count, and fail with the rows that differ.
+
+    ``judge(row)`` returns ``None`` if the row passes, else what differs. ``out_of_slice(row)`` names the
+    feature that this version does not have, or is ``None``. ``decided`` says why a row differs on purpose.
+    """
+
+    def run(
+        name: str,
+        rows: list[Row],
+        judge: Callable[[Row], str | None],
+        *,
+        out_of_slice: Callable[[Row], str | None] = lambda _row: None,
+        decided: Callable[[Row], str | None] = lambda _row: None,
+    ) -> None:
+        left_out: Counter[str] = Counter()
+        failures: list[str] = []
+        different: Counter[str] = Counter()
+        passed = 0
+        for row in rows:
+            feature = out_of_slice(row)
+            if feature is not None:
+                left_out[feature] += 1
+                continue
+            verdict = judge(row)
+            if verdict is None:
+                passed += 1
+            elif (decision := decided(row)) is not None:
+                different[decision] += 1
+            else:
+                failures.append(f"{row['id']} ({row.get('rule')}): {verdict}")
+        line = f"{name}: {passed} of {len(rows)} rows pass"
+        if different:
+            line += f", {sum(different.values())} differ by decision ({_counts(different)})"
+        if left_out:
+            line += f", {sum(left_out.values())} are out of this slice ({_counts(left_out)})"
+        if failures:
+            line += f", {len(failures)} FAIL"
+        say_score(line)
+        assert not failures, f"{len(failures)} rows differ:\n" + "\n".join(failures)
+        assert passed, "no row was run"
+
+    return run
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in sorted(counter.items()))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    lines = config.stash.get(SCORES, [])
+    if lines:
+        terminalreporter.section("conformance")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

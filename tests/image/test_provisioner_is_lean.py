@@ -1,0 +1,70 @@
+"""What a first boot imports: on an emulated processor a millisecond of importing is twenty, so it is counted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench.firstboot import CONFIGS
+
+pytestmark = pytest.mark.image
+
+# Runs a first boot in a directory whose programs do nothing, and prints the modules that are there then.
+PROGRAM = """
+import sys
+from pathlib import Path
+from firstboot.lean import start_lean
+start_lean()
+from firstboot.log import Log
+from firstboot.apply.programs import Programs
+from firstboot.places import Places
+from firstboot.run import run
+
+class Nothing(Programs):
+    def find(self, name):
+        return name
+    def status(self, argv, *_rest):
+        return (1, "disabled") if "is-enabled" in argv else (0, "")
+
+status = run(Places(Path(sys.argv[1]), Nothing()), Log())
+print(status, *sorted(sys.modules))
+"""
+# Each is known for what it brings along, or for what it takes.
+HEAVY = {
+    *("requests", "urllib3", "http.client", "http.server", "ssl", "socket", "email", "urllib.request", "asyncio"),
+    *("argparse", "difflib", "logging", "unittest", "ctypes", "multiprocessing", "concurrent.futures", "pdb"),
+    *("importlib.metadata", "tarfile", "zipfile", "gzip", "lzma", "bz2", "sqlite3", "xml", "tempfile", "shutil"),
+}
+# A machine with no config needs none of the models, one with a config none of what fetches.
+NEVER = {
+    "none": {"pydantic", "yaml", "firstboot.config.models"},
+    "typical": {"firstboot.fetch.web", "firstboot.fetch.exchange"},
+}
+MOST = {"none": 140, "typical": 310}  # 117 and 264 when this was written, with Python 3.11
+
+
+@pytest.mark.parametrize("which", ["none", "typical"])
+def test_a_first_boot_imports_only_what_it_needs(tmp_path: Path, which: str) -> None:
+    for directory in ("sys/firmware/qemu_fw_cfg/by_name", "proc", "dev", "etc", "var", "run/state", "usr/lib"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "usr/lib/os-release").write_text("IMAGE_ID=lean\nIMAGE_VERSION=1\n")
+    (tmp_path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (tmp_path / "etc/group").write_text("root:x:0:\n")
+    config = next(text for title, text in CONFIGS.items() if title.startswith(which))
+    if config:
+        entry = tmp_path / "sys/firmware/qemu_fw_cfg/by_name/opt/com.coreos/config"
+        entry.mkdir(parents=True)
+        # Users would have to be made by programs that do nothing here.
+        left = [line for line in config.splitlines() if "name: user" not in line and "ssh_authorized" not in line]
+        text = "\n".join(left)
+        (entry / "raw").write_text(text)
+        (entry / "size").write_text(f"{len(text)}\n")
+    command = [sys.executable, "-I", "-c", PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    status, *modules = done.stdout.split()
+    assert status == "0", done.stderr
+    assert set(modules) & (HEAVY | NEVER[which]) == set()
+    assert len(modules) <= MOST[which], len(modules)

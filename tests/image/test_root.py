@@ -1,0 +1,47 @@
+"""The demo's root as it is built; then broken on purpose, to see that it would be noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.core.store import Store
+from builder.debian.lock import Lock
+from builder.definition.load import load
+from builder.locking import lock_path
+from builder.stages import stages_for
+from builder.stages.plan import load_snapshot, make_plan
+from builder.tree.tree import Tree
+from tests.suite.tree import CHECKS
+from tests.suite.tree_mutations import MUTATIONS
+from tests.support.machines import build
+
+pytestmark = pytest.mark.image
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+
+
+@pytest.fixture(scope="module")
+def root(demo: Path, store: Store) -> Tree:
+    """The tree that the image was made of; made again if other builds have pushed it out of the store since."""
+    build(DEMO, demo.parent, store)
+    resolved = load(DEMO).resolved
+    plan = make_plan(stages_for(resolved, Lock.load(lock_path(resolved.path))), store, Path("/nonexistent"))
+    return load_snapshot(store, plan.key)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_root(root: Tree, name: str) -> None:
+    CHECKS[name](root)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_root_is_noticed_by_the_right_check_and_no_other(root: Tree, name: str) -> None:
+    broken = root.copy()
+    MUTATIONS[name].change(broken)
+    assert CHECKS.failing(broken) == MUTATIONS[name].fails
+
+
+def test_every_check_can_fail() -> None:
+    assert set().union(*(mutation.fails for mutation in MUTATIONS.values())) == set(CHECKS)

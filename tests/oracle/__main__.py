@@ -1,0 +1,52 @@
+"""Sets of packages by build-os and by dpkg, compared path by path.
+
+python -m tests.oracle                  every set
+python -m tests.oracle servers mail     these
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from builder.core.store import Store
+from tests.oracle.report import compare_set
+from tests.oracle.roots import why_not
+from tests.oracle.sets import QUICK, SLOW
+
+
+def main() -> int:
+    """Print a line a set, the differences that nothing explains, and what explains the others."""
+    sets = {**QUICK, **SLOW}
+    parser = argparse.ArgumentParser(prog="python -m tests.oracle", description="compare our trees with dpkg's")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(sets)} (default: all)")
+    chosen = parser.parse_args().sets or list(sets)
+    if unknown := [name for name in chosen if name not in sets]:
+        parser.error(f"no such set: {', '.join(unknown)}")
+    if reason := why_not():
+        sys.exit(reason)
+    total: dict[str, int] = {}
+    failed = False
+    for name in chosen:
+        report = compare_set(sets[name], Store.open())
+        accepted = sum(report.counts.values())
+        print(
+            f"{name:<12} {report.packages:4} packages {report.paths:6} paths {accepted:5} accepted"
+            f" {len(report.unexplained):4} unexplained",
+            flush=True,
+        )
+        for difference in report.unexplained:
+            print(f"    {difference}")
+        for entry in report.stale:
+            print(f"    explains nothing here: {' '.join(entry.paths)}")
+        for entry, count in report.counts.items():
+            total[entry.reason] = total.get(entry.reason, 0) + count
+        failed = failed or bool(report.unexplained or report.stale)
+    print("\naccepted, by reason:")
+    for reason, count in sorted(total.items(), key=lambda row: -row[1]):
+        print(f"{count:6}  {reason}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

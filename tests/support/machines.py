@@ -1,0 +1,72 @@
+"""Images built for a test, and machines that have booted them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from builder.core.console import QuietConsole
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.pipeline import Build
+from vm.accel import choose_accel
+from vm.credentials import Credential, write_credentials
+from vm.deadline import Deadline, timeout_scale
+from vm.image import read_image
+from vm.machine import Machine
+from vm.plan import plan_machine
+from vm.results import MachineFolder
+
+
+def build(definition: Path, out: Path, store: Store) -> Path:
+    """``build.json`` of a definition, built into ``out`` if it is not there as it should be."""
+    with closing(QuietConsole(out / "build.log")) as console:
+        return Build(definition, out, store, console, relock=True).run()
+
+
+def build_text(definition: str, out: Path, store: Store) -> Path:
+    """The same for a definition's text, which is put into ``out`` as well."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "os.yaml"
+    path.write_text(definition, encoding="utf-8")
+    return build(path, out, store)
+
+
+@contextmanager
+def started(
+    manifest: Path,
+    folder: Path,
+    store: Store,
+    *,
+    seconds: float = 400,
+    credentials: Sequence[Credential] = (),
+    **options: Any,
+) -> Iterator[Machine]:
+    """A machine of its own that was switched on with this build.
+
+    Args:
+        seconds: its deadline on a host with KVM.
+        credentials: what the platform hands to its systemd.
+        options: as for :func:`vm.plan.plan_machine`.
+    """
+    image = read_image(manifest)
+    tools = Tools(image.tools, QuietConsole())
+    accel = choose_accel(tools, store, image.arch).accel
+    spec = plan_machine(image, MachineFolder(folder), accel, **options)
+    spec = replace(spec, credentials=write_credentials(credentials, folder.with_name(f"{folder.name}-credentials")))
+    deadline = Deadline(seconds, timeout_scale(accel, os.environ))
+    with Machine(spec, tools, deadline, folder=folder, store=store) as machine:
+        yield machine
+
+
+@contextmanager
+def booted(manifest: Path, folder: Path, store: Store, **options: Any) -> Iterator[Machine]:
+    """The same, with its first boot finished."""
+    with started(manifest, folder, store, **options) as machine:
+        machine.wait_firstboot()
+        machine.wait_unit("multi-user.target")
+        yield machine

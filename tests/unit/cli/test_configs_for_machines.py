@@ -1,0 +1,92 @@
+"""First-boot configs on their way to a machine, and the tables of the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from builder.cli.build import table
+from builder.cli.configs import read_config, with_ssh_key
+from builder.cli.demo import print_table, provisioning
+from builder.core.errors import ConfigError
+from firstboot import config
+
+pytestmark = pytest.mark.unit
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEl8iaJ0TCrz0hJvHcjZ5q1Z8T0mLRtxV2vHcGkbz1aV build-os"
+
+
+def users(text: str) -> list[dict[str, object]]:
+    return yaml.safe_load(text)["passwd"]["users"]
+
+
+def test_a_key_is_added_for_a_user_who_is_not_there() -> None:
+    text = with_ssh_key("variant: fcos\nversion: 1.5.0\n", "core", KEY)
+    assert users(text) == [{"name": "core", "ssh_authorized_keys": [KEY]}]
+    config.load(text, "text")
+
+
+def test_a_key_is_added_to_the_users_own() -> None:
+    before = (
+        "variant: fcos\nversion: 1.5.0\npasswd:\n  users:\n    - name: other\n"
+        f"    - name: core\n      shell: /bin/bash\n      ssh_authorized_keys: [{KEY} first]\n"
+    )
+    assert users(with_ssh_key(before, "core", KEY)) == [
+        {"name": "other"},
+        {"name": "core", "shell": "/bin/bash", "ssh_authorized_keys": [f"{KEY} first", KEY]},
+    ]
+
+
+def test_json_configs_have_their_own_spelling() -> None:
+    text = with_ssh_key('{"ignition": {"version": "3.4.0"}}', "core", KEY)
+    assert users(text) == [{"name": "core", "sshAuthorizedKeys": [KEY]}]
+
+
+def test_a_config_is_read_with_its_warnings_or_refused_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "machine.yaml"
+    path.write_text("variant: fcos\nversion: 1.5.0\n")
+    assert read_config(path).text == path.read_text()
+    path.write_text("variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: relative\n")
+    with pytest.raises(ConfigError, match=r"machine\.yaml:5"):
+        read_config(path)
+    path.write_bytes(b"variant: \xff\n")
+    with pytest.raises(ConfigError, match="it is not UTF-8 text"):
+        read_config(path)
+
+
+def test_a_config_gets_the_files_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "machine.yaml"
+    (tmp_path / "motd").write_text("hello\n")
+    path.write_text(
+        "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - {path: /etc/motd, contents: {local: motd}}\n"
+    )
+    checked = read_config(path)
+    file = config.load(checked.text, "compiled").config.storage.files[0]
+    assert file.contents.source == "data:,hello%0A"
+    (tmp_path / "motd").unlink()
+    with pytest.raises(ConfigError, match=r"machine\.yaml:5.*'motd' cannot be read"):
+        read_config(path)
+
+
+def test_a_table_is_as_wide_as_its_content(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("seconds", [("a", "1.00"), ("longer", "2")])
+    print_table("empty", [])
+    assert capsys.readouterr().out == "\nseconds\n  a       1.00\n  longer  2\n\nempty\n"
+
+
+def test_artifacts_are_listed_with_size_and_hash(tmp_path: Path) -> None:
+    (tmp_path / "build.json").write_text(
+        '{"schema": 1, "artifacts": {"a": {"path": "x.efi", "size": 5, "sha256": "ab"},'
+        ' "b": {"path": "x.qcow2", "size": 123456789, "sha256": "cd"}}}'
+    )
+    assert table(tmp_path / "build.json") == ["x.efi          5 B  ab", "x.qcow2   123.5 MB  cd"]
+
+
+def test_what_the_first_boot_did_is_read_from_its_result() -> None:
+    assert provisioning('{"result": "ok", "actions": ["wrote /etc/motd", "created user core"]}') == [
+        "wrote /etc/motd",
+        "created user core",
+    ]
+    assert provisioning('{"result": "ok"}') == []

@@ -1,0 +1,188 @@
+"""The store keeps what its name promises, and gives up what has not been used for long."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.core.console import QuietConsole
+from builder.core.errors import CapabilityError, SourceError
+from builder.core.store import ROOMS, HashingWriter, Store, default_root
+
+pytestmark = pytest.mark.unit
+
+DATA = b"the bytes of a package"
+HASH = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+def files(store: Store) -> list[str]:
+    return sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if not path.is_dir())
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then), follow_symlinks=False)
+
+
+def test_the_store_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("BUILD_OS_CACHE", str(tmp_path / "chosen"))
+    assert default_root() == tmp_path / "chosen"
+    assert Store.open().root.is_dir()
+    monkeypatch.delenv("BUILD_OS_CACHE")
+    assert default_root() == tmp_path / "xdg" / "build-os"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_root() == tmp_path / ".cache" / "build-os"
+
+
+def test_a_store_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CapabilityError, match=r"cannot use .*/file/store as the store") as caught:
+        Store.open(tmp_path / "file" / "store")
+    assert "BUILD_OS_CACHE" in str(caught.value)
+
+
+def test_a_blob_with_the_promised_hash_is_kept(store: Store) -> None:
+    with store.adding(HASH, "hello_1.deb") as writer:
+        writer.write(DATA[:5])
+        writer.write(memoryview(DATA)[5:])
+        assert not store.has_blob(HASH)
+    assert writer.size == len(DATA)
+    assert store.has_blob(HASH, len(DATA))
+    assert store.blob(HASH).read_bytes() == DATA
+    assert files(store) == [f"blobs/sha256/{HASH[:2]}/{HASH}"]
+
+
+def test_a_blob_with_another_hash_is_not_kept(store: Store) -> None:
+    with (
+        pytest.raises(SourceError, match=r"hello_1\.deb is not what its index promised") as caught,
+        store.adding(HASH, "hello_1.deb") as writer,
+    ):
+        writer.write(b"something else")
+    assert HASH in str(caught.value)
+    assert hashlib.sha256(b"something else").hexdigest() in str(caught.value)
+    assert caught.value.exit_code == 6
+    assert files(store) == []
+
+
+def test_a_download_that_breaks_off_is_not_kept(store: Store) -> None:
+    def broken(writer: HashingWriter) -> None:
+        writer.write(DATA)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError), store.adding(HASH, "hello_1.deb") as writer:
+        broken(writer)
+    assert files(store) == []
+
+
+def test_a_hashing_writer_hashes_what_passes(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        writer = HashingWriter(file)
+        writer.write(DATA)
+        assert (writer.sha256, writer.size) == (HASH, len(DATA))
+    assert (tmp_path / "file").read_bytes() == DATA
+
+
+def test_bytes_are_kept_under_their_hash_once(store: Store) -> None:
+    assert store.add_bytes(DATA) == HASH
+    first = store.blob(HASH).stat().st_ino
+    assert store.add_bytes(DATA) == HASH
+    assert store.blob(HASH).stat().st_ino == first
+
+
+def test_a_blob_that_was_cut_short_is_written_again(store: Store) -> None:
+    store.add_bytes(DATA)
+    store.blob(HASH).write_bytes(DATA[:3])
+    assert not store.has_blob(HASH, len(DATA))
+    store.add_bytes(DATA)
+    assert store.blob(HASH).read_bytes() == DATA
+
+
+def test_a_link_or_directory_in_a_blobs_place_is_no_blob(store: Store, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(DATA)
+    store.blob(HASH).parent.mkdir(parents=True)
+    store.blob(HASH).symlink_to(elsewhere)
+    assert not store.has_blob(HASH)
+    store.blob(HASH).unlink()
+    store.blob(HASH).mkdir()
+    assert not store.has_blob(HASH)
+
+
+def test_usage_counts_files_and_the_room_they_take(store: Store) -> None:
+    store.add_bytes(b"x" * 100_000)
+    usage = store.usage()
+    assert usage.keys() == set(ROOMS)
+    count, size = usage["blobs"]
+    assert count == 1
+    assert 100_000 <= size < 200_000
+    assert usage["packs"] == (0, 0)
+
+
+def test_usage_counts_a_sparse_file_by_what_is_on_the_disk(store: Store) -> None:
+    path = store.root / "outputs" / "disk"
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    assert store.usage()["outputs"][1] < 1 << 20
+
+
+def test_pruning_keeps_what_was_used_last(store: Store) -> None:
+    room = store.root / "outputs"
+    for number in range(5):
+        (room / f"{number}").mkdir(parents=True)
+        (room / f"{number}" / "root.erofs").touch()
+        age(room / f"{number}", 10_000 - number)
+    store.prune("outputs", 2)
+    assert sorted(path.name for path in room.iterdir()) == ["3", "4"]
+
+
+def test_pruning_leaves_what_may_be_in_use(store: Store) -> None:
+    room = store.root / "stages"
+    room.mkdir()
+    for name, seconds in (("now", 0), ("lately", 1000), ("long-ago", 4000)):
+        (room / name).touch()
+        age(room / name, seconds)
+    store.prune("stages", 0)
+    assert sorted(path.name for path in room.iterdir()) == ["lately", "now"]
+
+
+def test_pruning_removes_links_and_not_what_they_point_to(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "mine"
+    (target / "sub").mkdir(parents=True)
+    room = store.root / "outputs"
+    room.mkdir()
+    (room / "link").symlink_to(target)
+    age(room / "link", 10_000)
+    store.prune("outputs", 0)
+    assert list(room.iterdir()) == []
+    assert (target / "sub").is_dir()
+
+
+def test_pruning_a_room_that_is_not_there_does_nothing(store: Store) -> None:
+    store.prune("outputs", 0)
+    assert files(store) == []
+
+
+def test_clearing_takes_whole_rooms_and_no_others(store: Store) -> None:
+    store.add_bytes(DATA)
+    for room in ("stages", "tools"):
+        (store.root / room / "key").mkdir(parents=True)
+    store.clear(QuietConsole(), "stages", "outputs", "tools")
+    assert {path.name for path in store.root.iterdir()} == {"blobs", "locks"}
+    assert store.has_blob(HASH)
+
+
+def test_a_lock_of_the_store_is_a_file_in_it(store: Store) -> None:
+    with store.lock("tools-abc", QuietConsole(), "unpacking"):
+        assert (store.root / "locks" / "tools-abc").read_text() == f"{os.getpid()}\n"

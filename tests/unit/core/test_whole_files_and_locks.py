@@ -1,0 +1,197 @@
+"""Files are whole or absent, and one build at a time writes where two would collide."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from builder.core.console import QuietConsole
+from builder.core.files import file_lock, replacing, sha256_file, write_file
+
+pytestmark = pytest.mark.unit
+
+
+class Listener(QuietConsole):
+    """Remembers notes, and says when there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+        self.told = threading.Event()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.told.set()
+
+
+def test_a_new_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file"
+    with replacing(path) as file:
+        file.write(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_where_files_need_a_name_a_new_one_has_it_until_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def without_tmpfile(path: str | Path, flags: int, mode: int = 0o777, **options: int | None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", without_tmpfile)
+    with replacing(tmp_path / "file") as file:
+        file.write(b"new")
+        assert [path.name.startswith(".file.") for path in tmp_path.iterdir()] == [True]
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(ValueError, match="half"), replacing(tmp_path / "file") as file:
+        raise ValueError("half")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_replaces_none_never_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: Path, target: Path) -> Path:
+        raise SystemExit(f"killed before {self} became {target}")
+
+    monkeypatch.setattr(Path, "replace", killed)
+    write_file(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def break_off(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise error
+
+    with pytest.raises(error), replacing(path) as file:
+        break_off(file)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o755])
+def test_the_mode_is_as_asked_whatever_the_umask_is(tmp_path: Path, mode: int) -> None:
+    before = os.umask(0o077)
+    try:
+        write_file(tmp_path / "file", "text", mode=mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+def test_everybody_may_read_a_file_unless_told_otherwise(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", b"")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_a_file_is_whole_at_the_moment_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    replace = Path.replace
+
+    def look(self: Path, target: Path) -> Path:
+        seen.append(self.read_bytes())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    (tmp_path / "file").write_bytes(b"old")
+    write_file(tmp_path / "file", b"all of it")
+    assert seen == [b"all of it"]
+
+
+def test_replacing_a_link_replaces_the_link_and_not_what_it_points_to(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    write_file(link, "new")
+    assert target.read_text() == "mine"
+    assert not link.is_symlink()
+
+
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+    write_file(tmp_path / ("n" * 255), b"x")
+    assert (tmp_path / ("n" * 255)).read_bytes() == b"x"
+
+
+def test_a_files_hash_is_its_sha256(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    assert sha256_file(tmp_path / "file") == expected
+
+
+def test_a_free_lock_is_taken_without_a_word_and_names_us_while_we_have_it(tmp_path: Path) -> None:
+    console = Listener()
+    path = tmp_path / "locks" / "a"
+    with file_lock(path, console, "building"):
+        assert path.read_text() == f"{os.getpid()}\n"
+    assert path.read_text() == ""
+    assert console.notes == []
+
+
+def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path: Path) -> None:
+    console = Listener()
+    path = tmp_path / "lock"
+    order = []
+
+    def second() -> None:
+        with file_lock(path, console, "building into out"):
+            order.append("second")
+
+    with file_lock(path, QuietConsole(), "building into out"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert console.told.wait(10)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert console.notes == [f"waiting for process {os.getpid()}, which is building into out"]
+
+
+def test_a_lock_is_free_again_after_a_failure(tmp_path: Path) -> None:
+    console = Listener()
+    with pytest.raises(ValueError, match="no"), file_lock(tmp_path / "lock", console, "building"):
+        raise ValueError("no")
+    with file_lock(tmp_path / "lock", console, "building"):
+        pass
+    assert console.notes == []
+
+
+def test_what_a_killed_build_left_in_the_lock_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("4194304\n")
+    console = Listener()
+    with file_lock(path, console, "building"):
+        assert path.read_text() == f"{os.getpid()}\n"
+    assert console.notes == []
+
+
+def test_a_lock_can_be_shared_and_keeps_out_who_wants_it_alone(tmp_path: Path) -> None:
+    with file_lock(tmp_path / "lock", QuietConsole(), "building", shared=True):
+        with file_lock(tmp_path / "lock", QuietConsole(), "building", shared=True):
+            pass
+        console = Listener()
+        started = threading.Thread(target=hold, args=(tmp_path / "lock", console))
+        started.start()
+        assert console.told.wait(10)
+        assert console.notes == [f"waiting for process {os.getpid()}, which is building"]
+    started.join(10)
+
+
+def hold(path: Path, console: QuietConsole) -> None:
+    with file_lock(path, console, "building"):
+        pass

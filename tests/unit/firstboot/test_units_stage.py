@@ -1,0 +1,166 @@
+"""Units: files, drop-ins, masks, presets, and enabling without a running systemd."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstboot.apply.action import Machine
+from firstboot.apply.planning import CONFIG_ONLY, WHOLE_MACHINE, Scope, carry_out, plan
+from firstboot.apply.units import preset_lines
+from firstboot.config.loaded import LoadedConfig
+from firstboot.config.loading import load
+from firstboot.config.origins import ConfigError
+from firstboot.log import Log
+
+pytestmark = pytest.mark.unit
+
+SERVICE = "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n"
+
+
+def config(*units: dict[str, Any]) -> LoadedConfig:
+    return load(json.dumps({"ignition": {"version": "3.6.0"}, "systemd": {"units": units}}), "x.ign")
+
+
+def make(loaded: LoadedConfig, machine: Machine, scope: Scope = CONFIG_ONLY) -> None:
+    carry_out(plan(loaded, machine, scope), loaded, machine, Log(io.StringIO()))
+
+
+def test_units_and_dropins_are_written(tree: Path, machine: Machine) -> None:
+    dropins = [
+        {"name": "a.conf", "contents": "[Unit]\n"},
+        {"name": "b.conf", "contents": ""},
+        {"name": "c.conf"},
+    ]
+    make(config({"name": "a.service", "contents": SERVICE, "dropins": dropins}), machine)
+    system = tree / "etc/systemd/system"
+    assert (system / "a.service").read_text() == SERVICE
+    assert {path.name: path.read_text() for path in (system / "a.service.d").iterdir()} == {
+        "a.conf": "[Unit]\n",
+        "b.conf": "",
+    }
+
+
+def test_empty_contents_write_nothing(tree: Path, machine: Machine) -> None:
+    make(config({"name": "a.service", "contents": ""}), machine)
+    assert list(tree.iterdir()) == []
+
+
+def test_a_unit_replaces_a_link_or_a_directory(tree: Path, machine: Machine) -> None:
+    system = tree / "etc/systemd/system"
+    (system / "b.service").mkdir(parents=True)
+    (system / "a.service").symlink_to("/usr/x")
+    make(
+        config({"name": "a.service", "contents": SERVICE}, {"name": "b.service", "contents": SERVICE}),
+        machine,
+    )
+    assert [(system / name).read_text() for name in ("a.service", "b.service")] == [SERVICE, SERVICE]
+
+
+def test_mask_replaces_what_is_there_and_unmask_only_a_mask(tree: Path, machine: Machine) -> None:
+    system = tree / "etc/systemd/system"
+    system.mkdir(parents=True)
+    (system / "masked.service").symlink_to("/dev/null")
+    (system / "other.service").symlink_to("/x")
+    make(
+        config(
+            {"name": "a.service", "mask": True, "contents": SERVICE},
+            {"name": "masked.service", "mask": False},
+            {"name": "other.service", "mask": False},
+        ),
+        machine,
+    )
+    links = {path.name: str(path.readlink()) for path in system.iterdir()}
+    assert links == {"a.service": "/dev/null", "other.service": "/x"}
+
+
+def test_presets_are_sorted_and_instances_share_a_line() -> None:
+    names = ["b.service", "echo@foo.service", "a.timer", "echo@bar.service", "echo@.service"]
+    assert preset_lines(names) == ["enable a.timer", "enable b.service", "enable echo@.service foo bar"]
+
+
+def test_what_is_enabled_becomes_a_preset(tree: Path, machine: Machine, programs: Any) -> None:
+    programs.enabled.add("off.service")
+    make(
+        config(
+            {"name": "b.service", "enabled": True},
+            {"name": "a.service", "enabled": True},
+            {"name": "off.service", "enabled": False},
+            {"name": "already-off.service", "enabled": False},
+        ),
+        machine,
+    )
+    text = (tree / "etc/systemd/system-preset/20-ignition.preset").read_text()
+    assert text == "enable a.service\nenable b.service\ndisable off.service\n"
+    assert [each for each in programs.commands() if "is-enabled" not in each] == ["systemctl disable -- off.service"]
+
+
+def test_a_preset_that_is_there_is_added_to(tree: Path, machine: Machine) -> None:
+    preset = tree / "etc/systemd/system-preset/20-ignition.preset"
+    preset.parent.mkdir(parents=True)
+    preset.write_text("enable old.service\n")
+    make(config({"name": "new.service", "enabled": True}), machine)
+    assert preset.read_text() == "enable old.service\nenable new.service\n"
+
+
+def test_on_a_whole_machine_units_are_enabled_at_once_and_together(tree: Path, machine: Machine, programs: Any) -> None:
+    vendor = tree / "usr/lib/systemd/system"
+    vendor.mkdir(parents=True)
+    (vendor / "there.service").touch()
+    (vendor / "echo@.service").touch()
+    make(
+        config(
+            {"name": "a.service", "enabled": True, "contents": SERVICE},
+            {"name": "there.service", "enabled": True},
+            {"name": "echo@x.service", "enabled": True},
+            {"name": "masked.service", "enabled": True, "mask": True},
+        ),
+        machine,
+        WHOLE_MACHINE,
+    )
+    assert programs.commands() == ["systemctl enable -- a.service there.service echo@x.service"]
+    assert f"--root={tree}" in programs.calls[0]
+
+
+def test_enabling_a_unit_that_is_nowhere_is_refused(machine: Machine) -> None:
+    loaded = config({"name": "app.service", "contents": SERVICE}, {"name": "ap.service", "enabled": True})
+    with pytest.raises(ConfigError) as caught:
+        plan(loaded, machine, WHOLE_MACHINE)
+    assert "there is no unit 'ap.service' in the image" in str(caught.value)
+    assert "did you mean 'app.service'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        {"name": "../a.service", "contents": SERVICE},
+        {"name": "a.service", "dropins": [{"name": "../../x.conf", "contents": ""}]},
+    ],
+)
+def test_names_with_slashes_are_refused(machine: Machine, unit: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="contains a '/'"):
+        plan(config(unit), machine)
+
+
+def test_the_machine_gets_an_id_of_its_own(tree: Path, machine: Machine) -> None:
+    make(config(), machine, WHOLE_MACHINE)
+    first = (tree / "etc/machine-id").read_text()
+    assert len(first) == 33
+    assert first[12] == "4"
+    make(config(), machine, WHOLE_MACHINE)
+    assert (tree / "etc/machine-id").read_text() == first
+    (tree / "etc/machine-id").unlink()
+    (tree / "etc/machine-id").write_text("uninitialized\n")
+    make(config(), machine, WHOLE_MACHINE)
+    assert (tree / "etc/machine-id").read_text() not in (first, "uninitialized\n")
+
+
+def test_a_config_may_write_the_machine_id_itself(tree: Path, machine: Machine) -> None:
+    files = [{"path": "/etc/machine-id", "contents": {"source": "data:,0123"}}]
+    loaded = load(json.dumps({"ignition": {"version": "3.6.0"}, "storage": {"files": files}}), "x.ign")
+    make(loaded, machine, WHOLE_MACHINE)
+    assert (tree / "etc/machine-id").read_text() == "0123"

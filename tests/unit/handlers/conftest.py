@@ -1,0 +1,28 @@
+"""What a handler is given: a tree, scripts, and tools that only do what a test has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from builder.core.tools import Tools
+from builder.debian.handlers.work import Work
+from builder.tree.node import file
+from builder.tree.tree import Tree
+
+
+@pytest.fixture
+def work_on(tmp_path: Path, fake_tools: Tools) -> Callable[..., Work]:
+    """``work_on({"/etc/passwd": "text"}, package="postinst")``: files, and one script for each package."""
+
+    def make(files: Mapping[str, str], **postinst: str) -> Work:
+        tree = Tree()
+        for path, text in files.items():
+            tree.put(path, file(text, origin="package:a"))
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        return Work(tree, {name: {"postinst": text} for name, text in postinst.items()}, fake_tools, scratch)
+
+    return make

@@ -1,0 +1,416 @@
+"""Formats of the disk: what is asked of qemu-img, what is refused, and what we write ourselves."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tarfile
+import uuid
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.core.console import QuietConsole
+from builder.core.errors import ConfigError, ProgramError
+from builder.core.tools import Tools
+from builder.outputs.formats import (
+    BASES,
+    FORMATS,
+    GIB,
+    MIB,
+    Identity,
+    convert_argv,
+    file_name,
+    make_artifacts,
+    require_format,
+    size_problem,
+)
+from builder.outputs.gce import number, write_disk_tar
+from builder.outputs.ova import Appliance, ovf, write_ova
+from builder.outputs.sparse import BLOCK, copy_sparse, find_extents
+from builder.outputs.stamps import crc32c, stamp_vhd, stamp_vhdx, stamp_vmdk
+
+pytestmark = pytest.mark.unit
+
+DEMO = Identity("demo", "1.0.0", "amd64", "roothash", 86400)
+ID = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")
+
+
+# -- the table
+
+
+@pytest.mark.parametrize(
+    ("base", "argv"),
+    [
+        ("qcow2", "qemu-img convert -f raw -O qcow2 -o compat=1.1 /d.raw /o"),
+        ("qcow2-zlib", "qemu-img convert -f raw -O qcow2 -o compat=1.1,compression_type=zlib -c /d.raw /o"),
+        (
+            "vmdk",
+            "qemu-img convert -f raw -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,compat6=on /d.raw /o",
+        ),
+        ("vhd", "qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on /d.raw /o"),
+        ("vhdx", "qemu-img convert -f raw -O vhdx -o subformat=dynamic /d.raw /o"),
+    ],
+)
+def test_each_base_is_one_command(base: str, argv: str) -> None:
+    assert " ".join(convert_argv(base, Path("/d.raw"), Path("/o"))) == argv
+
+
+def test_every_format_has_a_base_and_a_name_of_its_own() -> None:
+    assert {form.base for form in FORMATS.values()} == {*BASES, "raw"}
+    names = [file_name(name, "demo") for name in FORMATS]
+    assert len(set(names)) == len(names)
+    assert file_name("qcow2", "demo") == "demo.qcow2"
+    assert file_name("azure", "demo") == "demo-azure.vhd"
+
+
+def test_unknown_format_is_told_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="there is no output format 'vspere'") as error:
+        require_format("vspere")
+    assert error.value.hint == "did you mean 'vsphere'?"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_ten_gib_suit_every_format(name: str) -> None:
+    assert size_problem(name, 10 * GIB) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "problem"),
+    [
+        ("azure", 8 * GIB + 512, "azure takes disks of whole MiB"),
+        ("qcow2", MIB + 1, "qcow2 takes disks of whole MiB"),
+        ("gce", 8 * GIB + MIB, "gce takes disks of whole GiB"),
+        ("exoscale", 8 * GIB, "exoscale takes disks of exactly 10 GiB"),
+    ],
+)
+def test_disk_of_the_wrong_size_is_refused(name: str, size: int, problem: str) -> None:
+    assert str(size_problem(name, size)).startswith(problem)
+
+
+# -- making artifacts
+
+
+class FakeTools(Tools):
+    """A qemu-img that writes its arguments into its output."""
+
+    ran: list[str]
+    fail: bool
+
+    def run(
+        self,
+        *command: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        input: bytes | None = None,
+        binds: Sequence[tuple[Path, str]] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> str:
+        self.ran.append(str(command[5]))
+        Path(command[-1]).write_text(f"made by {' '.join(map(str, command[:-2]))}")
+        if self.fail:
+            raise ProgramError("qemu-img failed")
+        return ""
+
+
+def fake_tools(*, fail: bool = False) -> FakeTools:
+    tools = FakeTools(Path("/nonexistent"), QuietConsole())
+    object.__setattr__(tools, "ran", [])
+    object.__setattr__(tools, "fail", fail)
+    return tools
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.raw"
+    with path.open("wb") as file:
+        file.truncate(GIB)
+        file.seek(5 * BLOCK)
+        file.write(b"x")
+    return path
+
+
+def test_formats_that_are_the_same_are_converted_once(disk: Path, tmp_path: Path) -> None:
+    tools = fake_tools()
+    made = make_artifacts(["qcow2", "openstack", "qcow2", "raw"], disk, tmp_path / "out", tools, DEMO)
+    assert tools.ran == ["qcow2"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "demo-openstack.qcow2",
+        "demo.qcow2",
+        "demo.raw",
+    ]
+    assert made["qcow2"].read_bytes() == made["openstack"].read_bytes()
+    assert made["qcow2"].stat().st_ino != made["openstack"].stat().st_ino  # writing one leaves the other alone
+    assert made["raw"].stat().st_size == disk.stat().st_size
+    assert {path.stat().st_mode & 0o777 for path in made.values()} == {0o644}
+
+
+def test_old_artifact_is_replaced(disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/demo.qcow2").write_text("old")
+    made = make_artifacts(["qcow2"], disk, tmp_path / "out", fake_tools(), DEMO)
+    assert made["qcow2"].read_text().startswith("made by")
+
+
+def test_nothing_is_visible_when_a_conversion_fails(disk: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match="qemu-img failed"):
+        make_artifacts(["qcow2", "openstack"], disk, tmp_path / "out", fake_tools(fail=True), DEMO)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_all_misfits_are_named_before_anything_is_made(tmp_path: Path) -> None:
+    odd = tmp_path / "odd.raw"
+    with odd.open("wb") as file:
+        file.truncate(MIB + 512)
+    tools = fake_tools()
+    with pytest.raises(ConfigError) as error:
+        make_artifacts(["gce", "azure"], odd, tmp_path / "out", tools, DEMO)
+    assert error.value.what.startswith("gce takes")
+    assert error.value.details[0].startswith("azure takes")
+    assert tools.ran == []
+
+
+def test_uuids_depend_on_the_seed_and_the_purpose() -> None:
+    assert DEMO.uuid("a") == DEMO.uuid("a")
+    assert len({DEMO.uuid("a"), DEMO.uuid("b"), Identity("demo", "1.0.0", "amd64", "other").uuid("a")}) == 3
+
+
+# -- holes
+
+
+def make_file(path: Path, size: int, pieces: dict[int, bytes], *, filled: bool = False) -> Path:
+    with path.open("wb") as file:
+        if filled:
+            file.write(bytes(size))
+        file.truncate(size)
+        for offset, data in pieces.items():
+            file.seek(offset)
+            file.write(data)
+    return path
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_extents_depend_on_content_and_not_on_the_file_systems_holes(tmp_path: Path, filled: bool) -> None:
+    pieces = {0: b"a", BLOCK: b"b", 5 * BLOCK - 1: b"c", 40 * BLOCK + 7: b"d", 50 * BLOCK: bytes(3 * BLOCK)}
+    path = make_file(tmp_path / "f", 64 * BLOCK + 100, {**pieces, 64 * BLOCK + 99: b"e"}, filled=filled)
+    with path.open("rb") as file:
+        assert find_extents(file) == [
+            (0, 2 * BLOCK),
+            (4 * BLOCK, BLOCK),
+            (40 * BLOCK, BLOCK),
+            (64 * BLOCK, 100),
+        ]
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK, 3 * BLOCK + 1])
+def test_file_of_zeros_has_no_extents(tmp_path: Path, size: int) -> None:
+    with make_file(tmp_path / "f", size, {}).open("rb") as file:
+        assert find_extents(file) == []
+
+
+def test_copy_has_the_content_and_more_holes(tmp_path: Path) -> None:
+    source = make_file(tmp_path / "a", 200 * BLOCK, {3 * BLOCK: os.urandom(BLOCK)}, filled=True)
+    copy_sparse(source, tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == source.read_bytes()
+    assert (tmp_path / "b").stat().st_blocks < source.stat().st_blocks
+
+
+# -- Google Compute Engine
+
+
+def disk_tar(path: Path) -> bytes:
+    out = io.BytesIO()
+    write_disk_tar(path, out, created=86400)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("runs", [0, 1, 3, 4, 5, 25, 26, 60])
+@pytest.mark.parametrize("at_end", [False, True])
+def test_other_readers_get_the_disk_back_whatever_the_number_of_holes(tmp_path: Path, runs: int, at_end: bool) -> None:
+    pieces = {2 * run * BLOCK + 5: b"run %d" % run for run in range(runs)}
+    size = (2 * runs + 3) * BLOCK
+    if at_end:
+        pieces[size - 3] = b"end"
+    path = make_file(tmp_path / "disk", size, pieces)
+    data = disk_tar(path)
+    assert len(data) % 10240 == 0
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        (member,) = archive.getmembers()
+        assert (member.name, member.type, member.size, member.mtime) == ("disk.raw", b"S", size, 86400)
+        content = archive.extractfile(member)
+        assert content is not None
+        assert content.read() == path.read_bytes()
+    assert data[257:265] == b"ustar  \0"
+
+
+def test_disk_tar_does_not_depend_on_the_file_systems_holes(tmp_path: Path) -> None:
+    pieces = {9 * BLOCK: b"x", 30 * BLOCK: b"y"}
+    one = make_file(tmp_path / "a", 40 * BLOCK, pieces)
+    two = make_file(tmp_path / "b", 40 * BLOCK, pieces, filled=True)
+    assert disk_tar(one) == disk_tar(two)
+
+
+@given(st.integers(0, 2**64))
+def test_numbers_of_any_size_fit_their_field(value: int) -> None:
+    assert tarfile.nti(number(value)) == value  # type: ignore[attr-defined]  # not in the stubs
+    assert len(number(value)) == 12
+
+
+# -- vSphere
+
+NS = {
+    "o": "http://schemas.dmtf.org/ovf/envelope/1",
+    "rasd": "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData",
+    "vssd": "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData",
+    "vmw": "http://www.vmware.com/schema/ovf",
+}
+
+
+def test_appliance_is_described_as_vsphere_wants_it() -> None:
+    root = ET.fromstring(ovf(Appliance("demo", "1.0.0", 8 * GIB, 12345)))
+
+    def attribute(path: str, name: str) -> str:
+        element = root.find(path, NS)
+        assert element is not None
+        prefix, _, key = name.partition(":")
+        return element.attrib[f"{{{NS[prefix]}}}{key}"]
+
+    assert attribute("o:References/o:File", "o:href") == "disk.vmdk"
+    assert attribute("o:References/o:File", "o:size") == "12345"
+    assert attribute("o:DiskSection/o:Disk", "o:capacity") == str(8 * GIB)
+    assert attribute("o:DiskSection/o:Disk", "o:format").endswith("#streamOptimized")
+    hardware = "o:VirtualSystem/o:VirtualHardwareSection"
+    assert attribute(hardware, "o:transport") == "com.vmware.guestInfo"
+    assert root.findtext(f"{hardware}/o:System/vssd:VirtualSystemType", namespaces=NS) == "vmx-17"
+    assert attribute(f"{hardware}/vmw:Config[@vmw:key='firmware']", "vmw:value") == "efi"
+    properties = root.findall("o:VirtualSystem/o:ProductSection/o:Property", NS)
+    assert [p.attrib[f"{{{NS['o']}}}key"] for p in properties] == [
+        "guestinfo.ignition.config.data",
+        "guestinfo.ignition.config.data.encoding",
+    ]
+    parents = {item.findtext("rasd:Parent", namespaces=NS) for item in root.iter(f"{{{NS['o']}}}Item")}
+    assert "3" in parents
+
+
+def test_values_cannot_break_out_of_the_description() -> None:
+    root = ET.fromstring(ovf(Appliance('a"<b>&', "1&2", 1, 1)))
+    assert root.findtext("o:VirtualSystem/o:Name", namespaces=NS) == 'a"<b>& 1&2'
+
+
+def test_description_comes_first_in_the_appliance(tmp_path: Path) -> None:
+    vmdk = tmp_path / "x"
+    vmdk.write_bytes(b"K" * 1000)
+    out = io.BytesIO()
+    write_ova(vmdk, out, Appliance("demo", "1.0.0", GIB, 1000), created=5)
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
+        assert archive.getnames() == ["demo.ovf", "disk.vmdk"]
+        assert {member.mtime for member in archive} == {5}
+        disk = archive.extractfile("disk.vmdk")
+        assert disk is not None
+        assert disk.read() == vmdk.read_bytes()
+    assert out.getvalue()[257:265] == b"ustar\x0000"
+
+
+def test_disk_that_an_appliance_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="an OVA holds at most"):
+        write_ova(tmp_path / "x", io.BytesIO(), Appliance("demo", "1", GIB, 8 * GIB), created=0)
+
+
+# -- stamps
+
+
+def test_vhd_gets_our_identity_and_a_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "x.vhd"
+    footer = bytearray(512)
+    footer[:8], footer[60:64] = b"conectix", (2).to_bytes(4, "big")
+    footer[68:84] = os.urandom(16)
+    path.write_bytes(b"disk" * 256 + footer)
+    stamp_vhd(path, ID, 946684800 + 7)
+    data = path.read_bytes()
+    assert data[:1024] == b"disk" * 256
+    new = data[1024:]
+    assert new[68:84] == ID.bytes
+    assert int.from_bytes(new[24:28], "big") == 7
+    total = sum(new[:64]) + sum(new[68:])
+    assert int.from_bytes(new[64:68], "big") == ~total & 0xFFFFFFFF
+
+
+def test_vmdk_gets_our_content_id_and_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.vmdk"
+    descriptor = b'# Disk\nCID=1f\nparentCID=ffffffff\nRW 2048 SPARSE "tmp.1234"\nddb.x = "1"\n'
+    head = struct.pack("<4sIIQQQQ", b"KDMV", 3, 3, 2048, 128, 1, 2).ljust(512, b"\0")
+    path.write_bytes(head + descriptor.ljust(1024, b"\0") + b"grains")
+    stamp_vmdk(path, 0xABC, "disk.vmdk")
+    data = path.read_bytes()
+    assert data[512:1536].rstrip(b"\0") == (
+        b'# Disk\nCID=00000abc\nparentCID=ffffffff\nRW 2048 SPARSE "disk.vmdk"\nddb.x = "1"\n'
+    )
+    assert data[1536:] == b"grains"
+
+
+def vhdx(path: Path, sequence: tuple[int, int], log: bytes = b"entry") -> None:
+    """The parts of a VHDX that carry identities, as [MS-VHDX] lays them out."""
+    kib, region, log_offset = 1024, 2 * MIB, MIB
+    data = bytearray(3 * MIB)
+    data[:8] = b"vhdxfile"
+    for offset, count in zip((64 * kib, 128 * kib), sequence, strict=True):
+        data[offset : offset + 80] = struct.pack(
+            "<4sIQ16s16s16sHHIQ",
+            b"head",
+            0,
+            count,
+            os.urandom(16),
+            os.urandom(16),
+            bytes(16),
+            0,
+            1,
+            MIB,
+            log_offset,
+        )
+    data[log_offset : log_offset + len(log)] = log
+    guid = uuid.UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e").bytes_le
+    data[192 * kib : 192 * kib + 48] = struct.pack("<4sIII16sQII", b"regi", 0, 1, 0, guid, region, MIB, 1)
+    item = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le
+    data[region : region + 56] = struct.pack("<8sHH20x16sII", b"metadata", 0, 1, item, 64 * kib, 16)
+    path.write_bytes(data)
+
+
+def test_vhdx_of_two_conversions_become_the_same(tmp_path: Path) -> None:
+    for name, sequence in (("a", (700, 701)), ("b", (5, 6))):
+        vhdx(tmp_path / name, sequence, log=os.urandom(50))
+        stamp_vhdx(tmp_path / name, ID)
+    data = (tmp_path / "a").read_bytes()
+    assert data == (tmp_path / "b").read_bytes()
+    header = bytearray(data[64 * 1024 : 68 * 1024])
+    crc, header[4:8] = int.from_bytes(header[4:8], "little"), bytes(4)
+    assert crc32c(header) == crc
+    assert [int.from_bytes(data[o + 8 : o + 16], "little") for o in (64 * 1024, 128 * 1024)] == [1, 2]
+    assert data[2 * MIB + 64 * 1024 :][:16] == ID.bytes_le
+
+
+def test_current_header_of_a_vhdx_stays_the_current_one(tmp_path: Path) -> None:
+    vhdx(tmp_path / "a", (1 << 40, 255))
+    stamp_vhdx(tmp_path / "a", ID)
+    data = (tmp_path / "a").read_bytes()
+    assert [int.from_bytes(data[o + 8 : o + 16], "little") for o in (64 * 1024, 128 * 1024)] == [2, 1]
+
+
+def test_crc32c_is_castagnolis() -> None:
+    assert crc32c(b"123456789") == 0xE3069283
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096), b"vhdxfile" + bytes(300 * 1024)])
+def test_what_is_not_as_qemu_img_writes_it_is_not_stamped(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(content.ljust(4096, b"\0"))
+    with pytest.raises(ProgramError, match="in a way we do not know"):
+        stamp_vhd(path, ID, 0)
+    with pytest.raises(ProgramError, match="in a way we do not know"):
+        stamp_vmdk(path, 1, "disk.vmdk")
+    with pytest.raises(ProgramError, match="in a way we do not know"):
+        stamp_vhdx(path, ID)

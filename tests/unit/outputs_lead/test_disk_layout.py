@@ -1,0 +1,266 @@
+"""The disk's partitions, and the refusals before anything is written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from builder.core.errors import ConfigError
+from builder.definition.model import Disk, Output
+from builder.outputs.disk import MIB, Layout, make_disk, partitions, require_room, write_esp_files
+from builder.outputs.formats import FORMATS
+from builder.outputs.root import Root, compression_arguments, stable_uuid
+from builder.outputs.uki import NO_ROOT_HASH, command_line, find_kernel, make_uki, read_parts, write_root_hash
+from builder.tree.node import file
+from builder.tree.tree import Tree, TreeError
+
+pytestmark = pytest.mark.unit
+
+GIB = 1 << 30
+HASH = "00112233445566778899aabbccddeeff" + "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+LAYOUT = Layout(disk=8 * GIB, esp=GIB, slot=2 * GIB, state_minimum=GIB)
+ROOT = Root(Path("/store/root.erofs"), Path("/store/root.verity"), HASH)
+
+
+def test_the_partitions_are_those_of_two_slots() -> None:
+    files = partitions(LAYOUT, ROOT, arch="amd64", name="demo_1.0", esp_files=Path("/scratch/esp"))
+    uuids = {
+        "esp": stable_uuid("esp", "demo_1.0"),
+        "signature": stable_uuid("root-x86-64-verity-sig", "A"),
+        "root-b": stable_uuid("root-x86-64", "B"),
+        "verity-b": stable_uuid("root-x86-64-verity", "B"),
+        "signature-b": stable_uuid("root-x86-64-verity-sig", "B"),
+    }
+    assert len(set(uuids.values())) == 5
+    assert files == {
+        "10-esp.conf": "[Partition]\nType=esp\nLabel=esp\n"
+        f"UUID={uuids['esp']}\nSizeMinBytes=1073741824\nSizeMaxBytes=1073741824\n"
+        "Format=vfat\nCopyFiles=/scratch/esp:/\n",
+        "20-root-a.conf": "[Partition]\nType=root-x86-64\nLabel=demo_1.0\n"
+        "UUID=00112233-4455-6677-8899-aabbccddeeff\nSizeMinBytes=2147483648\nSizeMaxBytes=2147483648\n"
+        "CopyBlocks=/store/root.erofs\nReadOnly=yes\n",
+        "21-verity-a.conf": "[Partition]\nType=root-x86-64-verity\nLabel=demo_1.0\n"
+        "UUID=0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0\nSizeMinBytes=33554432\nSizeMaxBytes=33554432\n"
+        "CopyBlocks=/store/root.verity\nReadOnly=yes\n",
+        "22-signature-a.conf": "[Partition]\nType=root-x86-64-verity-sig\nLabel=demo_1.0\n"
+        f"UUID={uuids['signature']}\nSizeMinBytes=16384\nSizeMaxBytes=16384\n",
+        "30-root-b.conf": "[Partition]\nType=root-x86-64\nLabel=_empty\n"
+        f"UUID={uuids['root-b']}\nSizeMinBytes=2147483648\nSizeMaxBytes=2147483648\n",
+        "31-verity-b.conf": "[Partition]\nType=root-x86-64-verity\nLabel=_empty\n"
+        f"UUID={uuids['verity-b']}\nSizeMinBytes=33554432\nSizeMaxBytes=33554432\n",
+        "32-signature-b.conf": "[Partition]\nType=root-x86-64-verity-sig\nLabel=_empty\n"
+        f"UUID={uuids['signature-b']}\nSizeMinBytes=16384\nSizeMaxBytes=16384\n",
+    }
+
+
+def test_another_architecture_has_other_types_and_the_same_shape() -> None:
+    files = partitions(LAYOUT, ROOT, arch="arm64", name="demo_1.0", esp_files=Path("/e"))
+    types = [re.findall(r"^Type=(.*)$", text, re.M)[0] for text in files.values()]
+    slot = ["root-arm64", "root-arm64-verity", "root-arm64-verity-sig"]
+    assert types == ["esp", *slot, *slot]
+
+
+@pytest.mark.parametrize("slot", [1, MIB, 512 * MIB, 2 * GIB, 3 * GIB, 3_355_443_200, 3_355_443_201, 64 * GIB])
+def test_a_hash_tree_has_room_for_any_slot_and_not_much_more(slot: int) -> None:
+    # veritysetup(8): a hash of 32 bytes for each block of 4096, and the same again for each level, and a superblock.
+    blocks = -(-slot // 4096)
+    needed = 4096
+    while blocks > 1:
+        blocks = -(-blocks // 128)
+        needed += blocks * 4096
+    verity = Layout(0, 0, slot, 0).verity
+    assert needed <= verity < needed * 1.28 + 32 * MIB
+    assert verity % (32 * MIB) == 0
+
+
+def test_the_definition_and_the_layout_agree_on_the_hash_trees_size() -> None:
+    disk = Disk()
+    assert Layout(int(disk.size), int(disk.esp), int(disk.slot), int(disk.state_minimum)).verity == int(disk.verity)
+
+
+def test_a_layout_that_does_not_fit_is_refused_and_says_what_it_takes() -> None:
+    LAYOUT.check()
+    with pytest.raises(
+        ConfigError, match=r"a disk of 4\.3 GB is too small for the layout, which takes 6\.5 GB"
+    ) as caught:
+        Layout(4 * GIB, GIB, 2 * GIB, GIB).check()
+    assert "disk.size" in str(caught.value)
+
+
+def test_a_layout_fits_to_the_byte() -> None:
+    needed = GIB + 2 * (2 * GIB + 32 * MIB + 16384) + GIB + 4 * MIB
+    Layout(needed, GIB, 2 * GIB, GIB).check()
+    with pytest.raises(ConfigError):
+        Layout(needed - 1, GIB, 2 * GIB, GIB).check()
+
+
+def test_what_the_definition_lets_pass_fits() -> None:
+    for slot in (512 * MIB, 2 * GIB, 5 * GIB + MIB):
+        disk = Disk().model_copy(update={"slot": type(Disk().slot)(slot)})
+        Layout(int(disk.minimum), int(disk.esp), slot, int(disk.state_minimum)).check()
+
+
+def test_seventy_percent_is_room_enough_and_more_is_not() -> None:
+    require_room("the root slot", 700, 1000, "disk.slot")
+    with pytest.raises(ConfigError) as caught:
+        require_room("the root slot", 710_000_000, 1_000_000_000, "disk.slot")
+    assert str(caught.value) == (
+        "the root slot would be 71 % full: 710.0 MB of 1.0 GB\n"
+        "  updates need room: an image fails to build when a slot is over 70 % full\n"
+        "  = raise disk.slot, or take packages out"
+    )
+
+
+def test_a_root_that_is_too_large_is_refused_before_a_program_runs(tmp_path: Path, fake_tools: object) -> None:
+    image = tmp_path / "root.erofs"
+    with image.open("wb") as sparse:
+        sparse.truncate(3 * GIB // 2)
+    root = Root(image, tmp_path / "verity", HASH)
+    (tmp_path / "esp").mkdir()
+    with pytest.raises(ConfigError, match="the root slot would be 75 % full"):
+        make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="a", esp=tmp_path / "esp")
+    image.write_bytes(b"small")
+    with (tmp_path / "esp" / "demo.efi").open("wb") as sparse:
+        sparse.truncate(GIB)
+    with pytest.raises(ConfigError, match="the EFI system partition would be 100 % full") as caught:
+        make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="a", esp=tmp_path / "esp")
+    assert "disk.esp" in str(caught.value)
+    assert fake_tools.calls == []
+
+
+def test_a_layout_that_does_not_fit_never_reaches_repart(tmp_path: Path, fake_tools: object) -> None:
+    root = Root(tmp_path / "root", tmp_path / "verity", HASH)
+    layout = Layout(4 * GIB, GIB, 2 * GIB, GIB)
+    with pytest.raises(ConfigError, match="too small for the layout"):
+        make_disk(layout, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="a", esp=tmp_path)
+
+
+def test_repart_is_told_everything_that_would_differ_between_machines(tmp_path: Path, fake_tools: object) -> None:
+    (tmp_path / "esp").mkdir()
+    (tmp_path / "root").write_bytes(b"x")
+    written = {}
+
+    def repart(*arguments: str) -> str:
+        directory = next(a.removeprefix("--definitions=") for a in arguments if a.startswith("--definitions="))
+        written.update({path.name: path.read_text() for path in Path(directory).iterdir()})
+        return ""
+
+    fake_tools.programs["systemd-repart"] = repart
+    root = Root(tmp_path / "root", tmp_path / "verity", HASH)
+    make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="demo", esp=tmp_path / "esp")
+    assert written == dict(partitions(LAYOUT, root, arch="amd64", name="demo", esp_files=tmp_path / "esp"))
+    (call,) = fake_tools.calls
+    assert f"--seed={stable_uuid('disk', 'demo')}" in call
+    assert f"--size={8 * GIB}" in call
+    assert "--offline=yes" in call
+    assert call[-1] == str(tmp_path / "out")
+
+
+# --- what is on the ESP ----------------------------------------------------------------------------
+
+
+def test_the_esp_has_a_loader_where_firmware_looks_and_the_kernel_where_the_loader_looks(
+    image: Tree, tmp_path: Path
+) -> None:
+    uki = tmp_path / "uki.efi"
+    uki.write_text("uki")
+    esp = tmp_path / "esp"
+    write_esp_files(image, uki, esp, arch="amd64", name="demo_1.0")
+    assert {str(path.relative_to(esp)): path.read_text() for path in esp.rglob("*") if path.is_file()} == {
+        "EFI/BOOT/BOOTX64.EFI": "loader x64",
+        "EFI/systemd/systemd-bootx64.efi": "loader x64",
+        "EFI/Linux/demo_1.0.efi": "uki",
+        "loader/loader.conf": "timeout 0\nconsole-mode keep\neditor no\n",
+    }
+
+
+def test_an_image_without_a_loader_is_refused(image: Tree, tmp_path: Path) -> None:
+    (tmp_path / "uki").touch()
+    image.remove("/usr/lib/systemd/boot/efi/systemd-bootaa64.efi")
+    with pytest.raises(TreeError, match=r"the image has no .*/systemd-bootaa64\.efi"):
+        write_esp_files(image, tmp_path / "uki", tmp_path / "esp", arch="arm64", name="demo_1.0")
+
+
+# --- kernel and command line -----------------------------------------------------------------------
+
+
+def test_the_kernel_is_told_where_the_verified_root_is_and_then_what_the_user_wants() -> None:
+    assert command_line(HASH, ("console=ttyS0", "quiet")) == (
+        f"roothash={HASH} systemd.verity=yes root=/dev/mapper/root rootfstype=erofs ro console=ttyS0 quiet"
+    )
+
+
+def test_the_kernel_is_found_where_packages_or_seal_put_it(image: Tree) -> None:
+    assert find_kernel(image).content.read() == b"kernel"
+    image.remove("/usr/lib/modules/6.12/vmlinuz")
+    image.put("/boot/vmlinuz-6.12", file("in boot", origin="package:a"))
+    assert find_kernel(image).content.read() == b"in boot"
+    image.remove("/boot/vmlinuz-6.12")
+    with pytest.raises(TreeError, match=r"the image has no /boot/vmlinuz-6\.12"):
+        find_kernel(image)
+
+
+def test_the_unified_image_is_joined_from_the_images_own_parts(image: Tree, tmp_path: Path, fake_tools: object) -> None:
+    seen = {}
+
+    def ukify(verb: str, *options: str) -> str:
+        seen.update(option.removeprefix("--").split("=", 1) for option in options)
+        for name in ("linux", "stub"):
+            seen[name] = Path(seen[name]).read_text()
+        for name in ("cmdline", "os-release"):
+            seen[name] = Path(seen[name].removeprefix("@")).read_text()
+        return ""
+
+    fake_tools.programs["ukify"] = ukify
+    words = command_line(HASH, ())
+    parts = read_parts(image, "amd64")
+    make_uki(parts, fake_tools, tmp_path, tmp_path / "out", arch="amd64", initrd=tmp_path / "initrd", cmdline=words)
+    assert seen == {
+        "linux": "kernel",
+        "stub": "stub x64",
+        "os-release": "x",
+        "cmdline": words,
+        "uname": "6.12",
+        "efi-arch": "x64",
+        "initrd": str(tmp_path / "initrd"),
+        "output": str(tmp_path / "out"),
+    }
+
+
+def test_a_root_hash_is_written_where_its_place_was_kept(tmp_path: Path) -> None:
+    template = tmp_path / "template"
+    template.write_text(f"MZ{command_line(NO_ROOT_HASH, ('quiet',))}end")
+    write_root_hash(template, tmp_path / "out", HASH)
+    assert (tmp_path / "out").read_text() == f"MZ{command_line(HASH, ('quiet',))}end"
+
+
+# --- identities ------------------------------------------------------------------------------------
+
+
+def test_uuids_depend_on_every_part_and_on_nothing_else() -> None:
+    assert stable_uuid("a", "b") == stable_uuid("a", "b")
+    assert len({stable_uuid("a", "b"), stable_uuid("ab"), stable_uuid("a", "c"), stable_uuid("b", "a")}) == 4
+
+
+def test_partition_uuids_are_the_halves_of_the_root_hash() -> None:
+    assert str(ROOT.data_uuid) == "00112233-4455-6677-8899-aabbccddeeff"
+    assert str(ROOT.hash_uuid) == "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+
+
+@pytest.mark.parametrize(
+    ("compression", "level", "first"),
+    [
+        ("lz4", None, "-zlz4"),
+        ("lz4hc", 9, "-zlz4hc"),
+        ("zstd", None, "-zzstd,level=3"),
+        ("zstd", 19, "-zzstd,level=19"),
+    ],
+)
+def test_compression_is_told_to_mkfs(compression: str, level: int | None, first: str) -> None:
+    assert compression_arguments(compression, level)[0] == first
+
+
+def test_every_output_that_can_be_asked_for_can_be_made() -> None:
+    assert {output.value for output in Output} == set(FORMATS)

@@ -1,0 +1,247 @@
+"""The root image through a pipe, and outputs that are used again."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.core.errors import BuildError, CapabilityError, ProgramError
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.outputs.image import Timer, _kept, without_kernel
+from builder.outputs.root import make_erofs, make_verity, split
+from builder.stages.stage import Context
+from builder.tree.node import Kind, Slice, directory, file
+from builder.tree.tree import Tree
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def tree() -> Tree:
+    tree = Tree()
+    tree.put("/usr/bin/a", file("a", 0o755, origin="package:a"))
+    return tree
+
+
+@pytest.fixture
+def context(tmp_path: Path, fake_tools: object) -> Context:
+    return Context(fake_tools, Store.open(tmp_path / "store"), fake_tools.console, tmp_path)
+
+
+def test_the_tree_reaches_mkfs_as_tar_and_the_pipe_is_gone(tree: Tree, tmp_path: Path, fake_tools: object) -> None:
+    seen = []
+
+    def mkfs(*arguments: str) -> str:
+        with tarfile.open(fileobj=io.BytesIO(Path(arguments[-1]).read_bytes())) as archive:
+            seen.extend(archive.getnames())
+        Path(arguments[-2]).write_text("image")
+        return ""
+
+    fake_tools.programs["mkfs.erofs"] = mkfs
+    make_erofs(tree, fake_tools, tmp_path / "root.erofs", compression="zstd", name="demo", level=5)
+    assert [name.lstrip("./") for name in seen if name.lstrip("./")] == ["usr", "usr/bin", "usr/bin/a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["root.erofs"]
+    assert {"-T0", "-zzstd,level=5", "--tar=f"} <= set(fake_tools.calls[0])
+
+
+@pytest.mark.parametrize("reads", [None, 0, 10, 1 << 30], ids=["does not open it", "nothing", "a little", "all"])
+@pytest.mark.parametrize("size", [1, 1 << 20], ids=["small", "larger than a pipe"])
+def test_a_failing_mkfs_is_reported_and_leaves_nothing_behind(
+    tree: Tree, tmp_path: Path, fake_tools: object, size: int, reads: int | None
+) -> None:
+    tree.put("/large", file(os.urandom(size), origin="package:a"))
+
+    def mkfs(*arguments: str) -> str:
+        if reads is not None:
+            with Path(arguments[-1]).open("rb") as pipe:
+                pipe.read(reads)
+        raise ProgramError("mkfs.erofs failed with status 1")
+
+    fake_tools.programs["mkfs.erofs"] = mkfs
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(ProgramError, match="status 1"):
+        make_erofs(tree, fake_tools, tmp_path / "root.erofs", compression="lz4", name="demo")
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert "tar" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_tools_tree_without_mkfs_is_reported_at_once(tree: Tree, tmp_path: Path, fake_tools: object) -> None:
+    tools = Tools(fake_tools.root, fake_tools.console)
+    with pytest.raises(CapabilityError, match=r"the tools tree has no mkfs\.erofs"):
+        make_erofs(tree, tools, tmp_path / "root.erofs", compression="lz4", name="demo")
+
+
+@pytest.mark.parametrize("complains", [False, True])
+def test_content_that_is_gone_from_the_store_is_reported_whatever_mkfs_makes_of_it(
+    tree: Tree, tmp_path: Path, fake_tools: object, complains: bool
+) -> None:
+    tree.put("/b", tree.require("/usr/bin/a").but(content=Slice(str(tmp_path / "gone"), 0, 5)))
+
+    def mkfs(*arguments: str) -> str:
+        Path(arguments[-1]).read_bytes()
+        if complains:
+            raise ProgramError("mkfs.erofs failed with status 1")
+        return ""
+
+    fake_tools.programs["mkfs.erofs"] = mkfs
+    with pytest.raises(FileNotFoundError):
+        make_erofs(tree, fake_tools, tmp_path / "root.erofs", compression="lz4", name="demo")
+
+
+def test_the_root_hash_is_read_from_what_veritysetup_prints(tmp_path: Path, fake_tools: object) -> None:
+    out = tmp_path / "hashes"
+    out.write_text("of before")
+
+    def veritysetup(*arguments: str) -> str:
+        assert not out.exists()
+        return "VERITY header information for x\nUUID:            \tabc\nHash type:       \t1\nRoot hash:      \tfeed\n"
+
+    fake_tools.programs["veritysetup"] = veritysetup
+    assert make_verity(tmp_path / "image", fake_tools, out, name="demo") == "feed"
+    assert make_verity(tmp_path / "image", fake_tools, out, name="demo") == "feed"
+    assert fake_tools.calls[0] == fake_tools.calls[1]
+    salts = [word for word in fake_tools.calls[0] if word.startswith("--salt=")]
+    make_verity(tmp_path / "image", fake_tools, out, name="other")
+    assert salts[0] not in fake_tools.calls[2]
+
+
+def test_a_root_has_two_parts_and_every_directory_is_as_it_is_to_be_in_the_second(tree: Tree) -> None:
+    tree.put("/var/empty", directory(0o700, origin="package:a"))
+    tree.put("/usr/bin", directory(0o750, origin="package:a"))
+    tree.put("/usr/lib/made", file("x", origin="stage:packages"))
+    tree.put("/etc/mine", file("x", origin="overlay:mine"))
+    packaged, rest = split(tree)
+    assert [path for path, _ in packaged.walk()] == [
+        "/", "/usr", "/usr/bin", "/usr/bin/a", "/usr/lib", "/usr/lib/made"
+    ]  # fmt: skip
+    assert {node.mode for _, node in packaged.walk() if node.kind is Kind.DIRECTORY} == {0o755}
+    both = dict(packaged.walk()) | dict(rest.walk())
+    assert Tree(both) == tree
+
+
+def test_a_directory_that_something_else_needs_changes_nothing_of_what_packages_brought(tree: Tree) -> None:
+    before = split(tree)[0]
+    tree.put("/etc/new/mine", file("x", origin="overlay:mine"))
+    tree.change("/usr/bin", mode=0o700)
+    assert split(tree)[0].dumps() == before.dumps()
+
+
+def test_an_image_is_written_onto_a_copy(tree: Tree, tmp_path: Path, fake_tools: object) -> None:
+    (tmp_path / "first").write_text("first")
+
+    def mkfs(*arguments: str) -> str:
+        size = len(Path(arguments[-1]).read_bytes())
+        with Path(arguments[-2]).open("a") as image:
+            image.write(f" and {size} more")
+        return ""
+
+    fake_tools.programs["mkfs.erofs"] = mkfs
+    out = tmp_path / "root.erofs"
+    make_erofs(tree, fake_tools, out, compression="lz4", name="demo", onto=tmp_path / "first")
+    assert out.read_text().startswith("first and ")
+    assert (tmp_path / "first").read_text() == "first"
+    assert "--incremental=data" in fake_tools.calls[0]
+
+
+def test_only_the_kernel_itself_is_left_out_of_the_root(tree: Tree) -> None:
+    for path in ("/usr/lib/modules/6.12/vmlinuz", "/usr/lib/modules/6.12/modules.dep", "/usr/share/vmlinuz"):
+        tree.put(path, file("x", origin="package:a"))
+    left = without_kernel(tree)
+    assert [path for path, _ in tree.walk() if path not in left] == ["/usr/lib/modules/6.12/vmlinuz"]
+
+
+# --- what is kept ----------------------------------------------------------------------------------
+
+
+def keep(context: Context, key: str, text: str) -> bool:
+    """Whether it had to be made."""
+    with _kept(context, key) as (final, fresh):
+        if fresh is not None:
+            (fresh / "file").write_text(text)
+    assert (final / "file").exists()
+    return fresh is not None
+
+
+def entries(context: Context) -> list[str]:
+    return sorted(path.name for path in (context.store.root / "outputs").iterdir())
+
+
+def test_an_output_is_made_once(context: Context) -> None:
+    assert keep(context, "key", "first")
+    assert not keep(context, "key", "second")
+    assert (context.store.root / "outputs/key/file").read_text() == "first"
+    assert keep(context, "other", "x")
+    assert entries(context) == ["key", "other"]
+
+
+def test_using_an_output_keeps_it_from_being_pruned(context: Context) -> None:
+    keep(context, "key", "first")
+    directory = context.store.root / "outputs/key"
+    os.utime(directory, (1, 1))
+    keep(context, "key", "")
+    assert time.time() - directory.stat().st_mtime < 60
+
+
+def test_an_output_that_fails_is_not_kept(context: Context) -> None:
+    def fail() -> None:
+        with _kept(context, "key") as (_, fresh):
+            (fresh / "half").write_text("x")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    assert entries(context) == []
+    assert keep(context, "key", "whole")
+
+
+def test_a_directory_that_was_never_completed_is_replaced(context: Context) -> None:
+    half = context.store.root / "outputs/key"
+    half.mkdir(parents=True)
+    (half / "file").write_text("half")
+    assert keep(context, "key", "whole")
+    assert (half / "file").read_text() == "whole"
+
+
+@pytest.mark.parametrize("harm", ["other", "", None], ids=["changed", "emptied", "gone"])
+def test_a_kept_output_that_was_damaged_is_made_again(context: Context, harm: str | None) -> None:
+    keep(context, "key", "whole")
+    kept = context.store.root / "outputs/key/file"
+    kept.unlink()
+    if harm is not None:
+        kept.write_text(harm)
+    assert keep(context, "key", "whole")
+    assert kept.read_text() == "whole"
+
+
+def test_another_build_that_was_faster_is_as_good(context: Context) -> None:
+    with _kept(context, "key") as (final, fresh):
+        (fresh / "file").write_text("ours")
+        assert keep(context, "key", "theirs")
+    assert (final / "file").read_text() in ("ours", "theirs")
+    assert entries(context) == ["key"]
+
+
+def test_a_store_that_cannot_keep_an_output_says_so(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(BuildError, match="cannot keep an output in the store: Input/output error"):
+        keep(context, "key", "x")
+    assert entries(context) == []
+
+
+def test_outputs_are_measured_by_name(context: Context) -> None:
+    seconds: dict[str, float] = {}
+    with Timer(context, seconds).step("root", "root file system"):
+        pass
+    assert list(seconds) == ["root"]
+    assert [span.title for span in context.console.spans] == ["root file system"]

@@ -1,0 +1,64 @@
+"""Scripts that are evaluated over a few files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from builder.debian.scripts.evaluate import Evaluation, evaluate
+from builder.debian.scripts.world import Installation
+from builder.tree.node import Node, file, symlink
+from builder.tree.tree import Tree
+
+PASSWD = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
+GROUP = "root:x:0:\ndaemon:x:1:\nadm:x:4:\nnogroup:x:65534:\n"
+
+
+@dataclass
+class Outcome:
+    """What became of a tree and what was found on the way."""
+
+    tree: Tree
+    found: list[Evaluation]
+
+    @property
+    def effects(self) -> list[str]:
+        """Effects in words."""
+        return [str(effect) for each in self.found for effect in each.effects]
+
+    @property
+    def unaccounted(self) -> list[tuple[int, str]]:
+        """Lines that nobody speaks for, with the reason."""
+        return [(line.first, line.reason) for each in self.found for line in each.unaccounted]
+
+    def text(self, path: str) -> str:
+        """A file's text."""
+        return self.tree.read_text(path)
+
+
+@pytest.fixture
+def run() -> Callable[..., Outcome]:
+    """``run("touch /x", {"/etc/a": "text"})``: a postinst that begins with ``set -e`` in its third line."""
+
+    def make(
+        body: str,
+        files: Mapping[str, str | Node] | None = None,
+        *,
+        name: str = "postinst",
+        templates: str = "",
+        answers: Mapping[str, str] | None = None,
+        shell: str = "sh",
+    ) -> Outcome:
+        tree = Tree()
+        for path, content in {"/etc/passwd": PASSWD, "/etc/group": GROUP, **(files or {})}.items():
+            node = file(content, origin="package:other") if isinstance(content, str) else content
+            tree.put(path, node)
+        for link in ("bin", "sbin", "lib"):
+            tree.put(f"/{link}", symlink(f"usr/{link}", origin="package:base-files"))
+        installation = Installation("amd64", {"other": "2.0-1", "dpkg": "1.22"}, answers or {})
+        scripts = {name: f"#!/bin/{shell}\n{body}\n", **({"templates": templates} if templates else {})}
+        return Outcome(tree, evaluate(tree, "mine", scripts, installation))
+
+    return make

@@ -1,0 +1,360 @@
+"""What a plan says will run and why; what a run takes from the store and leaves in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from builder.core.sealed import head_of, read_sealed, write_sealed
+from builder.core.store import Store
+from builder.stages.plan import (
+    DATA,
+    SPILL,
+    TREE,
+    Plan,
+    damaged_snapshot,
+    forget_snapshot,
+    is_usable,
+    is_whole,
+    lines,
+    load_snapshot,
+    make_plan,
+    run_plan,
+    save_snapshot,
+    snapshot_path,
+    write_record,
+)
+from builder.stages.stage import Context
+from builder.tree.node import Inline, Slice, directory, file, symlink
+from builder.tree.tree import Tree
+
+pytestmark = pytest.mark.unit
+
+RAN: list[str] = []
+
+
+@dataclass(frozen=True)
+class First:
+    """Writes a large file, and keeps the tree."""
+
+    name: ClassVar[str] = "first"
+    checkpoint: ClassVar[bool] = True
+
+    text: str = "1"
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        RAN.append(self.name)
+        assert context.scratch.is_dir()
+        (context.scratch / "on-the-way").touch()
+        tree.put("/first", file(self.text * SPILL, origin="stage:first"))
+        return tree
+
+
+@dataclass(frozen=True)
+class Second:
+    """Adds a line; its tree is not kept."""
+
+    name: ClassVar[str] = "second"
+    checkpoint: ClassVar[bool] = False
+
+    text: str = "2"
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        RAN.append(self.name)
+        tree.put("/second", file(tree.read("/first")[:1] + self.text.encode(), origin="stage:second"))
+        return tree
+
+
+@dataclass(frozen=True)
+class Third:
+    """Adds a little, and keeps the tree."""
+
+    name: ClassVar[str] = "third"
+    checkpoint: ClassVar[bool] = True
+
+    text: str = "3"
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        RAN.append(self.name)
+        tree.put("/third", file(tree.read("/second") + self.text.encode(), origin="stage:third"))
+        return tree
+
+
+Stages = list[First | Second | Third]
+STAGES: Stages = [First(), Second(), Third()]
+
+
+@pytest.fixture(autouse=True)
+def nothing_ran() -> None:
+    RAN.clear()
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "store" / "stages" / "last-x.json"
+
+
+@pytest.fixture
+def build(store: Store, record: Path, context: Context) -> Callable[[Stages], Tree]:
+    """Plan and run, as a build does."""
+
+    def run(stages: Stages) -> Tree:
+        RAN.clear()
+        plan = make_plan(stages, store, record)
+        tree = run_plan(plan, context, {})
+        write_record(plan, record)
+        return tree
+
+    return run
+
+
+def decisions(plan: Plan) -> list[tuple[str, bool, str]]:
+    return [(p.stage.name, p.run, p.reason) for p in plan.stages]
+
+
+def test_at_first_everything_runs(store: Store, record: Path) -> None:
+    plan = make_plan(STAGES, store, record)
+    assert decisions(plan) == [(name, True, "it has not run before") for name in ("first", "second", "third")]
+    assert lines(plan)[0] == "first   runs    because it has not run before"
+    assert plan.key == plan.stages[-1].key
+    assert not (store.root / "stages").exists(), "making a plan changes nothing"
+
+
+def test_nothing_runs_twice(build: Callable[[Stages], Tree], store: Store, record: Path) -> None:
+    tree = build(STAGES)
+    assert RAN == ["first", "second", "third"]
+    plan = make_plan(STAGES, store, record)
+    assert lines(plan) == ["first   reused", "second  reused", "third   reused"]
+    again = build(STAGES)
+    assert RAN == []
+    assert again.digest() == tree.digest()
+    assert again.read("/third") == b"123"
+
+
+def test_a_late_change_starts_from_the_last_kept_tree(
+    build: Callable[[Stages], Tree], store: Store, record: Path
+) -> None:
+    build(STAGES)
+    changed: Stages = [First(), Second(), Third("x")]
+    assert decisions(make_plan(changed, store, record)) == [
+        ("first", False, ""),
+        ("second", True, "its result is not kept"),
+        ("third", True, "text changed"),
+    ]
+    assert build(changed).read("/third") == b"12x"
+    assert RAN == ["second", "third"]
+
+
+def test_an_early_change_runs_all_that_follow(build: Callable[[Stages], Tree], store: Store, record: Path) -> None:
+    build(STAGES)
+    changed: Stages = [First("x"), Second(), Third()]
+    assert decisions(make_plan(changed, store, record)) == [
+        ("first", True, "text changed"),
+        ("second", True, "an earlier stage runs"),
+        ("third", True, "an earlier stage runs"),
+    ]
+    assert build(changed).read("/third") == b"x23"
+
+
+def test_going_back_to_what_was_built_before_runs_nothing(build: Callable[[Stages], Tree]) -> None:
+    tree = build(STAGES)
+    build([First("x"), Second(), Third()])
+    assert build(STAGES) == tree
+    assert RAN == []
+
+
+def test_the_times_of_what_ran_are_measured(store: Store, record: Path, context: Context) -> None:
+    seconds: dict[str, float] = {}
+    run_plan(make_plan(STAGES, store, record), context, seconds)
+    assert list(seconds) == ["first", "second", "third"]
+    assert list(context.scratch.iterdir()) == [], "what stages make on the way is gone"
+
+
+def test_a_watcher_sees_the_tree_after_each_stage_that_ran(store: Store, record: Path, context: Context) -> None:
+    seen: list[tuple[str, int]] = []
+    run_plan(make_plan(STAGES, store, record), context, {}, lambda stage, tree: seen.append((stage, len(tree))))
+    assert seen == [("first", 2), ("second", 3), ("third", 4)]
+
+
+def test_a_stage_that_fails_leaves_no_scratch_and_no_snapshot(
+    store: Store, record: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Second, tree: Tree, context: Context) -> Tree:
+        (context.scratch / "half").touch()
+        raise ValueError("no")
+
+    monkeypatch.setattr(Second, "apply", fail)
+    plan = make_plan(STAGES, store, record)
+    with pytest.raises(ValueError, match="no"):
+        run_plan(plan, context, {})
+    assert list(context.scratch.iterdir()) == []
+    assert [is_usable(store, p.key) for p in plan.stages] == [True, False, False]
+
+
+def test_a_damaged_record_only_costs_the_reason(build: Callable[[Stages], Tree], store: Store, record: Path) -> None:
+    build(STAGES)
+    for text in ("", "{", "[]", "\xff"):
+        record.write_text(text)
+        plan = make_plan([First("x"), Second(), Third()], store, record)
+        assert {p.reason for p in plan.stages} == {"it has not run before"}
+        assert lines(make_plan(STAGES, store, record))[2] == "third   reused"
+
+
+# --- snapshots -------------------------------------------------------------------------------------
+
+
+def third_key(store: Store, record: Path) -> str:
+    return make_plan(STAGES, store, record).key
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("suffix", [".tree", ".data", ".uses"])
+@pytest.mark.parametrize("harm", [Path.unlink, cut], ids=["missing", "truncated"])
+def test_a_tree_that_is_not_whole_is_made_again(
+    build: Callable[[Stages], Tree], store: Store, record: Path, suffix: str, harm: Callable[[Path], None]
+) -> None:
+    tree = build(STAGES)
+    first = snapshot_path(store, make_plan(STAGES, store, record).stages[0].key)
+    harm(first.with_suffix(suffix))
+    harm(snapshot_path(store, third_key(store, record)).with_suffix(".uses"))
+    plan = make_plan(STAGES, store, record)
+    assert decisions(plan)[0] == ("first", True, "its result is no longer in the store")
+    assert build(STAGES) == tree
+    assert RAN == ["first", "second", "third"]
+
+
+def test_a_tree_that_points_into_a_lost_pack_of_an_earlier_stage_is_made_again(
+    build: Callable[[Stages], Tree], store: Store, record: Path
+) -> None:
+    tree = build(STAGES)
+    key = make_plan(STAGES, store, record).stages[0].key
+    snapshot_path(store, key).with_suffix(".data").unlink()
+    assert not is_usable(store, third_key(store, record))
+    assert build(STAGES) == tree
+    assert RAN == ["first", "second", "third"]
+
+
+def test_a_tree_is_kept_with_large_content_beside_it(store: Store) -> None:
+    tree = Tree()
+    tree.put("/large", file(b"x" * SPILL, 0o4755, uid=3, origin="package:a"))
+    tree.put("/larger", file(b"y" * 3 * SPILL, origin="package:a"))
+    tree.put("/small", file(b"z" * (SPILL - 1), origin="package:a"))
+    tree.put("/link", symlink("large", origin="package:a"))
+    tree.put("/dir", directory(0o1777, origin="package:a"))
+    kept = save_snapshot(store, "key", tree)
+    assert kept.digest() == tree.digest()
+    assert load_snapshot(store, "key") == kept
+    assert isinstance(kept.require("/large").content, Slice)
+    assert isinstance(kept.require("/small").content, Inline)
+    assert kept.require("/large").but(content=Inline(b"")) == tree.require("/large").but(content=Inline(b""))
+    head = len(head_of(DATA, "0" * 64))
+    assert (store.root / "stages" / "key.data").stat().st_size == head + 4 * SPILL
+
+
+def test_a_tree_of_small_files_is_kept_too_and_needs_its_pack_as_well(store: Store) -> None:
+    save_snapshot(store, "key", Tree())
+    assert is_usable(store, "key")
+    (store.root / "stages" / "key.data").unlink()
+    assert not is_usable(store, "key")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"/nowhere": 1}'])
+def test_references_that_make_no_sense_make_a_tree_unusable(store: Store, text: str) -> None:
+    save_snapshot(store, "key", Tree())
+    (store.root / "stages" / "key.uses").write_text(text)
+    assert not is_usable(store, "key")
+
+
+def flip(path: Path) -> None:
+    """Change a bit and nothing else that can be seen from outside."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("suffix", [".tree", ".data"])
+@pytest.mark.parametrize("stage", [0, -1], ids=["of an earlier stage", "of the last"])
+def test_a_flipped_bit_is_found_before_a_tree_is_used(
+    build: Callable[[Stages], Tree], store: Store, record: Path, suffix: str, stage: int
+) -> None:
+    build(STAGES)
+    plan = make_plan(STAGES, store, record)
+    assert damaged_snapshot(plan, store) is None
+    flip(snapshot_path(store, plan.stages[stage].key).with_suffix(suffix))
+    if stage == 0 and suffix == ".tree":
+        assert damaged_snapshot(plan, store) is None, "only what the last tree needs counts"
+        return
+    assert damaged_snapshot(plan, store) == plan.key
+    forget_snapshot(store, plan.key)
+    again = make_plan(STAGES, store, record)
+    assert again.stages[-1].run
+    assert (damaged_snapshot(again, store) is not None) == (stage == 0)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[::-1]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.rename(path.with_name("b")) and path.symlink_to("b"),
+        lambda path: path.unlink() or path.mkdir(),
+    ],
+    ids=["written", "emptied", "a link", "a directory"],
+)
+def test_a_tree_that_points_into_a_pack_that_was_touched_since_is_not_used(
+    store: Store, tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    pack = tmp_path / "a.tar"
+    pack.write_bytes(b"0123456789")
+    os.utime(pack, (1, 1))
+    tree = Tree()
+    tree.put("/a", file("", origin="package:a").but(content=Slice(str(pack), 2, 3)))
+    save_snapshot(store, "key", tree)
+    assert is_usable(store, "key")
+    harm(pack)
+    assert not is_usable(store, "key")
+
+
+def test_a_tree_of_another_version_of_build_os_is_not_misread(store: Store) -> None:
+    save_snapshot(store, "key", Tree())
+    path = snapshot_path(store, "key")
+    write_sealed(path, "tree 99", read_sealed(path, TREE) or b"")
+    assert not is_whole(store, "key")
+
+
+def test_using_a_tree_keeps_it_from_being_pruned_with_all_it_points_into(
+    build: Callable[[Stages], Tree], store: Store, record: Path
+) -> None:
+    tree = build(STAGES)
+    long_ago = time.time() - 100_000
+    for path in (store.root / "stages").iterdir():
+        os.utime(path, (long_ago, long_ago))
+    build(STAGES)
+    store.prune("stages", 0)
+    assert build(STAGES) == tree
+    assert RAN == []
+    first = make_plan(STAGES, store, record).stages[0].key
+    assert snapshot_path(store, first).with_suffix(".data").exists()
+    assert not snapshot_path(store, first).exists(), "what nobody used is gone"
+
+
+def test_the_record_says_what_a_person_could_change(
+    build: Callable[[Stages], Tree], store: Store, record: Path
+) -> None:
+    build(STAGES)
+    data = json.loads(record.read_text())
+    assert list(data) == ["first", "second", "third"]
+    assert list(data["first"]["inputs"]) == ["build-os", "text"]
+    assert data["third"]["key"] == third_key(store, record)

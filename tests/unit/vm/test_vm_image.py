@@ -1,0 +1,148 @@
+"""build.json, read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.core.errors import ConfigError
+from vm.image import Image, read_image
+from vm.plan import plan_machine
+from vm.results import MachineFolder
+from vm.spec import Accel, Forward
+
+pytestmark = pytest.mark.unit
+
+
+def build(directory: Path, **changes: Any) -> Path:
+    """A build.json with its artifacts."""
+    artifacts = {}
+    for kind, name in (("qcow2", "demo.qcow2"), ("kernel", "vmlinuz"), ("initrd", "initrd"), ("uki", "demo.efi")):
+        (directory / name).write_bytes(kind.encode())
+        artifacts[kind] = {"path": name, "size": len(kind), "sha256": "00", "format": kind}
+    data = {
+        "schema": 1,
+        "name": "demo",
+        "version": "1.0.0",
+        "arch": "amd64",
+        "features": ["base"],
+        "definition": "/configs/demo.yaml",
+        "lock_sha256": "00",
+        "source_date_epoch": 0,
+        "roothash": "abcd",
+        "command_line": "roothash=abcd console=ttyS0",
+        "tools": "/store/tools/key",
+        "artifacts": artifacts,
+        "timings": {},
+        **changes,
+    }
+    path = directory / "build.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def complaint(path: Path) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        read_image(path)
+    return caught.value
+
+
+def test_reads_what_the_builder_writes(tmp_path: Path) -> None:
+    image = read_image(build(tmp_path))
+    assert (image.name, image.version, image.arch, image.features) == ("demo", "1.0.0", "amd64", ("base",))
+    assert image.tools == Path("/store/tools/key")
+    assert image.disk() == (tmp_path / "demo.qcow2", "qcow2")
+    assert image.artifact("uki").path == tmp_path / "demo.efi"
+
+
+def test_a_directory_stands_for_the_build_json_in_it(tmp_path: Path) -> None:
+    build(tmp_path)
+    assert read_image(tmp_path).name == "demo"
+
+
+def test_what_the_builder_may_say_one_day_is_no_error(tmp_path: Path) -> None:
+    assert read_image(build(tmp_path, something_new={"a": 1})).name == "demo"
+
+
+def test_a_missing_build_json_says_what_to_run(tmp_path: Path) -> None:
+    error = complaint(tmp_path / "build.json")
+    assert "there is no" in error.what
+    assert "build-os build" in str(error.hint)
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[1", "\udc80".encode("utf-8", "surrogateescape").decode("latin-1")])
+def test_something_that_is_not_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "build.json").write_text(text)
+    assert "is not JSON" in complaint(tmp_path).what
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"name": "x"}'])
+def test_json_of_somebody_else_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "build.json").write_text(text)
+    assert "has no 'schema'" in complaint(tmp_path).what
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_a_foreign_schema_is_refused(tmp_path: Path, schema: object) -> None:
+    error = complaint(build(tmp_path, schema=schema))
+    assert "schema" in error.what
+
+
+def test_wrong_and_missing_values_are_all_named(tmp_path: Path) -> None:
+    error = complaint(build(tmp_path, name=3, tools=None))
+    assert [line.partition(":")[0] for line in error.details] == ["name", "tools"]
+
+
+def test_an_artifact_that_was_not_built_says_what_was(tmp_path: Path) -> None:
+    image = read_image(build(tmp_path))
+    with pytest.raises(ConfigError, match="built without 'aws'") as caught:
+        image.artifact("aws")
+    assert "initrd, kernel, qcow2, uki" in caught.value.details[0]
+
+
+def test_an_image_without_a_disk_cannot_be_booted(tmp_path: Path) -> None:
+    image = read_image(build(tmp_path, artifacts={}))
+    with pytest.raises(ConfigError, match="built without 'qcow2'"):
+        image.disk()
+
+
+def test_an_artifact_that_was_cut_short_is_noticed(tmp_path: Path) -> None:
+    image = read_image(build(tmp_path))
+    (tmp_path / "demo.qcow2").write_bytes(b"qc")
+    with pytest.raises(ConfigError, match="2 bytes instead of 5"):
+        image.disk()
+    (tmp_path / "demo.qcow2").unlink()
+    with pytest.raises(ConfigError, match="cannot read"):
+        image.disk()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    return read_image(build(tmp_path))
+
+
+def test_a_machine_boots_from_an_overlay_with_uefi(image: Image, tmp_path: Path) -> None:
+    folder = MachineFolder(tmp_path / "machine")
+    spec = plan_machine(image, folder, Accel.TCG, forwards=[Forward(80)], extra_disks=[1 << 30])
+    assert spec.disks[0].path == folder.disk(0)
+    assert spec.disks[0].base == tmp_path / "demo.qcow2"
+    assert spec.disks[1].size == 1 << 30
+    assert spec.uefi is not None
+    assert spec.uefi.variables == folder.variables
+    assert spec.kernel is None
+    assert spec.restrict
+
+
+def test_a_kernel_boot_uses_the_images_own_command_line(image: Image, tmp_path: Path) -> None:
+    spec = plan_machine(image, MachineFolder(tmp_path / "machine"), Accel.KVM, boot="kernel", net="none")
+    assert spec.uefi is None
+    assert spec.kernel is not None
+    assert spec.kernel.command_line == "roothash=abcd console=ttyS0"
+
+
+def test_without_a_network_nothing_is_forwarded(image: Image, tmp_path: Path) -> None:
+    spec = plan_machine(image, MachineFolder(tmp_path), Accel.KVM, net="none", forwards=[Forward(80)])
+    assert spec.forwards == ()

@@ -1,0 +1,456 @@
+"""The fixtures as a user's own tests see them: an inner pytest run, with a QEMU that is two ends of sockets."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import FakeQemu
+
+pytestmark = pytest.mark.unit
+
+CONFTEST = """
+    import pytest
+    from pathlib import Path
+    from builder.core.console import QuietConsole
+    from builder.core.tools import Tools
+    from vm.accel import Verdict
+    from vm.spec import Accel
+
+    class FakeTools(Tools):
+        def run(self, *command, **_):
+            Path(command[-1]).touch()
+            return ""
+
+    @pytest.fixture(scope="session")
+    def vm_tools(image):
+        return FakeTools(image.tools, QuietConsole())
+
+    @pytest.fixture(scope="session")
+    def vm_accel():
+        return Verdict(Accel.KVM)
+"""
+
+
+NUMBERS = itertools.count()
+
+
+class Reports:
+    """Keeps the reports of an inner run."""
+
+    def __init__(self) -> None:
+        self.all: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.all.append(report)
+
+    def outcome(self) -> list[tuple[str, str]]:
+        """When and how each phase that was not simply passed ended."""
+        return [(report.when, report.outcome) for report in self.all if report.outcome != "passed"]
+
+    def text(self) -> str:
+        """All that was said about failures."""
+        return "\n".join(str(report.longrepr) for report in self.all if report.failed)
+
+
+Inner = Callable[..., Reports]
+
+
+@pytest.fixture
+def inner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qemu: FakeQemu) -> Inner:
+    """Run a test file in a directory of its own."""
+    home = tmp_path / "user"
+    firmware = home / "tools" / "usr/share/OVMF"
+    firmware.mkdir(parents=True)
+    for name in ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"):
+        (firmware / name).touch()
+    (home / "demo.qcow2").touch()
+    artifact = {"path": "demo.qcow2", "size": 0, "sha256": "", "format": "qcow2"}
+    build = {"schema": 1, "name": "demo", "version": "1", "arch": "amd64", "tools": str(home / "tools")}
+    (home / "build.json").write_text(json.dumps({**build, "artifacts": {"qcow2": artifact}}))
+    (home / "conftest.py").write_text(textwrap.dedent(CONFTEST))
+    (home / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    monkeypatch.setattr("vm.machine.connect", qemu.connect)
+    monkeypatch.setenv("BUILD_OS_BUILD_JSON", str(home / "build.json"))
+    monkeypatch.setenv("BUILD_OS_CACHE", str(tmp_path / "store"))
+
+    def run(test: str, *options: str) -> Reports:
+        for old in home.glob("test_*.py"):
+            old.unlink()
+        # A name is imported once in a process.
+        (home / f"test_inner{next(NUMBERS)}.py").write_text("import pytest\n\n" + textwrap.dedent(test))
+        reports = Reports()
+        arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(home), str(home), "--import-mode=importlib"]
+        plugin = [] if plugin_is_installed() else ["-p", "vm.pytest_plugin"]
+        pytest.main([*arguments, *plugin, *options], plugins=[reports])
+        return reports
+
+    return run
+
+
+def plugin_is_installed() -> bool:
+    from importlib.metadata import entry_points
+
+    return any(entry.value == "vm.pytest_plugin" for entry in entry_points(group="pytest11"))
+
+
+def test_a_test_gets_a_running_machine(inner: Inner, qemu: FakeQemu) -> None:
+    qemu.on_command = lambda name: qemu.says("vm login: ") if name == "cont" else None
+    reports = inner("""
+        def test_login(vm_factory):
+            vm_factory().wait_console("login: ")
+    """)
+    assert reports.outcome() == []
+    assert [command["execute"] for command in qemu.commands][-1] == "quit"
+
+
+def test_machines_are_made_to_measure_each_with_its_own_folder(inner: Inner, qemu: FakeQemu, tmp_path: Path) -> None:
+    reports = inner("""
+        def test_two(vm_factory):
+            one = vm_factory(memory=512, config="variant: buildos\\n", probe=False)
+            two = vm_factory(cpus=4, seconds=10)
+            assert one.folder.root.parent == two.folder.root.parent
+            assert one.folder.root != two.folder.root
+            assert one.spec.memory == 512
+            assert two.spec.cpus == 4
+            assert one.spec.firstboot_config.read_text() == "variant: buildos\\n"
+    """)
+    assert reports.outcome() == []
+    folder = tmp_path / "user" / "out" / "vm-tests"
+    assert [path.name.partition(".py")[2] for path in folder.iterdir()] == ["-test_two"]
+
+
+def test_a_bad_sign_fails_a_test_that_did_not_notice(inner: Inner, qemu: FakeQemu) -> None:
+    qemu.on_command = lambda name: qemu.says("Kernel panic - not syncing: x\n") if name == "cont" else None
+    test = """
+        def test_it(vm_factory):
+            vm_factory().wait_console("not syncing")
+    """
+    reports = inner(test)
+    assert reports.outcome() == [("teardown", "failed")]
+    assert "machine0: a kernel panic after" in reports.text()
+    qemu.on_command = lambda name: qemu.says("Kernel panic - not syncing: x\n") if name == "cont" else None
+    assert inner("@pytest.mark.allow_console('not syncing: x')" + textwrap.dedent(test)).outcome() == []
+
+
+def test_a_failure_names_the_logs(inner: Inner, qemu: FakeQemu) -> None:
+    qemu.on_command = lambda name: qemu.says("hello\n") if name == "cont" else None
+    reports = inner("""
+        def test_it(vm_factory):
+            vm_factory().wait_console("hello")
+            assert 1 == 2
+    """)
+    failed = next(report for report in reports.all if report.failed)
+    sections = dict(failed.sections)
+    assert "serial line: " in sections["virtual machines"]
+    assert ".py-test_it/machine0/serial.log" in sections["virtual machines"]
+
+
+@pytest.fixture
+def journal(qemu: FakeQemu) -> list[str]:
+    """A guest that is up, and answers; what its journal says is the test's to fill in."""
+    lines: list[str] = []
+
+    def run(request: dict[str, Any]) -> object:
+        said = {"journalctl": "\n".join([*lines, "-- cursor: c1"]) + "\n", "systemd-analyze": "<svg/>"}
+        text = said.get(request["argv"][0], "")
+        return {"status": 0, "stdout": base64.b64encode(text.encode()).decode(), "stderr": ""}
+
+    qemu.on_command = qemu.greets_when_it_boots
+    qemu.answers["unit"] = lambda _: {"properties": {"ActiveState": "active", "LoadState": "loaded"}}
+    qemu.answers |= {"run": run, "read": lambda _: {"data": base64.b64encode(b"journal").decode()}}
+    return lines
+
+
+def count(qemu: FakeQemu, name: str) -> int:
+    return [command["execute"] for command in qemu.commands].count(name)
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_machine_is_booted_once_and_put_back_for_each_test(inner: Inner, qemu: FakeQemu) -> None:
+    test = """
+        pytestmark = pytest.mark.vm(memory=512)
+
+        def test_one(vm):
+            assert vm.spec.memory == 512
+
+        def test_two(vm):
+            assert vm.probe.hello is not None
+
+        @pytest.mark.vm(memory=512, isolation="shared")
+        def test_three(vm):
+            pass
+
+        @pytest.mark.vm(memory=512, isolation="shared")
+        def test_four(vm):
+            pass
+    """
+    reports = inner(test)
+    assert reports.outcome() == []
+    assert count(qemu, "snapshot-save") == 1
+    # Woken up, put back for the second and the third; the fourth takes it as the third left it.
+    assert count(qemu, "snapshot-load") == 3
+    assert len(qemu.specs) == 2
+    inner(test)
+    assert count(qemu, "snapshot-save") == 1, "another session boots nothing"
+    assert len(qemu.specs) == 3
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_golden_machine_that_does_not_wake_up_is_booted_anew(inner: Inner, qemu: FakeQemu) -> None:
+    test = """
+        def test_it(vm):
+            pass
+    """
+    inner(test)
+    qemu.job_errors["snapshot-load"] = "no"
+    booted = []
+
+    def boots_anew(name: str) -> None:
+        if name == "snapshot-save":
+            qemu.job_errors.clear()
+            booted.append(name)
+        if name == "cont":
+            qemu.greets()
+
+    qemu.on_command = boots_anew
+    assert inner(test).outcome() == []
+    assert booted == ["snapshot-save"]
+
+
+def test_a_bad_sign_in_the_journal_fails_the_test_that_caused_it(
+    inner: Inner, qemu: FakeQemu, journal: list[str]
+) -> None:
+    journal.append("Traceback (most recent call last):")
+    test = """
+        def test_it(vm):
+            pass
+    """
+    reports = inner(test)
+    assert reports.outcome() == [("teardown", "failed")]
+    assert "a Python traceback after" in reports.text()
+    assert inner("@pytest.mark.allow_console('Traceback')" + textwrap.dedent(test)).outcome() == []
+
+
+def test_an_unknown_isolation_is_refused(inner: Inner) -> None:
+    reports = inner("""
+        @pytest.mark.vm(isolation="none")
+        def test_it(vm):
+            pass
+    """)
+    assert reports.outcome() == [("setup", "failed")]
+    assert "'snapshot' or 'shared', not 'none'" in reports.text()
+
+
+def test_without_an_image_the_fixture_says_what_to_give(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BUILD_OS_BUILD_JSON")
+    reports = inner("""
+        def test_it(vm):
+            pass
+    """)
+    assert reports.outcome() == [("setup", "failed")]
+    assert "give --build-json PATH or BUILD_OS_BUILD_JSON" in reports.text()
+
+
+def test_an_image_may_be_named_on_the_command_line(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("BUILD_OS_BUILD_JSON")
+    test = """
+        def test_it(image):
+            assert image.name == "demo"
+    """
+    assert inner(test, "--build-json", str(tmp_path / "user")).outcome() == []
+
+
+def test_the_plugin_costs_nothing_where_it_is_not_used() -> None:
+    heavy = {"pydantic", "vm.machine", "vm.image", "builder.core.tools"}
+    source = Path(sys.modules["vm.pytest_plugin"].__file__ or "").read_text(encoding="utf-8")
+    at_import = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+    assert not any(name in line for line in at_import for name in heavy)
+
+
+def guest_answers(qemu: FakeQemu, status: int, output: str) -> None:
+    """A guest in which a script ends so."""
+
+    def run(request: dict[str, Any]) -> dict[str, Any]:
+        argv = request["argv"]
+        code = {"systemd-run": status, "cat": 1}.get(argv[0], 0)
+        said = output if argv[0] == "systemd-run" else ""
+        return {"status": code, "stdout": base64.b64encode(said.encode()).decode(), "stderr": ""}
+
+    unit = {"properties": {"ActiveState": "active", "LoadState": "loaded"}}
+    qemu.answers |= {"run": run, "write": lambda _: {}, "unit": lambda _: unit}
+    qemu.on_command = qemu.greets_when_it_boots
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "says"),
+    [(0, [], ""), (77, [("call", "skipped")], ""), (3, [("call", "failed")], "works ended with status 3: it broke")],
+)
+def test_a_program_in_a_directory_guest_is_a_test(
+    inner: Inner, qemu: FakeQemu, tmp_path: Path, status: int, outcome: list[tuple[str, str]], says: str
+) -> None:
+    guest_answers(qemu, status, "it broke\n")
+    path = tmp_path / "user" / "guest" / "works"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\n## build-os:\n##   isolation: own\n##   memory: 512\n##   tags: [web]\n")
+    path.chmod(0o755)
+    reports = inner("", "-m", "web")
+    assert [report.nodeid for report in reports.all if report.when == "setup"] == ["guest/works::works"]
+    assert reports.outcome() == outcome
+    assert says in reports.text()
+    assert qemu.specs[0].memory == 512
+
+
+def test_a_script_whose_header_makes_no_sense_is_an_error_that_names_it(
+    inner: Inner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "user" / "guest" / "works"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\n## build-os:\n##   memry: 512\n")
+    path.chmod(0o755)
+    inner("")
+    assert "guest/works: its header is wrong: memry: Extra inputs are not permitted" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_machine_that_was_woken_up_and_reboots_is_waited_for(inner: Inner, qemu: FakeQemu) -> None:
+    def reboot(request: dict[str, Any]) -> dict[str, Any]:
+        qemu.happens("RESET")
+        qemu.greets()
+        return {}
+
+    qemu.answers["reboot"] = reboot
+    reports = inner("""
+        def test_it(vm):
+            before = vm.probe.hello.boot_id
+            vm.reboot()
+            assert vm.probe.hello.boot_id != before
+    """)
+    assert reports.outcome() == []
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_failure_leaves_what_tells_of_it_and_the_next_test_of_that_machine_does_not(
+    inner: Inner, tmp_path: Path
+) -> None:
+    inner("""
+        def test_one(vm):
+            assert 1 == 2
+    """)
+    [chart] = tmp_path.rglob("boot.svg")
+    assert chart.read_text() == "<svg/>"
+    assert chart.with_name("journal.export.gz").read_bytes() == b"journal"
+    inner("def test_two(vm): pass")
+    assert not chart.exists()
+
+
+@pytest.mark.usefixtures("journal")
+def test_results_are_written_for_people_and_for_programs(inner: Inner, tmp_path: Path) -> None:
+    inner(
+        """
+        def test_good(vm):
+            vm.wait_unit("nginx.service")
+        def test_bad(vm_factory):
+            vm_factory().wait_probe()
+            assert "<&>" == ""
+        def test_other():
+            pytest.skip("not today")
+        """,
+        "--vm-results",
+        str(tmp_path / "results"),
+    )
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert results["outcomes"] == {"failed": 1, "passed": 1, "skipped": 1}
+    good, bad, other = results["tests"]
+    assert good["machines"][0]["timeline"][-1]["what"] == "nginx.service active"
+    assert (bad["machines"][0]["boots"], results["boots"]) == (1, 1)
+    assert (other["machines"], other["message"]) == ([], "Skipped: not today")
+    html = (tmp_path / "results" / "index.html").read_text()
+    assert "nginx.service active" in html
+    assert "&lt;&amp;&gt;" in html
+    assert "<&>" not in html
+    assert 'name="test_good"' in (tmp_path / "results" / "junit.xml").read_text()
+
+
+DENIED = "- {pattern: 'test_denied*', reason: 'bug 1', expires: %s}\n"
+
+
+@pytest.mark.parametrize(("day", "outcome"), [("2999-01-01", "skipped"), ("2020-01-01", "failed")])
+def test_what_is_denied_is_skipped_until_its_day(
+    inner: Inner, qemu: FakeQemu, tmp_path: Path, day: str, outcome: str
+) -> None:
+    (tmp_path / "user" / "tests").mkdir()
+    (tmp_path / "user" / "tests" / "denylist.yaml").write_text(DENIED % day)
+    reports = inner("""
+        def test_denied_one(vm_factory):
+            vm_factory()
+        def test_denied_but_without_a_machine():
+            pass
+    """)
+    assert reports.outcome() == [("setup", outcome)]
+    assert "bug 1" in str(next(report for report in reports.all if report.outcome == outcome).longrepr)
+    assert qemu.specs == []
+
+
+def test_a_test_with_a_machine_is_run_as_often_as_one_wishes(inner: Inner, qemu: FakeQemu) -> None:
+    reports = inner(
+        """
+        def test_it(vm_factory):
+            vm_factory(probe=False)
+        def test_other():
+            pass
+        """,
+        "--vm-multiply",
+        "3",
+    )
+    assert len([report for report in reports.all if report.when == "call"]) == 4
+    assert len(qemu.specs) == 3
+
+
+SUITE = """
+    def test_alone(vm_factory): pass
+    @pytest.mark.vm(memory=512)
+    class TestSmall:
+        def test_one(self, vm): pass
+        def test_two(self, vm): pass
+    def test_without(): pass
+"""
+
+
+def collected(inner: Inner, capsys: pytest.CaptureFixture[str], *options: str) -> set[str]:
+    capsys.readouterr()
+    inner(SUITE, "--collect-only", *options)
+    lines = capsys.readouterr().out.splitlines()
+    return {line.rpartition("::")[2] for line in lines if "::" in line}
+
+
+def test_every_test_is_in_one_share_and_those_of_a_machine_are_in_the_same(
+    inner: Inner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = [collected(inner, capsys, "--vm-shard", f"{number}/2") for number in (1, 2)]
+    assert shares[0] | shares[1] == {"test_alone", "test_one", "test_two", "test_without"}
+    assert shares[0] & shares[1] == set()
+    assert {"test_one", "test_two"} in shares
+
+
+def test_tests_are_chosen_by_name_and_by_what_they_need(inner: Inner, capsys: pytest.CaptureFixture[str]) -> None:
+    assert collected(inner, capsys, "--vm-only") == {"test_alone", "test_one", "test_two"}
+    assert collected(inner, capsys, "--vm-pattern", "test_*o") == {"test_two"}
+    assert collected(inner, capsys, "--vm-pattern", "Small") == {"test_one", "test_two"}
+
+
+@pytest.mark.parametrize("share", ["3/2", "0/1", "one"])
+def test_a_share_that_is_none_is_refused(inner: Inner, capfd: pytest.CaptureFixture[str], share: str) -> None:
+    inner(SUITE, "--vm-shard", share)
+    assert f"'{share}' is no share of a suite" in capfd.readouterr().err
