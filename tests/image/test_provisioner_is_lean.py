@@ -41,7 +41,7 @@ HEAVY = {
 # A machine with no config needs none of the models, one with a config none of what fetches.
 NEVER = {
     "none": {"pydantic", "yaml", "firstboot.config.models"},
-    "typical": {"firstboot.fetch.web", "firstboot.fetch.exchange"},
+    "typical": {"pydantic", "inspect", "firstboot.fetch.web", "firstboot.fetch.exchange"},
 }
 MOST = {"none": 140, "typical": 310}  # 117 and 264 when this was written, with Python 3.11
 
