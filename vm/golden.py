@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from builder.core.efi_keys import read_certificate
 from builder.core.store import Store
 from vm import probe
 from vm.argv import argv
@@ -65,12 +66,15 @@ def golden_key(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str]) ->
         forwards=(),
     )
     config = b"" if spec.firstboot_config is None else spec.firstboot_config.read_bytes()
+    trusted = b"" if spec.uefi is None or spec.uefi.certificate is None else read_certificate(spec.uefi.certificate)
     parts = [
         argv(anywhere),
         [str(disk.base) for disk in spec.disks],
         [disk.size for disk in spec.disks],
         sorted(artifact.sha256 for artifact in image.artifacts.values()),
         hashlib.sha256(config).hexdigest(),
+        "" if spec.uefi is None else str(spec.uefi.template),
+        hashlib.sha256(trusted).hexdigest(),
         hashlib.sha256(Path(probe.__file__).read_bytes()).hexdigest(),
         str(tools),
         list(steps),

@@ -14,6 +14,7 @@ from builder.core.errors import ConfigError
 
 SCHEMA = 1
 BUILD_JSON = "build.json"
+CERTIFICATE = "certificate"
 # What QEMU can boot from as it is, the smaller one first.
 BOOTABLE = ("qcow2", "raw")
 
@@ -70,6 +71,15 @@ class Image:
                 hint="run 'build-os build' again; if you booted it read-write by hand, that is what changed it",
             )
         return found
+
+    @property
+    def certificate(self) -> Path | None:
+        """Whose key signed what the firmware starts; ``None`` if nobody's did.
+
+        Raises:
+            ConfigError: the file is gone, or was cut short.
+        """
+        return self.artifact(CERTIFICATE).path if CERTIFICATE in self.artifacts else None
 
     def disk(self) -> tuple[Path, DiskFormat]:
         """The disk image to boot from, and its format.

@@ -40,7 +40,7 @@ def plan_machine(
     forwards: Sequence[Forward] = (),
     video: bool = False,
     tpm: bool = False,
-    secure_boot: bool = False,
+    secure_boot: bool | Path = False,
     variables: Path | None = None,
     watchdog: bool = False,
 ) -> VmSpec:
@@ -63,9 +63,10 @@ def plan_machine(
         log_writes: whether what is written to the boot disk is kept as :mod:`vm.write_log` reads it.
         hotplug: how many disks can be plugged in later.
         tpm: whether it has a TPM 2.0.
-        secure_boot: the firmware starts only what is signed by whom its variables know: Microsoft, unless there are
-            others.
-        variables: the firmware's variables to begin with, in the tools tree, instead of fresh ones.
+        secure_boot: the firmware starts only what is signed with the key of this certificate (a file, PEM or DER);
+            true means the image's own, or Microsoft's if it is not signed.
+        variables: the firmware's variables to begin with, in the tools tree, instead of those that this decides; they
+            say what is trusted.
         watchdog: whether it has a watchdog that resets it.
 
     Raises:
@@ -89,7 +90,11 @@ def plan_machine(
     emulator = architecture(image.arch).emulator
     uefi = None
     if boot == "uefi" or not emulator.bare_kernel:
-        uefi = _firmware(folder.variables, emulator, secure_boot, variables)
+        if not secure_boot:
+            uefi = Uefi(folder.variables, emulator.code, variables or emulator.variables)
+        else:
+            certificate = secure_boot if isinstance(secure_boot, Path) else image.certificate
+            uefi = _secure_firmware(folder.variables, emulator, certificate, variables)
     elif secure_boot:
         raise ConfigError("without firmware, nobody verifies what is started", hint="take 'kernel' or 'secure boot'")
     kernel = None
@@ -119,14 +124,14 @@ def plan_machine(
     )
 
 
-def _firmware(own: Path, emulator: Emulator, secure_boot: bool, variables: Path | None) -> Uefi:
-    """The firmware of a machine whose variables are kept in ``own``.
+def _secure_firmware(own: Path, emulator: Emulator, certificate: Path | None, variables: Path | None) -> Uefi:
+    """The one that verifies what it starts.
 
     Raises:
-        ConfigError: there is none that verifies for this architecture.
+        ConfigError: there is none for this architecture.
     """
-    if not secure_boot:
-        return Uefi(own, emulator.code, variables or emulator.variables)
     if emulator.secure_code is None or emulator.secure_variables is None:
         raise ConfigError(f"{emulator.program} has no firmware with Secure Boot here")
-    return Uefi(own, emulator.secure_code, variables or emulator.secure_variables, emulator.secure_options)
+    if variables is not None or certificate is None:
+        return Uefi(own, emulator.secure_code, variables or emulator.secure_variables, emulator.secure_options)
+    return Uefi(own, emulator.secure_code, emulator.variables, emulator.secure_options, certificate)

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from builder.core.efi_keys import read_certificate
 from builder.core.errors import CapabilityError, ConfigError
 from builder.core.files import write_file
 from builder.core.tools import Tools
 from vm.credentials import probe_credentials, write_credentials
+from vm.firmware_variables import NoVariables, with_own_keys
 from vm.results import MachineFolder
 from vm.spec import Disk, Uefi, VmSpec
 
@@ -53,7 +55,8 @@ def copy_variables(uefi: Uefi, tools: Tools) -> None:
     """Give the machine firmware variables of its own.
 
     Raises:
-        CapabilityError: the tools tree has no such firmware.
+        CapabilityError: the tools tree has no such firmware, or one whose variables we cannot write.
+        ConfigError: the certificate that it shall trust is none.
     """
     for needed in (uefi.code, uefi.template):
         if not (tools.root / needed.relative_to("/")).is_file():
@@ -61,8 +64,17 @@ def copy_variables(uefi: Uefi, tools: Tools) -> None:
                 f"the tools tree has no firmware {needed}",
                 hint="run 'build-os doctor'; 'build-os cache clear --tools' makes it anew",
             )
-    if not uefi.variables.exists():
-        shutil.copyfile(tools.root / uefi.template.relative_to("/"), uefi.variables)
+    if uefi.variables.exists():
+        return
+    template = tools.root / uefi.template.relative_to("/")
+    if uefi.certificate is None:
+        shutil.copyfile(template, uefi.variables)
+        return
+    try:
+        own = with_own_keys(template.read_bytes(), read_certificate(uefi.certificate))
+    except NoVariables as error:
+        raise CapabilityError(f"cannot put keys into {uefi.template}: {error}") from error
+    write_file(uefi.variables, own)
 
 
 def copy_config(source: Path, target: Path) -> Path:

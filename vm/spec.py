@@ -46,13 +46,15 @@ class Uefi:
     """Firmware. ``code`` and ``template`` lie in the tools tree and are named as QEMU sees them, from its root.
 
     ``options`` are words of QEMU's command line that this firmware needs.
-    ``variables`` is this machine's own copy of ``template``, made when it first starts.
+    ``variables`` is this machine's own copy of ``template``, made when it first starts; with a ``certificate`` (a file
+    on the host, PEM or DER) it trusts that one, and only that.
     """
 
     variables: Path
     code: Path
     template: Path
     options: tuple[str, ...] = ()
+    certificate: Path | None = None
 
 
 @dataclass(frozen=True)
