@@ -25,6 +25,7 @@ from builder.definition.shipped import shipped_root
 from builder.locking import decisions_of, images_of, lock_path, make_lock, mirrors_of, recipe, require_current
 from builder.outputs.disk import Layout
 from builder.outputs.manifest import FILE, Artifact, Manifest, Timings, is_current
+from builder.outputs.signing import KeyPair, Signer
 from builder.outputs.wanted import Made, Wanted
 from builder.stages import stages_for
 from builder.stages.containers import image_config, make_container_tree
@@ -63,6 +64,7 @@ class Build:
         with_tools: what to make of the tools tree before it is used; :mod:`builder.verify` turns its clock.
         seconds, reused, tree: once it is built: how long it took, the stages that did not run, the finished root.
         watch: is shown the tree after each stage that runs, with the stage's name.
+        key_pair: signs what firmware starts, if there is one.
     """
 
     definition: Path
@@ -73,6 +75,7 @@ class Build:
     relock: bool = False
     with_tools: Callable[[Tools], Tools] | None = None
     watch: Callable[[str, Tree], None] | None = None
+    key_pair: KeyPair | None = None
     timings: Timings = field(default_factory=Timings)
     seconds: float = 0.0
     reused: tuple[str, ...] = ()
@@ -107,10 +110,12 @@ class Build:
             plan = self.plan_of_whole(loaded, lock, plan)
             self.fetch(loaded.resolved, lock)
             tools = self.tools(loaded.resolved, lock)
+            signer = self.signer(loaded.resolved, tools)
             with self.scratch() as scratch:
                 context = Context(tools, self.store, self.console, scratch, self.refetcher(loaded.resolved, lock))
                 self.tree = run_plan(plan, context, self.timings.stages, self.watch)
-                made = make_outputs(self.tree, plan.key, wanted_of(loaded.resolved), context, self.timings.outputs)
+                wanted = wanted_of(loaded.resolved)
+                made = make_outputs(self.tree, plan.key, wanted, context, self.timings.outputs, signer)
                 sbom = image_sbom(loaded.resolved, lock, self.tree, made.root.roothash)
                 manifest.unlink(missing_ok=True)
                 artifacts = publish(
@@ -139,6 +144,8 @@ class Build:
             ConfigError, CapabilityError, ProgramError, SourceError: see :mod:`builder.core.errors`.
         """
         started = time.monotonic()
+        if self.key_pair is not None:
+            raise ConfigError("a container has nothing that firmware starts", hint="leave the key out")
         loaded = load_container(self.definition)
         for warning in loaded.warnings:
             self.console.warn(warning)
@@ -255,8 +262,26 @@ class Build:
             resolved.outputs,
             source_hash("builder.pipeline"),
             lock.sha256,
+            self.signed_by,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
+    def signed_by(self) -> str:
+        """The fingerprint of the certificate, if this build signs. RSA signs without chance: it stands for the key."""
+        return "" if self.key_pair is None else self.key_pair.fingerprint
+
+    def signer(self, resolved: Resolved, tools: Tools) -> Signer | None:
+        """What signs, if this build does.
+
+        Raises:
+            ConfigError: key and certificate are no pair, or none that firmware knows.
+        """
+        if self.key_pair is None:
+            return None
+        signer = Signer(self.key_pair, tools, resolved.source_date_epoch or 0)
+        signer.require_pair()
+        return signer
 
     def require_room(self) -> None:
         """Refuse before the disk is full, not after.
@@ -352,6 +377,7 @@ class Build:
             artifacts=artifacts,
             scripts={name: decision_of(each).answer for name, each in sorted(resolved.scripts.items())},
             timings=self.timings,
+            signed_by=self.signed_by,
         )
 
     @contextmanager

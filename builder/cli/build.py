@@ -7,16 +7,18 @@ Needs no root: only user namespaces, for the programs of the tools tree. Prints 
   build-os build --offline              download nothing
   build-os build --relock               the definition has changed: lock again
   build-os build --timeline out.html    draw where the time went, and what takes room
+  build-os build --sign-key secure-boot.key --sign-certificate secure-boot.crt      sign it for Secure Boot
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.common import add_definition, add_out, require_definition
+from builder.cli.common import add_definition, add_out, add_signing, key_pair_of, require_definition
 from builder.core.console import Console, human_size, seconds
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     add_definition(parser)
     add_out(parser)
+    add_signing(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--relock", action="store_true", help="make the lock anew if it is missing or stale")
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw when what was done, as one HTML file")
@@ -41,7 +44,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.pipeline import Build
 
     path = require_definition(args.definition)
-    build = Build(path, args.out, Store.open(), console, offline=args.offline, relock=args.relock)
+    build = Build(
+        path,
+        args.out,
+        Store.open(),
+        console,
+        offline=args.offline,
+        relock=args.relock,
+        key_pair=key_pair_of(args, os.environ),
+    )
     manifest = build.run_container() if kind_of(path) == "container" else build.run()
     if build.seconds:
         for line in table(manifest):
@@ -55,8 +66,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def write_timeline(path: Path, build: Build, manifest: Path, console: Console) -> None:
     """Write the page, and say in a line what took longest."""
-    import os
-
     from builder.core.files import write_file
     from builder.outputs.manifest import read_manifest
     from builder.report.page import Facts, make_page

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from builder.outputs.signing import KeyPair
+
 DEFAULT_DEFINITION = "os.yaml"
+SIGN_KEY, SIGN_CERTIFICATE = "BUILD_OS_SIGN_KEY", "BUILD_OS_SIGN_CERTIFICATE"
 
 
 def add_definition(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +33,38 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("out"), metavar="DIR", help="for artifacts (default: out)"
     )
+
+
+def add_signing(parser: argparse.ArgumentParser) -> None:
+    """Who signs for Secure Boot. Not in the definition: a key belongs to who releases an image, not to what it is."""
+    group = parser.add_argument_group("signing for Secure Boot")
+    group.add_argument("--sign-key", type=Path, metavar="FILE", help=f"private key, PEM (else ${SIGN_KEY})")
+    group.add_argument(
+        "--sign-certificate", type=Path, metavar="FILE", help=f"its certificate, PEM or DER (else ${SIGN_CERTIFICATE})"
+    )
+
+
+def key_pair_of(args: argparse.Namespace, environment: Mapping[str, str]) -> KeyPair | None:
+    """The pair that the command line or the environment names.
+
+    Raises:
+        ConfigError: it is half a pair, cannot be read, or is none.
+    """
+    key = args.sign_key or _path(environment, SIGN_KEY)
+    certificate = args.sign_certificate or _path(environment, SIGN_CERTIFICATE)
+    if key is None and certificate is None:
+        return None
+    if certificate is None:
+        raise ConfigError("a private key signs together with its certificate", hint="add --sign-certificate FILE")
+    if key is None:
+        raise ConfigError("a certificate alone signs nothing", hint="add --sign-key FILE")
+    from builder.outputs.signing import read_key_pair
+
+    return read_key_pair(key, certificate)
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    return Path(environment[name]) if environment.get(name) else None
 
 
 def require_definition(path: Path) -> Path:

@@ -31,6 +31,7 @@ COMMANDS = (
     "config",
     "doctor",
     "schema",
+    "key",
     "cache",
     "store",
 )

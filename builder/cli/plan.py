@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
-from builder.cli.common import add_definition, add_out, require_definition
+from builder.cli.common import add_definition, add_out, add_signing, key_pair_of, require_definition
 from builder.core.console import Console
 
 HELP = "show what a build would do, and why"
@@ -19,6 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     add_definition(parser)
     add_out(parser)
+    add_signing(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.stages.plan import lines
 
     path = require_definition(args.definition)
-    build = Build(path, args.out, Store.open(), console)
+    build = Build(path, args.out, Store.open(), console, key_pair=key_pair_of(args, os.environ))
     loaded = load(path)
     target = lock_path(loaded.resolved.path)
     if not target.exists():

@@ -59,7 +59,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--tpm", action="store_true", help="give it a TPM 2.0; what that remembers goes with the machine"
     )
     parser.add_argument(
-        "--secure-boot", action="store_true", help="the firmware starts only what Microsoft's keys have signed"
+        "--secure-boot",
+        action="store_true",
+        help="the firmware starts only what is signed with the image's own key (not signed: with Microsoft's)",
+    )
+    parser.add_argument(
+        "--secure-boot-certificate",
+        type=Path,
+        metavar="FILE",
+        help="the firmware starts only what is signed with this certificate's key",
     )
     parser.add_argument("--watchdog", action="store_true", help="give it a watchdog that resets it")
     parser.add_argument(
@@ -141,7 +149,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             extra_disks=disks,
             net=args.net,
             tpm=args.tpm,
-            secure_boot=args.secure_boot,
+            secure_boot=args.secure_boot_certificate or args.secure_boot,
             watchdog=args.watchdog,
             restrict=False,
             forwards=forwards,

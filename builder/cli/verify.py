@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from builder.cli.common import add_definition, add_out, require_definition
+from builder.cli.common import add_definition, add_out, add_signing, key_pair_of, require_definition
 from builder.core.console import Console
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     add_definition(parser)
     add_out(parser)
+    add_signing(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--surroundings", action="store_true", help="list what differed around the two builds")
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -43,7 +45,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.verify.run import verify
 
     path = require_definition(args.definition)
-    report = verify(Build(path, args.out, Store.open(), console, offline=args.offline))
+    key_pair = key_pair_of(args, os.environ)
+    report = verify(Build(path, args.out, Store.open(), console, offline=args.offline, key_pair=key_pair))
     if args.json:
         sys.stdout.write(json.dumps({"same": report.same, **asdict(report)}, ensure_ascii=False, indent=1) + "\n")
     else:

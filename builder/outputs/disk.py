@@ -16,6 +16,7 @@ from builder.core.console import human_size
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
 from builder.outputs.root import Root, stable_uuid
+from builder.outputs.signing import Signer
 from builder.outputs.uki import EFI_STUBS
 from builder.tree.tree import Tree
 
@@ -25,6 +26,8 @@ FULL = 0.70
 # systemd-sysupdate writes the next version into a partition with this label.
 EMPTY = "_empty"
 FAT_EPOCH = 315_532_800  # 1980-01-01, the first moment a FAT file system knows
+# Where systemd-boot looks for keys that it may enrol by itself.
+ENROLLED = "loader/keys/auto"
 LOADER_CONF = "timeout 0\nconsole-mode keep\neditor no\n"
 
 
@@ -70,8 +73,14 @@ def require_room(what: str, used: int, size: int, option: str) -> None:
         )
 
 
-def partitions(layout: Layout, root: Root, *, arch: str, name: str, esp_files: Path) -> Mapping[str, str]:
-    """``repart.d(5)`` files by name. Pure: the same arguments give the same text."""
+def partitions(
+    layout: Layout, root: Root, *, arch: str, name: str, esp_files: Path, signature: Path | None = None
+) -> Mapping[str, str]:
+    """``repart.d(5)`` files by name. Pure: the same arguments give the same text.
+
+    Args:
+        signature: what the signature's partition holds, if the root hash is signed.
+    """
     kind = f"root-{architecture(arch).partition}"
 
     def text(kind: str, label: str, size: int, uuid: object, **more: object) -> str:
@@ -83,25 +92,37 @@ def partitions(layout: Layout, root: Root, *, arch: str, name: str, esp_files: P
 
     esp_uuid, signature_uuid = stable_uuid("esp", name), stable_uuid(f"{kind}-verity-sig", "A")
     a = {"ReadOnly": "yes"}
+    signed = {} if signature is None else {"CopyBlocks": signature, **a}
     return {
         "10-esp.conf": text("esp", "esp", layout.esp, esp_uuid, Format="vfat", CopyFiles=f"{esp_files}:/"),
         "20-root-a.conf": text(kind, name, layout.slot, root.data_uuid, CopyBlocks=root.image, **a),
         "21-verity-a.conf": text(f"{kind}-verity", name, layout.verity, root.hash_uuid, CopyBlocks=root.hash_tree, **a),
-        "22-signature-a.conf": text(f"{kind}-verity-sig", name, SIGNATURE_SIZE, signature_uuid),
+        "22-signature-a.conf": text(f"{kind}-verity-sig", name, SIGNATURE_SIZE, signature_uuid, **signed),
         "30-root-b.conf": empty(kind, layout.slot),
         "31-verity-b.conf": empty(f"{kind}-verity", layout.verity),
         "32-signature-b.conf": empty(f"{kind}-verity-sig", SIGNATURE_SIZE),
     }
 
 
-def write_esp_files(tree: Tree, uki: Path, directory: Path, *, arch: str, name: str) -> None:
-    """What is on the EFI system partition: systemd-boot, its configuration, the UKI."""
+def write_esp_files(
+    tree: Tree, uki: Path, directory: Path, *, arch: str, name: str, signer: Signer | None = None
+) -> None:
+    """What is on the EFI system partition: systemd-boot, its configuration, the UKI.
+
+    Args:
+        signer: signs systemd-boot, and brings the keys that it enrols in firmware that has none (``loader.conf(5)``).
+    """
     facts = architecture(arch)
     loader = tree.read(f"{EFI_STUBS}/systemd-boot{facts.efi}.efi")
+    keys: Mapping[str, bytes] = {}
+    if signer is not None:
+        loader = signer.signed_program(loader)
+        keys = {f"{ENROLLED}/{key}.auth": update for key, update in signer.enrolment().items()}
     for path, data in {
         f"EFI/BOOT/{facts.boot_file}": loader,
         f"EFI/systemd/systemd-boot{facts.efi}.efi": loader,
         "loader/loader.conf": LOADER_CONF.encode(),
+        **keys,
     }.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(data)
@@ -114,9 +135,21 @@ def write_esp_files(tree: Tree, uki: Path, directory: Path, *, arch: str, name: 
 
 
 def make_disk(
-    layout: Layout, root: Root, tools: Tools, scratch: Path, out: Path, *, arch: str, name: str, esp: Path
+    layout: Layout,
+    root: Root,
+    tools: Tools,
+    scratch: Path,
+    out: Path,
+    *,
+    arch: str,
+    name: str,
+    esp: Path,
+    signature: bytes | None = None,
 ) -> None:
     """Write the raw disk, a sparse file of the layout's size.
+
+    Args:
+        signature: of the root hash, at most :data:`SIGNATURE_SIZE` bytes.
 
     Raises:
         ConfigError: a partition is over 70 % full, or the layout does not fit.
@@ -128,7 +161,11 @@ def make_disk(
     require_room("the EFI system partition", used, layout.esp, "disk.esp")
     definitions = scratch / "repart.d"
     definitions.mkdir()
-    for file_name, text in partitions(layout, root, arch=arch, name=name, esp_files=esp).items():
+    signed = None
+    if signature is not None:
+        signed = scratch / "signature"
+        signed.write_bytes(signature.ljust(SIGNATURE_SIZE, b"\0"))
+    for file_name, text in partitions(layout, root, arch=arch, name=name, esp_files=esp, signature=signed).items():
         (definitions / file_name).write_text(text)
     out.unlink(missing_ok=True)
     tools.run(

@@ -23,6 +23,7 @@ from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
 from builder.outputs.initrd import make_initrd_tree, write_initrd
 from builder.outputs.root import Root, make_erofs, make_verity, split
+from builder.outputs.signing import Signer
 from builder.outputs.uki import NO_ROOT_HASH, command_line, make_uki, read_parts, write_root_hash
 from builder.outputs.wanted import Made, Wanted
 from builder.stages.stage import Context, source_hash
@@ -49,8 +50,18 @@ class Timer:
         self.seconds[name] = time.monotonic() - started
 
 
-def make_outputs(tree: Tree, tree_key: str, wanted: Wanted, context: Context, seconds: dict[str, float]) -> Made:
-    """Make root, initrd, UKI and raw disk. All but the disk are kept in the store under keys of their inputs."""
+def make_outputs(
+    tree: Tree,
+    tree_key: str,
+    wanted: Wanted,
+    context: Context,
+    seconds: dict[str, float],
+    signer: Signer | None = None,
+) -> Made:
+    """Make root, initrd, UKI and raw disk.
+
+    All but the disk are kept in the store under keys of their inputs; what is signed is never kept there.
+    """
     timer = Timer(context, seconds)
     label = f"{wanted.name}_{wanted.version}"
     scratch = context.scratch
@@ -73,11 +84,28 @@ def make_outputs(tree: Tree, tree_key: str, wanted: Wanted, context: Context, se
             facts.write_bytes(make_facts(without_kernel(tree), wanted.layout, label))
         root = making_root.result()
     write_root_hash(template, uki, root.roothash)
+    certificate = signature = None
+    if signer is not None:
+        with timer.step("sign", "signatures"):
+            uki.write_bytes(signer.signed_program(uki.read_bytes()))
+            signature = signer.signed_root_hash(root.roothash)
+            certificate = scratch / "certificate"
+            certificate.write_bytes(signer.pair.der)
     with timer.step("disk", "disk"):
-        write_esp_files(tree, uki, esp, arch=wanted.arch, name=label)
-        make_disk(wanted.layout, root, context.tools, scratch, disk, arch=wanted.arch, name=label, esp=esp)
+        write_esp_files(tree, uki, esp, arch=wanted.arch, name=label, signer=signer)
+        make_disk(
+            wanted.layout,
+            root,
+            context.tools,
+            scratch,
+            disk,
+            arch=wanted.arch,
+            name=label,
+            esp=esp,
+            signature=signature,
+        )
     words = command_line(root.roothash, wanted.extra_command_line)
-    return Made(root, kernel, initrd, uki, disk, facts, words)
+    return Made(root, kernel, initrd, uki, disk, facts, words, certificate)
 
 
 def _key(context: Context, *parts: object) -> str:

@@ -48,6 +48,7 @@ class Manifest:
 
     Attributes:
         key: of all inputs: a build with the same key makes the same artifacts.
+        signed_by: the SHA-256 of the certificate (DER) whose key signed what firmware starts; empty if nobody's did.
         scripts: what the definition decided about maintainer scripts: package -> ``ignore``, ``effects``, ``sandbox``.
     """
 
@@ -65,6 +66,7 @@ class Manifest:
     artifacts: Mapping[str, Artifact]
     scripts: Mapping[str, str]
     timings: Timings
+    signed_by: str = ""
 
     def write(self, path: Path) -> None:
         """Replace the file."""

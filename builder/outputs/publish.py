@@ -43,12 +43,15 @@ def publish(
     with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as directory:
         fresh = Path(directory)
         files: dict[str, tuple[Path, str]] = {}
-        for kind, source, suffix in (
+        parts = [
             ("uki", made.uki, "efi"),
             ("kernel", made.kernel, "vmlinuz"),
             ("initrd", made.initrd, "initrd"),
             ("facts", made.facts, "facts.json"),
-        ):
+        ]
+        if made.certificate is not None:
+            parts.append(("certificate", made.certificate, "cer"))
+        for kind, source, suffix in parts:
             target = fresh / f"{identity.name}.{suffix}"
             shutil.copyfile(source, target)
             files[kind] = (target, suffix)

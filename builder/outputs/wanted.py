@@ -42,3 +42,4 @@ class Made:
     disk: Path
     facts: Path
     command_line: str
+    certificate: Path | None = None

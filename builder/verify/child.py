@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from builder.core.clock import clock_library
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError
 from builder.core.files import write_file
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.definition.load import kind_of
+from builder.outputs.signing import read_key_pair
 from builder.pipeline import Build
 from builder.verify.records import Recorder
 from builder.verify.surroundings import dumps, surroundings
-
-PRELOAD = "usr/lib/*/faketime/libfaketime.so.1"
 
 
 def build(spec: Mapping[str, Any]) -> None:
@@ -37,6 +37,7 @@ def build(spec: Mapping[str, Any]) -> None:
             offline=True,
             with_tools=lambda tools: later(tools, spec["days"]),
             watch=recorder.record,
+            key_pair=read_key_pair(*map(Path, spec["key_pair"])) if spec["key_pair"] else None,
         )
         try:
             made.run_container() if kind_of(made.definition) == "container" else made.run()
@@ -52,9 +53,8 @@ def later(tools: Tools, days: int) -> Tools:
     """The tools tree, whose programs are told another time. It is the second build's own."""
     if not days:
         return tools
-    library = next(tools.root.glob(PRELOAD))
     preload = tools.root / "etc" / "ld.so.preload"
-    preload.write_text(f"/{library.relative_to(tools.root)}\n")
+    preload.write_text(f"{clock_library(tools)}\n")
     preload.chmod(0o644)
     environment = {
         "FAKETIME": f"+{days}d",

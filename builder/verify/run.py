@@ -134,6 +134,7 @@ def _build(build: Build, directory: Path, *, perturbed: bool) -> Built:
         "seed": 1,
         "jobs": JOBS,
         "order": "shuffled" if perturbed else "the file system's",
+        "key_pair": None if build.key_pair is None else build.key_pair.paths,
     }
     write_file(directory / "spec.json", json.dumps(spec))
     environment = {**os.environ, "BUILD_OS_CACHE": str(rooms["store"])}

@@ -5,8 +5,9 @@ Apart from :mod:`firstboot.config.models` because few machines have them and eac
 
 from typing import Annotated
 
-from firstboot.config.model import Model, Spelled
-from firstboot.config.models import OWN, V3_1, V3_2, V3_4, V3_5, Int, Resource
+from pydantic import Field
+
+from firstboot.config.models import OWN, V3_1, V3_2, V3_4, V3_5, Int, Model, Resource
 
 
 class Partition(Model):
@@ -31,8 +32,8 @@ class Partition(Model):
     number: Int = 0
     resize: Annotated[bool | None, V3_2] = None
     should_exist: bool | None = None
-    size_mib: Annotated[Int | None, Spelled("sizeMiB")] = None
-    start_mib: Annotated[Int | None, Spelled("startMiB")] = None
+    size_mib: Int | None = Field(None, alias="sizeMiB")
+    start_mib: Int | None = Field(None, alias="startMiB")
     type_guid: str | None = None
     wipe_partition_entry: bool | None = None
 
@@ -152,7 +153,7 @@ class Clevis(Model):
         tpm2: the machine's TPM.
     """
 
-    custom: ClevisCustom = ClevisCustom()
+    custom: ClevisCustom = ClevisCustom.model_construct()
     tang: tuple[Tang, ...] = ()
     threshold: Int | None = None
     tpm2: bool | None = None
@@ -187,11 +188,11 @@ class Luks(Model):
 
     UNKEYED = frozenset({"options"})
 
-    cex: Annotated[Cex, V3_5] = Cex()
-    clevis: Clevis = Clevis()
+    cex: Annotated[Cex, V3_5] = Cex.model_construct()
+    clevis: Clevis = Clevis.model_construct()
     device: str | None = None
     discard: Annotated[bool | None, V3_4] = None
-    key_file: Resource = Resource()
+    key_file: Resource = Resource.model_construct()
     label: str | None = None
     name: str = ""
     open_options: Annotated[tuple[str, ...], V3_4] = ()

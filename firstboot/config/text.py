@@ -6,8 +6,8 @@ The front door for callers is :mod:`firstboot.config.located`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 # A JSON path without its ``$``: mapping keys are text, list positions are numbers.
@@ -23,7 +23,8 @@ _CONTEXT = 40  # columns shown left of the caret when a line is longer than that
 NOT_SHOWN = "(not shown)"
 
 
-class Mark(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mark:
     """A place in a text. Lines and columns count from 1, columns in characters.
 
     ``length`` is how many characters the thing takes on its first line; it only sizes the caret and so plays
@@ -32,16 +33,11 @@ class Mark(NamedTuple):
 
     line: int
     column: int
-    length: int = 1
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mark) and self[:2] == other[:2]
-
-    def __hash__(self) -> int:
-        return hash(self[:2])
+    length: int = field(default=1, compare=False)
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True)
+class Problem:
     """Something to tell the user about the value at ``path``, or about its key if ``on_key``."""
 
     path: Path
@@ -51,7 +47,8 @@ class Problem(NamedTuple):
     on_key: bool = False
 
 
-class Located(NamedTuple):
+@dataclass(frozen=True)
+class Located:
     """A document: plain JSON-like data, and where each value stands.
 
     Treat the data as read-only: aliases share objects.
@@ -75,7 +72,7 @@ class Located(NamedTuple):
     key_marks: dict[Path, Mark]
     warnings: tuple[Problem, ...] = ()
     secret_keys: frozenset[str] = frozenset()
-    plain: Mapping[Path, str] = MappingProxyType({})
+    plain: dict[Path, str] = field(default_factory=dict)
 
     def mark_of(self, path: Path, *, on_key: bool = False) -> Mark | None:
         """Where to point for ``path``: the thing itself, else its nearest ancestor that was written."""

@@ -2,7 +2,6 @@
 
 python -m tests.oracle                  every set
 python -m tests.oracle servers mail     these
-python -m tests.oracle --packages squid cups   packages of one's own choice, installed together
 """
 
 from __future__ import annotations
@@ -21,11 +20,7 @@ def main() -> int:
     sets = {**QUICK, **SLOW}
     parser = argparse.ArgumentParser(prog="python -m tests.oracle", description="compare our trees with dpkg's")
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(sets)} (default: all)")
-    parser.add_argument("--packages", nargs="+", default=[], metavar="PACKAGE", help="a set of one's own choice")
-    args = parser.parse_args()
-    if args.packages:
-        sets["packages"] = tuple(args.packages)
-    chosen = [*args.sets, *(["packages"] if args.packages else [])] or list(sets)
+    chosen = parser.parse_args().sets or list(sets)
     if unknown := [name for name in chosen if name not in sets]:
         parser.error(f"no such set: {', '.join(unknown)}")
     if reason := why_not():

@@ -3,10 +3,9 @@
 Annotations are not deferred, as in :mod:`firstboot.config.models`.
 """
 
-from collections.abc import Mapping
+from pydantic import Field
 
 from firstboot.config.buildos.model import OwnModel
-from firstboot.config.model import NO_NAMES
 from firstboot.config.models import Int
 
 
@@ -60,7 +59,7 @@ class Container(OwnModel):
     name: str = ""
     image: str = ""
     command: tuple[str, ...] = ()
-    environment: Mapping[str, str] = NO_NAMES
+    environment: dict[str, str] = Field(default_factory=dict)
     environment_files: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
@@ -70,9 +69,9 @@ class Container(OwnModel):
     capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
     credentials: tuple[str, ...] = ()
-    labels: Mapping[str, str] = NO_NAMES
+    labels: dict[str, str] = Field(default_factory=dict)
     pull: str | None = None
-    health: ContainerHealth = ContainerHealth()
+    health: ContainerHealth = ContainerHealth.model_construct()
     restart: str | None = None
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
@@ -114,7 +113,7 @@ class PythonApp(OwnModel):
     entry_point: str | None = None
     script: str | None = None
     arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = NO_NAMES
+    environment: dict[str, str] = Field(default_factory=dict)
     credentials: tuple[str, ...] = ()
     user: str | None = None
     state: bool | None = None

@@ -6,8 +6,7 @@ Annotations are not deferred, as in :mod:`firstboot.config.models`.
 from typing import Annotated
 
 from firstboot.config.devices import Cex, Tang
-from firstboot.config.model import Model, Since
-from firstboot.config.models import V3_4, V3_5, Int, Owner
+from firstboot.config.models import V3_4, V3_5, Int, Model, Owner, Since
 
 V3_6 = Since((3, 6))
 
@@ -26,8 +25,8 @@ class Tree(Model):
 
     local: str = ""
     path: str | None = None
-    user: Annotated[Owner, V3_6] = Owner()
-    group: Annotated[Owner, V3_6] = Owner()
+    user: Annotated[Owner, V3_6] = Owner.model_construct()
+    group: Annotated[Owner, V3_6] = Owner.model_construct()
     file_mode: Annotated[Int | None, V3_6] = None
     dir_mode: Annotated[Int | None, V3_6] = None
 
@@ -76,7 +75,7 @@ class BootLuks(Model):
         tpm2: the machine's TPM.
     """
 
-    cex: Annotated[Cex, V3_5] = Cex()
+    cex: Annotated[Cex, V3_5] = Cex.model_construct()
     device: Annotated[str | None, V3_5] = None
     discard: Annotated[bool | None, V3_4] = None
     tang: tuple[Tang, ...] = ()
@@ -104,8 +103,8 @@ class BootDevice(Model):
     """
 
     layout: str | None = None
-    luks: BootLuks = BootLuks()
-    mirror: BootMirror = BootMirror()
+    luks: BootLuks = BootLuks.model_construct()
+    mirror: BootMirror = BootMirror.model_construct()
 
 
 class GrubUser(Model):

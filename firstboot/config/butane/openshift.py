@@ -3,12 +3,13 @@
 Annotations are not deferred, as in :mod:`firstboot.config.models`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from pydantic import Field
+
 from firstboot.config.devices import Luks
-from firstboot.config.model import NO_NAMES, Model
-from firstboot.config.models import Config, File, Resource
+from firstboot.config.models import Config, File, Model, Resource
 from firstboot.config.text import Path, Problem
 from firstboot.config.urls import BadUrl, scheme_of
 
@@ -24,7 +25,7 @@ class Metadata(Model):
     """What the MachineConfig is called, and which machines it is for."""
 
     name: str = ""
-    labels: Mapping[str, str] = NO_NAMES
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class OpenShift(Model):
@@ -66,7 +67,7 @@ def _with_fips(luks: Luks) -> Luks:
 
 
 def _without_append(file: File) -> File:
-    if file.path != USER_CFG or len(file.append) != 1 or file.contents != Resource():
+    if file.path != USER_CFG or len(file.append) != 1 or file.contents != Resource.model_construct():
         return file
     return file.model_copy(update={"contents": file.append[0], "append": ()})
 

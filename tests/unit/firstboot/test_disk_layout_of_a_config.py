@@ -17,7 +17,9 @@ EMPTY = Table(512, 34, 1024 * MIB - 34)
 
 
 def partition(**fields: object) -> Partition:
-    return Partition(**fields)
+    return Partition.model_validate(
+        {Partition.model_fields[name].alias or name: value for name, value in fields.items()}
+    )
 
 
 def entry(number: int, start: int, size: int, label: str = "", guid: str = GUID) -> Entry:

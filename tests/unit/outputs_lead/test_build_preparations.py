@@ -22,6 +22,7 @@ from builder.definition.model import Disk, Output
 from builder.definition.resolved import Resolved
 from builder.definition.scalars import Size
 from builder.locking import load_any, lock_path, recipe
+from builder.outputs.signing import KeyPair
 from builder.pipeline import Build, sweep, wanted_of
 from builder.stages import stages_for
 from builder.toolstree import open_tools, packages_for
@@ -286,6 +287,25 @@ def test_a_builds_key_covers_definition_lock_and_outputs(build: Build, loaded: L
     assert before not in keys
     assert len(set(keys)) == len(keys)
     assert changed(mirrors=("another",)) == before
+
+
+def test_who_signs_is_a_reason_to_build_and_where_the_key_lies_is_none(
+    build: Build, loaded: Loaded, resolved: Resolved
+) -> None:
+    lock = lock_for(resolved)
+    unsigned = key_of_build(build, loaded, lock)
+    build.key_pair = KeyPair(Path("a.key"), Path("a.crt"), b"certificate")
+    signed = key_of_build(build, loaded, lock)
+    build.key_pair = KeyPair(Path("elsewhere"), Path("elsewhere.too"), b"certificate")
+    assert key_of_build(build, loaded, lock) == signed
+    build.key_pair = KeyPair(Path("a.key"), Path("a.crt"), b"another")
+    assert len({unsigned, signed, key_of_build(build, loaded, lock)}) == 3
+
+
+def test_a_container_is_not_signed(build: Build) -> None:
+    build.key_pair = KeyPair(Path("a.key"), Path("a.crt"), b"certificate")
+    with pytest.raises(ConfigError, match="a container has nothing that firmware starts"):
+        build.run_container()
 
 
 def test_what_the_outputs_want_comes_from_the_definition(resolved: Resolved) -> None:

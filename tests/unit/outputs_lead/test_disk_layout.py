@@ -55,6 +55,16 @@ def test_the_partitions_are_those_of_two_slots() -> None:
     }
 
 
+def test_a_signature_is_copied_into_the_slot_that_it_is_for() -> None:
+    files = partitions(
+        LAYOUT, ROOT, arch="amd64", name="demo_1.0", esp_files=Path("/e"), signature=Path("/scratch/signature")
+    )
+    assert [name for name, text in files.items() if "CopyBlocks=/scratch/signature\n" in text] == [
+        "22-signature-a.conf"
+    ]
+    assert "ReadOnly=yes\n" in files["22-signature-a.conf"]
+
+
 def test_another_architecture_has_other_types_and_the_same_shape() -> None:
     files = partitions(LAYOUT, ROOT, arch="arm64", name="demo_1.0", esp_files=Path("/e"))
     types = [re.findall(r"^Type=(.*)$", text, re.M)[0] for text in files.values()]
