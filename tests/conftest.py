@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -16,6 +16,9 @@ from hypothesis import settings
 from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.core.tools import Tools
+
+if TYPE_CHECKING:
+    from builder.outputs.signing import KeyPair
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so would everything that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -73,6 +76,22 @@ def arm64_demo(store: Store) -> Path:
     shutil.copytree(REPOSITORY / "configs" / "containers", out / "containers", dirs_exist_ok=True)
     text = (REPOSITORY / "configs" / "demo.yaml").read_text(encoding="utf-8")
     return build_text(f"arch: arm64\n{text}", out, store)
+
+
+@pytest.fixture(scope="session")
+def key_pair(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    """What signs images in this run of the tests, and in no other."""
+    from builder.outputs.signing import make_key_pair
+
+    return make_key_pair(tools, tmp_path_factory.mktemp("keys"), "tests")
+
+
+@pytest.fixture(scope="session")
+def signed_demo(key_pair: KeyPair, store: Store) -> Path:
+    """``build.json`` of the demo, signed."""
+    from tests.support.machines import build
+
+    return build(REPOSITORY / "configs" / "demo.yaml", REPOSITORY / "out" / "signed", store, key_pair)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.outputs.signing import KeyPair
 from builder.pipeline import Build
 from vm.accel import choose_accel
 from vm.credentials import Credential, write_credentials
@@ -22,10 +23,10 @@ from vm.plan import plan_machine
 from vm.results import MachineFolder
 
 
-def build(definition: Path, out: Path, store: Store) -> Path:
+def build(definition: Path, out: Path, store: Store, key_pair: KeyPair | None = None) -> Path:
     """``build.json`` of a definition, built into ``out`` if it is not there as it should be."""
     with closing(QuietConsole(out / "build.log")) as console:
-        return Build(definition, out, store, console, relock=True).run()
+        return Build(definition, out, store, console, relock=True, key_pair=key_pair).run()
 
 
 def build_text(definition: str, out: Path, store: Store) -> Path:

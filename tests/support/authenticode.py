@@ -1,0 +1,35 @@
+"""Signatures of EFI programs, read as Microsoft's "Windows Authenticode Portable Executable Signature Format" says."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+
+def digest(program: bytes) -> bytes:
+    """The SHA-256 over all of a PE file but its checksum, where its signature is, and the signature."""
+    optional = struct.unpack_from("<I", program, 0x3C)[0] + 24
+    checksum, entry = optional + 64, optional + 112 + 4 * 8  # PE32+; the fifth data directory
+    start, size = struct.unpack_from("<II", program, entry)
+    end = start if size else len(program)
+    parts = (program[:checksum], program[checksum + 4 : entry], program[entry + 8 : end])
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def signature(program: bytes) -> bytes:
+    """The PKCS #7 of a PE file that is signed once."""
+    entry = struct.unpack_from("<I", program, 0x3C)[0] + 24 + 112 + 4 * 8
+    start, size = struct.unpack_from("<II", program, entry)
+    assert start + size == len(program), "the signature is at the end"
+    length, revision, kind = struct.unpack_from("<IHH", program, start)
+    assert (revision, kind) == (0x0200, 0x0002), "WIN_CERT_TYPE_PKCS_SIGNED_DATA"
+    return program[start + 8 : start + length]
+
+
+def indirect_data(pkcs7: bytes) -> bytes:
+    """What is signed: the content of ``SpcIndirectDataContent``, whose last bytes are the digest of the program."""
+    at = pkcs7.index(bytes.fromhex("060a2b060104018237020104")) + 12  # SPC_INDIRECT_DATA_OBJID, then [0], then it
+    assert pkcs7[at] == 0xA0
+    sequence = at + 2
+    assert pkcs7[sequence] == 0x30
+    return pkcs7[sequence + 2 : sequence + 2 + pkcs7[sequence + 1]]
