@@ -1,5 +1,5 @@
 """First boot, in the guest: read a machine's config, check it, and make the machine what it says, once.
 
 Shipped whole into the image. :mod:`firstboot.config` is shared with the host and imports only the standard
-library, yaml and pydantic; nothing in here imports the builder.
+library and yaml; nothing in here imports the builder.
 """

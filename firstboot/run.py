@@ -1,7 +1,7 @@
 """First boot on the machine: fetch, parse, merge, check, plan, apply, sync, marker. All or nothing.
 
-pydantic and the models are imported only if there is a config: on an emulated processor that is most of the
-time this takes.
+The models are imported only if there is a config: on an emulated processor imports are most of the time that
+this takes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -82,7 +81,7 @@ class Findings:
         rest |= {key: _STAND_INS[key] for key in refused & _STAND_INS.keys() & model.model_fields.keys()}
         self._doubtful.append((located, refused))
         try:
-            return parse(model, dataclasses.replace(located, data=rest))
+            return parse(model, located._replace(data=rest))
         except LocatedError:
             return None
 

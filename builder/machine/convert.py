@@ -12,7 +12,8 @@ from firstboot.config import buildos
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.document import read
 from firstboot.config.fields import fields_of
-from firstboot.config.models import Config, Model, Resource
+from firstboot.config.model import Model
+from firstboot.config.models import Config, Resource
 from firstboot.config.resource import BadResource, inline_bytes
 from firstboot.config.text import LocatedError, printable
 from firstboot.config.versions import name_of
@@ -66,7 +67,7 @@ def _plain(model: Model) -> dict[str, Any]:
             value = [*value]
         elif field.name == "mode" and value is not None:
             value = Octal(value)
-        elif value == type(model).model_fields[field.name].default and value != "":
+        elif value == field.default and value != "":
             continue
         if value not in (None, {}, []):
             result[field.name] = value

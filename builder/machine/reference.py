@@ -8,7 +8,7 @@ from builder.machine.walking import Setting, models, settings_of
 from firstboot.config.buildos import EDITIONS
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.fields import Field
-from firstboot.config.models import Model
+from firstboot.config.model import Model
 from firstboot.config.versions import NAMES, name_of
 
 _SCALARS = {str: "text", int: "number", bool: "true or false"}

@@ -13,7 +13,8 @@ from builder.machine.walking import Setting, Spelling, models, settings_of
 from firstboot.config.buildos import EDITIONS
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.fields import Field
-from firstboot.config.models import Config, Model
+from firstboot.config.model import Model
+from firstboot.config.models import Config
 from firstboot.config.versions import NAMES
 
 _SCALARS: dict[type, dict[str, Any]] = {

@@ -10,8 +10,9 @@ from firstboot.config.buildos import EDITIONS, SETTINGS, SPEC, dialect
 from firstboot.config.butane import MACHINE, extra_for, sugar_for
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.fields import Field, fields_of
+from firstboot.config.model import Model
 from firstboot.config.models import OWN as ENGINE_ONLY
-from firstboot.config.models import Config, Model
+from firstboot.config.models import Config
 from firstboot.config.shape import Dialect
 
 Spelling = Literal["name", "alias"]

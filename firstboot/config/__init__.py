@@ -1,13 +1,13 @@
 """What a first-boot config may say, how it is read and checked. Shared by host and guest.
 
-Imports only the standard library, yaml, pydantic and itself::
+Imports only the standard library, yaml and itself; pydantic where the host asks for it (:func:`.explain.parse`)::
 
     from firstboot import config
     loaded = config.load(text, "machine.yaml")     # raises LocatedError, whose text shows every problem
     for complaint in config.check([("machine.yaml", text)]):
         print(complaint)
 
-Names are imported when they are first used: a machine with nothing to read does not import pydantic.
+Names are imported when they are first used: a machine with nothing to read imports no models.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from firstboot.config.checks.nodes import check_path
 from firstboot.config.checks.resources import check_resource
-from firstboot.config.models import HttpHeader, Int, Model, Owner, Resource, Storage, Verification
+from firstboot.config.model import Model
+from firstboot.config.models import HttpHeader, Int, Owner, Resource, Storage, Verification
 from firstboot.config.text import Path, Problem
 from firstboot.config.urls import BadUrl, scheme_of
 
@@ -32,10 +33,10 @@ class Archive(Model):
     path: str = ""
     source: str | None = None
     http_headers: tuple[HttpHeader, ...] = ()
-    verification: Verification = Verification.model_construct()
+    verification: Verification = Verification()
     strip: Int | None = None
-    user: Owner = Owner.model_construct()
-    group: Owner = Owner.model_construct()
+    user: Owner = Owner()
+    group: Owner = Owner()
     special_bits: bool | None = None
 
     def key(self) -> str:
@@ -44,9 +45,7 @@ class Archive(Model):
     @property
     def resource(self) -> Resource:
         """Its bytes."""
-        return Resource.model_construct(
-            source=self.source, http_headers=self.http_headers, verification=self.verification
-        )
+        return Resource(source=self.source, http_headers=self.http_headers, verification=self.verification)
 
 
 def check_archives(storage: Storage, version: tuple[int, int]) -> Iterator[Problem]:

@@ -1,17 +1,14 @@
-"""From clean data to typed parts of a config. pydantic checks section by section, so only the models that a
-config uses are ever built.
-"""
+"""From clean data to typed parts of a config: strictly, every problem at once, each at the user's own line."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from firstboot.config.explain import kind_of, problems_of
-from firstboot.config.fields import fields_of
-from firstboot.config.models import Config, Model
+from firstboot.config.explain import found_instead, kind_of
+from firstboot.config.fields import Field, fields_of
+from firstboot.config.model import Model
+from firstboot.config.models import Config
 from firstboot.config.text import Located, Path, Problem
 
 M = TypeVar("M", bound=Model)
@@ -42,7 +39,7 @@ class Builder:
     """
 
     def __init__(self, data: Any, origins: dict[Path, Path], located: Located) -> None:
-        # The same marks under the result's paths, so that pydantic's locations find them.
+        # The same marks under the result's paths, so that problems find them.
         marks = {out: located.marks[here] for out, here in origins.items() if here in located.marks}
         key_marks = {out: located.key_marks[here] for out, here in origins.items() if here in located.key_marks}
         self.clean = Located(located.name, located.text, data, marks, key_marks)
@@ -53,12 +50,13 @@ class Builder:
         """The part at ``path``, or an empty one."""
         if model.SECTIONS and isinstance(data, dict):
             return self._section(model, data, path)
-        try:
-            return model.model_validate_json(json.dumps(data))
-        except ValidationError as error:
-            self.problems += problems_of(error, self.clean, model, path)
-            self.broken.append(path)
-            return cast("M", model.model_construct())
+        shaping = _Shaping(self.clean)
+        built = shaping.model(model, data, path)
+        if not shaping.problems:
+            return built
+        self.problems += shaping.problems
+        self.broken.append(path)
+        return model()
 
     def _section(self, model: type[M], data: dict[str, Any], path: Path) -> M:
         values: dict[str, Any] = {}
@@ -67,11 +65,85 @@ class Builder:
                 continue
             value, below = data[each.alias], (*path, each.alias)  # sections hold nothing but models
             if each.kind == "model":
-                values[each.alias] = self.build(each.model, value, below)
+                values[each.name] = self.build(each.model, value, below)
             elif isinstance(value, list):
-                values[each.alias] = tuple(
+                values[each.name] = tuple(
                     self.build(each.model, item, (*below, index)) for index, item in enumerate(value)
                 )
             else:
                 self.problems.append(Problem(below, f"expected a list, found {kind_of(value)}"))
-        return cast("M", model.model_construct(**values))
+        return model(**values)
+
+
+class _Shaping:
+    """Makes one part, and gathers what is not as its model says.
+
+    Attributes:
+        problems: at paths of the data.
+    """
+
+    def __init__(self, located: Located) -> None:
+        self.problems: list[Problem] = []
+        self._located = located
+
+    def model(self, model: type[M], data: Any, path: Path) -> M:
+        """The part; what is wrong with it is left out."""
+        if not isinstance(data, dict):
+            self._expected("a mapping (key: value)", data, path)
+            return model()
+        values: dict[str, Any] = {}
+        fields = fields_of(model)
+        for each in fields.values():
+            if each.alias in data and not (data[each.alias] is None and each.unset):
+                values[each.name] = self._field(each, data[each.alias], (*path, each.alias))
+        # The walk leaves nothing that is unknown (:mod:`.shape`).
+        assert data.keys() <= {each.alias for each in fields.values()}, data.keys()
+        return model(**values)
+
+    def _field(self, field: Field, value: Any, path: Path) -> Any:
+        match field.kind:
+            case "model":
+                return self.model(field.model, value, path)
+            case "scalar":
+                return self._scalar(field, value, path)
+            case "map":
+                if not isinstance(value, dict):
+                    self._expected("a mapping (key: value)", value, path)
+                    return {}
+                return {str(key): self._scalar(field, each, (*path, key)) for key, each in value.items()}
+            case "models" | "scalars":
+                if not isinstance(value, list):
+                    self._expected("a list", value, path)
+                    return ()
+                return tuple(self._elements(field, value, path))
+
+    def _elements(self, field: Field, values: list[Any], path: Path) -> Iterator[Any]:
+        for index, value in enumerate(values):
+            if field.kind == "models":
+                yield self.model(field.model, value, (*path, index))
+            else:
+                yield self._scalar(field, value, (*path, index))
+
+    def _scalar(self, field: Field, value: Any, path: Path) -> Any:
+        if type(value) is not field.of:
+            self._expected(_WORDS[field.of], value, path)
+        elif isinstance(value, int) and field.between is not None:
+            least, greatest = field.between
+            if value < least:
+                self._complain(Problem(path, f"input should be greater than or equal to {least}"))
+            elif value > greatest:
+                self._complain(Problem(path, f"input should be less than or equal to {greatest}"))
+        return value
+
+    def _expected(self, what: str, value: Any, path: Path) -> None:
+        self._complain(found_instead(what, value, path))
+
+    def _complain(self, problem: Problem) -> None:
+        """At what the user wrote: what sugar made has no place of its own."""
+        path = problem.path
+        while path and path not in self._located.marks:
+            path = path[:-1]
+        self.problems.append(problem._replace(path=path))
+
+
+_WORDS: dict[type | str, str] = {str: "text", int: "a whole number", bool: "true or false"}

@@ -5,9 +5,8 @@ Apart from :mod:`firstboot.config.models` because few machines have them and eac
 
 from typing import Annotated
 
-from pydantic import Field
-
-from firstboot.config.models import OWN, V3_1, V3_2, V3_4, V3_5, Int, Model, Resource
+from firstboot.config.model import Model, Spelled
+from firstboot.config.models import OWN, V3_1, V3_2, V3_4, V3_5, Int, Resource
 
 
 class Partition(Model):
@@ -32,8 +31,8 @@ class Partition(Model):
     number: Int = 0
     resize: Annotated[bool | None, V3_2] = None
     should_exist: bool | None = None
-    size_mib: Int | None = Field(None, alias="sizeMiB")
-    start_mib: Int | None = Field(None, alias="startMiB")
+    size_mib: Annotated[Int | None, Spelled("sizeMiB")] = None
+    start_mib: Annotated[Int | None, Spelled("startMiB")] = None
     type_guid: str | None = None
     wipe_partition_entry: bool | None = None
 
@@ -153,7 +152,7 @@ class Clevis(Model):
         tpm2: the machine's TPM.
     """
 
-    custom: ClevisCustom = ClevisCustom.model_construct()
+    custom: ClevisCustom = ClevisCustom()
     tang: tuple[Tang, ...] = ()
     threshold: Int | None = None
     tpm2: bool | None = None
@@ -188,11 +187,11 @@ class Luks(Model):
 
     UNKEYED = frozenset({"options"})
 
-    cex: Annotated[Cex, V3_5] = Cex.model_construct()
-    clevis: Clevis = Clevis.model_construct()
+    cex: Annotated[Cex, V3_5] = Cex()
+    clevis: Clevis = Clevis()
     device: str | None = None
     discard: Annotated[bool | None, V3_4] = None
-    key_file: Resource = Resource.model_construct()
+    key_file: Resource = Resource()
     label: str | None = None
     name: str = ""
     open_options: Annotated[tuple[str, ...], V3_4] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -248,7 +247,7 @@ def _compiled(
             kitchen.make()
             # These are about what is written; what follows is about what was made of it.
             walk.problems += [
-                replace(each, path=_snake(walk.where(each.path), walk.located)) for each in kitchen.problems
+                each._replace(path=_snake(walk.where(each.path), walk.located)) for each in kitchen.problems
             ]
             config, origins, wrap = kitchen.config, kitchen.origins, kitchen.wrap
             secrets = frozenset(kitchen.secrets)
@@ -257,7 +256,7 @@ def _compiled(
     problems += [each for each in sense if not any(each.path[: len(path)] == path for path in broken)]
     in_text = [_in_text(each, origins, walk.located) for each in problems]
     if edition is not None:
-        in_text = [replace(each, path=_snake(each.path, walk.located)) for each in in_text]
+        in_text = [each._replace(path=_snake(each.path, walk.located)) for each in in_text]
     # Ignition says nothing about a key that is set twice; the last one counts.
     noticed = () if edition is None else walk.located.warnings
     everything = (*noticed, *walk.problems, *in_text)
@@ -268,11 +267,11 @@ def _compiled(
 def _in_text(problem: Problem, origins: Origins, located: Located) -> Problem:
     """A problem of the config where it is written; of what a fragment says, where that is included."""
     source, path = origins.find(problem.path)
-    there = replace(problem, path=path)
+    there = problem._replace(path=path)
     if source is located:
         return there
-    line = str(LocatedError(source, [replace(there, severity="error")])).splitlines()[0]
-    return replace(problem, path=("include",), message=line, on_key=True)
+    line = str(LocatedError(source, [there._replace(severity="error")])).splitlines()[0]
+    return problem._replace(path=("include",), message=line, on_key=True)
 
 
 def _snake(path: Path, located: Located) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from firstboot.config.fields import fields_of
-from firstboot.config.models import OWN, Model
+from firstboot.config.model import Model
+from firstboot.config.models import OWN
 
 
 def dump(model: Model) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def dump(model: Model) -> dict[str, Any]:
             value = [dump(each) for each in value]
         elif field.kind == "scalars":
             value = [*value]
-        elif value == type(model).model_fields[field.name].default and value != "":
+        elif value == field.default and value != "":
             continue  # also 0 for the number of a partition; a name is always written
         if value not in (None, {}, []):
             result[field.alias] = value

@@ -1,4 +1,4 @@
-"""Turn pydantic's errors into problems that point at the user's own line and speak the user's language."""
+"""Problems that point at the user's own line and speak the user's language; pydantic's errors turned into such."""
 
 from __future__ import annotations
 
@@ -92,6 +92,20 @@ def kind_of(value: Any) -> str:
             return "a mapping"
 
 
+def found_instead(expected: str, value: Any, path: Path) -> Problem:
+    """What is there is of another kind than was expected."""
+    hint = None
+    if expected == "text" and isinstance(value, int | float):
+        hint = "put it in quotes"
+    elif expected == "a whole number" and isinstance(value, str) and value.strip().isdigit():
+        hint = "write it without quotes"
+    elif expected == "true or false" and str(value).lower() in ("yes", "on", "y"):
+        hint = "write true"
+    elif expected == "true or false" and str(value).lower() in ("no", "off", "n"):
+        hint = "write false"
+    return Problem(path, f"expected {expected}, found {kind_of(value)}", hint)
+
+
 def _written_path(details: ErrorDetails, located: Located, path: Path) -> Path:
     """pydantic's ``loc`` without what the user never wrote: tags of unions, names of validators."""
     last = len(details["loc"]) - 1
@@ -109,16 +123,7 @@ def _explain(
     expected = list(dict.fromkeys(_EXPECTED[each["type"]] for each in group if each["type"] in _EXPECTED))
     value = value_at(located.data, path)
     if expected:
-        hint = None
-        if expected == ["text"] and isinstance(value, int | float):
-            hint = "put it in quotes"
-        elif expected == ["a whole number"] and isinstance(value, str) and value.strip().isdigit():
-            hint = "write it without quotes"
-        elif expected == ["true or false"] and str(value).lower() in ("yes", "on", "y"):
-            hint = "write true"
-        elif expected == ["true or false"] and str(value).lower() in ("no", "off", "n"):
-            hint = "write false"
-        yield Problem(path, f"expected {' or '.join(expected)}, found {kind_of(value)}", hint)
+        yield found_instead(" or ".join(expected), value, path)
     for each in group:
         if each["type"] not in _EXPECTED:
             yield _explain_one(path, each, value, model, skip)

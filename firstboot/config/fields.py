@@ -1,19 +1,20 @@
-"""The fields of models as the walks over them need them: reading, merging, writing, looking for duplicates."""
+"""The fields of models as those who go over them need them: reading, merging, writing, looking for duplicates."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from firstboot.config.models import Device, Model, Since
+from firstboot.config.model import Between, Device, Model, Since, Spelled
 
 Kind = Literal["model", "models", "scalar", "scalars", "map"]
 DEVICES = "firstboot.config.devices"
 
 
 class Field(NamedTuple):
-    """A field of a model as the walk needs it.
+    """A field of a model.
 
     Attributes:
         name: the attribute, which is also Butane's spelling.
@@ -22,13 +23,19 @@ class Field(NamedTuple):
         of: a model; where one is that is imported only when it is needed, as ``module:name``; ``str``, ``int``
             or ``bool``.
         since: the spec version it came with.
+        default: its value if it is not given.
+        unset: whether ``None`` is a value of it.
+        between: the smallest and the greatest whole number.
     """
 
     name: str
     alias: str
     kind: Kind
     of: type | str
-    since: tuple[int, int]
+    since: tuple[int, int] = (3, 0)
+    default: Any = None
+    unset: bool = False
+    between: Between | None = None
 
     @property
     def model(self) -> type[Model]:
@@ -41,34 +48,65 @@ class Field(NamedTuple):
         return self.of
 
 
-@cache
+_KNOWN: dict[type[Model], dict[str, Field]] = {}
+
+
 def fields_of(model: type[Model]) -> dict[str, Field]:
     """The fields of a model by attribute name."""
-    return {name: _field(name, info) for name, info in model.model_fields.items()}
+    if model not in _KNOWN:
+        _KNOWN[model] = {name: _field(name, annotation, model) for name, annotation in model.ANNOTATIONS.items()}
+    return _KNOWN[model]
 
 
-def _field(name: str, info: Any) -> Field:
-    since = next((each.version for each in info.metadata if isinstance(each, Since)), (3, 0))
-    device = next((each.model for each in info.metadata if isinstance(each, Device)), None)
-    alias = info.alias or name
-    if device is not None:
-        return Field(name, alias, "models", device if ":" in device else f"{DEVICES}:{device}", since)
-    inner = info.annotation
-    is_list = get_origin(inner) is tuple
+def _field(name: str, annotation: Any, model: type[Model]) -> Field:
+    kind, marks, unset = _bare(annotation)
+    is_list = get_origin(kind) is tuple
+    of: type | str = str
     if is_list:
-        inner = get_args(inner)[0]
-    model = next(
-        (each for each in (inner, *_leaves(inner)) if isinstance(each, type) and issubclass(each, Model)), None
-    )
-    if model is not None:
-        return Field(name, alias, "models" if is_list else "model", model, since)
-    if get_origin(inner) is dict:
-        return Field(name, alias, "map", str, since)
-    scalar = next(each for each in (str, bool, int) if each in (inner, *_leaves(inner)))
-    return Field(name, alias, "scalars" if is_list else "scalar", scalar, since)
+        of, more, _ = _bare(get_args(kind)[0])
+        marks += more
+    elif get_origin(kind) is not Mapping:
+        of = kind
+    alias = name if model.OWN_SPELLING else camel_case(name)
+    since, between = (3, 0), None
+    for mark in marks:
+        match mark:
+            case Since():
+                since = mark.version
+            case Spelled():
+                alias = mark.alias
+            case Between():
+                between = mark
+            case Device():
+                of = mark.model if ":" in mark.model else f"{DEVICES}:{mark.model}"
+            case _:
+                raise TypeError(f"{model.__name__}.{name}: {mark!r} means nothing")
+    shape: Kind
+    if isinstance(of, str) or issubclass(of, Model):
+        shape = "models" if is_list else "model"
+    elif is_list:
+        shape = "scalars"
+    else:
+        shape = "scalar" if kind is of else "map"
+    return Field(name, alias, shape, of, since, getattr(model, name), unset, between)
 
 
-def _leaves(annotation: Any) -> list[Any]:
-    """``X | None`` and ``Annotated[X, ...]`` taken apart."""
-    arguments = get_args(annotation)
-    return [leaf for each in arguments for leaf in (each, *_leaves(each))]
+def _bare(annotation: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """A type without ``Annotated`` and ``| None`` around it, what it was annotated with, whether it may be ``None``."""
+    marks: tuple[Any, ...] = ()
+    unset = False
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            marks += annotation.__metadata__
+            annotation = annotation.__origin__
+        elif get_origin(annotation) in (Union, UnionType):
+            unset = True
+            annotation = next(each for each in get_args(annotation) if each is not NoneType)
+        else:
+            return annotation, marks, unset
+
+
+def camel_case(name: str) -> str:
+    """``sshAuthorizedKeys`` for ``ssh_authorized_keys``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)

@@ -8,10 +8,11 @@ another list entirely.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from firstboot.config.fields import Field, fields_of
-from firstboot.config.models import Config, HttpHeader, Model
+from firstboot.config.model import Model
+from firstboot.config.models import Config, HttpHeader
 from firstboot.config.origins import Made, Origins
 from firstboot.config.text import Located, Path
 
@@ -41,15 +42,15 @@ class _Merger:
             ours, theirs = getattr(parent, field.name), getattr(child, field.name)
             at, above, below = (*out, field.alias), (*parent_at, field.alias), (*child_at, field.alias)
             if field.kind == "model":
-                values[field.alias] = self.models(ours, theirs, at, above, below)
+                values[field.name] = self.models(ours, theirs, at, above, below)
             elif field.kind == "scalar":
                 # "" is unset only where a field cannot be None: names, paths, the version.
-                set_by_child = theirs is not None and not (theirs == "" and _is_plain(type(child), field))
-                values[field.alias] = theirs if set_by_child else ours
+                set_by_child = theirs is not None and not (theirs == "" and field.default == "")
+                values[field.name] = theirs if set_by_child else ours
                 self.entries[at] = (self.child_from, below) if set_by_child else (self.parent_from, above)
             else:
-                values[field.alias] = self._lists(parent, child, field, at, above, below)
-        return cast("M", type(child).model_construct(**values))
+                values[field.name] = self._lists(parent, child, field, at, above, below)
+        return type(child)(**values)
 
     def _lists(self, parent: Model, child: Model, field: Field, out: Path, above: Path, below: Path) -> Any:
         ours, theirs = getattr(parent, field.name), getattr(child, field.name)
@@ -94,7 +95,3 @@ def _keys_of_siblings(model: Model, name: str) -> set[str]:
     """The keys in the other lists that share a key space with the list ``name``."""
     shared = next((names for names in model.SHARED if name in names), ())
     return {_key(element) for other in shared if other != name for element in getattr(model, other)}
-
-
-def _is_plain(model: type[Model], field: Field) -> bool:
-    return bool(model.model_fields[field.name].default == "")

@@ -12,67 +12,15 @@ Annotations are not deferred here (no ``from __future__ import annotations``): e
 quarter of the time this module takes to import, and it is imported in the guest.
 """
 
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from firstboot.config.model import Between, Device, Model, Since
 
-Int = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-
-
-class Since(NamedTuple):
-    """The first spec version, as (major, minor), that knows a field."""
-
-    version: tuple[int, int]
-
-
+Int = Annotated[int, Between(-(2**63), 2**63 - 1)]
 OWN = Since((99, 0))
 """For what no version of Ignition has: only ``variant: buildos`` says it."""
 
-
-class Device(NamedTuple):
-    """The elements of a list are this model of :mod:`.devices`, or ``MODULE:MODEL``; imported when there are any."""
-
-    model: str
-
-
 V3_1, V3_2, V3_3, V3_4, V3_5 = (Since((3, minor)) for minor in range(1, 6))
-
-
-def camel_case(name: str) -> str:
-    """``sshAuthorizedKeys`` for ``ssh_authorized_keys``."""
-    first, *rest = name.split("_")
-    return first + "".join(word.title() for word in rest)
-
-
-class Model(BaseModel):
-    """Base of all parts of a config. Frozen; unknown keys were dealt with before (:mod:`.shape`)."""
-
-    # Building validators is most of the cost of a model: only the sections a config uses pay it.
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        defer_build=True,
-        protected_namespaces=(),
-    )
-
-    UNKEYED: ClassVar[frozenset[str]] = frozenset()
-    """Lists whose elements are never compared: a child's are added after the parent's."""
-    SECTIONS: ClassVar[bool] = False
-    """Holds only other parts, each of which is checked on its own, if it is there at all."""
-    SHARED: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    """Lists that share one key space: a key in one of them replaces the same key in another."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_arguments: object) -> None:
-        # Not an alias generator: pydantic 2.10 runs those only when it builds a validator, which is deferred.
-        for name, info in cls.model_fields.items():
-            if info.alias is None:
-                info.alias = info.validation_alias = info.serialization_alias = camel_case(name)
-
-    def key(self) -> str:
-        """What makes two elements of a list the same thing."""
-        raise NotImplementedError(type(self).__name__)
 
 
 class HttpHeader(Model):
@@ -113,7 +61,7 @@ class Resource(Model):
     source: str | None = None
     compression: str | None = None
     http_headers: Annotated[tuple[HttpHeader, ...], V3_1] = ()
-    verification: Verification = Verification.model_construct()
+    verification: Verification = Verification()
 
     def key(self) -> str:
         return self.source or ""
@@ -134,7 +82,7 @@ class ConfigSources(Model):
     """
 
     merge: tuple[Reference, ...] = ()
-    replace: Reference = Reference.model_construct()
+    replace: Reference = Reference()
 
 
 class Proxy(Model):
@@ -168,7 +116,7 @@ class Security(Model):
         tls: certificates.
     """
 
-    tls: Tls = Tls.model_construct()
+    tls: Tls = Tls()
 
 
 class Timeouts(Model):
@@ -195,10 +143,10 @@ class Ignition(Model):
     """
 
     version: str = ""
-    config: ConfigSources = ConfigSources.model_construct()
-    proxy: Annotated[Proxy, V3_1] = Proxy.model_construct()
-    security: Security = Security.model_construct()
-    timeouts: Timeouts = Timeouts.model_construct()
+    config: ConfigSources = ConfigSources()
+    proxy: Annotated[Proxy, V3_1] = Proxy()
+    security: Security = Security()
+    timeouts: Timeouts = Timeouts()
 
 
 class KernelArguments(Model):
@@ -313,8 +261,8 @@ class Node(Model):
 
     path: str = ""
     overwrite: bool | None = None
-    user: Owner = Owner.model_construct()
-    group: Owner = Owner.model_construct()
+    user: Owner = Owner()
+    group: Owner = Owner()
 
     def key(self) -> str:
         return self.path
@@ -342,7 +290,7 @@ class File(Node):
     UNKEYED = frozenset({"append"})
 
     mode: Int | None = None
-    contents: Resource = Resource.model_construct()
+    contents: Resource = Resource()
     append: tuple[Resource, ...] = ()
 
 
@@ -447,11 +395,11 @@ class Config(Model):
 
     SECTIONS = True
 
-    ignition: Ignition = Ignition.model_construct()
-    kernel_arguments: Annotated[KernelArguments, V3_3] = KernelArguments.model_construct()
-    passwd: Passwd = Passwd.model_construct()
-    storage: Storage = Storage.model_construct()
-    systemd: Systemd = Systemd.model_construct()
+    ignition: Ignition = Ignition()
+    kernel_arguments: Annotated[KernelArguments, V3_3] = KernelArguments()
+    passwd: Passwd = Passwd()
+    storage: Storage = Storage()
+    systemd: Systemd = Systemd()
 
     @property
     def has_devices(self) -> bool:

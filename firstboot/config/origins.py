@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 from firstboot.config import text
@@ -56,7 +55,7 @@ class Origins(NamedTuple):
     def complaint(self, problem: Problem) -> Complaint:
         """``problem``, which is at a path of the config, where the user wrote it."""
         located, path = self.find(problem.path)
-        return Complaint(located, replace(problem, path=path))
+        return Complaint(located, problem._replace(path=path))
 
 
 class ConfigError(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from typing import Protocol
 
 from firstboot.config.document import Document, read
@@ -176,7 +175,7 @@ def _at_its_reference(inner: LoadedConfig, loaded: LoadedConfig, source: Path, n
     """A config whose own text is nobody's file: everything in it is pointed at where it is embedded."""
     document, there = loaded.origins.find(source)
     warnings = tuple(
-        Complaint(document, replace(each.problem, path=there, message=f"{name}: {each.problem.message}"))
+        Complaint(document, each.problem._replace(path=there, message=f"{name}: {each.problem.message}"))
         for each in inner.warnings
     )
     return LoadedConfig(inner.config, Origins({(): (document, there)}), warnings)
@@ -200,5 +199,5 @@ def _with_ignition(loaded: LoadedConfig, ignition: Ignition) -> LoadedConfig:
 
 def _without_sources(loaded: LoadedConfig) -> LoadedConfig:
     """What was merged is no longer to be fetched."""
-    sources = ConfigSources.model_construct()
+    sources = ConfigSources()
     return _with_ignition(loaded, loaded.config.ignition.model_copy(update={"config": sources}))

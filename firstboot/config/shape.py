@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from firstboot.config.explain import suggestion
 from firstboot.config.fields import Field, fields_of
-from firstboot.config.models import OWN, Config, Model
+from firstboot.config.model import Model
+from firstboot.config.models import OWN, Config
 from firstboot.config.text import Located, Path, Problem
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class Walk:
         return (*self.origins[path[:length]], *path[length:])
 
     def model(self, model: type[Model], data: Any, here: Path, out: Path, *, quiet: bool = False) -> Any:
-        """Clean data for ``model``; what is not a mapping is passed on for pydantic to refuse."""
+        """Clean data for ``model``; what is not a mapping is passed on for :mod:`.building` to refuse."""
         if not isinstance(data, dict):
             return data
         result: dict[str, Any] = {}

@@ -6,8 +6,8 @@ The front door for callers is :mod:`firstboot.config.located`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 # A JSON path without its ``$``: mapping keys are text, list positions are numbers.
@@ -23,8 +23,7 @@ _CONTEXT = 40  # columns shown left of the caret when a line is longer than that
 NOT_SHOWN = "(not shown)"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A place in a text. Lines and columns count from 1, columns in characters.
 
     ``length`` is how many characters the thing takes on its first line; it only sizes the caret and so plays
@@ -33,11 +32,16 @@ class Mark:
 
     line: int
     column: int
-    length: int = field(default=1, compare=False)
+    length: int = 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mark) and self[:2] == other[:2]
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """Something to tell the user about the value at ``path``, or about its key if ``on_key``."""
 
     path: Path
@@ -47,8 +51,7 @@ class Problem:
     on_key: bool = False
 
 
-@dataclass(frozen=True)
-class Located:
+class Located(NamedTuple):
     """A document: plain JSON-like data, and where each value stands.
 
     Treat the data as read-only: aliases share objects.
@@ -72,7 +75,7 @@ class Located:
     key_marks: dict[Path, Mark]
     warnings: tuple[Problem, ...] = ()
     secret_keys: frozenset[str] = frozenset()
-    plain: dict[Path, str] = field(default_factory=dict)
+    plain: Mapping[Path, str] = MappingProxyType({})
 
     def mark_of(self, path: Path, *, on_key: bool = False) -> Mark | None:
         """Where to point for ``path``: the thing itself, else its nearest ancestor that was written."""

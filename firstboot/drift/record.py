@@ -20,7 +20,8 @@ from firstboot.apply.users import keys_file
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.dump import dump
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.models import Config, File, Model
+from firstboot.config.model import Model
+from firstboot.config.models import Config, File
 from firstboot.places import APPLIED
 
 SCHEMA = 1

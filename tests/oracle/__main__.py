@@ -2,6 +2,7 @@
 
 python -m tests.oracle                  every set
 python -m tests.oracle servers mail     these
+python -m tests.oracle --packages squid cups   packages of one's own choice, installed together
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ def main() -> int:
     sets = {**QUICK, **SLOW}
     parser = argparse.ArgumentParser(prog="python -m tests.oracle", description="compare our trees with dpkg's")
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(sets)} (default: all)")
-    chosen = parser.parse_args().sets or list(sets)
+    parser.add_argument("--packages", nargs="+", default=[], metavar="PACKAGE", help="a set of one's own choice")
+    args = parser.parse_args()
+    if args.packages:
+        sets["packages"] = tuple(args.packages)
+    chosen = [*args.sets, *(["packages"] if args.packages else [])] or list(sets)
     if unknown := [name for name in chosen if name not in sets]:
         parser.error(f"no such set: {', '.join(unknown)}")
     if reason := why_not():

@@ -72,6 +72,18 @@ SLOW: Mapping[str, tuple[str, ...]] = {
         "samba",
         "opendkim",
     ),
+    "services": (
+        "dovecot-imapd",
+        "exim4-daemon-light",
+        "squid",
+        "proftpd-core",
+        "openvpn",
+        "strongswan-starter",
+        "freeradius",
+        "prometheus",
+        "tomcat10",
+        "cups",
+    ),
     "desktop": (
         "fontconfig",
         "fonts-dejavu",

@@ -13,12 +13,12 @@ FACTOR = int(os.environ.get("FUZZ", "1"))
 def examples(count: int) -> settings:
     """Settings for a fuzz test: so many examples, times the factor.
 
-    An example that takes more than five seconds fails: no input may keep a build busy. Fixtures are shared between
+    An example that takes more than half a minute fails: no input may keep a build busy. Fixtures are shared between
     examples, which is harmless for what is used here.
     """
     return settings(
         max_examples=count * FACTOR,
-        deadline=5000,
+        deadline=30_000,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 

@@ -42,7 +42,7 @@ class Expander:
                 and isinstance(parts[0], Literal)
                 and (parts[0].quoted or not _WILD.search(parts[0].text))
             ):
-                result.append(_tilde(parts[0]))
+                result.append(self._tilde(parts[0], alone=True))
             else:
                 result.extend(self._split(self._segments(parts)))
         return result
@@ -71,9 +71,10 @@ class Expander:
 
     def _segments(self, parts: tuple[Part, ...], *, one_field: bool = False) -> list[Segment]:
         segments: list[Segment] = []
-        for part in parts:
+        for index, part in enumerate(parts):
             if isinstance(part, Literal):
-                segments.append((_tilde(part), part.quoted, False))
+                text = self._tilde(part, alone=len(parts) == 1) if index == 0 else part.text
+                segments.append((text, part.quoted, False))
             elif isinstance(part, Parameter):
                 segments.extend(self._parameter(part, one_field))
             elif isinstance(part, Elements):
@@ -288,6 +289,24 @@ class Expander:
             found = following
         return found
 
+    def _tilde(self, part: Literal, *, alone: bool) -> str:
+        """The start of a word with its tilde expanded (POSIX.1-2024, "Tilde Expansion"): root's home, or a login's.
+
+        Args:
+            alone: nothing follows in the same word; what does could belong to the name, which then is no name.
+        """
+        text = part.text
+        if part.quoted or not text.startswith("~"):
+            return text
+        login, slash, rest = text[1:].partition("/")
+        if not slash and not alone:
+            return text
+        if not login:
+            return f"/root{slash}{rest}"
+        rows = (line.split(":") for line in (self._shell.world.read("/etc/passwd") or "").splitlines())
+        home = next((row[5] for row in rows if row[0] == login and len(row) > 5), None)
+        return text if home is None else f"{home}{slash}{rest}"
+
     def _is_directory(self, base: str, path: str) -> bool:
         node = self._shell.world.get(joined("/", f"{base}/{path}"))
         return node is not None and node.kind is Kind.DIRECTORY
@@ -301,9 +320,3 @@ def _steps(field: list[tuple[str, bool]]) -> list[list[tuple[str, bool]]]:
         steps[-1].append((first, quoted))
         steps.extend([(other, quoted)] for other in others)
     return steps
-
-
-def _tilde(part: Literal) -> str:
-    if not part.quoted and (part.text == "~" or part.text.startswith("~/")):
-        return "/root" + part.text[1:]
-    return part.text

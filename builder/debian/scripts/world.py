@@ -204,16 +204,19 @@ class World:
         self.put(path, symlink(target, origin=self.origin))
         self.note(Does.LINK, path, f"to {target}")
 
-    def change(self, path: str, does: Does, detail: str, **changes: object) -> None:
-        """Change the mode or owner of what is at a path, through a last link."""
-        where = self.tree.resolve(path)
-        node = self.tree.get(where)
+    def change(self, path: str, does: Does, detail: str, *, follow: bool = True, **changes: object) -> None:
+        """Change the mode or owner of what is at a path: of what a last link leads to, or of that link."""
+        where = self.tree.resolve(path, follow_last=follow)
+        node = self.tree.get(where, follow=follow)
         if node is None:
             raise NotModelled(f"there is no {path}")
         new = node.but(**changes)
         if new != node:
             self._undo.append((where, node))
-            self.tree.change(where, **changes)
+            if follow:
+                self.tree.change(where, **changes)
+            else:
+                self.tree.put(where, new)
             self.note(does, where, detail)
 
     def remove(self, path: str) -> None:

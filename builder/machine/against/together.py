@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from typing import NamedTuple
@@ -175,15 +174,16 @@ class Together:
 
 def warning_in(at: Path, text: str, line: int, message: str, hint: str | None = None) -> Problem:
     """A warning about a line of a text that the config has at ``at``."""
-    return ProblemInText(at, message, hint, "warning", line=line, text=text)
+    problem = ProblemInText(at, message, hint, "warning")
+    problem.line, problem.text = line, text
+    return problem
 
 
-@dataclass(frozen=True)
 class ProblemInText(Problem):
     """A problem in a line, counted from 1, of the text at ``path``."""
 
-    line: int = 0
-    text: str = ""
+    line: int
+    text: str
 
     def placed(self, located: Located, path: Path) -> Problem:
         """Pointing at the line itself if the document has the text as it is: a block of YAML."""

@@ -69,8 +69,7 @@ def unpack_archives(making: Making) -> None:
 
 
 def _elsewhere(archive: Archive) -> archives.Archive:
-    shared = archives.Archive.model_fields.keys()
-    return archives.Archive.model_construct(**{name: getattr(archive, name) for name in shared})
+    return archives.Archive(**{name: getattr(archive, name) for name in archives.Archive.ANNOTATIONS})
 
 
 def _unpack(archive: Archive, local: str, at: Path, making: Making) -> None:
@@ -90,7 +89,7 @@ def _unpack(archive: Archive, local: str, at: Path, making: Making) -> None:
 
 def _add(archive: Archive, entries: dict[str, Entry], at: Path, making: Making) -> None:
     user, group = archive.user, archive.group
-    if Owner.model_construct() not in (user, group) or archive.path not in entries:
+    if Owner() not in (user, group) or archive.path not in entries:
         making.directory(archive.path, at, user=user, group=group)
     for path, entry in entries.items():
         if entry.kind == "directory":

@@ -65,7 +65,7 @@ def _check(container: Container, at: Path, making: Making) -> None:
 
 
 def _check_health(health: ContainerHealth, at: Path, making: Making) -> None:
-    if health == ContainerHealth.model_construct():
+    if health == ContainerHealth():
         return
     if not health.command:
         making.complain(at, "a command is required", "like [curl, --fail, http://localhost/]")

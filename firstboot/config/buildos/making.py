@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from firstboot.config.checks.nodes import clean
 from firstboot.config.explain import kind_of
-from firstboot.config.models import Config, Directory, File, Link, Model, Node, Owner, Storage, Systemd, Unit, User
+from firstboot.config.model import Model
+from firstboot.config.models import Config, Directory, File, Link, Node, Owner, Storage, Systemd, Unit, User
 from firstboot.config.origins import Made, Origins
 from firstboot.config.text import Located, Path, Problem
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Model)
 N = TypeVar("N", bound=Node)
-ROOT = Owner.model_construct()
+ROOT = Owner()
 
 
 class Making:
@@ -139,7 +140,7 @@ class Making:
             return
         self._taken.add(path)
         self._entries[("storage", "directories", len(self._directories))] = self._kitchen.origin(at)
-        self._directories.append(Directory.model_construct(path=path, mode=mode, user=user, group=group))
+        self._directories.append(Directory(path=path, mode=mode, user=user, group=group))
 
     def find_directory(self, path: str) -> Directory | None:
         """The directory that sugar makes there."""
@@ -149,7 +150,7 @@ class Making:
         """Make a symbolic link."""
         if self.claim(path, at):
             self._entries[("storage", "links", len(self._links))] = self._kitchen.origin(at)
-            self._links.append(Link.model_construct(path=path, target=target, overwrite=True, user=user, group=group))
+            self._links.append(Link(path=path, target=target, overwrite=True, user=user, group=group))
 
     def archive(self, archive: Archive, at: Path) -> None:
         """Have the machine unpack something."""
@@ -160,7 +161,7 @@ class Making:
         """Write a unit."""
         if self.claim(name, at):
             self._entries[("systemd", "units", len(self._units))] = self._kitchen.origin(at)
-            self._units.append(Unit.model_construct(name=name, contents=contents, enabled=enabled))
+            self._units.append(Unit(name=name, contents=contents, enabled=enabled))
 
     def has(self, path: str) -> bool:
         """Whether sugar has made something there."""
@@ -196,11 +197,11 @@ class Making:
 
     def finish(self) -> None:
         """Merge the user's config over what was made."""
-        storage = Storage.model_construct(
+        storage = Storage(
             archives=(*self._archives,), directories=(*self._directories,), files=(*self._files,), links=(*self._links,)
         )
-        systemd = Systemd.model_construct(units=(*self._units,))
-        self._kitchen.merge_under(Config.model_construct(storage=storage, systemd=systemd), Origins(self._entries))
+        systemd = Systemd(units=(*self._units,))
+        self._kitchen.merge_under(Config(storage=storage, systemd=systemd), Origins(self._entries))
 
 
 # Which settings are made by which function of which module here, in an order in which each finds what it needs.

@@ -26,8 +26,8 @@ class Secret(OwnModel):
     env: str | None = None
     credential: str | None = None
     path: str | None = None
-    user: Owner = Owner.model_construct()
-    group: Owner = Owner.model_construct()
+    user: Owner = Owner()
+    group: Owner = Owner()
     mode: Int | None = None
 
 
@@ -54,8 +54,8 @@ class Parents(OwnModel):
     """
 
     below: str | None = None
-    user: Owner = Owner.model_construct()
-    group: Owner = Owner.model_construct()
+    user: Owner = Owner()
+    group: Owner = Owner()
     mode: Int | None = None
 
 
@@ -80,6 +80,6 @@ class Archive(OwnModel):
     http_headers: tuple[HttpHeader, ...] = ()
     special_bits: bool | None = None
     strip: Int | None = None
-    user: Owner = Owner.model_construct()
-    group: Owner = Owner.model_construct()
-    verification: Verification = Verification.model_construct()
+    user: Owner = Owner()
+    group: Owner = Owner()
+    verification: Verification = Verification()

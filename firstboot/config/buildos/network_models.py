@@ -92,7 +92,7 @@ class Interface(OwnModel):
     """
 
     name: str = ""
-    match: Match = Match.model_construct()
+    match: Match = Match()
     dhcp: bool | None = None
     dhcp4: bool | None = None
     dhcp6: bool | None = None

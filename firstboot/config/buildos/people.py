@@ -61,8 +61,8 @@ def _install(unit: Unit, user: User, at: Path, making: Making) -> None:
     if not unit.name.endswith(tuple(f".{each}" for each in UNIT_TYPES)) or "/" in unit.name:
         making.complain((*at, "name"), f"'{unit.name}' is not the name of a unit")
         return
-    owner = Owner.model_construct(name=user.name)
-    group = Owner.model_construct(name=user.primary_group or (None if user.no_user_group else user.name))
+    owner = Owner(name=user.name)
+    group = Owner(name=user.primary_group or (None if user.no_user_group else user.name))
     home = home_of(user)
     directory = f"{home}/.config/systemd/user"
     path = f"{directory}/{unit.name}"

@@ -3,9 +3,10 @@
 Annotations are not deferred, as in :mod:`firstboot.config.models`.
 """
 
-from pydantic import Field
+from collections.abc import Mapping
 
 from firstboot.config.buildos.model import OwnModel
+from firstboot.config.model import NO_NAMES
 from firstboot.config.models import Int
 
 
@@ -59,7 +60,7 @@ class Container(OwnModel):
     name: str = ""
     image: str = ""
     command: tuple[str, ...] = ()
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: Mapping[str, str] = NO_NAMES
     environment_files: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
@@ -69,9 +70,9 @@ class Container(OwnModel):
     capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
     credentials: tuple[str, ...] = ()
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: Mapping[str, str] = NO_NAMES
     pull: str | None = None
-    health: ContainerHealth = ContainerHealth.model_construct()
+    health: ContainerHealth = ContainerHealth()
     restart: str | None = None
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
@@ -113,7 +114,7 @@ class PythonApp(OwnModel):
     entry_point: str | None = None
     script: str | None = None
     arguments: tuple[str, ...] = ()
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: Mapping[str, str] = NO_NAMES
     credentials: tuple[str, ...] = ()
     user: str | None = None
     state: bool | None = None

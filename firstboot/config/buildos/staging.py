@@ -52,7 +52,7 @@ def _stage(secret: Secret, at: Path, making: Making) -> None:
             making.unit(f"secret-{secret.name}.service", _writing_unit(secret, secret.path), at)
         return
     try:
-        value = value_of(secret.model_dump(), making.surroundings)
+        value = value_of(secret.values(), making.surroundings)
     except NoSecret as error:
         making.complain((*at, error.key), str(error), error.hint)
         return

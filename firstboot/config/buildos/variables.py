@@ -18,7 +18,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -64,7 +63,7 @@ def fill_in(located: Located, surroundings: Surroundings) -> Filled:
     filling = _Filling(located, values, secrets, problems)
     data = {key: value if key in _AS_WRITTEN else filling.value(value, (key,)) for key, value in located.data.items()}
     problems += secrets.protect(data, filling.used)
-    filled = replace(located, data=data, marks={**located.marks, **filling.marks})
+    filled = located._replace(data=data, marks={**located.marks, **filling.marks})
     return Filled(filled, problems, frozenset(filling.whole), frozenset().union(*filling.used.values()), values)
 
 

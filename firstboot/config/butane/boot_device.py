@@ -100,23 +100,22 @@ def render(boot: BootDevice) -> tuple[Config, dict[Path, Path]] | None:
     filesystems.append(_filesystem(root, "xfs", "root"))
     for name in ("raid", "luks"):
         entries[("storage", name)] = (*AT, "mirror" if name == "raid" else "luks")
-    storage = Storage.model_construct(
+    storage = Storage(
         disks=(*disks,),
         raid=(*raids,),
         luks=(_luks(boot, mirrored=mirrored),) if encrypted else (),
         filesystems=(*filesystems,),
     )
-    return Config.model_construct(storage=storage), entries
+    return Config(storage=storage), entries
 
 
 def _disk(device: str, number: int, layout: str) -> tuple[Disk, Filesystem | None]:
     partitions = [
-        Partition.model_construct(label=f"{name}-{number}", type_guid=guid, size_mib=size)
-        for name, guid, size in _FIRMWARE[layout]
+        Partition(label=f"{name}-{number}", type_guid=guid, size_mib=size) for name, guid, size in _FIRMWARE[layout]
     ]
-    partitions.append(Partition.model_construct(label=f"boot-{number}", size_mib=_BOOT_MIB))
-    partitions.append(Partition.model_construct(label=f"root-{number}"))
-    disk = Disk.model_construct(device=device, wipe_table=True, partitions=(*partitions,))
+    partitions.append(Partition(label=f"boot-{number}", size_mib=_BOOT_MIB))
+    partitions.append(Partition(label=f"root-{number}"))
+    disk = Disk(device=device, wipe_table=True, partitions=(*partitions,))
     label = f"esp-{number}"
     esp = _filesystem(f"/dev/disk/by-partlabel/{label}", "vfat", label) if _ESP in _FIRMWARE[layout] else None
     return disk, esp
@@ -124,11 +123,11 @@ def _disk(device: str, number: int, layout: str) -> tuple[Disk, Filesystem | Non
 
 def _raid(name: str, count: int, *options: str) -> Raid:
     devices = tuple(f"/dev/disk/by-partlabel/{name}-{number + 1}" for number in range(count))
-    return Raid.model_construct(name=f"md-{name}", level="raid1", devices=devices, options=options)
+    return Raid(name=f"md-{name}", level="raid1", devices=devices, options=options)
 
 
 def _filesystem(device: str, kind: str, label: str) -> Filesystem:
-    return Filesystem.model_construct(device=device, format=kind, label=label, wipe_filesystem=True)
+    return Filesystem(device=device, format=kind, label=label, wipe_filesystem=True)
 
 
 def _luks(boot: BootDevice, *, mirrored: bool) -> Luks:
@@ -137,8 +136,8 @@ def _luks(boot: BootDevice, *, mirrored: bool) -> Luks:
         device = f"{wanted.device}{_ROOT_NUMBER[boot.layout]}"
     else:
         device = "/dev/md/md-root" if mirrored else "/dev/disk/by-partlabel/root"
-    luks = Luks.model_construct(device=device, discard=wanted.discard, label="luks-root", name="root", wipe_volume=True)
+    luks = Luks(device=device, discard=wanted.discard, label="luks-root", name="root", wipe_volume=True)
     if wanted.cex.enabled:
-        return luks.model_copy(update={"cex": Cex.model_construct(enabled=True)})
-    clevis = Clevis.model_construct(tang=wanted.tang, threshold=wanted.threshold, tpm2=wanted.tpm2)
+        return luks.model_copy(update={"cex": Cex(enabled=True)})
+    clevis = Clevis(tang=wanted.tang, threshold=wanted.threshold, tpm2=wanted.tpm2)
     return luks.model_copy(update={"clevis": clevis})

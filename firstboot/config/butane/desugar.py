@@ -6,14 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from firstboot.config.building import Builder
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.variants import Edition
 from firstboot.config.explain import kind_of
 from firstboot.config.merge import merge
-from firstboot.config.models import Config, Model, Systemd, Unit
+from firstboot.config.model import Model
+from firstboot.config.models import Config, Systemd, Unit
 from firstboot.config.origins import Made, Origins
 from firstboot.config.shape import Walk
 from firstboot.config.text import Located, Path, Problem
@@ -92,8 +93,8 @@ class Kitchen:
             filesystem = storage.filesystems[index]
             entries[("systemd", "units", len(units))] = self.origin(("storage", "filesystems", index, WITH_MOUNT_UNIT))
             units.append(mount_unit(filesystem, storage.luks, swap=is_swap(filesystem, self._edition.spec)))
-        systemd = Systemd.model_construct(units=(*units,))
-        self.merge_under(Config.model_construct(systemd=systemd), Origins(entries))
+        systemd = Systemd(units=(*units,))
+        self.merge_under(Config(systemd=systemd), Origins(entries))
 
     def _nodes(self) -> None:
         from firstboot.config.butane import models, quadlets, trees  # noqa: PLC0415
@@ -132,7 +133,7 @@ class Kitchen:
         if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
             self.problems.append(Problem(("include",), "expected a list of file names"))
             return
-        parent, parent_origins = Config.model_construct(), Origins({(): self.origin(("include",))})
+        parent, parent_origins = Config(), Origins({(): self.origin(("include",))})
         for index, name in enumerate(names):
             at = ("include", index)
             try:
@@ -170,7 +171,7 @@ class Kitchen:
 
     def _build(self, model: type[M], path: Path) -> M:
         built = self.find(model, path, self.extras.get(path, {}))
-        return cast("M", model.model_construct()) if built is None else built
+        return model() if built is None else built
 
     def find(self, model: type[M], path: Path, value: Any) -> M | None:
         """One part, or ``None`` if it does not fit; then that has been said."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from firstboot.config.butane.mounts import is_swap
 from firstboot.config.butane.variants import Edition
 from firstboot.config.fields import fields_of
-from firstboot.config.models import Config, Directory, File, Model
+from firstboot.config.model import Model
+from firstboot.config.models import Config, Directory, File
 from firstboot.config.text import Path, Problem
 
 BOOT_DISK = "/dev/disk/by-id/coreos-boot-disk"
@@ -34,7 +35,7 @@ def _forbidden(part: object, names: list[str], path: Path) -> Iterator[Problem]:
     inner = getattr(part, next(field.name for field in fields_of(type(part)).values() if field.alias == name))
     if rest:
         yield from _forbidden(inner, rest, (*path, name))
-    elif inner not in (None, "", ()) and not (isinstance(inner, Model) and inner == type(inner).model_construct()):
+    elif inner not in (None, "", ()) and not (isinstance(inner, Model) and inner == type(inner)()):
         yield Problem((*path, name), f"'{name}' is not supported by this variant", on_key=True)
 
 

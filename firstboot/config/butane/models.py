@@ -6,7 +6,8 @@ Annotations are not deferred, as in :mod:`firstboot.config.models`.
 from typing import Annotated
 
 from firstboot.config.devices import Cex, Tang
-from firstboot.config.models import V3_4, V3_5, Int, Model, Owner, Since
+from firstboot.config.model import Model, Since
+from firstboot.config.models import V3_4, V3_5, Int, Owner
 
 V3_6 = Since((3, 6))
 
@@ -25,8 +26,8 @@ class Tree(Model):
 
     local: str = ""
     path: str | None = None
-    user: Annotated[Owner, V3_6] = Owner.model_construct()
-    group: Annotated[Owner, V3_6] = Owner.model_construct()
+    user: Annotated[Owner, V3_6] = Owner()
+    group: Annotated[Owner, V3_6] = Owner()
     file_mode: Annotated[Int | None, V3_6] = None
     dir_mode: Annotated[Int | None, V3_6] = None
 
@@ -75,7 +76,7 @@ class BootLuks(Model):
         tpm2: the machine's TPM.
     """
 
-    cex: Annotated[Cex, V3_5] = Cex.model_construct()
+    cex: Annotated[Cex, V3_5] = Cex()
     device: Annotated[str | None, V3_5] = None
     discard: Annotated[bool | None, V3_4] = None
     tang: tuple[Tang, ...] = ()
@@ -103,8 +104,8 @@ class BootDevice(Model):
     """
 
     layout: str | None = None
-    luks: BootLuks = BootLuks.model_construct()
-    mirror: BootMirror = BootMirror.model_construct()
+    luks: BootLuks = BootLuks()
+    mirror: BootMirror = BootMirror()
 
 
 class GrubUser(Model):

@@ -3,13 +3,12 @@
 Annotations are not deferred, as in :mod:`firstboot.config.models`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import Field
-
 from firstboot.config.devices import Luks
-from firstboot.config.models import Config, File, Model, Resource
+from firstboot.config.model import NO_NAMES, Model
+from firstboot.config.models import Config, File, Resource
 from firstboot.config.text import Path, Problem
 from firstboot.config.urls import BadUrl, scheme_of
 
@@ -25,7 +24,7 @@ class Metadata(Model):
     """What the MachineConfig is called, and which machines it is for."""
 
     name: str = ""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: Mapping[str, str] = NO_NAMES
 
 
 class OpenShift(Model):
@@ -67,7 +66,7 @@ def _with_fips(luks: Luks) -> Luks:
 
 
 def _without_append(file: File) -> File:
-    if file.path != USER_CFG or len(file.append) != 1 or file.contents != Resource.model_construct():
+    if file.path != USER_CFG or len(file.append) != 1 or file.contents != Resource():
         return file
     return file.model_copy(update={"contents": file.append[0], "append": ()})
 

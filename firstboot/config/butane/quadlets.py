@@ -27,7 +27,7 @@ def install(quadlet: Quadlet, at: Path, planting: Planting) -> Iterator[Problem]
     if planting.nodes.has(path):
         yield Problem(at, f"{path}: {TAKEN}")
     elif template is not None:
-        planting.nodes.put_link(Link.model_construct(path=path, target=template), at)
+        planting.nodes.put_link(Link(path=path, target=template), at)
     else:
         yield from _add(quadlet, path, at, planting)
     for index, dropin in enumerate(quadlet.dropins):

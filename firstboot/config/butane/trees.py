@@ -83,12 +83,12 @@ def _add(tree: Tree, source: FilePath, path: str, at: Path, planting: Planting) 
 
 
 def _add_directory(tree: Tree, path: str, at: Path, nodes: Nodes) -> str | None:
-    if tree.dir_mode is None and tree.user == Owner.model_construct() and tree.group == Owner.model_construct():
+    if tree.dir_mode is None and tree.user == Owner() and tree.group == Owner():
         return None
     if nodes.has(path):
         return TAKEN
     mode = 0o755 if tree.dir_mode is None else tree.dir_mode
-    nodes.add_directory(Directory.model_construct(path=path, mode=mode, user=tree.user, group=tree.group), at)
+    nodes.add_directory(Directory(path=path, mode=mode, user=tree.user, group=tree.group), at)
     return None
 
 
@@ -97,7 +97,7 @@ def _add_file(tree: Tree, source: FilePath, path: str, at: Path, planting: Plant
     if (file is not None and file.contents.source) or (file is None and planting.nodes.has(path)):
         return TAKEN
     if file is None:
-        file = File.model_construct(path=path, user=tree.user, group=tree.group)
+        file = File(path=path, user=tree.user, group=tree.group)
     encoded = planting.encode(source.read_bytes(), file.contents.compression)
     contents = file.contents.model_copy(update={"source": encoded.source})
     if encoded.compression is not None:
@@ -115,7 +115,7 @@ def _add_link(tree: Tree, target: str, path: str, at: Path, nodes: Nodes) -> str
     if (link is not None and link.target) or (link is None and nodes.has(path)):
         return TAKEN
     if link is None:
-        link = Link.model_construct(path=path, user=tree.user, group=tree.group)
+        link = Link(path=path, user=tree.user, group=tree.group)
     nodes.put_link(link.model_copy(update={"target": target}), at)
     return None
 
@@ -123,5 +123,5 @@ def _add_link(tree: Tree, target: str, path: str, at: Path, nodes: Nodes) -> str
 def file_of(path: str, mode: int, data: bytes, encode: Encoder) -> File:
     """A new file with these contents."""
     encoded = encode(data, None)
-    contents = Resource.model_construct(source=encoded.source, compression=encoded.compression)
-    return File.model_construct(path=path, mode=mode, contents=contents)
+    contents = Resource(source=encoded.source, compression=encoded.compression)
+    return File(path=path, mode=mode, contents=contents)

@@ -1,4 +1,4 @@
-"""Sense checks: what pydantic's shapes cannot say, each complaint with its exact path.
+"""Sense checks: what the shapes of models cannot say, each complaint with its exact path.
 
 The rules are Ignition's (``Validate`` of its types), by spec version where they differ. They see one document
 as its version means it, before it is translated or merged; and then what merging made of several, because

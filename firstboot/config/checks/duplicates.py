@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from firstboot.config.fields import fields_of
-from firstboot.config.models import Model
+from firstboot.config.model import Model
 from firstboot.config.text import Path, Problem
 
 

@@ -237,7 +237,7 @@ def configs(draw: st.DrawFn) -> Config:
 
 
 NOWHERE = Origins({(): (Located("x", "", None, {}, {}), ())})
-EMPTY = Config.model_construct()
+EMPTY = Config()
 
 
 def merged(parent: Config, child: Config) -> dict[str, Any]:

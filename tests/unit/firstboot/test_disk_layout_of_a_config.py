@@ -17,9 +17,7 @@ EMPTY = Table(512, 34, 1024 * MIB - 34)
 
 
 def partition(**fields: object) -> Partition:
-    return Partition.model_validate(
-        {Partition.model_fields[name].alias or name: value for name, value in fields.items()}
-    )
+    return Partition(**fields)
 
 
 def entry(number: int, start: int, size: int, label: str = "", guid: str = GUID) -> Entry:

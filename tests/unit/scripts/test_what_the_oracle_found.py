@@ -91,3 +91,48 @@ def test_scripts_are_run_in_the_language_that_every_debian_has(run: Callable[...
         "eval `locale`; echo $LC_CTYPE $(locale charmap) > /out; echo ä | iconv -t ISO-8859-1 | wc -c >> /out"
     )
     assert outcome.text("/out") == "C.UTF-8 UTF-8\n2\n"
+
+
+def test_a_tilde_stands_for_the_home_of_whoever_is_named(run: Callable[..., Outcome]) -> None:
+    outcome = run(
+        "adduser --system --home /srv/ftp ftp; who=ftp; "
+        'echo ~ ~/a ~ftp ~ftp/b ~nobody-here/c ~$who ~ftp$who "~ftp" a~ftp > /out; [ -d ~ftp ] && echo there >> /out'
+    )
+    assert outcome.unaccounted == []
+    assert outcome.text("/out") == "/root /root/a /srv/ftp /srv/ftp/b ~nobody-here/c ~ftp ~ftpftp ~ftp a~ftp\nthere\n"
+
+
+@pytest.mark.parametrize("script", ["printf '%999999999d' 1", "awk 'BEGIN { printf \"%*d\", 999999999, 1 }'"])
+def test_a_format_does_not_fill_the_memory(run: Callable[..., Outcome], script: str) -> None:
+    assert "characters" in run(script).unaccounted[0][1]
+
+
+def test_owners_of_links_and_of_what_is_behind_them(run: Callable[..., Outcome]) -> None:
+    outcome = run(
+        "mkdir -p /a/d /behind && touch /a/f /behind/f && ln -s ../f /a/d/link && ln -s /behind /a/way\n"
+        "chown -R 5:6 /a\n"
+        "touch /plain && ln -s plain /to-plain && ln -s plain /as-link && chown 7 /to-plain && chgrp -h 8 /as-link\n"
+        "mkdir /through && touch /through/f && ln -s through /to-through && ln -s through /only-link\n"
+        "chgrp -R -H 9 /to-through && chown -R 10 /only-link\n"
+    )
+    assert outcome.unaccounted == []
+    paths = [
+        "/a", "/a/f", "/a/d/link", "/a/way", "/behind", "/behind/f", "/plain", "/to-plain", "/as-link",
+        "/through", "/through/f", "/to-through", "/only-link",
+    ]  # fmt: skip
+    owners = {path: (node.uid, node.gid) for path in paths if (node := outcome.tree.require(path, follow=False))}
+    assert owners == {
+        "/a": (5, 6),
+        "/a/f": (5, 6),
+        "/a/d/link": (5, 6),
+        "/a/way": (5, 6),
+        "/behind": (0, 0),
+        "/behind/f": (0, 0),
+        "/plain": (7, 0),
+        "/to-plain": (0, 0),
+        "/as-link": (0, 8),
+        "/through": (0, 9),
+        "/through/f": (0, 9),
+        "/to-through": (0, 0),
+        "/only-link": (10, 0),
+    }

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from builder.debian.scripts.commands.awk_parser import Node, Program, awk_string, parse_awk
+from builder.debian.scripts.commands.builtins import modest
 from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.commands.text import input_of
 from builder.debian.scripts.patterns import PatternError, basic_regex, replaced
@@ -544,7 +545,7 @@ class _Machine:
             if width == "*":
                 width = text_of(rest.pop(0)) if rest else ""
             value = rest.pop(0) if rest else ""
-            head = f"%{flags}{width or ''}" + (f".{precision}" if precision is not None else "")
+            head = f"%{flags}" + modest((width or "") + (f".{precision}" if precision is not None else ""))
             if kind in "di":
                 return f"{head}d" % int(number(value))
             if kind in "oxXu":

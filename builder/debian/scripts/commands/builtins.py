@@ -13,6 +13,7 @@ CONFMODULE = "/usr/share/debconf/confmodule"
 LIBRARIES = frozenset((CONFMODULE, "/lib/lsb/init-functions", "/usr/lib/lsb/init-functions"))
 _ESCAPE = re.compile(r"\\(0[0-7]{0,3}|[0-7]{1,3}|.)", re.S)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "a": "\a", "b": "\b", "f": "\f", "v": "\v", '"': '"', "'": "'"}
+MAX_WIDTH = 10_000  # characters that printf pads to
 _FORMAT = re.compile(r"%(-?[0-9]*(?:\.[0-9]+)?)([sdbciux%])")
 
 
@@ -258,7 +259,7 @@ def _formatted(template: str, values: list[str]) -> tuple[str, int]:
 
     def one(match: re.Match[str]) -> str:
         nonlocal used
-        width, kind = match[1], match[2]
+        width, kind = modest(match[1]), match[2]
         if kind == "%":
             return "%"
         value = values[used] if used < len(values) else ""
@@ -273,6 +274,17 @@ def _formatted(template: str, values: list[str]) -> tuple[str, int]:
         return f"%{width}s" % (unescaped(value) if kind == "b" else value)
 
     return _FORMAT.sub(one, template), used
+
+
+def modest(width: str) -> str:
+    """Width and precision of a format, as they are.
+
+    Raises:
+        NotModelled: they ask for more characters than any line has: a script could fill the memory with a word.
+    """
+    if any(int(number) > MAX_WIDTH for number in re.findall("[0-9]+", width)):
+        raise NotModelled(f"a field of {width} characters")
+    return width
 
 
 def read(shell: Shell, arguments: list[str]) -> Status:

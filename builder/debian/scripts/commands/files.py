@@ -8,7 +8,7 @@ import stat
 from datetime import UTC, datetime
 
 from builder.debian.scripts.commands.accounts import group_id, login_group, user_id
-from builder.debian.scripts.commands.options import read_options
+from builder.debian.scripts.commands.options import Options, read_options
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.shell import Shell, Status
 from builder.debian.scripts.world import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known
@@ -310,14 +310,14 @@ def chmod(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-def _set_owner(shell: Shell, path: str, user: str, group: str) -> None:
+def _set_owner(shell: Shell, path: str, user: str, group: str, *, follow: bool = True) -> None:
     changes: dict[str, object] = {}
     if user:
         changes["uid"] = user_id(shell, user)
     if group:
         changes["gid"] = group_id(shell, group)
     if changes:
-        shell.world.change(path, Does.OWNER, f"{user}:{group}" if group else user, **changes)
+        shell.world.change(path, Does.OWNER, f"{user}:{group}" if group else user, follow=follow, **changes)
 
 
 def chown(shell: Shell, arguments: list[str]) -> Status:
@@ -337,28 +337,39 @@ def chown(shell: Shell, arguments: list[str]) -> Status:
     user, separator, group = owner.partition(":" if ":" in owner else ".")
     if separator and not group:
         group = login_group(shell, user)
-    return _change_owners(shell, names, user, group, "R" in options or "recursive" in options)
+    return _change_owners(shell, names, user, group, options)
 
 
 def chgrp(shell: Shell, arguments: list[str]) -> Status:
-    """``chgrp [-R] group path ...``."""
-    options = read_options("chgrp", arguments, "R h v c f recursive no-dereference verbose")
+    """``chgrp [-R] [-h] group path ...``."""
+    options = read_options("chgrp", arguments, "R h v c f L P H recursive no-dereference verbose changes silent quiet")
     if not options.operands:
         return 1
     group, *names = options.operands
-    return _change_owners(shell, names, "", group, "R" in options or "recursive" in options)
+    return _change_owners(shell, names, "", group, options)
 
 
-def _change_owners(shell: Shell, names: list[str], user: str, group: str, recursive: bool) -> Status:
-    paths = _targets(shell, names, recursive=recursive)
+def _change_owners(shell: Shell, names: list[str], user: str, group: str, options: Options) -> Status:
+    """Of what links lead to; with ``-h``, and with ``-R`` wherever it meets one, of the links (coreutils, "chown")."""
+    recursive = "R" in options or "recursive" in options
+    follow = not (recursive or "h" in options or "no-dereference" in options)
+    if recursive and "L" in options:
+        raise NotModelled("owners of all that is behind links")
+    if recursive and "H" in options:
+        names = [shell.world.tree.resolve(shell.path(name)) for name in names]
+    links = [name for name in names if not follow and _is_link(shell, name)]
+    paths = _targets(shell, [name for name in names if name not in links], recursive=recursive)
     if paths is None:
         return 1
+    paths += [shell.path(name) for name in links]
     for path in paths:
-        node = shell.world.get(path, follow=False)
-        if recursive and node is not None and node.kind is Kind.SYMLINK:
-            continue
-        _set_owner(shell, path, user, group)
+        _set_owner(shell, path, user, group, follow=follow)
     return 0
+
+
+def _is_link(shell: Shell, name: str) -> bool:
+    node = shell.world.get(shell.path(name), follow=False)
+    return node is not None and node.kind is Kind.SYMLINK
 
 
 def readlink(shell: Shell, arguments: list[str]) -> Status:

@@ -195,12 +195,12 @@ def resource() -> Callable[..., Resource]:
         hash: str | None = None,
         headers: dict[str, str | None] | None = None,
     ) -> Resource:
-        pairs = tuple(HttpHeader.model_construct(name=name, value=value) for name, value in (headers or {}).items())
-        return Resource.model_construct(
+        pairs = tuple(HttpHeader(name=name, value=value) for name, value in (headers or {}).items())
+        return Resource(
             source=source,
             compression=compression,
             http_headers=pairs,
-            verification=Verification.model_construct(hash=hash),
+            verification=Verification(hash=hash),
         )
 
     return make

@@ -45,17 +45,17 @@ def test_an_unknown_authority_is_refused_with_where_to_name_it(outside: Any, res
 
 
 def configured(outside: Any, **parts: Any) -> Any:
-    return outside.fetcher().configured(Ignition.model_construct(version="3.6.0", **parts))
+    return outside.fetcher().configured(Ignition(version="3.6.0", **parts))
 
 
 def test_a_config_names_authorities_proxies_and_times(outside: Any, resource: Make, authority: str) -> None:
-    bundle = Reference.model_construct(source=data_url(b"a comment\n" + authority.encode()))
+    bundle = Reference(source=data_url(b"a comment\n" + authority.encode()))
     outside.serve(HTTPS, lambda _: b"text")
     fetcher = configured(
         outside,
-        security=Security.model_construct(tls=Tls.model_construct(certificate_authorities=(bundle,))),
-        timeouts=Timeouts.model_construct(http_response_headers=0, http_total=60),
-        proxy=Proxy.model_construct(http_proxy="http://proxy:3128", no_proxy=("a", "b")),
+        security=Security(tls=Tls(certificate_authorities=(bundle,))),
+        timeouts=Timeouts(http_response_headers=0, http_total=60),
+        proxy=Proxy(http_proxy="http://proxy:3128", no_proxy=("a", "b")),
     )
     assert fetcher.fetch(resource(HTTPS)) == b"text"
     assert fetcher.settings.header_seconds is None
@@ -77,19 +77,15 @@ def test_without_a_config_headers_have_ten_seconds_and_all_has_five_minutes(outs
     ],
 )
 def test_a_bundle_without_certificates_is_an_error(outside: Any, bundle: bytes, says: str) -> None:
-    reference = Reference.model_construct(source=data_url(bundle))
+    reference = Reference(source=data_url(bundle))
     with pytest.raises(FetchError, match=says):
-        configured(
-            outside, security=Security.model_construct(tls=Tls.model_construct(certificate_authorities=(reference,)))
-        )
+        configured(outside, security=Security(tls=Tls(certificate_authorities=(reference,))))
 
 
 def test_text_after_the_last_certificate_is_an_error(outside: Any, authority: str) -> None:
-    reference = Reference.model_construct(source=data_url(authority.encode() + b"rubbish"))
+    reference = Reference(source=data_url(authority.encode() + b"rubbish"))
     with pytest.raises(FetchError, match="text after its last certificate"):
-        configured(
-            outside, security=Security.model_construct(tls=Tls.model_construct(certificate_authorities=(reference,)))
-        )
+        configured(outside, security=Security(tls=Tls(certificate_authorities=(reference,))))
 
 
 def test_a_proxy_is_asked_for_the_whole_url(outside: Any, resource: Make) -> None:
