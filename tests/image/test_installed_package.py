@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -57,3 +58,12 @@ def test_a_new_directory_builds_with_the_shipped_features(
     assert list((home / "out").glob("*.qcow2"))
     again = build_os("build", cwd=home, environment=installed)
     assert "nothing to do" in again.stderr
+    # A wheel holds neither links nor modes; the image has to be the one that a checkout makes.
+    checkout = build_os("build", "--out", "checkout", cwd=home, environment=dict(os.environ))
+    assert checkout.returncode == 0, checkout.stderr
+    assert hashes(home / "checkout") == hashes(home / "out")
+
+
+def hashes(out: Path) -> dict[str, str]:
+    artifacts = json.loads((out / "build.json").read_text(encoding="utf-8"))["artifacts"]
+    return {name: each["sha256"] for name, each in artifacts.items()}
