@@ -33,9 +33,9 @@ KEPT = 3  # each is as large as what its guest has in memory
 
 @dataclass(frozen=True)
 class Memento:
-    """What a machine had told when it was put to sleep: its probe's greeting and the first boot's events."""
+    """What a machine had told when its state was kept: its probe's greeting and the first boot's events."""
 
-    hello: Hello
+    hello: Hello | None
     firstboot: tuple[tuple[float, dict[str, object]], ...]
 
     def write(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class Memento:
         """What was kept."""
         data = json.loads(path.read_text(encoding="utf-8"))
         events = tuple((float(seconds), message) for seconds, message in data["firstboot"])
-        return cls(Hello(**data["hello"]), events)
+        return cls(Hello(**data["hello"]) if data["hello"] else None, events)
 
 
 def golden_key(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str]) -> str:

@@ -112,6 +112,7 @@ class Machine:
         self._left = False
         self._plugged: list[Disk] = []
         self._asleep = asleep
+        self._kept: dict[str, golden.Memento] = {}  # by the snapshot's name
         self._cables = tuple(cables)
         self._cursor = ""
 
@@ -357,6 +358,8 @@ class Machine:
     def snapshot(self, name: str = "golden", within: float | None = None) -> None:
         """Keep memory, devices and disks as they are now (:mod:`vm.snapshots` says what that cannot be used for)."""
         snapshots.save(self.qmp, name, self.spec.disks, self._deadline(within))
+        events = tuple((event.seconds, event.message) for event in self.firstboot.events)
+        self._kept[name] = golden.Memento(self.probe.hello, events)
         self.timeline.add(f"kept as {name}")
 
     def restore(self, name: str = "golden", within: float | None = None) -> None:
@@ -367,21 +370,23 @@ class Machine:
         """
         deadline = self._deadline(within)
         snapshots.load(self.qmp, name, self.spec.disks, deadline)
+        self._boot_event = self.qmp.event_count
+        if name in self._kept:
+            self._recall(self._kept[name])
         self.transcript.note(f"restored {name}")
         self.qmp.cont(deadline)
         self.timeline.add(f"back at {name}")
 
     def sleep(self) -> golden.Memento:
         """Switch off so that the machine can be woken up as it is now, by this or another process."""
-        hello = self.probe.wait(self.deadline)
-        memento = golden.Memento(hello, tuple((event.seconds, event.message) for event in self.firstboot.events))
+        self.probe.wait(self.deadline)
         self.snapshot(golden.SNAPSHOT)
         with suppress(VmError):  # it may be gone before its answer is read
             self.qmp.quit(self.deadline)
         if (status := self.wait_exit()) != 0:
             raise VmError(f"QEMU ended with status {status}", details=self.folder.qemu_said())
         self._stop_run()
-        return memento
+        return self._kept[golden.SNAPSHOT]
 
     def pause(self) -> None:
         """Halt the processors: the machine takes no processor time until :meth:`resume`."""
@@ -477,11 +482,16 @@ class Machine:
         self._power_on()
         self._new_boot()
         snapshots.load(self.qmp, golden.SNAPSHOT, self.spec.disks, self.deadline)
-        self.firstboot.remember(memento.firstboot)
-        self.probe.remember(memento.hello)
+        self._kept[golden.SNAPSHOT] = memento
+        self._recall(memento)
         self.transcript.note("woken up")
         self.qmp.cont(self.deadline)
         self.timeline.add("woken up")
+
+    def _recall(self, memento: golden.Memento) -> None:
+        """What was said after the moment that the machine goes on from was never said."""
+        self.firstboot.remember(memento.firstboot)
+        self.probe.remember(memento.hello)
 
     def _pull_the_plug(self) -> None:
         self._process.kill()

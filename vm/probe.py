@@ -134,6 +134,8 @@ def handle(line: bytes) -> "dict[str, object]":
 
 def serve(descriptor: int) -> None:
     """Answer until the port is gone."""
+    # A probe that was killed may have left half a line in the port; what follows it would be lost with it.
+    os.write(descriptor, b"\n")
     send(descriptor, hello())
     pending = b""
     while True:

@@ -17,6 +17,11 @@ from vm.deadline import Clock, Deadline
 from vm.waiting import BadNews, Bell, Wait
 
 MAX_ANSWER = 16 << 20  # bytes: two outputs of 4 MiB in base64, and some
+ONLY_LOOK = frozenset({"ping", "unit", "read"})  # operations that change nothing, so they may be asked for twice
+
+
+class NobodyAnswers(VmError):
+    """Whom we asked is gone; whether it had done what we asked for is not known."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,13 @@ class Probe:
         self._number = 0
         self._answer: Message | None = None
         self._first_boot_id: str | None = None  # since the last time we forgot
-        self._restarts = 0  # within a boot
         self.hello: Hello | None = None
         self.channel = LineChannel(sock, "probe", self._receive, limit=MAX_ANSWER)
 
-    def remember(self, hello: Hello) -> None:
-        """Take what was said to somebody else, before this machine was put to sleep."""
+    def remember(self, hello: Hello | None) -> None:
+        """The machine goes on from a moment that it was in before: this is whom it ran then, if anybody."""
         self.hello = hello
-        self._first_boot_id = hello.boot_id
+        self._first_boot_id = None if hello is None else hello.boot_id
 
     def forget(self) -> None:
         """The machine has rebooted: only a hello of the new boot counts, which may have come before we heard of it."""
@@ -93,10 +97,17 @@ class Probe:
     def ask(self, operation: str, deadline: Deadline, **fields: object) -> Message:
         """Ask for an operation of :data:`vm.probe.OPERATIONS` and return what it returned.
 
+        A probe that is killed before it answers is started again; what only looks is then asked for once more.
+
         Raises:
             VmError: it failed, bad news, or the deadline.
         """
-        return self._converse(operation, deadline, lambda: None, fields) or {}
+        while True:
+            try:
+                return self._converse(operation, deadline, None, fields) or {}
+            except NobodyAnswers:
+                if operation not in ONLY_LOOK or deadline.expired:
+                    raise
 
     def leave(self, how: str, deadline: Deadline, gone: Callable[[], object | None]) -> None:
         """Tell the guest to reboot or power off. It may be gone before its answer is: that is an answer, too.
@@ -107,19 +118,26 @@ class Probe:
         self._converse(how, deadline, gone, {})
 
     def _converse(
-        self, operation: str, deadline: Deadline, gone: Callable[[], object | None], fields: dict[str, object]
+        self, operation: str, deadline: Deadline, gone: Callable[[], object | None] | None, fields: dict[str, object]
     ) -> Message | None:
-        """Ask, and return the result; None if ``gone`` says that nobody needs to answer any more."""
-        self.wait(deadline)
+        """Ask, and return the result; None if ``gone``, or another boot's probe, says that the guest has left."""
+        hello = self.wait(deadline)
         with self._lock:
             self._number += 1
             self._answer = None
-            restarts = self._restarts
 
-            def why_not() -> BadNews | None:
-                if (news := self._why_not()) is not None:
-                    return news
-                return BadNews("the probe was started again before it answered") if self._restarts != restarts else None
+            def end() -> Message | None:
+                now = self.hello  # looked at before the answer, which came before it if it came
+                if self._answer is not None:
+                    return self._answer
+                other = now is not None and now is not hello
+                rebooted = now is not None and now.boot_id != hello.boot_id
+                if gone is not None and (rebooted or gone() is not None):
+                    return {}
+                if other and self._why_not() is None:
+                    what = "the guest has rebooted" if rebooted else "the probe was started again"
+                    raise NobodyAnswers(f"{what} before it answered (while waiting for the probe to {operation})")
+                return None
 
             try:
                 self.channel.send({"id": self._number, "op": operation, **fields}, deadline)
@@ -128,7 +146,7 @@ class Probe:
                     raise
                 # Waiting for the answer tells why there is nobody.
             wait = Wait(f"the probe to answer '{operation}'", deadline, self._evidence)
-            answer = self._bell.until(lambda: self._answer or ({} if gone() is not None else None), wait, why_not)
+            answer = self._bell.until(end, wait, self._why_not)
         if not answer:
             return None
         if "error" in answer:
@@ -144,14 +162,14 @@ class Probe:
         Raises:
             VmError: it cannot be started, or does not end before the deadline.
         """
-        result = self.run_unless(lambda: None, argv, deadline, stdin)
+        result = self.run_unless(None, argv, deadline, stdin)
         assert result is not None, "only a guest that is gone gives no result"
         return result
 
     def run_unless(
-        self, gone: Callable[[], object | None], argv: Sequence[str], deadline: Deadline, stdin: bytes = b""
+        self, gone: Callable[[], object | None] | None, argv: Sequence[str], deadline: Deadline, stdin: bytes = b""
     ) -> Result | None:
-        """The same; None if ``gone`` says in the meantime that nobody will answer any more."""
+        """The same; None if the guest may reboot, and ``gone`` or its next boot's probe says that it has."""
         words = shlex.split(argv[0]) if len(argv) == 1 else list(argv)
         # The guest gives up a little earlier than we do, so that the message is about the program.
         timeout = max(1.0, deadline.remaining - 2)
@@ -204,7 +222,6 @@ class Probe:
             known = monotonic if isinstance(monotonic, (int, float)) else 0.0
             boot_id = str(message.get("boot_id"))[:64]
             self._first_boot_id = self._first_boot_id or boot_id
-            self._restarts += self.hello is not None and self.hello.boot_id == boot_id
             hello = Hello(boot_id, float(known), self._seconds())
             self._said_hello()  # before: who waits for it may rely on what follows from it
             self.hello = hello

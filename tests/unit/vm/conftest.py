@@ -80,9 +80,9 @@ class FakeQemu:
         """On the first boot's port."""
         self.firstboot.sendall(json.dumps(message).encode() + b"\n")
 
-    def greets(self) -> None:
+    def greets(self, boot_id: str | None = None) -> None:
         """The probe starts."""
-        hello = {"hello": 1, "boot_id": f"b{self._boots}", "monotonic": 3.5}
+        hello = {"hello": 1, "boot_id": boot_id or f"b{self._boots}", "monotonic": 3.5}
         self.probe.sendall(json.dumps(hello).encode() + b"\n")
 
     def greets_when_it_boots(self, command: str) -> None:
@@ -100,7 +100,8 @@ class FakeQemu:
         """The process is gone, and with it its ends of the wires."""
         self.process.returncode = status
         for sock in (self.serial, self.qmp, self.firstboot, self.probe):
-            sock.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the machine has hung up already
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Put everything away."""

@@ -251,6 +251,25 @@ def test_an_answer_that_is_lost_with_the_probe_is_not_waited_for(start: Start, q
             machine.run("true")
 
 
+def test_what_only_looks_is_asked_again_when_the_probe_is_killed(start: Start, qemu: FakeQemu) -> None:
+    answers = iter([qemu.greets, lambda: {"data": base64.b64encode(b"x").decode()}])
+    qemu.answers["read"] = lambda _: next(answers)()
+    with start() as machine:
+        qemu.greets()
+        assert machine.read("/x") == "x"
+    assert [request["op"] for request in qemu.requests] == ["read", "read"]
+
+
+def test_a_guest_that_reboots_by_itself_is_not_waited_for(start: Start, qemu: FakeQemu) -> None:
+    boots = iter(["second", "third"])
+    qemu.answers["run"] = lambda _: qemu.greets(next(boots))
+    with start() as machine:
+        qemu.greets()
+        with pytest.raises(VmError, match="the guest has rebooted before it answered"):
+            machine.run("true")
+        assert machine.run_until_reboot("true") is None
+
+
 def test_files_go_there_and_back(start: Start, qemu: FakeQemu) -> None:
     kept: dict[str, str] = {}
 
@@ -573,6 +592,26 @@ def test_a_snapshot_is_kept_in_all_written_disks_and_gone_back_to(start: Start, 
     assert all(arguments["tag"] == "before" for _, arguments in jobs)
     assert commands(qemu)[-6:] == ["stop", "snapshot-load", "query-jobs", "job-dismiss", "cont", "quit"]
     assert "---- restored before ----" in (folder / "serial.log").read_text()
+
+
+def test_a_machine_that_went_back_before_a_reboot_runs_the_probe_of_then(
+    start: Start, qemu: FakeQemu, folder: Path
+) -> None:
+    disks = (Disk(folder / "disk0.qcow2", base=Path("/out/demo.qcow2")),)
+    with start(changes={"disks": disks}) as machine:
+        qemu.reports(event="finished", result="ok")
+        qemu.greets()
+        machine.wait_firstboot()
+        before = machine.wait_probe()
+        machine.snapshot()
+        qemu.answers["reboot"] = lambda _: qemu.happens("RESET") or qemu.greets()
+        machine.reboot()
+        machine.restore()
+        assert machine.wait_probe() == before
+        assert machine.wait_firstboot().message["result"] == "ok"
+        qemu.answers["run"] = lambda _: qemu.greets(before.boot_id)
+        with pytest.raises(VmError, match="the probe was started again before it answered"):
+            machine.run("true")
 
 
 def test_a_snapshot_that_is_not_there_says_so(start: Start, qemu: FakeQemu) -> None:

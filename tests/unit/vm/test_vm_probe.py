@@ -109,6 +109,7 @@ def test_it_serves_requests_that_come_in_pieces_or_together(tmp_path: Path) -> N
     served = threading.Thread(target=serve_until_gone, args=(theirs,), daemon=True)
     served.start()
     with ours, ours.makefile("rb") as answers:
+        assert answers.readline() == b"\n"
         assert json.loads(answers.readline())["hello"] == 1
         ours.sendall(b'{"id": 1, "op": "pi')
         ours.sendall(b'ng"}\n\n{"id": 2, "op": "ping", "echo": "x"}\n')
@@ -130,6 +131,16 @@ def serve_until_gone(sock: socket.socket) -> None:
 
 def end(seconds: float) -> None:
     raise EOFError
+
+
+def test_a_probe_is_heard_after_one_that_was_killed_in_the_middle_of_a_line(guest: FakeGuest) -> None:
+    talk = client(guest)
+    guest.sock.sendall(b'{"id": 1, "ok": {"data": "' + b"x" * 100_000)
+    served = threading.Thread(target=serve_until_gone, args=(guest.sock.dup(),), daemon=True)
+    served.start()
+    assert talk.wait(Deadline(60)).boot_id != ""
+    talk.channel.close()
+    served.join(5)
 
 
 # How it gets there
