@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 # A unit test that hangs says where, and ends the run.
+# A test that fails is run once more at the end; if it passes then, the run is green and says which was flaky.
+AGAIN := --vm-rerun 1 --vm-results out/test-results
 UNIT := $(PYTEST) -q -m unit -o faulthandler_timeout=60 -o faulthandler_exit_on_timeout=true tests
 .DEFAULT_GOAL := help
 .PHONY: help venv demo check test unit image-test boot-test slow-test fuzz bench schema reference format lock-python clean
@@ -34,17 +36,17 @@ check: venv  ## format, lint, types, import contracts, unit tests: under a minut
 
 test: check  ## everything, from unit tests to real boots
 	$(PYTEST) -q -m "conformance and not unit and not slow" tests
-	$(PYTEST) -q -m "image and not slow" tests
-	$(PYTEST) -q -m "boot and not slow" tests
+	$(PYTEST) -q -m "image and not slow" $(AGAIN)/image tests
+	$(PYTEST) -q -m "boot and not slow" $(AGAIN)/boot tests
 
 unit: venv  ## only the unit tests
 	$(UNIT)
 
 image-test: venv  ## tests that build images
-	$(PYTEST) -q -m "image and not slow" tests
+	$(PYTEST) -q -m "image and not slow" $(AGAIN)/image tests
 
 boot-test: venv  ## tests that boot virtual machines
-	$(PYTEST) -q -m "boot and not slow" tests
+	$(PYTEST) -q -m "boot and not slow" $(AGAIN)/boot tests
 
 fuzz: venv  ## every fuzz test, FUZZ (30) times as long: minutes, and more than 100,000 examples
 	FUZZ=$(or $(FUZZ),30) $(PYTEST) -q $(shell grep -rl 'tests.support.fuzz' tests/unit)

@@ -41,6 +41,7 @@ from vm.running import Record
 from vm.segment import Nic, Segment
 from vm.spec import Accel, Disk, VmSpec
 from vm.start import Connection, connect
+from vm.tally import TALLY
 from vm.timeline import Timeline
 from vm.waiting import BadNews, Bell, Wait
 
@@ -370,6 +371,7 @@ class Machine:
         """
         deadline = self._deadline(within)
         snapshots.load(self.qmp, name, self.spec.disks, deadline)
+        TALLY.restores += 1
         self._boot_event = self.qmp.event_count
         if name in self._kept:
             self._recall(self._kept[name])
@@ -482,6 +484,7 @@ class Machine:
         self._power_on()
         self._new_boot()
         snapshots.load(self.qmp, golden.SNAPSHOT, self.spec.disks, self.deadline)
+        TALLY.restores += 1
         self._kept[golden.SNAPSHOT] = memento
         self._recall(memento)
         self.transcript.note("woken up")
@@ -534,6 +537,7 @@ class Machine:
 
     def _new_boot(self) -> None:
         self.boots += 1
+        TALLY.boots += self._asleep is None or self.boots > 1  # the first of a machine that is woken up is none
         self.transcript.power_on()
         self._boot_line = self.transcript.position
         self._boot_event = self.qmp.event_count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,12 +42,17 @@ class Wish:
 
 
 class Pool:
-    """All machines of a test session that were booted for more than one test."""
+    """All machines of a test session that were booted for more than one test.
 
-    def __init__(self, image: Image, store: Store, tools: Path) -> None:
+    Args:
+        anew: boot each here and now; what was kept in the store may be what made tests fail.
+    """
+
+    def __init__(self, image: Image, store: Store, tools: Path, *, anew: bool = False) -> None:
         self._image = image
         self._store = store
         self._tools = tools
+        self._anew = anew
         self._running: dict[str, Pooled] = {}
 
     def take(self, wish: Wish, isolation: Isolation) -> Machine:
@@ -102,6 +107,8 @@ class Pool:
         return True
 
     def _wake(self, key: str, wish: Wish, steps: Sequence[str]) -> Machine:
+        if self._anew:
+            return self._boot_and_stay(wish, steps)
         folder = golden.find(self._store, key)
         if folder is not None:
             try:
@@ -110,11 +117,18 @@ class Pool:
                 # Another kernel of the host, a damaged file: what was kept is worth a boot, and no more.
                 golden.remove(self._store, key)
         with wish.make(None) as machine:
-            if "firstboot" in steps:
-                machine.wait_firstboot()
-            machine.wait_unit(wish.until)
+            _wait_until_up(machine, wish, steps)
             folder = golden.keep(self._store, key, machine.folder, machine.sleep())
         return wish.make(folder).__enter__()
+
+    @staticmethod
+    def _boot_and_stay(wish: Wish, steps: Sequence[str]) -> Machine:
+        with ExitStack() as stack:
+            machine = stack.enter_context(wish.make(None))
+            _wait_until_up(machine, wish, steps)
+            machine.snapshot(golden.SNAPSHOT)
+            stack.pop_all()
+        return machine
 
     def _make_room(self) -> None:
         while len(self._running) >= RUNNING:
@@ -123,3 +137,9 @@ class Pool:
     @staticmethod
     def _end(pooled: Pooled) -> None:
         pooled.machine.__exit__(None, None, None)
+
+
+def _wait_until_up(machine: Machine, wish: Wish, steps: Sequence[str]) -> None:
+    if "firstboot" in steps:
+        machine.wait_firstboot()
+    machine.wait_unit(wish.until)

@@ -72,7 +72,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--vm-pattern", metavar="GLOB", action="append", default=[], help="only tests with such names")
     group.addoption("--vm-multiply", metavar="N", type=int, default=1, help="run each test with a machine N times")
     group.addoption("--vm-shard", metavar="I/N", help="only the I-th of N parts; a machine's tests stay together")
+    group.addoption("--vm-rerun", metavar="N", type=int, default=0, help="run tests that fail up to N times again")
     group.addoption("--vm-denylist", metavar="FILE", default="tests/denylist.yaml", help="known failures (%(default)s)")
+    parser.addini("vm_rerun_markers", "--vm-rerun is also for tests with these markers", type="args", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,6 +92,10 @@ def pytest_configure(config: pytest.Config) -> None:
         directory = config.rootpath / text
         config.pluginmanager.register(Results(directory), "build-os-results")
         config.option.xmlpath = config.option.xmlpath or str(directory / JUNIT)
+    if (times := config.getoption("--vm-rerun")) > 0:
+        from vm.testing.rerun import Rerun
+
+        config.pluginmanager.register(Rerun(times, FOLDERS), "build-os-rerun")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -157,6 +163,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         (pytest.skip if answer.skip else partial(pytest.fail, pytrace=False))(answer.why)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist tells its controller what it has cost."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and sys.modules.get("vm.machine") is not None:
+        from dataclasses import asdict
+
+        from vm.tally import Tally
+        from vm.testing.records import TALLY_OF_WORKER
+
+        output[TALLY_OF_WORKER] = asdict(Tally.now())
+
+
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config) -> Image:
     """The image under test."""
@@ -197,11 +216,11 @@ def vm_accel(vm_tools: Tools, vm_store: Store, image: Image) -> Verdict:
 
 
 @pytest.fixture(scope="session")
-def vm_pool(image: Image, vm_tools: Tools, vm_store: Store) -> Iterator[Pool]:
+def vm_pool(pytestconfig: pytest.Config, image: Image, vm_tools: Tools, vm_store: Store) -> Iterator[Pool]:
     """The machines that serve more than one test."""
     from vm.pool import Pool
 
-    pool = Pool(image, vm_store, vm_tools.root)
+    pool = Pool(image, vm_store, vm_tools.root, anew=attempt_suffix(pytestconfig) != "")
     yield pool
     pool.close()
 
@@ -271,7 +290,7 @@ def vm(
     from vm.plan import plan_machine
     from vm.pool import Wish
     from vm.results import MachineFolder
-    from vm.testing.afterwards import keep_if_asked, look_through
+    from vm.testing.afterwards import has_failed, keep_if_asked, look_through
 
     mark = request.node.get_closest_marker("vm")
     options: dict[str, Any] = dict(mark.kwargs) if mark is not None else {}
@@ -282,7 +301,7 @@ def vm(
     home = folder_of(request.config, request.node.nodeid)
     machines = Path(request.config.getoption("--vm-folder"), "machines")
     config = config_file(options.pop("config", None), home / "config")
-    name = mark_name(config, options)
+    name = mark_name(config, options) + attempt_suffix(request.config)
     outlive = request.config.getoption("--vm-keep")
     allow = allowed_patterns(request.node)
 
@@ -303,6 +322,8 @@ def vm(
     request.node.stash[FOLDERS] = [machine.folder.root]
     yield machine
     look_through(request.node, machine, cpu_before)
+    if has_failed(request.node, machine):  # the next test that gets this machine goes on with its logs
+        request.node.stash[FOLDERS] = [machine.folder.copy_logs(home / "machine").root]
     keep_if_asked(request.node, machine, vm_store, vm_tools, lambda: vm_pool.let_go(machine))
     vm_pool.rest()
     complain([machine])
@@ -354,10 +375,12 @@ def fakes(vm_tools: Tools, tmp_path: Path) -> Iterator[Fakes]:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """On failure, say where the logs are, and how to look at it again."""
     report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy sends the hook's result
-    folders = item.stash.get(FOLDERS, [])
+    folders = item.stash.setdefault(FOLDERS, [])
+    if report.when == "call":
+        folders += [folder for folder in folders_of_fixtures(item) if folder not in folders]
     if report.failed and folders:
         from vm.results import MachineFolder
-        from vm.testing.afterwards import FAILED
+        from vm.testing.rerun import FAILED
 
         item.stash[FAILED] = True
         lines = [line for folder in folders for line in MachineFolder(folder).pointers()]
@@ -366,6 +389,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         )
         report.sections.append(("virtual machines", "\n".join(lines)))
     return report  # type: ignore[return-value]
+
+
+def folders_of_fixtures(item: pytest.Item) -> list[Path]:
+    """Those of machines that fixtures of the project itself have given to a test."""
+    if sys.modules.get("vm.machine") is None:
+        return []
+    from vm.machine import Machine
+
+    values = (getattr(item, "funcargs", None) or {}).values()
+    return [value.folder.root for value in values if isinstance(value, Machine)]
 
 
 def build_json(config: pytest.Config) -> Path:
@@ -389,8 +422,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for line in config.stash.get(KEPT, []):
             terminalreporter.write_line(line)
     if config.getoption("--vm-results") is not None:
-        from vm.testing.records import PAGE
+        from vm.testing.records import PAGE, Results
 
+        results = config.pluginmanager.get_plugin("build-os-results")
+        assert isinstance(results, Results)
+        terminalreporter.write_line(results.line())
         terminalreporter.write_line(f"results: {config.rootpath / config.getoption('--vm-results') / PAGE}")
 
 
@@ -402,7 +438,16 @@ def allowed_patterns(item: pytest.Item) -> list[re.Pattern[str]]:
 def folder_of(config: pytest.Config, nodeid: str) -> Path:
     """A test's own folder, named so that it can be found."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-")[-120:]
-    return config.rootpath / str(config.getoption("--vm-folder")) / name
+    return config.rootpath / str(config.getoption("--vm-folder")) / (name + attempt_suffix(config))
+
+
+def attempt_suffix(config: pytest.Config) -> str:
+    """For folders' names: empty, unless tests that have failed are run again (:mod:`vm.testing.rerun`)."""
+    if not config.getoption("--vm-rerun"):
+        return ""
+    from vm.testing.rerun import suffix
+
+    return suffix(config)
 
 
 def config_file(config: Path | str | None, target: Path) -> Path | None:

@@ -113,9 +113,21 @@ class MachineFolder:
         """What the machine itself writes, and needs to go on: disks and firmware variables."""
         return tuple(path for path in (*sorted(self.root.glob("disk*.qcow2")), self.variables) if path.exists())
 
+    def copy_logs(self, target: Path) -> MachineFolder:
+        """Copy what there is to read into another folder."""
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for _, path in self._named():
+            (target / path.name).unlink(missing_ok=True)
+            if path.exists():
+                shutil.copy2(path, target)
+        return MachineFolder(target)
+
     def pointers(self) -> tuple[str, ...]:
         """Lines that name what there is to read."""
-        named = (
+        return tuple(f"{what}: {path}" for what, path in self._named() if path.exists() and path.stat().st_size)
+
+    def _named(self) -> tuple[tuple[str, Path], ...]:
+        return (
             ("serial line", self.serial_log),
             ("QEMU", self.qemu_log),
             ("first boot", self.firstboot_result),
@@ -124,7 +136,6 @@ class MachineFolder:
             ("failed units", self.units),
             ("screen", self.screenshot),
         )
-        return tuple(f"{what}: {path}" for what, path in named if path.exists() and path.stat().st_size)
 
     def qemu_said(self) -> tuple[str, ...]:
         """QEMU's last lines."""

@@ -35,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="with --list: as JSON, with what they are about")
     parser.add_argument("--multiply", type=int, metavar="N", help="run each test N times")
     parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts; tests of one machine stay together")
+    parser.add_argument("--rerun", type=int, metavar="N", help="run tests that fail up to N times again; see 'flaky'")
     parser.add_argument("--rerun-failed", action="store_true", help="only those that failed the last time")
     parser.add_argument("--shell-on-failure", action="store_true", help="a prompt in the machine of a test that fails")
     parser.add_argument("--keep", action="store_true", help="machines of failed tests run on ('build-os ssh --list')")
@@ -74,6 +75,7 @@ def pytest_words(args: argparse.Namespace, patterns: list[str]) -> list[str]:
     values = {
         "--build-json": args.image and args.image.absolute(),
         "--vm-multiply": args.multiply,
+        "--vm-rerun": args.rerun,
         "--vm-shard": args.shard,
         "--vm-denylist": args.denylist and args.denylist.absolute(),
     }

@@ -18,8 +18,8 @@ from vm.running import SSH_PORT, Registry, registry_root
 from vm.testing import shell
 from vm.testing.collect import collect
 from vm.testing.records import MachineRecord, machine_property
+from vm.testing.rerun import FAILED
 
-FAILED = pytest.StashKey[bool]()
 KEPT = pytest.StashKey[list[str]]()
 
 

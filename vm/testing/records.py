@@ -15,11 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from builder.core.files import write_file
 from vm.machine import Machine
+from vm.tally import Tally
+from vm.testing.rerun import FLAKY, OUTCOME
 from vm.timeline import Moment
 
 PROPERTY = "machines"
 RESULTS, PAGE, JUNIT = "results.json", "index.html", "junit.xml"
 SCHEMA = 1
+TALLY_OF_WORKER = "build_os_tally"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,11 @@ class MachineRecord:
 
 @dataclass
 class TestRecord:
-    """One test. ``seconds`` with what it took to get its machines and to put them away."""
+    """One test. ``seconds`` with what it took to get its machines and to put them away.
+
+    Of a test that was run again (:mod:`vm.testing.rerun`), ``seconds`` and ``machines`` are those of all attempts, and
+    ``earlier`` says how the first of them failed.
+    """
 
     __test__ = False
 
@@ -53,6 +60,7 @@ class TestRecord:
     outcome: str = "passed"
     seconds: float = 0.0
     message: str = ""
+    earlier: str = ""
     machines: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -62,6 +70,8 @@ class Results:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._started = datetime.now(UTC)
+        self._before = Tally.now()
+        self._workers: list[Tally] = []
         self._tests: dict[str, TestRecord] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -74,8 +84,26 @@ class Results:
         elif report.outcome == "skipped" and record.outcome == "passed":
             record.outcome = "skipped"
             record.message = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-        if report.when == "teardown":
-            record.machines = [json.loads(str(value)) for name, value in report.user_properties if name == PROPERTY]
+        elif report.outcome == OUTCOME and report.longrepr:
+            record.earlier = record.earlier or report.longreprtext
+        if report.when == "teardown" or report.outcome == OUTCOME:
+            machines = [json.loads(str(value)) for name, value in report.user_properties if name == PROPERTY]
+            record.machines += [machine for machine in machines if machine not in record.machines]
+        for name, value in report.user_properties:
+            if name == FLAKY:
+                record.outcome, record.message = FLAKY, str(value)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker of xdist has done its part."""
+        if (text := getattr(node, "workeroutput", {}).get(TALLY_OF_WORKER)) is not None:
+            self._workers.append(Tally(**text))
+
+    def cost(self) -> Tally:
+        """What the run has cost so far, with its workers."""
+        parts = [Tally.now().since(self._before), *self._workers]
+        cpu = round(sum(part.cpu_seconds for part in parts), 1)
+        return Tally(sum(part.boots for part in parts), sum(part.restores for part in parts), cpu)
 
     def pytest_sessionfinish(self) -> None:
         """Write what there is; a run that was interrupted leaves what it came to."""
@@ -89,15 +117,24 @@ class Results:
         tests = list(self._tests.values())
         outcomes = [test.outcome for test in tests]
         machines = [machine for test in tests for machine in test.machines]
+        cost = self.cost()
         return {
             "schema": SCHEMA,
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round((datetime.now(UTC) - self._started).total_seconds(), 1),
             "outcomes": {name: outcomes.count(name) for name in sorted(set(outcomes))},
-            "boots": sum(machine["boots"] for machine in machines),
-            "cpu_seconds": round(sum(machine["cpu_seconds"] for machine in machines), 1),
+            "boots": cost.boots,
+            "restores": cost.restores,
+            "cpu_seconds": cost.cpu_seconds,
+            "machines_cpu_seconds": round(sum(machine["cpu_seconds"] for machine in machines), 1),
             "tests": [asdict(test) for test in tests],
         }
+
+    def line(self) -> str:
+        """The summary in one line."""
+        summary = self.summary()
+        said = f"{len(summary['tests'])} tests, {summary['boots']} boots, {summary['restores']} restores"
+        return f"{said}, {summary['seconds']:.0f} s, {summary['cpu_seconds']:.0f} CPU seconds"
 
     def _link(self, folder: str) -> str:
         return os.path.relpath(folder, self._directory)

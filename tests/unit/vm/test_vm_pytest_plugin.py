@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -49,6 +50,7 @@ class Reports:
 
     def __init__(self) -> None:
         self.all: list[pytest.TestReport] = []
+        self.status = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.all.append(report)
@@ -91,7 +93,7 @@ def inner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qemu: FakeQemu) -> In
         reports = Reports()
         arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(home), str(home), "--import-mode=importlib"]
         plugin = [] if plugin_is_installed() else ["-p", "vm.pytest_plugin"]
-        pytest.main([*arguments, *plugin, *options], plugins=[reports])
+        reports.status = int(pytest.main([*arguments, *plugin, *options], plugins=[reports]))
         return reports
 
     return run
@@ -348,11 +350,14 @@ def test_a_failure_leaves_what_tells_of_it_and_the_next_test_of_that_machine_doe
         def test_one(vm):
             assert 1 == 2
     """)
-    [chart] = tmp_path.rglob("boot.svg")
-    assert chart.read_text() == "<svg/>"
-    assert chart.with_name("journal.export.gz").read_bytes() == b"journal"
+    charts = sorted(tmp_path.rglob("boot.svg"))
+    kept, shared = sorted(charts, key=lambda path: "test_one" not in str(path))
+    for chart in charts:
+        assert chart.read_text() == "<svg/>"
+        assert chart.with_name("journal.export.gz").read_bytes() == b"journal"
     inner("def test_two(vm): pass")
-    assert not chart.exists()
+    assert kept.exists()
+    assert not shared.exists()
 
 
 @pytest.mark.usefixtures("journal")
@@ -374,13 +379,137 @@ def test_results_are_written_for_people_and_for_programs(inner: Inner, tmp_path:
     assert results["outcomes"] == {"failed": 1, "passed": 1, "skipped": 1}
     good, bad, other = results["tests"]
     assert good["machines"][0]["timeline"][-1]["what"] == "nginx.service active"
-    assert (bad["machines"][0]["boots"], results["boots"]) == (1, 1)
+    assert bad["machines"][0]["boots"] == 1
+    assert (results["boots"], results["restores"]) == (2, 1), "one of the boots is of the machine that was kept"
     assert (other["machines"], other["message"]) == ([], "Skipped: not today")
     html = (tmp_path / "results" / "index.html").read_text()
     assert "nginx.service active" in html
     assert "&lt;&amp;&gt;" in html
     assert "<&>" not in html
     assert 'name="test_good"' in (tmp_path / "results" / "junit.xml").read_text()
+
+
+FLAKY = """
+    @pytest.fixture(scope="session")
+    def shared(tmp_path_factory):
+        yield tmp_path_factory.mktemp("shared")
+
+    def test_flaky(vm, shared):
+        (shared / "touched").touch()
+        vm.wait_unit("nginx.service")
+        assert "-attempt2" in vm.folder.root.name, "the first time"
+    def test_bad(vm_factory, shared):
+        vm_factory(probe=False)
+        assert not list(shared.iterdir()), "somebody was here"
+        assert 1 == 2
+    def test_good(vm):
+        pass
+    def test_without_a_machine():
+        assert 1 == 2
+"""
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_test_that_fails_once_is_run_again_on_a_new_machine_and_told_as_flaky(
+    inner: Inner, qemu: FakeQemu, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = inner(FLAKY, "--vm-rerun", "1", "--vm-results", str(tmp_path / "results"))
+    assert [(each.nodeid.rpartition("::")[2], each.outcome) for each in reports.all if each.longrepr] == [
+        ("test_flaky", "rerun"),
+        ("test_bad", "rerun"),
+        ("test_without_a_machine", "failed"),
+        ("test_bad", "failed"),
+    ]
+    assert "assert 1 == 2" in reports.text()
+    assert [command["execute"] for command in qemu.commands].count("snapshot-load") == 2, "not for the second attempt"
+    said = capsys.readouterr().out
+    assert "2 failed, 1 passed, 1 flaky" in said
+    [line] = [line for line in said.splitlines() if "test_flaky: AssertionError: the first time" in line]
+    first, second = [Path(word.strip("[],")) for word in line.split() if word.startswith("[")]
+    assert (first.parent.name.rpartition("-")[2], second.name.partition("-")[2]) == ("test_flaky", "attempt2-boot")
+    assert (first / "serial.log").exists()
+    assert second.is_dir()
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert results["outcomes"] == {"failed": 2, "flaky": 1, "passed": 1}
+    flaky = next(test for test in results["tests"] if test["outcome"] == "flaky")
+    assert "the first time" in flaky["message"]
+    assert 'in vm.folder.root.name, "the first time"' in flaky["earlier"]
+    assert [Path(machine["folder"]) for machine in flaky["machines"]] == [
+        second.with_name(second.name.partition("-")[0]),
+        second,
+    ]
+    assert '<span class="flaky">flaky</span>' in (tmp_path / "results" / "index.html").read_text()
+    cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "results" / "junit.xml").iter("testcase")}
+    assert sorted(cases) == ["test_bad", "test_flaky", "test_good", "test_without_a_machine"]
+    assert cases["test_flaky"].find("failure") is None
+    properties = {each.get("name"): each.get("value") for each in cases["test_flaky"].iter("property")}
+    assert "the first time" in str(properties["flaky"])
+
+
+@pytest.mark.usefixtures("qemu")
+def test_a_run_with_only_flaky_tests_is_green(inner: Inner) -> None:
+    test = """
+        def test_it(vm_factory):
+            assert "-attempt2" in vm_factory(probe=False).folder.root.parent.name
+    """
+    assert inner(test, "--vm-rerun", "1").status == 0
+    assert inner(test).status == 1
+
+
+def test_a_bad_sign_of_the_first_attempt_is_forgiven_like_any_failure(inner: Inner, qemu: FakeQemu) -> None:
+    said = iter(["Kernel panic - not syncing: x\n", "login: \n"])
+    qemu.on_command = lambda name: qemu.says(next(said)) if name == "cont" else None
+    reports = inner("def test_it(vm_factory): vm_factory(probe=False).wait_console('syncing|login')", "--vm-rerun", "1")
+    assert (reports.status, reports.text()) == (0, "")
+
+
+@pytest.mark.usefixtures("qemu")
+def test_a_run_that_is_interrupted_tells_of_the_failure_that_it_had_kept(inner: Inner) -> None:
+    reports = inner(
+        """
+        def test_bad(vm_factory):
+            assert 1 == 2
+        def test_interrupted():
+            raise KeyboardInterrupt
+        """,
+        "--vm-rerun",
+        "1",
+    )
+    assert reports.status == 2
+    assert "assert 1 == 2" in reports.text()
+
+
+@pytest.mark.usefixtures("qemu")
+def test_when_much_fails_nothing_is_run_again(inner: Inner) -> None:
+    reports = inner(
+        """
+        @pytest.mark.parametrize("number", range(21))
+        def test_bad(vm_factory, number):
+            assert "-attempt2" in str(vm_factory(probe=False).folder.root)
+        """,
+        "--vm-rerun",
+        "1",
+    )
+    assert reports.status == 1
+    assert len([report for report in reports.all if report.outcome == "failed"]) == 21
+
+
+def test_tests_with_certain_markers_are_run_again_too(inner: Inner, tmp_path: Path) -> None:
+    with (tmp_path / "user" / "pytest.ini").open("a") as file:
+        file.write("markers =\n    image: x\nvm_rerun_markers = image\n")
+    reports = inner(
+        """
+        tries = []
+
+        @pytest.mark.image
+        def test_it():
+            tries.append(1)
+            assert len(tries) == 2
+        """,
+        "--vm-rerun",
+        "1",
+    )
+    assert reports.status == 0
 
 
 DENIED = "- {pattern: 'test_denied*', reason: 'bug 1', expires: %s}\n"
