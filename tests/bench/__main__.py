@@ -3,6 +3,7 @@
 python -m tests.bench                 builds, their floor, and mkosi where it is installed; growth; boots
 python -m tests.bench --runs 5 --only build --no-peer
 python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
+python -m tests.bench --only probe            what a test's probe adds to a boot
 
 Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
 """
@@ -26,7 +27,7 @@ from builder.definition.load import load
 from builder.locking import lock_path
 from builder.outputs.manifest import read_manifest
 from builder.pipeline import Build
-from tests.bench import boot, firstboot, floor, growth, ignition, mkosi
+from tests.bench import boot, firstboot, floor, growth, ignition, mkosi, probe
 from tests.bench.measuring import Run, compare, measured, show
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -122,7 +123,7 @@ def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=("build", "growth", "boot", "firstboot", "ignition"))
+    parser.add_argument("--only", choices=("build", "growth", "boot", "firstboot", "ignition", "probe"))
     parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="build-os-bench-", ignore_cleanup_errors=True) as directory:
@@ -137,8 +138,11 @@ def main() -> None:
             firstboot.measure(manifest, args.runs)
         if args.only in (None, "ignition"):
             ignition.measure()
+        config = REPOSITORY / "configs" / "machines" / "demo.yaml"
         if args.only in (None, "boot"):
-            boot.measure(manifest, REPOSITORY / "configs" / "machines" / "demo.yaml", args.runs)
+            boot.measure(manifest, config, args.runs)
+        if args.only in (None, "probe"):
+            probe.measure(manifest, config, args.runs)
 
 
 if __name__ == "__main__":
