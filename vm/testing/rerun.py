@@ -31,6 +31,12 @@ def suffix(config: pytest.Config) -> str:
     return "" if attempt == 1 else f"-attempt{attempt}"
 
 
+def session_suffix(config: pytest.Config) -> str:
+    """The same for machines of a session, of which each worker of xdist has one."""
+    worker = getattr(config, "workerinput", {}).get("workerid")
+    return suffix(config) if worker is None else f"-{worker}{suffix(config)}"
+
+
 def may_run_again(item: pytest.Item) -> bool:
     """Whether a test has to do with machines: by its fixtures, or by a marker that the ini option names."""
     markers = {mark.name for mark in item.iter_markers()}
