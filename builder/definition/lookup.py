@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from builder.definition import checks
+from builder.definition.dependencies import dependency_problems
 from builder.definition.entries import entry_problems
 from builder.definition.findings import Findings, read_yaml
 from builder.definition.model import Definition, Feature
@@ -95,7 +96,10 @@ def check_files(
 ) -> None:
     for overlay in overlays:
         # The first kind of problem would make looking for the second dangerous.
-        for error in [*entry_problems(overlay.path)] or template_problems(overlay.path, values):
+        for error in [*entry_problems(overlay.path)] or (
+            *template_problems(overlay.path, values),
+            *dependency_problems(overlay.path),
+        ):
             findings.add_error(error)
     for directory in units:
         for error in [*entry_problems(directory.path)] or unit_problems(directory.path, values):
