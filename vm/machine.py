@@ -311,6 +311,17 @@ class Machine:
     def _reset_seen(self) -> object | None:
         return self.qmp.find_event("RESET", self._boot_event)
 
+    def boot(self) -> None:
+        """Switch on again a machine that is off; its disks are as it left them.
+
+        Raises:
+            VmError: it is not off.
+        """
+        if not self.is_off:
+            raise VmError("the machine is on already", hint="shutdown() and wait_exit() come before boot()")
+        self._stop_run()
+        self._start()
+
     def power_cut(self) -> None:
         """Pull the plug and switch on again: what the guest had not flushed to its disks is lost."""
         self._pull_the_plug()

@@ -384,6 +384,19 @@ def test_a_shutdown_ends_with_qemu(start: Start, qemu: FakeQemu) -> None:
     assert "quit" not in commands(qemu)
 
 
+def test_a_machine_that_is_off_is_switched_on_again(start: Start, qemu: FakeQemu, folder: Path) -> None:
+    qemu.on_command = lambda name: soon(lambda: qemu.ends(0)) if name == "system_powerdown" else None
+    with start() as machine:
+        (folder / "disk0.qcow2").write_text("written by the guest")
+        with pytest.raises(VmError, match="on already"):
+            machine.boot()
+        machine.shutdown()
+        machine.boot()
+        assert not machine.is_off
+        assert machine.boots == 2
+        assert (folder / "disk0.qcow2").read_text() == "written by the guest"
+
+
 def test_a_shutdown_that_ends_badly_is_an_error(start: Start, qemu: FakeQemu) -> None:
     qemu.on_command = lambda name: soon(lambda: qemu.ends(134)) if name == "system_powerdown" else None
     with pytest.raises(VmError, match="QEMU ended with status 134"), start() as machine:
