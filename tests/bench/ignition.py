@@ -1,6 +1,7 @@
 """The provisioner and Debian's Ignition on the same rows: whole disks, by the original's own command line.
 
-Needs root, loop devices, what handles disks, the recorded rows beside the project, and Debian's package ``ignition``.
+Needs root, loop devices, what handles disks, the recorded rows beside the project, and Debian's package ``ignition``:
+installed, or unpacked anywhere, with the path of its program in ``$IGNITION``.
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared" / "conformance"
-THEIRS = Path("/usr/lib/dracut/modules.d/30ignition/ignition")  # where Debian's package has it
+THEIRS = Path(os.environ.get("IGNITION", "/usr/lib/dracut/modules.d/30ignition/ignition"))  # Debian's place
 NEWEST = (3, 3)  # of the specifications that Ignition 2.14 reads
 # Rows that only wait: for devices and servers that never come.
 PATIENT = re.compile(r"cmdline\.device\.notfound|timeouts\.(http|file\.create\.http\.timesout)$")
 
 
 def measure() -> None:
-    """Run the rows by both, and print how many pass and how long they take."""
+    """Run the rows by both, and print how many pass, what that takes, and how large each is."""
     vectors = SHARED / "vectors" / "blackbox.json"
     if not vectors.exists():
         print(f"no comparison with Ignition: {vectors} is not there")
@@ -35,9 +35,12 @@ def measure() -> None:
         stubs = Path(directory)
         for name in ("useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel"):
             (stubs / name).symlink_to(REPOSITORY / "tests" / "conformance" / "shadow_stub.py")
+        ours = sum(path.stat().st_size for path in (REPOSITORY / "firstboot").rglob("*.py"))
         show("build-os", f"{sys.executable} -m firstboot", wanted, stubs)
+        print(f"    {ours / 1e6:.1f} MB of source, and Python with yaml")
         if THEIRS.exists():
             show("ignition", str(THEIRS), wanted, stubs)
+            print(f"    {THEIRS.stat().st_size / 1e6:.1f} MB, one program")
         else:
             print("  ignition is not installed")
 
@@ -50,24 +53,29 @@ def comparable(row: dict[str, str]) -> bool:
 
 def show(title: str, provisioner: str, wanted: list[str], stubs: Path) -> None:
     """One provisioner on all rows that this machine can run."""
-    results = stubs / f"{title}.json"
+    results, seconds_log = stubs / f"{title}.json", stubs / f"{title}.seconds"
+    charged = f"{sys.executable} {Path(__file__).with_name('charged.py')} {seconds_log}"
     command = [
         sys.executable,
         str(SHARED / "run_vectors.py"),
-        f"--provisioner={provisioner}",
+        f"--provisioner={charged} {provisioner}",
         f"--filter=^({'|'.join(map(re.escape, wanted))})$",
         f"--out={results}",
         "--skip-unfeasible",
     ]
     environment = {**os.environ, "PATH": f"{stubs}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
-    started = time.monotonic()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - started
     if not results.exists():
         print(f"  {title}: cannot be run here: {done.stderr.strip().splitlines()[-1:]}")
         return
     outcome = json.loads(results.read_text())
     failed = [each["name"] for each in outcome if each["result"] != "PASS"]
-    print(f"  {title:<34} {len(outcome) - len(failed):4} of {len(outcome)} pass, {seconds:7.1f} s", flush=True)
+    if not seconds_log.exists():
+        print(f"  {title}: no row can be run here")
+        return
+    seconds = [float(each) for each in seconds_log.read_text().split()]
+    passed = f"{len(outcome) - len(failed):4} of {len(outcome)} pass"
+    each = 1000 * sum(seconds) / len(seconds)
+    print(f"  {title:<34} {passed}; {sum(seconds):.1f} CPU s, {len(seconds)} stages of {each:.0f} ms", flush=True)
     for name in failed:
         print(f"    {name} does not")
