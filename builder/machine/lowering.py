@@ -7,7 +7,7 @@ from typing import Any
 
 from builder.core.errors import ConfigError
 from firstboot.config.document import Document, read
-from firstboot.config.dump import dump
+from firstboot.config.dump import dump, has_own
 from firstboot.config.models import Config
 from firstboot.config.text import LocatedError, Problem
 from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, translate
@@ -49,7 +49,7 @@ def _in_version(config: Config, version: Version) -> tuple[dict[str, Any], Docum
     """The config as if it were of another version, and what that version makes of it."""
     data = dump(config)
     # What only our own variant can say keeps every Ignition from passing over it.
-    suffix = OWN_SUFFIX if config.storage.archives else ""
+    suffix = OWN_SUFFIX if has_own(config) else ""
     data["ignition"] = {**data.get("ignition", {}), "version": name_of(version) + suffix}
     return data, read(json.dumps(data, indent=2, ensure_ascii=False), f"in terms of {name_of(version)}")
 

@@ -5,15 +5,13 @@ Annotations are not deferred, as in :mod:`firstboot.config.models`.
 
 from collections.abc import Iterator
 
+from firstboot.config.artifact import find_parts, is_artifact
 from firstboot.config.checks.nodes import check_path
 from firstboot.config.checks.resources import check_resource
 from firstboot.config.model import Model
 from firstboot.config.models import HttpHeader, Int, Owner, Resource, Storage, Verification
 from firstboot.config.text import Path, Problem
 from firstboot.config.urls import BadUrl, scheme_of
-
-REGISTRIES = ("oci", "oci+http")
-DIGEST = "@sha256:"
 
 
 class Archive(Model):
@@ -69,18 +67,14 @@ def _source(archive: Archive, at: Path, version: tuple[int, int]) -> Iterator[Pr
     except BadUrl as error:
         yield Problem((*at, "source"), str(error))
         return
-    if scheme in REGISTRIES:
-        host, _, name = source.partition("://")[2].partition("/")
-        name, found, digest = name.partition(DIGEST)
-        if not (host and name and found and len(digest) == 64 and set(digest) <= set("0123456789abcdef")):
-            message = "an artifact in a registry is named oci://HOST/NAME@sha256:DIGEST"
-            yield Problem((*at, "source"), message, "a tag may be another artifact tomorrow: name it by its digest")
-        if not all(header.name.casefold() == "authorization" for header in archive.http_headers):
-            yield Problem((*at, "httpHeaders"), "a registry is only ever sent the header 'Authorization'")
-        return
     yield from check_resource(archive.resource, at, version)
     if not scheme:
         yield Problem(at, "an archive needs a source")
+    elif is_artifact(source):
+        parts = find_parts(source)
+        if parts is not None and parts["digest"] is None and archive.verification.hash is None:
+            message = "an archive in a registry is named oci://HOST/NAME@sha256:DIGEST"
+            yield Problem((*at, "source"), message, "a tag may be another artifact tomorrow: name it by its digest")
     elif archive.verification.hash is None:
         hint = "sha256sum of the archive, as hash: sha256-..."
         yield Problem(at, "an archive from elsewhere needs verification.hash", hint)

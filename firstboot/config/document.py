@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from firstboot.config import buildos, butane
+from firstboot.config.artifact import artifacts
 from firstboot.config.building import build
 from firstboot.config.butane import MACHINE, Surroundings, lint
 from firstboot.config.butane.variants import VARIANTS, Edition
@@ -18,6 +19,7 @@ from firstboot.config.models import Config
 from firstboot.config.origins import Origins
 from firstboot.config.shape import Dialect, Walk
 from firstboot.config.text import Located, LocatedError, Path, Problem, refuse, value_at
+from firstboot.config.urls import BadUrl, check_url
 from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, version_of
 
 Version = tuple[int, int]
@@ -252,6 +254,8 @@ def _compiled(
             config, origins, wrap = kitchen.config, kitchen.origins, kitchen.wrap
             secrets = frozenset(kitchen.secrets)
         sense += _after_sugar(config, edition)
+    if not walk.dialect.own:
+        sense += _no_artifacts(config, version)
     # What could not be built stands in the config empty; complaints about that would be about us.
     problems += [each for each in sense if not any(each.path[: len(path)] == path for path in broken)]
     in_text = [_in_text(each, origins, walk.located) for each in problems]
@@ -282,6 +286,15 @@ def _snake(path: Path, located: Located) -> Path:
         else each
         for index, each in enumerate(path)
     )
+
+
+def _no_artifacts(config: Config, version: Version) -> Iterator[Problem]:
+    """What is in a registry is nowhere for Ignition and Butane."""
+    for path, resource in artifacts(config):
+        try:
+            check_url(resource.source or "", version)
+        except BadUrl as error:
+            yield Problem((*path, "source"), str(error), "only variant: buildos has artifacts of registries")
 
 
 def _before_sugar(config: Config, walk: Walk, edition: Edition) -> Iterator[Problem]:

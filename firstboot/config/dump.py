@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from firstboot.config.artifact import is_artifact
 from firstboot.config.fields import fields_of
 from firstboot.config.model import Model
-from firstboot.config.models import OWN
+from firstboot.config.models import OWN, Resource
 
 
 def dump(model: Model) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def dump(model: Model) -> dict[str, Any]:
 
 def has_own(model: Model) -> bool:
     """Whether a config, or a part of one, says what no Ignition can."""
+    if isinstance(model, Resource) and is_artifact(model.source):
+        return True
     for field in fields_of(type(model)).values():
         value = getattr(model, field.name)
         if field.since == OWN.version and value:

@@ -1,7 +1,8 @@
-"""Artifacts in a registry, by digest: ``oci://HOST/NAME@sha256:DIGEST`` (the OCI distribution specification).
+"""Artifacts in a registry: ``oci://HOST/NAME@sha256:DIGEST`` or ``:TAG`` (the OCI distribution specification).
 
-An artifact is a manifest with one layer; of an index the manifest for this machine is taken. Everything is verified
-from the digest down, so it does not matter who the registry is.
+An artifact is a manifest with one layer, or with several that have titles, of which ``#TITLE`` chooses one; of an index
+the manifest for this machine is taken. Everything is verified from the digest down, so where there is one it does not
+matter who the registry is; what a tag means is the registry's word.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import json
 import platform
 import re
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
+from firstboot.config.artifact import FORM, find_parts
 from firstboot.fetch.errors import FetchError
 from firstboot.fetch.reach import Deadline
 from firstboot.fetch.redirect import is_link_local
@@ -21,10 +23,11 @@ from firstboot.fetch.web import Request, Sink, Web
 
 _MANIFEST_BYTES = 4 << 20  # what a registry has to accept at most
 _TOKEN_BYTES = 1 << 20
+_TITLE = "org.opencontainers.image.title"  # what oras and others call a file in an artifact
+_EMPTY = "application/vnd.oci.empty.v1+json"
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_NAME = re.compile(r"(?P<scheme>oci|oci\+http)://(?P<host>[^/@]+)/(?P<name>[^@]+)@sha256:(?P<digest>[0-9a-f]{64})")
 
 
 class Artifact(NamedTuple):
@@ -32,12 +35,14 @@ class Artifact(NamedTuple):
 
     Attributes:
         base: of the registry's API for this repository.
-        digest: of the manifest, 64 hexadecimal digits.
+        reference: the digest of the manifest, ``sha256:`` and 64 hexadecimal digits, or a tag.
+        title: of the layer, where there are several.
     """
 
     base: str
     name: str
-    digest: str
+    reference: str
+    title: str | None = None
 
 
 class _Checked:
@@ -68,15 +73,17 @@ def parse(url: str) -> Artifact:
     Raises:
         FetchError: it names none.
     """
-    match = _NAME.fullmatch(url)
-    if match is None:
-        raise FetchError(f"{url} names no artifact", "one is oci://HOST/NAME@sha256:DIGEST")
-    scheme = "https" if match["scheme"] == "oci" else "http"
-    return Artifact(f"{scheme}://{match['host']}/v2/{match['name']}", match["name"], match["digest"])
+    parts = find_parts(url)
+    if parts is None:
+        raise FetchError(f"{url} names no artifact", f"one is {FORM}")
+    scheme = "https" if parts["scheme"] == "oci" else "http"
+    title = parts["title"] and unquote(parts["title"])
+    reference = parts["digest"] or parts["tag"] or ""
+    return Artifact(f"{scheme}://{parts['host']}/v2/{parts['name']}", parts["name"] or "", reference, title)
 
 
 def download(url: str, sink: Sink, web: Web, deadline: Deadline, authorization: str | None = None) -> None:
-    """Put the artifact's one layer into ``sink``.
+    """Put the artifact's one layer, or the one that is named, into ``sink``.
 
     Args:
         authorization: the header to log in with, ``Basic ...`` or ``Bearer ...``.
@@ -86,10 +93,10 @@ def download(url: str, sink: Sink, web: Web, deadline: Deadline, authorization: 
     """
     artifact = parse(url)
     headers = _log_in(artifact, web, deadline, authorization)
-    manifest = _manifest(artifact, artifact.digest, web, deadline, headers)
+    manifest = _manifest(artifact, artifact.reference, web, deadline, headers)
     if "manifests" in manifest:
-        manifest = _manifest(artifact, _for_this_machine(manifest, url), web, deadline, headers)
-    digest = _only_layer(manifest, url)
+        manifest = _manifest(artifact, f"sha256:{_for_this_machine(manifest, url)}", web, deadline, headers)
+    digest = _layer(manifest, artifact.title, url)
     checked = _Checked(sink)
     web.ask(Request(f"{artifact.base}/blobs/sha256:{digest}", headers), checked, deadline)
     if checked.hexdigest() != digest:
@@ -100,7 +107,7 @@ def _log_in(artifact: Artifact, web: Web, deadline: Deadline, authorization: str
     """The headers of all further requests. A registry says by itself whether and where it wants a token."""
     own = {} if authorization is None else {"Authorization": authorization}
     request = Request(
-        f"{artifact.base}/manifests/sha256:{artifact.digest}", {**own, **_ACCEPT}, method="HEAD", answers=(401,)
+        f"{artifact.base}/manifests/{artifact.reference}", {**own, **_ACCEPT}, method="HEAD", answers=(401,)
     )
     answer = web.ask(request, _Nothing(), deadline)
     challenge = answer.get("www-authenticate", "")
@@ -134,11 +141,13 @@ class _Nothing:
 _ACCEPT = {"Accept": ", ".join((*_MANIFESTS, *_INDEXES))}
 
 
-def _manifest(artifact: Artifact, digest: str, web: Web, deadline: Deadline, headers: dict[str, str]) -> dict[str, Any]:
-    url = f"{artifact.base}/manifests/sha256:{digest}"
+def _manifest(
+    artifact: Artifact, reference: str, web: Web, deadline: Deadline, headers: dict[str, str]
+) -> dict[str, Any]:
+    url = f"{artifact.base}/manifests/{reference}"
     data = web.read(Request(url, {**headers, **_ACCEPT}), _MANIFEST_BYTES, deadline)
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise FetchError(f"{artifact.name}: the registry sent another manifest than sha256:{digest}")
+    if reference.startswith("sha256:") and f"sha256:{hashlib.sha256(data).hexdigest()}" != reference:
+        raise FetchError(f"{artifact.name}: the registry sent another manifest than {reference}")
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
@@ -157,11 +166,25 @@ def _for_this_machine(index: dict[str, Any], url: str) -> str:
     raise FetchError(f"{url} has nothing for linux/{machine}")
 
 
-def _only_layer(manifest: dict[str, Any], url: str) -> str:
-    layers = _list(manifest.get("layers"))
-    if len(layers) != 1:
-        raise FetchError(f"{url} has {len(layers)} layers; an artifact to unpack has one", "oras push HOST/NAME FILE")
-    return _digest(layers[0], url)
+def _layer(manifest: dict[str, Any], title: str | None, url: str) -> str:
+    """The digest of the layer with a title, or of the only one."""
+    layers = [each for each in _list(manifest.get("layers")) if each.get("mediaType") != _EMPTY]
+    titles = [_title(each) for each in layers]
+    there = ", ".join(sorted(each for each in titles if each)) or "no titles"
+    if title is None:
+        if len(layers) != 1:
+            hint = f"choose one with #TITLE at the end: there are {there}" if layers else "oras push HOST/NAME FILE"
+            raise FetchError(f"{url} has {len(layers)} layers; an artifact that is one file has one", hint)
+        return _digest(layers[0], url)
+    if titles.count(title) != 1:
+        how = "no layer" if title not in titles else "several layers"
+        raise FetchError(f"{url.partition('#')[0]} has {how} with the title '{title}'", f"there are {there}")
+    return _digest(layers[titles.index(title)], url)
+
+
+def _title(layer: dict[str, Any]) -> str:
+    annotations = layer.get("annotations")
+    return str(annotations.get(_TITLE, "")) if isinstance(annotations, dict) else ""
 
 
 def _list(value: Any) -> list[dict[str, Any]]:

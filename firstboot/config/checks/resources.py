@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from firstboot.config.artifact import check_artifact, is_artifact
 from firstboot.config.models import Ignition, Reference, Resource
 from firstboot.config.text import Path, Problem
 from firstboot.config.urls import BadUrl, check_url, scheme_of
@@ -54,6 +55,9 @@ def check_resource(resource: Resource, path: Path, version: Version) -> Iterator
         message = f"the compression '{resource.compression}' is not supported"
         yield Problem((*path, "compression"), message, "it may be gzip, or empty")
     yield from _hash(resource, (*path, "verification", "hash"), version)
+    if is_artifact(resource.source):
+        yield from check_artifact(resource, path)
+        return
     if resource.source is not None:
         try:
             check_url(resource.source, version)

@@ -230,7 +230,7 @@ def test_ignition_has_no_archives() -> None:
     ("was", "becomes", "complaint"),
     [
         (f"verification: {{hash: {SHA}}}", "strip: 0", "an archive from elsewhere needs verification.hash"),
-        (SOURCE, "oci://host/name:latest", "is named oci://HOST/NAME@sha256:DIGEST"),
+        (SOURCE, "oci://host/name@sha256:12", "is named oci://HOST/NAME@sha256:DIGEST"),
         ("https:", "ftp:", "a URL 'ftp' cannot be fetched"),
         ("path: /opt/app", "path: opt/app", "is not absolute"),
         ("source:", "local: x\n      source:", "either 'local' or 'source' is required"),
@@ -239,6 +239,12 @@ def test_ignition_has_no_archives() -> None:
 def test_what_cannot_be_verified_is_refused(was: str, becomes: str, complaint: str) -> None:
     with pytest.raises(LocatedError, match=complaint):
         load(YAML.replace(was, becomes), "m.yaml")
+
+
+def test_a_tag_alone_verifies_nothing() -> None:
+    text = YAML.replace(f"      verification: {{hash: {SHA}}}\n", "").replace(SOURCE, "oci://host/name:latest")
+    with pytest.raises(LocatedError, match="an archive in a registry is named oci://HOST/NAME@sha256:DIGEST"):
+        load(text, "m.yaml")
 
 
 def test_an_artifact_in_a_registry_has_its_hash_in_its_name() -> None:

@@ -117,10 +117,48 @@ def test_what_is_not_what_its_digest_says_is_refused(outside: Any, resource: Mak
 def test_what_is_no_artifact_is_refused(outside: Any, resource: Make, answer: Any) -> None:
     image = manifest(LAYER, b"more")
     Registry(outside, answer, image)
-    with pytest.raises(FetchError, match="has 2 layers; an artifact to unpack has one"):
+    with pytest.raises(FetchError, match="has 2 layers; an artifact that is one file has one"):
         outside.fetcher().fetch(resource(url(image)))
     with pytest.raises(NotFound):
         outside.fetcher().fetch(resource(url(b"nothing")))
+
+
+def titled(**layers: bytes) -> bytes:
+    """An artifact as oras makes one of several files."""
+    found = [
+        {"digest": digest(data), "annotations": {"org.opencontainers.image.title": name.replace("_", " ")}}
+        for name, data in layers.items()
+    ]
+    whole = {"schemaVersion": 2, "artifactType": "application/vnd.example", "layers": found}
+    return json.dumps(whole).encode()
+
+
+def test_a_tag_names_what_the_registry_says(outside: Any, resource: Make, answer: Any) -> None:
+    registry = Registry(outside, answer, LAYER)
+    registry.things["stable"] = manifest(LAYER)
+    assert outside.fetcher().fetch(resource("oci+http://registry.example/team/app:stable")) == LAYER
+    assert registry.asked[0].path == "/v2/team/app/manifests/stable"
+
+
+def test_one_file_of_several_is_chosen_by_its_title(outside: Any, resource: Make, answer: Any) -> None:
+    whole = titled(one_file=b"one", other=b"other")
+    Registry(outside, answer, whole, b"one", b"other")
+    assert outside.fetcher().fetch(resource(f"{url(whole)}#other")) == b"other"
+    assert outside.fetcher().fetch(resource(f"{url(whole)}#one%20file")) == b"one"
+    with pytest.raises(FetchError, match="has no layer with the title 'third'") as error:
+        outside.fetcher().fetch(resource(f"{url(whole)}#third"))
+    assert error.value.hint == "there are one file, other"
+    with pytest.raises(FetchError, match="has 2 layers") as error:
+        outside.fetcher().fetch(resource(url(whole)))
+    assert error.value.hint == "choose one with #TITLE at the end: there are one file, other"
+
+
+def test_an_artifact_without_a_file_is_refused(outside: Any, resource: Make, answer: Any) -> None:
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(b"{}")}
+    whole = json.dumps({"schemaVersion": 2, "layers": [empty]}).encode()
+    Registry(outside, answer, whole, b"{}")
+    with pytest.raises(FetchError, match="has 0 layers"):
+        outside.fetcher().fetch(resource(url(whole)))
 
 
 @given(

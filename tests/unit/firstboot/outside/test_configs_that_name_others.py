@@ -80,6 +80,40 @@ def test_configs_are_merged_with_what_they_merge_themselves(guest: Guest, outsid
     assert (guest.text("etc/b"), guest.text("etc/both")) == ("b", "c")
 
 
+def test_configs_and_contents_come_from_a_registry(guest: Guest, outside: Any) -> None:
+    def digest(data: bytes) -> str:
+        return "sha256:" + hashlib.sha256(data).hexdigest()
+
+    def layer(data: bytes, title: str) -> dict[str, Any]:
+        return {"digest": digest(data), "annotations": {"org.opencontainers.image.title": title}}
+
+    greeting = b"hello from afar"
+    more = json.dumps(ignition({"/etc/merged": "data:,m"})).encode()
+    manifest = json.dumps({"layers": [layer(greeting, "greeting"), layer(more, "more.ign")]}).encode()
+    things = {digest(each): each for each in (greeting, more, manifest)}
+    outside.serve("http://registry", lambda asked: things[asked.path.rpartition("/")[2]])
+    source = f"oci+http://registry/fleet/base@{digest(manifest)}"
+    config = f"""
+variant: buildos
+version: 1.0.0
+ignition:
+  config:
+    merge: [{{source: "{source}#more.ign"}}]
+storage:
+  files:
+    - path: /etc/greeting
+      contents: {{source: "{source}#greeting"}}
+"""
+    assert guest.boot(config) == 0, guest.log
+    assert (guest.text("etc/greeting"), guest.text("etc/merged")) == ("hello from afar", "m")
+    things[digest(greeting)] = b"something else"
+    (guest.root / "run/state/firstboot/complete").unlink()
+    (guest.root / "etc/greeting").unlink()
+    assert guest.boot(config) == 1
+    assert "sent another layer than the manifest names" in guest.log
+    assert "etc/greeting" not in guest.etc()
+
+
 def test_a_config_elsewhere_takes_the_place_of_this_one(guest: Guest, outside: Any) -> None:
     outside.serve("http://one", lambda _: json.dumps(ignition({"/etc/new": "data:,n"})).encode())
     old = ignition({"/etc/old": "data:,o"}, config={"replace": {"source": "http://one/"}})
