@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,11 @@ from vm.spec import Disk, Uefi, VmSpec
 
 # What a machine reads of a first-boot configuration; a disk image given by mistake is not read into memory.
 MAX_CONFIG = 10_000_000
+# More than this is handed over on a disk: the kernel reads fw_cfg by pages, and begins at the front for each, so that
+# time grows with the square of the size.
+LARGE_CONFIG = 64 << 10
+CONFIG_DISK = "ignition"  # the serial number by which Ignition knows a disk with a config
+_SECTOR = 512
 
 
 def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -> VmSpec:
@@ -33,11 +39,22 @@ def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -
         copy_variables(spec.uefi, tools)
     if spec.firstboot_config is not None:
         # QEMU sees the tools tree's /etc and /usr instead of the host's: what it is to read lies in the folder.
-        spec = replace(spec, firstboot_config=copy_config(spec.firstboot_config, folder.config))
+        spec = with_config(spec, copy_config(spec.firstboot_config, folder.config))
     if probe:
         files = write_credentials(probe_credentials(), folder.credentials)
         spec = replace(spec, credentials=(*spec.credentials, *files))
     return spec
+
+
+def with_config(spec: VmSpec, config: Path) -> VmSpec:
+    """The machine with this configuration: in fw_cfg, or on a disk if it is large."""
+    size = config.stat().st_size
+    # A driver finds all its devices at once: where the root is on virtio, so is the config by then.
+    if size <= LARGE_CONFIG or spec.disks[0].bus != "virtio":
+        return replace(spec, firstboot_config=config)
+    os.truncate(config, size + -size % _SECTOR)  # what reads it takes the padding off
+    disk = Disk(config, format="raw", read_only=True, serial=CONFIG_DISK)
+    return replace(spec, firstboot_config=None, disks=(*spec.disks, disk))
 
 
 def make_disk(disk: Disk, tools: Tools) -> None:

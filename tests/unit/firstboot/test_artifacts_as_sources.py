@@ -33,7 +33,8 @@ def test_a_file_may_be_in_a_registry() -> None:
     compiled = document.compiled()
     assert compiled["ignition"]["version"].endswith("+buildos")  # so that no Ignition tries
     again = read(json.dumps(compiled), "m.ign").config
-    assert again is not None and document.config is not None
+    assert again is not None
+    assert document.config is not None
     assert again.storage == document.config.storage
 
 

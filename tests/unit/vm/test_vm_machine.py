@@ -22,9 +22,10 @@ from builder.core.gpt import Partition
 from builder.core.store import Store
 from builder.core.tools import Tools
 from vm import snapshots
+from vm.argv import argv
 from vm.deadline import Deadline
 from vm.machine import Machine
-from vm.prepare import copy_config, prepare
+from vm.prepare import LARGE_CONFIG, copy_config, prepare
 from vm.results import MachineFolder
 from vm.running import Registry
 from vm.spec import Accel, Disk, Forward, Kernel, Uefi, VmSpec
@@ -559,6 +560,22 @@ def test_the_configuration_lies_where_qemu_can_see_it(tools: Tools, folder: Path
     assert made.firstboot_config == folder / "firstboot-config"
     assert (folder / "firstboot-config").read_text() == "variant: buildos\n"
     assert (folder / "firstboot-config").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_large_configuration_is_on_a_disk(tools: Tools, folder: Path, tmp_path: Path) -> None:
+    """A kernel reads 4 KiB of fw_cfg at a time, each from the front: megabytes take minutes."""
+    folder.mkdir()
+    config = tmp_path / "machine.yaml"
+    config.write_text("variant: buildos\n# " + "x" * LARGE_CONFIG)
+    made = prepare(spec(folder, firstboot_config=config), tools, MachineFolder(folder), probe=False)
+    assert made.firstboot_config is None
+    disk = made.disks[-1]
+    assert (disk.serial, disk.format, disk.read_only) == ("ignition", "raw", True)
+    data = disk.path.read_bytes()
+    assert len(data) % 512 == 0
+    assert data.rstrip(b"\0") == config.read_bytes()
+    assert "-fw_cfg" not in argv(made)
+    assert disk.path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_configuration_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
