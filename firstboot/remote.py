@@ -10,6 +10,7 @@ from firstboot.config.resource import BadResource, is_inline
 from firstboot.config.text import MAX_BYTES
 from firstboot.fetch import Fetcher, shown
 from firstboot.fetch.errors import FetchError, NeedsNetwork, WrongHash
+from firstboot.fetch.settings import Settings
 from firstboot.log import Log
 from firstboot.network import bring_up
 from firstboot.places import Places
@@ -27,21 +28,42 @@ class Remote:
     Args:
         platform: Ignition's name of it; some have credentials for their own stores.
         offline: raise :class:`NeedsNetwork` instead of using a network.
+        patience: seconds for one resource with all its attempts, 0 for ever, where a config does not say how many;
+            without it those of a first boot.
     """
 
     def __init__(
-        self, places: Places, platform: str, log: Log, *, offline: bool = False, fetcher: Fetcher | None = None
+        self,
+        places: Places,
+        platform: str,
+        log: Log,
+        *,
+        offline: bool = False,
+        patience: int | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._places = places
         self._platform = platform
         self._log = log
         self._offline = offline
-        self._fetcher = Fetcher(places.reach, platform, log.info) if fetcher is None else fetcher
+        self._patience = patience
+        settings = Settings() if patience is None else Settings(total_seconds=patience or None)
+        self._fetcher = Fetcher(places.reach, platform, log.info, settings) if fetcher is None else fetcher
 
     def configured(self, ignition: Ignition) -> Remote:
         """The same with the timeouts, proxies and certificate authorities of a config."""
-        fetcher = self._fetcher.configured(ignition)
-        return Remote(self._places, self._platform, self._log, offline=self._offline, fetcher=fetcher)
+        timeouts = ignition.timeouts
+        if self._patience is not None and timeouts.http_total is None:
+            timeouts = timeouts.model_copy(update={"http_total": self._patience})
+            ignition = ignition.model_copy(update={"timeouts": timeouts})
+        return Remote(
+            self._places,
+            self._platform,
+            self._log,
+            offline=self._offline,
+            patience=self._patience,
+            fetcher=self._fetcher.configured(ignition),
+        )
 
     def read(self, resource: Resource, *, lower_case_hash: bool = False) -> bytes:
         """The bytes of a config, at most as many as one may have."""

@@ -59,7 +59,7 @@ def _tell(args: argparse.Namespace, again: Again) -> int:
 
 @contextmanager
 def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again, Machine]]:
-    from builder.machine.fetching import PatientForSeconds
+    from builder.machine.fetching import patient_for_seconds
     from builder.machine.offline import OfflinePrograms
     from builder.machine.reading import read_located
     from builder.machine.values import require_declared
@@ -86,7 +86,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
                     raise ConfigError(f"an earlier 'config apply' in {args.root} was cut short", hint="apply it again")
                 undo.undo(root)
                 console.note("an earlier run was cut short: what it had changed was put back")
-            remote = PatientForSeconds()
+            remote = patient_for_seconds()
             values = values_of(args)
             document = read_located(args.file, args.files_dir, values)
             require_declared(values, [document.located])

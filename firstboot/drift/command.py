@@ -36,6 +36,7 @@ from firstboot.run import base_configs, compile_all
 from firstboot.sources import DELETING, Fetched
 
 FAILED, WRONG, DIFFERS = 1, 2, 3
+PATIENCE = 30  # seconds: somebody sits and waits, or a timer will try again
 COMMANDS = ("status", "diff", "apply", "factory-reset")
 
 
@@ -90,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     how = apply.add_mutually_exclusive_group(required=True)
     how.add_argument("--check", action="store_true", help="say what would be done")
     how.add_argument("--apply", action="store_true", help="do it, all or nothing")
+    apply.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"for each thing to fetch, unless the config says how long; 0 is for ever (default: {PATIENCE})",
+    )
     apply.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a config instead of the applied one")
     for each in (status, diff, apply):
         each.add_argument("--json", action="store_true", help="one JSON object, for programs")
@@ -97,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     factory.add_argument("--yes", action="store_true", help="do not ask")
     factory.add_argument("--cancel", action="store_true", help="take the request back")
     return parser
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds")
+    return int(text)
 
 
 # --- looking ---
@@ -184,7 +198,7 @@ def _apply(options: argparse.Namespace, machine: Machine, places: Places) -> int
         print("an earlier run was cut short: what it had changed was put back", file=sys.stderr)
     record = read_record(machine.root) if options.files else _require_record(machine)
     # Nothing that only a certain platform may read; and who waits for a server is told.
-    remote = Remote(places, "metal", Log(sys.stderr))
+    remote = Remote(places, "metal", Log(sys.stderr), patience=options.timeout)
     loaded = _given(options.files, places, remote) if options.files else recorded_config(_required(record))
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
