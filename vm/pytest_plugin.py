@@ -118,20 +118,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(ROUND, range(times), ids=[f"round{number + 1}" for number in range(times)])
 
 
-@pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
-def keep_machines_together(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell xdist's ``--dist loadgroup`` what one worker should have: tests of one machine, else those of one file."""
-    if not config.pluginmanager.has_plugin("xdist"):
-        return
-    from vm.testing.selection import machine_of
-
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            machine = machine_of(item)
-            group = repr(machine) if machine != item.nodeid else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(hashlib.sha256(group.encode()).hexdigest()[:8]))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not asked for."""
