@@ -119,6 +119,7 @@ class Rerun:
                 item.stash[self._folders] = []
                 item.stash[FAILED] = False
                 item.user_properties.clear()
+                _announce(item)
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=waiting[0].item if waiting else None)
         finally:
             self._failures |= {failure.item.nodeid: failure for failure in waiting}
@@ -129,6 +130,7 @@ class Rerun:
             for report in failure.reports:
                 if len(self._failures) > MOST:
                     report.sections.append(("not run again", f"more than {MOST} tests have failed"))
+                _announce(failure.item)
                 failure.item.ihook.pytest_runtest_logreport(report=report)
 
     def pytest_report_teststatus(
@@ -149,6 +151,14 @@ class Rerun:
             terminalreporter.section("flaky tests", yellow=True)
         for line in self._flaky:
             terminalreporter.write_line(line)
+
+
+def _announce(item: pytest.Item) -> None:
+    """A worker of xdist tells its controller which of its tests a report is of; it counts them itself."""
+    if hasattr(item.config, "workerinput"):
+        for plugin in item.config.pluginmanager.get_plugins():
+            if hasattr(plugin, "item_index"):
+                plugin.item_index = item.session.items.index(item)
 
 
 def shown(folders: list[Path]) -> str:
