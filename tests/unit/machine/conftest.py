@@ -33,6 +33,8 @@ FILES: dict[str, str] = {
     f"{UNITS}/asleep.socket": "[Socket]\nListenStream=9200\n",
     f"{UNITS}/getty@.service": "[Service]\nExecStart=/usr/bin/cat\n",
     "/usr/share/containers/systemd/web.container": "[Container]\nImage=x\nPublishPort=127.0.0.1:8080:80\n",
+    "/usr/lib/systemd/system-generators/podman-system-generator": "",
+    "/usr/sbin/sshd": "",
     "/usr/lib/python3.13/json/__init__.py": "",
     "/usr/lib/python3.13/os.py": "",
     "/usr/lib/python3/dist-packages/yaml/__init__.py": "",
