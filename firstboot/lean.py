@@ -14,6 +14,6 @@ def start_lean() -> None:
 
 def hash_without_openssl() -> None:
     """For a first boot, which hashes little: call before anything imports hashlib."""
-    # Python's own SHA-2 instead of OpenSSL's: loading and relocating a library of 6 MB takes longer under emulation than
-    # all that a first boot hashes.
+    # Python's own SHA-2 instead of OpenSSL's: loading and relocating a library of 6 MB takes longer under emulation
+    # than all that a first boot hashes.
     sys.modules.setdefault("_hashlib", None)  # type: ignore[arg-type]  # how an import is made to fail
