@@ -1,8 +1,8 @@
 """The provisioner and Debian's Ignition on the same rows: whole disks, by the original's own command line.
 
 Needs root, loop devices, what handles disks, the recorded rows beside the project, and Debian's package ``ignition``:
-installed, or unpacked anywhere, with the path of its program in ``$IGNITION``. As Debian builds it, it waits for systemd
-to say that a device is there and labels files for SELinux; both get a stand-in.
+installed, or unpacked anywhere, with the path of its program in ``$IGNITION``. As Debian builds it, it waits until
+systemd says that a device is there, and labels files for SELinux; both get a stand-in.
 """
 
 from __future__ import annotations
@@ -68,15 +68,9 @@ def with_selinux_off(row: dict[str, Any]) -> None:
     for disk in row["in"]:
         for partition in disk["partitions"]:
             if partition["label"] == "ROOT" and not partition["filesystemImage_base64_bzip2"]:
+                below = {**node, "directory": "etc/selinux/targeted/contexts/files"}
                 partition["files"].append({**node, "name": "config", "contents": text})
-                partition["files"].append(
-                    {
-                        **node,
-                        "directory": "etc/selinux/targeted/contexts/files",
-                        "name": "file_contexts",
-                        "contents": "",
-                    }
-                )
+                partition["files"].append({**below, "name": "file_contexts", "contents": ""})
 
 
 def show(title: str, provisioner: str, wanted: list[str], stubs: Path) -> None:
