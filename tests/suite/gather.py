@@ -113,6 +113,7 @@ COMMANDS = {
     "locale": "localectl status",
     "errors": "journalctl -b -q -p err -o cat --no-pager",
     "kernel-errors": "journalctl -b -q -k -p err -o cat --no-pager",
+    "kernel-log": "journalctl -b -q -k -o cat --no-pager",
     "manager-log": "journalctl -b -q -o cat --no-pager _PID=1",
     "journal": "journalctl --header",
     "resolved": "resolvectl --no-pager status",

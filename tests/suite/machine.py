@@ -338,6 +338,11 @@ def the_card_has_a_stable_name_and_an_address(facts: Facts) -> None:
 
 
 @check
+def there_is_no_network_before_the_root_unless_somebody_asks(facts: Facts) -> None:
+    assert [line for line in said(facts, "manager-log").splitlines() if "firstboot-network.service" in line] == []
+
+
+@check
 def names_are_asked_for_through_the_resolver(facts: Facts) -> None:
     hosts = next(line for line in facts["files"]["/etc/nsswitch.conf"].splitlines() if line.startswith("hosts:"))
     assert hosts.split()[1:] == ["files", "myhostname", "resolve", "[!UNAVAIL=return]", "dns"]
@@ -366,6 +371,13 @@ def the_kernel_is_not_tainted(facts: Facts) -> None:
 @check
 def there_is_randomness(facts: Facts) -> None:
     assert int(facts["sysctl"]["kernel.random.entropy_avail"]) >= 256
+
+
+@check
+def randomness_was_there_before_the_first_program(facts: Facts) -> None:
+    lines = said(facts, "kernel-log").splitlines()
+    assert "random: crng init done" in lines
+    assert lines.index("random: crng init done") < lines.index("Run /init as init process")
 
 
 @check

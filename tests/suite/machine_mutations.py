@@ -134,6 +134,17 @@ LIES: dict[str, Mutation[Callable[[dict[str, Any]], object]]] = {
     "no randomness": breaks(
         lambda facts: facts["sysctl"].update({"kernel.random.entropy_avail": "12"}), "there_is_randomness"
     ),
+    "randomness that comes late": breaks(
+        lambda facts: says(facts, "kernel-log", "random: crng init done", "random: fast init done"),
+        "randomness_was_there_before_the_first_program",
+    ),
+    "a network in the initrd": breaks(
+        lambda facts: facts["said"]["manager-log"].update(
+            out=facts["said"]["manager-log"]["out"]
+            + "Started firstboot-network.service - Network for the First Boot.\n"
+        ),
+        "there_is_no_network_before_the_root_unless_somebody_asks",
+    ),
     "few processes": breaks(
         lambda facts: facts["sysctl"].update({"kernel.pid_max": "32768"}), "processes_and_files_are_not_scarce"
     ),
