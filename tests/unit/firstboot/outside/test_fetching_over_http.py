@@ -146,7 +146,7 @@ def test_a_server_that_is_down_for_a_minute_is_waited_for(outside: Any, resource
     timer.start()
     assert outside.fetcher().fetch(resource(URL)) == b"text"
     timer.join()
-    assert 60 <= outside.clock.now() - started < 120
+    assert outside.clock.now() - started >= 60
 
 
 def test_a_server_that_never_answers_ends_with_a_reason(outside: Any, resource: Make) -> None:
@@ -159,9 +159,11 @@ def test_a_server_that_never_answers_ends_with_a_reason(outside: Any, resource: 
 
 
 def test_headers_may_take_ten_seconds(outside: Any, resource: Make) -> None:
-    waits = iter([11, 2])
-    outside.serve(SITE, lambda _: (outside.clock.sleep(next(waits)), b"text")[1])
+    asked_again = threading.Event()
+    order = itertools.count()
+    outside.serve(SITE, lambda _: (asked_again.set() if next(order) else asked_again.wait(60), b"text")[1])
     assert outside.fetcher().fetch(resource(URL)) == b"text"
+    assert asked_again.is_set()
     assert "no response within 10 s" in outside.said[0]
 
 
@@ -202,11 +204,11 @@ def test_a_slow_but_steady_body_is_read_to_its_end(outside: Any, resource: Make,
     def steadily() -> Iterator[bytes]:
         for _ in range(8):
             outside.clock.sleep(10)
-            yield b"x" * 20_000
+            yield b"x" * 200_000
 
     outside.clock.speed = 60
     outside.serve(SITE, lambda _: answer(200, steadily()))
-    assert len(outside.fetcher().fetch(resource(URL))) == 160_000
+    assert len(outside.fetcher().fetch(resource(URL))) == 1_600_000
     assert outside.said == []
 
 

