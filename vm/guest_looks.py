@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from dataclasses import dataclass, field
 
 from builder.core.errors import VmError
@@ -12,16 +13,26 @@ from vm.probe_client import Probe
 UNIT_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result")
 MAX_BODY = 1 << 20
 PATIENCE_SECONDS = 5.0
+# Each look starts a program in the guest, which may be busy starting others: most of the time is theirs.
+REST = 4.0  # times what the last look took
 
 
 @dataclass
 class UnitLook:
-    """Looks whether a unit has reached a state (``active``, ``inactive`` ...)."""
+    """Looks whether a unit has reached a state (``active`` ...), now and then, however often it is called.
+
+    Attributes:
+        waiting: ends the wait; there is a last look after it.
+        pause: seconds between two looks, at least.
+    """
 
     probe: Probe
     name: str
     state: str
+    waiting: Deadline
     deadline: Deadline
+    pause: float
+    _again: float = 0.0
     seen: dict[str, str] = field(default_factory=dict)
 
     def __call__(self) -> dict[str, str] | None:
@@ -30,7 +41,12 @@ class UnitLook:
         Raises:
             VmError: it failed (with its last journal lines), or there is no such unit.
         """
+        begun = time.monotonic()
+        if begun < self._again and not self.waiting.expired:
+            return None
         self.seen = self.probe.unit(self.name, self.deadline, UNIT_PROPERTIES)
+        ended = time.monotonic()
+        self._again = ended + max(self.pause, REST * (ended - begun))
         if self.seen.get("ActiveState") == self.state:
             return self.seen
         if self.seen.get("LoadState") == "not-found":

@@ -186,11 +186,11 @@ class Machine:
         deadline = self._deadline(within)
         self.probe.wait(deadline)
         # A question that is under way when time is up may still be answered, so that we can say what was seen last.
-        look = UnitLook(self.probe, name, state, Deadline(deadline.remaining + GRACE_SECONDS))
-        # Each look starts a program in the guest, which may be busy starting others.
-        every = 1.0 if self.spec.accel is Accel.TCG else 0.2
+        last = Deadline(deadline.remaining + GRACE_SECONDS)
+        pause = 1.0 if self.spec.accel is Accel.TCG else 0.2
+        look = UnitLook(self.probe, name, state, deadline, last, pause)
         wait = Wait(f"{name} to be {state}", deadline, look.evidence)
-        found = self._bell.until(look, wait, self._bad_news, every)
+        found = self._bell.until(look, wait, self._bad_news)
         self.timeline.add(f"{name} {state}")
         self.booted()
         return found

@@ -55,7 +55,6 @@ class Bell:
         look: Callable[[], T | None],
         wait: Wait,
         bad_news: Callable[[], BadNews | None] = lambda: None,
-        every: float = LOOK_AGAIN_SECONDS,
     ) -> T:
         """Look until there is something to return.
 
@@ -77,4 +76,4 @@ class Bell:
                 raise VmError(f"{wait.what} did not come within {wait.deadline}", details=wait.evidence())
             with self._condition:
                 if self._rings == heard:
-                    self._condition.wait(min(every, wait.deadline.remaining))
+                    self._condition.wait(min(LOOK_AGAIN_SECONDS, wait.deadline.remaining))

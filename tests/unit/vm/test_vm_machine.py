@@ -330,6 +330,8 @@ def test_a_unit_that_never_comes_shows_its_last_state(start: Start, qemu: FakeQe
         with pytest.raises(VmError, match=r"web\.service to be active did not come within") as caught:
             machine.wait_unit("web.service", within=0.2)
     assert caught.value.details[0] == "its last state was activating (x)"
+    looks = [request for request in qemu.requests if request["op"] == "unit"]
+    assert len(looks) < 5, "an answer is no reason to ask again"
 
 
 # Power
