@@ -8,6 +8,7 @@ from functools import partial
 from builder.tree.node import Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree
 from tests.suite.checking import Mutation, breaks
+from tests.suite.units import OURS, SYSTEM
 
 ORIGIN = "overlay:mutation"
 
@@ -26,14 +27,14 @@ def remove(path: str) -> Callable[[Tree], object]:
 
 def append(path: str, text: str, tree: Tree) -> None:
     node = tree.require(path)
-    tree.put(path, file(node.content.read() + text.encode(), node.mode, origin=ORIGIN, uid=node.uid, gid=node.gid))
+    tree.put(path, file(node.content.read() + text.encode(), node.mode, origin=node.origin, uid=node.uid, gid=node.gid))
 
 
 def replace(path: str, old: str, new: str, tree: Tree) -> None:
     node = tree.require(path)
     text = node.content.read().decode()
     assert old in text
-    tree.put(path, file(text.replace(old, new, 1), node.mode, origin=ORIGIN, uid=node.uid, gid=node.gid))
+    tree.put(path, file(text.replace(old, new, 1), node.mode, origin=node.origin, uid=node.uid, gid=node.gid))
 
 
 def any_module(tree: Tree) -> str:
@@ -50,6 +51,40 @@ def flag_bytecode(tree: Tree) -> None:
     data[4] = 0
     tree.put(path, file(bytes(data), origin=ORIGIN))
 
+
+def unit(name: str, text: str) -> Callable[[Tree], object]:
+    return put(f"{SYSTEM}/{name}", file(text, origin=OURS))
+
+
+# Roots whose units are wrong: systemd is asked about each, which takes a second.
+UNIT_MUTATIONS: dict[str, Mutation[Callable[[Tree], object]]] = {
+    "a setting that does not exist": breaks(
+        partial(append, f"{SYSTEM}/ssh.service", "\n[Service]\nNonsense=1\n"), "systemd_understands_every_unit"
+    ),
+    "a value that makes no sense": breaks(
+        partial(append, f"{SYSTEM}/tmp.mount", "\n[Unit]\nConditionPathExists=relative\n"),
+        "systemd_understands_every_unit",
+    ),
+    "a program that is gone": breaks(
+        remove("/usr/sbin/nft"), "systemd_understands_every_unit", "programs_of_enabled_units_exist"
+    ),
+    "a mount under another's name": breaks(
+        unit("srv.mount", "[Mount]\nWhat=tmpfs\nWhere=/opt\nType=tmpfs\n"), "systemd_understands_every_unit"
+    ),
+    "a service that may do anything": breaks(
+        unit("anything.service", "[Service]\nExecStart=/usr/bin/cat\n"),
+        "services_of_ours_can_do_little_but_what_they_are_for",
+    ),
+    "a service with more rights": breaks(
+        partial(replace, f"{SYSTEM}/state-grow.service", "CapabilityBoundingSet=CAP_SYS_RESOURCE\n", ""),
+        "services_of_ours_can_do_little_but_what_they_are_for",
+    ),
+    "a service that may call the kernel for anything": breaks(
+        partial(replace, f"{SYSTEM}/afterburn-checkin.service", "SystemCallFilter=@system-service\n", ""),
+        "services_of_ours_can_do_little_but_what_they_are_for",
+    ),
+    "an exception that nobody needs": breaks(remove(f"{SYSTEM}/syslog.socket"), "exceptions_are_needed"),
+}
 
 MUTATIONS: dict[str, Mutation[Callable[[Tree], object]]] = {
     "a setuid program": breaks(change("/usr/bin/cat", mode=0o4755), "no_program_has_other_rights_but_the_known_ones"),
