@@ -3,6 +3,7 @@
 python -m tests.bench                 builds, their floor, and mkosi where it is installed; growth; boots
 python -m tests.bench --runs 5 --only build --no-peer
 python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
+python -m tests.bench --only config           what the provisioner adds to an image; 1,000 configs on the host
 python -m tests.bench --only probe            what a test's probe adds to a boot
 
 Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
@@ -123,7 +124,7 @@ def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=("build", "growth", "boot", "firstboot", "ignition", "probe"))
+    parser.add_argument("--only", choices=("build", "growth", "boot", "config", "firstboot", "ignition", "probe"))
     parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="build-os-bench-", ignore_cleanup_errors=True) as directory:
@@ -134,6 +135,9 @@ def main() -> None:
             manifest = demo_manifest()
         if args.only in (None, "growth"):
             growth.measure(tools_of(manifest), args.runs)
+        if args.only in (None, "config"):
+            firstboot.own_size(manifest)
+            firstboot.parsing()
         if args.only in (None, "firstboot"):
             firstboot.measure(manifest, args.runs)
         if args.only in (None, "ignition"):

@@ -83,9 +83,7 @@ CONFIGS = {
 
 
 def measure(manifest: Path, runs: int) -> None:
-    """Print everything; boots take most of the time."""
-    own_size(manifest)
-    parsing()
+    """Print what boots take."""
     boots(manifest, runs)
     instructions(manifest)
 
