@@ -22,10 +22,9 @@ import sys
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit status: 0, 1 failed, 2 a config or a command line is wrong."""
     if arguments == ["run"]:
-        from firstboot.lean import hash_without_openssl, start_lean  # noqa: PLC0415
+        from firstboot.lean import start_alone  # noqa: PLC0415
 
-        start_lean()
-        hash_without_openssl()
+        start_alone()
         from firstboot.log import Log  # noqa: PLC0415
         from firstboot.places import Places  # noqa: PLC0415
         from firstboot.run import run  # noqa: PLC0415

@@ -12,8 +12,14 @@ def start_lean() -> None:
     gc.disable()
 
 
-def hash_without_openssl() -> None:
-    """For a first boot, which hashes little: call before anything imports hashlib."""
+def start_alone() -> None:
+    """Call first in a process that is a first boot and nothing else: it hashes little, and has YAML for itself."""
+    start_lean()
     # Python's own SHA-2 instead of OpenSSL's: loading and relocating a library of 6 MB takes longer under emulation
-    # than all that a first boot hashes.
-    sys.modules.setdefault("_hashlib", None)  # type: ignore[arg-type]  # how an import is made to fail
+    # than all that a first boot hashes. An import of None fails.
+    sys.modules.setdefault("_hashlib", None)  # type: ignore[arg-type]
+
+
+def is_alone() -> bool:
+    """Whether :func:`start_alone` was called."""
+    return sys.modules.get("_hashlib", ...) is None

@@ -118,8 +118,12 @@ def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
     from firstboot.config.origins import draw_each  # noqa: PLC0415
     from firstboot.drift.record import remember  # noqa: PLC0415
     from firstboot.gathering import fetch_keys, fetched_files, scratch  # noqa: PLC0415
+    from firstboot.lean import is_alone  # noqa: PLC0415
+    from firstboot.lean_yaml import load_parser_only  # noqa: PLC0415
     from firstboot.remote import Remote  # noqa: PLC0415
 
+    if is_alone():
+        load_parser_only()
     remote = Remote(places, attempt.platform, log)
     with log.operation("read config"):
         loaded = compile_all(texts, remote, attempt.configs)
