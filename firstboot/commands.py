@@ -13,6 +13,7 @@ from firstboot.apply.planning import ActionFailed, carry_out, plan
 from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.loading import check
+from firstboot.config.models import BLOCK_DEVICES
 from firstboot.config.origins import ConfigError, draw_each
 from firstboot.config.text import LocatedError, Problem, decode
 from firstboot.gathering import fetched_files
@@ -128,7 +129,7 @@ def refuse_devices(loaded: LoadedConfig) -> None:
     storage = loaded.config.storage
     problems = [
         Problem(("storage", name, index), f"storage.{name} cannot be carried out in a directory", "only on a machine")
-        for name in ("disks", "raid", "luks", "filesystems")
+        for name in BLOCK_DEVICES
         for index in range(len(getattr(storage, name)))
     ]
     wanted = loaded.config.kernel_arguments

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 from builder.machine.meeting import Unfetched, elsewhere
 from firstboot.apply.action import Action
-from firstboot.apply.disks.mounts import is_mounted
+from firstboot.apply.disks.mounts import mounted
 from firstboot.apply.files import WriteFile
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.text import Path
 from firstboot.fetch import shown
 
 # Modules that carry out what people call otherwise.
-_STAGES = {"partitions": "disks", "raid": "disks", "luks": "disks", "filesystems": "disks"}
+_STAGES = dict.fromkeys(("partitions", "raid", "luks", "lvm", "filesystems", "subvolumes"), "disks")
 _STAGES |= {"identity": "machine", "stage": "kernel"}
 
 
@@ -48,10 +48,8 @@ def steps_of(loaded: LoadedConfig, actions: Iterable[Action]) -> list[Step]:
     found = [*_fetches(loaded)]
     found += [_step(loaded, "kernel", f"{each.describe()}, and start again", each.at) for each in kernel]
     found += [_step(loaded, "disks", each.describe(), each.at) for each in devices]
-    for index, filesystem in enumerate(loaded.config.storage.filesystems):
-        if is_mounted(filesystem):
-            at = ("storage", "filesystems", index)
-            found.append(_step(loaded, "mount", f"mount {filesystem.device} at {filesystem.path}", at))
+    for filesystem, at in mounted(loaded.config):
+        found.append(_step(loaded, "mount", f"mount {filesystem.device} at {filesystem.path}", at))
     found += [_step(loaded, _stage(each), _described(each), each.at) for each in others if _stage(each) != "units"]
     for index, archive in enumerate(loaded.config.storage.archives):
         what = f"unpack {shown(archive.source or '')} into {archive.path}"

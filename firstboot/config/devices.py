@@ -3,7 +3,7 @@
 Apart from :mod:`firstboot.config.models` because few machines have them and each model costs time to build.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from firstboot.config.model import Model, Spelled
 from firstboot.config.models import OWN, V3_1, V3_2, V3_4, V3_5, Int, Resource
@@ -67,6 +67,7 @@ class Raid(Model):
         level: ``raid1`` and the like.
         name: ``/dev/md/NAME``.
         options: for mdadm.
+        reuse: keep the array of this name that these devices are, with what is on it; if they are none, make it.
         spares: how many of the devices only stand by.
     """
 
@@ -76,7 +77,69 @@ class Raid(Model):
     level: str | None = None
     name: str = ""
     options: tuple[str, ...] = ()
+    reuse: Annotated[bool | None, OWN] = None
     spares: Int | None = None
+
+    def key(self) -> str:
+        return self.name
+
+
+class LogicalVolume(Model):
+    """A part of a volume group: ``/dev/GROUP/NAME``. One that is there is kept.
+
+    Attributes:
+        name: what it is called in its group.
+        size_mib: MiB, rounded up to what the group divides itself into; all that is free if no size is given.
+        size_percent: or so many percent of what is free when it is made.
+        wipe_volume: make it anew if it is there.
+    """
+
+    name: str = ""
+    size_mib: Annotated[Int | None, Spelled("sizeMiB")] = None
+    size_percent: Int | None = None
+    wipe_volume: bool | None = None
+
+    def key(self) -> str:
+        return self.name
+
+
+class VolumeGroup(Model):
+    """Devices together, and volumes on them (LVM). A group that is there and has these devices is kept.
+
+    Attributes:
+        devices: what it is made of.
+        name: ``/dev/NAME/``.
+        volumes: in the order in which they are made.
+        wipe_group: make it anew, whatever is on the devices.
+    """
+
+    devices: tuple[str, ...] = ()
+    name: str = ""
+    volumes: tuple[LogicalVolume, ...] = ()
+    wipe_group: bool | None = None
+
+    def key(self) -> str:
+        return self.name
+
+
+class Subvolume(Model):
+    """A subvolume of a btrfs filesystem. One that is there is kept.
+
+    Attributes:
+        compression: of what is written into it from then on: ``zlib``, ``lzo`` or ``zstd``.
+        default: it is what a mount of the filesystem shows.
+        mount_options: for mounting it.
+        name: its path from the top of the filesystem, like ``home`` or ``var/log``.
+        path: where it is mounted while files are written.
+    """
+
+    UNKEYED = frozenset({"mount_options"})
+
+    compression: str | None = None
+    default: bool | None = None
+    mount_options: tuple[str, ...] = ()
+    name: str = ""
+    path: str | None = None
 
     def key(self) -> str:
         return self.name
@@ -92,6 +155,7 @@ class Filesystem(Model):
         mount_options: for mounting it while files are written.
         options: for mkfs.
         path: where it is mounted while files are written.
+        subvolumes: of a btrfs filesystem.
         uuid: of the filesystem.
         wipe_filesystem: format it whatever is on it.
     """
@@ -104,11 +168,17 @@ class Filesystem(Model):
     mount_options: Annotated[tuple[str, ...], V3_1] = ()
     options: tuple[str, ...] = ()
     path: str | None = None
+    subvolumes: Annotated[tuple[Subvolume, ...], OWN] = ()
     uuid: str | None = None
     wipe_filesystem: bool | None = None
 
     def key(self) -> str:
         return self.device
+
+    def showing(self, subvolume: Subvolume) -> Self:
+        """It, as one of its subvolumes is mounted."""
+        options = (*subvolume.mount_options, f"subvol={subvolume.name}")
+        return self.model_copy(update={"path": subvolume.path, "mount_options": options, "subvolumes": ()})
 
 
 class Tang(Model):

@@ -20,6 +20,9 @@ Int = Annotated[int, Between(-(2**63), 2**63 - 1)]
 OWN = Since((99, 0))
 """For what no version of Ignition has: only ``variant: buildos`` says it."""
 
+BLOCK_DEVICES = ("disks", "raid", "lvm", "luks", "filesystems")
+"""The parts of ``storage`` that are about them."""
+
 V3_1, V3_2, V3_3, V3_4, V3_5 = (Since((3, minor)) for minor in range(1, 6))
 
 
@@ -317,6 +320,7 @@ class Storage(Model):
         filesystems: what to format and mount.
         links: symbolic and hard links.
         luks: encrypted volumes.
+        lvm: volume groups.
         raid: software RAIDs.
     """
 
@@ -331,6 +335,7 @@ class Storage(Model):
     filesystems: Annotated[tuple[Any, ...], Device("Filesystem")] = ()
     links: tuple[Link, ...] = ()
     luks: Annotated[tuple[Any, ...], V3_2, Device("Luks")] = ()
+    lvm: Annotated[tuple[Any, ...], OWN, Device("VolumeGroup")] = ()
     raid: Annotated[tuple[Any, ...], Device("Raid")] = ()
 
 
@@ -404,5 +409,4 @@ class Config(Model):
     @property
     def has_devices(self) -> bool:
         """Whether it is about block devices."""
-        storage = self.storage
-        return bool(storage.disks or storage.raid or storage.luks or storage.filesystems)
+        return any(getattr(self.storage, name) for name in BLOCK_DEVICES)

@@ -29,6 +29,10 @@ def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
         if verified and (filesystem.path in VERIFIED or filesystem.label == "root"):
             hint = "the root of the image is verified, with its boot files; data may be on a filesystem below /var"
             yield Problem(at, f"a filesystem at {filesystem.path or '/'} {NOT_YET}", hint)
+        for position, subvolume in enumerate(filesystem.subvolumes):
+            if verified and subvolume.path in VERIFIED:
+                hint = "the root of the image is verified; data may be on a subvolume that is mounted below /var"
+                yield Problem((*at, "subvolumes", position), f"a filesystem at {subvolume.path} {NOT_YET}", hint)
     if verified:
         yield from _kernel_arguments(config.kernel_arguments)
 

@@ -21,7 +21,7 @@ from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.dump import dump
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.model import Model
-from firstboot.config.models import Config, File
+from firstboot.config.models import BLOCK_DEVICES, Config, File
 from firstboot.places import APPLIED
 
 SCHEMA = 1
@@ -29,7 +29,7 @@ SCHEMA = 1
 HASHED_BYTES = 16 << 20
 # A file that the config only adds to is kept as it was, up to this size, so that its changes can be shown.
 KEPT_BYTES = 64 << 10
-NOT_AGAIN = ("disks", "raid", "luks", "filesystems", "archives")
+NOT_AGAIN = (*BLOCK_DEVICES, "archives")
 
 
 class Entry(NamedTuple):

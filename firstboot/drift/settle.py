@@ -18,7 +18,20 @@ from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET, WritePreset, preset_lines
 from firstboot.apply.users import NO_PASSWORD
 from firstboot.config.checks.units import UNIT_DIRECTORY
-from firstboot.config.models import Config, Directory, Dropin, File, Group, Link, Node, Owner, Storage, Unit, User
+from firstboot.config.models import (
+    BLOCK_DEVICES,
+    Config,
+    Directory,
+    Dropin,
+    File,
+    Group,
+    Link,
+    Node,
+    Owner,
+    Storage,
+    Unit,
+    User,
+)
 from firstboot.config.resource import BadResource, is_inline
 from firstboot.drift.record import HASHED_BYTES, Record, digest_of, keys_path, look, source_of
 
@@ -61,7 +74,7 @@ def settle(config: Config, machine: Machine, record: Record | None) -> Config:
                     "links": tuple(_link(each, now) for each in storage.links),
                     "archives": tuple(_new_archives(storage, record)),
                     # What is on disks is made once.
-                    **dict.fromkeys(("disks", "raid", "luks", "filesystems"), ()),
+                    **dict.fromkeys(BLOCK_DEVICES, ()),
                 }
             ),
             "systemd": systemd.model_copy(update={"units": tuple(_unit(each, now) for each in systemd.units)}),

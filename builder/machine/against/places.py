@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from builder.machine.against.together import Together
 from builder.machine.image_facts import is_writable
+from firstboot.apply.disks.mounts import with_a_place
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 
@@ -35,7 +36,7 @@ def check(together: Together) -> Iterator[Problem]:
 
 def _nodes(together: Together) -> Iterator[Problem]:
     mounts = [*_mounts(together)]
-    mounted = {posixpath.normpath(str(each.path)) for each in together.config.storage.filesystems if each.path}
+    mine = [(posixpath.normpath(str(each.path)), at) for each, at in with_a_place(together.config)]
     storage = together.config.storage
     for kind, nodes in zip(_LISTS, (storage.directories, storage.files, storage.links), strict=True):
         for index, node in enumerate(nodes):
@@ -47,17 +48,15 @@ def _nodes(together: Together) -> Iterator[Problem]:
                 yield _warning(at, f"'{node.path}' is in memory: it is gone when the machine is switched off")
                 continue
             over = next((each for each in mounts if _is_below(place, each.where)), None)
-            if over is not None and over.where not in mounted:
+            if over is not None and over.where not in dict(mine):
                 message = f"'{node.path}' will not be seen: {over.unit} {over.whose} mounts something over {over.where}"
                 yield _warning(at, message, "write it elsewhere, or into that filesystem: storage.filesystems")
     units = {each.where for each in mounts}
-    for index, filesystem in enumerate(storage.filesystems):
-        path = posixpath.normpath(str(filesystem.path)) if filesystem.path else ""
-        inside = [node.path for nodes in (storage.directories, storage.files) for node in nodes]
-        if path and path not in units and any(_is_below(each, path) and each != path for each in inside):
+    inside = [node.path for nodes in (storage.directories, storage.files) for node in nodes]
+    for path, here in mine:
+        if path not in units and any(_is_below(each, path) and each != path for each in inside):
             message = f"nothing mounts {path} after the first boot, so what the config puts there is not seen"
-            at = ("storage", "filesystems", index, "path")
-            yield _warning(at, message, "set 'with_mount_unit: true', or add a mount unit")
+            yield _warning((*here, "path"), message, "set 'with_mount_unit: true', or add a mount unit")
 
 
 def _mounts(together: Together) -> Iterator[Mount]:
@@ -72,13 +71,11 @@ def _mounts(together: Together) -> Iterator[Mount]:
 
 
 def _mount_points(together: Together) -> Iterator[Problem]:
-    for index, filesystem in enumerate(together.config.storage.filesystems):
-        if not filesystem.path:
-            continue
+    for filesystem, at in with_a_place(together.config):
         seen = together.root.see(str(filesystem.path))
         if seen.stat is None and seen.read_only:
             message = f"the mount point {filesystem.path} is not in the image, which is read-only"
-            yield Problem(("storage", "filesystems", index, "path"), message, "mount it at a place below /var")
+            yield Problem((*at, "path"), message, "mount it at a place below /var")
 
 
 def _devices(config: Config, partitions: Mapping[str, object]) -> Iterator[Problem]:
@@ -94,6 +91,9 @@ def _devices(config: Config, partitions: Mapping[str, object]) -> Iterator[Probl
     }
     what = {"/dev/disk/by-partlabel/": "partition", "/dev/disk/by-label/": "filesystem"}
     what |= {"/dev/md/": "RAID", "/dev/mapper/": "encrypted device"}
+    for group in storage.lvm:
+        known[prefix := f"/dev/{group.name}/"] = {str(each.name) for each in group.volumes}
+        what[prefix] = "logical volume"
     for at, device in _named(config):
         for prefix, names in known.items():
             name = device.removeprefix(prefix)
@@ -119,6 +119,9 @@ def _named(config: Config) -> Iterator[tuple[Path, str]]:
     for index, each in enumerate(storage.raid):
         for position, device in enumerate(each.devices):
             yield ("storage", "raid", index, "devices", position), str(device)
+    for index, each in enumerate(storage.lvm):
+        for position, device in enumerate(each.devices):
+            yield ("storage", "lvm", index, "devices", position), str(device)
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import wait_for
 from firstboot.config.devices import Filesystem
+from firstboot.config.models import Config
 from firstboot.config.text import Path
 
 UNMOUNTED = ("swap", "none")
@@ -67,9 +69,20 @@ def depth(filesystem: Filesystem) -> tuple[int, str]:
     return len(PurePosixPath(path).parts), path
 
 
-def is_mounted(filesystem: Filesystem) -> bool:
-    """Whether the config wants it mounted while files are written."""
-    return bool(filesystem.path) and filesystem.format not in UNMOUNTED
+def mounted(config: Config) -> Iterator[tuple[Filesystem, Path]]:
+    """What the config wants mounted while files are written, and where it says so."""
+    return (each for each in with_a_place(config) if each[0].format not in UNMOUNTED)
+
+
+def with_a_place(config: Config) -> Iterator[tuple[Filesystem, Path]]:
+    """What has a mount point, a subvolume as a filesystem that shows it, and where the config says so."""
+    for index, filesystem in enumerate(config.storage.filesystems):
+        at: Path = ("storage", "filesystems", index)
+        if filesystem.path:
+            yield filesystem, at
+        for position, subvolume in enumerate(filesystem.subvolumes):
+            if subvolume.path:
+                yield filesystem.showing(subvolume), (*at, "subvolumes", position)
 
 
 def _outside(path: str, machine: Machine) -> str:

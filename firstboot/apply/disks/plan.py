@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from firstboot.apply.action import Action
 from firstboot.apply.disks.filesystems import MakeFilesystem, maker
 from firstboot.apply.disks.luks import FinishLuks, KeepKey, MakeLuks
-from firstboot.apply.disks.mounts import MountFilesystem, UnmountFilesystem, depth, is_mounted
+from firstboot.apply.disks.lvm import MakeVolume, MakeVolumeGroup
+from firstboot.apply.disks.mounts import MountFilesystem, UnmountFilesystem, depth, mounted
 from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
+from firstboot.apply.disks.subvolumes import MakeSubvolumes
 from firstboot.apply.programs import Programs
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
@@ -17,7 +19,7 @@ from firstboot.config.tpm import tpm_of
 
 
 def devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
-    """Partitions, then RAID, then encryption, then filesystems; a program that is missing is a problem."""
+    """Partitions, then RAID, volume groups and encryption, then filesystems; a program that is missing is a problem."""
     storage = config.storage
     yield from needed(programs, "wipefs", "disks", storage.disks)
     yield from needed(programs, "sfdisk", "disks", storage.disks)
@@ -30,7 +32,8 @@ def devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
     for index, luks in enumerate(storage.luks):
         if tpm_of(luks) is not None and programs.find("systemd-cryptenroll") is None:
             yield _missing("systemd-cryptenroll", ("storage", "luks", index, "clevis"))
-        yield MakeLuks(luks, ("storage", "luks", index))
+    yield from needed(programs, "lvm", "lvm", storage.lvm)
+    yield from _in_order(config)
     for index, filesystem in enumerate(storage.filesystems):
         at: Path = ("storage", "filesystems", index)
         if filesystem.format in (None, "", "virtiofs"):
@@ -38,13 +41,34 @@ def devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
         if filesystem.format != "none" and programs.find(program := maker(str(filesystem.format))) is None:
             yield _missing(program, (*at, "format"))
         yield MakeFilesystem(filesystem, at)
+        if filesystem.subvolumes:
+            if programs.find("btrfs") is None:
+                yield _missing("btrfs", (*at, "subvolumes"))
+            yield MakeSubvolumes(filesystem, (*at, "subvolumes"))
+
+
+def _in_order(config: Config) -> Iterator[Action]:
+    """Volume groups and encrypted devices, either of which may be on the other: a group whose devices are encrypted
+    comes after them, and before what is encrypted on it.
+    """
+    storage = config.storage
+    waiting = [(index, luks) for index, luks in enumerate(storage.luks)]
+    for index, group in enumerate(storage.lvm):
+        below = {device for device in group.devices if device.startswith("/dev/mapper/")}
+        for each in [each for each in waiting if f"/dev/mapper/{each[1].name}" in below]:
+            waiting.remove(each)
+            yield MakeLuks(each[1], ("storage", "luks", each[0]))
+        at: Path = ("storage", "lvm", index)
+        yield MakeVolumeGroup(group, at)
+        for position, volume in enumerate(group.volumes):
+            yield MakeVolume(group.name, volume, (*at, "volumes", position))
+    for position, luks in waiting:
+        yield MakeLuks(luks, ("storage", "luks", position))
 
 
 def mounts(config: Config) -> list[MountFilesystem]:
     """Mount, the shallowest first."""
-    chosen = [each for each in enumerate(config.storage.filesystems) if is_mounted(each[1])]
-    chosen.sort(key=lambda each: depth(each[1]))
-    return [MountFilesystem(filesystem, ("storage", "filesystems", index)) for index, filesystem in chosen]
+    return [MountFilesystem(*each) for each in sorted(mounted(config), key=lambda each: depth(each[0]))]
 
 
 def unmounts(config: Config) -> list[UnmountFilesystem]:
@@ -69,5 +93,6 @@ def needed(programs: Programs, program: str, section: str, wanted: tuple[object,
 
 
 def _missing(program: str, at: Path) -> Problem:
-    hint = "the image's definition can add the package that has it; the feature 'disks' has them all"
+    feature = "lvm" if program == "lvm" else "disks"
+    hint = f"the image's definition can add the package that has it; the feature '{feature}' has all of them"
     return Problem(at, f"needs the program {program}, which is not in the image", hint)

@@ -1,30 +1,120 @@
-"""Make a software RAID (mdadm(8))."""
+"""Make a software RAID, or keep the one that is there (mdadm(8))."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from firstboot.apply.action import Machine
-from firstboot.apply.disks.devices import settle, wait_for
+from firstboot.apply.action import Machine, Refused
+from firstboot.apply.disks.devices import require_unused, settle, users_of, wait_for
+from firstboot.apply.disks.filesystems import describe, probe
+from firstboot.apply.programs import Programs
 from firstboot.config.devices import Raid
 from firstboot.config.text import Path
 
+_LEVELS = {"0": "raid0", "stripe": "raid0", "mirror": "raid1"} | {each: f"raid{each}" for each in ("1", "4", "5", "6")}
+_LEVELS |= {"10": "raid10"}
+
+
+class Superblock(NamedTuple):
+    """What a device says of the array that it is a part of.
+
+    Attributes:
+        uuid: of the array.
+        name: of the array, without the host's.
+        level: ``raid1`` and the like.
+        devices: how many it has, spares not counted.
+    """
+
+    uuid: str
+    name: str
+    level: str
+    devices: int
+
 
 class MakeRaid(NamedTuple):
-    """Always made anew, as Ignition does: what was on the devices is lost."""
+    """Made anew, as Ignition does: what was on the devices is lost. With ``reuse`` the one that is there is kept."""
 
     raid: Raid
     at: Path
 
     def describe(self) -> str:
-        return f"make the RAID {self.raid.name}"
+        return f"{'make or assemble' if self.raid.reuse else 'make'} the RAID {self.raid.name}"
 
     def perform(self, machine: Machine) -> None:
-        raid = self.raid
+        raid, programs = self.raid, machine.programs
         devices = [wait_for(device) for device in dict.fromkeys(raid.devices)]
-        machine.programs.run(command(raid, devices))
-        settle(machine.programs)
+        if not raid.reuse or not self._keep(devices, programs):
+            programs.run(command(raid, devices))
+        settle(programs)
         wait_for(node(raid))
+
+    def _keep(self, devices: list[str], programs: Programs) -> bool:
+        """Assemble the array that is there.
+
+        Returns:
+            Whether there is one; if not, nothing else is on the devices either.
+
+        Raises:
+            Refused: there is something else. ProgramError.
+        """
+        blocks = [read_superblock(device, programs) for device in devices]
+        if not any(blocks):
+            for device in devices:
+                if (found := probe(device, programs)).type:
+                    raise Refused(f"{device} has {describe(found)}; without reuse the RAID would replace it")
+            return False
+        for device, block in zip(devices, blocks, strict=True):
+            if (difference := difference_of(self.raid, block, next(filter(None, blocks)))) is not None:
+                raise Refused(f"{device} {difference}; without reuse the RAID would be made anew")
+        if not _is_running(self.raid, devices):
+            require_unused(devices, f"the RAID {self.raid.name} cannot be assembled")
+            programs.run(["mdadm", "--assemble", node(self.raid), "--run", "--homehost", "any", *devices])
+        return True
+
+
+def difference_of(raid: Raid, block: Superblock | None, first: Superblock) -> str | None:
+    """How what a device says is not what the config wants; ``None`` if it is that. ``first`` is another device's."""
+    if block is None:
+        return f"is no part of the RAID {first.name}, as others of the devices are"
+    if block.name != raid.name:
+        return f"is a part of another RAID, {block.name}"
+    if block.uuid != first.uuid:
+        return f"is a part of another RAID of the name {raid.name}"
+    if block.level != _LEVELS.get(str(raid.level), raid.level):
+        return f"is a part of a RAID of level {block.level}"
+    if block.devices != len({*raid.devices}) - (raid.spares or 0):
+        return f"is a part of a RAID of {block.devices} devices"
+    return None
+
+
+def read_superblock(device: str, programs: Programs) -> Superblock | None:
+    """What a device says of its array; ``None`` if it is in none.
+
+    Raises:
+        ProgramError
+    """
+    status, output = programs.status(["mdadm", "--examine", "--export", device])
+    return superblock_of(output) if status == 0 else None
+
+
+def superblock_of(output: str) -> Superblock | None:
+    """What ``mdadm --examine --export`` says, if it says anything."""
+    said = dict(line.split("=", 1) for line in output.splitlines() if line.startswith("MD_") and "=" in line)
+    if "MD_UUID" not in said:
+        return None
+    # mdadm puts the name of the host before an array's own: HOST:NAME.
+    name = said.get("MD_NAME", "").rpartition(":")[2]
+    devices = said.get("MD_DEVICES", "")
+    return Superblock(said["MD_UUID"], name, said.get("MD_LEVEL", ""), int(devices) if devices.isdigit() else 0)
+
+
+def _is_running(raid: Raid, devices: Sequence[str]) -> bool:
+    users = {user for device in devices for user in users_of(device)}
+    try:
+        return users == {wait_for(node(raid), 0).rpartition("/")[2]}
+    except Refused:
+        return False
 
 
 def node(raid: Raid) -> str:

@@ -85,6 +85,12 @@ SETTINGS: dict[str, dict[str, tuple[Field, str]]] = {
             "unpacked into a directory",
         ),
     },
+    "Subvolume": {
+        "with_mount_unit": (
+            Field("with_mount_unit", "with_mount_unit", "scalar", bool, SPEC),
+            "mount it in every boot",
+        ),
+    },
     "User": {
         "linger": (Field("linger", "linger", "scalar", bool, SPEC), "start the user's own units without a login"),
         "sudo": (Field("sudo", "sudo", "scalar", bool, SPEC), "may become root with sudo, without a password"),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from firstboot.config.building import Builder
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.variants import Edition
+from firstboot.config.devices import Filesystem
 from firstboot.config.explain import kind_of
 from firstboot.config.merge import merge
 from firstboot.config.model import Model
@@ -76,23 +77,26 @@ class Kitchen:
         from firstboot.config.butane.lint import check_mount_units  # noqa: PLC0415 - like all of these: if needed
         from firstboot.config.butane.mounts import is_swap, mount_unit  # noqa: PLC0415
 
-        wanted = set()
-        for path, value in wishes.items():
+        wanted: dict[Path, Filesystem] = {}
+        filesystems = self.config.storage.filesystems
+        for path, value in sorted(wishes.items()):
             if not isinstance(value, bool):
                 self.problems.append(Problem(path, f"expected true or false, found {kind_of(value)}"))
             elif value:
-                wanted.add(int(path[2]))
-        problems = list(check_mount_units(self.config, wanted, self._edition))
+                filesystem = filesystems[int(path[2])]
+                # (storage, filesystems, N, subvolumes, N, with_mount_unit) is about a part of it.
+                whole = len(path) == 4
+                wanted[path[:-1]] = filesystem if whole else filesystem.showing(filesystem.subvolumes[int(path[4])])
+        problems = list(check_mount_units(wanted, self._edition))
         self.problems += problems
         if problems:
             return
-        storage = self.config.storage
+        encrypted = self.config.storage.luks
         units: list[Unit] = []
         entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): self.origin(())}
-        for index in sorted(wanted):
-            filesystem = storage.filesystems[index]
-            entries[("systemd", "units", len(units))] = self.origin(("storage", "filesystems", index, WITH_MOUNT_UNIT))
-            units.append(mount_unit(filesystem, storage.luks, swap=is_swap(filesystem, self._edition.spec)))
+        for path, filesystem in wanted.items():
+            entries[("systemd", "units", len(units))] = self.origin((*path, WITH_MOUNT_UNIT))
+            units.append(mount_unit(filesystem, encrypted, swap=is_swap(filesystem, self._edition.spec)))
         systemd = Systemd(units=(*units,))
         self.merge_under(Config(systemd=systemd), Origins(entries))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from firstboot.config.butane.mounts import is_swap
 from firstboot.config.butane.variants import Edition
+from firstboot.config.devices import Filesystem
 from firstboot.config.fields import fields_of
 from firstboot.config.model import Model
 from firstboot.config.models import Config, Directory, File
@@ -86,11 +87,9 @@ def _special_is_typical(mode: int, anyone: int, *, directory: bool) -> bool:
     return not mode & 0o1000
 
 
-def check_mount_units(config: Config, wanted: set[int], edition: Edition) -> Iterator[Problem]:
-    """Filesystems, by index, that are to have a mount unit."""
-    for index in sorted(wanted):
-        filesystem = config.storage.filesystems[index]
-        here = ("storage", "filesystems", index)
+def check_mount_units(wanted: dict[Path, Filesystem], edition: Edition) -> Iterator[Problem]:
+    """Filesystems that are to have a mount unit, by where they are."""
+    for here, filesystem in wanted.items():
         if not filesystem.format:
             yield Problem((*here, "format"), "a filesystem with a mount unit needs a format")
         elif not filesystem.path and not is_swap(filesystem, edition.spec):

@@ -24,10 +24,14 @@ def check(config: Config, version: Version) -> Iterator[Problem]:
     storage = config.storage
     yield from check_ignition(config.ignition, version)
     yield from check_nodes(storage, version)
-    if storage.disks or storage.raid or storage.luks or storage.filesystems:
+    if config.has_devices:
         from firstboot.config.checks.devices import check_devices  # noqa: PLC0415 - few machines have any
 
         yield from check_devices(storage, version)
+        if storage.lvm or any(each.subvolumes for each in storage.filesystems):
+            from firstboot.config.checks.volumes import check_volumes  # noqa: PLC0415 - fewer still have these
+
+            yield from check_volumes(storage)
     if storage.archives:
         from firstboot.config.archive import check_archives  # noqa: PLC0415 - few machines have any
 
