@@ -365,7 +365,7 @@ def cluster(vm_factory: VmFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def fakes(vm_tools: Tools, tmp_path: Path) -> Iterator[Fakes]:
-    """Servers for machines to talk to, on loopback: web, registry, proxy, names, time, TFTP (:mod:`vm.fakes`)."""
+    """Servers for machines to talk to, on loopback: web, registry, proxy, names, time, TFTP, Tang (:mod:`vm.fakes`)."""
     from vm.fakes import Fakes
 
     with Fakes(vm_tools, tmp_path / "certificates") as made:

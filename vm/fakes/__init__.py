@@ -22,6 +22,7 @@ from vm.fakes.authority import Authority
 from vm.fakes.datagrams import DnsServer, NtpServer, TftpServer
 from vm.fakes.proxy import Proxy
 from vm.fakes.registry import Registry
+from vm.fakes.tang import Tang
 from vm.fakes.web import WebServer
 
 HOST = "10.0.2.2"  # this host, in QEMU's user network
@@ -70,6 +71,10 @@ class Fakes:
     def registry(self, *, tls: bool = False) -> Registry:
         """A registry of container images (OCI Distribution 1.1, pull only)."""
         return Registry(self.web(tls=tls))
+
+    def tang(self) -> Tang:
+        """A Tang server, over HTTP."""
+        return Tang(self.web())
 
     def proxy(self) -> Proxy:
         """An HTTP proxy that leads to servers on loopback, whatever they are called."""
