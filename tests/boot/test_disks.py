@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from builder.core.store import Store
 from tests.support.machines import booted, build_text
@@ -20,7 +21,15 @@ pytestmark = pytest.mark.boot
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = REPOSITORY / "configs" / "machines" / "disks.yaml"
-DEFINITION = "name: disks\nversion: 1.0.0\nfeatures: [disks]\noutputs: [qcow2]\n"
+VOLUMES = CONFIG.with_name("volumes.yaml")
+# Devices have 90 s to appear, which says nothing under emulation on a busy computer.
+DEFINITION = """\
+name: disks
+version: 1.0.0
+features: [lvm]
+outputs: [qcow2]
+kernel: {command_line: [systemd.default_device_timeout_sec=infinity]}
+"""
 ARGUMENTS = "kernel_arguments: {should_exist: [quiet, nosmt, buildos.test=1], should_not_exist: [splash]}\n"
 ARCHIVE = """storage:
   archives:
@@ -43,6 +52,14 @@ def archive() -> bytes:
     return out.getvalue()
 
 
+def with_volumes(text: str) -> str:
+    """The config with what ``volumes.yaml`` says of disks."""
+    config, more = yaml.safe_load(text), yaml.safe_load(VOLUMES.read_text(encoding="utf-8"))
+    for name, elements in more["storage"].items():
+        config["storage"].setdefault(name, []).extend(elements)
+    return str(yaml.safe_dump(config))
+
+
 @pytest.fixture(scope="module")
 def machine(store: Store) -> Iterator[Machine]:
     out = REPOSITORY / "out" / "disks"
@@ -51,8 +68,8 @@ def machine(store: Store) -> Iterator[Machine]:
     packed = archive()
     data, digest = base64.b64encode(packed).decode(), hashlib.sha256(packed).hexdigest()
     text = CONFIG.read_text(encoding="utf-8").replace("storage:\n", ARCHIVE.format(data=data, digest=digest))
-    config.write_text(text + ARGUMENTS, encoding="utf-8")
-    disks = [ExtraDisk(1 << 30, "one"), ExtraDisk(1 << 30, "two")]
+    config.write_text(with_volumes(text) + ARGUMENTS, encoding="utf-8")
+    disks = [ExtraDisk(1 << 30, serial) for serial in ("one", "two", "three", "four")]
     with booted(manifest, out / "machine", store, config=config, extra_disks=disks, tpm=True) as machine:
         yield machine
 
@@ -64,14 +81,38 @@ def require_all_of_it(machine: Machine) -> None:
     kinds = [machine.succeed(f"findmnt -n -o FSTYPE {Path(path).parent}") for path in FILES]
     assert kinds == ["ext4", "ext4", "ext4", "xfs"]
     assert machine.succeed("lsblk -n -o TYPE /dev/mapper/secret") == "crypt"
-    assert "[2/2] [UU]" in machine.read("/proc/mdstat")
-    assert len(machine.read("/proc/swaps").splitlines()) == 2
+    assert machine.read("/proc/mdstat").count("[2/2] [UU]") == 2
+    assert len(machine.read("/proc/swaps").splitlines()) == 3
     assert machine.succeed("stat -c %U /var/lib/data/file") == "core"
+    assert machine.succeed("systemctl --failed --plain --no-legend") == ""
+
+
+def require_volumes(machine: Machine) -> None:
+    places = {
+        "/var/lib/kept": "ext4",
+        "/var/lib/database": "ext4",
+        "/var/lib/photos": "btrfs[/photos]",
+        "/var/lib/notes": "btrfs[/text/notes]",
+    }
+    said = [machine.succeed(f"findmnt -n -o FSTYPE,SOURCE {place}").split() for place in places]
+    assert [kind + source[source.find("[") :] * ("[" in source) for kind, source in said] == [*places.values()]
+    assert (
+        machine.succeed("lsblk -n -o TYPE /dev/store/database /dev/store/swap /dev/store/pool").split() == ["lvm"] * 3
+    )
+    # Extents have 4 MiB, and the group's own records one on each device.
+    sizes = machine.succeed("blockdev --getsize64 /dev/store/database /dev/store/swap /dev/store/pool").split()
+    assert [int(size) >> 20 for size in sizes] == [100, 40, 364]
+    assert "zstd" in machine.succeed("btrfs property get /var/lib/notes compression")
+    assert machine.succeed("btrfs subvolume get-default /var/lib/photos").endswith("path text/notes")
     assert machine.succeed("systemctl --failed --plain --no-legend") == ""
 
 
 def test_everything_is_made_mounted_and_filled(machine: Machine) -> None:
     require_all_of_it(machine)
+
+
+def test_volumes_and_subvolumes_are_made_and_mounted(machine: Machine) -> None:
+    require_volumes(machine)
 
 
 def test_an_archive_is_unpacked(machine: Machine) -> None:
@@ -110,10 +151,11 @@ def test_what_the_tpm_opens_has_no_other_key(machine: Machine) -> None:
 
 
 def test_the_next_boot_opens_and_mounts_the_same(machine: Machine) -> None:
-    for name in ("secret", "sealed"):
+    for name in ("secret", "sealed", "kept", "database", "photos", "notes"):
         machine.write(f"/var/lib/{name}/mine", "kept too\n")
     machine.reboot()
     machine.wait_unit("multi-user.target")
-    for name in ("secret", "sealed"):
+    for name in ("secret", "sealed", "kept", "database", "photos", "notes"):
         assert machine.read(f"/var/lib/{name}/mine") == "kept too\n"
     require_all_of_it(machine)
+    require_volumes(machine)
