@@ -6,12 +6,17 @@ import contextlib
 import struct
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 
+from builder.core.errors import CapabilityError, ConfigError
+from builder.core.tools import Tools
 from tests.support.fuzz import examples, mutated
 from vm.firmware_variables import NoVariables, with_own_keys
+from vm.prepare import copy_variables
+from vm.spec import Uefi
 
 pytestmark = pytest.mark.unit
 
@@ -73,6 +78,39 @@ def test_a_store_that_is_too_small_is_refused() -> None:
 def test_another_file_is_refused(data: bytes) -> None:
     with pytest.raises(NoVariables):
         with_own_keys(data, CERTIFICATE)
+
+
+@pytest.fixture
+def uefi(fake_tools: Tools, tmp_path: Path) -> Uefi:
+    """Firmware of a tools tree, for a machine that trusts one certificate."""
+    directory = fake_tools.root / "firmware"
+    directory.mkdir(parents=True)
+    (directory / "code.fd").touch()
+    (directory / "variables.fd").write_bytes(fresh())
+    certificate = tmp_path / "my.cer"
+    certificate.write_bytes(CERTIFICATE)
+    names = (Path("/firmware/code.fd"), Path("/firmware/variables.fd"))
+    return Uefi(tmp_path / "own.fd", *names, certificate=certificate)
+
+
+def test_a_machine_begins_with_the_certificate_and_keeps_what_it_changes(uefi: Uefi, fake_tools: Tools) -> None:
+    copy_variables(uefi, fake_tools)
+    assert uefi.variables.read_bytes() == with_own_keys(fresh(), CERTIFICATE)
+    uefi.variables.write_bytes(b"changed by the guest")
+    copy_variables(uefi, fake_tools)
+    assert uefi.variables.read_bytes() == b"changed by the guest"
+
+
+def test_what_is_wrong_with_certificate_or_firmware_is_said(uefi: Uefi, fake_tools: Tools) -> None:
+    assert uefi.certificate is not None
+    uefi.certificate.write_bytes(b"not one")
+    with pytest.raises(ConfigError, match=r"my\.cer is no certificate"):
+        copy_variables(uefi, fake_tools)
+    uefi.certificate.write_bytes(CERTIFICATE)
+    (fake_tools.root / "firmware/variables.fd").write_bytes(b"of another kind")
+    with pytest.raises(CapabilityError, match=r"cannot put keys into /firmware/variables\.fd"):
+        copy_variables(uefi, fake_tools)
+    assert not uefi.variables.exists()
 
 
 @examples(200)
