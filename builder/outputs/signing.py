@@ -174,7 +174,7 @@ class Signer:
         with tempfile.TemporaryDirectory() as directory, self.pair.key.open("rb") as key:
             certificate = Path(directory, "certificate.pem")
             certificate.write_text(ssl.DER_cert_to_PEM_cert(self.pair.der), encoding="ascii")
-            yield Opened(f"/dev/fd/{key.fileno()}", certificate, Path(directory), (key.fileno(),))
+            yield Opened(f"/proc/self/fd/{key.fileno()}", certificate, Path(directory), (key.fileno(),))
 
     def _public(self, path: Path, *command: str, fds: tuple[int, ...]) -> str:
         try:
@@ -205,7 +205,7 @@ def make_key_pair(tools: Tools, directory: Path, name: str) -> KeyPair:
             "openssl",
             *("req", "-x509", "-batch", "-noenc", "-newkey", f"rsa:{_RSA_BITS}", "-sha256"),
             *("-days", str(365 * _YEARS), "-subj", f"/CN={name}"),
-            *("-keyout", f"/dev/fd/{secret.fileno()}", "-out", f"/dev/fd/{public.fileno()}"),
+            *("-keyout", f"/proc/self/fd/{secret.fileno()}", "-out", f"/proc/self/fd/{public.fileno()}"),
             pass_fds=(secret.fileno(), public.fileno()),
         )
     return read_key_pair(key, certificate)

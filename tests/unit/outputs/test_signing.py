@@ -168,7 +168,7 @@ def test_programs_never_see_where_the_key_is_nor_what_is_in_it(signer: Signer, f
     words = [word for call in fake_tools.calls for word in call]
     assert len(fake_tools.calls) == 5
     assert not [word for word in words if "my.key" in word or SECRET in word]
-    assert sum(word.removeprefix("--private-key=").startswith("/dev/fd/") for word in words) == 5
+    assert sum(word.removeprefix("--private-key=").startswith("/proc/self/fd/") for word in words) == 5
 
 
 def test_nothing_that_is_signed_is_left_beside_the_result(
