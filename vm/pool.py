@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +14,13 @@ from builder.core.store import Store
 from vm import golden
 from vm.image import Image
 from vm.machine import Machine
-from vm.spec import VmSpec
+from vm.spec import Accel, VmSpec
 
 Isolation = Literal["snapshot", "shared"]
+# QEMU's emulated time stamp counter never goes back within one process (cpu_get_ticks() in its cpu-timers.c): a guest
+# that is put back sees its clock jump by all that it has run since it was woken up. After 21 s its kernel complains,
+# after minutes systemd's watchdogs end services. So a machine that has run for long is woken up anew.
+FRESH_SECONDS = 10.0
 RUNNING = 2  # machines kept running between tests; each takes its guest's memory
 
 
@@ -25,6 +30,7 @@ class Pooled:
 
     machine: Machine
     shared: bool = False
+    woken: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,8 @@ class Pool:
         try:
             if pooled.shared and isolation == "shared":
                 machine.resume()
+            elif not self._anew and machine.spec.accel is Accel.TCG and time.monotonic() - pooled.woken > FRESH_SECONDS:
+                return False
             else:
                 machine.restore(golden.SNAPSHOT)
         except BuildError:

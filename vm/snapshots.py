@@ -5,7 +5,8 @@ under emulation. What a snapshot cannot be used for:
 
 - anything about booting: firmware, initrd, first boot and early units are over;
 - uniqueness: machine-id, host keys, boot id and the kernel's random pool are those of the moment it was taken;
-- time: the guest's clock goes on from that moment, so timers, certificates and leases see a clock that is behind;
+- time: the guest's clock goes on from that moment, so timers, certificates and leases see a clock that is behind; under
+  emulation its monotonic clock jumps ahead by what the machine has run since (:mod:`vm.pool`);
 - connections that were open then: the other end does not remember them.
 
 Source: ``snapshot-save`` and ``snapshot-load`` in QEMU's QMP reference; every disk that is written must be qcow2,
