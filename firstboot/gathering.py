@@ -22,8 +22,16 @@ _PREFIX = "fetched-"
 
 
 def keys(config: Config) -> list[tuple[Path, Resource]]:
-    """Keys of encrypted devices that are elsewhere, with their places in the config."""
-    found = [(("storage", "luks", index, "keyFile"), each.key_file) for index, each in enumerate(config.storage.luks)]
+    """Keys of encrypted devices that are elsewhere, and what Tang servers say of theirs, with places in the config."""
+    found: list[tuple[Path, Resource]] = []
+    for index, each in enumerate(config.storage.luks):
+        at: Path = ("storage", "luks", index)
+        found.append(((*at, "keyFile"), each.key_file))
+        if each.clevis.tang:
+            from firstboot.config.clevis import advertisement_of  # noqa: PLC0415 - few machines have any
+
+            asked = [(place, tang) for place, tang in enumerate(each.clevis.tang) if not tang.advertisement]
+            found += [((*at, "clevis", "tang", place), advertisement_of(tang)) for place, tang in asked]
     return [(path, resource) for path, resource in found if not is_inline(resource)]
 
 
@@ -43,7 +51,7 @@ def archives(config: Config) -> list[tuple[Path, Resource]]:
 
 
 def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
-    """Keys of encrypted devices; they stay in memory.
+    """Keys of encrypted devices, and what servers say that open them; all of it stays in memory.
 
     Raises:
         ConfigError: one cannot be had.
@@ -51,6 +59,12 @@ def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
     from firstboot.config.rendering import refused  # noqa: PLC0415 - few configs name anything
 
     found: dict[Resource, Contents] = {}
+    for index, luks in enumerate(loaded.config.storage.luks):
+        if luks.clevis.custom.needs_network:
+            try:
+                remote.connect()
+            except BadResource as error:
+                raise refused(loaded, error, ("storage", "luks", index, "clevis", "custom")) from None
     for path, resource in keys(loaded.config):
         try:
             found[resource] = remote.read_key(resource)

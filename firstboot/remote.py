@@ -85,6 +85,19 @@ class Remote:
         with self._fetching(resource):
             self._fetcher.fetch_into(resource, file)
 
+    def connect(self) -> None:
+        """Have a network for programs that ask by themselves.
+
+        Raises:
+            BadResource: there is none.
+        """
+        if self._offline:
+            raise NeedsNetwork("a pin of clevis needs the network")
+        try:
+            bring_up(self._places, self._log)
+        except FetchError as error:
+            raise BadResource(str(error.args[0]), "source", error.hint) from None
+
     def name(self, resource: Resource) -> str:
         """The URL, without what may be secret in it."""
         return shown(resource.source or "")

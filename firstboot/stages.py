@@ -92,7 +92,8 @@ def fetch_offline(options: Options, places: Places, log: Log) -> None:
         if _needs_network(options.platform, places):
             raise NeedsNetwork("the config is asked for over the network")
         loaded = fetch(options, places, log, Remote(places, options.platform, log, offline=True))
-        if keys(loaded.config) or gathering.files(loaded.config):
+        custom = any(each.clevis.custom.needs_network for each in loaded.config.storage.luks)
+        if custom or keys(loaded.config) or gathering.files(loaded.config):
             raise NeedsNetwork("the config names contents that are elsewhere")
     except NeedsNetwork as error:
         log.info(str(error))

@@ -27,6 +27,7 @@ from firstboot.config.rendering import render_document
 from firstboot.config.resource import is_inline
 from firstboot.config.text import LocatedError, Problem
 from firstboot.fetch import shown
+from firstboot.gathering import keys
 from firstboot.places import BASE_DIRECTORY, Places
 from firstboot.run import BASE_SUFFIXES
 
@@ -158,7 +159,7 @@ def elsewhere(config: Config) -> Iterator[Resource]:
     for file in config.storage.files:
         yield from (each for each in (file.contents, *file.append) if each.source and not is_inline(each))
     yield from (each.resource for each in config.storage.archives)
-    yield from (each.key_file for each in config.storage.luks if each.key_file.source and not is_inline(each.key_file))
+    yield from (resource for _, resource in keys(config) if resource.source)
 
 
 def _not_looked_at(document: Document) -> Iterator[str]:

@@ -13,6 +13,7 @@ from firstboot.apply.files import WriteFile
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.text import Path
 from firstboot.fetch import shown
+from firstboot.gathering import keys
 
 # Modules that carry out what people call otherwise.
 _STAGES = dict.fromkeys(("partitions", "raid", "luks", "lvm", "filesystems", "subvolumes"), "disks")
@@ -108,9 +109,9 @@ def _at_of(loaded: LoadedConfig, name: str) -> Path:
     for index, archive in enumerate(loaded.config.storage.archives):
         if shown(archive.source or "") == name:
             return ("storage", "archives", index, "source")
-    for index, luks in enumerate(loaded.config.storage.luks):
-        if shown(luks.key_file.source or "") == name:
-            return ("storage", "luks", index, "keyFile", "source")
+    for place, resource in keys(loaded.config):
+        if shown(resource.source or "") == name:
+            return (*place, "source")
     raise AssertionError(name)
 
 

@@ -74,6 +74,8 @@ class Programs(NamedTuple):
             raise ProgramError(f"the program {argv[0]} is not in the image")
         # mdadm makes its own links: in the initrd udev has no rules for it.
         environment = {"PATH": _SEARCH, "LANG": "C.UTF-8", "SYSTEMD_OFFLINE": "1", "MDADM_NO_UDEV": "1"}
+        if not os.access("/tmp", os.W_OK):  # the initrd's root is the image's, where nobody has mounted one
+            environment["TMPDIR"] = "/run"
         try:
             done = subprocess.run(
                 [path, *argv[1:]],

@@ -39,17 +39,15 @@ def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
 
 def _luks(luks: Luks, at: Path) -> Iterator[Problem]:
     # Imported where something is encrypted: few machines have any.
-    from firstboot.config.tpm import tpm_of  # noqa: PLC0415
+    from firstboot.config.clevis import binding_of  # noqa: PLC0415
 
-    clevis = luks.clevis
     try:
-        tpm = tpm_of(luks)
+        binding_of(luks)
     except ValueError as error:
-        yield Problem((*at, "clevis", "custom", "config"), f"the config of the pin cannot be used: {error}")
-        return
-    if tpm is None and (clevis.tpm2 or clevis.tang or clevis.custom.pin or clevis.threshold):
-        hint = "of clevis, 'tpm2' by itself and a custom pin 'tpm2' are carried out"
-        yield Problem((*at, "clevis"), f"clevis with tang or a threshold {NOT_YET}", hint, on_key=True)
+        if luks.clevis.custom.pin:
+            yield Problem((*at, "clevis", "custom", "config"), f"the config of the pin cannot be used: {error}")
+        else:
+            yield Problem((*at, "clevis", "threshold"), f"nothing could open the device: {error}")
     if luks.cex.enabled:
         yield Problem(
             (*at, "cex"), "cex needs an IBM Z machine (s390x), for which build-os makes no images", on_key=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.contents import contents_of, pieces
+from firstboot.apply.disks import clevis
 from firstboot.apply.disks.devices import require_unused, settle, wait_for
 from firstboot.apply.disks.filesystems import probe
 from firstboot.apply.disks.tpm import CRYPTTAB_OPTION as TPM_OPTION
 from firstboot.apply.disks.tpm import bind
 from firstboot.apply.programs import Programs
+from firstboot.config.clevis import advertisement_of, binding_of, with_advertisements
 from firstboot.config.devices import Luks
 from firstboot.config.text import Path
 from firstboot.config.tpm import tpm_of
@@ -28,7 +31,7 @@ _FORMAT = "crypto_LUKS"
 
 class MakeLuks(NamedTuple):
     """Encrypt a device and open it as ``/dev/mapper/NAME``; its key is kept in :attr:`Machine.keys` for later,
-    unless the TPM has it: a random one is then forgotten, and one of the config is nowhere on this machine.
+    unless the TPM or clevis opens it: a random one is then forgotten, and one of the config is nowhere on this machine.
     """
 
     luks: Luks
@@ -40,7 +43,9 @@ class MakeLuks(NamedTuple):
     def perform(self, machine: Machine) -> None:
         luks, programs = self.luks, machine.programs
         device = wait_for(str(luks.device))
-        tpm = tpm_of(luks)
+        tpm, binding = tpm_of(luks), binding_of(luks)
+        # A random key is not kept where something else opens the device.
+        bound = tpm is not None or binding is not None
         given = bool(luks.key_file.source)
         # Hexadecimal, so that it can be typed or sent where bytes cannot.
         key = (
@@ -56,8 +61,10 @@ class MakeLuks(NamedTuple):
                     raise Refused(f"{luks.device} has {found.type}; wipeVolume would replace it")
                 if not given:
                     raise Refused(f"{luks.device} is encrypted already, and the config has no key for it")
-                if tpm is not None:
-                    raise Refused(f"{luks.device} is encrypted already; wipeVolume would bind it to the TPM anew")
+                if bound:
+                    raise Refused(
+                        f"{luks.device} is encrypted already; wipeVolume would bind it to the TPM or Tang anew"
+                    )
                 self._require_same(found.label, found.uuid)
             else:
                 require_unused([device], "it cannot be encrypted")
@@ -65,14 +72,33 @@ class MakeLuks(NamedTuple):
                 programs.run(format_command(luks, device, path))
                 if tpm is not None:
                     bind(tpm, device, path, programs)
+                elif binding is not None:
+                    asked = with_advertisements(binding, self._advertisements(machine))
+                    clevis.bind(asked, device, path, programs, key_file)
             programs.run(open_command(luks, device, path))
-            if tpm is not None and not given:
+            if bound and not given:
                 programs.run(["cryptsetup", "luksRemoveKey", "--batch-mode", device, path])
         settle(programs)
         wait_for(f"/dev/mapper/{luks.name}")
-        if tpm is None:
+        if not bound:
             machine.keys[luks.name] = key
         machine.luks_uuids[luks.name] = programs.run(["cryptsetup", "luksUUID", device]).strip()
+
+    def _advertisements(self, machine: Machine) -> dict[str, object]:
+        """What servers have said, by their URLs.
+
+        Raises:
+            Refused: one has said what is no JSON.
+        """
+        found: dict[str, object] = {}
+        for tang in self.luks.clevis.tang:
+            if not tang.advertisement:
+                data = b"".join(pieces(contents_of(advertisement_of(tang), machine.fetched)))
+                try:
+                    found[tang.url] = json.loads(data)
+                except ValueError:
+                    raise Refused(f"what {tang.url} answers is no Tang server's") from None
+        return found
 
     def _require_same(self, label: str, uuid: str) -> None:
         for name, wanted, there in (("label", self.luks.label, label), ("UUID", self.luks.uuid, uuid)):
@@ -103,7 +129,8 @@ class KeepKey(NamedTuple):
     at: Path
 
     def describe(self) -> str:
-        what = "the line of" if tpm_of(self.luks) is not None else "the key of"
+        bound = tpm_of(self.luks) is not None or binding_of(self.luks) is not None
+        what = "the line of" if bound else "the key of"
         return f"write {what} {self.luks.name} in {CRYPTTAB}"
 
     def perform(self, machine: Machine) -> None:
@@ -125,7 +152,8 @@ class KeepKey(NamedTuple):
 def crypttab_options(luks: Luks) -> str:
     """How it is opened at later boots (crypttab(5))."""
     words = ["luks", *(["discard"] if luks.discard else []), *([TPM_OPTION] if tpm_of(luks) is not None else [])]
-    return ",".join(words)
+    binding = binding_of(luks)
+    return ",".join([*words, *([clevis.NETWORK_OPTION] if binding is not None and binding.network else [])])
 
 
 def is_unfinished(device: str, programs: Programs) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from firstboot.apply.action import Action
+from firstboot.apply.disks.clevis import PROGRAMS
 from firstboot.apply.disks.filesystems import MakeFilesystem, maker
 from firstboot.apply.disks.luks import FinishLuks, KeepKey, MakeLuks
 from firstboot.apply.disks.lvm import MakeVolume, MakeVolumeGroup
@@ -13,6 +14,7 @@ from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
 from firstboot.apply.disks.subvolumes import MakeSubvolumes
 from firstboot.apply.programs import Programs
+from firstboot.config.clevis import binding_of
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 from firstboot.config.tpm import tpm_of
@@ -32,6 +34,10 @@ def devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
     for index, luks in enumerate(storage.luks):
         if tpm_of(luks) is not None and programs.find("systemd-cryptenroll") is None:
             yield _missing("systemd-cryptenroll", ("storage", "luks", index, "clevis"))
+        if (binding := binding_of(luks)) is not None:
+            for program in (*PROGRAMS, *(f"clevis-encrypt-{pin}" for pin in sorted(binding.pins))):
+                if programs.find(program) is None:
+                    yield _missing(program, ("storage", "luks", index, "clevis"))
     yield from needed(programs, "lvm", "lvm", storage.lvm)
     yield from _in_order(config)
     for index, filesystem in enumerate(storage.filesystems):
@@ -93,6 +99,6 @@ def needed(programs: Programs, program: str, section: str, wanted: tuple[object,
 
 
 def _missing(program: str, at: Path) -> Problem:
-    feature = "lvm" if program == "lvm" else "disks"
+    feature = "lvm" if program == "lvm" else "clevis" if program.startswith(PROGRAMS) else "disks"
     hint = f"the image's definition can add the package that has it; the feature '{feature}' has all of them"
     return Problem(at, f"needs the program {program}, which is not in the image", hint)

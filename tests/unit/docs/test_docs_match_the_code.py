@@ -136,7 +136,7 @@ def test_the_security_page_lists_settings_and_programs() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("clevis", "storage: {luks: [{device: /dev/x, name: x, clevis: {tang: [{url: 'http://t', thumbprint: x}]}}]}"),
+        ("cex", "storage: {luks: [{device: /dev/x, name: x, cex: {enabled: true}}]}"),
         ("/usr", "storage: {filesystems: [{device: /dev/x, format: ext4, path: /usr}]}"),
         ("boot_device", "boot_device: {luks: {tpm2: true}}"),
         ("grub", "grub: {users: [{name: x, password_hash: y}]}"),
@@ -149,7 +149,7 @@ def test_the_security_page_lists_settings_and_programs() -> None:
 def test_what_the_page_calls_refused_is_refused(words: str, text: str) -> None:
     refused = page("docs/firstboot.md").partition("## What is refused")[2].partition("\n## ")[0]
     assert f"`{words}`" in refused
-    with pytest.raises(config.LocatedError, match=r"not supported|no files beside"):
+    with pytest.raises(config.LocatedError, match=r"not supported|no files beside|no images"):
         config.load(f"variant: fcos\nversion: 1.7.0\n{text}\n", "x")
 
 
