@@ -51,6 +51,7 @@ def test_a_busy_machine_is_off_in_time_and_everything_is_whole_and_larger_afterw
     load(vm)
     small = state_blocks(vm)
     vm.shutdown()
+    assert vm.transcript.find("Failed unmounting") is None
     vm_tools.run("qemu-img", "resize", "-q", vm.spec.disks[0].path, "+512M")
     vm.boot()
     vm.wait_unit("multi-user.target")
