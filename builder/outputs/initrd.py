@@ -129,6 +129,8 @@ MODULES = (
     "virtio_pci", "virtio_blk", "virtio_scsi", "virtio_console", "virtio_mmio", "virtio_rng", "qemu_fw_cfg",
     "nvme", "ahci", "sd_mod", "vmw_pvscsi", "mptspi", "xen-blkfront",
     "hv_vmbus", "hv_storvsc", "hv_utils", "gve",
+    # Not on the way, but systemd loads it first of all, for automounts, and complains where it is missing.
+    "autofs4",
 )  # fmt: skip
 # Loaded at once, because nothing on the way asks for them by alias early enough.
 LOAD_NOW = ("dm-verity", "erofs", "loop", "overlay")
