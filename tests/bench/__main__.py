@@ -60,6 +60,7 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
         return measured(build)
 
     def one_file() -> Run:
+        changing.parent.mkdir(exist_ok=True)
         changing.write_text(f"{time.time_ns()}\n")
         return measured(build)
 
