@@ -41,10 +41,10 @@ class Native:
     root: Path
     tools: Tools
 
-    def run(self, program: str, *arguments: str | Path, name: str | None = None) -> str:
+    def run(self, program: str, *arguments: str | Path, name: str | None = None, given: bytes = b"") -> str:
         """Run one of the image's programs, by another ``name`` if it is one of several in a file."""
         called = ("-0", name) if name else ()
-        return self.tools.run("qemu-aarch64", "-L", self.root, *called, self.root / program, *arguments)
+        return self.tools.run("qemu-aarch64", "-L", self.root, *called, self.root / program, *arguments, input=given)
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,8 @@ def test_pythons_bytecode(native: Native, tmp_path: Path) -> None:
         source = path.parent.parent / f"{path.name.partition('.')[0]}.py"
         (sources / source).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(native.root / "usr/lib" / source, sources / source)
-    # Workers would be started by name, without the emulator. They have weakref loaded, and what is loaded decides how
-    # marshal writes a string that is in both.
-    alone = "import weakref\n" + PROGRAM.replace("workers=0", "workers=1")
-    native.run("usr/bin/python3", "-I", "-c", alone, tmp_path, tmp_path)
+    paths = "\0".join(str(path.relative_to(tmp_path)) for path in sorted(sources.rglob("*.py")))
+    native.run("usr/bin/python3", "-I", "-W", "ignore", "-c", PROGRAM, tmp_path, given=paths.encode())
     assert differing(ours, contents(sources, "*.pyc")) == []
 
 
