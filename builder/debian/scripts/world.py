@@ -213,10 +213,7 @@ class World:
         new = node.but(**changes)
         if new != node:
             self._undo.append((where, node))
-            if follow:
-                self.tree.change(where, **changes)
-            else:
-                self.tree.put(where, new)
+            self.tree.change(where, **changes)
             self.note(does, where, detail)
 
     def remove(self, path: str) -> None:
