@@ -9,7 +9,8 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from builder.core.errors import ConfigError
-from firstboot.config.located import Located, LocatedError, Mark, Problem, decode, load_yaml, parse, render
+from builder.definition.explain import parse
+from firstboot.config.located import Located, LocatedError, Mark, Problem, decode, load_yaml, render
 
 M = TypeVar("M", bound=BaseModel)
 

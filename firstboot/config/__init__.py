@@ -1,6 +1,6 @@
 """What a first-boot config may say, how it is read and checked. Shared by host and guest.
 
-Imports only the standard library, yaml and itself; pydantic where the host asks for it (:func:`.explain.parse`)::
+Imports only the standard library, yaml and itself::
 
     from firstboot import config
     loaded = config.load(text, "machine.yaml")     # raises LocatedError, whose text shows every problem

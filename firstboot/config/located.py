@@ -1,7 +1,6 @@
 """YAML and JSON with line marks, and errors that point: the front door, for host and guest.
 
-``parse(Model, load_yaml(text, name))`` gives a checked value or a :class:`LocatedError` whose text shows
-every problem under the user's own line::
+A :class:`LocatedError`'s text shows every problem under the user's own line::
 
     bad.yaml:4:3: unknown setting
        |
@@ -10,7 +9,7 @@ every problem under the user's own line::
        = did you mean 'format'?
 """
 
-from firstboot.config.explain import kind_of, parse, problems_of, suggestion
+from firstboot.config.explain import kind_of, suggestion
 from firstboot.config.json_text import load_json
 from firstboot.config.text import (
     Located,
@@ -36,10 +35,8 @@ __all__ = [
     "kind_of",
     "load_json",
     "load_yaml",
-    "parse",
     "path_text",
     "printable",
-    "problems_of",
     "render",
     "suggestion",
     "value_at",

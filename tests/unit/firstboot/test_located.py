@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from builder.definition.explain import parse
 from firstboot.config.located import (
     LocatedError,
     Mark,
@@ -14,7 +15,6 @@ from firstboot.config.located import (
     decode,
     load_json,
     load_yaml,
-    parse,
     path_text,
     render,
 )
