@@ -101,7 +101,7 @@ class ImageRoot(Root):
     def __exit__(self, *_: object) -> None:
         pass
 
-    def see(self, path: str) -> Seen:
+    def see(self, path: str, *, follow: bool = False) -> Seen:
         """What is at ``path``, as :meth:`firstboot.apply.root.Root.see` says it.
 
         Raises:
@@ -122,7 +122,7 @@ class ImageRoot(Root):
             if isinstance(here, (str, int)):
                 raise NotADirectoryError(errno.ENOTDIR, f"'/{'/'.join(done)}' is not a directory", path)
             entry = None if here is None or not part else here.get(part)
-            if pending and isinstance(entry, str) and entry.startswith(">"):
+            if (pending or follow) and isinstance(entry, str) and entry.startswith(">"):
                 links += 1
                 if links > _MAX_LINKS:
                     raise OSError(errno.ELOOP, "too many links, or links that point at each other", path)
@@ -144,7 +144,7 @@ class ImageRoot(Root):
         Raises:
             OSError: it is not there, or its text is not among the facts.
         """
-        seen = self._follow(path) if follow else self.see(path)
+        seen = self.see(path, follow=follow)
         if seen.stat is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if seen.path not in self.facts.texts:

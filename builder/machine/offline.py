@@ -172,8 +172,7 @@ def _useradd(root: Root, options: argparse.Namespace) -> None:
     if not options.system:
         _subordinate(root, options.name)
     if options.create_home and not root.exists(home):
-        root.make_directory(home, 0o700)
-        root.set_owner(home, uid, gid)
+        root.make_directory(home, 0o700, uid=uid, gid=gid)
         _copy_skeleton(root, home, uid, gid)
 
 

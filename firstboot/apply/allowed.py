@@ -17,7 +17,11 @@ WRITABLE_HINT = "/etc and /var can be written to, and /home, /root, /opt, /srv, 
 def where_allowed(seen: Seen, path: str, at: Path) -> Iterator[Problem]:
     """Whether something can be written there at all."""
     shown = f"'{path}'" if seen.path == path else f"'{path}' (which is {seen.path})"
-    if seen.path == "/":
+    if seen.unsafe:
+        yield Problem(
+            at, f"nothing is written to {shown}: {seen.unsafe}", "remove the link, or write to where it leads"
+        )
+    elif seen.path == "/":
         yield Problem(at, f"{shown} is the root itself")
     elif any(seen.path == each or seen.path.startswith(each + "/") for each in NOT_ON_DISK):
         yield Problem(at, f"{shown} is not on the disk but belongs to the kernel")

@@ -56,8 +56,7 @@ class Unpack(NamedTuple):
         for member in reversed(self.members):
             if member.kind == "directory":
                 place = self._place(member.path)
-                machine.root.set_owner(place, uid, gid)
-                machine.root.set_mode(place, member.mode)
+                machine.root.change(place, uid=uid, gid=gid, mode=member.mode)
 
     def _write(self, member: Member, archive: Archive, root: Root, uid: int, gid: int) -> None:
         place = self._place(member.path)

@@ -14,7 +14,8 @@ from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.allowed import where_allowed
 from firstboot.apply.contents import Contents, Fetched, contents_of, pieces, size_of
-from firstboot.apply.root import DIRECTORY_MODE, Root, Seen
+from firstboot.apply.root import Root, Seen
+from firstboot.apply.walk import DIRECTORY_MODE
 from firstboot.config.explain import suggestion
 from firstboot.config.models import Config, Directory, File, Link, Node, Owner
 from firstboot.config.resource import BadResource
@@ -112,9 +113,12 @@ class WriteFile(NamedTuple):
         if self.contents is not None:
             if self.replace:
                 root.remove(self.path)
+            # Never there with another owner or mode than its own: its directory may be somebody's who waits for that.
+            uid, gid = (max(each, 0) for each in self.owner.ids(machine.names))
             mode = FILE_MODE if mode is None else mode
-            root.write(self.path, pieces(self.contents, *self.added), mode=0o600)
-        elif self.added:
+            root.write(self.path, pieces(self.contents, *self.added), mode=mode, uid=uid, gid=gid)
+            return
+        if self.added:
             root.append(self.path, pieces(*self.added))
         _finish(machine, self.path, mode, self.owner)
 
@@ -164,10 +168,8 @@ class MakeHardLink(NamedTuple):
 
 def _finish(machine: Machine, path: str, mode: int | None, owner: Ownership) -> None:
     uid, gid = owner.ids(machine.names)
-    if (uid, gid) != (-1, -1):
-        machine.root.set_owner(path, uid, gid)
-    if mode is not None:
-        machine.root.set_mode(path, mode)  # after the owner: changing that clears setuid and setgid
+    if (uid, gid) != (-1, -1) or mode is not None:
+        machine.root.change(path, uid=uid, gid=gid, mode=mode)
 
 
 # --- deciding ---

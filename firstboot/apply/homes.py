@@ -27,5 +27,4 @@ class GiveMountPoints(NamedTuple):
         for path in self.paths:
             owner = next((each for home, each in homes if home != "/" and f"{path}/".startswith(f"{home}/")), None)
             if owner is not None and owner.uid != 0:
-                machine.root.set_owner(path, owner.uid, owner.gid)
-                machine.root.set_mode(path, PRIVATE)
+                machine.root.change(path, uid=owner.uid, gid=owner.gid, mode=PRIVATE)

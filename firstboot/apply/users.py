@@ -7,20 +7,19 @@ root is the running system. Programs do the locking, ``/etc/shadow``, ``/etc/sub
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.allowed import where_allowed
+from firstboot.apply.keys import config_keys_file, write_keys
 from firstboot.apply.root import Root
 from firstboot.config.explain import suggestion
 from firstboot.config.models import Config, Group, User
 from firstboot.config.text import Path, Problem
 
 NO_PASSWORD = "*"  # nothing hashes to it: shadow(5)
-FRAGMENT = ".ssh/authorized_keys.d/ignition"
 ACCOUNT_FILES = ("/etc/passwd", "/etc/group")
 
 
@@ -62,27 +61,11 @@ class WriteKeys(NamedTuple):
         return f"write {len(self.keys)} ssh {'key' if len(self.keys) == 1 else 'keys'} of user {self.user}"
 
     def perform(self, machine: Machine) -> None:
-        root = machine.root
         account = machine.names.users.get(self.user)
         if account is None:
             raise Refused(f"there is no user '{self.user}'")
-        # The home itself may be missing: root's is a link to nothing on a machine whose /var is new.
-        directory = root.resolve(account.home).rstrip("/")
-        *names, file = keys_file().split("/")
-        for name in ("", *names):
-            directory = f"{directory}/{name}".rstrip("/")
-            if not root.exists(directory or "/"):
-                root.make_directory(directory, 0o700)
-                root.set_owner(directory, account.uid, account.gid)
         data = "\n".join(self.keys).encode("utf-8", "surrogatepass") + b"\n"
-        root.write(f"{directory}/{file}", data, mode=0o600, uid=account.uid, gid=account.gid)
-
-
-def keys_file() -> str:
-    """Where keys go, below a home. sshd reads the fragment; other readers want the one file."""
-    if os.environ.get("IGNITION_WRITE_AUTHORIZED_KEYS_FRAGMENT") == "false":
-        return ".ssh/authorized_keys"
-    return FRAGMENT
+        write_keys(machine.root, account, config_keys_file(), data)
 
 
 def plan(config: Config, root: Root, names: Names) -> Iterator[Action | Problem]:
@@ -140,6 +123,9 @@ def _user(user: User, at: Path, root: Root, names: Names, made: set[str]) -> Ite
         argv = (*_root(root), *_creating(user), *_password(user, there=False), *options)
         yield _run(root, at, f"create user {user.name}", ("useradd", *argv, user.name), _home_to_make(user, root))
     if user.ssh_authorized_keys:
+        if there:
+            path = f"{names.users[user.name].home.rstrip('/')}/{config_keys_file()}"
+            yield from where_allowed(root.see(path), path, (*at, "sshAuthorizedKeys"))
         yield WriteKeys((*at, "sshAuthorizedKeys"), user.name, user.ssh_authorized_keys)
 
 

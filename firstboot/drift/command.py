@@ -194,8 +194,10 @@ def _apply(options: argparse.Namespace, machine: Machine, places: Places) -> int
     if undo.is_pending(machine.root):
         if options.check:
             raise Trouble("an earlier 'firstboot apply' was cut short; 'firstboot apply --apply' puts it back first")
-        undo.undo(machine.root)
+        left = undo.undo(machine.root)
         print("an earlier run was cut short: what it had changed was put back", file=sys.stderr)
+        if left:
+            print(undo.words_for(left), file=sys.stderr)
     record = read_record(machine.root) if options.files else _require_record(machine)
     # Nothing that only a certain platform may read; and who waits for a server is told.
     remote = Remote(places, "metal", Log(sys.stderr), patience=options.timeout)

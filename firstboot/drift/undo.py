@@ -6,8 +6,8 @@ What is kept lies on the disk, so that a run that was cut short by the plug is u
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -45,9 +45,11 @@ def undone_if_it_fails(actions: Sequence[Action], machine: Machine) -> Iterator[
     _keep(_touched(actions, machine), machine.root)
     try:
         yield
-    except BaseException:
-        undo(machine.root)
+    except BaseException as error:
+        left = undo(machine.root)
         machine.names.forget()
+        if left:
+            raise OSError(f"{error}\n{words_for(left)}") from error
         raise
     machine.root.remove(UNDO)
 
@@ -57,25 +59,50 @@ def is_pending(root: Root) -> bool:
     return root.exists(INDEX)
 
 
-def undo(root: Root) -> None:
+def words_for(left: Sequence[str]) -> str:
+    """Say what :func:`undo` has left."""
+    return f"not put back, because a user's link is on the way now: {', '.join(left)}"
+
+
+def undo(root: Root) -> list[str]:
     """Put everything back that was kept. Doing it twice does no harm.
+
+    Returns:
+        Paths that were left, because a user has meanwhile made a link there that leads elsewhere. Nobody is to be
+        kept from having the rest put back by that.
 
     Raises:
         OSError
     """
     rows: list[Row] = json.loads(root.read(INDEX))
     kept = {row["path"] for row in rows}
+    left: dict[str, None] = {}
     for row in rows:
-        for path in _below(row["path"], root) if row.get("whole") else ():
-            if path not in kept:
-                root.remove(path)
+        with _unless_turned_away(row, left):
+            for path in [*root.below(row["path"])] if row.get("whole") else ():
+                if path not in kept:
+                    root.remove(path)
     for row in rows:
-        if row["kind"] == "absent" or not _is_directory_still(row, root):
-            root.remove(row["path"])
+        with _unless_turned_away(row, left):
+            if row["kind"] == "absent" or not _is_directory_still(row, root):
+                root.remove(row["path"])
     for row in rows:
-        _restore(row, root)
+        with _unless_turned_away(row, left):
+            _restore(row, root)
     root.sync()
     root.remove(UNDO)
+    return [*left]
+
+
+@contextlib.contextmanager
+def _unless_turned_away(row: Row, left: dict[str, None]) -> Iterator[None]:
+    """Go on with the rest where a user's link is on the way."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOLINK:
+            raise
+        left[row["path"]] = None
 
 
 def _is_directory_still(row: Row, root: Root) -> bool:
@@ -86,9 +113,8 @@ def _restore(row: Row, root: Root) -> None:
     path = row["path"]
     match row["kind"]:
         case "directory":
-            root.make_directory(path, row["mode"])
-            root.set_owner(path, row["uid"], row["gid"])
-            root.set_mode(path, row["mode"])
+            root.make_directory(path, row["mode"], uid=row["uid"], gid=row["gid"])
+            root.change(path, uid=row["uid"], gid=row["gid"], mode=row["mode"])
         case "link":
             root.symlink(path, row["target"], uid=row["uid"], gid=row["gid"])
         case "file":
@@ -105,7 +131,7 @@ def _keep(places: Iterable[Place], root: Root) -> None:
         root.make_directory(directory, 0o700)
     for place in places:
         row = _row(place.path, root)
-        for each in (row, *(_row(path, root) for path in (_below(row["path"], root) if place.whole else ()))):
+        for each in (row, *(_row(path, root) for path in (root.below(row["path"]) if place.whole else ()))):
             rows.setdefault(each["path"], each)
         if place.whole:
             rows[row["path"]]["whole"] = True
@@ -128,16 +154,6 @@ def _row(path: str, root: Root) -> Row:
     if seen.target is not None:
         return {**row, "kind": "link", "target": seen.target}
     return {**row, "kind": "file" if seen.is_file else "directory" if seen.is_directory else "other"}
-
-
-def _below(path: str, root: Root) -> Iterator[str]:
-    """Everything in a directory, parents first; links are not followed."""
-    seen = root.see(path)
-    if seen.is_directory:
-        top = root.directory.rstrip("/") + seen.path
-        for directory, names, files in os.walk(top):
-            inside = directory.removeprefix(root.directory.rstrip("/"))
-            yield from (f"{inside}/{name}" for name in (*sorted(names), *sorted(files)))
 
 
 def _highest_missing(path: str, root: Root) -> str:

@@ -9,7 +9,8 @@ import argparse
 import re
 import socket
 
-from firstboot.apply.accounts import Account, Names
+from firstboot.apply.accounts import Names
+from firstboot.apply.keys import PLATFORM_FRAGMENT, write_keys
 from firstboot.apply.root import Root
 from firstboot.fetch import FetchError
 from firstboot.log import Log
@@ -18,7 +19,6 @@ from firstboot.places import Places
 from firstboot.sources import platform_of
 
 ATTRIBUTES = "/run/metadata/afterburn"
-KEYS = ".ssh/authorized_keys.d/afterburn"  # below a home
 HOSTNAME = "/etc/hostname"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
@@ -70,7 +70,7 @@ def _use(found: Metadata, options: argparse.Namespace, root: Root, log: Log) -> 
         account = Names(root).users.get(options.ssh_keys)
         if account is None:
             raise FetchError(f"there is no user '{options.ssh_keys}' to give the platform's ssh keys to")
-        write_keys(found.ssh_keys, account, root)
+        write_keys(root, account, PLATFORM_FRAGMENT, _lines(found.ssh_keys))
         log.info(f"{len(found.ssh_keys)} ssh keys for {account.name}")
 
 
@@ -105,15 +105,7 @@ def set_hostname(name: str, root: Root, log: Log) -> None:
     socket.sethostname(short if len(short) <= 64 else short.partition(".")[0])
 
 
-def write_keys(keys: tuple[str, ...], account: Account, root: Root) -> None:
-    """Write the platform's keys of a user, beside the config's; keys that are gone there go here as well."""
-    lines = [" ".join(key.split()) for key in keys]
-    directory = root.resolve(account.home).rstrip("/")
-    *names, file = KEYS.split("/")
-    for name in names:
-        directory = f"{directory}/{name}"
-        if not root.exists(directory):
-            root.make_directory(directory, 0o700)
-            root.set_owner(directory, account.uid, account.gid)
-    data = "".join(f"{line}\n" for line in lines if line and not line.startswith("#"))
-    root.write(f"{directory}/{file}", data.encode("utf-8"), mode=0o600, uid=account.uid, gid=account.gid)
+def _lines(keys: tuple[str, ...]) -> bytes:
+    """One key a line; keys that are gone at the platform are gone in the file as well."""
+    lines = (" ".join(key.split()) for key in keys)
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode("utf-8")

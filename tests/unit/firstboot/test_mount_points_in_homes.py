@@ -26,7 +26,13 @@ def test_they_are_given_to_the_user_once_there_is_one(
     make_mount_point("/var/home/core/data", machine)
     make_mount_point("/var/lib/data", machine)
     owners: dict[str, tuple[int, int]] = {}
-    monkeypatch.setattr(machine.root, "set_owner", lambda path, uid, gid: owners.update({path: (uid, gid)}))
+    change = machine.root.change
+
+    def recorded(path: str, *, uid: int, gid: int, mode: int | None) -> None:
+        owners[path] = (uid, gid)
+        change(path, mode=mode)
+
+    monkeypatch.setattr(machine.root, "change", recorded)
     for action in plan(load(CONFIG, "m.yaml"), machine):
         action.perform(machine)
     assert owners == {"/var/home/core": (1000, 1000), "/var/home/core/data": (1000, 1000)}

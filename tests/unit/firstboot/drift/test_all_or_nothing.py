@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from firstboot.apply import planning
 from firstboot.apply.action import Action, Machine
+from firstboot.apply.root import Root
 from firstboot.drift import undo
 from firstboot.places import KEPT_RESULT, MARKER, RESET
 from tests.unit.firstboot.drift.conftest import CONFIG, Guest
@@ -48,6 +52,49 @@ def stop_after(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("firstboot.drift.again.carry_out", carry_out)
     return done
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_keys_are_not_written_where_the_users_own_link_leads(made: Guest, tmp_path: Path) -> None:
+    ssh = made.at("/home/core/.ssh")
+    for name in ("ignition", "x"):
+        with contextlib.suppress(FileNotFoundError):
+            (ssh / "authorized_keys.d" / name).unlink()
+    (ssh / "authorized_keys.d").rmdir()
+    (ssh / "authorized_keys.d").symlink_to("/etc/app")
+    os.chown(ssh / "authorized_keys.d", 1001, 1001, follow_symlinks=False)
+    before = made.everything()
+    for how in ("--check", "--apply"):
+        status, _, err = made.call("apply", how)
+        assert status == 2
+        assert "nothing is written to '/home/core/.ssh/authorized_keys.d/ignition'" in err
+        assert "'/home/core/.ssh/authorized_keys.d' is a link that user 1001 can change" in err
+    assert made.everything() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_link_made_meanwhile_keeps_nothing_else_from_being_put_back(
+    made: Guest, bigger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = made.everything()
+    stop_after(ACTIONS - 1, OSError("no"), monkeypatch)
+    real = undo.undo
+
+    def turned(root: Root) -> list[str]:
+        made.at("/var/lib/home").mkdir()
+        os.chown(made.at("/var/lib/home"), 1001, 1001)
+        made.at("/var/lib/home/new").symlink_to("/etc")
+        index = json.loads(made.at(undo.INDEX).read_text())
+        index.append({"path": "/var/lib/home/new/app/settings", "kind": "absent"})
+        made.at(undo.INDEX).write_text(json.dumps(index))
+        return real(root)
+
+    monkeypatch.setattr(undo, "undo", turned)
+    status, _, err = made.call("apply", "--apply", bigger)
+    assert status == 1
+    assert "not put back, because a user's link is on the way now: /var/lib/home/new/app/settings" in err
+    shutil.rmtree(made.at("/var/lib/home"))
+    assert made.everything() == before
 
 
 def test_there_are_as_many_actions_as_the_next_test_stops_at(made: Guest, bigger: str) -> None:

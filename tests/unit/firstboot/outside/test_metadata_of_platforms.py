@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import socket
 import stat
@@ -409,6 +410,21 @@ def test_keys_go_to_a_user_and_go_away_again(guest: Guest) -> None:
     values["public_keys"] = f"{KEY2}\n"
     assert guest.run("--platform", "upcloud", "--ssh-keys", "core") == 0
     assert path.read_text() == f"{KEY2}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_keys_do_not_go_where_the_users_own_link_leads(guest: Guest) -> None:
+    guest.outside.serve(LINK_LOCAL, served("/metadata/v1/", {"public_keys": KEY}))
+    others = guest.root / "etc/update-motd.d"
+    others.mkdir(parents=True)
+    ssh = guest.root / "home/core/.ssh"
+    ssh.mkdir(parents=True)
+    (ssh / "authorized_keys.d").symlink_to("/etc/update-motd.d")
+    for path in (guest.root / "home/core", ssh, ssh / "authorized_keys.d"):
+        os.chown(path, 1000, 1000, follow_symlinks=False)
+    assert guest.run("--platform", "upcloud", "--ssh-keys", "core") == 1
+    assert "'/home/core/.ssh/authorized_keys.d' is a link that user 1000 can change" in guest.said.getvalue()
+    assert not any(others.iterdir())
 
 
 def test_keys_for_nobody_are_an_error(guest: Guest) -> None:
