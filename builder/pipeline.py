@@ -178,10 +178,10 @@ class Build:
                     raise AssertionError(f"we wrote an image layout that is none: {problems}")
                 manifest.unlink(missing_ok=True)
                 target = self.out / f"{resolved.name}.oci.tar"
-                with replacing(target) as file:
+                with replacing(target, durable=True) as file:
                     write_archive(layout, file)
                 sbom = self.out / f"{resolved.name}{SUFFIX}"
-                write_file(sbom, container_sbom(resolved, lock, tree, image.digest))
+                write_file(sbom, container_sbom(resolved, lock, tree, image.digest), durable=True)
             Manifest(
                 name=resolved.name,
                 version=resolved.version,

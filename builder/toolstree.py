@@ -14,6 +14,7 @@ from pathlib import Path
 from builder.core.architecture import architecture, host_arch
 from builder.core.console import Console
 from builder.core.errors import CapabilityError
+from builder.core.files import sync_file_system
 from builder.core.sealed import read_sealed, write_sealed
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -149,6 +150,8 @@ def _write(tree: Tree, root: Path) -> None:
         (fresh / "etc/group").write_text("root:x:0:\n")
         for name in ("resolv.conf", "hosts"):
             (fresh / "etc" / name).touch()  # the host's own is bound over it
+        # The listing knows files by size and time: their bytes are on the disk before it is.
+        sync_file_system(fresh)
         write_sealed(fresh / LISTING, LISTED, json.dumps(dict(_entries(fresh))).encode())
         # Aside first: what another build has just started from there finds its files until the last moment.
         if root.exists():

@@ -139,7 +139,7 @@ def _read_one(args: argparse.Namespace) -> Document:
 def _write(args: argparse.Namespace, text: str, secrets: Iterable[str]) -> None:
     """Put a result where it is wanted. Secrets are never on a terminal, or in the log of a pipeline, by accident."""
     if args.output is not None:
-        write_file(args.output, text.encode("utf-8", "surrogatepass"), mode=0o600)
+        write_file(args.output, text.encode("utf-8", "surrogatepass"), mode=0o600, durable=True)
         return
     names = sorted(secrets)
     if names and not args.show_secrets:

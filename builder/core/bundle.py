@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import SourceError
-from builder.core.files import CHUNK, replacing
+from builder.core.files import CHUNK, replacing, sync_file_system
 from builder.core.store import Store
 
 FORMAT = 1
@@ -52,7 +52,7 @@ def write_bundle(files: Iterable[Carried], store: Store, path: Path, console: Co
     text = json.dumps({"format": FORMAT, "files": [asdict(file) for file in ordered]}, indent=0).encode()
     total = sum(file.size for file in ordered)
     done = 0
-    with replacing(path) as out:
+    with replacing(path, durable=True) as out:
         out.write(_header(LIST, len(text)))
         out.write(_padded(text))
         for file in ordered:
@@ -108,6 +108,7 @@ def read_bundle(path: Path, store: Store, console: Console) -> list[Carried]:
             except SourceError as error:
                 raise BundleError(f"{path}: {error.what}", details=error.details, hint=AGAIN) from error
         reader.end()
+        sync_file_system(store.root)
         return files
 
 

@@ -1,4 +1,8 @@
-"""Files that are either whole or absent: written beside their destination and renamed into place."""
+"""Files that are either whole or absent: written beside their destination and renamed into place.
+
+What a user was told is there, and what is taken for whole by its name, is durable as well: on the disk before we say
+so, or a power cut leaves an empty file under a good name (ext4(5) on ``auto_da_alloc``, rename(2) promises no order).
+"""
 
 from __future__ import annotations
 
@@ -18,18 +22,25 @@ from builder.core.console import Console
 CHUNK = 1 << 20
 # What open(2) answers to O_TMPFILE where the file system, or the kernel, does not know it.
 NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+# What fsync(2) answers for a directory where the file system has no such thing.
+NO_DIRECTORY_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
 
 
 @contextmanager
-def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, mode: int = 0o644, durable: bool = False) -> Iterator[BinaryIO]:
     """Open a new version of ``path`` for writing; it appears under its name only if the block succeeds.
 
     Until then it has no name at all where the file system can do that (``O_TMPFILE``, open(2)), so that a killed
     build leaves nothing to sweep up where nothing is replaced.
 
+    Args:
+        durable: content and name are on the disk when the block has ended, so that a power cut leaves the old file
+            or the new one.
+
     Raises:
-        OSError: the directory cannot be written, the disk is full.
+        OSError: the directory cannot be written, the disk is full or fails.
     """
+    made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     try:
@@ -37,12 +48,16 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
+            if durable:
+                os.fsync(file.fileno())
             if os.fstat(file.fileno()).st_nlink:
                 beside.replace(path)
             elif not _give_name(file, path):
                 # For this moment it has a name that a killed build leaves behind: linkat(2) cannot replace.
                 _give_name(file, beside)
                 beside.replace(path)
+            if durable:
+                sync_names(path.parent, *(parent.parent for parent in made))
     except BaseException:
         with contextlib.suppress(OSError):
             beside.unlink()
@@ -73,10 +88,56 @@ def _give_name(file: BinaryIO, path: Path) -> bool:
     return True
 
 
-def write_file(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``data`` in one step."""
-    with replacing(path, mode=mode) as file:
+def write_file(path: Path, data: bytes | str, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Replace ``path`` by ``data`` in one step; see :func:`replacing`."""
+    with replacing(path, mode=mode, durable=durable) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def sync_content(path: Path) -> None:
+    """Wait until what was written to a file, by whomever, is on the disk (fsync(2)).
+
+    Raises:
+        OSError: the disk failed.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_names(*directories: Path) -> None:
+    """Wait until what was renamed into directories, or removed, is so on the disk (fsync(2)).
+
+    Raises:
+        OSError: the disk failed.
+    """
+    for directory in directories:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in NO_DIRECTORY_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> None:
+    """Wait until all that was written to the file system of ``path`` is on the disk: for many files at once.
+
+    syncfs(2), which says so if the disk failed; sync(2) would not.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    import ctypes  # noqa: PLC0415 - a command that does not build needs it not
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(path))
+    finally:
+        os.close(descriptor)
 
 
 def sha256_file(path: Path) -> str:

@@ -227,8 +227,8 @@ class Lock:
         return "\n".join([*lines, "}", ""])
 
     def dump(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        write_file(path, self.dumps())
+        """Write the file, whole or not at all, a power cut included."""
+        write_file(path, self.dumps(), durable=True)
 
     @classmethod
     def load(cls, path: Path) -> Lock:

@@ -10,14 +10,14 @@ import contextlib
 import json
 import mmap
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import SourceError
-from builder.core.files import replacing, sha256_file
+from builder.core.files import replacing, sha256_file, sync_file_system
 from builder.core.sealed import read_sealed, write_sealed
 from builder.core.store import Store
 from builder.debian.deb import Contents, DebError, Source, read_deb
@@ -89,11 +89,28 @@ class Pack:
             return file.read(member.size)
 
 
-def unpack(store: Store, package: LockedPackage, *, verify: bool = True, console: Console | None = None) -> Pack:
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A pack that does not count yet: its tar is written, and may not be on the disk; its index is not written."""
+
+    index: Path
+    body: bytes
+
+
+def unpack(
+    store: Store,
+    package: LockedPackage,
+    *,
+    verify: bool = True,
+    console: Console | None = None,
+    unsettled: list[Unsettled] | None = None,
+) -> Pack:
     """The deb's pack, from the store or made now. The deb's hash is verified while it is read.
 
-    ``verify``: read an existing pack through to see that it is intact; one that is not is made again, and
-    ``console`` is told.
+    Args:
+        verify: read an existing pack through to see that it is intact; one that is not is made again, and
+            ``console`` is told.
+        unsettled: receives what is left to :func:`settle`, for many packs at once.
 
     Raises:
         DebError: the deb is malformed or hostile, or is another package.
@@ -106,7 +123,26 @@ def unpack(store: Store, package: LockedPackage, *, verify: bool = True, console
     if console is not None and _places(store, package)[1].exists():
         console.warn(f"{package.name} in the store is damaged or of another format; unpacking it again")
     with store_faults(store):
-        return _make_pack(store, package)
+        pack, left = _make_pack(store, package, durable=unsettled is None)
+        if unsettled is None:
+            write_sealed(left.index, INDEX, left.body)
+        else:
+            unsettled.append(left)
+        return pack
+
+
+def settle(store: Store, unsettled: Sequence[Unsettled]) -> None:
+    """Make packs count, once their tars are on the disk: from then on, snapshots know them by size and time alone.
+
+    Raises:
+        CapabilityError: the store's disk is full or fails.
+    """
+    if not unsettled:
+        return
+    with store_faults(store):
+        sync_file_system(unsettled[0].index.parent)
+        for left in unsettled:
+            write_sealed(left.index, INDEX, left.body)
 
 
 def load_pack(store: Store, package: LockedPackage, *, verify: bool = True) -> Pack | None:
@@ -148,14 +184,14 @@ def _pack(package: LockedPackage, tar: Path, data: dict[str, Any]) -> Pack:
     )
 
 
-def _make_pack(store: Store, package: LockedPackage) -> Pack:
+def _make_pack(store: Store, package: LockedPackage, *, durable: bool) -> tuple[Pack, Unsettled]:
     tar, index = _places(store, package)
     blob = store.blob(package.sha256)
     what = f"{package.name} {package.version}"
     if not store.has_blob(package.sha256, package.size):
         _discard(blob)
         raise DamagedBlob(f"{what} is not whole in the store", hint="the next build downloads it again")
-    with blob.open("rb") as file, replacing(tar) as out:
+    with blob.open("rb") as file, replacing(tar, durable=durable) as out:
         source = Source(file)
         try:
             contents = read_deb(source, out)
@@ -177,9 +213,8 @@ def _make_pack(store: Store, package: LockedPackage) -> Pack:
         "members": [[*member[:-1], *member.device] for member in members],
     }
     body = json.dumps(data, separators=(",", ":")).encode()
-    # Last, because it is what makes the pack count.
-    write_sealed(index, INDEX, body)
-    return Pack(package, tar, contents.tar_sha256, contents.tar_size, contents.control, contents.files, tuple(members))
+    pack = Pack(package, tar, contents.tar_sha256, contents.tar_size, contents.control, contents.files, tuple(members))
+    return pack, Unsettled(index, body)
 
 
 def _members_of(file: BinaryIO) -> list[Member]:

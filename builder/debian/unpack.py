@@ -18,7 +18,7 @@ from builder.core.store import Store
 from builder.debian.control import Relation, parse_relations
 from builder.debian.deb import DebError
 from builder.debian.lock import LockedPackage
-from builder.debian.pack import DamagedBlob, Pack, unpack
+from builder.debian.pack import DamagedBlob, Pack, Unsettled, settle, unpack
 from builder.debian.tarmembers import Member
 from builder.debian.version import satisfies
 from builder.tree.node import EMPTY, Kind, Node, Slice
@@ -37,7 +37,7 @@ def unpack_all(
     refetch: Callable[[LockedPackage], None] | None = None,
     verify: bool = True,
 ) -> list[Pack]:
-    """The packs of these packages, in their order, made where they are missing.
+    """The packs of these packages, in their order, made where they are missing; all of them on the disk.
 
     Threads, because decompression leaves Python's lock; ``jobs`` is how many. ``refetch`` is called for a
     deb that turns out to be damaged in the store, once, before it is an error.
@@ -47,17 +47,18 @@ def unpack_all(
     """
     total = sum(package.size for package in packages)
     guard, done = threading.Lock(), 0
+    unsettled: list[Unsettled] = []
 
     def one(package: LockedPackage) -> Pack:
         nonlocal done
         try:
-            pack = unpack(store, package, verify=verify, console=console)
+            pack = unpack(store, package, verify=verify, console=console, unsettled=unsettled)
         except DamagedBlob as error:
             if refetch is None:
                 raise
             console.warn(f"{error.what}; fetching it again")
             refetch(package)
-            pack = unpack(store, package, verify=verify, console=console)
+            pack = unpack(store, package, verify=verify, console=console, unsettled=unsettled)
         with guard:
             done += package.size
         console.progress(done, total, "B")
@@ -74,6 +75,7 @@ def unpack_all(
         for future in futures.values():
             if future.done() and not future.cancelled() and (error := future.exception()) is not None:
                 raise error
+    settle(store, unsettled)
     return [futures[index].result() for index in range(len(packages))]
 
 

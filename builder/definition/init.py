@@ -52,7 +52,7 @@ def init(directory: Path, name: str, *, home: Path | None = None) -> list[Path]:
         )
     for path, text in planned.items():
         try:
-            write_file(path, text)
+            write_file(path, text, durable=True)
         except OSError as error:
             raise ConfigError(f"{shown(path)} cannot be written: {error.strerror}") from None
     return list(planned)

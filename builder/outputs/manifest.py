@@ -69,8 +69,8 @@ class Manifest:
     signed_by: str = ""
 
     def write(self, path: Path) -> None:
-        """Replace the file."""
-        write_file(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
+        """Replace the file. All it names must be durable before: who finds it takes the artifacts for whole."""
+        write_file(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n", durable=True)
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:

@@ -93,7 +93,7 @@ def _unpack(layout: Path, layer: Descriptor, diff_id: str, store: Store) -> Path
     digest = hashlib.new(algorithm)
     what = f"{layout}/blobs/{layer.digest.replace(':', '/')}"
     try:
-        with replacing(pack) as out, layer.path(layout).open("rb") as file:
+        with replacing(pack, durable=True) as out, layer.path(layout).open("rb") as file:
             for piece in unpacked(file, compressed=LAYER_TYPES[layer.media_type]):
                 digest.update(piece)
                 out.write(piece)

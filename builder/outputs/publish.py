@@ -11,6 +11,7 @@ from pathlib import Path
 
 from builder.core.beside import beside
 from builder.core.console import Console
+from builder.core.files import sync_content, sync_names
 from builder.core.tools import Tools
 from builder.outputs import sbom as sboms
 from builder.outputs.formats import FORMATS, Identity, make_artifacts
@@ -66,8 +67,16 @@ def publish(
         with console.step("hash artifacts"):
             for path, _ in files.values():
                 path.chmod(0o644)
-            # OpenSSL leaves Python's lock while it hashes.
-            artifacts = beside(*(partial(Artifact.of, path, form) for path, form in files.values()))
+            # OpenSSL leaves Python's lock while it hashes, and the disk writes meanwhile.
+            found = beside(*(partial(_durable_artifact, path, form) for path, form in files.values()))
         for path, _ in files.values():
             path.replace(out / path.name)
-    return dict(zip(files, artifacts, strict=True))
+        sync_names(out)
+    return dict(zip(files, found, strict=True))
+
+
+def _durable_artifact(path: Path, form: str) -> Artifact:
+    """Describe a file whose content is on the disk by then."""
+    artifact, _ = beside(partial(Artifact.of, path, form), partial(sync_content, path))
+    assert isinstance(artifact, Artifact)
+    return artifact

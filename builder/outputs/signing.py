@@ -20,6 +20,7 @@ from typing import NamedTuple
 from builder.core.clock import stopped_clock
 from builder.core.efi_keys import KEY_VARIABLES, fingerprint, read_certificate, signature_list, signed_update
 from builder.core.errors import ConfigError, ProgramError
+from builder.core.files import replacing
 from builder.core.tools import Tools
 
 _MAKE_A_PAIR = "'build-os key DIR' makes a pair"
@@ -198,9 +199,7 @@ def make_key_pair(tools: Tools, directory: Path, name: str) -> KeyPair:
             raise ConfigError(
                 f"{path} is there already, and images may be signed with it", hint="name another directory"
             )
-    directory.mkdir(parents=True, exist_ok=True)
-    key.touch(mode=0o600)
-    with key.open("r+b") as secret, certificate.open("x+b") as public:
+    with replacing(key, mode=0o600, durable=True) as secret, replacing(certificate, durable=True) as public:
         tools.run(
             "openssl",
             *("req", "-x509", "-batch", "-noenc", "-newkey", f"rsa:{_RSA_BITS}", "-sha256"),

@@ -12,7 +12,8 @@ from typing import BinaryIO
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.files import file_lock, replacing, sha256_file, write_file
+from builder.core.files import file_lock, replacing, sha256_file, sync_file_system, sync_names, write_file
+from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
 
@@ -82,6 +83,73 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, err
         break_off(file)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_durable_file_survives_a_power_cut_and_others_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+) -> None:
+    path = tmp_path / "deep" / "er" / "file"
+    if before is not None:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(before)
+    disk = SyncedDisk(monkeypatch)
+    write_file(path, b"new")
+    assert disk.after_a_power_cut(path) is None
+    write_file(path, b"newer", durable=True)
+    assert disk.after_a_power_cut(path) == b"newer"
+
+
+def test_the_directories_made_for_a_durable_file_survive_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SyncedDisk(monkeypatch)
+    write_file(tmp_path / "deep" / "er" / "file", b"new", durable=True)
+    assert disk.after_a_power_cut(tmp_path / "deep") is not None
+    assert disk.after_a_power_cut(tmp_path / "deep" / "er") is not None
+
+
+def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    disk = SyncedDisk(monkeypatch)
+    seen = []
+    replace = Path.replace
+
+    def look(self: Path, target: Path) -> Path:
+        seen.append(list(disk.order))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    write_file(tmp_path / "file", b"new", durable=True)
+    assert [len(steps) for steps in seen] == [1]
+    assert disk.order[-1] == f"{tmp_path}/"
+
+
+def test_a_disk_that_fails_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        write_file(tmp_path / "file", b"new", durable=True)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_where_directories_cannot_be_synced_files_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", unsupported)
+    sync_names(tmp_path)
+
+
+def test_a_whole_file_system_is_synced_or_says_why_not(tmp_path: Path) -> None:
+    sync_file_system(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sync_file_system(tmp_path / "gone")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o600, 0o755])

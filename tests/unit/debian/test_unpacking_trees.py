@@ -15,6 +15,7 @@ from builder.debian.pack import DamagedBlob, Pack, unpack
 from builder.debian.unpack import replaces, unpack_all, unpack_tree
 from builder.tree.node import Kind, directory, symlink
 from builder.tree.tree import Tree
+from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
 
@@ -197,6 +198,14 @@ def test_all_packs_are_made_in_order_with_progress(debs: Any, put: Any, store: S
     assert console.steps[-1][1] == total
     assert max(done for done, _ in console.steps) == total
     assert unpack_all([], store, console, jobs=2) == []
+
+
+def test_packs_survive_a_power_cut_because_snapshots_know_them_by_size_and_time(
+    debs: Any, put: Any, store: Store, tars: Any, console: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SyncedDisk(monkeypatch)
+    for pack in unpack_all([put(debs(files=(tars.entry("./x", "y" * 1000),)))], store, console, jobs=1):
+        assert disk.after_a_power_cut(pack.tar) == pack.tar.read_bytes()
 
 
 def test_a_damaged_deb_is_fetched_again_once(debs: Any, put: Any, store: Store, console: Any) -> None:

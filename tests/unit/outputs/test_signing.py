@@ -13,6 +13,7 @@ import pytest
 from builder.cli.common import add_signing, key_pair_of
 from builder.core.errors import CapabilityError, ConfigError, ProgramError
 from builder.outputs.signing import KeyPair, Signer, make_key_pair, read_key_pair
+from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
 
@@ -212,3 +213,33 @@ def test_a_pair_that_is_there_is_never_written_over(tmp_path: Path, fake_tools: 
         make_key_pair(fake_tools, tmp_path, "me")
     assert (tmp_path / name).read_text() == "precious"
     assert fake_tools.calls == []
+
+
+def keys_by_openssl(*words: str) -> str:
+    """What ``openssl req`` writes, as far as we look at it."""
+    for option, text in (("-keyout", f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n"), ("-out", "")):
+        target = Path(words[words.index(option) + 1])
+        target.write_bytes(text.encode() or CERTIFICATE)
+    return ""
+
+
+def test_a_pair_survives_a_power_cut_and_its_key_is_for_its_owner_alone(
+    tmp_path: Path, fake_tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_tools.programs["openssl"] = keys_by_openssl
+    disk = SyncedDisk(monkeypatch)
+    pair = make_key_pair(fake_tools, tmp_path / "keys", "me")
+    for path in (pair.key, pair.certificate):
+        assert disk.after_a_power_cut(path) == path.read_bytes()
+    assert pair.key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pair_that_could_not_be_made_is_in_nobodys_way(tmp_path: Path, fake_tools: Any) -> None:
+    def failing(*_: str) -> str:
+        raise ProgramError("openssl failed with status 1")
+
+    fake_tools.programs["openssl"] = failing
+    with pytest.raises(ProgramError):
+        make_key_pair(fake_tools, tmp_path, "me")
+    fake_tools.programs["openssl"] = keys_by_openssl
+    assert make_key_pair(fake_tools, tmp_path, "me").der == CERTIFICATE

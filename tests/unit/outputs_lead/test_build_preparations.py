@@ -28,6 +28,7 @@ from builder.stages import stages_for
 from builder.toolstree import open_tools, packages_for
 from builder.tree.node import directory, file, symlink
 from builder.tree.tree import Tree
+from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
 
@@ -443,6 +444,21 @@ def test_a_tools_tree_that_was_changed_is_unpacked_anew(
     assert [path.name for path in root.parent.iterdir()] == [root.name]
     open_tools((locked(),), build.store, build.console)
     assert len(unpacked) == 2
+
+
+@pytest.mark.usefixtures("unpacked")
+def test_a_tools_tree_is_on_the_disk_before_its_list_says_that_it_is_whole(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SyncedDisk(monkeypatch)
+    write = toolstree.write_sealed
+
+    def require_durable(path: Path, kind: str, *pieces: bytes) -> None:
+        assert disk.after_a_power_cut(path.parent / "usr/bin/zstd") == b"zstd"
+        write(path, kind, *pieces)
+
+    monkeypatch.setattr(toolstree, "write_sealed", require_durable)
+    assert open_tools((locked(),), build.store, build.console).require("zstd")
 
 
 @pytest.mark.usefixtures("unpacked")

@@ -22,12 +22,13 @@ from builder.locking import recipe
 from builder.outputs import publish
 from builder.outputs.disk import Layout
 from builder.outputs.image import make_outputs
-from builder.outputs.manifest import read_manifest
+from builder.outputs.manifest import Manifest, read_manifest
 from builder.outputs.wanted import Wanted
 from builder.pipeline import Build
 from builder.stages.stage import Context
 from builder.tree.node import file
 from builder.tree.tree import Tree
+from tests.support.power import SyncedDisk
 from vm.image import read_image
 
 pytestmark = pytest.mark.unit
@@ -202,6 +203,28 @@ def test_a_build_leaves_artifacts_that_are_described_and_nothing_else(build: Bui
     assert build.seconds > 0
     assert list((build.store.root / "scratch").iterdir()) == []
     assert read_image(manifest).disk()[1] == "qcow2"
+
+
+def test_a_power_cut_after_a_build_takes_nothing_from_it(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SyncedDisk(monkeypatch)
+    write = Manifest.write
+
+    def require_durable(manifest: Manifest, path: Path) -> None:
+        for artifact in manifest.artifacts.values():
+            made = build.out / artifact.path
+            assert disk.after_a_power_cut(made) == made.read_bytes(), "a manifest would name what may be lost"
+        write(manifest, path)
+
+    monkeypatch.setattr(Manifest, "write", require_durable)
+    manifest = build.run()
+    assert disk.after_a_power_cut(manifest) == manifest.read_bytes()
+
+
+def test_a_power_cut_after_the_lock_is_made_leaves_the_lock(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SyncedDisk(monkeypatch)
+    Lock.load(Path("os.lock")).dump(Path("other.lock"))
+    assert disk.after_a_power_cut(Path("other.lock").absolute()) == Path("os.lock").read_bytes()
+    assert build.require_lock(load(Path("os.yaml")).resolved) is not None
 
 
 @pytest.mark.parametrize("harm", ["mine.qcow2", "mine.efi", "build.json"])
