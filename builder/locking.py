@@ -17,17 +17,34 @@ from builder.core.console import Console
 from builder.core.errors import CapabilityError, ConfigError
 from builder.core.store import Store
 from builder.debian.decided import locked_decisions
-from builder.debian.lock import Lock, LockedDecision, LockedImage, LockedPackage, LockedRelease, parse_date
+from builder.debian.lock import (
+    Lock,
+    LockedDecision,
+    LockedImage,
+    LockedPackage,
+    LockedRelease,
+    decision_changes,
+    parse_date,
+)
 from builder.debian.mirror import Mirrors, default_suites, find_mirrors, find_snapshots
 from builder.debian.release import Freshness
 from builder.definition.load import kind_of, load, load_container
-from builder.definition.resolved import OciLayout, PackageSet, Resolved, ResolvedContainer, package_sets, recipe_sha256
+from builder.definition.resolved import (
+    OciLayout,
+    PackageSet,
+    Resolved,
+    ResolvedContainer,
+    package_name,
+    package_sets,
+    recipe_sha256,
+)
 from builder.outputs.oci_read import find_image
 from builder.stages.packages import decision_of
 from builder.toolstree import EXCLUDE, packages_for
 
 if TYPE_CHECKING:
     from builder.debian.archive import Archive
+    from builder.debian.index import Package
     from builder.debian.resolve import Request
 
 # The solver and the network are imported where something is resolved: most builds find their lock as it should be.
@@ -92,6 +109,27 @@ def require_current(lock: Lock, resolved: Resolved | ResolvedContainer, where: s
     lock.require_recipe(recipe(resolved), where)
     lock.require_images(images_of(resolved), where)
     lock.require_decisions(decisions_of(resolved), where)
+
+
+def changes_in_words(old: Lock | None, new: Lock) -> list[str]:
+    """What is not the same in two locks of a definition: packages with their versions, images, decisions."""
+    from builder.debian.lockdiff import diff  # noqa: PLC0415 - most builds find their lock as it should be
+
+    if old is None:
+        return []
+    lines = []
+    for change in diff(old, new):
+        before, after = (package.version if package else None for package in (change.old, change.new))
+        if before != after:
+            where = "" if change.groups[0] == "image" else f" ({', '.join(change.groups)})"
+            lines.append(f"{change.name}: {before or 'not there'} -> {after or 'gone'}{where}")
+    known = {image.name: image.digest for image in old.images}
+    lines += [
+        f"image of {image.name}: {known.get(image.name, 'not there')} -> {image.digest}"
+        for image in new.images
+        if known.get(image.name) != image.digest
+    ]
+    return [*lines, *map(str, decision_changes(old.decisions, new.decisions))]
 
 
 def mirrors_of(resolved: Resolved | ResolvedContainer, releases: Sequence[LockedRelease] = ()) -> Mirrors:
@@ -172,6 +210,7 @@ def make_lock(
                 kept = tuple(package for package in kept if package.name not in free)
                 held = hold(archive, kept, store, console, lambda p: fetch_packages([p], lambda: older, store, console))
                 packages = resolve(held, request)
+            _say_replaced(wanted, archive, packages, console)
             groups[wanted.name] = tuple(locked(package) for package in packages)
     require_known(update or (), groups)
     return Lock(
@@ -188,10 +227,8 @@ def make_lock(
     )
 
 
-def resolve_today(
-    names: Sequence[str], suite: str, store: Store, console: Console
-) -> tuple[Arch, tuple[LockedPackage, ...], Mirrors]:
-    """Packages and all they depend on, in today's archive for this machine's architecture, and where to get them.
+def resolve_today(resolved: Resolved, store: Store, console: Console) -> tuple[LockedPackage, ...]:
+    """The packages of a system's image, in today's archive; those of its tools and containers are not looked for.
 
     Raises:
         ConfigError: a package does not exist, or two exclude each other.
@@ -199,14 +236,25 @@ def resolve_today(
         CapabilityError: no mirror is known.
     """
     from builder.debian.archive import locked, open_archive  # noqa: PLC0415 - see the top
-    from builder.debian.resolve import Request, resolve  # noqa: PLC0415
+    from builder.debian.resolve import resolve  # noqa: PLC0415
 
-    suites = default_suites(suite)
-    mirrors = find_mirrors((), os.environ, suites)
-    arch = require_host_arch()
+    suites = default_suites(resolved.suite)
     with console.step("read package indexes"):
-        archive = open_archive(mirrors, suites, arch, store, console, _freshness())
-    return arch, tuple(map(locked, resolve(archive, Request(tuple(names))))), mirrors
+        archive = open_archive(mirrors_of(resolved), suites, resolved.arch, store, console, _freshness())
+    image = package_sets(resolved)[0]
+    _, request = _question(image, archive, archive, resolved.arch)
+    packages = resolve(archive, request)
+    _say_replaced(image, archive, packages, console)
+    return tuple(map(locked, packages))
+
+
+def _say_replaced(wanted: PackageSet, archive: Archive, packages: Sequence[Package], console: Console) -> None:
+    """Tell of what a feature brings along and something else takes the place of."""
+    from builder.debian.rivals import replaced  # noqa: PLC0415 - see the top
+
+    names = [package_name(each) for each in wanted.packages]
+    for line in replaced(names, {name: archive.get(name)[0] for name in names}, packages):
+        console.note(line)
 
 
 def _freshness() -> Freshness:
@@ -237,4 +285,5 @@ def _question(wanted: PackageSet, image: Archive, tools: Archive, arch: str) -> 
 
     if wanted.name == "tools":
         return tools, Request((*packages_for(arch), *wanted.packages), excluded=EXCLUDE, essential=False)
-    return image, Request(wanted.packages, excluded=wanted.exclude, essential=wanted.essential)
+    layers = wanted.layers
+    return image, Request(wanted.packages, excluded=wanted.exclude, essential=wanted.essential, layers=layers)

@@ -2,8 +2,9 @@
 
 No script is run in a build: each is evaluated, and what it does is done by build-os. This shows, for each script, what
 it does in words, what is dropped and why, and the lines that nobody speaks for; a definition decides about those.
+What a script does depends on what else is in the image: with --definition it is the image of that definition.
 
-  build-os scripts nginx redis-server        in today's archive, with all that they depend on
+  build-os scripts nginx redis-server        in an image of the feature base with these, from today's archive
   build-os scripts -d os.yaml                of the packages of a definition that need a decision
   build-os scripts -d os.yaml openssh-server
 
@@ -16,8 +17,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,22 @@ from builder.core.console import Console
 from builder.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from builder.core.store import Store
     from builder.debian.lock import LockedPackage
+    from builder.debian.scripts.decisions import Decision
     from builder.debian.scripts.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose scripts are explained: all packages of an image, and what its definition says about scripts."""
+
+    name: str
+    arch: str
+    packages: tuple[LockedPackage, ...]
+    decisions: Mapping[str, Decision]
+    answers: Mapping[str, str]
+
 
 HELP = "what maintainer scripts do, explained"
 
@@ -49,20 +64,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if not args.packages and args.definition is None:
         raise ConfigError("name packages, or a definition with --definition")
     store = Store.open()
-    decided: dict[str, str] = {}
-    answers: dict[str, str] = {}
-    if args.definition is None:
-        arch, packages = _from_archive(args.packages, store, console)
-    else:
-        arch, packages, decided, answers = _from_definition(args.definition, store, console)
-    there = {package.name for package in packages}
+    subject = (
+        _from_archive(args.packages, store, console)
+        if args.definition is None
+        else _from_definition(args.definition, store, console)
+    )
+    there = {package.name for package in subject.packages}
     if missing := sorted(set(args.packages) - there):
         raise ConfigError(f"{args.definition} does not have {', '.join(missing)}")
-    packs = unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1)
-    found = explain(
-        unpack_tree(packs, diversions=diversions_of(packs)), packs, set(args.packages) or there, arch, answers
-    )
-    versions = {package.name: package.version for package in packages}
+    packs = unpack_all(subject.packages, store, console, jobs=(os.cpu_count() or 1) + 1)
+    tree = unpack_tree(packs, diversions=diversions_of(packs))
+    wanted = set(args.packages) or there
+    found = explain(tree, packs, wanted, subject.arch, subject.answers, subject.decisions)
+    versions = {package.name: package.version for package in subject.packages}
+    decided = {name: decision.answer for name, decision in subject.decisions.items()}
     open_ones = [each for each in found if each.unaccounted and each.package not in decided]
     if args.json:
         rows = [
@@ -77,7 +92,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
             if not any(each.package == name for each in found):
                 sys.stdout.write(f"{name} {versions[name]}: has no script that an installation runs\n")
         scripts = len({(each.package, each.script) for each in found})
-        sys.stdout.write(f"{scripts} scripts, {scripts - len(open_ones)} accounted for\n")
+        sys.stdout.write(f"{scripts} scripts, {scripts - len(open_ones)} accounted for in {subject.name}\n")
+        if run := sorted(name for name, answer in decided.items() if answer == "sandbox" and name in there):
+            sys.stdout.write(
+                f"what the sandboxed scripts of {', '.join(run)} make is not seen here by those after them\n"
+            )
     return 2 if open_ones else 0
 
 
@@ -99,28 +118,23 @@ def _print(evaluation: Evaluation, version: str, decision: str | None) -> None:
     sys.stdout.write("\n".join([*lines, "", ""]))
 
 
-def _from_archive(names: Sequence[str], store: object, console: Console) -> tuple[str, tuple[LockedPackage, ...]]:
-    from builder.core.store import Store
+def _from_archive(names: Sequence[str], store: Store, console: Console) -> Subject:
     from builder.debian.fetch import fetch_packages
-    from builder.definition.model import DEFAULT_SUITE
-    from builder.locking import resolve_today
+    from builder.definition.load import load_base
+    from builder.locking import mirrors_of, resolve_today
 
-    assert isinstance(store, Store)
-    arch, packages, mirrors = resolve_today(tuple(names), DEFAULT_SUITE, store, console)
-    fetch_packages(packages, lambda: mirrors, store, console)
-    return arch, packages
+    resolved = load_base(names, Path.cwd()).resolved
+    packages = resolve_today(resolved, store, console)
+    fetch_packages(packages, lambda: mirrors_of(resolved), store, console)
+    return Subject("an image of feature 'base' with these packages", str(resolved.arch), packages, {}, {})
 
 
-def _from_definition(
-    path: Path, store: object, console: Console
-) -> tuple[str, tuple[LockedPackage, ...], dict[str, str], dict[str, str]]:
-    from builder.core.store import Store
+def _from_definition(path: Path, store: Store, console: Console) -> Subject:
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock
     from builder.locking import load_any, lock_path, make_lock, mirrors_of, recipe
     from builder.stages.packages import answer_text, decision_of
 
-    assert isinstance(store, Store)
     resolved = load_any(require_definition(path))
     target = lock_path(path)
     if target.exists():
@@ -129,6 +143,6 @@ def _from_definition(
     else:
         lock = make_lock(resolved, store, console)
     fetch_packages(lock.packages, lambda: mirrors_of(resolved), store, console)
-    decided = {name: decision_of(each).answer for name, each in resolved.scripts.items()}
+    decisions = {name: decision_of(each) for name, each in resolved.scripts.items()}
     answers = {name: answer_text(each) for name, each in resolved.debconf.items()}
-    return str(resolved.arch), lock.packages, dict(decided), answers
+    return Subject(f"the image of {path}", str(resolved.arch), lock.packages, decisions, answers)

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from builder.debian.archive import Archive
-from builder.debian.candidates import Candidates
+from builder.debian.candidates import Candidates, preferred
 from builder.debian.control import Relation, is_package_name
 from builder.debian.index import Package
 from builder.debian.question import Question, ResolveError
+from builder.debian.rivals import best, yielding
 from builder.debian.version import is_version
 
 
@@ -28,12 +29,15 @@ class Request:
             the image, and what depends on them is content.
         recommends: also what is only recommended.
         essential: also the packages that every Debian system has.
+        layers: names by the part of a definition that names them, in order; the rest is named with the last. Of
+            rivals (:mod:`builder.debian.rivals`) the one that is named later is taken.
     """
 
     wanted: tuple[str, ...]
     excluded: tuple[str, ...] = ()
     recommends: bool = False
     essential: bool = True
+    layers: tuple[tuple[str, ...], ...] = ()
 
 
 def resolve(archive: Archive, request: Request) -> tuple[Package, ...]:
@@ -47,8 +51,26 @@ def resolve(archive: Archive, request: Request) -> tuple[Package, ...]:
     for relation in wanted:
         candidates.add(relation.name)
     candidates.close()
-    chosen = Question(candidates, wanted).solve()
+    ranked = {relation: _rank(request, relation.name) for relation in wanted}
+    gone = yielding(ranked, candidates, [best(candidates, relation) for relation in wanted])
+    try:
+        chosen = _solve(candidates, wanted, gone)
+    except ResolveError:
+        # What is named last may need a rival of what a feature named.
+        named_last = [relation for relation in wanted if ranked[relation] == max(ranked.values())]
+        more = yielding(ranked, candidates, preferred(candidates, named_last))
+        if more <= gone:
+            raise
+        chosen = _solve(candidates, wanted, gone | more)
     return tuple(sorted(chosen, key=lambda p: p.name))
+
+
+def _solve(candidates: Candidates, wanted: list[Relation], gone: set[str]) -> list[Package]:
+    return Question(candidates, [relation for relation in wanted if relation.name not in gone]).solve()
+
+
+def _rank(request: Request, name: str) -> int:
+    return next((rank for rank, names in enumerate(request.layers) if name in names), len(request.layers))
 
 
 def _wanted(archive: Archive, request: Request) -> list[Relation]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +18,16 @@ from builder.definition.model import DEFAULT_SUITE, ContainerDefinition, Definit
 from builder.definition.resolved import (
     Resolved,
     ResolvedContainer,
+    layers_of,
     merge_kernel,
     merge_packages,
     merge_presets,
+    optional_units_of,
     package_name,
 )
 from builder.definition.shipped import Part, search_path
 from builder.definition.template import Values
-from firstboot.config.located import Located, LocatedError, Problem, decode, suggestion
+from firstboot.config.located import Located, LocatedError, Problem, decode, load_yaml, suggestion
 
 Kind = Literal["system", "container"]
 _KINDS: tuple[Kind, ...] = ("system", "container")
@@ -86,7 +89,21 @@ def load(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -
     Raises:
         ConfigError: its text shows all problems at once, each under the user's own line.
     """
-    located = _require_kind(path, "system", "a container is built by itself, or named under a system's 'containers'")
+    hint = "a container is built by itself, or named under a system's 'containers'"
+    return _load(_require_kind(path, "system", hint), path, arch, shipped)
+
+
+def load_base(packages: Iterable[str], directory: Path) -> Loaded:
+    """The system of feature ``base`` and these packages, as if a definition in this directory named them.
+
+    Raises:
+        ConfigError: one of them cannot be a package's name.
+    """
+    data = {"name": "base", "version": "0", "features": ["base"], "packages": list(dict.fromkeys(packages))}
+    return _load(load_yaml(json.dumps(data), "the command line"), directory / "os.yaml", None, None)
+
+
+def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None) -> Loaded:
     findings = Findings()
     definition = findings.parse(Definition, located)
     if definition is None:
@@ -132,6 +149,8 @@ def load(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -
         remove=tuple(dict.fromkeys(glob for part in contents for glob in part.remove)),
         keep=tuple(dict.fromkeys(glob for part in contents for glob in part.keep)),
         outputs=definition.outputs,
+        layers=layers_of(contents[:-1], definition),
+        optional_units=optional_units_of(contents[:-1]),
         firstboot=firstboot,
         containers=containers,
         variables=definition.variables,

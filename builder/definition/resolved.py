@@ -30,12 +30,15 @@ class PackageSet:
         packages: requests (``name`` or ``name=version``), sorted.
         exclude: packages that must not be in the result, whoever depends on them; sorted.
         essential: whether the archive's essential packages belong to it although nobody names them.
+        layers: the names that features bring, by feature in the order of the merge, each where it is named last. Of
+            packages that exclude each other in one role the one that is named later is taken.
     """
 
     name: str
     packages: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     essential: bool = False
+    layers: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ class Resolved:
         mirrors: URLs from the definition; empty means to look elsewhere.
         features: names in the order they were merged.
         packages: requests without the kernel's, in order of first mention.
+        layers: the names that features bring, as in :class:`PackageSet`.
+        optional_units: units that a feature's presets name -> the packages of that feature. Where one of those is not
+            in the image (excluded, or replaced by another), the unit may be missing as well.
         overlays: directories in the order they are laid over the root.
         firstboot: the base first-boot config, absolute.
         source_date_epoch: what the definition says, if it does.
@@ -130,6 +136,8 @@ class Resolved:
     remove: tuple[str, ...]
     keep: tuple[str, ...]
     outputs: tuple[Output, ...]
+    layers: tuple[tuple[str, ...], ...] = ()
+    optional_units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     firstboot: Path | None = None
     containers: tuple[EmbeddedContainer, ...] = ()
     variables: Mapping[str, Scalar] = field(default_factory=dict)
@@ -160,7 +168,7 @@ def package_sets(resolved: Resolved | ResolvedContainer) -> tuple[PackageSet, ..
     containers = (each.image for each in resolved.containers)
     own = (each.package_set for each in containers if isinstance(each, ResolvedContainer))
     return (
-        PackageSet("image", tuple(sorted(image)), tuple(sorted(resolved.exclude))),
+        PackageSet("image", tuple(sorted(image)), tuple(sorted(resolved.exclude)), layers=resolved.layers),
         *dict.fromkeys(own),
         PackageSet("tools", tuple(sorted(resolved.tools_packages))),
     )
@@ -171,7 +179,7 @@ def recipe_sha256(resolved: Resolved | ResolvedContainer) -> str:
 
     Overlays, units, variables and the mirror are no part of it, so changing them keeps the lock valid.
     """
-    sets = [[each.name, each.packages, each.exclude, each.essential] for each in package_sets(resolved)]
+    sets = [[each.name, each.packages, each.exclude, each.essential, each.layers] for each in package_sets(resolved)]
     recipe = {"schema": 1, "arch": resolved.arch, "suite": resolved.suite, "sets": sets}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
@@ -195,6 +203,22 @@ def merge_packages(parts: Iterable[Contents]) -> tuple[tuple[str, ...], tuple[st
             if name not in packages or request != name:
                 packages[name] = request
     return tuple(packages.values()), tuple(exclude)
+
+
+def layers_of(features: Iterable[Contents], definition: Contents) -> tuple[tuple[str, ...], ...]:
+    """The names that features bring and the definition does not name itself, each with the last that names it."""
+    own = set(map(package_name, definition.packages))
+    layers = [{package_name(request) for request in part.packages} - own for part in features]
+    return tuple(tuple(sorted(names.difference(*layers[number + 1 :]))) for number, names in enumerate(layers))
+
+
+def optional_units_of(features: Iterable[Contents]) -> dict[str, tuple[str, ...]]:
+    """The units that presets of features name, with the packages of those features."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in features:
+        for unit in (*part.presets.enable, *part.presets.disable):
+            found[unit] = (*found.get(unit, ()), *map(package_name, part.packages))
+    return found
 
 
 def merge_presets(parts: Iterable[Contents]) -> Presets:

@@ -23,6 +23,8 @@ def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
     values = definition.values
     presets = definition.presets
     epoch = definition.source_date_epoch or 0
+    there = {package.name for package in lock.packages}
+    optional = tuple(sorted(unit for unit, names in definition.optional_units.items() if not there.issuperset(names)))
     manifest = tuple((p.name, p.version, p.source) for p in lock.packages)
     return [
         Packages(
@@ -32,7 +34,7 @@ def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
         ),
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),
-        Units(definition.units, presets.enable, presets.disable, presets.mask, values),
+        Units(definition.units, presets.enable, presets.disable, presets.mask, values, optional),
         Accounts(),
         Identity(definition.name, definition.version, definition.arch, definition.features, manifest),
         Containers(definition.containers, lock.sets, definition.arch, epoch),

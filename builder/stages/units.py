@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -34,7 +35,12 @@ QUADLET_SUFFIXES = (".container", ".volume", ".network", ".pod", ".kube", ".imag
 
 @dataclass(frozen=True)
 class Units:
-    """Install unit directories, write the definition's presets, and apply all presets."""
+    """Install unit directories, write the definition's presets, and apply all presets.
+
+    Attributes:
+        optional: units that presets may name although the image does not have them: those of a feature of which a
+            package was excluded or replaced.
+    """
 
     name: ClassVar[str] = "units"
     checkpoint: ClassVar[bool] = False
@@ -44,12 +50,18 @@ class Units:
     disable: tuple[str, ...]
     mask: tuple[str, ...]
     values: Values
+    optional: tuple[str, ...] = ()
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree with the units, and ``/etc/systemd`` as ``systemctl preset-all`` leaves it."""
         self._install(tree)
-        self._require_units(tree)
-        lines = [*(f"enable {unit}" for unit in self.enable), *(f"disable {unit}" for unit in self.disable)]
+        shipped = {name for directory in (UNITS, "/etc/systemd/system") for name in _children(tree, directory)}
+        enable, disable = (
+            [unit for unit in units if unit not in self.optional or _is_shipped(unit, shipped)]
+            for units in (self.enable, self.disable)
+        )
+        _require_units((*enable, *disable), shipped)
+        lines = [*(f"enable {unit}" for unit in enable), *(f"disable {unit}" for unit in disable)]
         tree.put(f"{PRESETS}/10-image.preset", file("".join(f"{line}\n" for line in lines), origin=ORIGIN))
         apply_presets(tree, context)
         # Last, because "disable" takes the link of a masked instance away again.
@@ -72,24 +84,29 @@ class Units:
                 else:
                     tree.put(f"{UNITS}/{name}", node)
 
-    def _require_units(self, tree: Tree) -> None:
-        """Every unit that a preset names must be in the image.
 
-        Raises:
-            ConfigError: with the nearest names, for all that are not.
-        """
-        shipped = {name for directory in (UNITS, "/etc/systemd/system") for name in _children(tree, directory)}
-        problems = []
-        for unit in (*self.enable, *self.disable):
-            template = unit.partition("@")[0] + "@." + unit.rpartition(".")[2] if "@" in unit else unit
-            if unit not in shipped and template not in shipped:
-                problems.append(f"{unit}: no unit of this name is in the image{did_you_mean(unit, shipped)}")
-        if problems:
-            raise ConfigError(
-                "presets name units that the image does not have",
-                details=problems,
-                hint="add the unit to a directory of 'units', or the package that ships it to 'packages'",
-            )
+def _require_units(units: Iterable[str], shipped: set[str]) -> None:
+    """Every unit that a preset names must be in the image.
+
+    Raises:
+        ConfigError: with the nearest names, for all that are not.
+    """
+    problems = [
+        f"{unit}: no unit of this name is in the image{did_you_mean(unit, shipped)}"
+        for unit in units
+        if not _is_shipped(unit, shipped)
+    ]
+    if problems:
+        raise ConfigError(
+            "presets name units that the image does not have",
+            details=problems,
+            hint="add the unit to a directory of 'units', or the package that ships it to 'packages'",
+        )
+
+
+def _is_shipped(unit: str, shipped: set[str]) -> bool:
+    template = unit.partition("@")[0] + "@." + unit.rpartition(".")[2]
+    return unit in shipped or ("@" in unit and template in shipped)
 
 
 def _children(tree: Tree, directory: str) -> list[str]:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from builder.debian.handlers.work import Work
 from builder.tree.node import file
+from builder.tree.tree import Tree
 
 ORIGIN = "stage:packages"
 MASTERS = (("passwd", 0o644), ("group", 0o644))
 
 
 def install_base_accounts(work: Work) -> None:
-    """``/etc/passwd``, ``group``, ``shadow`` and ``gshadow`` from base-passwd's masters. No account has a password.
+    """``/etc/passwd``, ``group``, ``shadow`` and ``gshadow`` from base-passwd's masters. No account has a password."""
+    make_static_accounts(work.tree)
 
-    Without a program that reads them, ``shadow`` and ``gshadow`` are not made.
-    """
-    tree = work.tree
-    if not work.has("/usr/share/base-passwd/passwd.master"):
+
+def make_static_accounts(tree: Tree) -> None:
+    """The same. Without a program that reads them, ``shadow`` and ``gshadow`` are not made."""
+    if "/usr/share/base-passwd/passwd.master" not in tree:
         return
-    shadowed = work.has("/usr/sbin/shadowconfig") or work.has("/usr/lib/sysusers.d")
+    shadowed = any(
+        tree.get(path, follow=True) is not None for path in ("/usr/sbin/shadowconfig", "/usr/lib/sysusers.d")
+    )
     for name, mode in MASTERS:
         if f"/etc/{name}" not in tree:
             text = tree.read_text(f"/usr/share/base-passwd/{name}.master")

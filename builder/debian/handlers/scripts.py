@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from builder.debian.handlers.sandbox import run_scripts
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.decisions import apply_declared, require_accounted
-from builder.debian.scripts.evaluate import Evaluation, evaluate
-from builder.debian.scripts.world import Installation
+from builder.debian.scripts.decisions import require_accounted
+from builder.debian.scripts.evaluate import Evaluation, before_installation, evaluate, evaluate_decided
 
 
 def evaluate_scripts(work: Work) -> None:
@@ -28,9 +27,7 @@ def evaluate_scripts(work: Work) -> None:
 def _evaluate_package(
     work: Work, package: str, scripts: Mapping[str, str], answers: dict[str, str]
 ) -> list[Evaluation]:
-    # A package that is being installed has no version yet.
-    others = {name: version for name, version in work.installation.versions.items() if name != package}
-    installation = Installation(work.installation.arch, others, work.installation.answers)
+    installation = before_installation(work.installation, package)
     decision = work.decisions.get(package)
     if decision is not None and decision.answer == "sandbox":
         trial = evaluate(work.tree.copy(), package, scripts, installation, dict(answers))
@@ -41,8 +38,4 @@ def _evaluate_package(
             effects = run_scripts(work, package, scripts, names)
             ran = [replace(each, effects=effects) for each in trial if each.script == names[0]]
             return [*done, *ran, *(replace(e, effects=()) for e in trial if e.script in names[1:])]
-    found = evaluate(work.tree, package, scripts, installation, answers)
-    if decision is not None and decision.answer == "effects" and any(each.unaccounted for each in found):
-        declared = apply_declared(work.tree, package, decision.effects, installation.arch)
-        found[-1] = replace(found[-1], effects=(*found[-1].effects, *declared))
-    return found
+    return evaluate_decided(work.tree, package, scripts, work.installation, answers, decision)

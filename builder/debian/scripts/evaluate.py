@@ -6,9 +6,10 @@ Source: Debian Policy 6.5 and 6.6 (how scripts are called), deb-maintscript(5), 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder.debian.scripts.commands.debconf import read_templates
+from builder.debian.scripts.decisions import Decision, apply_declared
 from builder.debian.scripts.effects import Effect, Unaccounted
 from builder.debian.scripts.parser import parse
 from builder.debian.scripts.shell import SHELLS, Exit, Leave, Shell, TooLong, interpreter
@@ -36,6 +37,32 @@ class Evaluation:
     script: str
     effects: tuple[Effect, ...]
     unaccounted: tuple[Unaccounted, ...]
+
+
+def evaluate_decided(
+    tree: Tree,
+    package: str,
+    scripts: Mapping[str, str],
+    installation: Installation,
+    answers: dict[str, str],
+    decision: Decision | None,
+) -> list[Evaluation]:
+    """Evaluate the scripts of a package; where they are not understood and effects are declared, make those as well.
+
+    Args:
+        installation: of the whole image, the package's own version included.
+    """
+    found = evaluate(tree, package, scripts, before_installation(installation, package), answers)
+    if decision is not None and decision.answer == "effects" and any(each.unaccounted for each in found):
+        declared = apply_declared(tree, package, decision.effects, installation.arch)
+        found[-1] = replace(found[-1], effects=(*found[-1].effects, *declared))
+    return found
+
+
+def before_installation(installation: Installation, package: str) -> Installation:
+    """The same for a package's own scripts: one that is being installed has no version yet."""
+    others = {name: version for name, version in installation.versions.items() if name != package}
+    return replace(installation, versions=others)
 
 
 def evaluate(

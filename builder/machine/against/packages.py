@@ -42,7 +42,7 @@ READERS = (
         "/etc/systemd/timesyncd.conf.d/",
         "/usr/lib/systemd/systemd-timesyncd",
         "reads it",
-        _package("systemd-timesyncd"),
+        _package("systemd-timesyncd") + "; chrony has its servers in /etc/chrony/sources.d/NAME.sources",
     ),
     Reader(
         "/etc/systemd/resolved.conf.d/", "/usr/lib/systemd/systemd-resolved", "reads it", _package("systemd-resolved")

@@ -132,6 +132,48 @@ def test_a_package_may_conflict_with_what_it_provides_itself(archive_of: Make) -
     assert any("conflicts with" in line for line in caught.value.details)
 
 
+TIMESYNCD = P("timesyncd", Provides="time-daemon", Conflicts="time-daemon")
+CHRONY = P("chrony", Provides="time-daemon", Conflicts="time-daemon")
+
+
+def test_of_a_kind_that_excludes_itself_what_is_named_later_is_taken(archive_of: Make) -> None:
+    archive = archive_of(TIMESYNCD, CHRONY, P("a"))
+    assert names(archive, "a", "chrony", "timesyncd", layers=(("a", "timesyncd"),)) == ["a", "chrony"]
+    assert names(archive, "a", "chrony", "timesyncd", layers=(("timesyncd",), ("chrony", "a"))) == ["a", "chrony"]
+    assert names(archive, "a", "chrony", "timesyncd", layers=(("chrony",), ("timesyncd",))) == ["a", "timesyncd"]
+
+
+def test_two_of_a_kind_that_are_named_together_are_refused(archive_of: Make) -> None:
+    for layers in ((), (("chrony", "timesyncd"),), (("a",),)):
+        with pytest.raises(ResolveError, match="cannot be installed together"):
+            names(archive_of(TIMESYNCD, CHRONY, P("a")), "a", "chrony", "timesyncd", layers=layers)
+
+
+def test_what_a_package_needs_takes_the_place_of_a_feature_s_as_well(archive_of: Make) -> None:
+    archive = archive_of(TIMESYNCD, CHRONY, P("client", Depends="chrony"))
+    assert names(archive, "client", "timesyncd", layers=(("timesyncd",),)) == ["chrony", "client"]
+    archive = archive_of(TIMESYNCD, CHRONY, P("client", Depends="chrony | time-daemon"))
+    assert names(archive, "client", "timesyncd", layers=(("timesyncd",),)) == ["client", "timesyncd"]
+
+
+def test_what_needs_the_one_that_is_replaced_goes_with_it(archive_of: Make) -> None:
+    resolved = P("resolved", Provides="resolvconf", Conflicts="resolvconf")
+    archive = archive_of(resolved, P("openresolv", Provides="resolvconf"), P("libnss-resolve", Depends="resolved"))
+    found = names(archive, "resolved", "libnss-resolve", "openresolv", layers=(("resolved", "libnss-resolve"),))
+    assert found == ["openresolv"]
+
+
+def test_what_a_system_cannot_do_without_is_never_replaced(archive_of: Make) -> None:
+    systemd = P("systemd", Priority="important", Provides="sysusers", Conflicts="sysusers")
+    with pytest.raises(ResolveError, match="cannot be installed together"):
+        names(archive_of(systemd, P("small", Provides="sysusers")), "systemd", "small", layers=(("systemd",),))
+
+
+def test_an_ordinary_conflict_with_a_feature_s_package_is_refused(archive_of: Make) -> None:
+    with pytest.raises(ResolveError, match="cannot be installed together"):
+        names(archive_of(P("a", Conflicts="b"), P("b")), "a", "b", layers=(("b",),))
+
+
 def test_a_bare_version_does_not_mean_any_revision(archive_of: Make) -> None:
     assert names(archive_of(P("a", Depends="libc6 (>> 2.41)"), P("libc6", "2.41-12")), "a") == ["a", "libc6"]
     with pytest.raises(ResolveError):

@@ -90,6 +90,14 @@ def test_the_later_statement_about_a_unit_wins(project: Project) -> None:
     assert resolved.preset_lines == ("enable b.service", "enable d.service", "disable a.service")
 
 
+def test_what_the_definition_names_itself_is_not_the_feature_s(project: Project) -> None:
+    project.write("features/one.yaml", "description: One.\npackages: [curl, htop, ntp]\n")
+    project.write("features/two.yaml", "description: Two.\npackages: [htop, zsh]\npresets: {enable: [z.service]}\n")
+    resolved = project.load(SMALL + "features: [one, two]\npackages: [ntp, chrony]\n").resolved
+    assert resolved.layers == (("curl",), ("htop", "zsh"))
+    assert resolved.optional_units == {"z.service": ("htop", "zsh")}
+
+
 def test_kernel_arguments_and_modules_of_features_are_merged(project: Project) -> None:
     project.write(
         "features/mine.yaml",

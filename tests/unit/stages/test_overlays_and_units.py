@@ -131,8 +131,20 @@ def units(
     enable: tuple[str, ...] = (),
     disable: tuple[str, ...] = (),
     mask: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Units:
-    return Units(directories, enable, disable, mask, VALUES)
+    return Units(directories, enable, disable, mask, VALUES, optional)
+
+
+def test_presets_of_a_package_that_was_left_out_go_silently(tree: Tree, context: Context, applied: list[Tree]) -> None:
+    gone = ("timesyncd.service", "time-wait.service", "sshd.service")
+    units(enable=("sshd.service", "timesyncd.service"), disable=("time-wait.service",), optional=gone).apply(
+        tree, context
+    )
+    assert applied[0].read_text("/usr/lib/systemd/system-preset/10-image.preset") == "enable sshd.service\n"
+    with pytest.raises(ConfigError, match="presets name units") as caught:
+        units(enable=("timesyncd.service", "nftabels.service"), optional=gone).apply(tree, context)
+    assert [line.split(":")[0] for line in caught.value.details] == ["nftabels.service"]
 
 
 def test_presets_say_what_the_definition_says(tree: Tree, context: Context, applied: list[Tree]) -> None:

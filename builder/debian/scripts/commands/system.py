@@ -216,10 +216,12 @@ _CHRONYD = re.compile(r"\s*[^#!;%\s]")
 
 
 def chronyd(shell: Shell, arguments: list[str]) -> Status:
-    """``chronyd -p``: the configuration without its comments."""
+    """``chronyd -p``: the configuration without its comments; a failure if there is none. chronyd(8)."""
     text = shell.world.read("/etc/chrony/chrony.conf")
-    if arguments != ["-p"] or text is None:
+    if arguments != ["-p"]:
         raise NotModelled("chronyd")
+    if text is None:
+        return 1
     shell.say("".join(f"{line}\n" for line in text.splitlines() if _CHRONYD.match(line)))
     return 0
 

@@ -1,0 +1,98 @@
+"""Packages among those of feature base, from today's archive: they can be had, and are explained as they are built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.core.console import QuietConsole
+from builder.core.store import Store
+from builder.debian.database import install_database
+from builder.debian.fetch import fetch_packages
+from builder.debian.handlers.accounts import install_base_accounts, install_system_accounts
+from builder.debian.handlers.scripts import evaluate_scripts
+from builder.debian.lock import LockedPackage
+from builder.debian.pack import Pack
+from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.explain import explain
+from builder.debian.unpack import unpack_all, unpack_tree
+from builder.definition.load import load, load_base
+from builder.definition.resolved import Resolved
+from builder.locking import make_lock, mirrors_of, resolve_today
+from builder.stages.packages import make_work
+from builder.stages.stage import Context
+from builder.toolstree import open_tools
+
+pytestmark = pytest.mark.image
+
+# One of each kind of which a system has one, and what it takes the place of. The others: docs/packages.md.
+ONE_OF_SEVERAL = [
+    ("chrony", {"systemd-timesyncd"}),
+    ("ntpsec", {"systemd-timesyncd"}),
+    ("openntpd", {"systemd-timesyncd"}),
+    ("openresolv", {"systemd-resolved", "libnss-resolve"}),
+    ("resolvconf", {"systemd-resolved", "libnss-resolve"}),
+    ("exim4-daemon-light", set()),
+    ("msmtp-mta", set()),
+    ("opensmtpd", set()),
+    ("rsyslog", set()),
+    ("syslog-ng-core", set()),
+    ("cronie", set()),
+    ("systemd-cron", set()),
+    ("dhcpcd", set()),
+    ("isc-dhcp-client", set()),
+    ("nftables", set()),
+    ("firewalld", set()),
+    ("ufw", set()),
+]
+
+
+def unpacked(packages: tuple[LockedPackage, ...], resolved: Resolved, store: Store) -> list[Pack]:
+    fetch_packages(packages, lambda: mirrors_of(resolved), store, QuietConsole())
+    return unpack_all(packages, store, QuietConsole(), jobs=2)
+
+
+@pytest.mark.parametrize(("name", "gone"), ONE_OF_SEVERAL, ids=[name for name, _ in ONE_OF_SEVERAL])
+def test_a_package_of_a_kind_takes_its_place_in_base_without_a_decision(
+    name: str, gone: set[str], store: Store, tmp_path: Path
+) -> None:
+    resolved = load_base([name], tmp_path).resolved
+    packages = resolve_today(resolved, store, QuietConsole())
+    wanted = {each.partition("=")[0] for each in resolved.packages}
+    assert wanted - {package.name for package in packages} == gone
+    packs = unpacked(packages, resolved, store)
+    found = explain(unpack_tree(packs, diversions=diversions_of(packs)), packs, {name}, str(resolved.arch), {})
+    assert [(each.script, line) for each in found for line in each.unaccounted] == []
+
+
+@pytest.mark.parametrize("more", ["", "exclude: [ucf]\n"])
+def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store, tmp_path: Path) -> None:
+    definition = tmp_path / "os.yaml"
+    definition.write_text(
+        "name: explained\nversion: 1.0.0\n"
+        "packages: [chrony, nginx, openssh-server, rsyslog, nullmailer, postgresql]\n"
+        "scripts: {nullmailer: {effects: [{file: /etc/mailname, text: mine}]}}\n" + more
+    )
+    resolved = load(definition).resolved
+    console = QuietConsole()
+    lock = make_lock(resolved, store, console)
+    packs = unpacked(lock.packages, resolved, store)
+    fetch_packages(lock.tools, lambda: mirrors_of(resolved), store, console)
+    context = Context(open_tools(lock.tools, store, console), store, console, tmp_path)
+    tree = unpack_tree(packs, diversions=diversions_of(packs))
+    install_database(tree, packs)
+    from builder.stages import stages_for
+
+    stage = stages_for(resolved, lock)[0]
+    work = make_work(tree, packs, context, stage.decisions, {})
+    install_base_accounts(work)
+    install_system_accounts(work)
+    evaluate_scripts(work)
+    names = {pack.name for pack in packs}
+    again = unpack_tree(packs, diversions=diversions_of(packs))
+    explained = explain(again, packs, names, str(resolved.arch), {}, stage.decisions)
+    assert [(e.package, e.script, e.unaccounted) for e in explained] == [
+        (e.package, e.script, e.unaccounted) for e in work.evaluations
+    ]
+    assert [list(map(str, e.effects)) for e in explained] == [list(map(str, e.effects)) for e in work.evaluations]
