@@ -18,11 +18,20 @@ from builder.core.errors import CapabilityError, ConfigError
 from builder.core.files import file_lock, replacing, write_file
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.debian.lock import Lock, LockedPackage
+from builder.debian.lock import Lock, LockedPackage, LockError
 from builder.definition.load import Loaded, load, load_container
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.shipped import shipped_root
-from builder.locking import decisions_of, images_of, lock_path, make_lock, mirrors_of, recipe, require_current
+from builder.locking import (
+    changes_in_words,
+    decisions_of,
+    images_of,
+    lock_path,
+    make_lock,
+    mirrors_of,
+    recipe,
+    require_current,
+)
 from builder.outputs.disk import Layout
 from builder.outputs.manifest import FILE, Artifact, Manifest, Timings, is_current
 from builder.outputs.signing import KeyPair, Signer
@@ -60,7 +69,7 @@ class Build:
     Attributes:
         out: the directory for artifacts.
         offline: download nothing.
-        relock: make the lock anew if it is missing or stale, instead of refusing.
+        relock: bring the lock up to date if it is missing or stale, instead of refusing.
         with_tools: what to make of the tools tree before it is used; :mod:`builder.verify` turns its clock.
         seconds, reused, tree: once it is built: how long it took, the stages that did not run, the finished root.
         watch: is shown the tree after each stage that runs, with the stage's name.
@@ -72,7 +81,7 @@ class Build:
     store: Store
     console: Console
     offline: bool = False
-    relock: bool = False
+    relock: bool = True
     with_tools: Callable[[Tools], Tools] | None = None
     watch: Callable[[str, Tree], None] | None = None
     key_pair: KeyPair | None = None
@@ -211,29 +220,36 @@ class Build:
         )
 
     def require_lock(self, resolved: Resolved | ResolvedContainer) -> Lock:
-        """The definition's lock; made now if there is none.
+        """The definition's lock. If it is missing or the definition has changed, it is made or renewed: what the
+        definition did not ask for before is resolved, everything else keeps its version.
 
         Raises:
-            ConfigError: it is stale, and we were not told to make it anew.
+            ConfigError: it is not as it should be, and we were told not to touch it, or have no network for that.
         """
         path = lock_path(resolved.path)
         with self.timed("lock"):
             old = Lock.load(path) if path.exists() else None
-            if old is not None and not self.relock:
-                require_current(old, resolved, str(path))
-                return old
-            if old is not None and old.recipe_sha256 == recipe(resolved) and old.images == images_of(resolved):
-                lock = replace(old, decisions=decisions_of(resolved))  # these need no network
-                if lock != old:
-                    lock.dump(path)
-                    self.console.note(f"wrote {path}: other decisions about scripts")
-                return lock
-            if self.offline:
+            if old is None and not self.relock:
+                raise LockError(f"there is no {path}", hint="'build-os lock' makes it")
+            if old is not None:
+                try:
+                    require_current(old, resolved, str(path))
+                except LockError:
+                    if not self.relock:
+                        raise
+                else:
+                    return old
+            if old is not None and old.recipe_sha256 == recipe(resolved):  # what else there is needs no network
+                lock = replace(old, decisions=decisions_of(resolved), images=images_of(resolved))
+            elif self.offline:
                 raise ConfigError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
-            with self.console.step("lock"):
-                lock = make_lock(resolved, self.store, self.console, newest=old, update=())
+            else:
+                with self.console.step("lock"):
+                    lock = make_lock(resolved, self.store, self.console, newest=old, update=())
             lock.dump(path)
-            self.console.note(f"wrote {path}: {len(lock.packages)} packages")
+            self.console.note(f"{'made' if old is None else 'renewed'} {path}: {len(lock.packages)} packages")
+            for line in changes_in_words(old, lock):
+                self.console.note(f"  {line}")
             return lock
 
     def plan(self, loaded: Loaded, lock: Lock) -> Plan:

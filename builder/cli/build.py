@@ -1,11 +1,12 @@
-"""Build a definition: lock if there is no lock, fetch, assemble, seal, and write the artifacts.
+"""Build a definition: lock, fetch, assemble, seal, and write the artifacts.
 
 Needs no root: only user namespaces, for the programs of the tools tree. Prints the path of build.json.
+Where the definition asks for something else than its lock has, the lock is renewed for that; the rest stays as it is.
 
   build-os build
   build-os build configs/demo.yaml -o out
   build-os build --offline              download nothing
-  build-os build --relock               the definition has changed: lock again
+  build-os build --locked               refuse a lock that is missing or stale
   build-os build --timeline out.html    draw where the time went, and what takes room
   build-os build --sign-key secure-boot.key --sign-certificate secure-boot.crt      sign it for Secure Boot
 """
@@ -18,7 +19,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.common import add_definition, add_out, add_signing, key_pair_of, require_definition
+from builder.cli.common import (
+    add_definition,
+    add_locked,
+    add_out,
+    add_signing,
+    key_pair_of,
+    may_relock,
+    require_definition,
+)
 from builder.core.console import Console, human_size, seconds
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     add_signing(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing")
-    parser.add_argument("--relock", action="store_true", help="make the lock anew if it is missing or stale")
+    add_locked(parser)
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw when what was done, as one HTML file")
 
 
@@ -41,6 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Build; print the manifest's path."""
     from builder.core.store import Store
     from builder.definition.load import kind_of
+    from builder.locking import lock_path
     from builder.pipeline import Build
 
     path = require_definition(args.definition)
@@ -50,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         Store.open(),
         console,
         offline=args.offline,
-        relock=args.relock,
+        relock=may_relock(args, os.environ, lock_path(path), console),
         key_pair=key_pair_of(args, os.environ),
     )
     manifest = build.run_container() if kind_of(path) == "container" else build.run()

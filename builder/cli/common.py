@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.core.console import Console
 from builder.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +34,22 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("out"), metavar="DIR", help="for artifacts (default: out)"
     )
+
+
+def add_locked(parser: argparse.ArgumentParser) -> None:
+    """Whether the lock may be renewed."""
+    parser.add_argument(
+        "--locked", action="store_true", help="refuse a lock that is missing or stale (stale: also where CI=true)"
+    )
+
+
+def may_relock(args: argparse.Namespace, environment: Mapping[str, str], lock: Path, console: Console) -> bool:
+    """Whether a build may bring its lock up to date: a person's may, one that nobody watches uses what is committed."""
+    if args.locked or environment.get("CI", "").lower() not in ("true", "1"):
+        return not args.locked
+    if not lock.exists():
+        console.warn(f"there is no {lock}: the newest packages are taken; commit it")
+    return not lock.exists()
 
 
 def add_signing(parser: argparse.ArgumentParser) -> None:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     configs = shipped_root() / "configs"
     checked = read_config(configs / "machines" / "demo.yaml")
-    build = Build(configs / "demo.yaml", args.out, Store.open(), console, relock=True)
+    build = Build(configs / "demo.yaml", args.out, Store.open(), console)
     with console.step("build"):
         manifest = build.run()
     host = open_host(manifest, console)

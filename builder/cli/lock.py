@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.debian.lock import Lock
-    from builder.locking import load_any, lock_path, make_lock, require_current
+    from builder.locking import changes_in_words, load_any, lock_path, make_lock, require_current
 
     if args.words and args.words[0] == Path(DIFF):
         store = Store.open()
@@ -89,23 +89,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with store.in_use(console):
         lock = make_lock(resolved, store, console, newest=old, update=update)
     lock.dump(target)
-    _say_what_changed(old, lock, console)
+    for line in changes_in_words(old, lock):
+        console.note(line)
+    console.note(f"{len(lock.packages)} packages, {len(lock.tools)} for the tools")
     sys.stdout.write(f"{target}\n")
     return 0
-
-
-def _say_what_changed(old: Lock | None, new: Lock, console: Console) -> None:
-    from builder.debian.lock import decision_changes
-    from builder.debian.lockdiff import diff
-
-    for change in diff(old, new) if old is not None else ():
-        before, after = (package.version if package else None for package in (change.old, change.new))
-        if before != after:
-            where = "" if change.groups[0] == "image" else f" ({', '.join(change.groups)})"
-            console.note(f"{change.name}: {before or 'not there'} -> {after or 'gone'}{where}")
-    for decision in decision_changes(old.decisions, new.decisions) if old is not None else ():
-        console.note(str(decision))
-    console.note(f"{len(new.packages)} packages, {len(new.tools)} for the tools")
 
 
 def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:

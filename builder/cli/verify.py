@@ -17,7 +17,15 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from builder.cli.common import add_definition, add_out, add_signing, key_pair_of, require_definition
+from builder.cli.common import (
+    add_definition,
+    add_locked,
+    add_out,
+    add_signing,
+    key_pair_of,
+    may_relock,
+    require_definition,
+)
 from builder.core.console import Console
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_definition(parser)
     add_out(parser)
     add_signing(parser)
+    add_locked(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--surroundings", action="store_true", help="list what differed around the two builds")
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -41,12 +50,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Verify; print a line for each artifact."""
     from builder.core.errors import DifferenceError
     from builder.core.store import Store
+    from builder.locking import lock_path
     from builder.pipeline import Build
     from builder.verify.run import verify
 
     path = require_definition(args.definition)
     key_pair = key_pair_of(args, os.environ)
-    report = verify(Build(path, args.out, Store.open(), console, offline=args.offline, key_pair=key_pair))
+    relock = may_relock(args, os.environ, lock_path(path), console)
+    report = verify(
+        Build(path, args.out, Store.open(), console, offline=args.offline, relock=relock, key_pair=key_pair)
+    )
     if args.json:
         sys.stdout.write(json.dumps({"same": report.same, **asdict(report)}, ensure_ascii=False, indent=1) + "\n")
     else:

@@ -19,9 +19,7 @@ def clock_library(tools: Tools) -> str:
     """
     found = next(tools.root.glob(_LIBRARY), None)
     if found is None:
-        raise CapabilityError(
-            "the tools tree has no libfaketime", hint="'build-os build --relock' makes it with today's tools"
-        )
+        raise CapabilityError("the tools tree has no libfaketime", hint="'build-os lock --update' takes today's tools")
     return f"/{found.relative_to(tools.root)}"
 
 

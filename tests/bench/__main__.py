@@ -46,7 +46,7 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
         (private / room).symlink_to(store.root / room)
     os.environ["BUILD_OS_CACHE"] = str(private)
     definition, out = work / "configs" / "demo.yaml", work / "out"
-    build = [sys.executable, "-m", "builder", "build", definition, "-o", out, "--relock"]
+    build = [sys.executable, "-m", "builder", "build", definition, "-o", out]
     changing = work / "overlays" / "base" / "etc" / "bench"
     manifest = out / "build.json"
     measured(build)  # downloads and tools
@@ -110,7 +110,7 @@ def show_timings(title: str, manifest: Path) -> None:
 def demo_manifest() -> Path:
     """The demo, built into the repository's ``out``."""
     out = REPOSITORY / "out"
-    measured([sys.executable, "-m", "builder", "build", REPOSITORY / "configs/demo.yaml", "-o", out, "--relock"])
+    measured([sys.executable, "-m", "builder", "build", REPOSITORY / "configs/demo.yaml", "-o", out])
     return out / "build.json"
 
 

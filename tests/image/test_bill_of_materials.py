@@ -27,7 +27,7 @@ def container(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     definition = place / "web.yaml"
     definition.write_text((REPOSITORY / "configs/containers/web.yaml").read_text())
     with closing(QuietConsole(place / "build.log")) as console:
-        return Build(definition, place / "out", Store.open(), console, relock=True).run_container()
+        return Build(definition, place / "out", Store.open(), console).run_container()
 
 
 @pytest.fixture(params=["image", "container"])

@@ -153,7 +153,7 @@ def test_a_pair_that_is_none_ends_the_build_before_anything_is_made(
         (KeyPair(broken, key_pair.certificate, key_pair.der), r"broken\.key cannot be used"),
     ):
         with pytest.raises(ConfigError, match=what):
-            Build(DEMO, tmp_path / "out", store, QuietConsole(), relock=True, key_pair=pair).run()
+            Build(DEMO, tmp_path / "out", store, QuietConsole(), key_pair=pair).run()
         assert not (tmp_path / "out" / "build.json").exists()
 
 

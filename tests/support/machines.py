@@ -26,7 +26,7 @@ from vm.results import MachineFolder
 def build(definition: Path, out: Path, store: Store, key_pair: KeyPair | None = None) -> Path:
     """``build.json`` of a definition, built into ``out`` if it is not there as it should be."""
     with closing(QuietConsole(out / "build.log")) as console:
-        return Build(definition, out, store, console, relock=True, key_pair=key_pair).run()
+        return Build(definition, out, store, console, key_pair=key_pair).run()
 
 
 def build_text(definition: str, out: Path, store: Store) -> Path:

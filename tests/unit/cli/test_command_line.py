@@ -448,13 +448,39 @@ def test_a_plan_says_what_would_run_and_changes_nothing(build_os: BuildOs) -> No
 # --- build -----------------------------------------------------------------------------------------
 
 
-def test_a_build_with_a_stale_lock_says_what_to_type(build_os: BuildOs) -> None:
+@pytest.mark.parametrize(("option", "environment"), [(["--locked"], {}), ([], {"CI": "true"})])
+def test_a_build_that_nobody_watches_refuses_a_stale_lock_and_says_what_to_type(
+    build_os: BuildOs, monkeypatch: pytest.MonkeyPatch, option: list[str], environment: dict[str, str]
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     Path("os.yaml").write_text(SMALL)
     write_lock(recipe_sha256="0" * 64)
-    outcome = build_os("build", "--offline")
+    before = Path("os.lock").read_text()
+    outcome = build_os("build", *option)
     assert outcome.status == 2
     assert "os.lock is stale" in outcome.err
     assert "'build-os lock'" in outcome.err
+    assert Path("os.lock").read_text() == before
+
+
+def test_a_build_that_may_not_make_a_lock_refuses_when_there_is_none(build_os: BuildOs) -> None:
+    Path("os.yaml").write_text(SMALL)
+    outcome = build_os("build", "--locked")
+    assert (outcome.status, "there is no" in outcome.err, "'build-os lock' makes it" in outcome.err) == (2, True, True)
+
+
+def test_a_build_for_a_person_renews_the_lock_and_says_what_changed(
+    build_os: BuildOs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    Path("os.yaml").write_text(SMALL + "scripts: {bash: {ignore: nobody needs it}}\n")
+    write_lock()
+    outcome = build_os("build", "--offline")  # it ends for want of debs, with the lock renewed
+    assert "scripts of bash (image): no decision -> ignore (nobody needs it)" in outcome.err
+    assert "renewed" in outcome.err
+    assert build_os("lock", "--check").status == 0
 
 
 def test_a_build_prints_the_path_of_its_manifest_and_nothing_else(

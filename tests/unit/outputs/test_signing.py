@@ -199,7 +199,7 @@ def test_three_variables_are_enrolled_and_the_one_that_ends_setup_mode_is_the_la
 
 
 def test_tools_from_before_signing_say_what_to_do(pair: KeyPair, fake_tools: Any) -> None:
-    with pytest.raises(CapabilityError, match=r"no libfaketime[^$]*--relock"):
+    with pytest.raises(CapabilityError, match=r"no libfaketime[^$]*lock --update"):
         Signer(pair, fake_tools, 0).signed_program(b"MZ")
 
 

@@ -83,8 +83,9 @@ def test_a_current_lock_is_used_as_it_is(build: Build, resolved: Resolved) -> No
     assert build.timings.lock > 0
 
 
-def test_a_stale_lock_is_refused_with_what_to_type(build: Build, resolved: Resolved) -> None:
+def test_a_stale_lock_is_refused_with_what_to_type_if_it_may_not_be_renewed(build: Build, resolved: Resolved) -> None:
     lock_for(resolved, recipe_sha256="0" * 64).dump(lock_path(resolved.path))
+    build.relock = False
     with pytest.raises(ConfigError, match=r"os\.lock is stale") as caught:
         build.require_lock(resolved)
     assert "'build-os lock'" in str(caught.value)
@@ -93,7 +94,7 @@ def test_a_stale_lock_is_refused_with_what_to_type(build: Build, resolved: Resol
 
 @pytest.mark.parametrize("stale", [True, False])
 def test_without_a_network_no_lock_is_made(build: Build, resolved: Resolved, stale: bool) -> None:
-    build.offline = build.relock = True
+    build.offline = True
     if stale:
         lock_for(resolved, recipe_sha256="0" * 64).dump(lock_path(resolved.path))
     with pytest.raises(ConfigError, match=r"there is no current .*os\.lock"):
@@ -114,7 +115,6 @@ def test_a_lock_is_made_where_there_is_none_or_when_told_to(
     old = lock_for(resolved, recipe_sha256="0" * 64)
     if stale:
         old.dump(lock_path(resolved.path))
-        build.relock = True
     assert build.require_lock(resolved) == lock_for(resolved)
     assert Lock.load(lock_path(resolved.path)) == lock_for(resolved)
     assert asked == [old if stale else None]
@@ -122,7 +122,6 @@ def test_a_lock_is_made_where_there_is_none_or_when_told_to(
 
 def test_relocking_a_current_lock_keeps_it(build: Build, resolved: Resolved, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "make_lock", lambda *_, **__: pytest.fail("would go to the network"))
-    build.relock = True
     lock_for(resolved).dump(lock_path(resolved.path))
     assert build.require_lock(resolved) == lock_for(resolved)
 
@@ -134,6 +133,7 @@ def test_a_decision_about_scripts_that_changed_makes_the_lock_stale_and_needs_no
         file.write("scripts: {bash: {ignore: nobody needs it}}\n")
     resolved = load(definition).resolved
     lock_for(resolved).dump(lock_path(resolved.path))
+    build.relock = False
     with pytest.raises(ConfigError, match=r"os\.lock is stale") as caught:
         build.require_lock(resolved)
     assert "scripts of bash (image): no decision -> ignore (nobody needs it)" in str(caught.value)
