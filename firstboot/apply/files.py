@@ -7,7 +7,9 @@ links, whose targets the config may have made.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from firstboot.apply.accounts import Names
@@ -187,7 +189,7 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
     storage = config.storage
     nodes: list[tuple[Path, Node, Seen]] = []
     problems: list[Problem] = []
-    cleared: set[str] = set()
+    cleared = _cleared(storage.directories, root)
     lists = (("directories", storage.directories), ("files", storage.files), ("links", storage.links))
     for name, elements in lists:
         for index, node in enumerate(elements):
@@ -197,8 +199,6 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
             except OSError as error:
                 problems.append(Problem((*at, "path"), f"'{node.path}' cannot be made: {error.strerror}"))
                 continue
-            if name == "directories" and node.overwrite and seen.stat is not None:
-                cleared |= {node.path, seen.path}
             nodes.append((at, node, seen))
             problems += where_allowed(seen, node.path, (*at, "path"))
             problems += _owners(node, at, known)
@@ -213,12 +213,25 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
             case File():
                 yield from _file(node, at, seen, fetched)
             case Link(hard=True):
-                yield from _hard_link(node, at, seen, root, paths)
+                yield from _hard_link(node, at, seen, partial(_see, root, cleared=cleared), paths)
             case Link():
                 yield from _link(node, at, seen)
                 yield from _time_zone(node, at, root)
             case _:
                 raise AssertionError(node)
+
+
+def _cleared(directories: Sequence[Directory], root: Root) -> set[str]:
+    """What the config empties, as it is written and where it is: all of it before anything below is looked at, in
+    whatever order the config has them.
+    """
+    found: set[str] = set()
+    for each in directories:
+        if each.overwrite:
+            with suppress(OSError):  # said where it is planned
+                seen = root.see(each.path)
+                found |= {each.path, seen.path} if seen.stat is not None else set()
+    return found
 
 
 def _see(root: Root, path: str, cleared: set[str]) -> Seen:
@@ -305,12 +318,18 @@ def _bad_resource(error: BadResource, node: File, at: Path, fetched: Fetched) ->
 
 def _link(node: Link, at: Path, seen: Seen) -> Iterator[Action | Problem]:
     target = node.target or ""
-    if seen.target is not None and posixpath.normpath(seen.target) == posixpath.normpath(target):
+    if seen.target is not None and _clean(seen.target) == _clean(target):
         return
     if seen.stat is not None and not node.overwrite:
         yield _exists(at, node, seen)
         return
     yield MakeLink(at, node.path, target, _owner(node), seen.stat is not None)
+
+
+def _clean(path: str) -> str:
+    """As Go's ``path.Clean`` does it: POSIX lets two slashes at the beginning be something of their own."""
+    cleaned = posixpath.normpath(path)
+    return cleaned.removeprefix("/") if cleaned.startswith("//") else cleaned
 
 
 def _time_zone(node: Link, at: Path, root: Root) -> Iterator[Problem]:
@@ -323,10 +342,12 @@ def _time_zone(node: Link, at: Path, root: Root) -> Iterator[Problem]:
             yield Problem((*at, "target"), f"there is no time zone '{zone}' in the image")
 
 
-def _hard_link(node: Link, at: Path, seen: Seen, root: Root, paths: set[str]) -> Iterator[Action | Problem]:
+def _hard_link(
+    node: Link, at: Path, seen: Seen, see: Callable[[str], Seen], paths: set[str]
+) -> Iterator[Action | Problem]:
     target = node.target or ""
     try:
-        there = root.see(target)
+        there = see(target)
     except OSError as error:
         yield Problem((*at, "target"), f"the target '{target}' cannot be reached: {error.strerror}")
         return

@@ -123,6 +123,31 @@ def make_node(path: Path, kind: str) -> None:
             os.mkfifo(path)
 
 
+@pytest.mark.parametrize("order", [("/d/sub", "/d", "/d/sub/deep"), ("/d", "/d/sub/deep", "/d/sub")])
+def test_what_is_in_a_directory_that_is_emptied_is_made_anew_in_whatever_order(
+    tree: Path, machine: Machine, order: tuple[str, ...]
+) -> None:
+    (tree / "d/sub/deep").mkdir(parents=True)
+    (tree / "d/sub/left").write_text("x")
+    nodes = [{"path": path, **({"overwrite": True} if path == "/d" else {})} for path in order]
+    make(config(directories=nodes, files=[{"path": "/d/sub/left"}]), machine)
+    assert sorted(str(path.relative_to(tree)) for path in tree.rglob("*")) == ["d", "d/sub", "d/sub/deep", "d/sub/left"]
+    assert (tree / "d/sub/left").read_text() == ""
+
+
+@pytest.mark.parametrize("there", ["//t/", "/t/.", "/a/../t", "/t"])
+def test_a_link_that_leads_to_the_same_place_is_there_already(tree: Path, machine: Machine, there: str) -> None:
+    (tree / "link").symlink_to(there)
+    assert make(config(links=[{"path": "/link", "target": "/t"}]), machine) == []
+
+
+def test_a_hard_link_to_what_will_have_been_emptied_is_refused_before(tree: Path, machine: Machine) -> None:
+    (tree / "d").mkdir()
+    (tree / "d/file").write_text("x")
+    link = {"path": "/link", "target": "/d/file", "hard": True}
+    assert "is not there" in refused(config(directories=[{"path": "/d", "overwrite": True}], links=[link]), machine)
+
+
 @pytest.mark.parametrize("there", ["file", "dir", "link", "fifo"])
 def test_overwrite_replaces_whatever_is_there(tree: Path, machine: Machine, there: str) -> None:
     for name in ("file", "directory", "link"):
