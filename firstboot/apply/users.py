@@ -89,14 +89,11 @@ def _group(group: Group, at: Path, root: Root, names: Names) -> Iterator[Action 
         if there:
             yield RunProgram(at, f"delete group {group.name}", ("groupdel", *_root(root), group.name))
         return
-    password = () if group.password_hash is None else ("--password", group.password_hash or NO_PASSWORD)
-    argv = [*_root(root), *_given("--gid", group.gid)]
+    argv = [*_root(root), *_given("--gid", group.gid), *_given("--password", group.password_hash or None)]
     if there:
-        argv += password
         if len(argv) > len(_root(root)):
             yield _run(root, at, f"change group {group.name}", ("groupmod", *argv, group.name))
         return
-    argv += password or ("--password", NO_PASSWORD)
     if group.system:
         argv.append("--system")
     yield _run(root, at, f"create group {group.name}", ("groupadd", *argv, group.name))

@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+SHELL = "/bin/bash"
 NAMES = ("useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel")
 
 
@@ -42,7 +43,7 @@ def add_group(root: Path, name: str, gid: int | None, *, system: bool, password:
     group, gshadow = Table(root, "group"), Table(root, "gshadow")
     number = group.free_id(system=system) if gid is None else gid
     group.rows.append([name, "x", str(number), ""])
-    gshadow.rows.append([name, "!" if password in (None, "*") else str(password), "", ""])
+    gshadow.rows.append([name, password or "!", "", ""])
     group.save()
     gshadow.save()
     return number
@@ -74,7 +75,7 @@ def add_user(root: Path, options: argparse.Namespace) -> None:
     else:
         gid = add_group(root, options.name, None, system=options.system)
     home = options.home_dir or f"/home/{options.name}"
-    passwd.rows.append([options.name, "x", str(uid), str(gid), options.comment or "", home, options.shell or ""])
+    passwd.rows.append([options.name, "x", str(uid), str(gid), options.comment or "", home, options.shell or SHELL])
     shadow.rows.append([options.name, options.password or "!", "17331", "0", "99999", "7", "", "", ""])
     passwd.save()
     shadow.save()
@@ -140,6 +141,11 @@ def main() -> None:
             assert row is not None
             row[2] = options.gid or row[2]
             table.save()
+            secrets = Table(root, "gshadow")
+            secret = secrets.find(options.name)
+            if options.password is not None and secret is not None:
+                secret[1] = options.password
+                secrets.save()
         case "groupdel":
             remove_group(root, options.name)
         case other:

@@ -72,7 +72,11 @@ def test_a_user_who_is_there_is_changed(machine: Machine, programs: Any, user: d
 @pytest.mark.parametrize(
     ("group", "argv"),
     [
-        ({"name": "g"}, ["groupadd --password * g"]),
+        ({"name": "g"}, ["groupadd g"]),
+        ({"name": "g", "passwordHash": ""}, ["groupadd g"]),
+        # What is no password takes none away.
+        ({"name": "sudo", "passwordHash": ""}, []),
+        ({"name": "sudo", "passwordHash": "x"}, ["groupmod --password x sudo"]),
         (
             {"name": "g", "gid": 7, "system": True, "passwordHash": "x"},
             ["groupadd --gid 7 --password x --system g"],
