@@ -94,6 +94,9 @@ def _parse(text: str, name: str) -> Located:
         hint = "write it as variant: buildos, or as Butane or Ignition"
         raise refuse(name, "this is cloud-config, which build-os does not read", hint=hint)
     if not _begins_with_brace(text):
+        if _begins_with_brace(text.removeprefix("\ufeff")) and "variant" not in text:
+            # YAML may begin with one, JSON may not (RFC 8259, section 8.1).
+            raise refuse(name, "JSON syntax: a byte-order mark is before it", hint="save the file as UTF-8 without one")
         return _yaml(text, name)
     from firstboot.config.json_text import load_json  # noqa: PLC0415 - only one of the two is needed
 
@@ -301,11 +304,18 @@ def _before_sugar(config: Config, walk: Walk, edition: Edition) -> Iterator[Prob
     """What Butane looks at before it makes sugar."""
     yield from lint.check_modes(config)
     if config.storage.disks:
-        yield from lint.check_reuse(config, edition)
+        yield from lint.check_reuse(config, edition, mirrored_devices(walk.extras.get(("boot_device",))))
     if config.ignition.config.merge or config.ignition.config.replace.source is not None:
         from firstboot.config.butane.embedded import check_embedded  # noqa: PLC0415 - few documents have any
 
         yield from check_embedded(config, walk, edition)
+
+
+def mirrored_devices(boot_device: object) -> frozenset[object]:
+    """The disks of a ``boot_device.mirror``, which wipes their tables, as far as it is one."""
+    mirror = boot_device.get("mirror") if isinstance(boot_device, dict) else None
+    devices = mirror.get("devices") if isinstance(mirror, dict) else None
+    return frozenset(each for each in devices if isinstance(each, str)) if isinstance(devices, list) else frozenset()
 
 
 def _after_sugar(config: Config, edition: Edition) -> Iterator[Problem]:

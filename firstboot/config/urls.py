@@ -110,7 +110,8 @@ def _check_arn(url: str) -> None:
         raise BadUrl("this is not the ARN of an S3 object")
     region, resource = parts[3], parts[5]
     if not region and not parts[4]:
-        if "/" not in resource or not all(resource.split("/", 1)):
+        # Ignition takes an empty KEY, which no object has: the machine says so when it is fetched.
+        if not resource.partition("/")[0] or "/" not in resource:
             raise BadUrl("the ARN of an S3 object ends with BUCKET/KEY")
     elif not resource.startswith("accesspoint/") or resource.count("/") < 2:
         raise BadUrl("the ARN of an S3 access point ends with accesspoint/NAME/object/KEY")

@@ -99,12 +99,16 @@ def check_mount_units(wanted: dict[Path, Filesystem], edition: Edition) -> Itera
             yield Problem((*here, "path"), "a mount unit's path must be under /etc or /var")
 
 
-def check_reuse(config: Config, edition: Edition) -> Iterator[Problem]:
-    """Partitions that look as if they were found by their label, which they are not."""
+def check_reuse(config: Config, edition: Edition, mirrored: frozenset[object]) -> Iterator[Problem]:
+    """Partitions that look as if they were found by their label, which they are not.
+
+    Args:
+        mirrored: disks of the boot device's mirror, whose partitions are overridden by their labels.
+    """
     if not edition.coreos or edition.spec < (3, 5):
         return
     for index, disk in enumerate(config.storage.disks):
-        if disk.device == BOOT_DISK or disk.wipe_table:
+        if disk.device == BOOT_DISK or disk.wipe_table or disk.device in mirrored:
             continue
         for position, partition in enumerate(disk.partitions):
             if partition.number == 0 and partition.label is not None:

@@ -35,9 +35,10 @@ def check_systemd(systemd: Systemd) -> Iterator[Problem]:
                 yield Problem((*path, "contents"), message, "add WantedBy=multi-user.target", "warning")
         yield from _dropins(unit.dropins, path)
     for index, unit in enumerate(systemd.units):
-        if not (unit.enabled and "@" in unit.name and not unit.contents):
+        # Ignition looks for the template of a service only.
+        if not (unit.enabled and "@" in unit.name and unit.name.endswith(".service") and not unit.contents):
             continue
-        template = f"{unit.name.partition('@')[0]}@.{unit.name.rpartition('.')[2]}"
+        template = f"{unit.name.partition('@')[0]}@.service"
         if template != unit.name and template in without_install:
             message = f"its template '{template}' has no [Install] section, so enabling '{unit.name}' does nothing"
             yield Problem(("systemd", "units", index, "contents"), message, None, "warning")

@@ -39,6 +39,26 @@ def fcos(text: str, version: str = "1.7.0") -> str:
     return f"variant: fcos\nversion: {version}\n{text}"
 
 
+def test_a_byte_order_mark_is_an_error_in_json_as_upstream_and_nothing_in_yaml() -> None:
+    assert problems("\ufeff" + ignition(), "x.ign") == [
+        "! : JSON syntax: a byte-order mark is before it (save the file as UTF-8 without one)"
+    ]
+    assert problems("\ufeff" + fcos("")) == []
+
+
+@pytest.mark.parametrize(("kind", "warnings"), [("service", 1), ("timer", 0)])
+def test_of_templates_only_those_of_services_are_looked_at_as_upstream(kind: str, warnings: int) -> None:
+    units = [{"name": f"e@.{kind}", "contents": "[Unit]\nA=b"}, {"name": f"e@x.{kind}", "enabled": True}]
+    assert len(problems(ignition(systemd={"units": units}), "x.ign")) == warnings
+
+
+def test_partitions_that_override_those_of_a_mirror_are_found_by_their_labels() -> None:
+    disks = "storage: {disks: [{device: /dev/vdX, partitions: [{label: root-1, size_mib: 8192}]}]}\n"
+    text = fcos(disks + "boot_device: {layout: x86_64, mirror: {devices: [/dev/vda, /dev/vdb]}}\n")
+    assert [each.severity for each in read(text.replace("vdX", "vda"), "x.bu").problems] == []
+    assert [each.severity for each in read(text.replace("vdX", "vdc"), "x.bu").problems] == ["warning"]
+
+
 # --- what is it? ---
 
 

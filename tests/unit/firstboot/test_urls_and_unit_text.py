@@ -67,6 +67,8 @@ def test_bad_data_urls_are_refused(url: str) -> None:
         ("arn:aws:s3:::b/k", (3, 3), False),
         ("arn:aws:s3:::b/k", (3, 4), True),
         ("arn:aws:s3:::b", (3, 4), False),
+        ("arn:aws:s3:::b/", (3, 4), True),
+        ("arn:aws:s3:::/k", (3, 4), False),
         ("arn:aws:s3:r:1:accesspoint/n/object/k", (3, 4), True),
         ("arn:aws:s3:r:1:bucket/k", (3, 4), False),
         ("data:,a\nb", (3, 0), False),
