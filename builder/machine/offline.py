@@ -7,7 +7,6 @@ files away, and must not depend on what this machine has installed. Options are 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from firstboot.apply.programs import ProgramError, Programs
@@ -21,7 +20,6 @@ FIRST_ID, LAST_ID = 1000, 60000
 FIRST_SYSTEM_ID, LAST_SYSTEM_ID = 100, 999
 SUBORDINATE_IDS = 65536
 SHELL = "/bin/sh"
-SECONDS_A_DAY = 86400
 _DIRECTORIES = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
 
 
@@ -163,9 +161,9 @@ def _useradd(root: Root, options: argparse.Namespace) -> None:
     home = options.home_dir or f"{defaults.get('HOME', '/home')}/{options.name}"
     shell = options.shell or defaults.get("SHELL", SHELL)
     users.rows.append([options.name, "x", str(uid), str(gid), options.comment or "", home, shell])
-    today = str(int(time.time()) // SECONDS_A_DAY)
     ageing = ["", "", ""] if options.system else ["0", "99999", "7"]
-    secrets.rows.append([options.name, options.password or "!", today, *ageing, "", "", ""])
+    # No day of the last change, as for the image's own accounts: the same config makes the same bits on any day.
+    secrets.rows.append([options.name, options.password or "!", "", *ageing, "", "", ""])
     users.save()
     secrets.save()
     _join(root, options.name, options.groups)
