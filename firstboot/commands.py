@@ -10,6 +10,7 @@ from pathlib import Path
 
 from firstboot.apply.action import Machine
 from firstboot.apply.planning import ActionFailed, carry_out, plan
+from firstboot.apply.programs import ProgramError
 from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.loading import check
@@ -47,7 +48,7 @@ def command(arguments: list[str]) -> int:
     except (LocatedError, ConfigError) as error:
         print(error, file=sys.stderr)
         return WRONG
-    except (ActionFailed, OSError) as error:
+    except (ActionFailed, ProgramError, OSError) as error:
         print(error, file=sys.stderr)
         return FAILED
 

@@ -70,10 +70,11 @@ def is_expected(error: Exception) -> bool:
     if isinstance(error, FetchError | OSError):
         return True
     from firstboot.apply.planning import ActionFailed  # noqa: PLC0415 - not before something failed
+    from firstboot.apply.programs import ProgramError  # noqa: PLC0415
     from firstboot.config.origins import ConfigError  # noqa: PLC0415
     from firstboot.config.text import LocatedError  # noqa: PLC0415
 
-    return isinstance(error, LocatedError | ConfigError | ActionFailed)
+    return isinstance(error, LocatedError | ConfigError | ActionFailed | ProgramError)
 
 
 def tell(failure: Failure, result: dict[str, Any], attempt: Attempt, places: Places, root: Root, log: Log) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from firstboot import report
@@ -71,12 +73,13 @@ def run(places: Places, log: Log) -> int:
         attempt = Attempt()
         try:
             try:
-                with stoppable(log):
-                    provision(places, root, log, attempt)
+                with stoppable(log), provisioned(places, root, log, attempt):
+                    result = described(attempt, image, round(time.monotonic() - started, 3))
+                    keep(root, result, log)
             except StartAgain as why:
                 start_again(places, port, log, why)
                 return 0
-            finish(root, described(attempt, image, round(time.monotonic() - started, 3)), log)
+            complete(root, result, log)
             delete_config(attempt.platform, places, log)
         except Exception as error:
             from firstboot.failing import explained, tell  # noqa: PLC0415 - see the top
@@ -89,8 +92,9 @@ def run(places: Places, log: Log) -> int:
     return 0
 
 
-def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
-    """Everything but the marker.
+@contextmanager
+def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Iterator[None]:
+    """The machine as its config wants it, with all its filesystems mounted: what is still to be written belongs there.
 
     Raises:
         SourceError, LocatedError, ConfigError, ActionFailed, OSError
@@ -106,14 +110,17 @@ def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
     machine = Machine(root, places.programs)
     if not texts:
         apply_nothing(machine, log)
+        yield
         return
     from firstboot.apply.planning import (  # noqa: PLC0415 - see the top
         WHOLE_MACHINE,
         carry_out,
+        foreseen,
         mounted,
         plan,
         plan_devices,
         plan_kernel,
+        require_ready,
     )
     from firstboot.config.origins import draw_each  # noqa: PLC0415
     from firstboot.drift.record import remember  # noqa: PLC0415
@@ -137,9 +144,9 @@ def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
         machine.fetched = {**fetched_keys, **fetched}
         with log.operation("check config"):
             devices = plan_devices(loaded, machine)
-            # What is mounted decides what is there: with devices, files can only be planned after them.
-            actions = [] if devices else plan(loaded, machine, WHOLE_MACHINE)
+            actions = plan(loaded, foreseen(loaded, machine) if devices else machine, WHOLE_MACHINE)
             kernel = plan_kernel(loaded, places)
+            require_ready(devices, loaded, machine)
         if kernel:
             # Before anything else is touched: all of it is done in one boot.
             carry_out(kernel, loaded, machine, log)
@@ -148,12 +155,14 @@ def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
         carry_out(devices, loaded, machine, log)
         with mounted(loaded, machine, log):
             if devices:
+                # Once more: what is on a filesystem that is kept is known only now.
                 actions = plan(loaded, machine, WHOLE_MACHINE)
             carry_out(actions, loaded, machine, log)
             with log.operation("remember what was applied"):
                 remember(loaded, machine, places.image())
+            attempt.actions = tuple(each.describe() for each in (*devices, *actions))
+            yield
             root.sync()
-    attempt.actions = tuple(each.describe() for each in (*devices, *actions))
 
 
 def start_again(places: Places, port: report.Port, log: Log, why: StartAgain) -> None:
@@ -225,14 +234,20 @@ def apply_nothing(machine: Machine, log: Log) -> None:
             each.perform(machine)
 
 
-def finish(root: Root, result: dict[str, Any], log: Log) -> None:
-    """Write the result, then the marker."""
+def keep(root: Root, result: dict[str, Any], log: Log) -> None:
+    """Write the result, for this boot and for later ones: below ``/var``, wherever the config has that."""
     config = result["config"]
-    with log.operation("write result and marker"):
+    with log.operation("write result"):
         report.write_result(root, {"result": "ok", **result})
         if result["platform"] == "qemu" and config is not None and config["name"].startswith("fw_cfg "):
             # A later boot can look at it again, and say that it has no effect.
             report.write_hash(root, config["sha256"], f"{FW_CFG}/{config['name'].removeprefix('fw_cfg ')}/raw")
+
+
+def complete(root: Root, result: dict[str, Any], log: Log) -> None:
+    """Write the marker, after all else is on the disk."""
+    config = result["config"]
+    with log.operation("write marker"):
         marker = {"image": result["image"], "time": result["time"]}
         report.write_marker(root, marker | {"config_sha256": None if config is None else config["sha256"]})
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from firstboot import gathering, state
 from firstboot.apply.action import Machine
 from firstboot.apply.disks.plan import finishing, mounts, unmounts
-from firstboot.apply.planning import ActionFailed, carry_out, plan, plan_devices
+from firstboot.apply.planning import ActionFailed, carry_out, plan, plan_devices, require_ready, unmounted_if_it_fails
 from firstboot.apply.programs import ProgramError
 from firstboot.apply.root import Root
 from firstboot.config.document import read
@@ -141,7 +141,9 @@ def disks(options: Options, places: Places, log: Log) -> None:
     with Root("/") as root:
         machine = Machine(root, places.programs)
         machine.fetched = fetch_keys(loaded, remote.configured(loaded.config.ignition))
-        carry_out(plan_devices(loaded, machine), loaded, machine, log)
+        actions = plan_devices(loaded, machine)
+        require_ready(actions, loaded, machine)
+        carry_out(actions, loaded, machine, log)
         carry_out(finishing(loaded.config), loaded, machine, log)  # each stage is for itself
         if machine.luks_uuids:
             _write_privately(options.state_file, state.dumps(machine), 0o600)
@@ -154,7 +156,8 @@ def mount(options: Options, places: Places, log: Log) -> None:
         machine = Machine(root, places.programs)
         if options.state_file.exists():
             state.load(machine, options.state_file.read_text(encoding="utf-8"))
-        carry_out(mounts(loaded.config), loaded, machine, log)
+        with unmounted_if_it_fails(machine):
+            carry_out(mounts(loaded.config), loaded, machine, log)
         if machine.mount_points:
             _write_privately(options.state_file, state.dumps(machine), 0o600)
 

@@ -17,7 +17,7 @@ from firstboot.apply.allowed import where_allowed
 from firstboot.apply.contents import Contents, Stored
 from firstboot.apply.kernel.arguments import baked, wanted_words
 from firstboot.apply.kernel.stage import SetArguments
-from firstboot.apply.planning import WHOLE_MACHINE, plan, plan_devices
+from firstboot.apply.planning import WHOLE_MACHINE, foreseen, plan, plan_devices
 from firstboot.config.document import Document, read
 from firstboot.config.loaded import LoadedConfig, merge_all
 from firstboot.config.loading import finish
@@ -88,7 +88,8 @@ def meet(path: Path | None, files_dir: Path | None, facts: ImageFacts, values: V
     except ConfigError as error:
         complaints += error.complaints
     try:
-        actions += plan(without_archives(loaded), machine, WHOLE_MACHINE)
+        later = foreseen(loaded, machine) if loaded.config.has_devices else machine
+        actions += plan(without_archives(loaded), later, WHOLE_MACHINE)
     except ConfigError as error:
         complaints += error.complaints
     together = Together(root, loaded.config)

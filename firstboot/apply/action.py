@@ -23,6 +23,7 @@ class Machine:
         keys: of encrypted devices that were made, by name.
         luks_uuids: of the same devices.
         mount_points: directories that were made to mount something, those above them included.
+        mounted: where filesystems of the config are mounted now, in order, as programs are told.
         fetched: what the config names by URLs.
     """
 
@@ -33,6 +34,7 @@ class Machine:
         self.keys: dict[str, bytes] = {}
         self.luks_uuids: dict[str, str] = {}
         self.mount_points: list[str] = []
+        self.mounted: list[str] = []
         self.fetched: Fetched = {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from firstboot.apply import files, identity, units, users
@@ -73,13 +73,38 @@ def plan_devices(loaded: LoadedConfig, machine: Machine) -> list[Action]:
     """What is to be done to block devices, before anything can be written to them.
 
     Raises:
-        ConfigError: the image lacks a program for it.
+        ConfigError: the image lacks a program for it, or nothing can be mounted where the config wants it.
     """
     if not loaded.config.has_devices:
         return []
-    from firstboot.apply.disks.plan import devices  # noqa: PLC0415 - few machines have any
+    from firstboot.apply.disks.foreseen import check_mount_points  # noqa: PLC0415 - few machines have any
+    from firstboot.apply.disks.plan import devices  # noqa: PLC0415
 
-    return _sorted(devices(loaded.config, machine.programs), loaded)
+    found = (*devices(loaded.config, machine.programs), *check_mount_points(loaded.config, machine.root))
+    return _sorted(found, loaded)
+
+
+def require_ready(actions: Sequence[Action], loaded: LoadedConfig, machine: Machine) -> None:
+    """Look at block devices before anything is done to them.
+
+    Raises:
+        ConfigError: one is not there, or is not what the config may change, all of it at once.
+    """
+    if actions:
+        from firstboot.apply.disks.beforehand import look  # noqa: PLC0415 - few machines have any
+
+        _sorted(look(actions, loaded.config, machine), loaded)
+
+
+def foreseen(loaded: LoadedConfig, machine: Machine) -> Machine:
+    """The machine as it will be with the config's filesystems mounted, and empty: for planning all that comes after
+    the block devices, before anything is done to them.
+    """
+    from firstboot.apply.disks.foreseen import Mounted, places_of  # noqa: PLC0415 - few machines have any
+
+    later = Machine(Mounted(machine.root, places_of(loaded.config)), machine.programs)
+    later.fetched = machine.fetched
+    return later
 
 
 def plan_kernel(loaded: LoadedConfig, places: Places) -> list[Action]:
@@ -98,7 +123,7 @@ def plan_kernel(loaded: LoadedConfig, places: Places) -> list[Action]:
 
 @contextmanager
 def mounted(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
-    """Everything that the config mounts, mounted.
+    """Everything that the config mounts, mounted; unmounted afterwards, whatever happens meanwhile.
 
     Raises:
         ActionFailed
@@ -108,16 +133,33 @@ def mounted(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
         return
     from firstboot.apply.disks.plan import mounts, unmounts  # noqa: PLC0415 - few machines have any
 
-    carry_out(mounts(loaded.config), loaded, machine, log)
-    yield
-    carry_out(unmounts(loaded.config), loaded, machine, log)
+    with unmounted_if_it_fails(machine):
+        carry_out(mounts(loaded.config), loaded, machine, log)
+        yield
+        carry_out(unmounts(loaded.config), loaded, machine, log)
+
+
+@contextmanager
+def unmounted_if_it_fails(machine: Machine) -> Iterator[None]:
+    """What is mounted in the block is unmounted if the block fails, as far as that can be done; the error is the
+    block's.
+    """
+    before = len(machine.mounted)
+    try:
+        yield
+    except BaseException:
+        while len(machine.mounted) > before:
+            with suppress(ProgramError, OSError):
+                machine.programs.run(["umount", machine.mounted[-1]])
+            machine.mounted.pop()
+        raise
 
 
 def _stages(config: Config, machine: Machine, scope: Scope) -> Iterator[Action | Problem]:
     root, names = machine.root, machine.names
     if scope.machine_id and not any(file.path == identity.MACHINE_ID for file in config.storage.files):
         yield from identity.plan(root)
-    yield from users.plan(config, root, names)
+    yield from users.plan(config, root, names, machine.programs)
     if machine.mount_points and config.passwd.users:
         from firstboot.apply.homes import GiveMountPoints  # noqa: PLC0415 - few machines have any
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from firstboot.config.text import Path, Problem
+
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT_SECONDS = 120  # a program that hangs must not hang the boot
 _SECRET_OPTIONS = {"--password"}
@@ -31,6 +33,11 @@ def shown(argv: Sequence[str]) -> str:
     return " ".join(words)
 
 
+def needs(program: str, at: Path, hint: str | None = None) -> Problem:
+    """What is said before anything is done, where a program is missing."""
+    return Problem(at, f"needs the program {program}, which is not in the image", hint)
+
+
 class Programs(NamedTuple):
     """Starts programs by name.
 
@@ -42,7 +49,7 @@ class Programs(NamedTuple):
         """The path of a program, or ``None``."""
         chosen = os.environ.get(f"FIRSTBOOT_{name.upper().replace('-', '_')}")
         if chosen:
-            return chosen
+            return chosen if os.access(chosen, os.X_OK) else None
         for directory in f"{os.environ.get('PATH', '')}:{_SEARCH}".split(":"):
             path = f"{directory}/{name}"
             if directory and os.access(path, os.X_OK):

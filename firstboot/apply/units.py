@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
 from firstboot.apply.allowed import where_allowed
-from firstboot.apply.programs import Programs
+from firstboot.apply.programs import Programs, needs
 from firstboot.apply.root import Root
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.explain import suggestion
@@ -113,7 +113,12 @@ def plan(config: Config, root: Root, programs: Programs, *, enable: bool) -> Ite
     units = config.systemd.units
     for index, unit in enumerate(units):
         yield from _files(unit, ("systemd", "units", index), root)
-    disabled = [unit.name for unit in units if unit.enabled is False and _is_enabled(unit.name, root, programs)]
+    asking = [index for index, unit in enumerate(units) if unit.enabled is False or (unit.enabled and enable)]
+    can_ask = not asking or programs.find("systemctl") is not None
+    if not can_ask:
+        yield needs("systemctl", ("systemd", "units", asking[0], "enabled"))
+    refused = [unit.name for unit in units if unit.enabled is False] if can_ask else []
+    disabled = [name for name in refused if _is_enabled(name, root, programs)]
     lines = [
         *preset_lines([unit.name for unit in units if unit.enabled]),
         *(f"disable {name}" for name in disabled),

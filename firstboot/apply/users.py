@@ -14,6 +14,7 @@ from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.allowed import where_allowed
 from firstboot.apply.keys import config_keys_file, write_keys
+from firstboot.apply.programs import Programs, needs
 from firstboot.apply.root import Root
 from firstboot.config.explain import suggestion
 from firstboot.config.models import Config, Group, User
@@ -68,8 +69,19 @@ class WriteKeys(NamedTuple):
         write_keys(machine.root, account, config_keys_file(), data)
 
 
-def plan(config: Config, root: Root, names: Names) -> Iterator[Action | Problem]:
-    """What to do for ``passwd``, groups before users."""
+def plan(config: Config, root: Root, names: Names, programs: Programs) -> Iterator[Action | Problem]:
+    """What to do for ``passwd``, groups before users, and which of the programs for it are missing."""
+    found: set[str] = set()
+    for each in _accounts(config, root, names):
+        yield each
+        if isinstance(each, RunProgram):
+            for program in (each.argv[0], *((each.secret[0],) if each.secret is not None else ())):
+                if program not in found and programs.find(program) is None:
+                    yield needs(program, each.at)
+                found.add(program)
+
+
+def _accounts(config: Config, root: Root, names: Names) -> Iterator[Action | Problem]:
     passwd = config.passwd
     if not (passwd.users or passwd.groups):
         return

@@ -12,9 +12,6 @@ from firstboot.config.text import Path, Problem
 if TYPE_CHECKING:
     from firstboot.config.devices import Luks
 
-VERIFIED = ("/", "/usr", "/boot", "/etc")
-NOT_YET = "is not supported by this version of build-os"
-
 
 def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
     """One error for each thing in a merged config that would have to be done and cannot be.
@@ -24,16 +21,11 @@ def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
     """
     for index, luks in enumerate(config.storage.luks):
         yield from _luks(luks, ("storage", "luks", index))
-    for index, filesystem in enumerate(config.storage.filesystems):
-        at = ("storage", "filesystems", index)
-        if verified and (filesystem.path in VERIFIED or filesystem.label == "root"):
-            hint = "the root of the image is verified, with its boot files; data may be on a filesystem below /var"
-            yield Problem(at, f"a filesystem at {filesystem.path or '/'} {NOT_YET}", hint)
-        for position, subvolume in enumerate(filesystem.subvolumes):
-            if verified and subvolume.path in VERIFIED:
-                hint = "the root of the image is verified; data may be on a subvolume that is mounted below /var"
-                yield Problem((*at, "subvolumes", position), f"a filesystem at {subvolume.path} {NOT_YET}", hint)
     if verified:
+        if config.storage.filesystems or config.systemd.units:
+            from firstboot.config.mount_points import check_mount_points  # noqa: PLC0415 - many machines have neither
+
+            yield from check_mount_points(config)
         yield from _kernel_arguments(config.kernel_arguments)
 
 

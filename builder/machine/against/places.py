@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from builder.machine.against.together import Together
 from builder.machine.image_facts import is_writable
-from firstboot.apply.disks.mounts import with_a_place
 from firstboot.config.models import Config
+from firstboot.config.mount_points import place_of, with_a_place
 from firstboot.config.text import Path, Problem
 
 MEMORY = "/run"
@@ -28,15 +27,14 @@ class Mount(NamedTuple):
 
 
 def check(together: Together) -> Iterator[Problem]:
-    """Warnings about nodes and devices; an error for a mount point that cannot be made."""
+    """Warnings about nodes and devices."""
     yield from _nodes(together)
-    yield from _mount_points(together)
     yield from _devices(together.config, together.root.facts.partitions)
 
 
 def _nodes(together: Together) -> Iterator[Problem]:
     mounts = [*_mounts(together)]
-    mine = [(posixpath.normpath(str(each.path)), at) for each, at in with_a_place(together.config)]
+    mine = [(place_of(each), at) for each, at in with_a_place(together.config)]
     storage = together.config.storage
     for kind, nodes in zip(_LISTS, (storage.directories, storage.files, storage.links), strict=True):
         for index, node in enumerate(nodes):
@@ -68,14 +66,6 @@ def _mounts(together: Together) -> Iterator[Mount]:
                 where = together.place(value)
                 if where != ALWAYS and not any(_is_below(where, each) for each in (MEMORY, *KERNEL)):
                     yield Mount(where, unit.name, whose)
-
-
-def _mount_points(together: Together) -> Iterator[Problem]:
-    for filesystem, at in with_a_place(together.config):
-        seen = together.root.see(str(filesystem.path))
-        if seen.stat is None and seen.read_only:
-            message = f"the mount point {filesystem.path} is not in the image, which is read-only"
-            yield Problem((*at, "path"), message, "mount it at a place below /var")
 
 
 def _devices(config: Config, partitions: Mapping[str, object]) -> Iterator[Problem]:

@@ -42,17 +42,28 @@ class MakeFilesystem(NamedTuple):
         wanted, programs = self.filesystem, machine.programs
         device = wait_for(wanted.device)
         found = probe(device, programs)
-        if not wanted.wipe_filesystem:
-            if wanted.format != "none" and matches(found, wanted):
-                return
-            if found.type:
-                raise Refused(f"{wanted.device} has {describe(found)}; wipeFilesystem would replace it")
+        if not self.is_made_anew(found):
+            return
         if found.type:
             require_unused([device], "it cannot be wiped")
         programs.run(["wipefs", "--quiet", "--all", device])
         if wanted.format != "none":
             programs.run(command(wanted, device))
         settle(programs)
+
+    def is_made_anew(self, found: Signature) -> bool:
+        """Whether what is on the device gives way, or is kept.
+
+        Raises:
+            Refused: it may neither be replaced nor kept.
+        """
+        wanted = self.filesystem
+        if not wanted.wipe_filesystem:
+            if wanted.format != "none" and matches(found, wanted):
+                return False
+            if found.type:
+                raise Refused(f"{wanted.device} has {describe(found)}; wipeFilesystem would replace it")
+        return True
 
 
 def command(wanted: Filesystem, device: str) -> list[str]:

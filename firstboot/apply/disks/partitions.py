@@ -7,7 +7,7 @@ from typing import NamedTuple
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import partition_node, require_unused, tell_kernel, wait_for
 from firstboot.apply.disks.gpt import NoTable, Table, empty_table, read_table, write_table
-from firstboot.apply.disks.layout import Mismatch, lay_out
+from firstboot.apply.disks.layout import Layout, Mismatch, lay_out
 from firstboot.apply.programs import ProgramError
 from firstboot.config.devices import Disk
 from firstboot.config.text import Path
@@ -24,6 +24,20 @@ class PartitionDisk(NamedTuple):
 
     def perform(self, machine: Machine) -> None:
         programs = machine.programs
+        device, before, layout = self.decide(machine)
+        if self.disk.wipe_table:
+            programs.run(["wipefs", "--quiet", "--all", "--force", device])
+        elif layout.table == before:
+            return
+        write_table(device, layout.table, programs)
+        tell_kernel(device, before, layout.table, programs)
+
+    def decide(self, machine: Machine) -> tuple[str, Table, Layout]:
+        """The disk's node, its table, and what becomes of it.
+
+        Raises:
+            Refused: it cannot become that. ProgramError.
+        """
         device = wait_for(self.disk.device)
         before = self._table(device, machine)
         try:
@@ -33,12 +47,9 @@ class PartitionDisk(NamedTuple):
         if self.disk.wipe_table:
             gone = frozenset(entry.number for entry in before.entries)
             require_unused([device, *self._nodes(device, gone)], "its partition table cannot be wiped")
-            programs.run(["wipefs", "--quiet", "--all", "--force", device])
-        elif layout.table == before:
-            return
-        require_unused(self._nodes(device, layout.touched), "the partition cannot be changed")
-        write_table(device, layout.table, programs)
-        tell_kernel(device, before, layout.table, programs)
+        elif layout.table != before:
+            require_unused(self._nodes(device, layout.touched), "the partition cannot be changed")
+        return device, before, layout
 
     def _table(self, device: str, machine: Machine) -> Table:
         """The disk's table; an empty one for a disk that has none, or whose table is to be wiped."""

@@ -13,7 +13,7 @@ from firstboot.apply.disks.mounts import MountFilesystem, UnmountFilesystem, dep
 from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
 from firstboot.apply.disks.subvolumes import MakeSubvolumes
-from firstboot.apply.programs import Programs
+from firstboot.apply.programs import Programs, needs
 from firstboot.config.clevis import binding_of
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
@@ -101,4 +101,4 @@ def needed(programs: Programs, program: str, section: str, wanted: tuple[object,
 def _missing(program: str, at: Path) -> Problem:
     feature = "lvm" if program == "lvm" else "clevis" if program.startswith(PROGRAMS) else "disks"
     hint = f"the image's definition can add the package that has it; the feature '{feature}' has all of them"
-    return Problem(at, f"needs the program {program}, which is not in the image", hint)
+    return needs(program, at, hint)

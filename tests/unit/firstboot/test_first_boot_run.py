@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from firstboot import report
+from firstboot.apply.programs import ProgramError
 from firstboot.places import Places
 from tests.support.guest import Guest
 
@@ -164,6 +165,42 @@ def test_a_broken_config_shows_one_screen_everywhere_and_leaves_nothing(guest: G
     assert last["message"] == "fw_cfg opt/com.coreos/config:3:1: unknown setting"
     assert last["screen"].strip() == console.strip()
     assert "topsecret" not in console + guest.log + failure.read_text() + last["screen"]
+
+
+@pytest.mark.parametrize(
+    ("program", "config", "where"),
+    [
+        ("systemctl", "systemd: {units: [{name: a.service, enabled: false}]}", ":3:"),
+        ("systemctl", "systemd: {units: [{name: a.service, enabled: true, contents: '[Service]'}]}", ":3:"),
+        ("useradd", "passwd: {users: [{name: core}]}", ":3:"),
+        ("groupadd", "passwd: {groups: [{name: ops}]}", ":3:"),
+    ],
+)
+def test_a_program_that_is_missing_is_said_at_the_line_before_anything_is_done(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, program: str, config: str, where: str
+) -> None:
+    find = guest.programs.find
+    monkeypatch.setattr(type(guest.programs), "find", lambda _, name: None if name == program else find(name))
+    guest.give(f"variant: buildos\nversion: 1.0.0\n{config}\nhostname: demo\n")
+    assert guest.boot() == 1
+    assert f"config{where}" in guest.console()
+    assert f"needs the program {program}, which is not in the image" in guest.console()
+    assert "bug" not in guest.console()
+    assert not (guest.root / "etc/hostname").exists()
+    assert not (guest.root / "etc/machine-id").exists()
+
+
+def test_a_program_that_cannot_be_started_while_planning_is_no_bug_of_ours(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> tuple[int, str]:
+        raise ProgramError("systemctl cannot be started: Exec format error")
+
+    monkeypatch.setattr(type(guest.programs), "status", broken)
+    guest.give("variant: buildos\nversion: 1.0.0\nsystemd: {units: [{name: a.service, enabled: false}]}\n")
+    assert guest.boot() == 1
+    assert "systemctl cannot be started: Exec format error" in guest.console()
+    assert "bug" not in guest.console()
 
 
 def test_a_long_list_of_problems_still_fits_one_screen(guest: Guest) -> None:

@@ -219,6 +219,9 @@ def test_a_program_can_be_overridden_by_the_environment(tmp_path: Path, monkeypa
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert Programs().find("groupadd") == str(stub)
+    other = stub.rename(tmp_path / "other")
+    monkeypatch.setenv("FIRSTBOOT_GROUPADD", str(other))
+    assert Programs().find("groupadd") == str(other)
     monkeypatch.setenv("FIRSTBOOT_GROUPADD", "/elsewhere/groupadd")
-    assert Programs().find("groupadd") == "/elsewhere/groupadd"
+    assert Programs().find("groupadd") is None
     assert Programs().find("no-such-program") is None
