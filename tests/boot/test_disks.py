@@ -39,6 +39,8 @@ ARCHIVE = """storage:
       strip: 1
       user: {{name: core}}
 """
+# Where a running system writes all the time, and where users live.
+BUSY = {"logs": "/var/log", "homes": "/var/home", "containers": "/var/lib/containers"}
 FILES = [f"/var/lib/{name}/file" for name in ("secret", "sealed", "mirror", "data")]
 
 
@@ -55,6 +57,9 @@ def archive() -> bytes:
 def with_volumes(text: str) -> str:
     """The config with what ``volumes.yaml`` says of disks."""
     config, more = yaml.safe_load(text), yaml.safe_load(VOLUMES.read_text(encoding="utf-8"))
+    for name, place in BUSY.items():
+        subvolume = {"name": name, "path": place, "with_mount_unit": True}
+        more["storage"]["filesystems"][-1]["subvolumes"].append(subvolume)
     for name, elements in more["storage"].items():
         config["storage"].setdefault(name, []).extend(elements)
     return str(yaml.safe_dump(config))
@@ -115,6 +120,20 @@ def test_volumes_and_subvolumes_are_made_and_mounted(machine: Machine) -> None:
     require_volumes(machine)
 
 
+def test_logs_homes_and_containers_have_filesystems_of_their_own(machine: Machine) -> None:
+    require_busy_places(machine)
+
+
+def require_busy_places(machine: Machine) -> None:
+    for name, place in BUSY.items():
+        assert machine.succeed(f"findmnt -n -o SOURCE --mountpoint {place}").endswith(f"[/{name}]")
+    assert (
+        machine.succeed("find /run/state/var/log /run/state/var/home /run/state/var/lib/containers -mindepth 1") == ""
+    )
+    assert machine.succeed("stat -L -c %U /home/core /home/core/.bashrc").split() == ["core", "core"]
+    assert machine.succeed("journalctl --header").count("/var/log/journal/") > 0
+
+
 def test_an_archive_is_unpacked(machine: Machine) -> None:
     said = machine.succeed("stat -c %a:%U:%n /opt/tool/bin/run /opt/tool/README").split()
     assert said == ["755:core:/opt/tool/bin/run", "644:core:/opt/tool/README"]
@@ -159,3 +178,4 @@ def test_the_next_boot_opens_and_mounts_the_same(machine: Machine) -> None:
         assert machine.read(f"/var/lib/{name}/mine") == "kept too\n"
     require_all_of_it(machine)
     require_volumes(machine)
+    require_busy_places(machine)

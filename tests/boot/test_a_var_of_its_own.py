@@ -1,0 +1,91 @@
+"""A config's own ``/var``, encrypted, as Fedora CoreOS documents it: the only one from the first write on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder.core.store import Store
+from tests.boot.test_refused_configs import seen
+from tests.support.machines import booted, build_text
+from vm.extra_disk import ExtraDisk
+from vm.machine import Machine
+
+pytestmark = pytest.mark.boot
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = REPOSITORY / "configs" / "machines" / "encrypted-var.yaml"
+DEFINITION = """\
+name: own-var
+version: 1.0.0
+features: [disks]
+outputs: [qcow2]
+"""
+CANARY = "canary-of-an-encrypted-var"
+KEYS = "/home/core/.ssh/authorized_keys.d/ignition"
+# How long systemd waits for a device, which says nothing under emulation on a busy computer.
+PATIENCE = "/etc/systemd/system.conf.d/devices.conf"
+PATIENT = "[Manager]\nDefaultDeviceTimeoutSec=infinity\n"
+
+
+@pytest.fixture(scope="module")
+def machine(store: Store) -> Iterator[Machine]:
+    out = REPOSITORY / "out" / "own-var"
+    manifest = build_text(DEFINITION, out, store)
+    config = out / "machine.yaml"
+    patience = f"    - path: {PATIENCE}\n      contents:\n        inline: {PATIENT!r}\n".replace("'", '"')
+    config.write_text(CONFIG.read_text(encoding="utf-8") + patience, encoding="utf-8")
+    disks = [ExtraDisk(1 << 30, "data")]
+    with booted(manifest, out / "machine", store, config=config, extra_disks=disks, tpm=True) as machine:
+        yield machine
+
+
+def require_its_own_var(machine: Machine) -> None:
+    assert machine.succeed("findmnt -n -o SOURCE,FSTYPE --mountpoint /var").split() == ["/dev/mapper/var", "xfs"]
+    assert machine.succeed("lsblk -n -o TYPE /dev/mapper/var") == "crypt"
+    assert machine.read("/var/lib/app/token") == CANARY
+    assert machine.read(KEYS).endswith("you@example.org\n")
+    assert machine.succeed(f"stat -L -c %U {KEYS}") == "core"
+    assert "nothing since" in machine.succeed("firstboot status")
+    assert machine.succeed("findmnt -n -o TARGET --target /var/log/journal") == "/var"
+    assert machine.succeed("ls /var/log/journal") != ""
+    assert machine.succeed("systemctl --failed --plain --no-legend") == ""
+    assert [line for line in machine.journal() if "ordering cycle" in line] == []
+
+
+def require_nothing_in_clear(machine: Machine) -> None:
+    assert machine.succeed("find /run/state/var -mindepth 1") == ""
+    state = machine.succeed("findmnt -n -o SOURCE --mountpoint /run/state")
+    machine.succeed("sync")
+    machine.fail("grep", "--quiet", "--binary-files=text", CANARY, state)
+
+
+def test_everything_is_in_it_and_nothing_of_it_in_clear(machine: Machine) -> None:
+    require_its_own_var(machine)
+    require_nothing_in_clear(machine)
+
+
+def test_the_next_boot_has_the_same_and_without_its_device_the_machine_stops(machine: Machine) -> None:
+    machine.write("/var/lib/mine", "kept\n")
+    machine.reboot()
+    machine.wait_unit("multi-user.target")
+    assert machine.transcript.find("Failed unmounting") is None
+    assert machine.read("/var/lib/mine") == "kept\n"
+    require_its_own_var(machine)
+    require_nothing_in_clear(machine)
+
+    machine.write(PATIENCE, PATIENT.replace("infinity", "20s"))
+    machine.shutdown()
+    logins = console(machine).count("login:")
+    machine.spec = replace(machine.spec, disks=machine.spec.disks[:-1])
+    machine.boot()
+    shown = seen(machine, "build-os: attach or repair the device")
+    assert "build-os: /var is not mounted: /dev/mapper/var is missing" in shown
+    assert shown.count("login:") == logins
+
+
+def console(machine: Machine) -> str:
+    return "\n".join(line.text for line in machine.transcript.lines())
