@@ -74,6 +74,9 @@ class Build:
         seconds, reused, tree: once it is built: how long it took, the stages that did not run, the finished root.
         watch: is shown the tree after each stage that runs, with the stage's name.
         key_pair: signs what firmware starts, if there is one.
+        no_cache: use nothing of what the store keeps but downloads.
+        kept: where packs, stages, outputs, lists of packages and tools are looked for and left: the store, but for a
+            build that :attr:`starts_anew`.
     """
 
     definition: Path
@@ -85,10 +88,39 @@ class Build:
     with_tools: Callable[[Tools], Tools] | None = None
     watch: Callable[[str, Tree], None] | None = None
     key_pair: KeyPair | None = None
+    no_cache: bool = False
     timings: Timings = field(default_factory=Timings)
     seconds: float = 0.0
     reused: tuple[str, ...] = ()
     tree: Tree | None = None
+    kept: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = self.store
+
+    @property
+    def starts_anew(self) -> str:
+        """Why this build uses nothing that was kept, in a few words; empty if it does.
+
+        Whoever can write the store can put anything there under the right name: what a snapshot or an output was made
+        of cannot be told by looking at it. A signature says that we know.
+        """
+        if self.key_pair is not None:
+            return "what is signed is made of downloads alone"
+        return "nothing that is kept is used" if self.no_cache else ""
+
+    @contextmanager
+    def kept_apart(self) -> Iterator[None]:
+        """For a build that starts anew: a place of its own for all that it makes on the way, gone afterwards."""
+        if not self.starts_anew:
+            yield
+            return
+        with self.scratch() as directory:
+            self.kept = self.store.apart(directory / "store")
+            try:
+                yield
+            finally:
+                self.kept = self.store
 
     def run(self) -> Path:
         """Build what is not built yet; returns the path of ``build.json``.
@@ -100,7 +132,11 @@ class Build:
         loaded = load(self.definition)
         for warning in loaded.warnings:
             self.console.warn(warning)
-        with file_lock(self.out / ".lock", self.console, f"building into {self.out}"), self.store.in_use(self.console):
+        with (
+            file_lock(self.out / ".lock", self.console, f"building into {self.out}"),
+            self.store.in_use(self.console),
+            self.kept_apart(),
+        ):
             lock = self.require_lock(loaded.resolved)
             plan = self.plan(loaded, lock)
             self.reused = plan.reused
@@ -121,7 +157,7 @@ class Build:
             tools = self.tools(loaded.resolved, lock)
             signer = self.signer(loaded.resolved, tools)
             with self.scratch() as scratch:
-                context = Context(tools, self.store, self.console, scratch, self.refetcher(loaded.resolved, lock))
+                context = Context(tools, self.kept, self.console, scratch, self.refetcher(loaded.resolved, lock))
                 self.tree = run_plan(plan, context, self.timings.stages, self.watch)
                 wanted = wanted_of(loaded.resolved)
                 made = make_outputs(self.tree, plan.key, wanted, context, self.timings.outputs, signer)
@@ -137,12 +173,13 @@ class Build:
                     identity_of(loaded.resolved, made),
                     self.timings.outputs,
                 )
+            tools = self.lasting_tools(loaded.resolved, lock, tools)
             self.manifest(loaded.resolved, lock, self.key(loaded.resolved, lock, plan), made, tools, artifacts).write(
                 manifest
             )
             write_record(plan, self.record())
-            self.store.prune("outputs", KEPT_OUTPUTS)
-            self.store.prune("stages", KEPT_STAGES)
+            self.kept.prune("outputs", KEPT_OUTPUTS)
+            self.kept.prune("stages", KEPT_STAGES)
             self.seconds = time.monotonic() - started
             return manifest
 
@@ -159,13 +196,17 @@ class Build:
         for warning in loaded.warnings:
             self.console.warn(warning)
         resolved = loaded.resolved
-        with file_lock(self.out / ".lock", self.console, f"building into {self.out}"), self.store.in_use(self.console):
+        with (
+            file_lock(self.out / ".lock", self.console, f"building into {self.out}"),
+            self.store.in_use(self.console),
+            self.kept_apart(),
+        ):
             lock = self.require_lock(resolved)
             key = hashlib.sha256(
                 json.dumps([lock.dumps(), list(inputs_of(resolved).items()), source_hash("builder.pipeline")]).encode()
             ).hexdigest()
             manifest = self.out / FILE
-            if is_current(manifest, key):
+            if not self.starts_anew and is_current(manifest, key):
                 self.console.note(f"nothing to do: {manifest} is up to date")
                 return manifest
             from builder.outputs.oci import write_archive, write_layout
@@ -177,7 +218,7 @@ class Build:
             self.fetch(resolved, lock)
             tools = self.tools(resolved, lock)
             with self.scratch() as scratch, self.console.step(f"container {resolved.name}"):
-                context = Context(tools, self.store, self.console, scratch, self.refetcher(resolved, lock))
+                context = Context(tools, self.kept, self.console, scratch, self.refetcher(resolved, lock))
                 tree = make_container_tree(resolved, lock.packages, context, 0)
                 if self.watch is not None:
                     self.watch("container", tree)
@@ -201,7 +242,7 @@ class Build:
                 source_date_epoch=0,
                 roothash="",
                 command_line="",
-                tools=str(tools.root),
+                tools=str(self.lasting_tools(resolved, lock, tools).root),
                 key=key,
                 artifacts={"oci": Artifact.of(target, "oci"), "sbom": Artifact.of(sbom, FORMAT)},
                 scripts={name: decision_of(each).answer for name, each in sorted(resolved.scripts.items())},
@@ -213,7 +254,8 @@ class Build:
     def is_current(self, resolved: Resolved, lock: Lock, plan: Plan) -> bool:
         """Whether the output directory holds exactly what this build would make, and no stage would run.
 
-        After 'cache clear --stages' a build is a cold one, whatever lies in the output directory.
+        After 'cache clear --stages' a build is a cold one, whatever lies in the output directory; so is one that starts
+        anew, which has only itself to believe.
         """
         return not any(planned.run for planned in plan.stages) and is_current(
             self.out / FILE, self.key(resolved, lock, plan)
@@ -245,7 +287,7 @@ class Build:
                 raise ConfigError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
             else:
                 with self.console.step("lock"):
-                    lock = make_lock(resolved, self.store, self.console, newest=old, update=())
+                    lock = make_lock(resolved, self.kept, self.console, newest=old, update=())
             lock.dump(path)
             self.console.note(f"{'made' if old is None else 'renewed'} {path}: {len(lock.packages)} packages")
             for line in changes_in_words(old, lock):
@@ -254,13 +296,13 @@ class Build:
 
     def plan(self, loaded: Loaded, lock: Lock) -> Plan:
         """What would run, without running it."""
-        return make_plan(stages_for(loaded.resolved, lock), self.store, self.record())
+        return make_plan(stages_for(loaded.resolved, lock), self.kept, self.record(), anew=self.starts_anew)
 
     def plan_of_whole(self, loaded: Loaded, lock: Lock, plan: Plan) -> Plan:
         """The plan, or another one if the snapshot that it goes on from turns out to be damaged."""
-        while (key := damaged_snapshot(plan, self.store)) is not None:
-            self.console.warn(f"{snapshot_path(self.store, key)} in the store is damaged; running its stages again")
-            forget_snapshot(self.store, key)
+        while (key := damaged_snapshot(plan, self.kept)) is not None:
+            self.console.warn(f"{snapshot_path(self.kept, key)} in the store is damaged; running its stages again")
+            forget_snapshot(self.kept, key)
             plan = self.plan(loaded, lock)
         self.reused = plan.reused
         return plan
@@ -268,7 +310,7 @@ class Build:
     def record(self) -> Path:
         """Where the store remembers the last build of this definition."""
         name = hashlib.sha256(str(self.definition.absolute()).encode(errors="surrogateescape")).hexdigest()[:32]
-        return self.store.root / "stages" / f"last-{name}.json"
+        return self.kept.root / "stages" / f"last-{name}.json"
 
     def key(self, resolved: Resolved, lock: Lock, plan: Plan) -> str:
         """The hash of everything that decides the artifacts."""
@@ -365,8 +407,14 @@ class Build:
     def tools(self, resolved: Resolved | ResolvedContainer, lock: Lock) -> Tools:
         """The tools tree that the lock names."""
         with self.timed("tools"):
-            tools = open_tools(lock.tools, self.store, self.console, self.refetcher(resolved, lock))
+            tools = open_tools(lock.tools, self.kept, self.console, self.refetcher(resolved, lock))
             return tools if self.with_tools is None else self.with_tools(tools)
+
+    def lasting_tools(self, resolved: Resolved | ResolvedContainer, lock: Lock, used: Tools) -> Tools:
+        """The tools for whoever boots what was built: those that were used, or the store's where those go away."""
+        if self.kept is self.store:
+            return used
+        return open_tools(lock.tools, self.store, self.console, self.refetcher(resolved, lock))
 
     def manifest(
         self,

@@ -61,7 +61,7 @@ EXCLUDE = (
     "ucf",
     "init-system-helpers",
 )
-LAYOUT = "2"
+LAYOUT = "3"
 # Of a whole tree: what its files are. It is written last.
 LISTING, LISTED = ".complete", "tools 1"
 
@@ -103,17 +103,16 @@ def open_tools(
 
 
 def is_whole(root: Path) -> bool:
-    """Whether a tools tree is as it was unpacked, as far as types, modes, sizes and times of its files tell.
-
-    What was added is not looked at: the interpreter leaves bytecode.
-    """
+    """Whether a tools tree is as it was unpacked, as far as names, types, modes, sizes and times of its files tell."""
     body = read_sealed(root / LISTING, LISTED)
     if body is None:
         return False
     try:
-        return all(_entry(f"{root}{path}") == entry for path, entry in json.loads(body).items())
+        found = dict(_entries(root))
     except OSError:
         return False
+    del found[f"/{LISTING}"]
+    return bool(found == json.loads(body))
 
 
 def _entries(root: Path) -> Iterator[tuple[str, list[int | str]]]:

@@ -7,6 +7,7 @@ Where the definition asks for something else than its lock has, the lock is rene
   build-os build configs/demo.yaml -o out
   build-os build --offline              download nothing
   build-os build --locked               refuse a lock that is missing or stale
+  build-os build --no-cache             from the downloads alone, for what is published
   build-os build --timeline out.html    draw where the time went, and what takes room
   build-os build --sign-key secure-boot.key --sign-certificate secure-boot.crt      sign it for Secure Boot
 """
@@ -43,6 +44,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_signing(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing")
     add_locked(parser)
+    parser.add_argument(
+        "--no-cache", action="store_true", help="use downloads alone, which are checked by hash; always so when signing"
+    )
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw when what was done, as one HTML file")
 
 
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         offline=args.offline,
         relock=may_relock(args, os.environ, lock_path(path), console),
         key_pair=key_pair_of(args, os.environ),
+        no_cache=args.no_cache,
     )
     manifest = build.run_container() if kind_of(path) == "container" else build.run()
     if build.seconds:

@@ -37,8 +37,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     path = require_definition(args.definition)
     resolved = load_any(path)
-    build = Build(path, path.parent, Store.open(), console)
-    with build.store.in_use(console):
+    # By tools that nobody else has had in their hands.
+    build = Build(path, path.parent, Store.open(), console, no_cache=True)
+    with build.store.in_use(console), build.kept_apart():
         lock = build.require_lock(resolved)
         build.fetch(resolved, lock)
         pair = make_key_pair(build.tools(resolved, lock), args.directory, args.name or resolved.name)

@@ -33,6 +33,8 @@ from builder.core.files import file_lock, replacing
 
 # The lock that builds share and that clearing takes for itself.
 IN_USE = "in-use"
+# Named by their hash, and compared with it by whoever reads one.
+DOWNLOADS = ("blobs", "partial")
 ROOMS = ("blobs", "partial", "indexes", "packs", "stages", "outputs", "tools", "machines")
 
 
@@ -86,6 +88,17 @@ class Store:
                 hint="set BUILD_OS_CACHE to a directory you can write",
             ) from error
         return cls(path)
+
+    def apart(self, root: Path) -> Store:
+        """Another store, at ``root``, that has the downloads of this one in common and nothing else.
+
+        What is read from there is what this process made itself, or is proven by its own hash.
+        """
+        root.mkdir(parents=True, mode=0o700)
+        for room in DOWNLOADS:
+            (self.root / room).mkdir(exist_ok=True)
+            (root / room).symlink_to((self.root / room).absolute())
+        return Store(root)
 
     def blob(self, sha256: str) -> Path:
         """Where the blob with this hash is, or would be."""

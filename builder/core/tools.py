@@ -101,6 +101,8 @@ class Tools:
             "TZ": "UTC",
             "HOME": "/nonexistent",
             "SOURCE_DATE_EPOCH": "0",
+            # A tools tree stays as it was unpacked.
+            "PYTHONDONTWRITEBYTECODE": "1",
             **self.environment,
             **(extra or {}),
         }

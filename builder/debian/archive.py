@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -215,7 +216,11 @@ class _Reader:
         except SourceError as error:
             raise _IndexGone(error.what, details=error.details, hint=error.hint) from error
         with store_faults(self.store):
-            return self.store.blob(entry.sha256).read_bytes()
+            data = self.store.blob(entry.sha256).read_bytes()
+            if hashlib.sha256(data).hexdigest() != entry.sha256:
+                self.store.blob(entry.sha256).unlink(missing_ok=True)
+                raise _IndexGone(f"{what} in the store was damaged; it has been removed", hint="try again")
+            return data
 
     def _keys_from_mirror(self, suite: str) -> list[pysequoia.Cert]:
         """The pinned keys out of the mirror's own keyring package.

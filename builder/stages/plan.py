@@ -56,15 +56,20 @@ class Plan:
         return tuple(planned.stage.name for planned in self.stages if not planned.run)
 
 
-def make_plan(stages: Sequence[Stage], store: Store, record: Path) -> Plan:
+def make_plan(stages: Sequence[Stage], store: Store, record: Path, *, anew: str = "") -> Plan:
     """Compare the stages with the store, and with ``record``, which says what the last build of this definition had.
 
     A stage whose snapshot is missing runs only if a later one needs its tree.
+
+    Args:
+        anew: why all stages run, whatever is in the store.
     """
     before = _read_record(record)
     keys: list[str] = []
     for stage in stages:
         keys.append(key_of(stage, keys[-1] if keys else ""))
+    if anew:
+        return Plan(tuple(Planned(stage, key, run=True, reason=anew) for stage, key in zip(stages, keys, strict=True)))
     usable = [i for i, key in enumerate(keys) if is_usable(store, key)]
     start = usable[-1] + 1 if usable else 0
     planned = []

@@ -94,7 +94,7 @@ def compile_modules(tree: Tree, tools: Tools, modules: Iterable[str], *, origin:
 
         def compile_share(number: int) -> None:
             share = "\0".join(path[1:] for path in files[number::jobs]).encode(errors="surrogateescape")
-            tools.run("python3", "-I", "-W", "ignore", "-c", PROGRAM, directory, input=share)
+            tools.run("python3", "-I", "-B", "-W", "ignore", "-c", PROGRAM, directory, input=share)
 
         beside(*(partial(compile_share, number) for number in range(jobs)))
         place.absorb(tree, origin=origin)

@@ -158,6 +158,7 @@ def test_nothing_of_our_environment_reaches_a_program(
         "TZ": "UTC",
         "HOME": "/nonexistent",
         "SOURCE_DATE_EPOCH": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 

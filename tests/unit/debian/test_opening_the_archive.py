@@ -189,6 +189,21 @@ def test_a_damaged_searchable_index_is_made_again(open_it: Any, signed: Any, sto
     assert [p.name for p in open_it().get("a")] == ["a"]
 
 
+def test_a_list_of_packages_that_was_replaced_in_the_store_is_fetched_again(
+    open_it: Any, signed: Any, store: Store, debs: Any
+) -> None:
+    """Of the same size, and well compressed: only its hash tells."""
+    signed.publish(debs("a"), lists=("",))
+    open_it()
+    (index,) = (store.root / "indexes").iterdir()
+    blob = store.blob(index.name)
+    planted = blob.read_bytes().replace(b"Package: a", b"Package: b")
+    assert planted != blob.read_bytes()
+    blob.write_bytes(planted)
+    index.unlink()
+    assert [p.name for p in open_it().get("a")] == ["a"]
+
+
 def keyring_deb(signed: Any, debs: Any, tars: Any) -> Any:
     keys = bytes(pysequoia.Tsk.generate("Other").extract_certificate()) + bytes(signed.key.extract_certificate())
     path = "./usr/share/keyrings/debian-archive-keyring.pgp"

@@ -15,7 +15,7 @@ import pytest
 from builder import locking, pipeline, toolstree
 from builder.core.architecture import Arch
 from builder.core.errors import CapabilityError, ConfigError
-from builder.core.store import Store
+from builder.core.store import ROOMS, Store
 from builder.debian.lock import Lock, LockedPackage
 from builder.definition.load import Loaded, load
 from builder.definition.model import Disk, Output
@@ -351,6 +351,34 @@ def test_nothing_is_fetched_that_is_there(build: Build, resolved: Resolved, monk
     assert {package.name for package in asked} == {"bash", "new"}
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_build_that_starts_anew_believes_nothing_but_downloads(
+    build: Build, resolved: Resolved, signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = build.store.add_bytes(b"a deb")
+    for room in ROOMS:
+        (build.store.root / room).mkdir(exist_ok=True)
+        (build.store.root / room / "planted").touch()
+    build.no_cache = not signed
+    if signed:
+        build.key_pair = KeyPair(Path("key"), Path("certificate"), b"")
+
+    def make_lock(resolved: Resolved, store: Store, *_: object, **__: object) -> Lock:
+        assert store.has_blob(blob)
+        assert [room for room in ROOMS if (store.root / room / "planted").exists()] == ["blobs", "partial"]
+        return lock_for(resolved)
+
+    monkeypatch.setattr(pipeline, "make_lock", make_lock)
+    with build.kept_apart():
+        lock = build.require_lock(resolved)
+        (build.kept.root / "stages").mkdir()
+        plan = build.plan(load(resolved.path), lock)
+        assert {planned.reason for planned in plan.stages} == {build.starts_anew}
+        assert not build.is_current(resolved, lock, plan)
+    assert build.kept is build.store
+    assert list((build.store.root / "scratch").iterdir()) == []
+
+
 # --- the tools tree --------------------------------------------------------------------------------
 
 
@@ -426,21 +454,32 @@ def linked(path: Path) -> None:
         ("usr/bin/zstd", linked),
         ("usr/bin/zstd", lambda path: path.chmod(0o644)),
         ("bin", lambda path: path.unlink() or path.symlink_to("sbin")),
+        ("usr/bin/added", lambda path: path.touch()),
+        ("etc/added", lambda path: path.symlink_to("passwd")),
         (".complete", lambda path: path.write_text("")),
         (".complete", lambda path: path.write_text("build-os tools 99 " + path.read_text())),
     ],
-    ids=["edited", "emptied", "a link", "not executable", "a link elsewhere", "no list", "another version's list"],
+    ids=[
+        "edited",
+        "emptied",
+        "a link",
+        "not executable",
+        "a link elsewhere",
+        "a file more",
+        "a link more",
+        "no list",
+        "another version's list",
+    ],
 )
 def test_a_tools_tree_that_was_changed_is_unpacked_anew(
     build: Build, unpacked: list[object], name: str, harm: Callable[[Path], object]
 ) -> None:
     root = open_tools((locked(),), build.store, build.console).root
     harm(root / name)
-    (root / "added").touch()
     assert open_tools((locked(),), build.store, build.console).root == root
     assert len(unpacked) == 2
     assert (root / "usr/bin/zstd").read_text() == "zstd"
-    assert not (root / "added").exists()
+    assert not (root / "usr/bin/added").exists()
     assert [path.name for path in root.parent.iterdir()] == [root.name]
     open_tools((locked(),), build.store, build.console)
     assert len(unpacked) == 2
