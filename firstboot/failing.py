@@ -54,12 +54,14 @@ class Failure(NamedTuple):
 
 def explained(error: Exception, attempt: Attempt) -> Failure:
     """What an error means to whoever set the machine up."""
+    from firstboot.config.redaction import conceal  # noqa: PLC0415 - not before something failed
+
     if not is_expected(error):
         import traceback  # noqa: PLC0415 - only for a mistake of ours
 
-        text = "".join(traceback.format_exception(error)).strip()
+        text = conceal("".join(traceback.format_exception(error)).strip())
         return Failure(text, text.splitlines()[-1], (), report.screen(text, _BUG), bug=True)
-    text = str(error).strip() or type(error).__name__
+    text = conceal(str(error).strip()) or type(error).__name__
     problems = tuple(_described(each) for each in _complaints(error))
     screen = report.screen(text, _advice(error, attempt))
     return Failure(text, text.splitlines()[0], problems, screen, bug=False)
@@ -133,14 +135,15 @@ def _described(complaint: Complaint) -> dict[str, Any]:
     from firstboot.config.text import path_text, printable  # noqa: PLC0415 - not before something failed
 
     located, problem = complaint
+    secrets = located.secrets()
     mark = located.mark_of(problem.path, on_key=problem.on_key)
     return {
         "config": located.name,
         "line": None if mark is None else mark.line,
         "column": None if mark is None else mark.column,
         "path": path_text(problem.path),
-        "message": printable(problem.message),
-        "hint": None if problem.hint is None else printable(problem.hint),
+        "message": printable(secrets.conceal(problem.message)),
+        "hint": None if problem.hint is None else printable(secrets.conceal(problem.hint)),
     }
 
 

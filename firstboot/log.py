@@ -1,6 +1,7 @@
 """What first boot says while it works: one line when an operation starts and one when it ends, always paired.
 
-Lines never hold file contents or password hashes; whoever describes an operation sees to that.
+Lines never hold file contents or password hashes; whoever describes an operation sees to that. What else looks like a
+secret, in a URL or in what a program says, is left out here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class Log:
         self._priorities = "JOURNAL_STREAM" in os.environ if priorities is None else priorities
 
     def _line(self, priority: str, text: str) -> None:
+        if "=" in text or "://" in text or "$" in text:
+            from firstboot.config.redaction import conceal  # noqa: PLC0415 - most lines have nothing of the kind
+
+            text = conceal(text)
         for line in text.splitlines() or [""]:
             self._stream.write(f"{priority if self._priorities else ''}{line}\n")
         self._stream.flush()

@@ -92,18 +92,19 @@ def verdict_of(problems: Iterable[Problem]) -> str:
 def as_data(name: str, located: Located, problems: Iterable[Problem]) -> dict[str, Any]:
     """What was said about a config, for programs. Paths are Ignition's: ``$.storage.files.0.mode``."""
     problems = [*problems]
+    secrets = located.secrets()
     entries: list[dict[str, Any]] = []
     for each in problems:
         mark = located.mark_of(each.path, on_key=each.on_key)
         entry: dict[str, Any] = {
             "kind": each.severity,
-            "message": each.message,
+            "message": secrets.conceal(each.message),
             "path": ".".join(["$", *map(str, each.path)]),
             "line": mark.line if mark else None,
             "col": mark.column if mark else None,
         }
         if each.hint:
-            entry["hint"] = each.hint
+            entry["hint"] = secrets.conceal(each.hint)
         entries.append(entry)
     return {"file": name, "verdict": verdict_of(problems), "entries": entries}
 

@@ -24,8 +24,8 @@ from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, version_of
 
 Version = tuple[int, int]
 
-# Their values never reach a log, a console or a result file. (Data URLs are hidden wherever they stand.)
-SECRET_KEYS = frozenset({"passwordHash", "password_hash", "inline"})
+# Their values never reach a log, a console or a result file; nor does what looks like a secret: see redaction.
+SECRET_KEYS = frozenset({"passwordHash", "password_hash", "inline", "environment"})
 
 
 class Document(NamedTuple):

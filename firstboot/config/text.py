@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from firstboot.config.redaction import Secrets
 
 # A JSON path without its ``$``: mapping keys are text, list positions are numbers.
 Path = tuple[str | int, ...]
@@ -20,7 +23,6 @@ MAX_VALUES = 100_000  # after aliases are expanded
 
 _WINDOW = 110  # columns of a source line that are shown
 _CONTEXT = 40  # columns shown left of the caret when a line is longer than that
-NOT_SHOWN = "(not shown)"
 
 
 class Mark(NamedTuple):
@@ -77,6 +79,12 @@ class Located(NamedTuple):
     secret_keys: frozenset[str] = frozenset()
     plain: Mapping[Path, str] = MappingProxyType({})
 
+    def secrets(self) -> Secrets:
+        """What of it is never shown."""
+        from firstboot.config.redaction import Secrets  # noqa: PLC0415 - only where something is said about it
+
+        return Secrets(self.text, self.data, self.marks, self.key_marks, self.secret_keys)
+
     def mark_of(self, path: Path, *, on_key: bool = False) -> Mark | None:
         """Where to point for ``path``: the thing itself, else its nearest ancestor that was written."""
         if on_key and path in self.key_marks:
@@ -127,32 +135,17 @@ def draw_each(located: Located, problems: Iterable[Problem]) -> list[str]:
     """The same, each by itself. A text may be large and have very many problems: it is gone through once."""
     marked = [(located.mark_of(problem.path, on_key=problem.on_key), problem) for problem in problems]
     marked.sort(key=lambda pair: (pair[0].line, pair[0].column) if pair[0] else (0, 0))
-    lines = _lines_of(located, {mark.line for mark, _ in marked if mark})
-    return [_draw(located, mark, problem, lines) for mark, problem in marked]
+    numbers = sorted({mark.line for mark, _ in marked if mark})
+    lines = {number: (begin, end) for number, begin, end in _line_bounds(located.text, numbers)}
+    secrets = located.secrets() if marked else None
+    return [_draw(located, mark, problem, lines, secrets) for mark, problem in marked if secrets is not None]
 
 
-class _Line(NamedTuple):
-    """A line of the text: where it begins and ends, and the secret values that begin in it."""
-
-    begin: int
-    end: int
-    secrets: list[Mark]
-
-
-def _lines_of(located: Located, numbers: set[int]) -> dict[int, _Line]:
-    secrets: dict[int, list[Mark]] = {number: [] for number in numbers}
-    if located.secret_keys:
-        for path, mark in located.marks.items():
-            if mark.line in secrets and _is_secret(value_at(located.data, path), path, located.secret_keys):
-                secrets[mark.line].append(mark)
-    return {
-        number: _Line(begin, end, secrets[number]) for number, begin, end in _line_bounds(located.text, sorted(numbers))
-    }
-
-
-def _draw(located: Located, mark: Mark | None, problem: Problem, lines: dict[int, _Line]) -> str:
+def _draw(
+    located: Located, mark: Mark | None, problem: Problem, lines: dict[int, tuple[int, int]], secrets: Secrets
+) -> str:
     label = "warning: " if problem.severity == "warning" else ""
-    message = printable(problem.message)
+    message = printable(secrets.conceal(problem.message))
     if mark is None:
         drawn = [f"{located.name}: {label}{message}"]
         pad = "  "
@@ -160,7 +153,7 @@ def _draw(located: Located, mark: Mark | None, problem: Problem, lines: dict[int
         drawn = [f"{located.name}:{mark.line}:{mark.column}: {label}{message}"]
         number = str(mark.line)
         pad = " " * (len(number) + 2)
-        shown, caret_at, caret_length = _excerpt(located, mark, lines[mark.line])
+        shown, caret_at, caret_length = _excerpt(mark, lines[mark.line], secrets)
         where = f" {path_text(problem.path)}" if problem.path else ""
         drawn += [
             f"{pad}|",
@@ -168,7 +161,7 @@ def _draw(located: Located, mark: Mark | None, problem: Problem, lines: dict[int
             f"{pad}| {' ' * caret_at}{'^' * caret_length}{where}",
         ]
     if problem.hint:
-        drawn.append(f"{pad}= {printable(problem.hint)}")
+        drawn.append(f"{pad}= {printable(secrets.conceal(problem.hint))}")
     return "\n".join(drawn)
 
 
@@ -177,17 +170,13 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _excerpt(located: Located, mark: Mark, line: _Line) -> tuple[str, int, int]:
+def _excerpt(mark: Mark, line: tuple[int, int], secrets: Secrets) -> tuple[str, int, int]:
     """The part of the line to show, where the caret starts in it and how long it is."""
-    begin, end, secrets = line
+    begin, end = line
     length = end - begin
     column = min(mark.column - 1, length)
     start = max(0, column - _CONTEXT) if length > _WINDOW else 0
-    shown = located.text[begin + start : min(begin + start + _WINDOW, end)].replace("\t", " ")
-    if located.secret_keys:
-        shown = _conceal(shown, start, secrets)
-        if located.data is None:
-            shown = _conceal_by_name(shown, begin, begin + start, located)
+    shown = secrets.line(mark.line, begin, end, start, min(start + _WINDOW, length)).replace("\t", " ")
     caret = max(1, min(mark.length, len(shown) - (column - start)))
     if start:
         shown = "..." + shown[3:]
@@ -211,39 +200,6 @@ def _line_bounds(text: str, numbers: Iterable[int]) -> Iterator[tuple[int, int, 
         end = text.find("\n", begin)
         end = len(text) if end < 0 else end
         yield number, begin, end - 1 if end > begin and text[end - 1] == "\r" else end
-
-
-def _conceal(shown: str, start: int, secrets: Iterable[Mark]) -> str:
-    """Blank the values of secret settings, by their marks, keeping the width so that the caret stays true.
-
-    ``shown`` is what stands in their line from column ``start`` (counted from 0) on.
-    """
-    for mark in secrets:
-        left, right = mark.column - 1 - start, mark.column - 1 - start + mark.length
-        if right <= 0 or left >= len(shown):
-            continue
-        left, right = max(left, 0), min(right, len(shown))
-        width = right - left
-        cover = NOT_SHOWN.ljust(width) if width >= len(NOT_SHOWN) else "*" * width
-        shown = shown[:left] + cover + shown[right:]
-    return shown
-
-
-def _conceal_by_name(shown: str, begin: int, start: int, located: Located) -> str:
-    """Where the text could not be read: hide everything in the line after the name of a secret setting."""
-    names = "|".join(map(re.escape, sorted(located.secret_keys)))
-    secret = re.compile(rf"(?i)\b(?:{names})\b[\"']?\s*:\s*|data:")
-    if secret.search(located.text, begin, start):
-        return NOT_SHOWN
-    match = secret.search(shown)
-    return shown if match is None else shown[: match.end()] + NOT_SHOWN
-
-
-def _is_secret(value: Any, path: Path, secret_keys: frozenset[str]) -> bool:
-    """Data URLs are contents under whatever name."""
-    if not isinstance(value, str):
-        return False
-    return value.startswith("data:") or any(segment in secret_keys for segment in path)
 
 
 def value_at(data: Any, path: Path) -> Any:

@@ -12,6 +12,7 @@ from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.models import Config
+from firstboot.config.redaction import conceal_lines
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
 from firstboot.drift.record import Entry, Record, is_public, look
 from firstboot.drift.settle import settle
@@ -118,7 +119,10 @@ def _diff(path: str, was: Entry, now: Entry, texts: Mapping[str, str], root: Roo
         return None
     before, after = texts[path].splitlines(), text.splitlines()
     lines = difflib.unified_diff(before, after, f"applied{path}", f"now{path}", n=_CONTEXT_LINES, lineterm="")
-    return "\n".join(lines) or None
+    # A line that changed is there also where what changed in it is a secret.
+    concealed = (*zip(before, conceal_lines(texts[path]), strict=True), *zip(after, conceal_lines(text), strict=True))
+    shown = {line: instead for line, instead in concealed if line != instead}
+    return "\n".join(line[:1] + shown.get(line[1:], line[1:]) for line in lines) or None
 
 
 def _users(config: Config, left: Config, names: Names) -> Iterator[Change]:

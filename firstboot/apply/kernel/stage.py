@@ -32,7 +32,9 @@ class SetArguments(NamedTuple):
     at: Path = AT
 
     def describe(self) -> str:
-        return f"set kernel arguments: {' '.join(self.words) or 'only those of the image'}"
+        from firstboot.config.redaction import conceal  # noqa: PLC0415 - few machines want any
+
+        return f"set kernel arguments: {conceal(' '.join(self.words)) or 'only those of the image'}"
 
     def perform(self, machine: Machine) -> None:  # noqa: ARG002 - the partition is no part of the root
         text = addon_text(self.words)
