@@ -104,6 +104,8 @@ def _plan(directory: Path, paths: list[Path]) -> int:
         with _loaded(paths, machine) as loaded:
             refuse_devices(loaded)
             actions = plan(loaded, machine)
+            for warning in machine.warnings:
+                print(warning, file=sys.stderr)
     for action in actions:
         print(action.describe())
     if not actions:

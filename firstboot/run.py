@@ -157,12 +157,26 @@ def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Itera
             if devices:
                 # Once more: what is on a filesystem that is kept is known only now.
                 actions = plan(loaded, machine, WHOLE_MACHINE)
+            _warn(machine, attempt, places, log)
             carry_out(actions, loaded, machine, log)
             with log.operation("remember what was applied"):
                 remember(loaded, machine, places.image())
             attempt.actions = tuple(each.describe() for each in (*devices, *actions))
             yield
             root.sync()
+
+
+def _warn(machine: Machine, attempt: Attempt, places: Places, log: Log) -> None:
+    """What of the config will have no effect on this image is said where it is seen: the machine starts without it."""
+    if not machine.warnings:
+        return
+    from firstboot.config.origins import draw_each  # noqa: PLC0415 - see the top
+
+    drawn = draw_each(machine.warnings)
+    attempt.warnings += tuple(drawn)
+    for each in drawn:
+        log.warning(each)
+    report.show_on_console(places, "\n".join([*drawn, ""]))
 
 
 def start_again(places: Places, port: report.Port, log: Log, why: StartAgain) -> None:

@@ -97,6 +97,8 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
             for warning in loaded.warnings:
                 console.warn(str(warning))
             with planned(loaded, machine, read_record(root), remote) as again:
+                for warning in machine.warnings:
+                    console.warn(str(warning))
                 yield again, machine
     except (LocatedError, origins.ConfigError) as error:
         raise ConfigError(str(error)) from error

@@ -92,6 +92,7 @@ def meet(path: Path | None, files_dir: Path | None, facts: ImageFacts, values: V
         actions += plan(without_archives(loaded), later, WHOLE_MACHINE)
     except ConfigError as error:
         complaints += error.complaints
+    complaints += machine.warnings
     together = Together(root, loaded.config)
     verified = verify(together)
     found = [*_archives(loaded.config, root), *(problem for check in CHECKS for problem in check(together))]

@@ -11,6 +11,7 @@ from firstboot.config.text import Path
 
 if TYPE_CHECKING:
     from firstboot.apply.contents import Fetched
+    from firstboot.config.origins import Complaint
 
 
 class Machine:
@@ -25,6 +26,7 @@ class Machine:
         mount_points: directories that were made to mount something, those above them included.
         mounted: where filesystems of the config are mounted now, in order, as programs are told.
         fetched: what the config names by URLs.
+        warnings: what was noticed in planning that does not stop it.
     """
 
     def __init__(self, root: Root, programs: Programs | None = None) -> None:
@@ -36,6 +38,7 @@ class Machine:
         self.mount_points: list[str] = []
         self.mounted: list[str] = []
         self.fetched: Fetched = {}
+        self.warnings: list[Complaint] = []
 
 
 class Action(Protocol):

@@ -11,9 +11,9 @@ from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.programs import ProgramError
 from firstboot.config.kernel_words import ADDON_MARK
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.models import Config
 from firstboot.config.origins import Complaint, ConfigError
-from firstboot.config.text import Problem
+from firstboot.config.text import Path, Problem
+from firstboot.config.versions import OWN_SUFFIX
 from firstboot.log import Log
 
 if TYPE_CHECKING:
@@ -48,15 +48,17 @@ class ActionFailed(Exception):
 
 
 def plan(loaded: LoadedConfig, machine: Machine, scope: Scope = CONFIG_ONLY) -> list[Action]:
-    """Everything to do, in order, without doing any of it.
+    """Everything to do, in order, without doing any of it. Warnings go to the machine's.
 
     Raises:
         ConfigError: something the config asks for cannot be done on this root, all of it at once.
     """
-    return _sorted(_stages(loaded.config, machine, scope), loaded)
+    actions, warnings = _sorted(_stages(loaded, machine, scope), loaded)
+    machine.warnings += (each for each in warnings if each not in machine.warnings)
+    return actions
 
 
-def _sorted(found: Iterable[Action | Problem], loaded: LoadedConfig) -> list[Action]:
+def _sorted(found: Iterable[Action | Problem], loaded: LoadedConfig) -> tuple[list[Action], list[Complaint]]:
     actions: list[Action] = []
     problems: list[Problem] = []
     for each in found:
@@ -64,9 +66,10 @@ def _sorted(found: Iterable[Action | Problem], loaded: LoadedConfig) -> list[Act
             problems.append(each)
         else:
             actions.append(each)
-    if problems:
-        raise ConfigError([loaded.complaint(problem) for problem in problems])
-    return actions
+    complaints = [loaded.complaint(problem) for problem in problems]
+    if any(each.severity == "error" for each in problems):
+        raise ConfigError(complaints)
+    return actions, complaints
 
 
 def plan_devices(loaded: LoadedConfig, machine: Machine) -> list[Action]:
@@ -81,7 +84,7 @@ def plan_devices(loaded: LoadedConfig, machine: Machine) -> list[Action]:
     from firstboot.apply.disks.plan import devices  # noqa: PLC0415
 
     found = (*devices(loaded.config, machine.programs), *check_mount_points(loaded.config, machine.root))
-    return _sorted(found, loaded)
+    return _sorted(found, loaded)[0]
 
 
 def require_ready(actions: Sequence[Action], loaded: LoadedConfig, machine: Machine) -> None:
@@ -118,7 +121,7 @@ def plan_kernel(loaded: LoadedConfig, places: Places) -> list[Action]:
         return []
     from firstboot.apply.kernel.stage import plan_arguments  # noqa: PLC0415 - few machines want any
 
-    return _sorted(plan_arguments(loaded.config, places), loaded)
+    return _sorted(plan_arguments(loaded.config, places), loaded)[0]
 
 
 @contextmanager
@@ -155,8 +158,8 @@ def unmounted_if_it_fails(machine: Machine) -> Iterator[None]:
         raise
 
 
-def _stages(config: Config, machine: Machine, scope: Scope) -> Iterator[Action | Problem]:
-    root, names = machine.root, machine.names
+def _stages(loaded: LoadedConfig, machine: Machine, scope: Scope) -> Iterator[Action | Problem]:
+    config, root, names = loaded.config, machine.root, machine.names
     if scope.machine_id and not any(file.path == identity.MACHINE_ID for file in config.storage.files):
         yield from identity.plan(root)
     yield from users.plan(config, root, names, machine.programs)
@@ -181,8 +184,20 @@ def _stages(config: Config, machine: Machine, scope: Scope) -> Iterator[Action |
 
         yield from keys(config)
         last = finishing(config) if scope == WHOLE_MACHINE else ()
-    yield from units.plan(config, root, machine.programs, enable=scope.enable)
+    for each in units.plan(config, root, machine.programs, enable=scope.enable):
+        if isinstance(each, units.AbsentUnit) and not _is_ours(loaded, each.path):
+            each = each.as_upstream()
+        yield each
     yield from last
+
+
+def _is_ours(loaded: LoadedConfig, at: Path) -> bool:
+    """Whether a part of the config was written for build-os and not for a system that has other units."""
+    data = loaded.origins.find(at)[0].data
+    if not isinstance(data, dict) or "variant" in data:
+        return not isinstance(data, dict) or data["variant"] == "buildos"
+    ignition = data.get("ignition")
+    return isinstance(ignition, dict) and str(ignition.get("version")).endswith(OWN_SUFFIX)
 
 
 def carry_out(actions: Sequence[Action], loaded: LoadedConfig, machine: Machine, log: Log) -> None:

@@ -17,6 +17,7 @@ from firstboot.apply.root import Root
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.explain import suggestion
 from firstboot.config.models import Config, Unit
+from firstboot.config.quadlets import files_of
 from firstboot.config.text import Path, Problem
 
 PRESET = "/etc/systemd/system-preset/20-ignition.preset"
@@ -101,6 +102,14 @@ class Systemctl(NamedTuple):
         machine.programs.run(["systemctl", f"--root={machine.root.directory}", self.verb, "--", *self.names])
 
 
+class AbsentUnit(Problem):
+    """A unit that is to be enabled and will not be there."""
+
+    def as_upstream(self) -> Problem:
+        """Upstream writes the preset and boots: what the system of its author has is not in every image."""
+        return Problem(self.path, self.message, self.hint, "warning", self.on_key)
+
+
 def plan(config: Config, root: Root, programs: Programs, *, enable: bool) -> Iterator[Action | Problem]:
     """What to do for ``systemd``.
 
@@ -130,7 +139,7 @@ def plan(config: Config, root: Root, programs: Programs, *, enable: bool) -> Ite
     if disabled:
         yield Systemctl(at, "disable", tuple(disabled))
     if enable:
-        yield from _enable(units, root)
+        yield from _enable(config, root)
     for index, unit in enumerate(units):
         here = (*at, index)
         if unit.mask:
@@ -175,24 +184,34 @@ def _is_enabled(name: str, root: Root, programs: Programs) -> bool:
     return status == 0
 
 
-def _enable(units: Sequence[Unit], root: Root) -> Iterator[Action | Problem]:
+def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
+    units, storage = config.systemd.units, config.storage
     written = {unit.name for unit in units if unit.contents}
+    placed: set[str] = set()
+    if any(unit.enabled and unit.name not in written for unit in units):
+        # Units come as files as well, from trees of files for one.
+        placed = {root.see(node.path).path for node in (*storage.files, *storage.links)}
     names: list[str] = []
     for index, unit in enumerate(units):
         if not unit.enabled or unit.mask:
             continue
-        names.append(unit.name)
-        if not _is_there(unit.name, root, written):
+        at: Path = ("systemd", "units", index, "name")
+        if _is_there(unit.name, root, written, placed):
+            names.append(unit.name)
+        elif any(each in placed or root.exists(each) for each in files_of(unit.name)):
+            message = f"podman makes '{unit.name}' when the machine starts, and enabling it does nothing"
+            yield Problem(at, message, "an [Install] section in its .container file says what starts it", "warning")
+        else:
             message = f"there is no unit '{unit.name}' in the image, and the config gives it no contents"
-            hint = suggestion(unit.name, written)
-            yield Problem(("systemd", "units", index, "name"), message, hint)
+            yield AbsentUnit(at, message, suggestion(unit.name, written))
     if names:
         yield Systemctl(("systemd", "units"), "enable", tuple(names))
 
 
-def _is_there(name: str, root: Root, written: set[str]) -> bool:
+def _is_there(name: str, root: Root, written: set[str], placed: set[str]) -> bool:
     stem, at, rest = name.partition("@")
     candidates = {name, f"{stem}@.{rest.rpartition('.')[2]}"} if at else {name}
     if candidates & written:
         return True
-    return any(root.exists(f"{directory}/{each}") for directory in UNIT_PATH for each in candidates)
+    paths = [f"{directory}/{each}" for directory in UNIT_PATH for each in candidates]
+    return any(root.see(path).path in placed or root.exists(path) for path in paths)

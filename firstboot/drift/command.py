@@ -208,6 +208,8 @@ def _apply(options: argparse.Namespace, machine: Machine, places: Places) -> int
     if loaded.config.has_devices or kernel.should_exist or kernel.should_not_exist:
         print("disks and kernel arguments are for a first boot alone: left as they are", file=sys.stderr)
     with planned(loaded, machine, record, remote) as again:
+        for warning in machine.warnings:
+            print(warning, file=sys.stderr)
         if options.apply:
             apply_again(again, machine, places.image(), Quiet())
         _tell(again, options)

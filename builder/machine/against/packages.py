@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from builder.machine.against.together import QUADLETS, Together
+from builder.machine.against.together import Together
+from firstboot.config.quadlets import DIRECTORIES as QUADLETS
 from firstboot.config.text import Path, Problem
 
 

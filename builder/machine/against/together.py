@@ -12,14 +12,11 @@ from builder.machine.image_facts import ImageRoot, pulled_in
 from firstboot.apply.accounts import Names
 from firstboot.apply.units import UNIT_PATH
 from firstboot.config.models import Config, File
+from firstboot.config.quadlets import DIRECTORIES as QUADLETS
+from firstboot.config.quadlets import unit_of
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
 from firstboot.config.text import Located, Mark, Path, Problem
 from firstboot.config.unit_text import BadUnit, options
-
-# Where podman looks for what it makes units of (podman-systemd.unit(5)), and what it calls the unit of each.
-QUADLETS = ("/etc/containers/systemd/", "/usr/share/containers/systemd/")
-_MADE_OF = {"container": "", "kube": "", "pod": "-pod", "volume": "-volume", "network": "-network"}
-_MADE_OF |= {"image": "-image", "build": "-build"}
 
 
 class UnitText(NamedTuple):
@@ -123,7 +120,7 @@ class Together:
     def made_of_quadlets(self) -> frozenset[str]:
         """The units that podman makes at each boot."""
         paths = [path for path in (*self.root.facts.texts, *self.written) if path.startswith(QUADLETS)]
-        return frozenset(name for path in paths if (name := _made_of(path)))
+        return frozenset(name for path in paths if (name := unit_of(path)))
 
     def has_unit(self, name: str) -> bool:
         """Whether there will be a unit of this name, or the template it is an instance of."""
@@ -155,7 +152,7 @@ class Together:
                     here = (*at, "dropins", position, "contents")
                     found.append(UnitText.read(unit.name, here, dropin.contents))
         for index, file in enumerate(self.config.storage.files):
-            if file.path.startswith(QUADLETS) and _made_of(file.path):
+            if file.path.startswith(QUADLETS) and unit_of(file.path):
                 text = text_of(file) or ""
                 here = ("storage", "files", index, "contents")
                 found.append(UnitText.read(posixpath.basename(file.path), here, text))
@@ -216,9 +213,3 @@ def text_of(file: File) -> str | None:
         return b"".join(map(inline_bytes, parts)).decode("utf-8", "replace")
     except BadResource:
         return None
-
-
-def _made_of(path: str) -> str | None:
-    """The name of the unit that podman makes of a quadlet."""
-    stem, _, kind = posixpath.basename(path).rpartition(".")
-    return f"{stem}{_MADE_OF[kind]}.service" if stem and kind in _MADE_OF else None

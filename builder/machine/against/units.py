@@ -33,11 +33,9 @@ def _changed(together: Together) -> Iterator[Problem]:
             continue
         at: Path = ("systemd", "units", index, "name")
         hint = near(unit.name, together.unit_names)
-        if unit.dropins:
+        # One that is to be masked or disabled and is not there is as it should be.
+        if unit.dropins and not unit.mask:
             yield _warning(at, f"there is no unit '{unit.name}' that the drop-ins could change", hint)
-        elif unit.mask or unit.enabled is False:
-            what = "masked" if unit.mask else "disabled"
-            yield _warning(at, f"there is no unit '{unit.name}' that could be {what}", hint)
 
 
 def _needs(unit: UnitText, together: Together) -> Iterator[Problem]:

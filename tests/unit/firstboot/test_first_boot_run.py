@@ -53,6 +53,16 @@ def test_a_machine_becomes_what_its_config_says(guest: Guest) -> None:
     assert guest.console() == ""
 
 
+def test_a_unit_of_another_system_is_told_on_the_console_and_the_machine_starts(guest: Guest) -> None:
+    guest.give("variant: fcos\nversion: 1.5.0\nsystemd: {units: [{name: docker.service, enabled: true}]}\n")
+    assert guest.boot() == 0
+    said = "warning: there is no unit 'docker.service' in the image"
+    assert said in guest.console()
+    assert said in guest.log
+    assert any(said in each for each in guest.result()["warnings"])
+    assert "[{name: docker.service" in guest.console()
+
+
 def test_the_result_is_for_root_only_and_says_what_was_applied(guest: Guest) -> None:
     guest.give(GOOD)
     guest.boot()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from firstboot.apply.action import Machine
 from firstboot.apply.planning import CONFIG_ONLY, WHOLE_MACHINE, Scope, carry_out, plan
-from firstboot.apply.units import preset_lines
+from firstboot.apply.units import PRESET, preset_lines
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.loading import load
 from firstboot.config.origins import ConfigError
@@ -126,12 +127,60 @@ def test_on_a_whole_machine_units_are_enabled_at_once_and_together(tree: Path, m
     assert f"--root={tree}" in programs.calls[0]
 
 
-def test_enabling_a_unit_that_is_nowhere_is_refused(machine: Machine) -> None:
-    loaded = config({"name": "app.service", "contents": SERVICE}, {"name": "ap.service", "enabled": True})
-    with pytest.raises(ConfigError) as caught:
-        plan(loaded, machine, WHOLE_MACHINE)
-    assert "there is no unit 'ap.service' in the image" in str(caught.value)
-    assert "did you mean 'app.service'?" in str(caught.value)
+ABSENT = "systemd: {units: [{name: app.service, contents: '[Service]'}, {name: ap.service, enabled: true}]}\n"
+
+
+def test_enabling_a_unit_that_is_nowhere_is_refused_in_our_own_language(machine: Machine) -> None:
+    for text in (f"variant: buildos\nversion: 1.0.0\n{ABSENT}", ignition(ABSENT, "3.6.0+buildos")):
+        with pytest.raises(ConfigError) as caught:
+            plan(load(text, "m.yaml"), machine, WHOLE_MACHINE)
+        assert "there is no unit 'ap.service' in the image" in str(caught.value)
+        assert "did you mean 'app.service'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("variant", ["fcos", "flatcar", "ignition"])
+def test_elsewhere_it_is_left_to_the_preset_and_told(tree: Path, machine: Machine, programs: Any, variant: str) -> None:
+    version = {"fcos": "1.5.0", "flatcar": "1.1.0"}.get(variant)
+    text = ignition(ABSENT, "3.4.0") if version is None else f"variant: {variant}\nversion: {version}\n{ABSENT}"
+    make(load(text, "m.yaml"), machine, WHOLE_MACHINE)
+    assert programs.commands() == []
+    assert (tree / PRESET.lstrip("/")).read_text() == "enable ap.service\n"
+    assert [each.problem.message for each in machine.warnings] == [
+        "there is no unit 'ap.service' in the image, and the config gives it no contents"
+    ]
+
+
+def ignition(text: str, version: str) -> str:
+    return json.dumps({"ignition": {"version": version}, **yaml.safe_load(text)})
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"files": [{"path": "/etc/systemd/system/a.service"}]},
+        {"files": [{"path": "/usr/local/lib/systemd/system/a@.service"}]},
+        {"links": [{"path": "/etc/systemd/system/a.service", "target": "/opt/a.service"}]},
+    ],
+)
+def test_a_unit_whose_file_is_among_the_files_can_be_enabled(
+    machine: Machine, programs: Any, storage: dict[str, Any]
+) -> None:
+    name = "a@x.service" if "@" in str(storage) else "a.service"
+    text = json.dumps({"ignition": {"version": "3.6.0+buildos"}, "storage": storage, "systemd": {"units": [
+        {"name": name, "enabled": True}
+    ]}})  # fmt: skip
+    plan(load(text, "m.ign"), machine, WHOLE_MACHINE)
+    assert machine.warnings == []
+
+
+def test_a_unit_that_podman_makes_is_not_enabled_and_not_refused(machine: Machine, programs: Any) -> None:
+    storage = {"files": [{"path": "/etc/containers/systemd/web.container"}]}
+    text = json.dumps({"ignition": {"version": "3.6.0+buildos"}, "storage": storage, "systemd": {"units": [
+        {"name": "web.service", "enabled": True}
+    ]}})  # fmt: skip
+    make(load(text, "m.ign"), machine, WHOLE_MACHINE)
+    assert "podman makes 'web.service' when the machine starts" in machine.warnings[0].problem.message
+    assert programs.commands() == []
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import json
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
-from tests.support.command import run_command
+from tests.support.command import Outcome, run_command
 from tests.unit.machine.conftest import Build
 
 pytestmark = pytest.mark.unit
@@ -27,7 +28,7 @@ class Checked:
         self.path = directory / "machine.yaml"
         self.capsys = capsys
 
-    def run(self, command: str, text: str, *options: str) -> tuple[int, str, str]:
+    def run(self, command: str, text: str, *options: str) -> Outcome:
         self.path.write_text(HEAD + text)
         return run_command(self.capsys, "config", command, *options, "--image", str(self.image), str(self.path))
 
@@ -87,7 +88,9 @@ def test_what_the_machine_would_refuse_is_an_error_at_its_line(checked: Checked,
         pytest.param("storage: {files: [{path: /run/x}]}\n", "'/run/x' is in memory", id="memory"),
         pytest.param("storage: {files: [{path: /var/lib/dpkg/x}]}\n", "var-lib-dpkg.mount of the image", id="shadowed"),
         pytest.param("passwd: {users: [{name: core, shell: /bin/zsh}]}\n", "no '/bin/zsh'", id="shell"),
-        pytest.param("systemd: {units: [{name: timesink.service, mask: true}]}\n", "could be masked", id="mask"),
+        pytest.param(
+            "systemd: {units: [{name: web.service, enabled: true}]}\n", "podman makes 'web.service'", id="quadlet"
+        ),
         pytest.param(
             "systemd: {units: [{name: timesink.service, dropins: [{name: a.conf, contents: '[Service]'}]}]}\n",
             "that the drop-ins could change",
@@ -111,6 +114,28 @@ def test_what_would_be_done_and_not_work_is_a_warning_at_its_line(checked: Check
     assert (status, data["verdict"]) == (0, "warn"), data
     assert [each["line"] for each in data["entries"] if message in each["message"]] == [3]
     assert checked.run("check", text, "--strict")[0] == 2
+
+
+def test_units_that_are_absent_are_as_they_should_be_if_they_are_masked_or_disabled(checked: Checked) -> None:
+    text = "systemd: {units: [{name: gone.service, mask: true}, {name: no.service, enabled: false}]}\n"
+    assert checked.run("check", text, "--strict") == (0, f"{checked.path}: ok on small 1\n", ANY)
+
+
+def test_a_unit_of_another_system_is_a_warning_in_a_config_for_that_system(checked: Checked) -> None:
+    text = HEAD.replace("buildos", "flatcar") + "systemd: {units: [{name: docker.service, enabled: true}]}\n"
+    checked.path.write_text(text)
+    status, out, _ = run_command(
+        checked.capsys, "config", "check", "--json", "--image", str(checked.image), str(checked.path)
+    )
+    assert (status, [each["kind"] for each in json.loads(out)["entries"]]) == (0, ["warning"])
+
+
+def test_a_unit_from_a_tree_of_files_can_be_enabled(checked: Checked, tmp_path: Path) -> None:
+    unit_file = tmp_path / "tree/etc/systemd/system/own.service"
+    unit_file.parent.mkdir(parents=True)
+    unit_file.write_text("[Service]\nExecStart=/usr/bin/cat\n[Install]\nWantedBy=multi-user.target\n")
+    text = "storage: {trees: [{local: tree}]}\nsystemd: {units: [{name: own.service, enabled: true}]}\n"
+    assert checked.run("check", text, "--files-dir", str(tmp_path)).status == 0
 
 
 @pytest.mark.parametrize(
