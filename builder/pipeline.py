@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from builder.core.console import Console, human_size
 from builder.core.errors import CapabilityError, ConfigError
-from builder.core.files import file_lock, replacing, write_file
+from builder.core.files import replacing, write_file
+from builder.core.locks import file_lock
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage, LockError

@@ -20,33 +20,35 @@ class BadSign:
         hint: text that every such line contains; a fast test that lets a flood of other lines pass.
         pattern: the exact test.
         slow_only: seen on healthy machines too when they are emulated; ignored there.
+        fatal: the machine does not go on after it.
     """
 
     name: str
     hint: str
     pattern: re.Pattern[str]
     slow_only: bool = False
+    fatal: bool = False
 
 
-def _sign(name: str, hint: str, pattern: str | None = None, *, slow_only: bool = False) -> BadSign:
-    return BadSign(name, hint, re.compile(pattern or re.escape(hint)), slow_only)
+def _sign(name: str, hint: str, pattern: str | None = None, *, slow_only: bool = False, fatal: bool = False) -> BadSign:
+    return BadSign(name, hint, re.compile(pattern or re.escape(hint)), slow_only, fatal)
 
 
 FIRST_BOOT_FAILED = "build-os first boot failed"
 
 BAD_SIGNS: tuple[BadSign, ...] = (
-    _sign("a failed first boot", FIRST_BOOT_FAILED),
+    _sign("a failed first boot", FIRST_BOOT_FAILED, fatal=True),
     # The machine gave up.
-    _sign("an emergency shell", "Press Enter for emergency shell"),
-    _sign("an emergency shell", "Starting Emergency Shell"),
-    _sign("emergency mode", "You are in emergency mode"),
-    _sign("emergency mode", "emergency.target", r"Reached target .*emergency\.target"),
-    _sign("an initrd that gave up", "dracut: Refusing to continue"),
-    _sign("an initrd without a root file system", "Gave up waiting for root file system device"),
-    _sign("a default target that cannot be reached", "Failed to isolate default target"),
-    _sign("a service manager that stopped", "Freezing execution"),
+    _sign("an emergency shell", "Press Enter for emergency shell", fatal=True),
+    _sign("an emergency shell", "Starting Emergency Shell", fatal=True),
+    _sign("emergency mode", "You are in emergency mode", fatal=True),
+    _sign("emergency mode", "emergency.target", r"Reached target .*emergency\.target", fatal=True),
+    _sign("an initrd that gave up", "dracut: Refusing to continue", fatal=True),
+    _sign("an initrd without a root file system", "Gave up waiting for root file system device", fatal=True),
+    _sign("a default target that cannot be reached", "Failed to isolate default target", fatal=True),
+    _sign("a service manager that stopped", "Freezing execution", fatal=True),
     # Kernel.
-    _sign("a kernel panic", "Kernel panic - not syncing"),
+    _sign("a kernel panic", "Kernel panic - not syncing", fatal=True),
     _sign("a kernel oops", "Oops:"),
     _sign("a general protection fault", "general protection fault"),
     _sign("a kernel BUG", "kernel BUG at"),
@@ -80,9 +82,9 @@ BAD_SIGNS: tuple[BadSign, ...] = (
     _sign("verity corruption", "verity", r"device-mapper: verity:.*block.* is corrupted"),
     # Boot loader.
     _sign("memory corruption in the boot loader", "magic", r"(?:alloc|free) magic (?:is )?broken"),
-    _sign("firmware without anything to boot", "No bootable device"),
-    _sign("firmware without anything to boot", "BdsDxe: No bootable option"),
-    _sign("a refused boot image", "Security Violation"),
+    _sign("firmware without anything to boot", "No bootable device", fatal=True),
+    _sign("firmware without anything to boot", "BdsDxe: No bootable option", fatal=True),
+    _sign("a refused boot image", "Security Violation", fatal=True),
     # Services.
     _sign("a unit that failed", "Failed to start", r"Failed to start (.*)"),
     _sign("a unit that could not start", "Dependency failed for", r"Dependency failed for (.*)"),
@@ -99,6 +101,15 @@ BAD_SIGNS: tuple[BadSign, ...] = (
     _sign("a crash", "ore dump", r"[Cc]ore dump"),
     _sign("an AppArmor denial", 'apparmor="DENIED"'),
 )
+
+
+_FAILED_UNIT = re.compile(r"(?:Failed to start|Dependency failed for) (\S+\.[a-z]+)")
+
+
+def failed_unit(line: str) -> str | None:
+    """The unit that a line of the console says has failed, or could not be started."""
+    found = _FAILED_UNIT.search(line)
+    return None if found is None else found[1]
 
 
 def scan(

@@ -25,6 +25,7 @@ class BootSlot:
         self._needed = accel is Accel.TCG
         self._guard = threading.Lock()
         self._held = ExitStack()
+        self._is_held = False
 
     def take(self) -> float:
         """Wait for our turn; returns the seconds that took."""
@@ -34,11 +35,18 @@ class BootSlot:
         held = ExitStack()
         held.enter_context(self._store.lock(LOCK, self._console, "booting a virtual machine under emulation"))
         with self._guard:
-            self._held = held
+            self._held, self._is_held = held, True
         return time.monotonic() - started
+
+    @property
+    def is_held(self) -> bool:
+        """Whether others wait for us."""
+        with self._guard:
+            return self._is_held
 
     def give_back(self) -> None:
         """The machine has booted, or never will."""
         with self._guard:
             held, self._held = self._held, ExitStack()
+            self._is_held = False
         held.close()

@@ -225,9 +225,9 @@ class Transcript:
         wait = Wait(f"/{regex.pattern}/ on the console", deadline, self.tail)
         return self._bell.until(look, wait, bad_news or self.bad_news)
 
-    def bad_news(self) -> BadNews | None:
-        """The first bad sign, as a reason to stop waiting."""
-        sighting = next(iter(self.sightings), None)
+    def bad_news(self, *, fatal: bool = False) -> BadNews | None:
+        """The first bad sign, as a reason to stop waiting; with ``fatal``, the first that a machine cannot survive."""
+        sighting = next((each for each in self.sightings if each.sign.fatal or not fatal), None)
         if sighting is None:
             return None
         return BadNews(f"the console shows {sighting.sign.name}: {sighting.line.text.strip()}", self.tail())
@@ -242,7 +242,7 @@ class Transcript:
 
     def _keep(self, seconds: float, texts: list[str]) -> None:
         for index, sign in scan(texts, emulated=self._emulated, allow=self._allow):
-            if len(self._sightings) < MAX_SIGHTINGS:
+            if len(self._sightings) < MAX_SIGHTINGS or sign.fatal:
                 self._sightings.append(Sighting(Line(seconds, texts[index]), sign, self._clock()))
         for text in texts:
             self._lines.append(Line(seconds, text))

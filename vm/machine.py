@@ -68,6 +68,7 @@ class Machine:
         allow: console lines that are not bad signs in this scenario.
         echo: called with what the serial line says, as it comes.
         outlive: the machine may be left running with :meth:`leave`.
+        patient: units that fail, and other bad signs that a machine survives, do not end waits.
         cables: networks of machines that it is plugged in to (:mod:`vm.segment`).
         asleep: the folder of a golden machine (:mod:`vm.golden`) to wake up instead of booting.
     """
@@ -84,6 +85,7 @@ class Machine:
         allow: Sequence[str | re.Pattern[str]] = (),
         echo: Callable[[bytes], None] | None = None,
         outlive: bool = False,
+        patient: bool = False,
         asleep: Path | None = None,
         cables: Sequence[tuple[Segment, Nic]] = (),
     ) -> None:
@@ -95,6 +97,7 @@ class Machine:
         self._tools = tools
         self._with_probe = probe
         self._outlive = outlive
+        self._patient = patient
         self._bell = Bell()
         self.transcript = Transcript(
             self._bell,
@@ -166,8 +169,7 @@ class Machine:
         """
 
         def finished() -> Event | None:
-            event = self.firstboot.finished()
-            return event if event is not None and event.message.get("result") == "ok" else None
+            return self.firstboot.finished() if self.is_provisioned else None
 
         event = self._until(finished, "first boot to finish", within)
         self.timeline.add("first boot finished")
@@ -472,6 +474,20 @@ class Machine:
         """Whether QEMU has ended."""
         return self._process.exit_status() is not None
 
+    @property
+    def is_provisioned(self) -> bool:
+        """Whether the first boot has told that it has gone well."""
+        event = self.firstboot.finished()
+        return event is not None and event.message.get("result") == "ok"
+
+    def notice_boot(self) -> None:
+        """Look whether the boot is over, well or badly, where nobody waits for it; then the next machine may boot."""
+        if self._slot is None or not self._slot.is_held:
+            return
+        over = self.transcript.find(LOGIN, self._boot_line) or self.transcript.bad_news(fatal=True)
+        if over is not None or self.deadline.expired or self.is_off:
+            self.booted()
+
     def booted(self) -> None:
         """Tell that the next machine may boot; waits that show as much say so themselves."""
         if self._slot is not None:
@@ -565,11 +581,11 @@ class Machine:
     def _bad_news(self) -> BadNews | None:
         if (news := self.firstboot.bad_news()) is not None:
             return news
-        sighting = next(iter(self.transcript.sightings), None)
+        sighting = next((each for each in self.transcript.sightings if each.sign.fatal or not self._patient), None)
         first_boot = sighting is not None and sighting.sign.hint == FIRST_BOOT_FAILED
         if first_boot and sighting is not None and time.monotonic() - sighting.seen < GRACE_SECONDS:
             return None
-        return self.transcript.bad_news() or self._exit_news()
+        return self.transcript.bad_news(fatal=self._patient) or self._exit_news()
 
     def _exit_news(self) -> BadNews | None:
         status = self._process.exit_status()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -38,10 +39,15 @@ def raw(descriptor: int) -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-def attend(machine: Machine, descriptor: int) -> bool:
-    """Pass keys to the machine until it is off (``True``) or the person leaves with Ctrl-] (``False``)."""
+def attend(machine: Machine, descriptor: int, look: Callable[[], None] = lambda: None) -> bool:
+    """Pass keys to the machine until it is off (``True``) or the person leaves with Ctrl-] (``False``).
+
+    Args:
+        look: called often meanwhile.
+    """
     with raw(descriptor):
         while not machine.is_off:
+            look()
             ready, _, _ = select.select([descriptor], [], [], 0.25)
             if not ready:
                 continue
@@ -51,3 +57,20 @@ def attend(machine: Machine, descriptor: int) -> bool:
             if leave or not keys:
                 return False
     return True
+
+
+def bridge(line: socket.socket, descriptor: int, show: Callable[[bytes], None]) -> bool:
+    """The same over a socket that is a machine's serial line; nothing happens to the machine when the person leaves."""
+    with raw(descriptor):
+        while True:
+            ready, _, _ = select.select([descriptor, line.fileno()], [], [])
+            if line.fileno() in ready:
+                if not (said := line.recv(1 << 16)):
+                    return True
+                show(said)
+            if descriptor in ready:
+                keys = os.read(descriptor, 1024)
+                before, leave, _ = keys.partition(LEAVE)
+                line.sendall(before)
+                if leave or not keys:
+                    return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -16,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-
-from builder.core.console import Console
 
 CHUNK = 1 << 20
 # What open(2) answers to O_TMPFILE where the file system, or the kernel, does not know it.
@@ -144,31 +141,3 @@ def sha256_file(path: Path) -> str:
     """The file's SHA-256 in lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def file_lock(path: Path, console: Console, what: str, *, shared: bool = False) -> Iterator[None]:
-    """Hold ``path`` exclusively, or with others who share it. Waits for another holder and says so, naming its process.
-
-    The kernel drops the lock with the process, so a killed build leaves nothing to clean up.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="ascii") as file:
-        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(file, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            console.note(f"waiting for process {owner}, which is {what}")
-            fcntl.flock(file, how)
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        try:
-            yield
-        finally:
-            if not shared:  # those who share it with us are still to be named
-                file.seek(0)
-                file.truncate()

@@ -29,7 +29,8 @@ from typing import BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import CapabilityError, SourceError
-from builder.core.files import file_lock, replacing
+from builder.core.files import replacing
+from builder.core.locks import file_lock
 
 # The lock that builds share and that clearing takes for itself.
 IN_USE = "in-use"

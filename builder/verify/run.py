@@ -14,7 +14,8 @@ from pathlib import Path
 
 from builder.core.console import Console
 from builder.core.errors import BuildError
-from builder.core.files import file_lock, write_file
+from builder.core.files import write_file
+from builder.core.locks import file_lock
 from builder.core.store import Store
 from builder.core.tools import Tools, stop
 from builder.definition.load import kind_of

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.files import file_lock, replacing, sha256_file, sync_file_system, sync_names, write_file
+from builder.core.files import replacing, sha256_file, sync_file_system, sync_names, write_file
+from builder.core.locks import MOMENT, file_lock, file_lock_if_free
 from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
@@ -206,7 +209,7 @@ def test_a_free_lock_is_taken_without_a_word_and_names_us_while_we_have_it(tmp_p
     console = Listener()
     path = tmp_path / "locks" / "a"
     with file_lock(path, console, "building"):
-        assert path.read_text() == f"{os.getpid()}\n"
+        assert path.read_text().split()[0] == str(os.getpid())
     assert path.read_text() == ""
     assert console.notes == []
 
@@ -227,7 +230,40 @@ def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path: Path) -> Non
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-    assert console.notes == [f"waiting for process {os.getpid()}, which is building into out"]
+    (said,) = console.notes
+    since = time.strftime("%H:", time.localtime())
+    assert said.startswith(f"waiting for process {os.getpid()}, which is building into out, since {since}")
+    assert Path(sys.argv[0]).name in said
+
+
+@pytest.mark.parametrize("written", ["", "4194305\t1\tbuild-os build\n", "half"])
+def test_a_holder_who_is_not_known_is_no_number(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "lock"
+    console = Listener()
+    with file_lock(path, QuietConsole(), "building"):
+        path.write_text(written)  # of those who share it, the last one may have gone
+        thread = threading.Thread(target=hold, args=(path, console))
+        thread.start()
+        assert console.told.wait(10)
+    thread.join(10)
+    assert console.notes == ["waiting for another process, which is building"]
+
+
+def test_a_lock_that_is_given_back_at_once_is_not_worth_a_word(tmp_path: Path) -> None:
+    console = Listener()
+    with file_lock(tmp_path / "lock", QuietConsole(), "building"):
+        thread = threading.Thread(target=hold, args=(tmp_path / "lock", console))
+        thread.start()
+        time.sleep(MOMENT / 4)
+    thread.join(10)
+    assert console.notes == []
+
+
+def test_a_lock_can_be_tried_without_waiting(tmp_path: Path) -> None:
+    with file_lock_if_free(tmp_path / "lock") as first, file_lock_if_free(tmp_path / "lock") as second:
+        assert (first, second) == (True, False)
+    with file_lock_if_free(tmp_path / "lock") as third:
+        assert third
 
 
 def test_a_lock_is_free_again_after_a_failure(tmp_path: Path) -> None:
@@ -244,7 +280,7 @@ def test_what_a_killed_build_left_in_the_lock_is_no_obstacle(tmp_path: Path) -> 
     path.write_text("4194304\n")
     console = Listener()
     with file_lock(path, console, "building"):
-        assert path.read_text() == f"{os.getpid()}\n"
+        assert path.read_text().split()[0] == str(os.getpid())
     assert console.notes == []
 
 
@@ -256,7 +292,7 @@ def test_a_lock_can_be_shared_and_keeps_out_who_wants_it_alone(tmp_path: Path) -
         started = threading.Thread(target=hold, args=(tmp_path / "lock", console))
         started.start()
         assert console.told.wait(10)
-        assert console.notes == [f"waiting for process {os.getpid()}, which is building"]
+        assert console.notes[0].startswith(f"waiting for process {os.getpid()}, which is building, since ")
     started.join(10)
 
 
