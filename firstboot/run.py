@@ -18,7 +18,7 @@ from firstboot.apply.root import Root
 from firstboot.log import Log
 from firstboot.places import BASE_DIRECTORY, Places
 from firstboot.restart import StartAgain
-from firstboot.sources import Fetched, SourceError, delete_config, fetch_config, platform_of
+from firstboot.sources import Fetched, SourceError, base_configs_of, delete_config, fetch_config, platform_of
 from firstboot.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Attempt:
     """How far a first boot has come. It is filled in as it goes, for whoever has to say why it went no further.
 
     Attributes:
-        base: the image's own configs.
+        base: the image's own configs, and the platform's.
         user: the platform's config; an empty one is none.
         configs: what could be read and is right by itself.
         disks: whether block devices may have been changed.
@@ -103,6 +103,7 @@ def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Itera
     attempt.base = base_configs(places)
     attempt.platform = platform_of(places)
     user = fetch_config(attempt.platform, places, log)
+    attempt.base += base_configs_of(attempt.platform, places)
     # An empty value is how a platform says "none".
     attempt.user = user if user is not None and user.data else None
     texts = [*attempt.base, *([attempt.user] if attempt.user is not None else [])]

@@ -91,6 +91,16 @@ def fetch_config(platform: str, places: Places, log: Log) -> Fetched | None:
         return source(platform).fetch(places, log)
 
 
+def base_configs_of(platform: str, places: Places) -> tuple[Fetched, ...]:
+    """Configs that the platform adds to the image's own; the machine's is merged over all of them.
+
+    Raises:
+        SourceError: one cannot be read.
+    """
+    find = getattr(source(platform), "base_configs", None)
+    return () if find is None else tuple(find(places))
+
+
 DELETING = frozenset({"vmware", "virtualbox"})
 """Platforms from which a machine can take its config away: a later first boot finds none there."""
 

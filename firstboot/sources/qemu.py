@@ -2,6 +2,9 @@
 
 ``-fw_cfg name=opt/com.coreos/config,file=machine.yaml``, or where there is no such device, as on s390x and ppc64le,
 ``-drive if=none,id=config,format=raw,file=machine.yaml,readonly=on -device virtio-blk,serial=ignition,drive=config``.
+
+What whoever starts the machine has to add is beside it, below ``opt/org.buildos/base/``: the config itself stays as it
+was written, so that messages name the user's own lines.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from firstboot.places import Places
 from firstboot.sources import Fetched, SourceError
 
 KEYS = ("opt/com.coreos/config", "opt/org.flatcar-linux/config")
+BASE = "opt/org.buildos/base"
 SERIAL = "ignition"
 _CHUNK = 1 << 20
 _WITHOUT_FW_CFG = ("s390x", "ppc64le")
@@ -40,6 +44,21 @@ def fetch(places: Places, log: Log) -> Fetched | None:
         if entry.is_dir():
             return Fetched(f"fw_cfg {key}", _read(entry, key))
     return _on_block_device(places, log)
+
+
+def base_configs(places: Places) -> list[Fetched]:
+    """What is below :data:`BASE`, in the order of the names.
+
+    Raises:
+        SourceError: one cannot be read.
+    """
+    directory = _directory(places) / "by_name" / BASE
+    if not is_here(places) or not directory.is_dir():
+        return []
+    return [
+        Fetched(f"fw_cfg {BASE}/{entry.name}", _read(entry, f"{BASE}/{entry.name}"))
+        for entry in sorted(directory.iterdir())
+    ]
 
 
 def _on_block_device(places: Places, log: Log) -> Fetched | None:

@@ -145,6 +145,29 @@ def test_the_images_own_configs_come_first_and_the_platforms_wins(guest: Guest) 
     assert (etc / "b").exists()
 
 
+def test_what_qemu_adds_is_merged_under_the_machines_own_config(guest: Guest) -> None:
+    guest.base("10-a.yaml", "variant: buildos\nversion: 1.0.0\nhostname: image\ntimezone: UTC\n")
+    added = "variant: buildos\nversion: 1.0.0\nhostname: added\nstorage: {files: [{path: /etc/added}]}\n"
+    guest.give(added, "opt/org.buildos/base/login")
+    assert guest.boot() == 0
+    assert (guest.root / "etc/hostname").read_text() == "added\n"
+    guest.marker.unlink()
+    guest.give(GOOD)
+    assert guest.boot() == 0
+    assert (guest.root / "etc/hostname").read_text() == "demo\n"
+    assert (guest.root / "etc/added").exists()
+    result = json.loads((guest.root / "run/firstboot/result.json").read_text())
+    assert [each["name"] for each in result["base"]][-1] == "fw_cfg opt/org.buildos/base/login"
+    assert result["config"]["sha256"] == hashlib.sha256(GOOD.encode()).hexdigest()
+
+
+def test_the_machines_own_lines_are_named_whatever_qemu_adds(guest: Guest) -> None:
+    guest.give("variant: buildos\nversion: 1.0.0\n", "opt/org.buildos/base/login")
+    guest.give(GOOD.replace("hostname: demo", "hostnam: demo"))
+    assert guest.boot() == 1
+    assert "fw_cfg opt/com.coreos/config:3:1: unknown setting" in guest.console()
+
+
 def test_the_platform_can_be_named_on_the_kernel_command_line(guest: Guest) -> None:
     guest.give("broken: [")
     (guest.root / "proc/cmdline").write_text("quiet ignition.platform.id=qemu ignition.platform.id=metal\n")
