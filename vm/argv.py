@@ -11,6 +11,7 @@ from vm.spec import Accel, Chardev, Disk, Kernel, ListeningFd, SocketFd, Uefi, V
 
 DISK_DEVICES = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme"}
 FIRSTBOOT_CONFIG = "opt/com.coreos/config"
+BASE_CONFIGS = "opt/org.buildos/base"
 
 
 def argv(spec: VmSpec) -> list[str]:
@@ -104,7 +105,8 @@ def _blockdev(node: str, disk: Disk) -> str:
     # A test machine's disk need not survive the host: not waiting for the host's fsync is most of an install's time.
     # It does survive QEMU being killed, because the data is in the host's page cache by then.
     options = [f"driver={disk.format}"]
-    options += ["read-only=on"] if disk.read_only else ["cache.no-flush=on", "discard=unmap"]
+    careless = [] if disk.kept else ["cache.no-flush=on"]
+    options += ["read-only=on"] if disk.read_only else [*careless, "discard=unmap"]
     options += ["file.driver=file", f"file.filename={escape(disk.path)}"]
     if disk.log is None:
         return ",".join([options[0], f"node-name={node}", *options[1:]])
@@ -133,6 +135,8 @@ def _guest_data(spec: VmSpec) -> Iterator[str]:
         yield from ("-device", "virtio-rng-pci")
     if spec.firstboot_config is not None:
         yield from ("-fw_cfg", f"name={FIRSTBOOT_CONFIG},file={escape(spec.firstboot_config)}")
+    for path in spec.base_configs:
+        yield from ("-fw_cfg", f"name={BASE_CONFIGS}/{escape(path.name)},file={escape(path)}")
     for path in spec.credentials:
         yield from ("-smbios", f"type=11,path={escape(path)}")
 
@@ -156,7 +160,11 @@ def _chardev(name: str, chardev: Chardev | None) -> str:
     match chardev:
         case None:
             return f"null,id={name}"
-        case ListeningFd(fd):
-            return f"socket,id={name},fd={fd},server=on,wait=off"
+        case ListeningFd(fd, log):
+            return f"socket,id={name},fd={fd},server=on,wait=off" + _logfile(log)
         case SocketFd(fd, log):
-            return f"socket,id={name},fd={fd}" + ("" if log is None else f",logfile={escape(log)}")
+            return f"socket,id={name},fd={fd}" + _logfile(log)
+
+
+def _logfile(log: Path | None) -> str:
+    return "" if log is None else f",logfile={escape(log)}"

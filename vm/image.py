@@ -33,7 +33,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Image:
-    """A built image. All paths are absolute; ``tools`` is the root of the tools tree that built it."""
+    """A built image. All paths are absolute; ``tools`` is the root of the tools tree that built it.
+
+    ``definition`` is what it was built of, as it was named then.
+    """
 
     name: str
     version: str
@@ -44,6 +47,7 @@ class Image:
     tools: Path
     directory: Path
     artifacts: Mapping[str, Artifact]
+    definition: Path | None = None
 
     def artifact(self, kind: str) -> Artifact:
         """The artifact of this kind (``raw``, ``uki``, ``kernel`` ...).
@@ -114,6 +118,7 @@ class _Build(BaseModel):
     roothash: str = ""
     tools: str
     artifacts: dict[str, _Artifact]
+    definition: str | None = None
 
 
 def read_image(path: Path) -> Image:
@@ -155,6 +160,7 @@ def read_image(path: Path) -> Image:
             kind: Artifact(directory / entry.path, entry.format or kind, entry.size, entry.sha256)
             for kind, entry in build.artifacts.items()
         },
+        definition=None if build.definition is None else Path(build.definition),
     )
 
 

@@ -40,6 +40,8 @@ def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -
     if spec.firstboot_config is not None:
         # QEMU sees the tools tree's /etc and /usr instead of the host's: what it is to read lies in the folder.
         spec = with_config(spec, copy_config(spec.firstboot_config, folder.config))
+    copies = [copy_config(path, folder.root / path.name) for path in spec.base_configs]
+    spec = replace(spec, base_configs=tuple(copies))
     if probe:
         files = write_credentials(probe_credentials(), folder.credentials)
         spec = replace(spec, credentials=(*spec.credentials, *files))
@@ -63,9 +65,21 @@ def make_disk(disk: Disk, tools: Tools) -> None:
         write_file(disk.log, b"")
     if disk.path.exists():
         return
+    if disk.kept and disk.base is not None:
+        copy_disk(disk, disk.base, tools)
+        return
     size = [] if disk.size is None else [str(disk.size)]
     base: list[str | Path] = [] if disk.base is None else ["-b", disk.base, "-F", disk.base_format]
     tools.run("qemu-img", "create", "-q", "-f", disk.format, *base, disk.path, *size)
+
+
+def copy_disk(disk: Disk, base: Path, tools: Tools) -> None:
+    """Make a disk that needs its base no more; it appears under its name when it is whole."""
+    beside = disk.path.with_name(f".{disk.path.name}")
+    tools.run("qemu-img", "convert", "-q", "-f", disk.base_format, "-O", disk.format, base, beside)
+    if disk.size is not None:
+        tools.run("qemu-img", "resize", "-q", "-f", disk.format, beside, str(disk.size))
+    beside.replace(disk.path)
 
 
 def copy_variables(uefi: Uefi, tools: Tools) -> None:

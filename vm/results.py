@@ -74,6 +74,21 @@ class MachineFolder:
         return self.root / "monitor.sock"
 
     @property
+    def console(self) -> Path:
+        """The socket of its serial line, likewise; one at a time may be connected."""
+        return self.root / "console.sock"
+
+    @property
+    def kept(self) -> Path:
+        """What the machine is made of, if its disks are to stay when it is off (:mod:`vm.kept`)."""
+        return self.root / "machine.json"
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its disks stay."""
+        return self.kept.exists()
+
+    @property
     def config(self) -> Path:
         """The first-boot configuration that was given."""
         return self.root / "firstboot-config"
@@ -98,10 +113,14 @@ class MachineFolder:
             raise CapabilityError(f"cannot use {self.root} for a machine: {error.strerror}") from error
 
     def clear_state(self) -> None:
-        """Remove disks, firmware variables, the TPM's memory and credentials; logs stay."""
+        """Remove disks, firmware variables, the TPM's memory and credentials, unless they are kept; logs stay."""
+        for path in (self.monitor, self.console):
+            path.unlink(missing_ok=True)
+        if self.is_kept:
+            return
         for directory in (self.credentials, self.tpm):
             shutil.rmtree(directory, ignore_errors=True)
-        for path in (*self.state(), self.monitor):
+        for path in self.state():
             path.unlink(missing_ok=True)
 
     def forget_failure(self) -> None:

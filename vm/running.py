@@ -1,6 +1,7 @@
 """Machines that run on without us: which there are, and how to reach and stop them.
 
-One JSON file a machine. A file whose process is gone is dropped when it is met.
+One JSON file a machine. A file whose process is gone is dropped when it is met, with the machine's disks unless those
+are kept (:mod:`vm.kept`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ from builder.core.errors import ConfigError, VmError
 from builder.core.files import write_file
 from builder.core.store import Store
 from vm.deadline import Deadline
+from vm.kept import require_name
 from vm.process import start_time
 from vm.qmp import Qmp
 from vm.results import MachineFolder
@@ -77,12 +79,13 @@ class Record:
         """
         if SSH_PORT not in self.forwards:
             raise ConfigError(
-                f"the machine {self.name} was started without a port for ssh", hint="stop it and run it again"
+                f"the machine {self.name} was started without a port for ssh",
+                hint=f"'build-os machine console {self.name}' shows its console",
             )
         chosen = user or self.user
         if chosen is None:
             raise ConfigError(
-                f"as whom to log in to {self.name}?", hint="name a user, for example 'build-os ssh core@...'"
+                f"as whom to log in to {self.name}?", hint=f"name a user, for example 'build-os ssh core@{self.name}'"
             )
         return SshTarget(self.forwards[SSH_PORT], chosen, key or self.key)
 
@@ -90,7 +93,7 @@ class Record:
 def registry_root(environment: Mapping[str, str], store: Store) -> Path:
     """Where the records are: gone with the user's last session where the system offers that, else in the store."""
     runtime = environment.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "build-os" / "machines" if runtime else store.root / "machines"
+    return Path(runtime) / "build-os" / "machines" if runtime else store.root / "vm" / "running"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Registry:
         known = self._read(self._path(record.name))
         if known is not None and known.alive:
             raise ConfigError(
-                f"a machine named {record.name} runs already", hint=f"'build-os ssh --stop {record.name}'"
+                f"a machine named {record.name} runs already", hint=f"'build-os machine stop {record.name}'"
             )
         text = json.dumps({**asdict(record), "forwards": list(record.forwards.items())}, default=str, indent=2)
         write_file(self._path(record.name), text + "\n", mode=0o600)
@@ -124,8 +127,11 @@ class Registry:
                 self._drop(path, record)
         return found
 
-    def find(self, name: str | None = None) -> Record:
+    def find(self, name: str | None = None, kept: Collection[str] = ()) -> Record:
         """The machine of this name; without a name, the only one.
+
+        Args:
+            kept: names of machines that may be off.
 
         Raises:
             ConfigError: there is none, or there are several.
@@ -133,41 +139,49 @@ class Registry:
         running = self.list()
         names = ", ".join(record.name for record in running)
         chosen = [record for record in running if name is None or record.name == name]
+        if not chosen and name in kept:
+            raise ConfigError(f"{name} is off", hint=f"'build-os machine start {name}'")
         if not chosen and name is not None:
             raise ConfigError(f"no machine named {name} runs", hint=f"running: {names}" if names else None)
         if not chosen:
-            raise ConfigError("no machine runs", hint="start one with 'build-os run --detach'")
+            off = f"; off: {', '.join(sorted(kept))} ('build-os machine start')" if kept else ""
+            raise ConfigError("no machine runs", hint=f"start one with 'build-os run --detach'{off}")
         if len(chosen) > 1:
             raise ConfigError("which machine?", hint=f"running: {names}")
         return chosen[0]
 
-    def unused_name(self, wanted: str) -> str:
-        """``wanted``, or with the first number that no running machine has."""
-        taken = {record.name for record in self.list()}
+    def unused_name(self, wanted: str, reserved: Collection[str] = ()) -> str:
+        """``wanted``, or with the first number that no running machine has; ``reserved`` ones are not used either."""
+        taken = {record.name for record in self.list()}.union(reserved)
         names = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
 
-    def stop(self, record: Record, patience: float = 60.0) -> None:
-        """Power off in good order, else quit, else kill; then forget it and remove its disks.
+    def stop(self, record: Record, patience: float = 180.0) -> bool:
+        """Power off in good order, else quit, else kill; then forget it, and remove its disks unless they are kept.
 
         Args:
-            patience: seconds for the guest to power off.
+            patience: seconds for the guest to power off; 0 switches it off at once.
+
+        Returns:
+            Whether the guest has powered itself off.
         """
         monitor = MachineFolder(record.folder).monitor
+        in_good_order = False
         for command, seconds in (("system_powerdown", patience), ("quit", 10.0)):
-            if record.alive:
+            if record.alive and seconds:
                 with contextlib.suppress(VmError, OSError):
-                    _tell(monitor, command)
+                    ask(monitor, command)
                     _wait_for_end(record, seconds)
+            in_good_order |= command == "system_powerdown" and not record.alive
         for number in (signal.SIGTERM, signal.SIGKILL):
             if record.alive:
                 _signal(record, number)
                 _wait_for_end(record, 5.0)
         self._drop(self._path(record.name), record)
+        return in_good_order
 
     def _path(self, name: str) -> Path:
-        if not name or "/" in name or name.startswith("."):
-            raise ConfigError(f"'{name}' cannot be the name of a machine", hint="use letters, digits and dashes")
+        require_name(name)
         return self.root / f"{name}.json"
 
     def _drop(self, path: Path, record: Record | None) -> None:
@@ -192,13 +206,28 @@ class Registry:
             return None  # a record that makes no sense is as good as none
 
 
-def _tell(monitor: Path, command: str) -> None:
-    """Give one command to a running machine's monitor."""
+def line_is_taken(record: Record) -> bool:
+    """Whether somebody is connected to the machine's serial line, which one at a time can be.
+
+    Raises:
+        VmError, OSError: the machine does not answer.
+    """
+    lines = ask(MachineFolder(record.folder).monitor, "query-chardev")
+    name = next((str(each["filename"]) for each in lines if each["label"] == "serial0"), "")
+    return not name.startswith("disconnected:")
+
+
+def ask(monitor: Path, command: str) -> Any:
+    """Give one command to a running machine's monitor; returns the answer.
+
+    Raises:
+        VmError, OSError: nobody answers.
+    """
     deadline = Deadline(5)
     qmp = Qmp(connect_to(monitor), Bell(), lambda: BadNews("QEMU is gone") if not monitor.exists() else None)
     try:
         qmp.connect(deadline)
-        qmp.command(command, deadline)
+        return qmp.command(command, deadline)
     finally:
         qmp.close()
 

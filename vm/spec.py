@@ -26,7 +26,9 @@ class Disk:
     With a ``base``, ``path`` is an overlay that is made when the machine first starts: reads come from ``base``, which
     is never written, writes go to ``path`` (and stay over a power cut). ``size`` in bytes makes the overlay larger.
     Without a ``base``, a missing ``path`` is made as an empty disk of ``size``. With a ``log``, every write and flush
-    of the guest is also written there, in the kernel's dm-log-writes format (:mod:`vm.write_log`).
+    of the guest is also written there, in the kernel's dm-log-writes format (:mod:`vm.write_log`). A disk that is
+    ``kept`` is a copy of its ``base`` instead of an overlay, because that may be built anew meanwhile, and what the
+    guest flushes is on the host's disk.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class Disk:
     block_size: Literal[512, 4096] = 512
     bus: DiskBus = "virtio"
     log: Path | None = None
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,10 @@ class SocketFd:
 
 @dataclass(frozen=True)
 class ListeningFd:
-    """A chardev on a listening socket that QEMU inherits."""
+    """A chardev on a listening socket that QEMU inherits, for one client at a time; ``log`` as for another."""
 
     fd: int
+    log: Path | None = None
 
 
 Chardev = SocketFd | ListeningFd
@@ -121,6 +125,7 @@ class VmSpec:
     at power-on (none: the host's time); ``hotplug`` the number of slots for disks that are plugged in later. ``tpm`` is
     the directory in which the machine's TPM 2.0 keeps its state. With
     ``watchdog``, a device resets it when nobody has fed that.
+    ``base_configs`` are first-boot configs that the machine's own is merged over (:mod:`firstboot.sources.qemu`).
     ``serial``, ``qmp``, ``ports``, ``cables`` and ``tpm_control`` are filled in by :class:`vm.machine.Machine`, which
     makes the sockets.
     """
@@ -138,6 +143,7 @@ class VmSpec:
     restrict: bool = True
     forwards: tuple[Forward, ...] = ()
     firstboot_config: Path | None = None
+    base_configs: tuple[Path, ...] = ()
     credentials: tuple[Path, ...] = ()
     video: bool = False
     rtc: datetime | None = None

@@ -71,21 +71,23 @@ def connect(
             return spawn_apart(tools, command, fds, log, keep)
         return tools.spawn(*command, stdout=log, stderr=log, pass_fds=fds, new_session=True)
 
-    serial, serial_theirs = socket.socketpair()
     first, first_theirs = socket.socketpair()
     probe_ours, probe_theirs = socket.socketpair()
-    theirs = [serial_theirs, first_theirs, probe_theirs]
+    theirs = [first_theirs, probe_theirs]
     plugged = [(segment.plug(nic), nic) for segment, nic in cables]
     theirs += [end for end, _ in plugged]
     if keep is not None:
-        listener = listen_at(folder.monitor)
-        theirs.append(listener)
+        # Whoever comes after us finds both at their paths.
+        listener, console = listen_at(folder.monitor), listen_at(folder.console)
+        theirs += [listener, console]
         monitor: SocketFd | ListeningFd = ListeningFd(listener.fileno())
-        qmp = connect_to(folder.monitor)
+        line: SocketFd | ListeningFd = ListeningFd(console.fileno(), folder.serial_log)
+        qmp, serial = connect_to(folder.monitor), connect_to(folder.console)
     else:
         qmp, qmp_theirs = socket.socketpair()
-        theirs.append(qmp_theirs)
-        monitor = SocketFd(qmp_theirs.fileno())
+        serial, serial_theirs = socket.socketpair()
+        theirs += [qmp_theirs, serial_theirs]
+        monitor, line = SocketFd(qmp_theirs.fileno()), SocketFd(serial_theirs.fileno())
     ports = [Port(firstboot_events.PORT, SocketFd(first_theirs.fileno()))]
     if probe_port:
         ports.append(Port(probe.PORT, SocketFd(probe_theirs.fileno())))
@@ -97,7 +99,7 @@ def connect(
     wired = replace(
         spec,
         paused=True,
-        serial=SocketFd(serial_theirs.fileno(), folder.serial_log if keep is not None else None),
+        serial=line,
         qmp=monitor,
         ports=tuple(ports),
         cables=tuple(Cable(end.fileno(), nic.mac) for end, nic in plugged),

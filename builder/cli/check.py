@@ -4,19 +4,28 @@ All problems are shown at once, each at its own line.
 
   build-os check
   build-os check --strict configs/demo.yaml --config configs/machines/demo.yaml
+
+A config is compared with the image's units, users, groups, paths and programs where the image is built.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.cli.common import add_definition, require_definition
 from builder.cli.values import add_values, values_of
 from builder.core.console import Console
 from builder.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from builder.cli.configs import Against
+    from builder.machine.values import Values
+
 HELP = "check a definition"
+DEFAULT_BUILD = Path("out/build.json")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +38,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="also check a first-boot config",
+        help="also check a first-boot config, against the image if it is built",
+    )
+    parser.add_argument(
+        "--image", type=Path, metavar="BUILD.JSON", help=f"the image for --config (default: {DEFAULT_BUILD})"
     )
     add_values(parser)
 
@@ -44,11 +56,35 @@ def run(args: argparse.Namespace, console: Console) -> int:
     warnings = [*loaded.warnings]
     values = values_of(args)
     for config in args.config:
-        warnings.extend(read_config(config, values).warnings)
-        console.note(f"{config}: a machine would accept it")
+        checked = read_config(config, values)
+        against = image_of(path, args.image, config, values)
+        warnings.extend(against.warnings if against.image else checked.warnings)
+        for note in against.notes:
+            console.note(f"{config}: {note}")
+        if against.image:
+            console.note(f"{config}: a machine of {against.image} would accept it")
+        else:
+            console.note(f"{config}: right by itself, and not compared with an image: {against.why_not}")
     if warnings and args.strict:
         raise ConfigError("there are warnings", details=warnings)
     for warning in warnings:
         console.warn(warning)
     console.note(f"{path}: no problems" if not warnings else f"{path}: {len(warnings)} warnings")
     return 0
+
+
+def image_of(definition: Path, chosen: Path | None, config: Path, values: Values) -> Against:
+    """The config against the image that was built of this definition, or another that was named."""
+    from builder.cli.configs import Against, against_image
+    from vm.image import read_image
+
+    build_json = DEFAULT_BUILD if chosen is None else chosen
+    if chosen is None and build_json.exists():
+        built_of = read_image(build_json).definition
+        if built_of is not None and built_of.absolute() != definition.absolute():
+            return Against(why_not=f"{build_json} is what {built_of} has become; --image names another")
+    against = against_image(config, build_json, values)
+    if chosen is None and against.image and definition.stat().st_mtime > build_json.stat().st_mtime:
+        changed = f"{definition} has changed since {build_json} was built: 'build-os build', and check again"
+        return replace(against, notes=(*against.notes, changed))
+    return against

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-import yaml
+from typing import TYPE_CHECKING
 
 from builder.core.errors import ConfigError
 
@@ -58,7 +57,7 @@ def read_config(path: Path, values: Values | None = None) -> CheckedConfig:
         if compiled is None:
             raise ConfigError(str(error).rstrip()) from error
         return compiled
-    return CheckedConfig(text, tuple(str(warning) for warning in loaded.warnings))
+    return CheckedConfig(text, said(loaded.warnings))
 
 
 def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
@@ -80,57 +79,48 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
         config.load(text, str(path))
     except config.LocatedError:
         return None
-    return CheckedConfig(text, tuple(warnings))
+    return CheckedConfig(text, said(warnings))
 
 
-def with_ssh_key(text: str, user: str, key: str) -> str:
-    """The same config with one more key for a user, in its own language.
+@dataclass(frozen=True)
+class Against:
+    """What came of a config and the image that it is for.
 
-    Comments do not survive; the text is for a machine.
+    Attributes:
+        image: the image's name and version; empty if the config could not be compared with any.
+        why_not: why it could not.
+        warnings: drawn.
+        notes: what could not be looked at.
     """
-    data = yaml.safe_load(text)
-    if "ignition" in data and "variant" not in data:
-        users = data.setdefault("passwd", {}).setdefault("users", [])
-        entry = next((each for each in users if each.get("name") == user), None)
-        if entry is None:
-            entry = {"name": user}
-            users.append(entry)
-        entry.setdefault("sshAuthorizedKeys", []).append(key)
-        return json.dumps(data)
-    # Nodes and not values, so that every scalar stays as it is written: 1.10 and yes are not 1.1 and true.
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert isinstance(root, yaml.MappingNode)
-    listed = _child(_child(root, "passwd", yaml.MappingNode), "users", yaml.SequenceNode)
-    entries = [each for each in listed.value if isinstance(each, yaml.MappingNode)]
-    found = next((each for each in entries if _name_of(each) == user), None)
-    if found is None:
-        found = yaml.MappingNode(f"{_TAG}map", [(_text("name"), _text(user))])
-        listed.value.append(found)
-    _child(found, "ssh_authorized_keys", yaml.SequenceNode).value.append(_text(key))
-    serialized: str = yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True)
-    return serialized
+
+    image: str = ""
+    why_not: str = ""
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-_TAG = "tag:yaml.org,2002:"
-N = TypeVar("N", yaml.MappingNode, yaml.SequenceNode)
+def against_image(path: Path, build_json: Path, values: Values | None = None) -> Against:
+    """Compare a config with what a build says of its image, as :func:`builder.machine.meeting.meet` does.
+
+    Raises:
+        ConfigError: a machine of that image would refuse it; shows every problem at its line.
+    """
+    from builder.machine.image_facts import find_facts
+    from builder.machine.meeting import meet
+    from builder.machine.values import NO_VALUES
+    from firstboot.config.origins import by_document
+
+    if not build_json.exists():
+        return Against(why_not=f"there is no {build_json}: 'build-os build' makes it")
+    facts = find_facts(build_json)
+    if facts is None:
+        return Against(why_not=f"{build_json} has no facts of its image")
+    meeting = meet(path, path.parent, facts, NO_VALUES if values is None else values)
+    if meeting.has_errors:
+        raise ConfigError("\n".join(str(each) for each in by_document(meeting.complaints)))
+    return Against(f"{facts.name} {facts.version}", warnings=said(meeting.complaints), notes=meeting.notes)
 
 
-def _text(value: str) -> yaml.ScalarNode:
-    return yaml.ScalarNode(f"{_TAG}str", value)
-
-
-def _child(parent: yaml.MappingNode, key: str, kind: type[N]) -> N:
-    """The value of a key, made if it is not there or empty."""
-    for index, (name, value) in enumerate(parent.value):
-        if name.value == key:
-            if isinstance(value, kind):
-                return value
-            del parent.value[index]
-            break
-    made = kind(f"{_TAG}{'map' if kind is yaml.MappingNode else 'seq'}", [])
-    parent.value.append((_text(key), made))
-    return made
-
-
-def _name_of(entry: yaml.MappingNode) -> str | None:
-    return next((str(value.value) for name, value in entry.value if name.value == "name"), None)
+def said(warnings: Iterable[object]) -> tuple[str, ...]:
+    """Warnings as a console shows them, which says by itself that they are some."""
+    return tuple(str(each).replace(": warning: ", ": ", 1) for each in warnings)

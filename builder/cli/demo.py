@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from builder.core.console import Console, human_size, seconds
@@ -33,8 +34,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """The whole road, then three tables."""
-    from builder.cli.configs import read_config, with_ssh_key
-    from builder.cli.machines import make_ssh_key, open_host, registry
+    from builder.cli.configs import read_config
+    from builder.cli.login import write_login_config
+    from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry
     from builder.core.store import Store
     from builder.definition.shipped import shipped_root
     from builder.pipeline import Build
@@ -51,13 +53,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         manifest = build.run()
     host = open_host(manifest, console)
     machines = registry(host.store)
-    name = machines.unused_name(host.image.name)
+    name = machines.unused_name(host.image.name, kept_machines().names())
     folder = MachineFolder((args.out / "vm" / name).absolute())
     shutil.rmtree(folder.root, ignore_errors=True)
     key = (args.out / "vm" / "key").absolute()
     config = (args.out / "vm" / "demo.yaml").absolute()
-    public = make_ssh_key(host.tools, key)
-    config.write_text(with_ssh_key(checked.text, USER, public) if args.keep else checked.text, encoding="utf-8")
+    config.write_text(checked.text, encoding="utf-8")
+    login = write_login_config(config.parent, USER, make_ssh_key(host.tools, key))
     spec = plan_machine(
         host.image,
         folder,
@@ -67,6 +69,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         memory=2048,
         forwards=[Forward(PORT), Forward(22)],
     )
+    if args.keep:
+        spec = replace(spec, base_configs=(login,))
     started = time.monotonic()
     with (
         console.step("boot"),
@@ -100,7 +104,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from vm.ssh import pasteable
 
         sys.stdout.write(f"http://127.0.0.1:{port}/ answers; log in with:\n  {shlex.join(pasteable(left.ssh()))}\n")
-        sys.stdout.write(f"stop it with:\n  build-os ssh --stop {name}\n")
+        sys.stdout.write(f"stop it, which deletes its disk, with:\n  build-os machine stop {name}\n")
     return 0
 
 

@@ -1,7 +1,8 @@
-"""Starting machines from the command line: what run, demo and ssh share."""
+"""Machines from the command line: what run, machine, ssh and demo share."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from builder.core.tools import Tools
 from vm.accel import Verdict, choose_accel
 from vm.deadline import Deadline, timeout_scale
 from vm.image import Image, read_image
+from vm.kept import KeptMachines, kept_root
 from vm.running import Registry, registry_root
 
 
@@ -45,15 +47,25 @@ def open_host(build_json: Path, console: Console) -> Host:
         raise ConfigError(f"the tools tree of {build_json} is gone", hint="'build-os build' makes it anew")
     store = Store.open()
     tools = Tools(image.tools, console)
-    verdict = choose_accel(tools, store, image.arch)
+    return Host(image, tools, store, choose(tools, store, image.arch, console))
+
+
+def choose(tools: Tools, store: Store, arch: str, console: Console) -> Verdict:
+    """What to run machines with; says so if it is emulation."""
+    verdict = choose_accel(tools, store, arch)
     if verdict.reason:
         console.note(f"running under {verdict}")
-    return Host(image, tools, store, verdict)
+    return verdict
 
 
 def registry(store: Store) -> Registry:
     """The machines that run on without us."""
     return Registry(registry_root(os.environ, store))
+
+
+def kept_machines() -> KeptMachines:
+    """The machines whose disks stay."""
+    return KeptMachines(kept_root(os.environ))
 
 
 def make_ssh_key(tools: Tools, path: Path) -> str:
@@ -64,20 +76,63 @@ def make_ssh_key(tools: Tools, path: Path) -> str:
     return path.with_suffix(".pub").read_text(encoding="ascii").strip()
 
 
-def show_list(machines: Registry) -> int:
-    """Print the machines that run, a line each; returns the exit status."""
-    for record in machines.list():
-        ports = " ".join(f"{host}->{guest}" for guest, host in sorted(record.forwards.items()))
-        sys.stdout.write(f"{record.name}  pid {record.pid}  {ports}  {record.folder}\n")
+def show_list(running: Registry, kept: KeptMachines, *, as_json: bool = False) -> int:
+    """Print the machines that run or are kept, a line each; returns the exit status."""
+    rows = list_rows(running, kept)
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return 0
+    columns = ("name", "state", "disk", "image", "ports", "folder")
+    lines = [[name.upper() for name in columns], *([str(row[name]) for name in columns] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    for line in lines if rows else []:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write(text.rstrip() + "\n")
     return 0
 
 
-def stop(machines: Registry, name: str, console: Console) -> int:
-    """Power a machine off; returns the exit status.
+def list_rows(running: Registry, kept: KeptMachines) -> list[dict[str, object]]:
+    """What there is to say about each machine, by name."""
+    records = {record.name: record for record in running.list()}
+    made = {name: kept.find(name) for name in kept.names()}
+    rows: list[dict[str, object]] = []
+    for name in sorted({*records, *made}):
+        record, machine = records.get(name), made.get(name)
+        ports = {} if record is None else record.forwards
+        rows.append(
+            {
+                "name": name,
+                "state": "off" if record is None else "running",
+                "disk": "goes with it" if machine is None else "kept",
+                "image": "-" if machine is None else machine.made_of,
+                "ports": " ".join(f"{host}->{guest}" for guest, host in sorted(ports.items())) or "-",
+                "pid": None if record is None else record.pid,
+                "folder": str(record.folder if record is not None else kept.folder(name).root),
+            }
+        )
+    return rows
+
+
+def stop(machines: Registry, name: str | None, console: Console, *, force: bool = False) -> int:
+    """Power a machine off and say what became of its disks; returns the exit status.
+
+    Args:
+        name: of the machine; ``None`` for the only one that runs.
+        force: switch it off without asking the guest.
 
     Raises:
         ConfigError: there is none of this name.
     """
-    machines.stop(machines.find(name))
-    console.note(f"{name} is off")
+    from vm.results import MachineFolder
+
+    record = machines.find(name, kept_machines().names())
+    kept = MachineFolder(record.folder).is_kept
+    with console.step(f"power off {record.name}"):
+        in_good_order = machines.stop(record, 0) if force else machines.stop(record)
+    if not in_good_order and not force:
+        console.warn(f"{record.name} did not power itself off and was switched off: what it had not written is lost")
+    if kept:
+        console.note(f"{record.name} is off, and its disk is kept: 'build-os machine start {record.name}'")
+    else:
+        console.note(f"{record.name} is off, and its disk is deleted ('build-os run --keep' makes one that stays)")
     return 0

@@ -25,6 +25,7 @@ COMMANDS = (
     "build",
     "verify",
     "run",
+    "machine",
     "ssh",
     "test",
     "demo",
@@ -112,7 +113,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with the status that its outcome has."""
-    args = make_parser().parse_args(arguments)
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    args = make_parser().parse_args(typed)
+    args.typed = typed
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
     log = getattr(args, "out", None)

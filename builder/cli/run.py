@@ -5,14 +5,17 @@ The serial console is this terminal; Ctrl-] ends the machine. Nothing of the gue
   build-os run --config machines/first.yaml
   build-os run --config machines/first.yaml -p 8080:8080 --detach
   build-os ssh
+  build-os run --config machines/first.yaml --detach --keep --name web-1    see 'build-os machine'
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,11 @@ from builder.cli.values import add_values, values_of
 from builder.core.console import Console
 
 if TYPE_CHECKING:
-    from vm.spec import Forward
+    from builder.cli.machines import Host
+    from vm.kept import KeptMachines
+    from vm.results import MachineFolder
+    from vm.running import Registry
+    from vm.spec import Forward, VmSpec
 
 HELP = "boot the image in a virtual machine"
 BOOT_SECONDS = 120
@@ -82,65 +89,71 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="DIR:PATH",
         help="a copy of DIR, to be read, at a PATH below /run or /var of the guest",
     )
-    parser.add_argument("--list", action="store_true", help="list the machines that run detached")
-    parser.add_argument("--stop", metavar="NAME", help="power one of them off")
+    parser.add_argument("--list", action="store_true", help="as 'build-os machine list'")
+    parser.add_argument("--stop", metavar="NAME", help="as 'build-os machine stop'")
     parser.add_argument("--net", choices=("user", "none"), default="user", help="default: user")
     parser.add_argument("--kernel", action="store_true", help="boot kernel and initrd directly, without firmware")
     parser.add_argument("--name", help="the machine's name (default: the image's)")
     parser.add_argument("-d", "--detach", action="store_true", help="leave it running; see 'build-os ssh'")
+    parser.add_argument(
+        "-k", "--keep", action="store_true", help="its disks stay when it is off; see 'build-os machine'"
+    )
     parser.add_argument("--user", default="core", help="with --detach: who 'build-os ssh' logs in as (default: core)")
+    parser.add_argument(
+        "--no-login",
+        action="store_true",
+        help="with --detach: give it the config and nothing else: no key for 'build-os ssh'",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Boot; returns when the machine is off, or runs on detached."""
-    from builder.cli.configs import read_config, with_ssh_key
-    from builder.cli.machines import make_ssh_key, open_host, registry, show_list, stop
+    from builder.cli.configs import against_image, read_config
+    from builder.cli.login import write_login_config
+    from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry, show_list, stop
+    from builder.cli.starting import Start, start_and_leave, stay_at_console
     from builder.core.errors import ConfigError
     from vm.bind import parse_bind, with_binds
     from vm.extra_disk import parse_disk
-    from vm.machine import Machine
+    from vm.kept import KeptMachine, keepable
     from vm.plan import plan_machine
-    from vm.results import MachineFolder
     from vm.spec import Forward
-    from vm.terminal import attend, show
 
+    kept = kept_machines()
     if args.list or args.stop:
         from builder.core.store import Store
 
         machines = registry(Store.open())
-        return stop(machines, args.stop, console) if args.stop else show_list(machines)
+        return stop(machines, args.stop, console) if args.stop else show_list(machines, kept)
     if args.kargs and not args.kernel:
         raise ConfigError("the kernel's command line is verified together with the kernel", hint="add --kernel")
     binds = [parse_bind(text) for text in args.bind]
     checked = None if args.config is None else read_config(args.config, values_of(args))
-    for warning in checked.warnings if checked is not None else ():
-        console.warn(warning)
     disks = [parse_disk(text) for text in args.disk]
     forwards = [parse_forward(text) for text in args.publish]
+    if checked is not None and args.image.exists():
+        against = against_image(args.config, args.image, values_of(args))
+        if against.why_not:
+            console.note(f"{args.config} was not compared with the image: {against.why_not}")
+        for warning in against.warnings if against.image else checked.warnings:
+            console.warn(warning)
+        for note in against.notes:
+            console.note(note)
     host = open_host(args.image, console)
+    can_ssh = args.detach and args.net != "none" and has_ssh_server(args.image)
+    if can_ssh:
+        forwards.append(Forward(22))
     machines = registry(host.store)
-    name = machines.unused_name(args.name or host.image.name)
-    parent = args.image.parent / "vm"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = MachineFolder((parent / name).absolute())
-    if folder.root.exists():
-        shutil.rmtree(folder.root)
-    key: Path | None = None
-    with tempfile.TemporaryDirectory() as scratch:
+    with ready_folder(args, host, machines, kept, console) as folder, tempfile.TemporaryDirectory() as scratch:
         config: Path | None = None
         if checked is not None:
-            text = checked.text
-            if args.detach:
-                key = (parent / "key").absolute()
-                text = with_ssh_key(text, args.user, make_ssh_key(host.tools, key))
-                forwards.append(Forward(22))
             config = Path(scratch) / "config"
-            config.write_text(text, encoding="utf-8")
+            config.write_text(checked.text, encoding="utf-8")
         spec = plan_machine(
             host.image,
             folder,
             host.verdict.accel,
-            name=name,
+            name=folder.root.name,
             boot="kernel" if args.kernel else "uefi",
             arguments=args.kargs or "",
             config=config,
@@ -154,35 +167,88 @@ def run(args: argparse.Namespace, console: Console) -> int:
             restrict=False,
             forwards=forwards,
         )
+        key: Path | None = None
+        if can_ssh and not args.no_login:
+            key = folder.root / "key"
+            public = make_ssh_key(host.tools, key)
+            spec = replace(spec, base_configs=(write_login_config(Path(scratch), args.user, public),))
+        if args.keep:
+            spec = keepable(spec)
         if binds:
             folder.create()
             spec = with_binds(spec, binds, host.tools, folder)
-        deadline = host.deadline(BOOT_SECONDS)
-        if not args.detach:
-            if not sys.stdin.isatty():
-                raise ConfigError(
-                    "'run' shows the machine's console in this terminal, and this is none",
-                    hint="use --detach",
-                )
-            console.note("Ctrl-] ends the machine")
-            with Machine(
-                spec, host.tools, deadline, folder=folder.root, store=host.store, probe=False, echo=show
-            ) as machine:
-                attend(machine, sys.stdin.fileno())
-            return 0
-        with Machine(
-            spec, host.tools, deadline, folder=folder.root, store=host.store, probe=False, outlive=True
-        ) as machine:
-            (folder.root / "tools").write_text(str(host.tools.root), encoding="utf-8")
-            with console.step("first boot"):
-                machine.wait_firstboot()
-            with console.step("login prompt"):
-                machine.wait_console("login:")
-            machines.add(machine.leave(args.user, key))
-    for guest, port in sorted(machine.forwards.items()):
-        console.note(f"127.0.0.1:{port} leads to port {guest} of {name}")
-    console.note(f"{name} runs; 'build-os ssh' logs in, 'build-os ssh --stop' powers it off")
+
+        def done(made: VmSpec) -> None:
+            if args.keep:
+                kept.add(KeptMachine.of(made, host.image, args.image, args.user, key))
+
+        start = Start(spec, host.tools, host.store, host.deadline(BOOT_SECONDS), folder, done=done)
+        if args.detach:
+            start_and_leave(start, machines, console, args.user, key, can_ssh=can_ssh)
+        else:
+            stay_at_console(start, console)
     return 0
+
+
+@contextmanager
+def ready_folder(
+    args: argparse.Namespace, host: Host, machines: Registry, kept: KeptMachines, console: Console
+) -> Iterator[MachineFolder]:
+    """An empty folder for a new machine, named as it; nobody else makes one of the same name meanwhile.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    from builder.core.errors import ConfigError
+
+    wanted = args.name or host.image.name
+    if not args.keep:
+        with unused_folder((args.image.parent / "vm").absolute(), wanted, machines, kept) as folder:
+            make_empty(folder)
+            yield folder
+        return
+    with kept.lock(wanted, console):
+        if kept.has(wanted):
+            raise ConfigError(
+                f"there is a machine named {wanted} already, and it is kept",
+                hint=f"'build-os machine start {wanted}' starts it; --name NAME makes another",
+            )
+        if wanted in {record.name for record in machines.list()}:
+            raise ConfigError(f"a machine named {wanted} runs already", hint="--name NAME gives this one another")
+        folder = kept.folder(wanted)
+        make_empty(folder)
+        yield folder
+
+
+@contextmanager
+def unused_folder(parent: Path, wanted: str, machines: Registry, kept: KeptMachines) -> Iterator[MachineFolder]:
+    """The folder of the first name that no machine has, nor one that is about to start."""
+    from builder.core.locks import file_lock_if_free
+    from vm.results import MachineFolder
+
+    starting: set[str] = set()
+    while True:
+        name = machines.unused_name(wanted, starting.union(kept.names()))
+        with file_lock_if_free(parent / f".{name}.lock") as ours:
+            # Whoever had it may have become a machine that runs since we looked.
+            if ours and name == machines.unused_name(wanted, starting.union(kept.names())):
+                yield MachineFolder(parent / name)
+                return
+        starting.add(name)
+
+
+def make_empty(folder: MachineFolder) -> None:
+    """The folder, with nothing in it."""
+    shutil.rmtree(folder.root, ignore_errors=True)
+    folder.create()
+
+
+def has_ssh_server(build_json: Path) -> bool:
+    """Whether somebody could log in; an image whose facts are not there may have one."""
+    from builder.machine.image_facts import ImageRoot, find_facts
+
+    facts = find_facts(build_json)
+    return facts is None or ImageRoot(facts).see("/usr/sbin/sshd").stat is not None
 
 
 def parse_forward(text: str) -> Forward:

@@ -1,9 +1,9 @@
-"""Log in to a machine that was started with 'run --detach' or 'make demo KEEP=1', or list and stop such machines.
+"""Log in to a machine that was started with 'run --detach', 'machine start' or 'make demo KEEP=1'.
 
 build-os ssh                      the only machine that runs
+build-os ssh -- uptime            a command there
 build-os ssh core@demo -- uptime
-build-os ssh --list
-build-os ssh --stop demo
+build-os ssh --root               as root, on a machine that this computer has made
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from builder.core.console import Console
@@ -20,36 +21,59 @@ HELP = "log in to a running machine"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument("target", nargs="?", metavar="[USER@]NAME", help="default: the only machine that runs")
     parser.add_argument(
-        "remote", nargs="*", metavar="COMMAND", help="run this instead of a shell; name the machine before it"
+        "words",
+        nargs="*",
+        metavar="[USER@]NAME [--] COMMAND",
+        help="the machine (default: the only one that runs), and a command instead of a shell",
     )
     parser.add_argument("-i", "--identity", type=Path, help="private key (default: the one made for the machine)")
-    parser.add_argument("--list", action="store_true", help="list running machines")
-    parser.add_argument("--stop", action="store_true", help="power the machine off")
+    parser.add_argument("--root", action="store_true", help="as root")
+    parser.add_argument("--list", action="store_true", help="as 'build-os machine list'")
+    parser.add_argument("--stop", action="store_true", help="as 'build-os machine stop'")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Log in; the status is ssh's."""
-    from builder.cli.machines import registry, show_list, stop
+    from builder.cli.login import ROOT
+    from builder.cli.machines import kept_machines, registry, show_list, stop
+    from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.core.tools import Tools
     from vm.ssh import argv, pasteable
 
     machines = registry(Store.open())
     if args.list:
-        return show_list(machines)
-    user, _, name = (args.target or "").rpartition("@")
-    record = machines.find(name or None)
+        return show_list(machines, kept_machines())
+    target, command = target_and_command(args.words, args.typed)
+    user, _, name = target.rpartition("@")
     if args.stop:
-        return stop(machines, record.name, console)
-    target = record.ssh(user or None, args.identity)
-    console.log(shlex.join(pasteable(target)))
+        return stop(machines, name or None, console)
+    if args.root and user not in ("", ROOT):
+        raise ConfigError(f"as {user} or as root?", hint="leave out one of them")
+    record = machines.find(name or None, kept_machines().names())
+    way = record.ssh(ROOT if args.root else user or None, args.identity)
+    if way.user == ROOT and record.key is None and args.identity is None:
+        raise ConfigError(
+            f"{record.name} has no key for root: it was started with --no-login, or by a test",
+            hint="-i FILE names one that its config lets in as root",
+        )
+    console.log(shlex.join(pasteable(way)))
     tools = Tools(tools_of(record.folder), console)
     # A terminal of the user's own: nothing is captured, and Ctrl-C belongs to the remote side.
-    return subprocess.run(
-        tools.argv(*argv(target, args.remote)), env=terminal_environment(tools), check=False
-    ).returncode
+    return subprocess.run(tools.argv(*argv(way, command)), env=terminal_environment(tools), check=False).returncode
+
+
+def target_and_command(words: Sequence[str], typed: Sequence[str]) -> tuple[str, list[str]]:
+    """Which of the words are the command: what comes after ``--``, else after the first.
+
+    Args:
+        words: those that are no options, as argparse has found them, without the ``--``.
+        typed: the whole command line.
+    """
+    after = list(typed[typed.index("--") + 1 :]) if "--" in typed else []
+    before = list(words[: len(words) - len(after)])
+    return (before[0] if before else ""), [*before[1:], *after]
 
 
 def tools_of(folder: Path) -> Path:

@@ -90,6 +90,15 @@ def read_facts(build_json: Path) -> ImageFacts:
         raise ConfigError(f"cannot use {path}: it is not what this build-os writes", hint="build again") from error
 
 
+def find_facts(build_json: Path) -> ImageFacts | None:
+    """The same; ``None`` if the build has none: it is a container, or an older build-os made it.
+
+    Raises:
+        ConfigError: there is no such build, or its facts cannot be used.
+    """
+    return read_facts(build_json) if FACTS in read_image(build_json).artifacts else None
+
+
 class ImageRoot(Root):
     """The root as a first boot finds it, for looking only: nothing is on any disk."""
 

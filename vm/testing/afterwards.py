@@ -62,7 +62,7 @@ def keep_if_asked(item: pytest.Item, machine: Machine, store: Store, tools: Tool
     release()
     ports = ", ".join(f"127.0.0.1:{host} leads to its port {guest}" for guest, host in record.forwards.items())
     said = f"{record.name} runs on for {item.nodeid}{f' ({ports})' if ports else ''}"
-    item.config.stash.setdefault(KEPT, []).append(f"{said}; 'build-os ssh --stop {record.name}' ends it")
+    item.config.stash.setdefault(KEPT, []).append(f"{said}; 'build-os machine stop {record.name}' ends it")
 
 
 @contextmanager

@@ -5,43 +5,55 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from builder.cli.build import table
-from builder.cli.configs import read_config, with_ssh_key
+from builder.cli.configs import read_config
 from builder.cli.demo import print_table, provisioning
+from builder.cli.login import SSHD_FILE, login_config
 from builder.core.errors import ConfigError
 from firstboot import config
+from firstboot.config.models import Config
+from firstboot.config.urls import decode_data_url
+from firstboot.run import compile_all
+from firstboot.sources import Fetched
 
 pytestmark = pytest.mark.unit
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEl8iaJ0TCrz0hJvHcjZ5q1Z8T0mLRtxV2vHcGkbz1aV build-os"
 
 
-def users(text: str) -> list[dict[str, object]]:
-    return yaml.safe_load(text)["passwd"]["users"]
+def with_login(text: str, user: str = "core") -> Config:
+    """What a machine makes of a config and ours beside it."""
+    texts = [Fetched("ours", login_config(user, KEY).encode()), Fetched("machine.yaml", text.encode())]
+    return compile_all(texts).config
 
 
-def test_a_key_is_added_for_a_user_who_is_not_there() -> None:
-    text = with_ssh_key("variant: fcos\nversion: 1.5.0\n", "core", KEY)
-    assert users(text) == [{"name": "core", "ssh_authorized_keys": [KEY]}]
-    config.load(text, "text")
+def test_a_user_who_is_not_in_the_config_can_log_in() -> None:
+    users = with_login("variant: fcos\nversion: 1.5.0\n").passwd.users
+    assert [(each.name, each.ssh_authorized_keys) for each in users] == [("core", (KEY,)), ("root", (KEY,))]
 
 
-def test_a_key_is_added_to_the_users_own() -> None:
-    before = (
+def test_our_key_is_added_to_the_users_own() -> None:
+    users = with_login(
         "variant: fcos\nversion: 1.5.0\npasswd:\n  users:\n    - name: other\n"
         f"    - name: core\n      shell: /bin/bash\n      ssh_authorized_keys: [{KEY} first]\n"
+    ).passwd.users
+    core = next(each for each in users if each.name == "core")
+    assert (core.shell, set(core.ssh_authorized_keys)) == ("/bin/bash", {KEY, f"{KEY} first"})
+    assert {each.name for each in users} == {"core", "root", "other"}
+
+
+def test_root_alone_is_nobody_twice() -> None:
+    users = with_login('{"ignition": {"version": "3.4.0"}}', "root").passwd.users
+    assert [each.name for each in users] == ["root"]
+
+
+def test_the_machines_own_word_on_root_and_ssh_wins() -> None:
+    mine = with_login(
+        "variant: buildos\nversion: 1.0.0\nstorage:\n  files:\n"
+        f"    - {{path: {SSHD_FILE}, contents: {{inline: PermitRootLogin no}}}}\n"
     )
-    assert users(with_ssh_key(before, "core", KEY)) == [
-        {"name": "other"},
-        {"name": "core", "shell": "/bin/bash", "ssh_authorized_keys": [f"{KEY} first", KEY]},
-    ]
-
-
-def test_json_configs_have_their_own_spelling() -> None:
-    text = with_ssh_key('{"ignition": {"version": "3.4.0"}}', "core", KEY)
-    assert users(text) == [{"name": "core", "sshAuthorizedKeys": [KEY]}]
+    assert [decode_data_url(each.contents.source or "") for each in mine.storage.files] == [b"PermitRootLogin no"]
 
 
 def test_a_config_is_read_with_its_warnings_or_refused_with_its_lines(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_the_table_of_platforms_is_complete() -> None:
 
 
 # What fixtures do with a machine, and a test has no use for.
-FOR_THE_FIXTURES = {"booted", "leave", "scan_journal", "sleep", "start_over"}
+FOR_THE_FIXTURES = {"booted", "leave", "notice_boot", "scan_journal", "sleep", "start_over"}
 
 
 def test_the_testing_page_names_what_there_is() -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli.configs import read_config, with_ssh_key
+from builder.cli.configs import read_config
 from builder.machine.values import read_values
-from firstboot import config as first_boot
 from firstboot.config.urls import decode_data_url
 from tests.support.command import Outcome, run_command
 
@@ -111,19 +110,6 @@ def test_a_machine_gets_a_config_with_its_values_in_it(config: Config) -> None:
     given = read_values([], ["name=given"], [], [], [])
     assert hostname(read_config(Path("m.yaml"), given).text) == "given\n"
     assert read_config(Path("secret.yaml")).text != SECRET
-
-
-def test_a_key_is_added_without_changing_what_is_written() -> None:
-    text = (
-        BUILDOS + "locale: no\nvariables: {v: 1.10}\nnetwork: {interfaces: [{name: a, dhcp: true}]}\nhostname: v${v}\n"
-    )
-    added = with_ssh_key(text, "core", "ssh-ed25519 AAAA me")
-    loaded = first_boot.load(added, "x")
-    files = {each.path: decode_data_url(each.contents.source or "") for each in loaded.config.storage.files}
-    assert files["/etc/hostname"] == b"v1.10\n"
-    assert files["/etc/locale.conf"] == b"LANG=no\n"
-    assert files["/etc/systemd/network/10-a.network"].endswith(b"DHCP=yes\n")
-    assert loaded.config.passwd.users[0].ssh_authorized_keys == ("ssh-ed25519 AAAA me",)
 
 
 def test_our_own_variant_becomes_ignition_and_comes_back(config: Config) -> None:

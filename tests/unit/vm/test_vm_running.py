@@ -113,7 +113,7 @@ def test_a_process_is_known_by_number_and_start() -> None:
 def test_records_live_where_the_session_does(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert registry_root({"XDG_RUNTIME_DIR": "/run/user/1000"}, store) == Path("/run/user/1000/build-os/machines")
-    assert registry_root({}, store) == tmp_path / "machines"
+    assert registry_root({}, store) == tmp_path / "vm" / "running"
 
 
 # Stopping
