@@ -174,6 +174,10 @@ def _stages(loaded: LoadedConfig, machine: Machine, scope: Scope) -> Iterator[Ac
         frozenset({*names.groups, *(group.name for group in passwd.groups), *(user.name for user in passwd.users)}),
     )
     yield from files.plan(config, root, known, machine.fetched)
+    if scope == WHOLE_MACHINE and any(file.path == "/etc/fstab" for file in config.storage.files):
+        from firstboot.apply.fstab import check_fstab  # noqa: PLC0415 - few machines have one
+
+        yield from check_fstab(config, machine.fetched)
     if config.storage.archives:
         from firstboot.apply import archives  # noqa: PLC0415 - few machines unpack anything
 

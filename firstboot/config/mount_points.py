@@ -23,7 +23,7 @@ LINKS = {
 UNMOUNTED = ("swap", "none")
 VAR = "/var"
 VAR_UNIT = "var.mount"
-_VAR_UNIT_FILE = f"/etc/systemd/system/{VAR_UNIT}"  # the initrd looks for it: sysroot-var.mount
+VAR_UNIT_FILE = f"/etc/systemd/system/{VAR_UNIT}"  # the initrd looks for it: sysroot-var.mount
 
 
 def with_a_place(config: Config) -> Iterator[tuple[Filesystem, Path]]:
@@ -68,7 +68,7 @@ def _var(config: Config) -> Iterator[Problem]:
     found = [(each, at) for each, at in with_a_place(config) if place_of(each) == VAR and each.format not in UNMOUNTED]
     units = [(unit, index) for index, unit in enumerate(config.systemd.units) if unit.name == VAR_UNIT]
     mounting = [(index, unit) for unit, index in units if unit.contents and not unit.mask]
-    in_files = any(file.path == _VAR_UNIT_FILE for file in config.storage.files)
+    in_files = any(file.path == VAR_UNIT_FILE for file in config.storage.files)
     for filesystem, at in found:
         if not mounting and not in_files:
             message = "nothing mounts /var after the first boot, so nothing that is written there would be seen again"

@@ -12,7 +12,11 @@ from firstboot.apply.planning import Scope, carry_out, plan
 from firstboot.config.document import read
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.loading import finish
+from firstboot.config.models import Config
+from firstboot.config.mount_points import VAR_UNIT, VAR_UNIT_FILE
+from firstboot.config.origins import ConfigError
 from firstboot.config.rendering import render_document
+from firstboot.config.text import Problem
 from firstboot.drift import undo
 from firstboot.drift.record import Record, remember
 from firstboot.drift.settle import settle, without_repeats
@@ -43,7 +47,8 @@ def recorded_config(record: Record) -> LoadedConfig:
     Raises:
         LocatedError, ConfigError: another version wrote it.
     """
-    return finish(render_document(read(json.dumps(record.config), APPLIED)))
+    # Its disks are not in it, so what depends on them cannot be judged again: it was when it was applied.
+    return finish(render_document(read(json.dumps(record.config), APPLIED)), verified=False)
 
 
 @contextmanager
@@ -68,8 +73,20 @@ def planned(loaded: LoadedConfig, machine: Machine, record: Record | None, remot
 
 
 def _planned(whole: LoadedConfig, left: LoadedConfig, machine: Machine) -> Again:
+    problems = [*_another_var(left.config, machine)]
+    if problems:
+        raise ConfigError([left.complaint(each) for each in problems])
     actions = without_repeats(plan(left, machine, ENABLE), machine.root)
     return Again(whole, left, tuple(actions))
+
+
+def _another_var(config: Config, machine: Machine) -> Iterator[Problem]:
+    """Which ``/var`` a machine has is decided by its first boot: with another one its users would be gone."""
+    there = machine.root.see(VAR_UNIT_FILE).is_file
+    for index, unit in enumerate(config.systemd.units):
+        if unit.name == VAR_UNIT and (unit.mask if there else unit.contents and not unit.mask):
+            message = f"{VAR_UNIT} would give this machine another /var at its next boot, without what is in this one"
+            yield Problem(("systemd", "units", index, "name"), message, "set the machine up anew with this config")
 
 
 def apply_again(again: Again, machine: Machine, image: dict[str, str], log: Log) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from builder.stages.seal import MOVED
+from firstboot.apply.action import Machine
 from firstboot.apply.root import Root
 from firstboot.config.loading import load
 from firstboot.config.mount_points import LINKS
+from firstboot.config.origins import ConfigError
 from firstboot.config.text import LocatedError
+from firstboot.drift.again import planned, recorded_config
+from firstboot.drift.record import read_record
 from tests.support.guest import Guest
 from tests.unit.firstboot.conftest import FakePrograms
 
@@ -140,6 +144,26 @@ def test_all_that_a_first_boot_writes_below_var_is_in_the_var_of_the_config(gues
     assert guest.marker.exists()
 
 
+def test_what_was_applied_to_a_machine_with_its_own_var_can_be_applied_again(guest: Guest) -> None:
+    guest.give(config("/var"))
+    assert guest.boot() == 0
+    (guest.root / "var").rmdir()
+    (guest.root / "on-the-device").rename(guest.root / "var")
+    with Root(guest.root) as root:
+        machine = Machine(root, guest.programs)
+        guest.programs.enabled.add("var.mount")
+        record = read_record(root)
+        assert record is not None
+        with planned(recorded_config(record), machine, record, None) as again:
+            assert again.actions == ()
+        (guest.root / "etc/systemd/system/var.mount").unlink()
+        with (
+            pytest.raises(ConfigError, match="another /var at its next boot"),
+            planned(again.whole, machine, None, None),
+        ):
+            pass
+
+
 def test_filesystems_are_unmounted_after_a_failure(guest: Guest) -> None:
     guest.programs.failing.add("useradd")
     guest.give(config("/var"))
@@ -158,6 +182,16 @@ def test_a_mount_unit_that_would_hide_what_the_first_boot_writes_is_refused() ->
     unit = "systemd: {units: [{name: var.mount, enabled: true, contents: '[Mount]\n\n      What=/dev/sdb'}]}"
     said = refusal(f"variant: buildos\nversion: 1.0.0\n{unit}\n")
     assert "var.mount would hide what the first boot writes to /var" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "status"), [("LABEL=v /var/ ext4", 1), ("#LABEL=v /var ext4", 0), ("LABEL=v /var/lib ext4", 0)]
+)
+def test_a_var_in_fstab_that_would_be_passed_over_is_refused(guest: Guest, line: str, status: int) -> None:
+    files = f"[{{path: /etc/fstab, contents: {{inline: '{line}'}}}}]"
+    guest.give(f"variant: buildos\nversion: 1.0.0\nstorage: {{files: {files}}}\n")
+    assert guest.boot() == status
+    assert ("/etc/fstab cannot give the machine another /var" in guest.console()) is bool(status)
 
 
 def test_a_var_that_needs_a_network_is_refused() -> None:
