@@ -10,17 +10,21 @@ import re
 from collections.abc import Iterable, Iterator
 
 from firstboot.apply.action import Action, Machine, Refused
+from firstboot.apply.contents import contents_of
 from firstboot.apply.disks.devices import require_unused, wait_for
 from firstboot.apply.disks.filesystems import MakeFilesystem, probe
 from firstboot.apply.disks.luks import MakeLuks
 from firstboot.apply.disks.lvm import MakeVolumeGroup, is_kept, number_of, read_members, replaced
 from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
+from firstboot.apply.disks.tpm import has_tpm
 from firstboot.apply.programs import ProgramError
+from firstboot.config.clevis import binding_of
 from firstboot.config.devices import Disk
 from firstboot.config.models import Config
 from firstboot.config.resource import BadResource
 from firstboot.config.text import Problem
+from firstboot.config.tpm import tpm_of
 
 _PARTLABEL = "/dev/disk/by-partlabel/"
 # udev's names for what is on a device; one by-partlabel is of the config, or of nobody here.
@@ -45,7 +49,15 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
         case MakeRaid(raid=raid):
             _present(raid.devices, config)
         case MakeLuks(luks=luks):
-            _present([str(luks.device)], config)
+            binding = binding_of(luks)
+            if (tpm_of(luks) is not None or (binding is not None and "tpm2" in binding.pins)) and not has_tpm():
+                raise Refused("it is to be opened by the machine's TPM, and the machine has no TPM 2.0")
+            if luks.key_file.source:
+                contents_of(luks.key_file, machine.fetched)
+            action.advertisements(machine)
+            for device in _present([str(luks.device)], config):
+                if luks.wipe_volume:
+                    require_unused([device], "it cannot be encrypted")
         case MakeVolumeGroup(group=group):
             nodes = _present(group.devices, config)
             if len(nodes) == len({*group.devices}):

@@ -73,7 +73,7 @@ class MakeLuks(NamedTuple):
                 if tpm is not None:
                     bind(tpm, device, path, programs)
                 elif binding is not None:
-                    asked = with_advertisements(binding, self._advertisements(machine))
+                    asked = with_advertisements(binding, self.advertisements(machine))
                     clevis.bind(asked, device, path, programs, key_file)
             programs.run(open_command(luks, device, path))
             if bound and not given:
@@ -84,7 +84,7 @@ class MakeLuks(NamedTuple):
             machine.keys[luks.name] = key
         machine.luks_uuids[luks.name] = programs.run(["cryptsetup", "luksUUID", device]).strip()
 
-    def _advertisements(self, machine: Machine) -> dict[str, object]:
+    def advertisements(self, machine: Machine) -> dict[str, object]:
         """What servers have said, by their URLs.
 
         Raises:

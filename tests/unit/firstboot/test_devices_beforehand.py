@@ -112,6 +112,18 @@ def test_a_device_in_use_is_noticed_before_anything_is_wiped(
     assert changed(guest) == []
 
 
+def test_without_a_tpm_nothing_is_encrypted_for_one(
+    accounts: Path, present: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present.add("/dev/mapper/box")
+    monkeypatch.setattr("firstboot.apply.disks.beforehand.has_tpm", lambda: False)
+    luks = "  luks: [{name: box, device: /dev/two, wipe_volume: true, clevis: {tpm2: true}}]\n"
+    guest = boot(accounts, TWO.replace("/dev/two, format", "/dev/mapper/box, format") + luks)
+    assert ":7:" in guest.console()
+    assert "the machine has no TPM 2.0" in guest.console()
+    assert changed(guest) == []
+
+
 @pytest.mark.parametrize(
     ("device", "made"),
     [
