@@ -17,9 +17,10 @@ from builder.core.errors import CapabilityError
 from builder.core.files import sync_file_system
 from builder.core.sealed import read_sealed, write_sealed
 from builder.core.store import Store
-from builder.core.tools import Tools
+from builder.core.tools import FOR_SCRIPTS, Tools
 from builder.debian.lock import LockedPackage
 from builder.debian.unpack import unpack_all, unpack_tree
+from builder.tree.elf import find_closure
 from builder.tree.materialise import write_node
 from builder.tree.node import Kind, Node
 from builder.tree.tree import Tree
@@ -27,11 +28,13 @@ from builder.tree.tree import Tree
 # What outputs and stages run. Machines run in the emulator for their own architecture.
 PACKAGES = (
     "bash",
+    "bubblewrap",
     "coreutils",
     "cryptsetup-bin",
     "dosfstools",
     "e2fsprogs",
     "erofs-utils",
+    "fakeroot",
     "fdisk",
     "kmod",
     "libc-bin",
@@ -42,6 +45,7 @@ PACKAGES = (
     "pigz",
     "python3",
     "python3-pefile",
+    "python3-seccomp",
     "qemu-utils",
     "systemd",
     "systemd-repart",
@@ -49,18 +53,32 @@ PACKAGES = (
     "udev",
     "zstd",
 )
+# What maintainer scripts call, for those that run in the sandbox and whose image does not have it.
+SCRIPTS_CALL = (
+    "adduser",
+    "debconf",
+    "debianutils",
+    "diffutils",
+    "dpkg",
+    "findutils",
+    "grep",
+    "hostname",
+    "init-system-helpers",
+    "mawk",
+    "passwd",
+    "perl-base",
+    "sed",
+    "sensible-utils",
+    "ucf",
+)
 # Asked for by packages above, and used by nothing we run.
 EXCLUDE = (
-    "debconf",
-    "dpkg",
-    "adduser",
     "dbus",
     "dbus-bin",
     "libpam-systemd",
     "systemd-sysv",
-    "ucf",
-    "init-system-helpers",
 )
+NOT_CALLED = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/lintian/", "/var/")
 LAYOUT = "3"
 # Of a whole tree: what its files are. It is written last.
 LISTING, LISTED = ".complete", "tools 1"
@@ -68,7 +86,7 @@ LISTING, LISTED = ".complete", "tools 1"
 
 def packages_for(arch: str) -> tuple[str, ...]:
     """The names to resolve for building and booting images of an architecture, sorted."""
-    return tuple(sorted((*PACKAGES, *architecture(arch).emulator.packages)))
+    return tuple(sorted((*PACKAGES, *SCRIPTS_CALL, *architecture(arch).emulator.packages)))
 
 
 def open_tools(
@@ -151,6 +169,7 @@ def _write(tree: Tree, root: Path) -> None:
             (fresh / "etc" / name).touch()  # the host's own is bound over it
         # The listing knows files by size and time: their bytes are on the disk before it is.
         sync_file_system(fresh)
+        (fresh / FOR_SCRIPTS).write_text(json.dumps(_for_scripts(tree)))
         write_sealed(fresh / LISTING, LISTED, json.dumps(dict(_entries(fresh))).encode())
         # Aside first: what another build has just started from there finds its files until the last moment.
         if root.exists():
@@ -160,6 +179,18 @@ def _write(tree: Tree, root: Path) -> None:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def _for_scripts(tree: Tree) -> list[str]:
+    """The files and links of :data:`SCRIPTS_CALL`, and the libraries that their programs load."""
+    origins = {f"package:{name}" for name in SCRIPTS_CALL}
+    own = [
+        path
+        for path, node in tree.walk()
+        if node.origin in origins and node.kind is not Kind.DIRECTORY and not path.startswith(NOT_CALLED)
+    ]
+    programs = [path for path in own if tree.require(path, follow=False).is_executable]
+    return sorted({*own, *find_closure(tree, programs)})
 
 
 def _tame(node: Node) -> Node:

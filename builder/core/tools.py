@@ -32,6 +32,8 @@ CANNOT_ENTER_AS_ROOT = (
     "root in a container needs user namespaces (Docker: --security-opt seccomp=unconfined; Podman allows them) "
     "or CAP_SYS_ADMIN; see 'build-os doctor'"
 )
+# Of a tools tree, as JSON: paths of what maintainer scripts call, for images that do not have it.
+FOR_SCRIPTS = ".for-scripts"
 SEARCH = ("usr/bin", "usr/sbin", "usr/lib/systemd")
 
 
@@ -71,16 +73,28 @@ class Tools:
             )
         return "/" + str(path.relative_to(self.root))
 
-    def argv(self, *command: str | Path, binds: Sequence[tuple[Path, str]] = (), outlive: bool = False) -> list[str]:
+    def argv(
+        self,
+        *command: str | Path,
+        binds: Sequence[tuple[Path, str]] = (),
+        outlive: bool = False,
+        closed: bool = False,
+        uid: int | None = None,
+    ) -> list[str]:
         """The host command line that runs ``command`` inside the tools tree.
 
         ``binds`` makes further host paths visible at paths of the new root, for programs that insist on one.
-        The program is killed when the thread that started it ends, unless it may ``outlive`` us.
+        The program is killed when the thread that started it ends, unless it may ``outlive`` us. A ``closed`` one has
+        no network, sees no other processes and no devices; ``uid`` is who it runs as, if not who we are.
         """
         program = self.require(str(command[0]))
         extra = [f"--bind={source}:{target}" for source, target in binds]
         if outlive:
             extra.append("--outlive")
+        if closed:
+            extra.append("--closed")
+        if uid is not None:
+            extra.append(f"--as={uid}")
         # -I -S: no site-packages, no environment; the launcher needs neither and starts in 10 ms.
         return [
             sys.executable,
@@ -116,13 +130,14 @@ class Tools:
         binds: Sequence[tuple[Path, str]] = (),
         pass_fds: Sequence[int] = (),
     ) -> str:
-        """Run a program to its end and return its standard output.
+        """Run a program to its end and return its standard output. It has files to work on, and nothing else: no
+        network, no devices, no sight of other processes.
 
         Raises:
             CapabilityError: the program is not in the tree, or this machine cannot enter the tree.
             ProgramError: it failed; carries the command and its last lines.
         """
-        argv = self.argv(*command, binds=binds)
+        argv = self.argv(*command, binds=binds, closed=True)
         with self.console.program(shlex.join(map(str, command))):
             process = subprocess.Popen(
                 argv,

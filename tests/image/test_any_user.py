@@ -14,45 +14,11 @@ from pathlib import Path
 import pytest
 
 from builder.core.store import Store
+from tests.support.users import UID, become
 
 pytestmark = pytest.mark.image
 
 REPOSITORY = Path(__file__).parent.parent.parent
-UID = 12345  # nobody's: no account, no home, no line in /etc/subuid
-# Runs as root; becomes what its first argument says and executes the rest.
-BECOME = """
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18
-CLONE_NEWNET, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, LAST = 0x40000000, 24, 38, 40
-KEPT = (18, 31)  # CAP_SYS_CHROOT; CAP_SETFCAP, without which root cannot map itself (user_namespaces(7))
-kind, *command = sys.argv[1:]
-if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
-    sys.exit(77)
-if kind == "user":
-    # A Python below root's own home: nothing but that Python is let through.
-    shown = {path: os.open(path, os.O_PATH) for path in (sys.base_prefix, sys.prefix, REPOSITORY)}
-    for path in shown:
-        above = [path[:at] for at, letter in enumerate(path) if letter == "/" and at]
-        shut = next((each for each in above if not os.stat(each).st_mode & 0o001), None)
-        if shut:
-            libc.mount(b"none", shut.encode(), b"tmpfs", 0, b"mode=755")
-        if not os.path.exists(path):
-            os.makedirs(path)
-            libc.mount(b"/proc/self/fd/%d" % shown[path], path.encode(), None, MS_BIND | MS_REC, None)
-    os.setgroups([])
-    os.setgid(UID)
-    os.setuid(UID)
-else:
-    for capability in range(LAST + 1):
-        if capability not in KEPT:
-            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-os.umask(0o077)
-os.execv(command[0], command)
-""".replace("UID", str(UID)).replace("REPOSITORY", repr(str(REPOSITORY)))
-
-
 # Becomes root of a container that allows no namespace, with CAP_SYS_CHROOT alone, and executes its arguments.
 WITHOUT_NAMESPACES = """
 import ctypes, os, sys
@@ -118,14 +84,14 @@ def test_the_demo_is_the_same_for(kind: str, language: str, place: Path, demo: P
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
-    def become(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", BECOME, kind, sys.executable, "-P", *map(str, words)]
+    def as_kind(*words: object) -> subprocess.CompletedProcess[str]:
+        command = become(kind, sys.executable, "-P", *words)
         return subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
 
-    probe = become("-c", "import builder.cli")
+    probe = as_kind("-c", "import builder.cli")
     if probe.returncode != 0:
         pytest.skip(f"cannot become {kind} with this Python: {probe.stderr[-200:] or probe.returncode}")
-    done = become("-m", "builder", "build", place / "ünsere configs" / "demo.yaml", "--offline", "-o", "öut")
+    done = as_kind("-m", "builder", "build", place / "ünsere configs" / "demo.yaml", "--offline", "-o", "öut")
     assert done.returncode == 0, done.stderr
     made = json.loads((work / "öut" / "build.json").read_text())["artifacts"]
     expected = json.loads(demo.read_text())["artifacts"]

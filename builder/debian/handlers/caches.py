@@ -10,12 +10,16 @@ makes it anew for itself. man-db's is made by ``man-db.timer`` on the machine, w
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from builder.core.architecture import ARCHITECTURES
+from builder.core.sandbox import Sandbox
 from builder.debian.handlers.work import Work
 from builder.tree.elf import find_closure
+from builder.tree.materialise import materialise
 from builder.tree.node import Kind, file
 
 ORIGIN = "stage:packages"
@@ -119,12 +123,12 @@ def _make(work: Work, cache: Cache) -> None:
     arguments = [word for given in cache.arguments for word in (objects if given == "*.so" else [given])]
     # A mime database and the cache of input methods are beside the directory, not in it.
     beside = cache.directory.rpartition("/")[0]
-    with work.directory(*needed, cache.directory) as part:
+    with tempfile.TemporaryDirectory(dir=work.scratch, prefix="cache-") as place:
+        part = materialise(tree, Path(place) / "root", [*needed, cache.directory])
         (part.root / beside.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        for name in ("etc", ".root"):  # what builder.core.enter expects of a root
-            (part.root / name).mkdir(exist_ok=True)
-        said = replace(work.tools, root=part.root).run(cache.program, *arguments)
-        (part.root / ".root").rmdir()
+        sandbox = Sandbox(work.tools, part.root, Path(place))
+        sandbox.give_files()
+        said = sandbox.run(cache.program, *arguments, env={}, believes=False)
         part.absorb(tree, origin=ORIGIN, below=beside)
         if cache.output and said:
             tree.put(cache.output, file(said, origin=ORIGIN))

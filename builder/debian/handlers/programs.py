@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from builder.core.sandbox import Sandbox
 from builder.debian.handlers.caches import ORIGIN, runs_here, triplet_directory
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.commands.deferred import DEFERRED, LIB, Deferred
@@ -21,7 +22,6 @@ from builder.tree.materialise import Workdir, materialise
 from builder.tree.node import Kind
 
 _OBJECT = re.compile(r"\.so(\.[0-9]+)*\Z")
-SURROUNDINGS = ("/dev", "/proc")
 # Emacs would compile to machine code what it loads, into a home that is not there.
 ENVIRONMENT = {"EMACS_INHIBIT_AUTOMATIC_NATIVE_COMPILATION": "t"}
 # Stands for debconf in what runs here: what the definition answers, and what was set; nobody is asked.
@@ -80,12 +80,11 @@ def _run(work: Work, deferred: Deferred, program: str, interpreter: str, argumen
     objects = _shared_objects(work, reads)
     needed = find_closure(work.tree, [program, interpreter, *started, *interpreters, *objects])
     with tempfile.TemporaryDirectory(dir=work.scratch, prefix="program-") as place:
-        part = materialise(work.tree, Path(place), [program, *needed, *reads])
-        for where in (*SURROUNDINGS, "/tmp"):
-            (part.root / where[1:]).mkdir(exist_ok=True)
+        part = materialise(work.tree, Path(place) / "root", [program, *needed, *reads])
         _stand_in(part, work.installation.answers)
-        binds = [(Path(where), f"{part.root}{where}") for where in SURROUNDINGS]
-        work.tools.run("chroot", part.root, program, *arguments, env=ENVIRONMENT, binds=binds)
+        sandbox = Sandbox(work.tools, part.root, Path(place))
+        sandbox.give_files()
+        sandbox.run(program, *arguments, env=ENVIRONMENT, believes=False)
         for where in [path.replace(LIB, lib) for path in deferred.writes] or operands:
             part.absorb(work.tree, origin=ORIGIN, below=where)
 
@@ -106,8 +105,13 @@ def _shared_objects(work: Work, paths: Iterable[str]) -> Iterator[str]:
 def _stand_in(part: Workdir, answers: Mapping[str, str]) -> None:
     where = part.root / DEBCONF[1:]
     if where.exists():
-        rows = ", ".join(f"{_quoted(question)} => {_quoted(answer)}" for question, answer in answers.items())
-        where.write_text(STAND_IN.replace("ANSWERS", rows))
+        where.write_text(perl_client(answers))
+
+
+def perl_client(answers: Mapping[str, str]) -> str:
+    """What stands for debconf's module of Perl, with these answers."""
+    rows = ", ".join(f"{_quoted(question)} => {_quoted(answer)}" for question, answer in answers.items())
+    return STAND_IN.replace("ANSWERS", rows)
 
 
 def _quoted(text: str) -> str:

@@ -1,107 +1,253 @@
-"""A maintainer script, run: in a user namespace, over a copy of the tree, because the definition says so.
+"""A maintainer script, run: in the sandbox, over a copy of the tree, because the definition says so.
 
-What it may do is what a process may do that is root of nothing but a directory: it sees no device but those of
-``/dev``, and owns no file but as root. The difference is taken over; the time of files is not.
+It is run twice, in two copies. What comes out differently is random, or the machine's, or the moment's: a key, an
+identity, a time. That, and what is a secret by its form, does not get into an image.
 """
 
 from __future__ import annotations
 
-import stat
-import tempfile
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
+from builder.core.beside import beside
 from builder.core.errors import ConfigError, ProgramError
+from builder.core.tools import FOR_SCRIPTS
+from builder.debian.handlers.caches import runs_here
+from builder.debian.handlers.room import SHOWN, Room
+from builder.debian.handlers.surroundings import CALLS, calls_in, debconf, environment, write_notes
 from builder.debian.handlers.work import Work
+from builder.debian.scripts.commands import COMMANDS
+from builder.debian.scripts.commands.debconf import read_templates
 from builder.debian.scripts.effects import Does, Effect
-from builder.debian.scripts.evaluate import CALLS
-from builder.tree.materialise import NOT_WRITTEN, Workdir, materialise, same, scan
-from builder.tree.node import Kind
-from builder.tree.tree import Tree
+from builder.debian.scripts.shell import Shell
+from builder.debian.scripts.world import OWN, Installation, NotModelled, World
+from builder.tree.node import Inline, Kind, Node, file, symlink
+from builder.tree.tree import Tree, TreeError
 
-PLACE = "/.build-os-script"
-SURROUNDINGS = ("/dev", "/proc")
-# What is the machine's and not the script's.
-NOT_TAKEN = (*SURROUNDINGS, "/sys", "/run", "/tmp", PLACE)
+SANDBOX = "in the sandbox"
+PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----|AGE-SECRET-KEY-1|PuTTY-User-Key-File-")
+IDENTITIES = re.compile(
+    r"/etc/machine-id|/var/lib/dbus/machine-id|/etc/ssh/ssh_host_.*|.*/random[-_]seed|/etc/hostid|/etc/nvme/host(nqn|id)"
+    r"|/etc/iscsi/initiatorname\.iscsi|.*/\.rnd"
+)
+HASH = re.compile(r"[^:]*:(\$[^:]+|_?[./A-Za-z0-9]{13,})(:.*)?")
+SHADOWS = ("/etc/shadow", "/etc/gshadow")
+KINDS = {Kind.SYMLINK: Does.LINK, Kind.DIRECTORY: Does.DIRECTORY}
+LOGS = re.compile(r"/var/(log|crash|spool/mail|mail)/.*")
 
 
-def run_scripts(work: Work, package: str, scripts: Mapping[str, str], names: list[str]) -> tuple[Effect, ...]:
-    """Run these of a package's scripts and take over what they change.
+@dataclass
+class Outcome:
+    """What a script left behind, and how it called what only made a note."""
+
+    changes: dict[str, Node | None] = field(default_factory=dict)
+    calls: list[list[str]] = field(default_factory=list)
+
+
+def run_script(
+    work: Work,
+    installation: Installation,
+    package: str,
+    scripts: Mapping[str, str],
+    call: tuple[str, tuple[str, ...]],
+    answers: dict[str, str],
+) -> tuple[Effect, ...]:
+    """Run one of a package's scripts, ``(name, arguments)``, and take over what it changes.
 
     Raises:
-        ConfigError: one of them fails, or gives files to others than root.
-        CapabilityError: this machine allows no user namespaces.
+        ConfigError: it fails, or leaves behind what no image can have.
+        CapabilityError: this machine does not allow the sandbox.
     """
-    with tempfile.TemporaryDirectory(dir=work.scratch, prefix="sandbox-") as place:
-        part = materialise(work.tree, Path(place), ["/"])
-        for where in (*SURROUNDINGS, "/tmp", "/run"):
-            (part.root / where[1:]).mkdir(exist_ok=True)
-        owner = _owner(part.root)
-        for name, arguments in CALLS:
-            if name in names:
-                _run_one(work, part, package, name, scripts[name], arguments)
-        (part.root / PLACE[1:]).unlink(missing_ok=True)
-        return _absorbed(part, work.tree, package, owner)
+    name, arguments = call
+    tree = _as_found(work.tree, package, name)
+    require_runs_here(tree, package)
+    tree = tree.copy()
+    for path, node in debconf({**_defaults(work), **installation.answers, **answers}).items():
+        tree.put(path, node)
+    around = _beside(work)
+
+    def once() -> Outcome:
+        with Room.made(work.tools, work.scratch, tree, around) as room:
+            return _run_one(room, package, name, scripts[name], arguments, installation.arch)
+
+    first, second = beside(once, once)
+    effects = _take_over(work, first, second, package, name)
+    return (*effects, *_replay(work, installation, first.calls, package, answers))
 
 
-def _run_one(work: Work, part: Workdir, package: str, name: str, text: str, arguments: tuple[str, ...]) -> None:
-    script = part.root / PLACE[1:]
+def _as_found(tree: Tree, package: str, name: str) -> Tree:
+    """The tree as dpkg would have it when it calls the script: a preinst comes before its package's own files."""
+    if name != "preinst":
+        return tree
+    found = tree.copy()
+    own = [path for path, node in tree.walk() if node.origin == f"package:{package}"]
+    for path in reversed(own):
+        if not found.children(path):
+            found.remove(path)
+    return found
+
+
+def require_runs_here(tree: Tree, package: str) -> None:
+    """Refuse scripts of an image whose programs this machine does not run.
+
+    Raises:
+        ConfigError: it is of another architecture.
+    """
+    shell = tree.get("/bin/sh", follow=True)
+    if shell is not None and shell.kind is Kind.FILE and not runs_here(shell.content.read()):
+        raise ConfigError(
+            f"scripts: {package}: a script of another architecture cannot be run on this machine",
+            hint="build on a machine of the image's architecture, or declare what it does: 'effects', or 'ignore'",
+        )
+
+
+def _defaults(work: Work) -> dict[str, str]:
+    """What the templates of all packages answer."""
+    found: dict[str, str] = {}
+    for scripts in work.scripts.values():
+        for question, fields in read_templates(scripts.get("templates", "")).items():
+            default = fields.get("Default", "")
+            found[question] = default or ("false" if fields.get("Type") == "boolean" else "")
+    return found
+
+
+def _beside(work: Work) -> dict[str, Node]:
+    """What scripts call and the image may not have: programs of the tools tree, and links that are alternatives, which
+    the image gets when all packages are in."""
+    found = dict(_helpers(work.tools.root))
+    for effect in work.effects(Does.ALTERNATIVE):
+        link, path = str(effect.data[0]), str(effect.data[1])
+        found.setdefault(link, symlink(path, origin=SANDBOX))
+    return found
+
+
+@cache
+def _helpers(root: Path) -> Mapping[str, Node]:
+    listing = root / FOR_SCRIPTS
+    found = {}
+    for path in json.loads(listing.read_text()) if listing.exists() else ():
+        place = root / path[1:]
+        if place.is_symlink():
+            found[path] = symlink(str(place.readlink()), origin=SANDBOX)
+        else:
+            found[path] = file(place.read_bytes(), place.stat().st_mode & 0o755, origin=SANDBOX)
+    return found
+
+
+def _run_one(room: Room, package: str, name: str, text: str, arguments: tuple[str, ...], arch: str) -> Outcome:
+    script = room.ours / "script"
     script.write_bytes(text.encode(errors="surrogateescape"))
     script.chmod(0o755)
-    environment = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "DEBIAN_FRONTEND": "noninteractive",
-        "DPKG_MAINTSCRIPT_PACKAGE": package,
-        "DPKG_MAINTSCRIPT_NAME": name,
-        "DPKG_ROOT": "",
-    }
-    binds = [(Path(where), f"{part.root}{where}") for where in SURROUNDINGS]
+    (room.ours / "bin").mkdir()
+    programs = {path.rpartition("/")[2] for tree in (room.shown, room.beside) for path in _programs(tree)}
+    write_notes(room.ours / "bin", programs)
     try:
-        work.tools.run("chroot", part.root, PLACE, *arguments, env=environment, binds=binds)
+        room.sandbox.run(f"{SHOWN}/script", *arguments, env=environment(package, name, arch))
     except ProgramError as error:
         raise ConfigError(
-            f"scripts: {package}: its {name} failed in the sandbox",
-            details=error.details,
+            f"scripts: {package}: its {name} failed in the sandbox: {error.what.partition(' ')[2]}",
+            details=error.details[1:],
             hint="declare what it does instead: 'effects', or 'ignore' with a reason",
         ) from error
+    return Outcome(room.changes(f"package:{package}"), list(calls_in(room.sandbox.left(CALLS))))
 
 
-def _absorbed(part: Workdir, tree: Tree, package: str, owner: tuple[int, int]) -> tuple[Effect, ...]:
+def _programs(tree: Tree | Mapping[str, Node]) -> Iterator[str]:
+    paths = tree if isinstance(tree, Mapping) else (path for path, _ in tree.walk("/usr"))
+    return (path for path in paths if path.rpartition("/")[0] in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"))
+
+
+# --- what is taken over --------------------------------------------------------------------------
+
+
+def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: str) -> list[Effect]:
+    tree = work.tree
     effects: list[Effect] = []
-    origin = f"package:{package}"
-    seen = set()
-    for path, found in scan(part.root, origin):
-        seen.add(path)
-        if _is_not_taken(path):
-            continue
-        if _owner(part.root / path[1:]) != owner:
-            raise ConfigError(
-                f"scripts: {package}: it gives {path} to another user or group than root's, which a sandbox cannot",
-                hint=f"declare what it does instead: scripts: {{{package}: {{effects: [...]}}}}",
-            )
-        known = part.before.get(path)
-        written = None if known is None else known.mode & 0o755 | stat.S_IRUSR | stat.S_IWUSR
-        if known is None:
-            tree.put(path, found)
-        elif not same(known, found):
-            tree.put(path, known.but(kind=found.kind, content=found.content, target=found.target, origin=origin))
-        elif known.kind is Kind.FILE and found.mode != written:
-            tree.change(path, mode=found.mode)
-        else:
-            continue
-        effects.append(Effect(Does.LINK if found.kind is Kind.SYMLINK else Does.FILE, path, "in the sandbox"))
-    for path, node in part.before.walk():
-        if path not in seen and path != "/" and node.kind not in NOT_WRITTEN and not _is_not_taken(path):
+    changes = dict(first.changes)
+    for path in sorted((path for path, node in changes.items() if node is None), reverse=True):
+        if second.changes.get(path, path) is None:
             tree.remove(path)
-            effects.append(Effect(Does.REMOVE, path, "in the sandbox"))
-    return tuple(effects)
+            effects.append(Effect(Does.REMOVE, path, SANDBOX))
+    for path, node in changes.items():
+        if node is None:
+            continue
+        known = tree.get(path)
+        if name == "preinst" and known is not None and known.origin == f"package:{package}":
+            continue  # dpkg unpacks it afterwards
+        why = _refused(path, node, second.changes.get(path))
+        if why:
+            # A log of the installation is nobody's business; what a machine makes itself is no news.
+            if not LOGS.fullmatch(path) and (known is None or not known.origin.startswith(OWN)):
+                work.tools.console.warn(f"{package}: its {name} makes {path}, which is not in the image: {why}")
+                effects.append(Effect(Does.DROPPED, path, why))
+            continue
+        taken, hidden = _without_hashes(path, node)
+        if hidden:
+            work.tools.console.warn(f"{package}: its {name} sets a password of {hidden}, which is not in the image")
+        if known is not None and known.origin.startswith(OWN):
+            taken = taken.but(origin=known.origin)
+        try:
+            tree.put(path, taken)
+        except TreeError as problem:
+            raise ConfigError(f"scripts: {package}: what its {name} makes cannot be in the image: {problem}") from None
+        effects.append(Effect(KINDS.get(taken.kind, Does.FILE), path, SANDBOX))
+    for effect in effects:
+        work.tools.console.log(f"{package}: its {name}, {SANDBOX}: {effect}")
+    return effects
 
 
-def _owner(path: Path) -> tuple[int, int]:
-    status = path.lstat()
-    return status.st_uid, status.st_gid
+def _refused(path: str, node: Node, again: Node | None) -> str:
+    """Why something cannot be in an image; empty if it can."""
+    if IDENTITIES.fullmatch(path):
+        return "it is the identity of a machine"
+    if node.kind is Kind.FILE and PRIVATE_KEY.search(node.content.read()):
+        return "it is a private key, which all machines would share"
+    if again is None or not _same(node, again):
+        return "it is another one each time: a secret, the identity of a machine, or a time"
+    return ""
 
 
-def _is_not_taken(path: str) -> bool:
-    return any(path == where or path.startswith(f"{where}/") for where in NOT_TAKEN)
+def _same(one: Node, other: Node) -> bool:
+    if (one.kind, one.mode, one.uid, one.gid, one.target) != (
+        other.kind,
+        other.mode,
+        other.uid,
+        other.gid,
+        other.target,
+    ):
+        return False
+    return one.kind is not Kind.FILE or one.content.read() == other.content.read()
+
+
+def _without_hashes(path: str, node: Node) -> tuple[Node, str]:
+    """The file without passwords, and whose there were."""
+    if path not in SHADOWS or node.kind is not Kind.FILE:
+        return node, ""
+    lines, names = [], []
+    for line in node.content.read().decode(errors="surrogateescape").splitlines():
+        if HASH.fullmatch(line):
+            names.append(line.partition(":")[0])
+            line = ":".join((names[-1], "!", *line.split(":")[2:]))
+        lines.append(line + "\n")
+    if not names:
+        return node, ""
+    return node.but(content=Inline("".join(lines).encode(errors="surrogateescape"))), ", ".join(names)
+
+
+def _replay(
+    work: Work, installation: Installation, calls: Iterable[list[str]], package: str, answers: dict[str, str]
+) -> tuple[Effect, ...]:
+    """What the evaluator's models make of the calls that only made a note."""
+    world = World(work.tree, installation, package)
+    shell = Shell(world, "", (), {})
+    shell.answers = answers
+    for name, *arguments in calls:
+        try:
+            COMMANDS[name](shell, arguments)
+        except (NotModelled, TreeError) as problem:
+            work.tools.console.warn(f"{package}: {' '.join([name, *arguments])} has no effect on the image: {problem}")
+    return tuple(world.journal)

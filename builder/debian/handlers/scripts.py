@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from builder.debian.handlers.sandbox import run_scripts
+from builder.debian.handlers.sandbox import run_script
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.decisions import require_accounted
-from builder.debian.scripts.evaluate import Evaluation, before_installation, evaluate, evaluate_decided
+from builder.debian.scripts.evaluate import CALLS, Evaluation, before_installation, evaluate, evaluate_decided
+from builder.debian.scripts.world import Installation
 
 
 def evaluate_scripts(work: Work) -> None:
@@ -31,11 +32,30 @@ def _evaluate_package(
     decision = work.decisions.get(package)
     if decision is not None and decision.answer == "sandbox":
         trial = evaluate(work.tree.copy(), package, scripts, installation, dict(answers))
-        names = [each.script for each in trial if each.unaccounted]
-        if names:
-            understood = {name: text for name, text in scripts.items() if name not in names}
-            done = evaluate(work.tree, package, understood, installation, answers)
-            effects = run_scripts(work, package, scripts, names)
-            ran = [replace(each, effects=effects) for each in trial if each.script == names[0]]
-            return [*done, *ran, *(replace(e, effects=()) for e in trial if e.script in names[1:])]
+        run = {each.script for each in trial if each.unaccounted}
+        if run:
+            return _run_some(work, package, scripts, installation, answers, trial, run)
     return evaluate_decided(work.tree, package, scripts, work.installation, answers, decision)
+
+
+def _run_some(
+    work: Work,
+    package: str,
+    scripts: Mapping[str, str],
+    installation: Installation,
+    answers: dict[str, str],
+    trial: list[Evaluation],
+    run: set[str],
+) -> list[Evaluation]:
+    """The scripts in the order of an installation: those of ``run`` in the sandbox, the others evaluated."""
+    done: list[Evaluation] = []
+    calls = dict(CALLS)
+    for each in trial:
+        if each.script in run:
+            call = (each.script, calls[each.script])
+            effects = run_script(work, installation, package, scripts, call, answers)
+            done.append(replace(each, effects=effects))
+        else:
+            only = {name: text for name, text in scripts.items() if name not in calls or name == each.script}
+            done += evaluate(work.tree, package, only, installation, answers)
+    return done

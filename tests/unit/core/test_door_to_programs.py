@@ -288,8 +288,8 @@ def entering(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             seen["prctl"].append(arguments)
             return 0
 
-    def record(tree: str, binds: list[tuple[str, str]]) -> None:
-        seen["tree"], seen["binds"] = tree, binds
+    def record(tree: str, binds: list[tuple[str, str]], closed: bool) -> None:
+        seen["tree"], seen["binds"], seen["closed"] = tree, binds, closed
 
     def execute(program: str, argv: list[str]) -> None:
         seen["argv"] = argv
@@ -297,6 +297,7 @@ def entering(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         raise Entered
 
     monkeypatch.setattr(enter, "libc", Libc())
+    monkeypatch.setattr(enter, "unshare", lambda closed: None)
     monkeypatch.setattr(enter, "enter", record)
     monkeypatch.setattr(enter.os, "execv", execute)
     return seen
@@ -327,9 +328,16 @@ def test_a_refusal_of_the_kernel_has_a_status_of_its_own(
     def refuse(*_arguments: object) -> None:
         raise PermissionError(1, "unshare: Operation not permitted")
 
+    class Refused(Exception):
+        pass
+
+    def leave(status: int) -> None:
+        raise Refused(status)
+
     monkeypatch.setattr(enter, "enter", refuse)
-    with pytest.raises(SystemExit) as caught:
+    monkeypatch.setattr(enter.os, "_exit", leave)
+    with pytest.raises(Refused) as caught:
         enter.main(["/tree", "/usr/bin/zstd"])
-    assert caught.value.code == enter.CANNOT_ENTER
+    assert caught.value.args == (enter.CANNOT_ENTER,)
     assert "cannot enter the tools tree" in capsys.readouterr().err
     assert "argv" not in entering

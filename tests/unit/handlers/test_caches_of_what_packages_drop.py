@@ -40,7 +40,7 @@ def work(work_on: Callable[..., Work]) -> Work:
 @pytest.fixture
 def root_of(work: Work) -> Callable[[], Path]:
     """The copy that the program of a running handler sees as its root."""
-    return lambda: next(work.scratch.glob("part-*"))
+    return lambda: next(work.scratch.glob("cache-*/root"))
 
 
 def test_a_cache_is_what_the_images_own_program_leaves(work: Work, root_of: Callable[[], Path]) -> None:

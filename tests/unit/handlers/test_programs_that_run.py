@@ -35,8 +35,9 @@ def program(*, foreign: bool = False) -> Node:
 def test_a_program_runs_once_over_what_it_reads_and_leaves_what_it_may_write(work_on: Callable[..., Work]) -> None:
     calls: list[tuple[str, ...]] = []
 
-    def chroot(root: str, *words: str) -> str:
-        calls.append(words)
+    def mkfontscale(*words: str) -> str:
+        root = next(work.scratch.glob("program-*/root"))
+        calls.append((MAKE, *words))
         seen = sorted(str(p.relative_to(root)) for p in Path(root).rglob("*") if p.is_file())
         Path(root, FONTS[1:], "fonts.dir").write_text("\n".join(seen))
         Path(root, "usr/elsewhere").write_text("")
@@ -44,7 +45,7 @@ def test_a_program_runs_once_over_what_it_reads_and_leaves_what_it_may_write(wor
 
     work = work_on({f"{FONTS}/a.pcf": "", "/usr/share/other": ""}, xfonts=CALL)
     work.tree.put(MAKE, program())
-    work.tools.programs["chroot"] = chroot  # type: ignore[attr-defined]
+    work.tools.programs[MAKE] = mkfontscale  # type: ignore[attr-defined]
     evaluate_scripts(work)
     run_programs(work)
     assert calls == [(MAKE, "-b", "-s", FONTS)]

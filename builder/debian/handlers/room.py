@@ -1,0 +1,196 @@
+"""The directory that scripts are run over: the tree, with what they call and the image does not have beside it.
+
+On the disk every file belongs to whoever builds. Owners, and modes that are not the disk's, are kept beside it
+(:class:`builder.core.sandbox.Owner`), so that a script sees those of the tree, and what it changes comes back.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.core.errors import ConfigError
+from builder.core.sandbox import OURS, Owner, Sandbox
+from builder.core.tools import Tools
+from builder.tree.materialise import NOT_WRITTEN, write_node
+from builder.tree.node import Inline, Kind, Node
+from builder.tree.tree import Tree
+
+# What a machine has in memory, what is ours, and records of dpkg's that a build writes itself.
+NOT_TAKEN = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var/tmp", OURS, "/var/lib/dpkg", "/var/cache/debconf")
+BACKUPS = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-")
+LOCKS = ("/etc/.pwd.lock", "/var/cache/ldconfig/aux-cache")
+SHOWN = f"{OURS}/ours"
+MOST = 1 << 30  # bytes that one script may leave behind
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An entry on the disk, as far as it shows whether somebody changed it, and whose it is said to be."""
+
+    inode: int
+    ctime: int
+    uid: int
+    gid: int
+    mode: int
+
+
+@dataclass
+class Room:
+    """The directory, for one script: what a script leaves behind is read and never written into again, because it may
+    be links to anywhere.
+
+    Attributes:
+        shown: the tree that it was made from.
+        beside: what is in it and not of the tree: path -> what was written there; never taken over.
+    """
+
+    sandbox: Sandbox
+    shown: Tree
+    beside: Mapping[str, Node]
+    before: dict[str, Seen] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def made(cls, tools: Tools, scratch: Path, tree: Tree, beside: Mapping[str, Node]) -> Iterator[Room]:
+        """A directory below ``scratch`` that shows the tree; it is gone afterwards."""
+        place = Path(tempfile.mkdtemp(dir=scratch, prefix="script-"))
+        try:
+            place.chmod(0o711)  # the user of the sandbox gets to what is his
+            for name in ("root", "ours"):
+                (place / name).mkdir()
+            sandbox = Sandbox(tools, place / "root", place, shown={"ours": place / "ours"})
+            room = cls(sandbox, tree, beside)
+            room._write()
+            yield room
+        finally:
+            force_remove(place)
+
+    @property
+    def root(self) -> Path:
+        """The directory itself."""
+        return self.sandbox.root
+
+    @property
+    def ours(self) -> Path:
+        """What scripts see, read-only, at :data:`SHOWN`."""
+        return self.sandbox.shown["ours"]
+
+    def _write(self) -> None:
+        wanted = self.shown.copy()
+        for path, node in self.beside.items():
+            if path not in wanted and _parent_is_directory(wanted, path):
+                wanted.put(path, node)
+        owners = self.sandbox.owners
+        for path, node in wanted.walk():
+            if path == "/" or node.kind in NOT_WRITTEN:
+                continue
+            write_node(self.root, path, node)
+            status = (self.root / path[1:]).lstat()
+            if (node.uid, node.gid) != (0, 0) or stat.S_IMODE(status.st_mode) != node.mode:
+                owners[status.st_ino] = Owner(node.uid, node.gid, stat.S_IFMT(status.st_mode) | node.mode)
+        self.sandbox.give_files()
+        self.before = dict(self._look())
+
+    def _look(self) -> Iterator[tuple[str, Seen]]:
+        owners = self.sandbox.owners
+        pending = [str(self.root)]
+        start = len(pending[0])
+        while pending:
+            here = pending.pop()
+            for entry in os.scandir(here):
+                path = entry.path[start:]
+                if path in NOT_TAKEN:
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                owner = owners.get(status.st_ino, Owner(0, 0, status.st_mode))
+                if stat.S_IFMT(owner.mode) != stat.S_IFMT(status.st_mode) and not _is_device(owner.mode):
+                    owner = Owner(0, 0, status.st_mode)  # of something that had the inode before
+                ctime = 0 if stat.S_ISDIR(status.st_mode) else status.st_ctime_ns
+                yield path, Seen(status.st_ino, ctime, owner.uid, owner.gid, owner.mode)
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append(entry.path)
+
+    def changes(self, origin: str) -> dict[str, Node | None]:
+        """What is not as it was shown, by path, parents first; ``None`` for what is gone.
+
+        Raises:
+            ConfigError: something is left that no image can have.
+        """
+        now = dict(self._look())
+        found: dict[str, Node | None] = {}
+        size = 0
+        for path in sorted(now):
+            seen = now[path]
+            if seen == self.before.get(path) or path in self.beside or path in BACKUPS or path in LOCKS:
+                continue
+            node = self._node(path, seen, origin)
+            size += node.size if node.kind is Kind.FILE else 0
+            if size > MOST:
+                raise ConfigError(f"{origin} leaves more than {MOST} bytes behind")
+            known = self.shown.get(path)
+            if known is None or not _equal(known, node):
+                found[path] = node
+        gone = [path for path in self.before if path not in now and path not in self.beside]
+        found.update((path, None) for path in sorted(gone) if self.shown.get(path) is not None)
+        return found
+
+    def _node(self, path: str, seen: Seen, origin: str) -> Node:
+        place = self.root / path[1:]
+        status = place.lstat()
+        mode = stat.S_IMODE(seen.mode)
+        if _is_device(seen.mode):
+            raise ConfigError(f"{origin} makes the device {path}", hint="a machine makes its devices when it starts")
+        known = self.shown.get(path)
+        base = Node(Kind.FILE, origin=origin) if known is None else known
+        owned = {"uid": seen.uid, "gid": seen.gid, "origin": origin}
+        if stat.S_ISLNK(status.st_mode):
+            return base.but(
+                kind=Kind.SYMLINK, target=str(place.readlink()), mode=0o777, content=Inline(b""), xattrs=(), **owned
+            )
+        if stat.S_ISDIR(status.st_mode):
+            return base.but(kind=Kind.DIRECTORY, mode=mode, target="", content=Inline(b""), **owned)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{origin} makes {path}, which is neither file, directory nor link")
+        same = known is not None and known.kind is Kind.FILE and known.size == status.st_size
+        data = place.read_bytes()
+        if same and known is not None and known.content.read() == data:
+            return base.but(mode=mode, **owned)
+        return base.but(kind=Kind.FILE, mode=mode, target="", content=Inline(data), xattrs=(), **owned)
+
+
+def _is_device(mode: int) -> bool:
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def _equal(known: Node, found: Node) -> bool:
+    if (known.kind, known.uid, known.gid, known.target) != (found.kind, found.uid, found.gid, found.target):
+        return False
+    if known.kind is not Kind.SYMLINK and known.mode != found.mode:
+        return False
+    return known.kind is not Kind.FILE or known.content == found.content or known.content.read() == found.content.read()
+
+
+def _parent_is_directory(tree: Tree, path: str) -> bool:
+    """Whether something can be put at a path as it is written, or its missing parents can be made."""
+    above = Path(path).parent
+    while str(above) not in tree:
+        above = above.parent
+    node = tree.get(str(above))
+    return node is not None and node.kind is Kind.DIRECTORY
+
+
+def force_remove(place: Path) -> None:
+    """Remove a directory and all below it, whatever modes its directories were given."""
+    pending = [str(place)]
+    while pending:
+        here = pending.pop()
+        Path(here).chmod(0o700)
+        pending += [entry.path for entry in os.scandir(here) if entry.is_dir(follow_symlinks=False)]
+    shutil.rmtree(place)
