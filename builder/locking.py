@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.architecture import Arch, host_arch
 from builder.core.console import Console
-from builder.core.errors import CapabilityError, ConfigError
+from builder.core.errors import CapabilityError, ConfigError, SourceError
 from builder.core.store import Store
 from builder.debian.decided import locked_decisions
 from builder.debian.lock import (
@@ -23,6 +23,7 @@ from builder.debian.lock import (
     LockedImage,
     LockedPackage,
     LockedRelease,
+    LockError,
     decision_changes,
     parse_date,
 )
@@ -225,6 +226,56 @@ def make_lock(
         images=images_of(resolved),
         decisions=decisions_of(resolved),
     )
+
+
+def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: Store, console: Console) -> None:
+    """Look up every deb of a lock in signed indexes, those of the lock first and then today's.
+
+    Args:
+        store: one in which no list of packages is kept that somebody else made: :meth:`Store.apart`.
+
+    Raises:
+        SourceError: a deb is in none of them as the lock has it, or the lock's indexes are not signed by who may.
+        LockError: its releases are of other suites than the definition's.
+    """
+    from builder.debian.archive import open_archive, open_locked_archive  # noqa: PLC0415 - see the top
+    from builder.debian.proof import unproven  # noqa: PLC0415
+
+    suites = default_suites(resolved.suite)
+    foreign = sorted({release.suite for release in lock.releases} - set(suites))
+    if foreign:
+        raise LockError(
+            f"the lock was made from {', '.join(foreign)}", hint=f"the definition's are {', '.join(suites)}"
+        )
+    mirrors = mirrors_of(resolved, lock.releases)
+    freshness = _freshness()
+    archs = sorted({lock.arch, *(index.architecture for index in lock.indexes)})
+    with console.step("read package indexes"):
+        then = [
+            open_locked_archive(lock.releases, lock.indexes, mirrors, arch, store, console, freshness) for arch in archs
+        ]
+        left = unproven(
+            lock,
+            then,
+            lambda: [
+                open_archive(mirrors, suites, arch, store, console, freshness, newest=lock.releases) for arch in archs
+            ],
+        )
+    found = {release.suite: release.date_text for archive in then for release in archive.releases}
+    for release in lock.releases:
+        when = found.get(release.suite)
+        console.note(
+            f"{release.suite} of {when}: signed"
+            if when
+            else f"{release.suite} of {release.date}: no mirror has that index any more; looked in today's"
+        )
+    if left:
+        raise SourceError(
+            f"{len(left)} of {len(lock.all_packages())} debs are not what signed indexes say",
+            details=[str(each) for each in left],
+            hint="'build-os lock --update PACKAGE' takes what is signed today; BUILD_OS_SNAPSHOT finds older indexes",
+        )
+    console.note(f"{len(lock.all_packages())} debs: each is in a signed index with this hash")
 
 
 def resolve_today(resolved: Resolved, store: Store, console: Console) -> tuple[LockedPackage, ...]:

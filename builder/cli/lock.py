@@ -7,6 +7,7 @@ version until it is updated.
   build-os lock --update                 everything as new as the archive has it
   build-os lock --update openssl bash    these, and what they need
   build-os lock --check                  fail if the lock is not current
+  build-os lock --verify                 that, and look up every deb's hash in signed indexes
   build-os lock diff                     what an update would change, and why
   build-os lock diff old.lock new.lock   the same for two locks ('-' reads one from standard input:
                                          git show HEAD:os.lock | build-os lock diff - os.lock)
@@ -45,6 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"the YAML file (default: {DEFAULT_DEFINITION}); or: diff [OLD] [NEW]",
     )
     parser.add_argument("--check", action="store_true", help="only say whether the lock fits the definition")
+    parser.add_argument("--verify", action="store_true", help="--check, and look every hash up in signed indexes again")
     parser.add_argument(
         "--update",
         nargs="*",
@@ -63,7 +65,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.debian.lock import Lock
-    from builder.locking import changes_in_words, load_any, lock_path, make_lock, require_current
+    from builder.locking import changes_in_words, load_any, lock_path, make_lock, require_current, require_proven
+    from builder.pipeline import Build
 
     if args.words and args.words[0] == Path(DIFF):
         store = Store.open()
@@ -76,10 +79,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     path = require_definition(args.words[0] if args.words else args.definition)
     resolved = load_any(path)
     target = lock_path(path)
-    if args.check:
+    if args.check or args.verify:
         lock = Lock.load(target)
         require_current(lock, resolved, str(target))
         console.note(f"{target} fits {path}")
+        if args.verify:
+            build = Build(path, path.parent, Store.open(), console, no_cache=True)
+            with build.store.in_use(console), build.kept_apart():
+                require_proven(lock, resolved, build.kept, console)
         return 0
     old = Lock.load(target) if target.exists() else None
     if args.update and old is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -127,6 +128,36 @@ def open_archive(
             used.close()
 
 
+def open_locked_archive(
+    locked: Sequence[LockedRelease],
+    sources: Sequence[LockedIndex],
+    mirrors: Mirrors,
+    arch: str,
+    store: Store,
+    console: Console,
+    freshness: Freshness,
+    *,
+    trust: Trust | None = None,
+    client: Client | None = None,
+) -> Archive:
+    """The archive as a lock saw it, as far as it can still be had: from the store's downloads, a snapshot, a mirror.
+
+    A suite whose signed index cannot be had any more is left out. Those that are there are signed, however old.
+
+    Raises:
+        SourceError: one is not signed by who may, or does not vouch for the lists that the lock names.
+        CapabilityError: the store cannot be written.
+    """
+    used = client or Client()
+    anytime = Freshness(freshness.now, check_valid_until=False)
+    reader = _Reader(mirrors, arch, store, console, anytime, (), trust or Trust(), used)
+    try:
+        return reader.locked_archive(locked, [source for source in sources if source.architecture == arch])
+    finally:
+        if client is None:
+            used.close()
+
+
 @dataclass(frozen=True)
 class _Reader:
     mirrors: Mirrors
@@ -139,9 +170,7 @@ class _Reader:
     client: Client
 
     def archive(self, suites: Sequence[str], seen: dict[str, LockedRelease]) -> Archive:
-        certificates = self.trust.certificates()
-        if not certificates:
-            certificates = self._keys_from_mirror(suites[0])
+        certificates = self._certificates(suites[0])
         found: list[Release] = []
         indexes: list[tuple[LockedIndex, Index]] = []
         for suite in suites:
@@ -152,6 +181,44 @@ class _Reader:
             tuple(found), tuple(index for _, index in indexes), self.arch, tuple(source for source, _ in indexes)
         )
 
+    def locked_archive(self, locked: Sequence[LockedRelease], sources: Sequence[LockedIndex]) -> Archive:
+        found: list[Release] = []
+        indexes: list[Index] = []
+        for seen in locked:
+            data = self._locked_in_release(seen)
+            if data is None:
+                continue
+            release = read_release(data, seen.suite, self.trust, self._certificates(seen.suite), self.freshness)
+            found.append(release)
+            for source in sources:
+                if source.suite != seen.suite:
+                    continue
+                if release.files.get(source.path) != IndexFile(source.sha256, source.size):
+                    raise SourceError(
+                        f"the signed index of {seen.suite} does not vouch for the lock's list {source.path}",
+                        details=[f"locked sha256 {source.sha256}, {source.size} bytes"],
+                        hint="the lock was changed by hand, or its maker was deceived",
+                    )
+                indexes.append(self._index(release, source.component)[1])
+        return Archive(tuple(found), tuple(indexes), self.arch, tuple(sources))
+
+    def _locked_in_release(self, seen: LockedRelease) -> bytes | None:
+        """A signed index by its hash, or ``None`` where nobody has it any more."""
+        with suppress(OSError):
+            data = self.store.blob(seen.sha256).read_bytes()
+            if hashlib.sha256(data).hexdigest() == seen.sha256:
+                return data
+        path = f"dists/{seen.suite}/InRelease"
+        for url in self.mirrors.urls(seen.suite, path):
+            with suppress(SourceError):
+                data = self.client.read((url,), f"the index of {seen.suite}", maximum=releases.MAX_BYTES, hint="")
+                if hashlib.sha256(data).hexdigest() == seen.sha256:
+                    return data
+        return None
+
+    def _certificates(self, suite: str) -> list[pysequoia.Cert]:
+        return self.trust.certificates() or self._keys_from_mirror(suite)
+
     def _suite(
         self, suite: str, certificates: list[pysequoia.Cert], seen: LockedRelease | None
     ) -> tuple[Release, list[tuple[LockedIndex, Index]]]:
@@ -160,7 +227,10 @@ class _Reader:
             freshness = Freshness(freshness.now, freshness.check_valid_until, parse_date(seen.date))
         before = ""
         for attempt in range(ATTEMPTS):
-            release = read_release(self._in_release(suite), suite, self.trust, certificates, freshness)
+            data = self._in_release(suite)
+            release = read_release(data, suite, self.trust, certificates, freshness)
+            with store_faults(self.store):
+                self.store.add_bytes(data)  # what a lock is compared with, once mirrors have a newer one
             try:
                 return release, [self._index(release, component) for component in self.components]
             except _IndexGone:

@@ -6,33 +6,58 @@ because a certificate counts only if its fingerprint, which is a hash of the key
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pysequoia
 
+
+class Signs(NamedTuple):
+    """What a key may sign: suites of these releases, in the security archive or in the main one."""
+
+    releases: tuple[str, ...]
+    security: bool = False
+
+
+BOOKWORM = ("bookworm",)
+# What has no keys of its own yet is signed by those of the newest release.
+TRIXIE = ("trixie", "forky", "duke", "sid")
 # The keys that sign Debian 12 and 13; source: the package debian-archive-keyring 2025.1. Of each release, the
-# first signs the archive, the second its security updates, the third is the release team's own.
-DEBIAN_FINGERPRINTS = frozenset(
-    {
-        "b8b80b5b623eab6ad8775c45b7c5d7d6350947f8",  # 12 bookworm, automatic
-        "05ab90340c0c5e797f44a8c8254cf3b5aec0a8f0",  # 12 bookworm, security
-        "4d64fec119c2029067d6e791f8d2585b8783d481",  # 12 bookworm, stable
-        "04b54c3cdca79751b16bc6b5225629df75b188bd",  # 13 trixie, automatic
-        "5e04a1e3223a19a20706e20f9904613d4cce68c6",  # 13 trixie, security
-        "41587f7db8c774bccf131416762f67a0b2c39de4",  # 13 trixie, stable
-    }
-)
+# first signs the archive, the second its security updates, the third is the release team's own. The archive's software
+# signs all suites with all keys that are in use; that is for old machines, and no reason to believe an old key.
+DEBIAN_FINGERPRINTS: Mapping[str, Signs | None] = {
+    "b8b80b5b623eab6ad8775c45b7c5d7d6350947f8": Signs(BOOKWORM),  # automatic
+    "05ab90340c0c5e797f44a8c8254cf3b5aec0a8f0": Signs(BOOKWORM, security=True),
+    "4d64fec119c2029067d6e791f8d2585b8783d481": Signs(BOOKWORM),  # stable
+    "04b54c3cdca79751b16bc6b5225629df75b188bd": Signs(TRIXIE),  # automatic
+    "5e04a1e3223a19a20706e20f9904613d4cce68c6": Signs(TRIXIE, security=True),
+    "41587f7db8c774bccf131416762f67a0b2c39de4": Signs(TRIXIE),  # stable
+}
 KEYRINGS = Path("/usr/share/keyrings")
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Pinned fingerprints (lower-case hex, of primary keys); files or directories that may hold the keys."""
+    """Who is believed, and of what.
 
-    fingerprints: frozenset[str] = DEBIAN_FINGERPRINTS
+    Attributes:
+        fingerprints: pinned (lower-case hex, of primary keys), with what each may sign; ``None`` is anything.
+        keyrings: files or directories that may hold the keys.
+    """
+
+    fingerprints: Mapping[str, Signs | None] = field(default_factory=lambda: DEBIAN_FINGERPRINTS)
     keyrings: tuple[Path, ...] = (KEYRINGS,)
+
+    def may_sign(self, codename: str) -> frozenset[str]:
+        """The pinned keys that count for a suite, by the codename in its Release file (``trixie-security``)."""
+        release, _, rest = codename.partition("-")
+        return frozenset(
+            fingerprint
+            for fingerprint, signs in self.fingerprints.items()
+            if signs is None or (release in signs.releases and signs.security == (rest == "security"))
+        )
 
     def certificates(self) -> list[pysequoia.Cert]:
         """The pinned keys among those in the keyrings; empty if there are none."""

@@ -22,7 +22,7 @@ from builder.debian.pack import INDEX
 from builder.outputs.image import COMPLETE
 from builder.outputs.signing import KeyPair
 from builder.pipeline import Build
-from builder.stages.plan import load_snapshot, save_snapshot
+from builder.stages.plan import TREE, USES, load_snapshot
 from builder.stages.units import LINKS
 from builder.toolstree import LISTED, LISTING
 from builder.tree.node import file
@@ -45,13 +45,22 @@ def built(out: Path, store: Store, key_pair: KeyPair | None = None, *, no_cache:
         )
 
 
+def write(path: Path, data: bytes) -> None:
+    """Another file in its place: what is kept aside is the same file by another name."""
+    path.unlink()
+    path.write_bytes(data)
+
+
 def plant_stage(root: Path) -> None:
     """The finished tree has a program more."""
     store = Store(root)
     for path in (root / "stages").glob("*.tree"):
         tree = load_snapshot(store, path.stem)
         tree.put("/usr/bin/planted", file("#!/bin/sh\n", 0o755, origin="package:bash"))
-        save_snapshot(store, path.stem, tree)
+        write_sealed(path, TREE, tree.dumps())
+        uses = path.with_suffix(".uses")
+        known = {**json.loads(read_sealed(uses, USES) or b""), str(path): [path.stat().st_size]}
+        write_sealed(uses, USES, json.dumps(known).encode())
     shutil.rmtree(root / "outputs")
 
 
@@ -60,10 +69,10 @@ def plant_output(root: Path) -> None:
     for directory in (root / "outputs").iterdir():
         names = [path for path in sorted(directory.iterdir()) if path.name not in (COMPLETE, "roothash")]
         for path in names:
-            path.write_bytes(path.read_bytes() + b"!")
+            write(path, path.read_bytes() + b"!")
         every = [path for path in sorted(directory.iterdir()) if path.name != COMPLETE]
         sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in every)
-        (directory / COMPLETE).write_text(sums)
+        write(directory / COMPLETE, sums.encode())
 
 
 def plant_preset(root: Path) -> None:
@@ -106,7 +115,7 @@ def plant_pack(root: Path) -> None:
     status = tar.stat()
     content = tar.read_bytes().replace(b"Debian GNU/Linux", b"Debian GNU/Lunix")
     assert content != tar.read_bytes()
-    tar.write_bytes(content)
+    write(tar, content)
     os.utime(tar, ns=(status.st_atime_ns, status.st_mtime_ns))
     data["tar_sha256"] = hashlib.sha256(content).hexdigest()
     write_sealed(index, INDEX, json.dumps(data).encode())
@@ -131,7 +140,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory, store: Store, demo: Path) -> 
     private.mkdir()
     (private / "blobs").symlink_to(store.root / "blobs")
     built(place / "out", Store(private))
-    shutil.copytree(private, place / "copy", symlinks=True)
+    shutil.copytree(private, place / "copy", symlinks=True, copy_function=os.link)
     yield private
     shutil.rmtree(place, ignore_errors=True)
 
@@ -141,7 +150,7 @@ def planted(warm: Path) -> Path:
     """The store as it was built: snapshots name files by their path, so it stays where it is."""
     for room in ("stages", "outputs", "packs", "tools"):
         shutil.rmtree(warm / room, ignore_errors=True)
-        shutil.copytree(warm.parent / "copy" / room, warm / room, symlinks=True)
+        shutil.copytree(warm.parent / "copy" / room, warm / room, symlinks=True, copy_function=os.link)
     return warm
 
 

@@ -32,7 +32,7 @@ class SignedArchive:
     def trust(self) -> Trust:
         certificate = self.key.extract_certificate()
         self.keyring.write_bytes(bytes(certificate))
-        return Trust(frozenset({certificate.fingerprint}), (self.keyring,))
+        return Trust({certificate.fingerprint: None}, (self.keyring,))
 
     def publish(
         self,

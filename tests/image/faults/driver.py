@@ -25,7 +25,7 @@ from builder.debian.trust import Trust
 
 keyring, fingerprint, room, seconds, step, *command = sys.argv[1:]
 patience = Patience(connect=30, read=float(seconds), window=float(seconds), rounds=2, pause=0.05)
-archive.Trust = lambda: Trust(frozenset({fingerprint}), (Path(keyring),))  # type: ignore[assignment,misc]
+archive.Trust = lambda: Trust({fingerprint: None}, (Path(keyring),))  # type: ignore[assignment,misc]
 for module in (archive, fetch):
     module.Client = lambda: Client(patience)  # type: ignore[assignment,misc]
 pipeline.ROOM = int(room)

@@ -19,7 +19,7 @@ from builder.debian.mirror import Mirrors
 from builder.debian.release import Freshness, ReleaseError
 from builder.debian.resolve import Request, resolve
 from builder.debian.transfer import Client
-from builder.debian.trust import Trust
+from builder.debian.trust import Signs, Trust
 from builder.debian.unpack import unpack_all, unpack_tree
 
 pytestmark = pytest.mark.unit
@@ -225,13 +225,49 @@ def test_keys_from_the_mirror_that_are_not_pinned_do_not_count(
 ) -> None:
     signed.publish(keyring_deb(signed, debs, tars))
     with pytest.raises(SourceError, match="none of the keys that build-os trusts"):
-        open_it(trust=Trust(frozenset({"a" * 40}), (tmp_path / "absent",)))
+        open_it(trust=Trust({"a" * 40: None}, (tmp_path / "absent",)))
 
 
 def test_a_mirror_without_a_keyring_package_is_no_help(open_it: Any, signed: Any, debs: Any, tmp_path: Path) -> None:
     signed.publish(debs("a"))
     with pytest.raises(SourceError, match="trixie has no debian-archive-keyring"):
         open_it(trust=Trust(signed.trust.fingerprints, (tmp_path / "absent",)))
+
+
+@pytest.mark.parametrize(
+    ("codename", "signs", "counts"),
+    [
+        ("trixie", Signs(("trixie",)), True),
+        ("trixie-updates", Signs(("trixie",)), True),
+        ("trixie", Signs(("bookworm",)), False),
+        ("trixie-security", Signs(("bookworm",), security=True), False),
+        ("trixie-security", Signs(("trixie",)), False),
+        ("trixie", Signs(("trixie",), security=True), False),
+        ("trixie-security", Signs(("bookworm", "trixie"), security=True), True),
+    ],
+    ids=str,
+)
+def test_the_keys_of_one_release_do_not_sign_another(
+    open_it: Any, signed: Any, debs: Any, codename: str, signs: Signs, counts: bool
+) -> None:
+    signed.publish(debs("a"), suite=codename)
+    (fingerprint,) = signed.trust.fingerprints
+    trust = Trust({fingerprint: signs}, signed.trust.keyrings)
+    if counts:
+        assert open_it(codename, trust=trust).get("a")
+    else:
+        with pytest.raises(SourceError, match=f"no key that may sign {codename} signed it") as caught:
+            open_it(codename, trust=trust)
+        assert fingerprint.upper() in str(caught.value)
+
+
+def test_each_of_debians_suites_has_keys_of_its_own_and_shares_them_with_none() -> None:
+    suites = ("bookworm", "bookworm-security", "trixie", "trixie-security")
+    keys = {suite: Trust().may_sign(suite) for suite in suites}
+    assert [len(found) for found in keys.values()] == [2, 1, 2, 1]
+    assert len(frozenset().union(*keys.values())) == 6
+    assert Trust().may_sign("trixie-updates") == Trust().may_sign("forky") == keys["trixie"]
+    assert Trust().may_sign("bullseye") == Trust().may_sign("") == frozenset()
 
 
 def test_the_pinned_keys_are_full_fingerprints() -> None:

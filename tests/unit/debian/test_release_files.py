@@ -72,7 +72,7 @@ def test_a_key_in_the_keyring_that_is_not_pinned_is_no_help(signed: Any, tmp_pat
     stranger = pysequoia.Tsk.generate("Stranger <s@example.org>")
     keyring = tmp_path / "both.pgp"
     keyring.write_bytes(bytes(stranger.extract_certificate()) + bytes(signed.key.extract_certificate()))
-    trust = Trust(frozenset({signed.key.extract_certificate().fingerprint}), (keyring,))
+    trust = Trust({signed.key.extract_certificate().fingerprint: None}, (keyring,))
     assert [c.fingerprint for c in trust.certificates()] == [signed.key.extract_certificate().fingerprint]
     signed.publish(signer=stranger)
     certificates = [stranger.extract_certificate()]  # even if somebody handed it in
