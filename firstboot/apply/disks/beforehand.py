@@ -47,7 +47,9 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
         case PartitionDisk():
             action.decide(machine)
         case MakeRaid(raid=raid):
-            _present(raid.devices, config)
+            nodes = _present(raid.devices, config)
+            if raid.reuse and len(nodes) == len({*raid.devices}):
+                action.is_there(nodes, machine.programs)
         case MakeLuks(luks=luks):
             binding = binding_of(luks)
             if (tpm_of(luks) is not None or (binding is not None and "tpm2" in binding.pins)) and not has_tpm():
@@ -64,6 +66,7 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
                 members, numbers = read_members(machine.programs), [number_of(node) for node in nodes]
                 if not is_kept(group, numbers, members):
                     replaced(group, numbers, members)
+                    action.require_empty(nodes, machine.programs)
         case MakeFilesystem(filesystem=filesystem):
             for device in _present([filesystem.device], config):
                 found = probe(device, machine.programs)

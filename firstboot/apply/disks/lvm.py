@@ -57,14 +57,22 @@ class MakeVolumeGroup(NamedTuple):
             lvm(programs, "vgchange", "--activate", "n", name)
             lvm(programs, "vgremove", "--force", "--force", "--yes", name)
         settle(programs)
-        for node in nodes:
-            found = probe(node, programs)
-            if found.type and not group.wipe_group:
-                raise Refused(f"{node} has {describe(found)}; wipe_group would replace it")
+        self.require_empty(nodes, programs)
         require_unused(nodes, f"it cannot become part of {group.name}")
         for node in nodes:
             programs.run(["wipefs", "--quiet", "--all", node])
         lvm(programs, "vgcreate", "--yes", group.name, *nodes)
+
+    def require_empty(self, nodes: Sequence[str], programs: Programs) -> None:
+        """Refuse to replace what the config does not say it may.
+
+        Raises:
+            Refused: something is on one of the devices. ProgramError.
+        """
+        for node in nodes:
+            found = probe(node, programs)
+            if found.type and not self.group.wipe_group:
+                raise Refused(f"{node} has {describe(found)}; wipe_group would replace it")
 
 
 class MakeVolume(NamedTuple):

@@ -53,7 +53,20 @@ class MakeRaid(NamedTuple):
         """Assemble the array that is there.
 
         Returns:
-            Whether there is one; if not, nothing else is on the devices either.
+            Whether there is one.
+
+        Raises:
+            Refused: there is something else. ProgramError.
+        """
+        if not self.is_there(devices, programs):
+            return False
+        if not _is_running(self.raid, devices):
+            require_unused(devices, f"the RAID {self.raid.name} cannot be assembled")
+            programs.run(["mdadm", "--assemble", node(self.raid), "--run", "--homehost", "any", *devices])
+        return True
+
+    def is_there(self, devices: list[str], programs: Programs) -> bool:
+        """Whether the devices are the array that the config wants; if not, nothing else is on them either.
 
         Raises:
             Refused: there is something else. ProgramError.
@@ -67,9 +80,6 @@ class MakeRaid(NamedTuple):
         for device, block in zip(devices, blocks, strict=True):
             if (difference := difference_of(self.raid, block, next(filter(None, blocks)))) is not None:
                 raise Refused(f"{device} {difference}; without reuse the RAID would be made anew")
-        if not _is_running(self.raid, devices):
-            require_unused(devices, f"the RAID {self.raid.name} cannot be assembled")
-            programs.run(["mdadm", "--assemble", node(self.raid), "--run", "--homehost", "any", *devices])
         return True
 
 

@@ -52,6 +52,8 @@ class Devices(FakePrograms):
         super().status(argv)
         if argv[0] == "wipefs" and "--parsable" in argv:
             return 0, self.signatures.get(argv[-1].rpartition("/")[2], "")
+        if list(argv[:2]) == ["lvm", "pvs"]:
+            return 0, '{"report": [{"pv": []}]}'
         return 0, ""
 
 
@@ -110,6 +112,25 @@ def test_a_device_in_use_is_noticed_before_anything_is_wiped(
     guest = boot(accounts, text, two="xfs")
     assert "/dev/two is in use by /var/lib/mine" in guest.console()
     assert changed(guest) == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        ("raid: [{name: m, level: raid1, reuse: true, devices: [/dev/one, /dev/two]}]", "without reuse the RAID would"),
+        ("lvm: [{name: g, devices: [/dev/two], volumes: [{name: v}]}]", "wipe_group would replace it"),
+    ],
+)
+def test_what_a_raid_or_a_group_may_not_replace_is_found_before_a_filesystem_is_wiped(
+    accounts: Path, present: set[str], layer: str, says: str
+) -> None:
+    assert present
+    first, _, _ = TWO.rpartition("    - ")
+    text = f"{first}  {layer}\n"
+    guest = boot(accounts, text, two="xfs")
+    assert f"/dev/two has xfs; {says}" in guest.console()
+    assert {argv[0] for argv in changed(guest)} <= {"mdadm", "lvm"}
+    assert {argv[1] for argv in changed(guest)} <= {"--examine", "pvs"}
 
 
 def test_without_a_tpm_nothing_is_encrypted_for_one(
