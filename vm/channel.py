@@ -17,7 +17,9 @@ from typing import Any
 
 from builder.core.errors import VmError
 from vm.deadline import Deadline
+from vm.waiting import hidden
 
+__tracebackhide__ = hidden
 Message = dict[str, Any]
 
 KIB = 1 << 10

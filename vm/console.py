@@ -18,8 +18,9 @@ from typing import TextIO
 
 from vm.bad_signs import BadSign, scan
 from vm.deadline import Clock, Deadline
-from vm.waiting import BadNews, Bell, Wait
+from vm.waiting import BadNews, Bell, Wait, hidden
 
+__tracebackhide__ = hidden
 MAX_LINE = 8 << 10  # bytes; a longer line is cut into several
 MAX_MEMORY = 8 << 20  # bytes, about, of lines kept for searching
 LINE_COST = 200  # bytes that a line takes beside its text

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from builder.core.errors import VmError
 from vm.deadline import Deadline
 from vm.probe_client import Probe
+from vm.waiting import hidden
 
+__tracebackhide__ = hidden
 UNIT_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result")
 MAX_BODY = 1 << 20
 PATIENCE_SECONDS = 5.0

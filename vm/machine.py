@@ -43,9 +43,10 @@ from vm.spec import Accel, Disk, VmSpec
 from vm.start import Connection, connect
 from vm.tally import TALLY
 from vm.timeline import Timeline
-from vm.waiting import BadNews, Bell, Wait
+from vm.waiting import BadNews, Bell, Wait, hidden
 
 T = TypeVar("T")
+__tracebackhide__ = hidden
 
 # A failure's text comes on the console and, a moment later, better, on its own channel; last words take a moment too.
 GRACE_SECONDS = 1.0

@@ -15,7 +15,9 @@ from vm import golden
 from vm.image import Image
 from vm.machine import Machine
 from vm.spec import Accel, VmSpec
+from vm.waiting import hidden
 
+__tracebackhide__ = hidden
 Isolation = Literal["snapshot", "shared"]
 # QEMU's emulated time stamp counter never goes back within one process (cpu_get_ticks() in its cpu-timers.c): a guest
 # that is put back sees its clock jump by all that it has run since it was woken up. After 21 s its kernel complains,

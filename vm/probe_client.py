@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import shlex
 import socket
 import threading
@@ -11,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from builder.core.errors import VmError
+from builder.core.errors import ConfigError, VmError
 from vm.channel import LineChannel, Message
 from vm.deadline import Clock, Deadline
-from vm.waiting import BadNews, Bell, Wait
+from vm.waiting import BadNews, Bell, Wait, hidden
 
+__tracebackhide__ = hidden
 MAX_ANSWER = 16 << 20  # bytes: two outputs of 4 MiB in base64, and some
 ONLY_LOOK = frozenset({"ping", "unit", "read"})  # operations that change nothing, so they may be asked for twice
 
@@ -170,7 +172,7 @@ class Probe:
         self, gone: Callable[[], object | None] | None, argv: Sequence[str], deadline: Deadline, stdin: bytes = b""
     ) -> Result | None:
         """The same; None if the guest may reboot, and ``gone`` or its next boot's probe says that it has."""
-        words = shlex.split(argv[0]) if len(argv) == 1 else list(argv)
+        words = words_of(argv)
         # The guest gives up a little earlier than we do, so that the message is about the program.
         timeout = max(1.0, deadline.remaining - 2)
         request = {"argv": words, "timeout": timeout, "stdin": base64.b64encode(stdin).decode()}
@@ -228,6 +230,31 @@ class Probe:
         elif message.get("id") == self._number:
             self._answer = message
         self._bell.ring()
+
+
+def words_of(argv: Sequence[str]) -> list[str]:
+    """A command as words: several are taken as they are, a single one is split as a shell does.
+
+    Raises:
+        ConfigError: it has what only a shell understands, and there is none.
+    """
+    if len(argv) != 1:
+        return list(argv)
+    text = argv[0].strip()
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"cannot split {text!r} into words: {error}", hint=_WORDS) from None
+    if not words:
+        raise ConfigError("an empty command cannot be run")
+    if found := _OPERATOR.search(_QUOTED.sub("", text)):
+        raise ConfigError(f"{text!r} has {found[0]!r}, which only a shell understands, and there is none", hint=_WORDS)
+    return words
+
+
+_QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+_OPERATOR = re.compile(r"&&|\|\||>>|<<|\$\(|[|;&<>`\n]")
+_WORDS = 'give the words one by one, or start a shell: run("sh", "-c", "...")'
 
 
 def _brief(fields: dict[str, object]) -> str:

@@ -41,29 +41,50 @@ if TYPE_CHECKING:
     from vm.pool import Pool
     from vm.segment import Nic, Segment
 
+pytest_plugins = ["builder.machine.in_tests"]
 VARIABLE = "BUILD_OS_BUILD_JSON"
-DEFAULT_BUILD = Path("out/build.json")
 DEFAULT_SECONDS = 60.0
+FOLDER, DENYLIST = "out/vm-tests", "tests/denylist.yaml"  # of the project
 FOLDERS = pytest.StashKey[list[Path]]()
 
 
 class VmFactory(Protocol):
     """Makes running machines for one test; they are put away when it ends.
 
-    ``seconds`` is the machine's deadline on a host with KVM. Other options: :func:`vm.plan.plan_machine`.
+    ``seconds`` is the machine's deadline on a host with KVM, ``check`` whether the config is compared with the image
+    before it boots. Other options: :func:`vm.plan.plan_machine`.
     """
 
     def __call__(
-        self, *, seconds: float = ..., config: Path | str | None = ..., probe: bool = ..., **options: Any
+        self,
+        *,
+        seconds: float = ...,
+        config: Path | str | None = ...,
+        check: bool = ...,
+        probe: bool = ...,
+        **options: Any,
     ) -> Machine:
         """Start one."""
+
+
+class Hooks:
+    """What other plugins do for this one."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_build_os_refusal(self, config_file: Path, build_json: Path) -> str | None:
+        """Why a machine of this image would refuse the config; ``None`` if it would not, or nobody can tell."""
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Ours."""
+    pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options, in a group of their own."""
     group = parser.getgroup("build-os")
     group.addoption("--build-json", metavar="PATH", help=f"the image to boot (else ${VARIABLE})")
-    group.addoption("--vm-folder", metavar="DIR", default="out/vm-tests", help="where machines' logs go (%(default)s)")
+    group.addoption("--vm-folder", metavar="DIR", help="where machines' logs go (out/vm-tests of the project)")
     group.addoption("--vm-results", metavar="DIR", help="write index.html, results.json and junit.xml there")
     group.addoption("--vm-shell", action="store_true", help="when a test fails, a prompt in its machines")
     group.addoption("--vm-keep", action="store_true", help="when a test fails, its machines run on ('build-os ssh')")
@@ -73,7 +94,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--vm-multiply", metavar="N", type=int, default=1, help="run each test with a machine N times")
     group.addoption("--vm-shard", metavar="I/N", help="only the I-th of N parts; a machine's tests stay together")
     group.addoption("--vm-rerun", metavar="N", type=int, default=0, help="run tests that fail up to N times again")
-    group.addoption("--vm-denylist", metavar="FILE", default="tests/denylist.yaml", help="known failures (%(default)s)")
+    group.addoption("--vm-denylist", metavar="FILE", help="known failures (tests/denylist.yaml of the project)")
     parser.addini("vm_rerun_markers", "--vm-rerun is also for tests with these markers", type="args", default=[])
 
 
@@ -89,7 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (text := config.getoption("--vm-results")) is not None and not hasattr(config, "workerinput"):
         from vm.testing.records import JUNIT, Results
 
-        directory = config.rootpath / text
+        directory = config.invocation_params.dir / text
         config.pluginmanager.register(Results(directory), "build-os-results")
         config.option.xmlpath = config.option.xmlpath or str(directory / JUNIT)
     if (times := config.getoption("--vm-rerun")) > 0:
@@ -157,7 +178,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     from vm.testing.denylist import judge
 
-    path = item.config.rootpath / item.config.getoption("--vm-denylist")
+    path = placed(item.config, "--vm-denylist", DENYLIST)
     answer = judge(path, item.nodeid, partial(arch_of, item.config))
     if answer is not None:
         (pytest.skip if answer.skip else partial(pytest.fail, pytrace=False))(answer.why)
@@ -199,12 +220,12 @@ def vm_store() -> Store:
 
 
 @pytest.fixture(scope="session")
-def vm_tools(image: Image) -> Tools:
+def vm_tools(image: Image, pytestconfig: pytest.Config) -> Tools:
     """The tools tree that built the image."""
-    from builder.core.console import QuietConsole
     from builder.core.tools import Tools
+    from vm.testing.told import TestConsole
 
-    return Tools(image.tools, QuietConsole())
+    return Tools(image.tools, TestConsole(pytestconfig))
 
 
 @pytest.fixture(scope="session")
@@ -236,7 +257,7 @@ def vm_factory(
     from vm.testing.afterwards import keep_if_asked, look_through
 
     allow = allowed_patterns(request.node)
-    home = folder_of(request.config, request.node.nodeid)
+    home = folder_of(request.node)
     outlive = request.config.getoption("--vm-keep")
     machines: list[Machine] = []
 
@@ -246,12 +267,14 @@ def vm_factory(
             *,
             seconds: float = DEFAULT_SECONDS,
             config: Path | str | None = None,
+            check: bool = True,
             probe: bool = True,
             cables: Sequence[tuple[Segment, Nic]] = (),
             **options: Any,
         ) -> Machine:
             folder = home / f"machine{len(machines)}"
             path = config_file(config, home / f"config{len(machines)}")
+            refuse(request.config, path if check else None)
             spec = plan_machine(image, MachineFolder(folder), vm_accel.accel, config=path, **options)
             deadline = deadline_of(seconds, vm_accel)
             machine = Machine(
@@ -296,18 +319,19 @@ def vm(
     mark = request.node.get_closest_marker("vm")
     options: dict[str, Any] = dict(mark.kwargs) if mark is not None else {}
     until, isolation = options.pop("until", "multi-user.target"), options.pop("isolation", "snapshot")
-    seconds = options.pop("seconds", DEFAULT_SECONDS)
+    seconds, check = options.pop("seconds", DEFAULT_SECONDS), options.pop("check", True)
     if isolation not in ("snapshot", "shared"):
         pytest.fail(f"a vm's isolation is 'snapshot' or 'shared', not {isolation!r}", pytrace=False)
-    home = folder_of(request.config, request.node.nodeid)
-    machines = Path(request.config.getoption("--vm-folder"), "machines")
+    home = folder_of(request.node)
+    machines = placed(request.config, "--vm-folder", FOLDER) / "machines"
     config = config_file(options.pop("config", None), home / "config")
+    refuse(request.config, config if check else None)
     name = mark_name(config, options) + session_suffix(request.config)
     outlive = request.config.getoption("--vm-keep")
     allow = allowed_patterns(request.node)
 
     def make(asleep: Path | None) -> Machine:
-        folder = request.config.rootpath / machines / (name if asleep else f"{name}-boot")
+        folder = machines / (name if asleep else f"{name}-boot")
         spec = plan_machine(image, MachineFolder(folder), vm_accel.accel, config=config, **options)
         deadline = deadline_of(seconds, vm_accel)
         request.node.stash.setdefault(FOLDERS, []).append(folder)
@@ -385,9 +409,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
         item.stash[FAILED] = True
         lines = [line for folder in folders for line in MachineFolder(folder).pointers()]
-        lines.append(
-            f"again, with a prompt in the machine: build-os test {shlex.quote(item.nodeid)} --shell-on-failure"
-        )
+        lines.append(f"again, with a prompt in the machine: {shlex.join(again(item))}")
         report.sections.append(("virtual machines", "\n".join(lines)))
     return report  # type: ignore[return-value]
 
@@ -404,7 +426,40 @@ def folders_of_fixtures(item: pytest.Item) -> list[Path]:
 
 def build_json(config: pytest.Config) -> Path:
     """Where the image under test is described."""
-    return Path(config.getoption("--build-json") or os.environ.get(VARIABLE) or config.rootpath / DEFAULT_BUILD)
+    from vm.testing.project import BUILD
+
+    return Path(config.getoption("--build-json") or os.environ.get(VARIABLE) or home_of(config) / BUILD)
+
+
+def home_of(config: pytest.Config) -> Path:
+    """The project that the tests belong to, from whichever of its directories they are started."""
+    from vm.testing.project import project_of
+
+    return project_of(config.rootpath)
+
+
+def placed(config: pytest.Config, option: str, default: str) -> Path:
+    """A path that an option names, as a shell means it, or where it is in every project."""
+    text = config.getoption(option)
+    return home_of(config) / default if text is None else config.invocation_params.dir / text
+
+
+def again(item: pytest.Item) -> list[str]:
+    """The command that runs one test again, where this one was typed."""
+    from vm.testing.project import test_id
+
+    here = item.config.invocation_params.dir
+    chosen = item.config.getoption("--build-json")
+    image = [] if chosen is None else ["--image", str(chosen)]
+    return ["build-os", "test", test_id(item.path, item.nodeid, here), *image, "--shell-on-failure"]
+
+
+def refuse(config: pytest.Config, path: Path | None) -> None:
+    """Fail the test at once if the image under test would refuse its config, instead of booting into that."""
+    if path is not None and (
+        why := config.hook.pytest_build_os_refusal(config_file=path, build_json=build_json(config))
+    ):
+        pytest.fail(f"{why}\n  = a test of just this says check=False", pytrace=False)
 
 
 def arch_of(config: pytest.Config) -> str:
@@ -428,7 +483,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         results = config.pluginmanager.get_plugin("build-os-results")
         assert isinstance(results, Results)
         terminalreporter.write_line(results.line())
-        terminalreporter.write_line(f"results: {config.rootpath / config.getoption('--vm-results') / PAGE}")
+        terminalreporter.write_line(
+            f"results: {config.invocation_params.dir / config.getoption('--vm-results') / PAGE}"
+        )
 
 
 def allowed_patterns(item: pytest.Item) -> list[re.Pattern[str]]:
@@ -436,10 +493,13 @@ def allowed_patterns(item: pytest.Item) -> list[re.Pattern[str]]:
     return [re.compile(pattern) for mark in item.iter_markers("allow_console") for pattern in mark.args]
 
 
-def folder_of(config: pytest.Config, nodeid: str) -> Path:
+def folder_of(item: pytest.Item) -> Path:
     """A test's own folder, named so that it can be found."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-")[-120:]
-    return config.rootpath / str(config.getoption("--vm-folder")) / (name + attempt_suffix(config))
+    from vm.testing.project import test_id
+
+    config = item.config
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", test_id(item.path, item.nodeid, home_of(config))).strip("-")[-120:]
+    return placed(config, "--vm-folder", FOLDER) / (name + attempt_suffix(config))
 
 
 def attempt_suffix(config: pytest.Config) -> str:

@@ -17,8 +17,9 @@ from builder.core.errors import VmError
 from vm.channel import LineChannel, Message
 from vm.deadline import Deadline
 from vm.spec import Disk
-from vm.waiting import BadNews, Bell, Wait
+from vm.waiting import BadNews, Bell, Wait, hidden
 
+__tracebackhide__ = hidden
 MAX_EVENTS = 1000
 FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)")
 

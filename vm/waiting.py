@@ -8,12 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from builder.core.errors import VmError
 from vm.deadline import Deadline
 
 T = TypeVar("T")
+
+
+def hidden(info: Any) -> bool:
+    """Whether pytest leaves our functions out of a traceback: where the machine has failed, and not we.
+
+    Set as ``__tracebackhide__`` in the modules that tests call (pytest, "Writing well integrated assertion helpers").
+    """
+    return isinstance(info.value, VmError)
+
+
+__tracebackhide__ = hidden
 
 # News rings the bell at once; this is for what nobody rings for, such as a process that is gone.
 LOOK_AGAIN_SECONDS = 0.25

@@ -21,7 +21,7 @@ from builder.core.console import Console
 from builder.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from builder.cli.configs import Against
+    from builder.machine.before_boot import Against
     from builder.machine.values import Values
 
 HELP = "check a definition"
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def image_of(definition: Path, chosen: Path | None, config: Path, values: Values) -> Against:
     """The config against the image that was built of this definition, or another that was named."""
-    from builder.cli.configs import Against, against_image
+    from builder.machine.before_boot import Against, against_image
     from vm.image import read_image
 
     build_json = DEFAULT_BUILD if chosen is None else chosen
@@ -83,7 +83,7 @@ def image_of(definition: Path, chosen: Path | None, config: Path, values: Values
         built_of = read_image(build_json).definition
         if built_of is not None and built_of.absolute() != definition.absolute():
             return Against(why_not=f"{build_json} is what {built_of} has become; --image names another")
-    against = against_image(config, build_json, values)
+    against = against_image(config, build_json, values, config.parent)
     if chosen is None and against.image and definition.stat().st_mtime > build_json.stat().st_mtime:
         changed = f"{definition} has changed since {build_json} was built: 'build-os build', and check again"
         return replace(against, notes=(*against.notes, changed))

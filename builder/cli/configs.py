@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.errors import ConfigError
+from builder.machine.before_boot import said
 
 if TYPE_CHECKING:
     from builder.machine.values import Values
@@ -80,47 +80,3 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
     except config.LocatedError:
         return None
     return CheckedConfig(text, said(warnings))
-
-
-@dataclass(frozen=True)
-class Against:
-    """What came of a config and the image that it is for.
-
-    Attributes:
-        image: the image's name and version; empty if the config could not be compared with any.
-        why_not: why it could not.
-        warnings: drawn.
-        notes: what could not be looked at.
-    """
-
-    image: str = ""
-    why_not: str = ""
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def against_image(path: Path, build_json: Path, values: Values | None = None) -> Against:
-    """Compare a config with what a build says of its image, as :func:`builder.machine.meeting.meet` does.
-
-    Raises:
-        ConfigError: a machine of that image would refuse it; shows every problem at its line.
-    """
-    from builder.machine.image_facts import find_facts
-    from builder.machine.meeting import meet
-    from builder.machine.values import NO_VALUES
-    from firstboot.config.origins import by_document
-
-    if not build_json.exists():
-        return Against(why_not=f"there is no {build_json}: 'build-os build' makes it")
-    facts = find_facts(build_json)
-    if facts is None:
-        return Against(why_not=f"{build_json} has no facts of its image")
-    meeting = meet(path, path.parent, facts, NO_VALUES if values is None else values)
-    if meeting.has_errors:
-        raise ConfigError("\n".join(str(each) for each in by_document(meeting.complaints)))
-    return Against(f"{facts.name} {facts.version}", warnings=said(meeting.complaints), notes=meeting.notes)
-
-
-def said(warnings: Iterable[object]) -> tuple[str, ...]:
-    """Warnings as a console shows them, which says by itself that they are some."""
-    return tuple(str(each).replace(": warning: ", ": ", 1) for each in warnings)

@@ -108,11 +108,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Boot; returns when the machine is off, or runs on detached."""
-    from builder.cli.configs import against_image, read_config
+    from builder.cli.configs import read_config
     from builder.cli.login import write_login_config
     from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry, show_list, stop
     from builder.cli.starting import Start, start_and_leave, stay_at_console
     from builder.core.errors import ConfigError
+    from builder.machine.before_boot import against_image
     from vm.bind import parse_bind, with_binds
     from vm.extra_disk import parse_disk
     from vm.kept import KeptMachine, keepable
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     disks = [parse_disk(text) for text in args.disk]
     forwards = [parse_forward(text) for text in args.publish]
     if checked is not None and args.image.exists():
-        against = against_image(args.config, args.image, values_of(args))
+        against = against_image(args.config, args.image, values_of(args), args.config.parent)
         if against.why_not:
             console.note(f"{args.config} was not compared with the image: {against.why_not}")
         for warning in against.warnings if against.image else checked.warnings:

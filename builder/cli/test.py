@@ -24,7 +24,7 @@ from builder.core.console import Console
 HELP = "run tests in virtual machines"
 # pytest's exit codes (https://docs.pytest.org/en/stable/reference/exit-codes.html) as ours.
 STATUS = {0: 0, 1: 5, 2: 130, 5: 2}
-RESULTS = Path("out/test-results")
+RESULTS = Path("out/test-results")  # of the project
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="machines of failed tests run on ('build-os ssh --list')")
     parser.add_argument("--timeout-scale", type=float, metavar="X", help="all deadlines X times as long")
     parser.add_argument("--denylist", type=Path, metavar="FILE", help="default: tests/denylist.yaml")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help=f"default: {RESULTS}")
+    parser.add_argument("--results", type=Path, metavar="DIR", help=f"default: {RESULTS} of the project")
     parser.add_argument("--pytest", default="", metavar="'WORDS'", help="further options of pytest's own")
 
 
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
 
     from builder.core.errors import CapabilityError, ConfigError
     from vm.deadline import SCALE_VARIABLE
+    from vm.testing.project import project_of
 
     if find_spec("pytest") is None:
         raise CapabilityError("pytest is not installed here", hint="pip install 'build-os[test]'")
@@ -59,9 +60,10 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
     words = [*pytest_words(args, patterns), *shlex.split(args.pytest), *paths]
     if args.list:
         return list_tests(words, as_json=args.json)
+    results = args.results or project_of(Path.cwd()) / RESULTS
     if args.json:
-        raise ConfigError("--json is for --list", hint=f"results as JSON are in {args.results}/results.json")
-    words += ["--vm-results", str(args.results.absolute())]
+        raise ConfigError("--json is for --list", hint=f"results as JSON are in {results}/results.json")
+    words += ["--vm-results", str(results.absolute())]
     scale = {} if args.timeout_scale is None else {SCALE_VARIABLE: str(args.timeout_scale)}
     status = run_pytest(words, {**os.environ, **scale})
     if status == 5:

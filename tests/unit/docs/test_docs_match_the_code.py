@@ -175,5 +175,5 @@ def test_the_testing_page_names_what_there_is() -> None:
     own = {name for name, value in vars(Machine).items() if callable(value) and not name.startswith("_")}
     assert [name for name in sorted(own - FOR_THE_FIXTURES) if f"`{name}(" not in page] == []
     options = [name for row in table("docs/testing.md", "option | default") for name in re.findall(r"`(\w+)`", row[0])]
-    known = {*inspect.signature(plan_machine).parameters, "seconds", "probe", "until", "isolation"}
+    known = {*inspect.signature(plan_machine).parameters, "seconds", "check", "probe", "until", "isolation"}
     assert [name for name in options if name not in known] == []

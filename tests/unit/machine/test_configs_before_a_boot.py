@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.machine.in_tests import pytest_build_os_refusal
 from tests.support.command import Outcome, run_command
 
 pytestmark = pytest.mark.unit
@@ -78,3 +79,14 @@ def test_a_definition_that_has_changed_since_is_said(build_os: BuildOs, build: C
     later = Path("out/build.json").stat().st_mtime + 10
     os.utime("os.yaml", (later, later))
     assert "os.yaml has changed since out/build.json was built" in build_os("check", "--config", "good.yaml").err
+
+
+def test_the_pytest_plugin_is_told_what_the_image_would_refuse(build_os: BuildOs, build: Callable[..., Path]) -> None:
+    path = build()
+    assert pytest_build_os_refusal(Path("good.yaml"), path) is None
+    assert "bad.yaml:7:29: there is no group 'docker'" in str(pytest_build_os_refusal(Path("bad.yaml"), path))
+    Path("bad.yaml").write_text(GOOD)
+    assert pytest_build_os_refusal(Path("bad.yaml"), path) is None
+    # A machine has no files beside its config.
+    Path("local.yaml").write_text(GOOD + "storage:\n  files:\n    - {path: /etc/x, contents: {local: good.yaml}}\n")
+    assert "local.yaml:6" in str(pytest_build_os_refusal(Path("local.yaml"), path))

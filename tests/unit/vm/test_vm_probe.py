@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from builder.core.errors import VmError
+from builder.core.errors import ConfigError, VmError
 from vm import credentials, probe
 from vm.credentials import Credential, probe_credentials, write_credentials
 from vm.deadline import Deadline
-from vm.probe_client import Probe
+from vm.probe_client import Probe, words_of
 from vm.waiting import BadNews, Bell
 
 pytestmark = pytest.mark.unit
@@ -304,3 +305,37 @@ def test_a_guest_that_refuses_to_leave_says_why(guest: FakeGuest) -> None:
     with pytest.raises(VmError, match="could not reboot : OSError: no"):
         talk.leave("reboot", Deadline(60), lambda: None)
     talk.channel.close()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("id -un core",), ["id", "-un", "core"]),
+        (("touch '/var/a b'",), ["touch", "/var/a b"]),
+        ((r"find /etc -exec ls {} \;",), ["find", "/etc", "-exec", "ls", "{}", ";"]),
+        (("sh -c 'journalctl -b | wc -l > /x'",), ["sh", "-c", "journalctl -b | wc -l > /x"]),
+        (("sh", "-c", "a | b"), ["sh", "-c", "a | b"]),
+        (("systemctl list-units 'a*'\n",), ["systemctl", "list-units", "a*"]),
+    ],
+)
+def test_a_command_is_words(argv: tuple[str, ...], words: list[str]) -> None:
+    assert words_of(argv) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("journalctl -b | wc -l", "'|'"),
+        ("true && false", "'&&'"),
+        ("echo x > /etc/x", "'>'"),
+        ("echo $(id)", "'$('"),
+        ("cd /etc; ls", "';'"),
+        ("ls\nls", "only a shell understands"),
+        ("echo 'half", "cannot split"),
+        (" ", "an empty command"),
+    ],
+)
+def test_what_only_a_shell_understands_is_refused_with_the_way_to_say_it(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+        words_of((text,))
+    assert caught.value.hint is None or 'run("sh", "-c", "...")' in caught.value.hint

@@ -7,7 +7,8 @@ import itertools
 import json
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -85,13 +86,15 @@ def inner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qemu: FakeQemu) -> In
     monkeypatch.setenv("BUILD_OS_BUILD_JSON", str(home / "build.json"))
     monkeypatch.setenv("BUILD_OS_CACHE", str(tmp_path / "store"))
 
-    def run(test: str, *options: str) -> Reports:
-        for old in home.glob("test_*.py"):
+    def run(test: str, *options: str, root: Path = home, below: str = ".") -> Reports:
+        for old in home.rglob("test_*.py"):
             old.unlink()
         # A name is imported once in a process.
-        (home / f"test_inner{next(NUMBERS)}.py").write_text("import pytest\n\n" + textwrap.dedent(test))
+        path = home / below / f"test_inner{next(NUMBERS)}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("import pytest\n\n" + textwrap.dedent(test))
         reports = Reports()
-        arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(home), str(home), "--import-mode=importlib"]
+        arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(root), str(home), "--import-mode=importlib"]
         plugin = [] if plugin_is_installed() else ["-p", "vm.pytest_plugin"]
         reports.status = int(pytest.main([*arguments, *plugin, *options], plugins=[reports]))
         return reports
@@ -583,3 +586,104 @@ def test_tests_are_chosen_by_name_and_by_what_they_need(inner: Inner, capsys: py
 def test_a_share_that_is_none_is_refused(inner: Inner, capfd: pytest.CaptureFixture[str], share: str) -> None:
     inner(SUITE, "--vm-shard", share)
     assert f"'{share}' is no share of a suite" in capfd.readouterr().err
+
+
+def test_a_failure_shows_the_tests_own_line_and_nothing_of_ours(inner: Inner, qemu: FakeQemu) -> None:
+    qemu.on_command = qemu.greets_when_it_boots
+    qemu.answers["run"] = lambda _: {"status": 1, "stdout": "", "stderr": ""}
+    said = inner("""
+        def test_it(vm_factory):
+            vm_factory().succeed("false")
+    """).text()
+    assert "false failed in the guest with status 1" in said
+    assert 'vm_factory().succeed("false")' in said
+    assert not [line for line in said.splitlines() if "vm/machine.py" in line or "vm/probe_client.py" in line]
+
+
+def test_a_bug_of_ours_keeps_its_traceback(inner: Inner, qemu: FakeQemu, monkeypatch: pytest.MonkeyPatch) -> None:
+    qemu.on_command = qemu.greets_when_it_boots
+    monkeypatch.setattr("vm.probe_client.words_of", lambda _: 1 / 0)
+    said = inner("""
+        def test_it(vm_factory):
+            vm_factory().succeed("false")
+    """).text()
+    assert "probe_client.py" in said
+
+
+def test_a_config_that_the_image_would_refuse_fails_the_test_before_a_boot(
+    inner: Inner, qemu: FakeQemu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qemu.on_command = qemu.greets_when_it_boots
+    asked: list[tuple[str, str]] = []
+
+    def refusal(config_file: Path, build_json: Path) -> str:
+        asked.append((config_file.read_text(), build_json.name))
+        return "config0:3:1: there is no group 'docker'"
+
+    monkeypatch.setattr("builder.machine.in_tests.pytest_build_os_refusal", refusal)
+    test = """
+        def test_it(vm_factory):
+            vm_factory(config="text"CHECK)
+
+        @pytest.mark.vm(config="other"CHECK)
+        def test_other(vm):
+            pass
+    """
+    reports = inner(test.replace("CHECK", ""))
+    assert reports.outcome() == [("call", "failed"), ("setup", "failed")]
+    assert "there is no group 'docker'" in reports.text()
+    assert "pytest_plugin.py" not in reports.text()
+    assert asked == [("text", "build.json"), ("other", "build.json")]
+    assert qemu.specs == []
+    inner(test.replace("CHECK", ", check=False").partition("@")[0])
+    assert len(qemu.specs) == 1
+
+
+def test_logs_and_the_command_to_run_again_are_right_from_a_directory_below(
+    inner: Inner, qemu: FakeQemu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qemu.on_command = qemu.greets_when_it_boots
+    home = tmp_path / "user"
+    (home / "os.yaml").touch()
+    (home / "tests").mkdir()
+    monkeypatch.chdir(home / "tests")
+    test = """
+        def test_it(vm_factory):
+            vm_factory()
+            assert 1 == 2
+    """
+    reports = inner(test, "--vm-results", "mine", root=home / "tests", below="tests")
+    failed = next(report for report in reports.all if report.failed)
+    said = dict(failed.sections)["virtual machines"]
+    (name,) = (path.name for path in (home / "tests").glob("test_inner*.py"))
+    assert f"build-os test {name}::test_it --shell-on-failure" in said
+    assert (home / "out" / "vm-tests" / f"tests-{name}-test_it").is_dir()
+    assert not (home / "tests" / "out").exists()
+    assert (home / "tests" / "mine" / "results.json").is_file()
+    monkeypatch.chdir(home)
+    build = str(home / "build.json")
+    reports = inner(test, "--build-json", build, root=home / "tests", below="tests")
+    said = dict(next(report for report in reports.all if report.failed).sections)["virtual machines"]
+    (name,) = (path.name for path in (home / "tests").glob("test_inner*.py"))
+    assert f"build-os test tests/{name}::test_it --image {build} --shell-on-failure" in said
+
+
+def test_a_test_that_waits_for_another_machine_says_for_whom_at_once(
+    pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from vm.testing.told import TestConsole
+
+    class Capture:
+        def __init__(self) -> None:
+            self.off = 0
+
+        @contextmanager
+        def global_and_fixture_disabled(self) -> Iterator[None]:
+            self.off += 1
+            yield
+
+    console = TestConsole(pytestconfig)
+    console._capture = capture = Capture()
+    console.note("waiting for process 7, which is booting")
+    assert capture.off == 1
+    assert capfd.readouterr().err == "\nbuild-os: waiting for process 7, which is booting\n"
