@@ -129,12 +129,13 @@ def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Itera
     from firstboot.lean import is_alone  # noqa: PLC0415
     from firstboot.lean_yaml import load_parser_only  # noqa: PLC0415
     from firstboot.remote import Remote  # noqa: PLC0415
+    from firstboot.translating import translated  # noqa: PLC0415
 
     if is_alone():
         load_parser_only()
     remote = Remote(places, attempt.platform, log)
     with log.operation("read config"):
-        loaded = compile_all(texts, remote, attempt.configs)
+        loaded = translated(compile_all(texts, remote, attempt.configs), machine.root)
     attempt.configs.append(loaded.config)
     attempt.warnings = tuple(draw_each(loaded.warnings))
     for each in attempt.warnings:

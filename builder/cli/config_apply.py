@@ -73,6 +73,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
     from firstboot.drift import undo
     from firstboot.drift.again import planned
     from firstboot.drift.record import read_record
+    from firstboot.translating import translated
 
     if not args.root.is_dir():
         raise ConfigError(f"{args.root} is no directory", hint="--root names the directory that is somebody's /")
@@ -92,7 +93,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
             values = values_of(args)
             document = read_located(args.file, args.files_dir, values)
             require_declared(values, [document.located])
-            loaded = finish(render_document(document, remote))
+            loaded = translated(finish(render_document(document, remote)), root)
             refuse_devices(loaded)
             for warning in loaded.warnings:
                 console.warn(str(warning))

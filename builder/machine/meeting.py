@@ -30,6 +30,7 @@ from firstboot.fetch import shown
 from firstboot.gathering import keys
 from firstboot.places import BASE_DIRECTORY, Places
 from firstboot.run import BASE_SUFFIXES
+from firstboot.translating import translated
 
 CHECKS = (units.check, ports.check, places.check, accounts.check, python.check, packages.check)
 
@@ -76,6 +77,7 @@ def meet(path: Path | None, files_dir: Path | None, facts: ImageFacts, values: V
         return Meeting(error.complaints)
     except LocatedError as error:
         return Meeting(tuple(Complaint(error.located, each) for each in error.problems))
+    loaded = translated(loaded, root)
     machine = Machine(root, ImagePrograms.of(root))
     machine.fetched = unfetched(loaded.config)
     complaints = [*loaded.warnings]

@@ -7,7 +7,7 @@ machine with a machine-id PID 1 does not take the boot for the first and applies
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
@@ -196,7 +196,7 @@ def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
         if not unit.enabled or unit.mask:
             continue
         at: Path = ("systemd", "units", index, "name")
-        if _is_there(unit.name, root, written, placed):
+        if has_unit(unit.name, root, written, placed):
             names.append(unit.name)
         elif any(each in placed or root.exists(each) for each in files_of(unit.name)):
             message = f"podman makes '{unit.name}' when the machine starts, and enabling it does nothing"
@@ -208,7 +208,13 @@ def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
         yield Systemctl(("systemd", "units"), "enable", tuple(names))
 
 
-def _is_there(name: str, root: Root, written: set[str], placed: set[str]) -> bool:
+def has_unit(name: str, root: Root, written: Set[str] = frozenset(), placed: Set[str] = frozenset()) -> bool:
+    """Whether there is a unit, or the template that it is an instance of.
+
+    Args:
+        written: names of units that will be there.
+        placed: paths of files that will be.
+    """
     stem, at, rest = name.partition("@")
     candidates = {name, f"{stem}@.{rest.rpartition('.')[2]}"} if at else {name}
     if candidates & written:

@@ -10,6 +10,7 @@ from firstboot.apply.accounts import Names
 from firstboot.apply.action import Machine
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
+from firstboot.apply.units import has_unit
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.models import Config
 from firstboot.config.redaction import conceal_lines
@@ -145,7 +146,7 @@ def _presence(should_exist: bool | None) -> str:
 
 def _units(config: Config, root: Root, programs: Programs) -> Iterator[Change]:
     for unit in config.systemd.units:
-        if unit.enabled is None or unit.mask:
+        if unit.enabled is None or unit.mask or not has_unit(unit.name, root):
             continue
         argv = ["systemctl", f"--root={root.directory}", "is-enabled", "--", unit.name]
         enabled = programs.status(argv)[0] == 0

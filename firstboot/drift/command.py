@@ -34,6 +34,7 @@ from firstboot.places import KEPT_RESULT, Places
 from firstboot.remote import Remote
 from firstboot.run import base_configs, compile_all
 from firstboot.sources import DELETING, Fetched
+from firstboot.translating import translated
 
 FAILED, WRONG, DIFFERS = 1, 2, 3
 PATIENCE = 30  # seconds: somebody sits and waits, or a timer will try again
@@ -201,7 +202,7 @@ def _apply(options: argparse.Namespace, machine: Machine, places: Places) -> int
     record = read_record(machine.root) if options.files else _require_record(machine)
     # Nothing that only a certain platform may read; and who waits for a server is told.
     remote = Remote(places, "metal", Log(sys.stderr), patience=options.timeout)
-    loaded = _given(options.files, places, remote) if options.files else recorded_config(_required(record))
+    loaded = _given(options.files, machine, places, remote) if options.files else recorded_config(_required(record))
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
     kernel = loaded.config.kernel_arguments
@@ -224,10 +225,10 @@ def _required(record: Record | None) -> Record:
     return record
 
 
-def _given(files: Sequence[Path], places: Places, remote: Remote) -> LoadedConfig:
+def _given(files: Sequence[Path], machine: Machine, places: Places, remote: Remote) -> LoadedConfig:
     """The image's base configs with these on top, as a first boot would merge them."""
     texts = [*base_configs(places), *(Fetched(str(path), path.read_bytes()) for path in files)]
-    return compile_all(texts, remote)
+    return translated(compile_all(texts, remote), machine.root)
 
 
 def _tell(again: Again, options: argparse.Namespace) -> None:

@@ -3,66 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from builder.machine.against.readers import READERS, WITHOUT_NETWORKD
 from builder.machine.against.together import Together
-from firstboot.config.quadlets import DIRECTORIES as QUADLETS
 from firstboot.config.text import Path, Problem
+from firstboot.translating import NETWORKD
 
-
-class Reader(NamedTuple):
-    """Who reads what is in a directory.
-
-    Attributes:
-        directory: with its slash.
-        program: is there if its package is.
-        what: does it.
-        hint: how to have it.
-    """
-
-    directory: str
-    program: str
-    what: str
-    hint: str
-
-
-def _package(name: str) -> str:
-    return f"add the package {name} to the image's definition"
-
-
-READERS = (
-    Reader(
-        QUADLETS[0],
-        "/usr/lib/systemd/system-generators/podman-system-generator",
-        "makes a unit of it",
-        "add the feature 'containers' to the image's definition",
-    ),
-    Reader("/etc/sudoers.d/", "/usr/bin/sudo", "becomes root by it", _package("sudo")),
-    Reader("/etc/ssh/sshd_config.d/", "/usr/sbin/sshd", "reads it", "add the feature 'ssh' to the image's definition"),
-    Reader(
-        "/etc/systemd/timesyncd.conf.d/",
-        "/usr/lib/systemd/systemd-timesyncd",
-        "reads it",
-        _package("systemd-timesyncd") + "; chrony has its servers in /etc/chrony/sources.d/NAME.sources",
-    ),
-    Reader(
-        "/etc/systemd/resolved.conf.d/", "/usr/lib/systemd/systemd-resolved", "reads it", _package("systemd-resolved")
-    ),
-    Reader("/etc/cron.d/", "/usr/sbin/cron", "reads it", _package("cron")),
-    Reader("/etc/logrotate.d/", "/usr/sbin/logrotate", "reads it", _package("logrotate")),
-)
+DEFAULTS = "/etc/default/"
+# Of the base system; nothing is named like them.
+_READ_BY_MANY = frozenset(("console-setup", "grub", "keyboard", "locale", "nss", "useradd"))
 
 
 def check(together: Together) -> Iterator[Problem]:
     """A warning for each file that nobody reads, and for keys that nobody asks for."""
-    missing = [each for each in READERS if not together.has(each.program)]
+    readers = READERS if together.has(NETWORKD) else (*READERS, WITHOUT_NETWORKD)
+    missing = [each for each in readers if not together.has(each.program)]
     for index, file in enumerate(together.config.storage.files):
         at: Path = ("storage", "files", index, "path")
         for reader in missing:
-            if file.path.startswith(reader.directory):
+            if any(file.path == each or (each.endswith("/") and file.path.startswith(each)) for each in reader.paths):
                 name = reader.program.rpartition("/")[2]
                 message = f"{file.path}: nobody {reader.what}, for {name} is not in the image"
                 yield Problem(at, message, reader.hint, "warning")
+                break
+        if file.path.startswith(DEFAULTS) and not _has_reader(file.path.removeprefix(DEFAULTS), together):
+            name = file.path.removeprefix(DEFAULTS)
+            message = f"{file.path}: nobody reads it, for {name} is not in the image"
+            yield Problem(at, message, "add its package to the image's definition", "warning")
     if together.has("/usr/sbin/sshd"):
         return
     for index, user in enumerate(together.config.passwd.users):
@@ -70,3 +37,13 @@ def check(together: Together) -> Iterator[Problem]:
             at = ("passwd", "users", index, "sshAuthorizedKeys")
             message = f"{user.name} cannot log in with these: sshd is not in the image"
             yield Problem(at, message, "add the feature 'ssh' to the image's definition", "warning", on_key=True)
+
+
+def _has_reader(name: str, together: Together) -> bool:
+    """Whether a unit names a file of defaults, or the image has a program, unit or defaults of that name."""
+    path = f"{DEFAULTS}{name}"
+    if name in _READ_BY_MANY or together.root.exists(path) or together.has_unit(f"{name}.service"):
+        return True
+    if any(path in each.text for each in (*together.own_units, *together.image_units)):
+        return True
+    return any(together.has(f"{directory}/{name}") for directory in ("/usr/bin", "/usr/sbin", "/etc/init.d"))

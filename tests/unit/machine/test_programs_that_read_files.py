@@ -65,3 +65,34 @@ def test_an_image_that_has_them_gets_no_warning(
 ) -> None:
     image = build(**{"/usr/bin/sudo": "", "/usr/sbin/cron": ""})
     assert warnings(image, machine, capsys) == {}
+
+
+FILES = {
+    "/etc/systemd/zram-generator.conf": "zram-generator",
+    "/etc/zincati/config.d/55-updates-strategy.toml": "zincati",
+    "/etc/flatcar/update.conf": "update_engine",
+    "/etc/NetworkManager/conf.d/x.conf": "NetworkManager",
+    "/etc/docker/daemon.json": "dockerd",
+    "/etc/chrony.conf": "chronyd",
+    "/etc/rpm-ostreed.conf": "rpm-ostree",
+    "/etc/default/nothing-like-it": "nothing-like-it",
+}
+READ = ("/etc/default/locale", "/etc/default/app", "/etc/default/timesync", "/etc/default/cat", "/etc/dockers/x")
+
+
+def test_files_of_other_systems_are_told_at_their_lines(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = build()
+    text = "variant: fcos\nversion: 1.5.0\nsystemd: {units: [{name: a.service, contents: '"
+    text += (
+        "[Service]\n\n      EnvironmentFile=-/etc/default/app\n\n      ExecStart=/usr/bin/cat'}]}\nstorage:\n  files:\n"
+    )
+    first = text.count("\n") + 1
+    machine = tmp_path / "machine.bu"
+    machine.write_text(text + "".join(f"    - path: {path}\n" for path in (*FILES, *READ)))
+    found = warnings(image, machine, capsys)
+    assert {
+        line - first: name for line, text in found.items() for name in FILES.values() if f"for {name} is" in text
+    } == dict(enumerate(FILES.values()))
+    assert len(found) == len(FILES)

@@ -38,7 +38,7 @@ def test_nothing_is_remembered_of_a_machine_without_a_config(guest: Guest) -> No
 def test_disks_and_keys_to_them_are_left_out(made: Guest) -> None:
     text = json.dumps(
         {
-            "ignition": {"version": "3.6.0", "config": {"merge": [{"source": "data:,{}"}]}},
+            "ignition": {"version": "3.6.0", "config": {"merge": [{"source": "data:,%7B%7D"}]}},
             "storage": {
                 "luks": [{"name": "a", "device": "/dev/vdb", "keyFile": {"source": "data:,topsecret"}}],
                 "disks": [{"device": "/dev/vdb"}],
