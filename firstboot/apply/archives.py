@@ -14,7 +14,7 @@ from firstboot.apply.contents import Fetched, Stored
 from firstboot.apply.files import Known, Ownership
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
-from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member
+from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, ways_of_links
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 from firstboot.fetch import shown
@@ -120,8 +120,25 @@ def _in_the_way(places: dict[str, Member], path: str, root: Root, taken: set[str
                 yield Problem(at, f"'{place}' is in the archive and there already", "unpack it elsewhere")
             if there.path != posixpath.join(seen.path, posixpath.relpath(place, path)).removesuffix("/."):
                 yield Problem(at, f"'{place}' would be {there.path}, because of a link on the way")
+        yield from _links_that_turn(places, seen.path, root, at)
     except OSError as error:
         yield Problem((*at, "path"), f"'{path}' cannot be made: {error.strerror}")
+
+
+def _links_that_turn(places: dict[str, Member], top: str, root: Root, at: Path) -> Iterator[Problem]:
+    """Links of the archive that would go on through a link which is there already, not of the archive."""
+    ways = ways_of_links({member.path: member for member in places.values()})
+    links = {
+        place: root.see(place, follow=True).path
+        for place in {posixpath.join(top, inside) for way in ways.values() for inside in way.through}
+        if root.see(place).target is not None
+    }
+    for name, way in ways.items():
+        for place in (posixpath.join(top, inside) for inside in way.through):
+            if place in links:
+                yield Problem(
+                    at, f"the link '{name}' in the archive goes through '{place}', which is a link to {links[place]}"
+                )
 
 
 def decompress(path: FilePath, programs: Programs) -> None:

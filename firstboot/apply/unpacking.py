@@ -12,7 +12,7 @@ import stat
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -20,6 +20,9 @@ MAX_UNPACKED = 4 << 30
 MAX_MEMBERS = 100_000
 _MAX_AT_ONCE = 1 << 20  # tarfile reads a header's long names whole
 _MAX_CENTRAL = 32 << 20  # zipfile reads a directory whole
+_MAX_LINKS = 40  # as the kernel: path_resolution(7)
+_MAX_TARGET = 4095  # PATH_MAX
+_MAX_STEPS = 2_000_000  # twenty for each of as many links as there may be
 _SPECIAL = 0o7000
 _CHUNK = 1 << 20
 
@@ -108,6 +111,7 @@ class Archive:
                 found.pop(path, None)
                 found[path] = member._replace(path=path, target=target or "")
         _judge(found)
+        ways_of_links(found)
         return [*found.values()]
 
     def contents(self, member: Member) -> Iterator[bytes]:
@@ -187,12 +191,63 @@ def _judge(found: dict[str, Member]) -> None:
             above = posixpath.dirname(above)
         if not path and member.kind != "directory":
             raise BadArchive("is something else than a directory at its top")
-        if member.kind == "link":
-            leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.target))
-            if not member.target or member.target.startswith("/") or leads == ".." or leads.startswith("../"):
-                raise BadArchive(f"has a link that leads out of it: {_shown(path)} -> {_shown(member.target)}")
         if member.kind == "hard" and (member.target not in found or found[member.target].kind != "file"):
             raise BadArchive(f"has a hard link to what is no file in it: {_shown(path)}")
+
+
+class Way(NamedTuple):
+    """Where a link of an archive leads, below its directory; ``through`` are the places on the way that it has not."""
+
+    place: str
+    through: tuple[str, ...]
+
+
+def ways_of_links(found: Mapping[str, Member]) -> dict[str, Way]:
+    """Where each link of an archive leads, through the links of the archive, by the link's path.
+
+    As the kernel would go (path_resolution(7)), one name after the other: ``d/../..`` leads out if ``d`` is a link to
+    the directory above, whatever it looks like. A link into a circle leads nowhere, and is left out.
+
+    Raises:
+        BadArchive: one leads out, or they cannot all be followed in reasonable time.
+    """
+    steps = 0
+    leads = {}
+    for path, member in found.items():
+        if member.kind != "link":
+            continue
+        done = [part for part in posixpath.dirname(path).split("/") if part]
+        pending = _turn(path, member.target)
+        links = 1
+        through: dict[str, None] = {}
+        while pending and links <= _MAX_LINKS:
+            steps += 1
+            if steps > _MAX_STEPS:
+                raise BadArchive("has links that lead through too many others")
+            part = pending.pop()
+            if part == "..":
+                if not done:
+                    raise BadArchive(f"has a link that leads out of it: {_shown(path)} -> {_shown(member.target)}")
+                done.pop()
+            elif part not in ("", "."):
+                there = found.get("/".join((*done, part)))
+                if there is not None and there.kind == "link":
+                    links += 1
+                    pending += _turn(there.path, there.target)
+                    continue
+                done.append(part)
+                if there is None:
+                    through["/".join(done)] = None
+        if not pending:
+            leads[path] = Way("/".join(done), tuple(through))
+    return leads
+
+
+def _turn(path: str, target: str) -> list[str]:
+    """The way that a link leads, the last part first."""
+    if not target or target.startswith("/") or len(target) > _MAX_TARGET:
+        raise BadArchive(f"has a link that leads out of it: {_shown(path)} -> {_shown(target)}")
+    return target.split("/")[::-1]
 
 
 def _require_small_directory(file: IO[bytes]) -> None:

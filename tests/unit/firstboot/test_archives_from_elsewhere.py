@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import stat
 import tarfile
 import zipfile
@@ -23,7 +24,7 @@ from firstboot.apply.archives import decompress, plan
 from firstboot.apply.contents import Stored
 from firstboot.apply.files import Known
 from firstboot.apply.programs import ProgramError, Programs
-from firstboot.apply.unpacking import Archive, BadArchive
+from firstboot.apply.unpacking import Archive, BadArchive, Member, ways_of_links
 from firstboot.config.document import read
 from firstboot.config.loading import load
 from firstboot.config.text import LocatedError, Problem
@@ -127,6 +128,13 @@ def test_a_zip_file_is_an_archive(unpacked: Try) -> None:
         (tar(("a/../../x", b"x")), "leads out of it"),
         (tar(("a", "-> /etc")), "a link that leads out of it: 'a' -> '/etc'"),
         (tar(("a/b", "-> ../../etc")), "a link that leads out of it"),
+        (
+            tar(("d", None), ("d/up", "-> .."), ("x", "-> d/up/../..")),
+            "a link that leads out of it: 'x' -> 'd/up/../..'",
+        ),
+        (tar(("x", "-> d/up/../etc"), ("d", None), ("d/up", "-> ..")), "a link that leads out of it: 'x'"),
+        (tar(("d", None), ("d/up", "-> ../."), ("d/more", "-> up"), ("d/x", "-> more/..")), "out of it: 'd/x'"),
+        (tar(("a", f"-> {'b/' * 3000}")), "a link that leads out of it: 'a'"),
         (tar(("a", "-> b"), ("a/x", b"x")), "below what is no directory"),
         (tar(("a", "=> /etc/passwd")), "leads out of it"),
         (tar(("a", "=> nothing")), "a hard link to what is no file in it"),
@@ -165,6 +173,73 @@ def test_a_link_on_the_way_is_not_followed(unpacked: Try, machine: Machine) -> N
     (Path(machine.root.directory) / "opt/app/app").symlink_to("/etc")
     assert any("/opt/app/app" in each for each in unpacked(GOOD))
     assert not (Path(machine.root.directory) / "etc/bin").exists()
+
+
+def test_a_link_that_would_go_on_through_one_of_the_machine_is_refused(unpacked: Try, machine: Machine) -> None:
+    (Path(machine.root.directory) / "opt/app").mkdir(parents=True)
+    (Path(machine.root.directory) / "opt/app/there").symlink_to("/etc")
+    for target in ("there", "there/passwd", "there/../passwd", "d/../there/x"):
+        said = str(unpacked(tar(("d", None), ("x", f"-> {target}"))))
+        assert "the link 'x' in the archive goes through '/opt/app/there', which is a link to /etc" in said
+    assert not os.path.lexists(Path(machine.root.directory) / "opt/app/x")
+
+
+def test_links_in_a_circle_lead_nowhere_and_are_unpacked(unpacked: Try, machine: Machine) -> None:
+    unpacked(tar(("a", "-> b"), ("b", "-> a"), ("c", "-> a/../../../etc")))
+    with pytest.raises(OSError, match="symbolic links"):
+        (Path(machine.root.directory) / "opt/app/c").stat()
+
+
+def test_links_that_lead_through_all_others_end_the_judging_in_time() -> None:
+    links = {f"l{n}": Member(f"l{n}", "link", 0, "/".join(["."] * 2000 + [f"l{n + 1}"])) for n in range(10_000)}
+    with pytest.raises(BadArchive, match="too many others"):
+        ways_of_links(links)
+
+
+NAMES = st.sampled_from(["a", "b", "c", "up"])
+PARTS = st.lists(st.one_of(st.just(".."), st.just(".."), NAMES, st.just(".")), min_size=1, max_size=6)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> list[tuple[str, str | None]]:
+    """Directories up to three deep, and links in them that lead up and through each other."""
+    found: dict[str, str | None] = {}
+    for _ in range(draw(st.integers(1, 8))):
+        path = draw(st.lists(NAMES, min_size=1, max_size=3))
+        above = ["/".join(path[:length]) for length in range(1, len(path))]
+        if any(found.get(each) is not None for each in above) or "/".join(path) in found:
+            continue
+        found |= dict.fromkeys(above)
+        if draw(st.booleans()) or any(each.startswith("/".join(path) + "/") for each in found):
+            found["/".join(path)] = None
+        else:
+            found["/".join(path)] = "/".join(draw(PARTS))
+    return list(found.items())
+
+
+@given(members=trees())
+@examples(300)
+def test_what_is_accepted_leads_nowhere_else_on_a_real_disk(
+    tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, str | None]]
+) -> None:
+    room = tmp_path_factory.mktemp("links")
+    archive, top = room / "archive.tar", room / "above" / "top"
+    archive.write_bytes(tar(*((path, None if target is None else f"-> {target}") for path, target in members)))
+    top.mkdir(parents=True)
+    for path, target in members:
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).mkdir(exist_ok=True) if target is None else (top / path).symlink_to(target)
+    try:
+        with Archive(archive) as opened:
+            found = {member.path: member for member in opened.members()}
+    except BadArchive:
+        return
+    for name, way in ways_of_links(found).items():
+        # The kernel also wants what is passed to be there; where it is, it comes to the same place.
+        real = os.path.realpath(top / name)
+        assert real == str(top) or real.startswith(f"{top}/"), f"{name} leads out"
+        if (top / name).exists():
+            assert real == str(top / way.place).rstrip("/")
 
 
 def test_the_config_and_an_archive_cannot_both_make_a_file(unpacked: Try) -> None:
