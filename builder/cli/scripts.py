@@ -57,6 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the explanation."""
     from builder.core.store import Store
+    from builder.debian.scripts.decisions import decision_about
     from builder.debian.scripts.diversions import diversions_of
     from builder.debian.scripts.explain import explain
     from builder.debian.unpack import unpack_all, unpack_tree
@@ -77,7 +78,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     wanted = set(args.packages) or there
     found = explain(tree, packs, wanted, subject.arch, subject.answers, subject.decisions)
     versions = {package.name: package.version for package in subject.packages}
-    decided = {name: decision.answer for name, decision in subject.decisions.items()}
+    decided = {
+        each.package: decision.answer
+        for each in found
+        if (decision := decision_about(subject.decisions, each.package)) is not None
+    }
     open_ones = [each for each in found if each.unaccounted and each.package not in decided]
     if args.json:
         rows = [
@@ -93,7 +98,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 sys.stdout.write(f"{name} {versions[name]}: has no script that an installation runs\n")
         scripts = len({(each.package, each.script) for each in found})
         sys.stdout.write(f"{scripts} scripts, {scripts - len(open_ones)} accounted for in {subject.name}\n")
-        if run := sorted(name for name, answer in decided.items() if answer == "sandbox" and name in there):
+        if run := sorted(
+            {each.package for each in found if each.unaccounted and decided.get(each.package) == "sandbox"}
+        ):
             sys.stdout.write(
                 f"what the sandboxed scripts of {', '.join(run)} make is not seen here by those after them\n"
             )

@@ -32,7 +32,7 @@ from builder.definition.scalars import (
     Variable,
     Version,
 )
-from builder.definition.scripts import Question, ScriptDecision
+from builder.definition.scripts import Question, ScriptDecisions
 
 DEFAULT_SUITE = "trixie"
 _ARCHITECTURES = " or ".join(f"`{arch}`" for arch in Arch)
@@ -201,10 +201,10 @@ class Contents(Model):
         (), description="Globs of files left out of the image, like `/usr/share/man/*`; `*` crosses `/`."
     )
     keep: tuple[PathGlob, ...] = Field((), description="Globs of files that stay although `remove` matches.")
-    scripts: dict[PackageName, ScriptDecision] = Field(
+    scripts: ScriptDecisions = Field(
         {},
         description="For packages with maintainer scripts that nobody speaks for: `{ignore: REASON}`, "
-        "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree.",
+        "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree; `default` stands for the rest.",
     )
     debconf: dict[Question, Variable] = Field(
         {}, description="Answers to the questions of packages, as `PACKAGE/QUESTION: ANSWER`."
@@ -287,10 +287,10 @@ class ContainerDefinition(Model):
         (),
         description="Directories in `overlays/` that are laid over the root. `*.j2` files are filled in.",
     )
-    scripts: dict[PackageName, ScriptDecision] = Field(
+    scripts: ScriptDecisions = Field(
         {},
         description="For packages with maintainer scripts that nobody speaks for: `{ignore: REASON}`, "
-        "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree.",
+        "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree; `default` stands for the rest.",
     )
     debconf: dict[Question, Variable] = Field(
         {}, description="Answers to the questions of packages, as `PACKAGE/QUESTION: ANSWER`."

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from builder.definition.scalars import AbsolutePath, NotAccepted
+from builder.definition.scalars import AbsolutePath, NotAccepted, PackageName
 
 Kind = Literal["directory", "file", "link", "change", "user", "group"]
 _ACCOUNT = r"[a-z_][a-z0-9_.-]{0,31}"
@@ -68,6 +68,19 @@ class ScriptDeclared(_Model):
 
 
 ScriptDecision = Literal["sandbox"] | ScriptIgnored | ScriptDeclared
+DEFAULT = "default"
+
+
+def _default_runs(decided: dict[str, ScriptDecision]) -> dict[str, ScriptDecision]:
+    if decided.get(DEFAULT, "sandbox") != "sandbox":
+        raise NotAccepted(
+            f"'{DEFAULT}' stands for all packages that are not named, and can only be 'sandbox'",
+            "what does not matter, and what a script does, is said of one package",
+        )
+    return decided
+
+
+ScriptDecisions = Annotated[dict[PackageName, ScriptDecision], AfterValidator(_default_runs)]
 QUESTION = re.compile(r"[a-z0-9][a-z0-9+.-]*/\S+")
 
 

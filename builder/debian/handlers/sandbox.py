@@ -37,7 +37,18 @@ IDENTITIES = re.compile(
 HASH = re.compile(r"[^:]*:(\$[^:]+|_?[./A-Za-z0-9]{13,})(:.*)?")
 SHADOWS = ("/etc/shadow", "/etc/gshadow")
 KINDS = {Kind.SYMLINK: Does.LINK, Kind.DIRECTORY: Does.DIRECTORY}
+NOT_SHOWN = (
+    "/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/", "/usr/share/help/",
+    "/usr/share/icons/", "/usr/lib/modules/", "/usr/lib/firmware/", "/usr/include/",
+)  # fmt: skip
 LOGS = re.compile(r"/var/(log|crash|spool/mail|mail)/.*")
+
+
+# Profiles are written when all packages are in; until then chsh and su, say, need some.
+PAM = {
+    f"/etc/pam.d/common-{name}": file(f"{name.partition('-')[0]} required pam_permit.so\n", origin=SANDBOX)
+    for name in ("auth", "account", "password", "session", "session-noninteractive")
+}
 
 
 @dataclass
@@ -63,9 +74,8 @@ def run_script(
         CapabilityError: this machine does not allow the sandbox.
     """
     name, arguments = call
+    require_runs_here(work.tree, package)
     tree = _as_found(work.tree, package, name)
-    require_runs_here(tree, package)
-    tree = tree.copy()
     for path, node in debconf({**_defaults(work), **installation.answers, **answers}).items():
         tree.put(path, node)
     around = _beside(work)
@@ -80,14 +90,20 @@ def run_script(
 
 
 def _as_found(tree: Tree, package: str, name: str) -> Tree:
-    """The tree as dpkg would have it when it calls the script: a preinst comes before its package's own files."""
-    if name != "preinst":
-        return tree
-    found = tree.copy()
-    own = [path for path, node in tree.walk() if node.origin == f"package:{package}"]
-    for path in reversed(own):
-        if not found.children(path):
-            found.remove(path)
+    """The tree as dpkg would have it when it calls the script: a preinst comes before its package's own files. What
+    makes up half of a tree and no script of another package reads is left out."""
+    own = f"package:{package}"
+    found = Tree(
+        {
+            path: node
+            for path, node in tree.walk()
+            if node.kind is Kind.DIRECTORY or node.origin == own or not path.startswith(NOT_SHOWN)
+        }
+    )
+    if name == "preinst":
+        for path in [path for path, node in tree.walk() if node.origin == own][::-1]:
+            if not found.children(path):
+                found.remove(path)
     return found
 
 
@@ -118,7 +134,7 @@ def _defaults(work: Work) -> dict[str, str]:
 def _beside(work: Work) -> dict[str, Node]:
     """What scripts call and the image may not have: programs of the tools tree, and links that are alternatives, which
     the image gets when all packages are in."""
-    found = dict(_helpers(work.tools.root))
+    found = {**_helpers(work.tools.root), **PAM}
     for effect in work.effects(Does.ALTERNATIVE):
         link, path = str(effect.data[0]), str(effect.data[1])
         found.setdefault(link, symlink(path, origin=SANDBOX))

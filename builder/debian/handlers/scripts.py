@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from builder.debian.handlers.sandbox import run_script
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.decisions import require_accounted
+from builder.debian.scripts.decisions import decision_about, require_accounted
 from builder.debian.scripts.evaluate import CALLS, Evaluation, before_installation, evaluate, evaluate_decided
 from builder.debian.scripts.world import Installation
 
@@ -29,7 +29,7 @@ def _evaluate_package(
     work: Work, package: str, scripts: Mapping[str, str], answers: dict[str, str]
 ) -> list[Evaluation]:
     installation = before_installation(work.installation, package)
-    decision = work.decisions.get(package)
+    decision = decision_about(work.decisions, package)
     if decision is not None and decision.answer == "sandbox":
         trial = evaluate(work.tree.copy(), package, scripts, installation, dict(answers))
         run = {each.script for each in trial if each.unaccounted}

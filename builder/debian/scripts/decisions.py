@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from builder.debian.scripts.shell import Shell
 
 SHOWN = 12
+DEFAULT = "default"  # stands for every package about which nothing else was decided; none has that name
 Kind = Literal["directory", "file", "link", "change", "user", "group"]
 
 
@@ -47,6 +48,11 @@ class Decision:
     answer: Literal["ignore", "effects", "sandbox"]
     reason: str = ""
     effects: tuple[DeclaredEffect, ...] = field(default=())
+
+
+def decision_about(decisions: Mapping[str, Decision], package: str) -> Decision | None:
+    """What the definition decided about a package, or about all that it does not name."""
+    return decisions.get(package, decisions.get(DEFAULT))
 
 
 def apply_declared(tree: Tree, package: str, effects: Iterable[DeclaredEffect], arch: str) -> tuple[Effect, ...]:
@@ -108,7 +114,7 @@ def require_accounted(
     Raises:
         ConfigError: there are some; shows packages, versions, scripts, lines, and what can be decided.
     """
-    open_ones = [each for each in evaluations if each.unaccounted and each.package not in decisions]
+    open_ones = [each for each in evaluations if each.unaccounted and decision_about(decisions, each.package) is None]
     if not open_ones:
         return
     details: list[str] = []
@@ -129,6 +135,7 @@ def require_accounted(
         f"      scripts: {{{first}: {{ignore: why it does not matter in this image}}}}\n"
         f"      scripts: {{{first}: {{effects: [{{directory: /var/lib/{first}, mode: 0750}}]}}}}\n"
         f"      scripts: {{{first}: sandbox}}    runs the script in a copy of the tree\n"
+        f"      scripts: {{{DEFAULT}: sandbox}}    does so with all of them\n"
         f"    'build-os scripts {first}' shows all that it does",
     )
 
@@ -147,5 +154,5 @@ def unused_decisions(
         f"scripts: {name}: "
         + ("the package's scripts are accounted for; the decision can go" if name in there else "no such package in it")
         for name in sorted(decisions)
-        if name not in needed
+        if name not in needed and name != DEFAULT
     ]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from builder.debian.database import install_database
 from builder.debian.handlers.accounts import make_static_accounts
 from builder.debian.pack import Pack
-from builder.debian.scripts.decisions import Decision
+from builder.debian.scripts.decisions import Decision, decision_about
 from builder.debian.scripts.evaluate import Evaluation, evaluate_decided
 from builder.debian.scripts.order import configuration_order
 from builder.debian.scripts.world import Installation
@@ -44,7 +44,7 @@ def explain(
     found: list[Evaluation] = []
     for name in configuration_order({pack.name: pack.control for pack in packs}):
         scripts = {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
-        evaluations = evaluate_decided(tree, name, scripts, installation, known, (decisions or {}).get(name))
+        evaluations = evaluate_decided(tree, name, scripts, installation, known, decision_about(decisions or {}, name))
         found += evaluations if name in wanted else []
     return found
 

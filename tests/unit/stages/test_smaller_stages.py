@@ -11,8 +11,10 @@ from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError
 from builder.debian.handlers import run as handlers
 from builder.debian.handlers.scripts import evaluate_scripts
+from builder.debian.handlers.work import Work
 from builder.debian.lock import LockedPackage
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
+from builder.debian.scripts.effects import Effect
 from builder.stages import accounts as accounts_module
 from builder.stages import firstboot as firstboot_module
 from builder.stages.accounts import Accounts
@@ -271,6 +273,41 @@ def test_decisions_that_decide_nothing_are_warned_about(context: Context) -> Non
         "warning: scripts: gone: no such package in it",
         "warning: scripts: plain: the package's scripts are accounted for; the decision can go",
     ]
+
+
+@pytest.mark.usefixtures("only_scripts")
+@pytest.mark.parametrize(
+    ("decisions", "ran"),
+    [
+        ({"default": Decision("sandbox")}, ["odd"]),
+        ({"odd": Decision("sandbox")}, ["odd"]),
+        ({"default": Decision("sandbox"), "odd": Decision("ignore", "why")}, []),
+    ],
+)
+def test_by_default_every_script_that_is_not_understood_and_no_other_one_is_run(
+    context: Context, monkeypatch: pytest.MonkeyPatch, decisions: dict[str, Decision], ran: list[str]
+) -> None:
+    seen: list[str] = []
+
+    def run(work: Work, installation: object, package: str, *_: object) -> tuple[Effect, ...]:
+        seen.append(package)
+        return ()
+
+    monkeypatch.setattr("builder.debian.handlers.scripts.run_script", run)
+    configured(context, decisions)
+    assert seen == ran
+    assert context.console.said == []
+
+
+def test_what_stands_for_all_packages_can_only_be_that_they_are_run() -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from builder.definition.scripts import ScriptDecisions
+
+    adapter = TypeAdapter(ScriptDecisions)
+    assert adapter.validate_python({"default": "sandbox"}) == {"default": "sandbox"}
+    with pytest.raises(ValidationError, match="'default' stands for all packages"):
+        adapter.validate_python({"default": {"ignore": "I do not care"}})
 
 
 def test_a_definition_says_it_in_its_own_words() -> None:
