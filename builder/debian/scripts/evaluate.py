@@ -114,9 +114,9 @@ def _evaluate_one(
         return Evaluation(package, name, (), (Unaccounted(1, max(len(lines), 1), shown, what),))
     world = World(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
     shell = Shell(world, text, arguments, _environment(package, name, installation))
-    shell.answers, shell.unasked = answers, unasked
-    shell.templates = read_templates(scripts.get("templates", ""))
-    shell.exit_on_error = " -e" in text.partition("\n")[0]
+    shell.state.answers, shell.unasked = dict(answers), unasked
+    shell.state.templates = read_templates(scripts.get("templates", ""))
+    shell.state.exit_on_error = " -e" in text.partition("\n")[0]
     try:
         shell.run(parse(text))
     except ScriptSyntaxError as error:
@@ -138,6 +138,8 @@ def _evaluate_one(
     except (Leave, NotModelled) as problem:
         first, last = shell.position
         shell.unaccounted.append(Unaccounted(first, last, "\n".join(lines[first - 1 : last]), str(problem)))
+    answers.clear()
+    answers.update(shell.state.answers)
     world.sweep()
     return Evaluation(package, name, tuple(world.journal), tuple(shell.unaccounted))
 

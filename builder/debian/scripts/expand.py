@@ -88,7 +88,7 @@ class Expander:
     def _parameter(self, part: Parameter, one_field: bool) -> list[Segment]:
         shell = self._shell
         if part.name in ("@", "*") and not part.operator:
-            arguments = shell.arguments
+            arguments = shell.arguments()
             if not part.quoted or (part.name == "@" and not one_field):
                 result: list[Segment] = []
                 for index, argument in enumerate(arguments):
@@ -100,7 +100,7 @@ class Expander:
         if operator == "keys" or (part.subscript is not None and part.subscript.text in ("@", "*")):
             return self._all_of_array(part, one_field)
         if part.subscript is not None:
-            value = shell.variables.get(f"{part.name}[{self.key(part.name, part.subscript)}]")
+            value = shell.state.variables.get(f"{part.name}[{self.key(part.name, part.subscript)}]")
         else:
             value = shell.value(part.name)
         if operator == "indirect":
@@ -133,7 +133,7 @@ class Expander:
     def key(self, name: str, subscript: Word) -> str:
         """An array's key: a text, or a number that is calculated."""
         text = self.text(subscript)
-        if name in self._shell.associative:
+        if name in self._shell.state.associative:
             return text
         number = self._arithmetic(text)
         if not number.startswith("-"):
@@ -257,7 +257,9 @@ class Expander:
         text = "".join(part for part, _ in field)
         if UNKNOWN in text or not any(_WILD.search(part) for part, quoted in field if not quoted):
             return [text]
-        if self._shell.no_glob:
+        if self._shell.state.no_glob is None:
+            raise NotModelled("whether patterns are files depends on what only a running machine knows")
+        if self._shell.state.no_glob:
             return [text]
         return self._matches(field, text) or [text]
 
@@ -269,7 +271,7 @@ class Expander:
             return []
         world = self._shell.world
         found = [""]
-        base = "" if text.startswith("/") else self._shell.directory
+        base = "" if text.startswith("/") else self._shell.path(".")
         for index, (step, pattern) in enumerate(zip(steps, patterns, strict=True)):
             if step == "":
                 # Of two slashes the second means nothing; one at the end leaves directories.

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from builder.debian.scripts.effects import Does, Effect, Unaccounted
 from builder.debian.scripts.expand import Expander
 from builder.debian.scripts.parser import parse, parse_word
+from builder.debian.scripts.state import State
+from builder.debian.scripts.state import joined as joined_states
 from builder.debian.scripts.syntax import (
     AndOr,
     Case,
@@ -36,7 +39,8 @@ from builder.debian.scripts.syntax import (
     Word,
 )
 from builder.debian.scripts.words import ScriptSyntaxError
-from builder.debian.scripts.world import DEVICES, UNKNOWN, NotModelled, World, joined
+from builder.debian.scripts.world import DEVICES, SWEPT, UNKNOWN, NotModelled, World, joined
+from builder.tree.node import Node
 
 MAX_STEPS = 200_000  # php8.4-common takes 40,000
 MAX_CALLS = 60
@@ -84,39 +88,24 @@ class Shell:
     """The state of a shell while it evaluates a script.
 
     Attributes:
-        directory: the current one.
+        state: what differs from one way to another.
         unaccounted: lines that nobody speaks for, in the order they were met.
-        input: what a command reads from its standard input, or ``None``.
-        answers: to debconf's questions, by name; templates: the package's questions; asked: those until the next
-            ``db_go``.
+        unasked: the script that asks debconf's questions is not understood.
         position: the lines of the last simple command.
         is_bash: the script is not for any shell, but for bash.
     """
 
     def __init__(self, world: World, text: str, arguments: Items[str], environment: dict[str, str]) -> None:
         self.world = world
-        self.arguments = list(arguments)
-        self.variables = dict(environment)
-        self.functions: dict[str, Command] = {}
-        self.directory = "/"
+        self.state = State(variables=dict(environment), arguments=list(arguments), umask=world.umask)
         self.name = f"/var/lib/dpkg/info/{world.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
         self.unaccounted: list[Unaccounted] = []
-        self.input: str | None = None
-        self.no_glob = False
-        self.exit_on_error = False
         self.is_bash = interpreter(text) == "bash"
         self.status: Status = 0
-        self.aliases: dict[str, str] = {}
-        self.associative: set[str] = set()  # arrays whose keys are texts
-        self.answers: dict[str, str] = {}
-        self.templates: dict[str, dict[str, str]] = {}
         self.unasked = False
-        self.asked: list[str] = []
         self.expander = Expander(self)
         self._lines = text.split("\n")
-        self._descriptors: dict[int, str] = {}  # what is still to be read from those above 2
         self._out: list[list[str]] = []
-        self._local: list[dict[str, str | None]] = []  # of each function we are in, what its variables were
         self._substituted: list[Status] = [0]
         self._tested = 0
         self._steps = 0
@@ -137,39 +126,45 @@ class Shell:
             number = int(name)
             if number == 0:
                 return self.name
-            return self.arguments[number - 1] if number <= len(self.arguments) else None
+            if self.state.arguments is None:
+                return UNKNOWN
+            return self.state.arguments[number - 1] if number <= len(self.state.arguments) else None
         match name:
             case "#":
-                return str(len(self.arguments))
+                return UNKNOWN if self.state.arguments is None else str(len(self.state.arguments))
             case "?":
                 return UNKNOWN if self.status is None else str(self.status)
             case "@" | "*":
-                return " ".join(self.arguments) if self.arguments else None
+                return " ".join(self.arguments()) if self.state.arguments != [] else None
             case "$" | "!":
                 return UNKNOWN
             case "-":
                 return ""
             case _:
-                return self.variables.get(name, self.variables.get(f"{name}[0]"))
+                return self.state.variables.get(name, self.state.variables.get(f"{name}[0]"))
+
+    def arguments(self) -> list[str]:
+        """The positional parameters; one that is not known, if not even their number is."""
+        return [UNKNOWN] if self.state.arguments is None else self.state.arguments
 
     def assign(self, name: str, value: str) -> None:
         """Set a variable."""
         if len(value) > MAX_VALUE:
             raise TooLong
-        self.variables[name] = value
+        self.state.variables[name] = value
 
     def elements(self, name: str) -> list[tuple[str, str]]:
         """An array's keys and values, by number; a variable that is none is an array of one."""
         start = f"{name}["
-        found = [(key[len(start) : -1], value) for key, value in self.variables.items() if key.startswith(start)]
-        if not found and name in self.variables:
-            return [("0", self.variables[name])]
-        return found if name in self.associative else sorted(found, key=lambda item: int(item[0]))
+        found = [(key[len(start) : -1], value) for key, value in self.state.variables.items() if key.startswith(start)]
+        if not found and name in self.state.variables:
+            return [("0", self.state.variables[name])]
+        return found if name in self.state.associative else sorted(found, key=lambda item: int(item[0]))
 
     def forget(self, name: str) -> None:
         """Unset a variable, an array with all in it, or ``name[key]``."""
-        for key in [key for key in self.variables if key == name or key.startswith(f"{name}[")]:
-            del self.variables[key]
+        for key in [key for key in self.state.variables if key == name or key.startswith(f"{name}[")]:
+            del self.state.variables[key]
 
     def _assign_word(self, target: str, word: Word) -> None:
         name = target.removesuffix("+")
@@ -191,13 +186,15 @@ class Shell:
         text = self.expander.text(word)
         if match := re.fullmatch(r"(\w+)\[(.*)\]", name):
             name = f"{match[1]}[{self.expander.key(match[1], parse_word(match[2]))}]"
-        self.assign(name, (self.variables.get(name, "") if adds else "") + text)
+        self.assign(name, (self.state.variables.get(name, "") if adds else "") + text)
 
     def path(self, argument: str) -> str:
         """An argument as an absolute path."""
         if UNKNOWN in argument:
             raise NotModelled("a path that is not known")
-        return joined(self.directory, argument)
+        if self.state.directory == UNKNOWN and not argument.startswith("/"):
+            raise NotModelled("in which directory this happens depends on what only a running machine knows")
+        return joined(self.state.directory, argument)
 
     def output_of(self, command: Command) -> str:
         """What commands write, run as in ``$(...)``."""
@@ -216,7 +213,7 @@ class Shell:
     def run_inner(self, text: str, arguments: Items[str] = ()) -> Status:
         """A shell of its own that is given its commands as a text: what it changes of its state, it keeps to itself."""
         with self._subshell():
-            self.arguments, self.exit_on_error = list(arguments), False
+            self.state.arguments, self.state.exit_on_error = list(arguments), False
             try:
                 return self.run_text(text)
             except Exit as leave:
@@ -227,10 +224,12 @@ class Shell:
         from builder.debian.scripts.commands import COMMANDS, COREUTILS, TOLERANT  # noqa: PLC0415 - they need this module
 
         name = words[0]
-        if name in self.functions:
+        if name in self.state.unclear:
+            raise NotModelled(f"what {name} is depends on what only a running machine knows")
+        if name in self.state.functions:
             return self._call_function(name, words[1:])
-        if name in self.aliases:
-            return self.run_text(shlex.join(["command", *shlex.split(self.aliases[name]), *words[1:]]))
+        if name in self.state.aliases:
+            return self.run_text(shlex.join(["command", *shlex.split(self.state.aliases[name]), *words[1:]]))
         if UNKNOWN in name:
             raise NotModelled("a command whose name is not known")
         short = name.rpartition("/")[2] if name.startswith("/") else name
@@ -246,7 +245,7 @@ class Shell:
         for place in (
             [name] if "/" in name else [f"/{where}/{name}" for where in ("usr/sbin", "usr/bin", "sbin", "bin")]
         ):
-            path = joined(self.directory, place)
+            path = self.path(place)
             node = self.world.get(path)
             if node is not None and node.is_executable:
                 return path
@@ -270,13 +269,14 @@ class Shell:
         if self._calls > MAX_CALLS:
             raise TooLong
         # Where getopts is belongs to one shell.
-        inner = Shell(self.world, text, arguments, {k: v for k, v in self.variables.items() if k != "OPTIND"})
-        inner.answers, inner.templates, inner.input = self.answers, self.templates, self.input
+        inner = Shell(self.world, text, arguments, {k: v for k, v in self.state.variables.items() if k != "OPTIND"})
         inner.unasked = self.unasked
-        inner.asked = self.asked
         inner._out, inner._steps, inner._calls, inner._tested = self._out, self._steps, self._calls, 0
-        inner.exit_on_error = " -e" in text.partition("\n")[0]
-        inner.directory, inner.name = self.directory, name
+        ours, theirs = self.state, inner.state
+        theirs.answers, theirs.templates, theirs.asked = ours.answers, ours.templates, ours.asked
+        theirs.input, theirs.directory = ours.input, ours.directory
+        theirs.exit_on_error = " -e" in text.partition("\n")[0]
+        inner.name = name
         try:
             status = inner.run(parse(text))
         except ScriptSyntaxError as error:
@@ -286,6 +286,10 @@ class Shell:
         finally:
             self._steps = inner._steps
             self._calls -= 1
+            # What debconf knows outlives the process; all else was the process's own.
+            ours.answers, ours.templates = inner.state.answers, inner.state.templates
+            ours.asked = inner.state.asked
+            self.world.umask = ours.umask
         if inner.unaccounted:
             worst = inner.unaccounted[0]
             raise NotModelled(f"{name}, line {worst.first}: {worst.reason}")
@@ -295,29 +299,31 @@ class Shell:
         self._calls += 1
         if self._calls > MAX_CALLS:
             raise TooLong
-        saved, self.arguments = self.arguments, arguments
-        self._local.append({})
+        saved, self.state.arguments = self.state.arguments, arguments
+        self.state.frames.append({})
         try:
-            return self.run(self.functions[name])
+            return self.run(self.state.functions[name])
         except Return as leave:
             return leave.status
         finally:
-            self.arguments = saved
+            self.state.arguments = saved
             self._calls -= 1
-            frame = self._local.pop()
+            frame = self.state.frames.pop()
             for variable in frame:
                 self.forget(variable)
             for variable, value in frame.items():
                 if value is None:
-                    self.variables.pop(variable, None)
+                    self.state.variables.pop(variable, None)
                 else:
-                    self.variables[variable] = value
+                    self.state.variables[variable] = value
 
     def make_local(self, name: str) -> None:
         """Give a variable its value back when the function ends; until then dash lets it keep it, and bash does not."""
-        if self._local and name not in self._local[-1]:
-            self._local[-1][name] = self.variables.get(name)
-            self._local[-1] |= {key: value for key, value in self.variables.items() if key.startswith(f"{name}[")}
+        if self.state.frames and name not in self.state.frames[-1]:
+            self.state.frames[-1][name] = self.state.variables.get(name)
+            self.state.frames[-1] |= {
+                key: value for key, value in self.state.variables.items() if key.startswith(f"{name}[")
+            }
             if self.is_bash:
                 self.forget(name)
 
@@ -350,13 +356,18 @@ class Shell:
             case Group():
                 self.status = self._group(command)
             case Function(name, body):
-                self.functions[name] = body
+                self.state.functions[name] = body
+                self.state.unclear.discard(name)
                 self.status = 0
         return self.status
 
     def _check(self) -> None:
         """``set -e``."""
-        if self.status and self.exit_on_error and not self._tested:
+        if not self.status or self._tested:
+            return
+        if self.state.exit_on_error is None:
+            self._report("whether the script ends here depends on what only a running machine knows", *self.position)
+        elif self.state.exit_on_error:
             raise Exit(self.status)
 
     def _simple(self, command: Simple) -> Status:
@@ -383,7 +394,7 @@ class Shell:
         words = self.expander.fields(command.words)
         if not words:
             return self._substituted[-1]
-        saved = {name: self.variables.get(name) for name, _ in command.assignments}
+        saved = {name: self.state.variables.get(name) for name, _ in command.assignments}
         for name, word in command.assignments:
             self._assign_word(name, word)
         try:
@@ -395,9 +406,9 @@ class Shell:
         finally:
             for name, value in saved.items():
                 if value is None:
-                    self.variables.pop(name, None)
+                    self.state.variables.pop(name, None)
                 else:
-                    self.variables[name] = value
+                    self.state.variables[name] = value
 
     def _report(self, reason: str, first: int, last: int) -> None:
         text = "\n".join(self._lines[first - 1 : last])
@@ -434,19 +445,19 @@ class Shell:
         return self._piped(command.commands)
 
     def _piped(self, commands: Items[Command]) -> Status:
-        saved = self.input
+        saved = self.state.input
         status: Status = 0
         try:
             for index, each in enumerate(commands):
                 if index < len(commands) - 1:
                     with self._subshell(), self._captured() as out:
                         status = self._protected(each)
-                    self.input = "".join(out)
+                    self.state.input = "".join(out)
                 else:
                     with self._subshell():
                         status = self._protected(each)
         finally:
-            self.input = saved
+            self.state.input = saved
         return status
 
     def _if(self, command: If) -> Status:
@@ -502,7 +513,7 @@ class Shell:
 
     def _turns(self, command: For | Loop) -> Iterator[None]:
         if isinstance(command, For):
-            values = self.arguments if command.words is None else self.expander.fields(command.words)
+            values = self.arguments() if command.words is None else self.expander.fields(command.words)
             if any(UNKNOWN in value for value in values):
                 raise NotModelled("a loop over what is only known on a running machine")
             for value in values:
@@ -534,11 +545,11 @@ class Shell:
         """Go every way from here; they must have the same effects, or the lines are unaccounted for."""
         before = len(self.unaccounted)
         mark = self.world.mark()
-        variables = dict(self.variables)
-        outcomes: list[tuple[list[Effect], dict[str, str], Status, Exit | Leave | None]] = []
+        start = self.state.copy()
+        outcomes: list[_Outcome] = []
         for way in ways:
             self.world.back_to(mark)
-            self.variables = dict(variables)
+            self._go_on_with(start.copy())
             ended: Exit | Leave | None = None
             try:
                 status = way()
@@ -549,21 +560,31 @@ class Shell:
                 if not isinstance(leave, Return) and leave.status != 0:
                     continue
                 status, ended = leave.status, leave
-            outcomes.append((_real(self.world.journal[mark[0] :]), self.variables, status, ended))
+            effects, changes = _real(self.world.journal[mark[0] :]), self.world.changes_since(mark)
+            outcomes.append(_Outcome(effects, changes, self.state, status, ended))
         if not outcomes:
             raise Exit(1)
-        effects, self.variables, status, ended = outcomes[-1]
-        alike = all(other[0] == effects and _same_end(other[3], ended) for other in outcomes)
+        last = outcomes[-1]
+        alike = all(
+            other.effects == last.effects
+            and _lasting(other.changes) == _lasting(last.changes)
+            and _same_end(other.ended, last.ended)
+            for other in outcomes
+        )
         if not alike and len(self.unaccounted) == before:
-            first, last = _lines_of(whole or condition) or self._line
-            self._report("what happens here depends on something that only a running machine knows", first, last)
-        for other in outcomes[:-1]:
-            for name in other[1].keys() | self.variables.keys():
-                if other[1].get(name) != self.variables.get(name):
-                    self.variables[name] = UNKNOWN
-        if ended is not None and alike:
-            raise ended
-        return status if all(other[2] == status for other in outcomes) else None
+            first, final = _lines_of(whole or condition) or self._line
+            self._report("what happens here depends on something that only a running machine knows", first, final)
+        for other in outcomes:
+            paths = {path for path in other.changes.keys() | last.changes.keys() if SWEPT.match(path)}
+            self.world.unclear |= {p for p in paths if other.changes.get(p, self) != last.changes.get(p, self)}
+        self._go_on_with(joined_states([outcome.state for outcome in outcomes]))
+        if last.ended is not None and alike:
+            raise last.ended
+        return last.status if all(other.status == last.status for other in outcomes) else None
+
+    def _go_on_with(self, state: State) -> None:
+        self.state = state
+        self.world.umask = state.umask
 
     # --- surroundings ------------------------------------------------------------------------------
 
@@ -578,16 +599,18 @@ class Shell:
 
     @contextmanager
     def _subshell(self) -> Iterator[None]:
-        saved = (self.variables, self.directory, self.arguments, self.functions, self.exit_on_error)
-        self.variables, self.functions, self.arguments = (
-            dict(self.variables),
-            dict(self.functions),
-            list(self.arguments),
-        )
+        """A process of its own: what it changes of its state it keeps to itself. What it has read is read, and what
+        debconf was told, it knows.
+        """
+        saved = self.state
+        self.state = saved.copy()
         try:
             yield
         finally:
-            self.variables, self.directory, self.arguments, self.functions, self.exit_on_error = saved
+            inner = self.state
+            saved.answers, saved.templates, saved.asked = inner.answers, inner.templates, inner.asked
+            saved.input, saved.descriptors = inner.input, inner.descriptors
+            self._go_on_with(saved)
 
     def _protected(self, command: Command) -> Status:
         """A command whose ``exit`` ends only itself."""
@@ -602,7 +625,7 @@ class Shell:
         if not redirects:
             yield
             return
-        saved = self.input
+        saved = self.state.input
         target: tuple[str, bool] | None = None
         source: int | None = None
         silent = False
@@ -610,19 +633,19 @@ class Shell:
             text = self.expander.text(redirect.target)
             match redirect.operator:
                 case "<<" | "<<-":
-                    self.input = text
+                    self.state.input = text
                 case "<<<":
-                    self.input = text + "\n"
+                    self.state.input = text + "\n"
                 case "<" if redirect.fd > 2 and self.path(text) not in DEVICES:
-                    self._descriptors[redirect.fd] = self.world.read(self.path(text)) or ""
-                case "<&" if text.isdigit() and int(text) in self._descriptors and redirect.fd == 0:
+                    self.state.descriptors[redirect.fd] = self.world.read(self.path(text)) or ""
+                case "<&" if text.isdigit() and int(text) in self.state.descriptors and redirect.fd == 0:
                     source = int(text)
-                    self.input = self._descriptors[source]
+                    self.state.input = self.state.descriptors[source]
                 case "<":
                     content = UNKNOWN if UNKNOWN in text else self.world.read(self.path(text))
                     if content is None:
                         raise NotModelled(f"there is no {text}")
-                    self.input = content
+                    self.state.input = content
                 case ">&" | "<&":
                     silent = silent or (redirect.fd == 1 and text not in ("1", "3", "5"))
                 case ">" | ">>" | ">|" if redirect.fd == 1:
@@ -642,8 +665,24 @@ class Shell:
                 self.world.write(target[0], "".join(out), append=target[1])
         finally:
             if source is not None:
-                self._descriptors[source] = self.input or ""
-            self.input = saved
+                self.state.descriptors[source] = self.state.input or ""
+            self.state.input = saved
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Where a way through a script ends: what it did, what it leaves in the tree, what the shell knows then."""
+
+    effects: list[Effect]
+    changes: Mapping[str, Node | None]
+    state: State
+    status: Status
+    ended: Exit | Leave | None
+
+
+def _lasting(changes: Mapping[str, Node | None]) -> dict[str, Node | None]:
+    """The changes that are not gone when the installation is over."""
+    return {path: node for path, node in changes.items() if not SWEPT.match(path)}
 
 
 def _same_end(one: Exit | Leave | None, other: Exit | Leave | None) -> bool:

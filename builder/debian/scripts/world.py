@@ -23,6 +23,7 @@ LOG = re.compile(r"/var/log/")
 OWN = "machine:"
 DEVICES = frozenset(("/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty"))
 MAX_CONTENT = 4 << 20
+Mark = tuple[int, int, frozenset[str], frozenset[str]]
 
 
 class NotModelled(Exception):
@@ -71,7 +72,8 @@ class World:
 
     Attributes:
         journal: the effects so far, in order.
-        umask: bits that files and directories do not get when they are made.
+        umask: bits that files and directories do not get when they are made; ``None`` if not known.
+        unclear: paths below ``/tmp`` and the like that are not the same on all ways that lead here.
         owner: the numbers of the user and group who is at work; what they make is theirs.
         hidden: an origin whose files are not there yet: those of the package, while its preinst runs.
     """
@@ -81,7 +83,8 @@ class World:
         self.installation = installation
         self.package = package
         self.hidden = hidden
-        self.umask = 0o022
+        self.umask: int | None = 0o022
+        self.unclear: set[str] = set()
         self.owner = (0, 0)
         self.journal: list[Effect] = []
         self.origin = f"package:{package}"
@@ -91,7 +94,13 @@ class World:
     # --- looking -----------------------------------------------------------------------------------
 
     def get(self, path: str, *, follow: bool = True) -> Node | None:
-        """What is at a path."""
+        """What is at a path.
+
+        Raises:
+            NotModelled: that depends on what only a running machine knows.
+        """
+        if path in self.unclear:
+            raise NotModelled(f"what is at {path} depends on what only a running machine knows")
         try:
             node = self.tree.get(path, follow=follow)
         except TreeError:
@@ -164,7 +173,9 @@ class World:
             self._undo.extend((each, self.tree.get(each)) for each in reversed(missing))
             if self.owner != (0, 0):
                 node = node.but(uid=self.owner[0], gid=self.owner[1])
-            self._made.add(self.tree.put(path, node))
+            where = self.tree.put(path, node)
+            self._made.add(where)
+            self.unclear -= {where, path}
         except TreeError as error:
             raise NotModelled(error.what) from error
 
@@ -186,8 +197,18 @@ class World:
                 return
             self.put(where, old.but(content=file(new, origin="").content, origin=self.origin))
         else:
-            self.put(where, file(new, 0o666 & ~self.umask, origin=self.origin))
+            self.put(where, file(new, self.masked(0o666), origin=self.origin))
         self.note(Does.FILE, where)
+
+    def masked(self, mode: int) -> int:
+        """The mode that something gets when it is made with this one.
+
+        Raises:
+            NotModelled: the umask is not known.
+        """
+        if self.umask is None:
+            raise NotModelled("the umask depends on what only a running machine knows")
+        return mode & ~self.umask & 0o7777
 
     def make_directory(self, path: str, mode: int = 0o755) -> None:
         """Make a directory and missing parents."""
@@ -264,13 +285,22 @@ class World:
 
     # --- going back --------------------------------------------------------------------------------
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> Mark:
         """Where we are, for :meth:`back_to`."""
-        return len(self.journal), len(self._undo)
+        return len(self.journal), len(self._undo), frozenset(self._made), frozenset(self.unclear)
 
-    def back_to(self, mark: tuple[int, int]) -> None:
+    def changes_since(self, mark: Mark) -> dict[str, Node | None]:
+        """What is at each path that has changed since a mark."""
+        before: dict[str, Node | None] = {}
+        for path, node in self._undo[mark[1] :]:
+            before.setdefault(path, node)
+        now = {path: self.tree.get(path) for path in before}
+        return {path: node for path, node in now.items() if node != before[path]}
+
+    def back_to(self, mark: Mark) -> None:
         """Undo all since a mark."""
         del self.journal[mark[0] :]
+        self._made, self.unclear = set(mark[2]), set(mark[3])
         while len(self._undo) > mark[1]:
             path, node = self._undo.pop()
             if node is None:

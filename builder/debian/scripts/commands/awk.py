@@ -104,7 +104,7 @@ class _Machine:
             "FS": " ", "OFS": " ", "ORS": "\n", "RS": "\n", "NR": 0.0, "FNR": 0.0, "NF": 0.0, "SUBSEP": "\x1c",
             "RSTART": 0.0, "RLENGTH": -1.0, "FILENAME": "", "CONVFMT": "%.6g", "OFMT": "%.6g",
         }  # fmt: skip
-        self.arrays: dict[str, dict[str, Value]] = {"ENVIRON": {k: Read(v) for k, v in shell.variables.items()}}
+        self.arrays: dict[str, dict[str, Value]] = {"ENVIRON": {k: Read(v) for k, v in shell.state.variables.items()}}
         self.locals: list[dict[str, Any]] = []
         self.fields: list[str] = [""]
         self.ranges: set[int] = set()
@@ -218,11 +218,11 @@ class _Machine:
                 self.shell.world.write(self.shell.path(name), text, append=name in self.appended)
                 self.appended.add(name)  # it is opened once more, after what is there
             elif name in self.piped:
-                saved, self.shell.input = self.shell.input, "".join(self.piped.pop(name))
+                saved, self.shell.state.input = self.shell.state.input, "".join(self.piped.pop(name))
                 try:
                     self.shell.run_text(name)
                 finally:
-                    self.shell.input = saved
+                    self.shell.state.input = saved
 
     # --- records and variables ---------------------------------------------------------------------
 

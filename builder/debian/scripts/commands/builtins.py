@@ -54,9 +54,11 @@ def _number(text: str) -> Status:
 def shift(shell: Shell, arguments: list[str]) -> Status:
     """``shift [n]``."""
     count = _number(arguments[0]) if arguments else 1
-    if count is None or count > len(shell.arguments):
+    if shell.state.arguments is None:
+        raise NotModelled("how many arguments there are depends on what only a running machine knows")
+    if count is None or count > len(shell.state.arguments):
         return 1
-    del shell.arguments[:count]
+    del shell.state.arguments[:count]
     return 0
 
 
@@ -68,16 +70,16 @@ def set_(shell: Shell, arguments: list[str]) -> Status:
         if option in ("-o", "+o"):
             name = rest.pop(0) if rest else ""
             if name == "errexit":
-                shell.exit_on_error = option == "-o"
+                shell.state.exit_on_error = option == "-o"
             elif name == "noglob":
-                shell.no_glob = option == "-o"
+                shell.state.no_glob = option == "-o"
             continue
         if "e" in option:
-            shell.exit_on_error = option[0] == "-"
+            shell.state.exit_on_error = option[0] == "-"
         if "f" in option:
-            shell.no_glob = option[0] == "-"
+            shell.state.no_glob = option[0] == "-"
     if rest:
-        shell.arguments = rest[1:] if rest[0] in ("-", "--") else rest
+        shell.state.arguments = rest[1:] if rest[0] in ("-", "--") else rest
     return 0
 
 
@@ -98,7 +100,7 @@ def local(shell: Shell, arguments: list[str]) -> Status:
             if "-g" not in arguments:
                 shell.make_local(name)
             if any(re.fullmatch(r"-[a-z]*A[a-z]*", option) for option in arguments):
-                shell.associative.add(name)
+                shell.state.associative.add(name)
             if equals:
                 shell.assign(name, value)
     return 0
@@ -109,7 +111,8 @@ def unset(shell: Shell, arguments: list[str]) -> Status:
     for name in arguments:
         shell.forget(name)
         if "-f" in arguments:
-            shell.functions.pop(name, None)
+            shell.state.functions.pop(name, None)
+            shell.state.unclear.discard(name)
     return 0
 
 
@@ -146,7 +149,7 @@ _BUILTINS = frozenset(("test", "[", "echo", "printf", "cd", "read", "true", "fal
 
 def program_path(shell: Shell, name: str) -> str | None:
     """Where ``PATH`` leads for a name."""
-    if name in _BUILTINS or name in shell.functions:
+    if name in _BUILTINS or name in shell.state.functions:
         return name
     place = shell.find_program(name)
     if place is not None:
@@ -184,13 +187,13 @@ def cd(shell: Shell, arguments: list[str]) -> Status:
     node = shell.world.get(path)
     if node is None or node.kind is not Kind.DIRECTORY:
         return 1
-    shell.directory = path
+    shell.state.directory = path
     return 0
 
 
 def pwd(shell: Shell, arguments: list[str]) -> Status:
     """``pwd``."""
-    shell.say(shell.directory + "\n")
+    shell.say(shell.state.directory + "\n")
     return 0
 
 
@@ -290,13 +293,13 @@ def modest(width: str) -> str:
 def read(shell: Shell, arguments: list[str]) -> Status:
     """``read [-r] name ...`` from the standard input."""
     names = [argument for argument in arguments if not argument.startswith("-")] or ["REPLY"]
-    if shell.input is None or shell.input == "":
+    if shell.state.input is None or shell.state.input == "":
         for name in names:
             shell.assign(name, "")
         return 1
-    if UNKNOWN in shell.input:
+    if UNKNOWN in shell.state.input:
         raise NotModelled("it reads what is only known on a running machine")
-    line, newline, shell.input = shell.input.partition("\n")
+    line, newline, shell.state.input = shell.state.input.partition("\n")
     separators = shell.value("IFS")
     if separators in (None, " \t\n"):
         fields = line.split(None, len(names) - 1)
@@ -311,9 +314,9 @@ def read(shell: Shell, arguments: list[str]) -> Status:
 def umask(shell: Shell, arguments: list[str]) -> Status:
     """``umask [octal]``."""
     if not arguments:
-        shell.say(f"{shell.world.umask:04o}\n")
+        shell.say(UNKNOWN if shell.state.umask is None else f"{shell.state.umask:04o}\n")
     elif re.fullmatch("[0-7]{1,4}", arguments[0]):
-        shell.world.umask = int(arguments[0], 8)
+        shell.state.umask = shell.world.umask = int(arguments[0], 8)
     else:
         raise NotModelled("a umask in letters")
     return 0
@@ -323,7 +326,8 @@ def alias(shell: Shell, arguments: list[str]) -> Status:
     """``alias name=value ...``."""
     for argument in arguments:
         name, _, value = argument.partition("=")
-        shell.aliases[name] = value
+        shell.state.aliases[name] = value
+        shell.state.unclear.discard(name)
     return 0
 
 
@@ -332,7 +336,9 @@ def getopts(shell: Shell, arguments: list[str]) -> Status:
     if len(arguments) < 2:
         return 2
     letters, name = arguments[:2]
-    words = arguments[2:] or shell.arguments
+    words = arguments[2:] or shell.arguments()
+    if any(UNKNOWN in word for word in words):
+        raise NotModelled("options that only a running machine knows")
     position = int(shell.value("OPTIND") or "1")
     inside = int(shell.value("_GETOPTS") or "1")  # which letter of a word like -ab
     word = words[position - 1] if position <= len(words) else ""
@@ -343,7 +349,7 @@ def getopts(shell: Shell, arguments: list[str]) -> Status:
     letter = word[inside]
     last = inside == len(word) - 1
     following, inside = (position + 1, 1) if last else (position, inside + 1)
-    shell.variables.pop("OPTARG", None)
+    shell.state.variables.pop("OPTARG", None)
     if letter not in letters.lstrip(":"):
         shell.assign(name, "?")
     elif letters.partition(letter)[2].startswith(":"):

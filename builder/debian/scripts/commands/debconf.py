@@ -30,13 +30,15 @@ def read_templates(text: str) -> dict[str, dict[str, str]]:
 
 
 def _value(shell: Shell, question: str) -> str | None:
-    answers = shell.answers
+    answers = shell.state.answers
+    if question in shell.state.unclear:
+        raise NotModelled(f"what {question} asks depends on what only a running machine knows")
     if question in answers:
         return answers[question]
     installed = shell.world.installation.answers.get(question)
     if installed is not None:
         return installed
-    template = shell.templates.get(question)
+    template = shell.state.templates.get(question)
     if template is None:
         return None
     if shell.unasked and "Default" not in template and template.get("Type") != "boolean":
@@ -57,7 +59,7 @@ def db_set(shell: Shell, arguments: list[str]) -> Status:
     if not arguments:
         return 20
     value = " ".join(arguments[1:])
-    shell.answers[arguments[0]] = value
+    shell.state.answers[arguments[0]] = value
     shell.assign("RET", "value set")
     shell.world.note(Does.ANSWER, arguments[0], value)
     return 0
@@ -65,7 +67,7 @@ def db_set(shell: Shell, arguments: list[str]) -> Status:
 
 def db_input(shell: Shell, arguments: list[str]) -> Status:
     """``db_input priority question``: nobody is asked; of what can be chosen, ``db_go`` takes the first."""
-    shell.asked.extend(arguments[1:2])
+    shell.state.asked.extend(arguments[1:2])
     return NOT_ASKED
 
 
@@ -74,26 +76,26 @@ def db_go(shell: Shell, arguments: list[str]) -> Status:
 
     Source: ``Debconf/Element/Noninteractive/Select.pm``.
     """
-    for question in shell.asked:
-        template = shell.templates.get(question, {})
+    for question in shell.state.asked:
+        template = shell.state.templates.get(question, {})
         if template.get("Type") == "select":
             choices = _choices(shell, question)
             if choices and _value(shell, question) not in choices:
-                shell.answers[question] = choices[0]
-    shell.asked.clear()
+                shell.state.answers[question] = choices[0]
+    shell.state.asked.clear()
     shell.assign("RET", "")
     return 0
 
 
 def _choices(shell: Shell, question: str) -> list[str]:
     """What can be chosen; the values, not their translations."""
-    template = shell.templates.get(question, {})
+    template = shell.state.templates.get(question, {})
     text = _substituted(shell, question, template.get("Choices-C") or template.get("Choices", ""))
     return [choice for each in re.split(r"(?<!\\),", text) if (choice := each.strip().replace("\\,", ","))]
 
 
 def _substituted(shell: Shell, question: str, text: str) -> str:
-    return re.sub(r"\$\{([^}]+)\}", lambda match: shell.answers.get(_variable(question, match[1]), ""), text)
+    return re.sub(r"\$\{([^}]+)\}", lambda match: shell.state.answers.get(_variable(question, match[1]), ""), text)
 
 
 def _variable(question: str, name: str) -> str:
@@ -104,7 +106,7 @@ def _variable(question: str, name: str) -> str:
 def db_subst(shell: Shell, arguments: list[str]) -> Status:
     """``db_subst question variable text``: for the texts and choices of a question."""
     if len(arguments) > 1:
-        shell.answers[_variable(arguments[0], arguments[1])] = " ".join(arguments[2:])
+        shell.state.answers[_variable(arguments[0], arguments[1])] = " ".join(arguments[2:])
     shell.assign("RET", "")
     return 0
 
@@ -112,14 +114,14 @@ def db_subst(shell: Shell, arguments: list[str]) -> Status:
 def db_fget(shell: Shell, arguments: list[str]) -> Status:
     """``db_fget question flag``: nothing was seen before; other flags are as a script set them."""
     flag = _flag(*arguments[:2]) if len(arguments) > 1 and arguments[1] != "seen" else ""
-    shell.assign("RET", shell.answers.get(flag, "false"))
+    shell.assign("RET", shell.state.answers.get(flag, "false"))
     return 0
 
 
 def db_fset(shell: Shell, arguments: list[str]) -> Status:
     """``db_fset question flag value``."""
     if len(arguments) > 2:
-        shell.answers[_flag(*arguments[:2])] = arguments[2]
+        shell.state.answers[_flag(*arguments[:2])] = arguments[2]
     shell.assign("RET", "true")
     return 0
 
@@ -133,10 +135,10 @@ def db_metaget(shell: Shell, arguments: list[str]) -> Status:
     """``db_metaget question field``."""
     if len(arguments) < 2:
         return 20
-    fields = {name.lower(): value for name, value in shell.templates.get(arguments[0], {}).items()}
+    fields = {name.lower(): value for name, value in shell.state.templates.get(arguments[0], {}).items()}
     field = arguments[1].lower()
     if field == "owners":
-        shell.assign("RET", shell.world.package if arguments[0] in shell.templates else "")
+        shell.assign("RET", shell.world.package if arguments[0] in shell.state.templates else "")
         return 0
     # "-c" asks for the text before translation (debconf-devel(7)), which is what the bare field has.
     text = fields.get(field, fields.get(field.removesuffix("-c"), ""))
@@ -146,8 +148,8 @@ def db_metaget(shell: Shell, arguments: list[str]) -> Status:
 
 def db_register(shell: Shell, arguments: list[str]) -> Status:
     """``db_register template question``."""
-    if len(arguments) == 2 and arguments[0] in shell.templates:
-        shell.templates[arguments[1]] = shell.templates[arguments[0]]
+    if len(arguments) == 2 and arguments[0] in shell.state.templates:
+        shell.state.templates[arguments[1]] = shell.state.templates[arguments[0]]
     return 0
 
 

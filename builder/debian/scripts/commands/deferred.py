@@ -118,7 +118,7 @@ def emacs(shell: Shell, arguments: list[str]) -> Status:
     files = [shell.path(name) for name in arguments[at + 1 :]]
     if {*options} - {"--no-init-file", "--no-site-file", "-batch", "--batch", "-q", "--quick", "-Q"}:
         raise NotModelled("a program in Emacs Lisp")
-    words = (program, *options, "-L", shell.directory, "-f", "batch-byte-compile", *files)
+    words = (program, *options, "-L", shell.path("."), "-f", "batch-byte-compile", *files)
     shell.world.note(Does.PROGRAM, "emacs", f"compiles {len(files)} files", *words)
     return 0
 

@@ -65,7 +65,7 @@ def mkdir(shell: Shell, arguments: list[str]) -> Status:
             status = 1
         else:
             shell.world.make_directory(
-                path, changed_mode(mode, 0o777, directory=True) if mode else 0o777 & ~shell.world.umask
+                path, changed_mode(mode, 0o777, directory=True) if mode else shell.world.masked(0o777)
             )
     return status
 
@@ -124,7 +124,7 @@ def _copy(shell: Shell, source: str, path: str, *, keep: bool = False, links: bo
     if node.origin.startswith(OWN):
         raise NotModelled(f"a copy of {source}, which every machine makes for itself")
     node = copy_of(node)
-    copied = node if keep else node.but(uid=0, gid=0, mode=node.mode & ~shell.world.umask & 0o777)
+    copied = node if keep else node.but(uid=0, gid=0, mode=shell.world.masked(node.mode & 0o777))
     old = shell.world.get(path)
     if old is not None and not keep and node.kind is Kind.FILE:
         copied = old.but(content=node.content)
@@ -262,7 +262,7 @@ def touch(shell: Shell, arguments: list[str]) -> Status:
         if NOT_OURS.match(path):
             continue
         if shell.world.get(path) is None and not {"c", "no-create"} & options.given.keys():
-            shell.world.put(path, file("", 0o666 & ~shell.world.umask, origin=shell.world.origin))
+            shell.world.put(path, file("", shell.world.masked(0o666), origin=shell.world.origin))
             shell.world.note(Does.FILE, path, "empty")
     return 0
 
@@ -431,7 +431,7 @@ def mktemp(shell: Shell, arguments: list[str]) -> Status:
     """``mktemp [-d] [template]``: names that are the same in every build; nobody sees them."""
     options = read_options("mktemp", arguments, "d q u t directory quiet tmpdir", "p suffix tmpdir")
     template = options.operands[0] if options.operands else "tmp.XXXXXX"
-    base = options.get("p") or ("/tmp" if "/" not in template else shell.directory)
+    base = options.get("p") or ("/tmp" if "/" not in template else shell.path("."))
     number = 0
     while True:
         path = joined(base, re.sub("X{3,}", f"{number:06}", template)) + (options.get("suffix") or "")

@@ -42,11 +42,11 @@ def _command(shell: Shell, words: list[str], made: Sequence[str] = ()) -> str:
     """
     if gone := [word for word in words if SWEPT.match(word) and word not in made]:
         raise NotModelled(f"each machine must run it, and {gone[0]} will be gone by then")
-    if not shell.input:
+    if not shell.state.input:
         return shlex.join(words)
-    if UNKNOWN in shell.input:
+    if UNKNOWN in shell.state.input:
         raise NotModelled("each machine must run it, and it reads what is only known there")
-    return f"printf %s {shlex.quote(shell.input)} | {shlex.join(words)}"
+    return f"printf %s {shlex.quote(shell.state.input)} | {shlex.join(words)}"
 
 
 def rndc_confgen(shell: Shell, arguments: list[str]) -> Status:

@@ -260,7 +260,7 @@ def update_alternatives(shell: Shell, arguments: list[str]) -> Status:
             # update-alternatives fails over a path that is not there.
             return 2
         shell.world.note(Does.ALTERNATIVE, name, f"{path}, priority {priority}", link, path, int(priority), *slaves)
-        shell.answers[f"{_ALTERNATIVE}{name} {path}"] = f"{priority} {link}"
+        shell.state.answers[f"{_ALTERNATIVE}{name} {path}"] = f"{priority} {link}"
         if max(_offers(shell, name).items(), key=lambda offer: offer[1][0])[0] == path:
             _link_alternative(shell, [(link, name, path), *slaves])
         return 0
@@ -285,7 +285,9 @@ def update_alternatives(shell: Shell, arguments: list[str]) -> Status:
 def _offers(shell: Shell, name: str) -> dict[str, tuple[int, str]]:
     """What scripts have offered for a name so far: priority and link by path. As dpkg's record, it outlives them."""
     start = f"{_ALTERNATIVE}{name} "
-    rows = {key[len(start) :]: value.split(" ", 1) for key, value in shell.answers.items() if key.startswith(start)}
+    rows = {
+        key[len(start) :]: value.split(" ", 1) for key, value in shell.state.answers.items() if key.startswith(start)
+    }
     return {path: (int(priority), link) for path, (priority, link) in rows.items()}
 
 

@@ -528,7 +528,7 @@ def _edit(shell: Shell, edit: Edit, state: _State) -> None:
         case "i":
             state.add(edit.text)
         case "r":
-            text = (shell.input or "") if edit.text == "/dev/stdin" else shell.world.read(shell.path(edit.text))
+            text = (shell.state.input or "") if edit.text == "/dev/stdin" else shell.world.read(shell.path(edit.text))
             if text:
                 state.after += text.removesuffix("\n").split("\n")
         case "h":

@@ -37,9 +37,9 @@ def sh(shell: Shell, arguments: list[str]) -> Status:
 
     options = read_options("sh", arguments, "c e s x u", mixed=False)
     if not options.operands:
-        if shell.input is None or UNKNOWN in shell.input:
+        if shell.state.input is None or UNKNOWN in shell.state.input:
             raise NotModelled("a shell that reads its commands from elsewhere")
-        text, shell.input = shell.input, ""
+        text, shell.state.input = shell.state.input, ""
         return shell.run_inner(text)
     if "c" in options:
         return shell.run_inner(options.operands[0], options.operands[2:])

@@ -17,10 +17,10 @@ from builder.debian.scripts.world import NOT_OURS, UNKNOWN, NotModelled
 def input_of(shell: Shell, names: list[str]) -> str | None:
     """What a filter reads: files, or its standard input; ``None`` if a file is missing."""
     if not names or names == ["-"]:
-        return shell.input or ""
+        return shell.state.input or ""
     texts = []
     for name in names:
-        text = (shell.input or "") if name == "-" else shell.world.read(shell.path(name))
+        text = (shell.state.input or "") if name == "-" else shell.world.read(shell.path(name))
         if text is None:
             return None
         texts.append(text)
@@ -50,7 +50,7 @@ def cat(shell: Shell, arguments: list[str]) -> Status:
 
 def cat_words(shell: Shell, arguments: list[str]) -> Status:
     """``fold``, ``fmt``: texts for people, whose width nobody asks for."""
-    shell.say(shell.input or "")
+    shell.say(shell.state.input or "")
     return 0
 
 
@@ -70,7 +70,7 @@ def base64_(shell: Shell, arguments: list[str]) -> Status:
 def tee(shell: Shell, arguments: list[str]) -> Status:
     """``tee [-a] file ...``."""
     options = read_options("tee", arguments, "a append")
-    text = shell.input or ""
+    text = shell.state.input or ""
     for name in options.operands:
         shell.world.write(shell.path(name), text, append=bool({"a", "append"} & options.given.keys()))
     shell.say(text)
