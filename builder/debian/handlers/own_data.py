@@ -28,13 +28,16 @@ def install_own_data(work: Work) -> None:
         if not tree.children(path) if places[path].kind is Kind.DIRECTORY else True:
             tree.remove(path)
     for package in sorted({node.origin.removeprefix(OWN) for node in places.values()}):
-        effects = [
-            effect
-            for each in work.evaluations
-            if each.package == package
-            for effect in each.effects
-            if effect.does is Does.OWN_DATA
-        ]
+        # What a script writes in several goes is written once, as it is at the end.
+        effects = list(
+            {
+                (effect.name, str(effect.data[0]).startswith("mv ")): effect
+                for each in work.evaluations
+                if each.package == package
+                for effect in each.effects
+                if effect.does is Does.OWN_DATA
+            }.values()
+        )
         if not work.has(UNITS):
             made = ", ".join(path for effect in effects for path in _paths(effect) if not path.endswith("*"))
             work.tools.console.warn(f"{package}: nobody makes {made}: there is no systemd in the image")

@@ -23,7 +23,12 @@ from builder.tree.node import Kind
 
 _OBJECT = re.compile(r"\.so(\.[0-9]+)*\Z")
 # Emacs would compile to machine code what it loads, into a home that is not there.
-ENVIRONMENT = {"EMACS_INHIBIT_AUTOMATIC_NATIVE_COMPILATION": "t"}
+# Bytecode is made by its own handler, and what Python writes must not depend on chance.
+ENVIRONMENT = {
+    "EMACS_INHIBIT_AUTOMATIC_NATIVE_COMPILATION": "t",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+}
 # Stands for debconf in what runs here: what the definition answers, and what was set; nobody is asked.
 DEBCONF = "/usr/share/perl5/Debconf/Client/ConfModule.pm"
 STAND_IN = """package Debconf::Client::ConfModule;

@@ -260,7 +260,7 @@ def _replay(
     """What the evaluator's models make of the calls that only made a note."""
     world = World(work.tree, installation, package)
     shell = Shell(world, "", (), {})
-    shell.answers = answers
+    shell.state.answers = answers
     for name, *arguments in calls:
         try:
             COMMANDS[name](shell, arguments)

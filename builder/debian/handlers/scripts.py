@@ -8,7 +8,14 @@ from dataclasses import replace
 from builder.debian.handlers.sandbox import run_script
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.decisions import decision_about, require_accounted
-from builder.debian.scripts.evaluate import CALLS, Evaluation, before_installation, evaluate, evaluate_decided
+from builder.debian.scripts.evaluate import (
+    CALLS,
+    Answers,
+    Evaluation,
+    before_installation,
+    evaluate,
+    evaluate_decided,
+)
 from builder.debian.scripts.world import Installation
 
 
@@ -19,19 +26,17 @@ def evaluate_scripts(work: Work) -> None:
     Raises:
         ConfigError: a script does what nobody speaks for and the definition has not decided about.
     """
-    answers: dict[str, str] = {}
+    answers = Answers()
     for package, scripts in work.scripts.items():
         work.evaluations.extend(_evaluate_package(work, package, scripts, answers))
     require_accounted(work.evaluations, work.decisions, work.installation.versions)
 
 
-def _evaluate_package(
-    work: Work, package: str, scripts: Mapping[str, str], answers: dict[str, str]
-) -> list[Evaluation]:
+def _evaluate_package(work: Work, package: str, scripts: Mapping[str, str], answers: Answers) -> list[Evaluation]:
     installation = before_installation(work.installation, package)
     decision = decision_about(work.decisions, package)
     if decision is not None and decision.answer == "sandbox":
-        trial = evaluate(work.tree.copy(), package, scripts, installation, dict(answers))
+        trial = evaluate(work.tree.copy(), package, scripts, installation, answers.copy())
         run = {each.script for each in trial if each.unaccounted}
         if run:
             return _run_some(work, package, scripts, installation, answers, trial, run)
@@ -43,7 +48,7 @@ def _run_some(
     package: str,
     scripts: Mapping[str, str],
     installation: Installation,
-    answers: dict[str, str],
+    answers: Answers,
     trial: list[Evaluation],
     run: set[str],
 ) -> list[Evaluation]:

@@ -19,9 +19,22 @@ from builder.tree.tree import Tree
 
 # (script, arguments): what dpkg calls when a package is installed for the first time.
 ASKING = ("configure", "")
+Templates = dict[str, dict[str, str]]
 CALLS = (("preinst", ("install",)), ("postinst", ("configure", "")))
 # What an installation without a terminal speaks: every Debian has it, and it is nobody's.
 LANGUAGE = "C.UTF-8"
+
+
+class Answers(dict[str, str]):
+    """What debconf knows, of all packages: the answers by question, and its templates."""
+
+    def __init__(self, answers: Mapping[str, str] | None = None, templates: Templates | None = None) -> None:
+        super().__init__(answers or {})
+        self.templates: Templates = dict(templates or {})
+
+    def copy(self) -> Answers:
+        """The same, to be changed for itself."""
+        return Answers(self, self.templates)
 
 
 @dataclass(frozen=True)
@@ -79,18 +92,21 @@ def evaluate(
         answers: debconf's answers so far, by question; extended.
     """
     found: list[Evaluation] = []
-    known = {} if answers is None else answers
+    known = answers if isinstance(answers, Answers) else Answers(answers)
     unasked = False
     if "config" in scripts:
         # It only asks (Policy 3.9.1), so it works on copies; one that is not understood leaves the templates' defaults.
-        asked = dict(known)
+        asked = known.copy()
         config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, asked)
         unasked = bool(config.unaccounted)
         if not unasked:
             known.update(asked)
+            known.templates |= asked.templates
     for name, arguments in CALLS:
         if name in scripts:
             found.append(_evaluate_one(tree, package, name, scripts, arguments, installation, known, unasked=unasked))
+    if answers is not None and answers is not known:
+        answers.update(known)
     return found
 
 
@@ -101,7 +117,7 @@ def _evaluate_one(
     scripts: Mapping[str, str],
     arguments: tuple[str, ...],
     installation: Installation,
-    answers: dict[str, str],
+    answers: Answers,
     *,
     unasked: bool = False,
 ) -> Evaluation:
@@ -115,7 +131,8 @@ def _evaluate_one(
     world = World(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
     shell = Shell(world, text, arguments, _environment(package, name, installation))
     shell.state.answers, shell.unasked = dict(answers), unasked
-    shell.state.templates = read_templates(scripts.get("templates", ""))
+    own = read_templates(scripts.get("templates", ""))
+    shell.state.templates, shell.own_questions = {**answers.templates, **own}, frozenset(own)
     shell.state.exit_on_error = " -e" in text.partition("\n")[0]
     try:
         shell.run(parse(text))
@@ -140,6 +157,7 @@ def _evaluate_one(
         shell.unaccounted.append(Unaccounted(first, last, "\n".join(lines[first - 1 : last]), str(problem)))
     answers.clear()
     answers.update(shell.state.answers)
+    answers.templates = shell.state.templates
     world.sweep()
     return Evaluation(package, name, tuple(world.journal), tuple(shell.unaccounted))
 

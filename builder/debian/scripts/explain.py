@@ -8,7 +8,7 @@ from builder.debian.database import install_database
 from builder.debian.handlers.accounts import make_static_accounts
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, decision_about
-from builder.debian.scripts.evaluate import Evaluation, evaluate_decided
+from builder.debian.scripts.evaluate import Answers, Evaluation, evaluate_decided
 from builder.debian.scripts.order import configuration_order
 from builder.debian.scripts.world import Installation
 from builder.tree.node import file
@@ -40,7 +40,7 @@ def explain(
     installation = Installation(arch, {pack.name: pack.package.version for pack in packs}, answers)
     install_database(tree, packs)
     declare_accounts(tree)
-    known: dict[str, str] = {}
+    known = Answers()
     found: list[Evaluation] = []
     for name in configuration_order({pack.name: pack.control for pack in packs}):
         scripts = {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from builder.debian.scripts.effects import Does, Effect, Unaccounted
 from builder.debian.scripts.expand import Expander
 from builder.debian.scripts.parser import parse, parse_word
+from builder.debian.scripts.patience import MATCHING, limited
 from builder.debian.scripts.state import State
 from builder.debian.scripts.state import joined as joined_states
 from builder.debian.scripts.syntax import (
@@ -90,6 +91,7 @@ class Shell:
     Attributes:
         state: what differs from one way to another.
         unaccounted: lines that nobody speaks for, in the order they were met.
+        own_questions: those of the package, of all that debconf has.
         unasked: the script that asks debconf's questions is not understood.
         position: the lines of the last simple command.
         is_bash: the script is not for any shell, but for bash.
@@ -103,6 +105,7 @@ class Shell:
         self.is_bash = interpreter(text) == "bash"
         self.status: Status = 0
         self.unasked = False
+        self.own_questions: frozenset[str] = frozenset()
         self.expander = Expander(self)
         self._lines = text.split("\n")
         self._out: list[list[str]] = []
@@ -221,7 +224,12 @@ class Shell:
 
     def call(self, words: list[str]) -> Status:
         """Run a command whose words are expanded: a function of the script, or a model."""
-        from builder.debian.scripts.commands import COMMANDS, COREUTILS, TOLERANT  # noqa: PLC0415 - they need this module
+        from builder.debian.scripts.commands import (  # noqa: PLC0415 - they need this module
+            COMMANDS,
+            COREUTILS,
+            TOLERANT,
+            filtered,
+        )
 
         name = words[0]
         if name in self.state.unclear:
@@ -232,12 +240,17 @@ class Shell:
             return self.run_text(shlex.join(["command", *shlex.split(self.state.aliases[name]), *words[1:]]))
         if UNKNOWN in name:
             raise NotModelled("a command whose name is not known")
+        if filtered(self, words):
+            return 0
         short = name.rpartition("/")[2] if name.startswith("/") else name
         model = COMMANDS.get(short)
         if model is None or (short in COREUTILS and "/" in name and name.rpartition("/")[0] not in BINARIES):
             return self._run_program(name, words[1:])
         if short not in TOLERANT and any(UNKNOWN in word for word in words[1:]):
             raise NotModelled(f"an argument of {short} is only known on a running machine")
+        if short in MATCHING:
+            with limited(short):
+                return model(self, words[1:])
         return model(self, words[1:])
 
     def find_program(self, name: str) -> str | None:
@@ -270,7 +283,7 @@ class Shell:
             raise TooLong
         # Where getopts is belongs to one shell.
         inner = Shell(self.world, text, arguments, {k: v for k, v in self.state.variables.items() if k != "OPTIND"})
-        inner.unasked = self.unasked
+        inner.unasked, inner.own_questions = self.unasked, self.own_questions
         inner._out, inner._steps, inner._calls, inner._tested = self._out, self._steps, self._calls, 0
         ours, theirs = self.state, inner.state
         theirs.answers, theirs.templates, theirs.asked = ours.answers, ours.templates, ours.asked

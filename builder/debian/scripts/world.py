@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from builder.debian.scripts import told
 from builder.debian.scripts.effects import Does, Effect
 from builder.tree.node import Inline, Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, TreeError, parent_of
 
-# Stands in a text for what only a running machine could say. A private character, so that no script has it.
-UNKNOWN = "\ue000"
+# Stands in a text for what only a running machine could say.
+UNKNOWN = told.UNKNOWN
 # File systems of a running machine: there is nothing in them while an image is made, and scripts know that.
 NOT_OURS = re.compile(r"/(proc|sys|dev)(/|\Z)")
 SCRATCH = re.compile(r"/tmp/|/var/tmp/|/run/|/var/cache/debconf/|/var/lib/dpkg/")
@@ -22,7 +23,10 @@ LOG = re.compile(r"/var/log/")
 # The origin of what stands for a file that every machine makes for itself: see World.leave_to_machine.
 OWN = "machine:"
 DEVICES = frozenset(("/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty"))
+# What is different whenever it is read.
+RANDOM = frozenset(("/dev/random", "/dev/urandom", "/proc/sys/kernel/random/uuid"))
 MAX_CONTENT = 4 << 20
+MAX_OWN = 16 << 10  # bytes of a file that each machine writes with something of its own in it
 Mark = tuple[int, int, frozenset[str], frozenset[str]]
 
 
@@ -88,6 +92,8 @@ class World:
         self.owner = (0, 0)
         self.journal: list[Effect] = []
         self.origin = f"package:{package}"
+        self._told = 0
+        self._written: dict[str, str] = {}  # in which file what a machine says only once is
         self._undo: list[tuple[str, Node | None]] = []
         self._made: set[str] = set()  # what the script itself wrote, which it sees whatever is hidden
 
@@ -128,6 +134,8 @@ class World:
         if NOT_OURS.match(path):
             if path.startswith("/sys/"):
                 return None  # scripts look there for what runs, and nothing does
+            if path in RANDOM:
+                return self.told(f"cat {path}")
             return "" if path in DEVICES else UNKNOWN
         node = self.get(path)
         if node is None or node.kind is not Kind.FILE:
@@ -146,6 +154,11 @@ class World:
     def walk(self, path: str) -> Iterator[tuple[str, Node]]:
         """All at and below a path, no link followed but the last."""
         return iter(list(self.tree.walk(self.tree.resolve(path))))
+
+    def told(self, command: str) -> str:
+        """What a command of the machine says."""
+        self._told += 1
+        return told.told(command, self._told)
 
     # --- changing ----------------------------------------------------------------------------------
 
@@ -187,10 +200,11 @@ class World:
         if UNKNOWN in text and LOG.match(where):
             self.note(Does.DROPPED, where, "a log of the installation")
             return
-        if UNKNOWN in text and not SWEPT.match(where):
-            raise NotModelled(f"what would be written to {path} is not known")
         old = self.get(where)
         before = (self.read(where) or "") if append else ""
+        if UNKNOWN in before + text and not SWEPT.match(where):
+            self._write_on_machine(where, before + text, old)
+            return
         new = (before + text).encode(errors="surrogateescape")
         if old is not None and old.kind is Kind.FILE:
             if old.content.size == len(new) and old.content.read() == new:
@@ -199,6 +213,31 @@ class World:
         else:
             self.put(where, file(new, self.masked(0o666), origin=self.origin))
         self.note(Does.FILE, where)
+
+    def unfinished(self, path: str) -> str | None:
+        """The text of a file in ``/tmp`` that has something in it which only the machine says."""
+        node = self.get(path)
+        if node is None or not SWEPT.match(path) or node.origin.startswith(OWN) or not isinstance(node.content, Inline):
+            return None
+        text = node.content.read().decode(errors="surrogateescape")
+        return text if told.command_for(text) is not None else None
+
+    def _write_on_machine(self, path: str, text: str, old: Node | None) -> None:
+        """Leave a file to the machine that has something in it which only the machine says.
+
+        Raises:
+            NotModelled: it is not known how the machine comes to it, or the file is not the script's own.
+        """
+        command = told.command_for(text)
+        own = old is None or path in self._made
+        others = {self._written.get(each, path) for each in told.said_once(text)} - {path}
+        if command is None or not own or others or len(text) > MAX_OWN:
+            raise NotModelled(f"what would be written to {path} is not known")
+        self._written |= dict.fromkeys(told.said_once(text), path)
+        node = file(text.encode(errors="surrogateescape"), self.masked(0o666), origin=OWN + self.package)
+        self.put(path, node if old is None else old.but(content=node.content, origin=node.origin))
+        detail = f"{command} >{shlex.quote(path)}"
+        self.note(Does.OWN_DATA, path, detail, detail, (path,), ())
 
     def masked(self, mode: int) -> int:
         """The mode that something gets when it is made with this one.
@@ -267,6 +306,10 @@ class World:
     def move(self, source: str, target: str) -> None:
         """Rename."""
         where = self.tree.resolve(source, follow_last=False)
+        if (text := self.unfinished(where)) is not None:
+            self.write(target, text)
+            self.remove(where)
+            return
         entries = [(path, known(node)) for path, node in self.tree.walk(where)]
         if entries and entries[0][1].origin.startswith(OWN):
             command = shlex.join(["mv", where, target])

@@ -263,13 +263,6 @@ def test_what_only_a_running_system_needs_is_dropped_with_the_reason(run: Callab
     ]
 
 
-def test_a_secret_that_all_machines_would_share_is_not_made(run: Callable[..., Outcome]) -> None:
-    for line in ("openssl rand -base64 24 > /etc/key", "head -c 18 /dev/urandom | base64 > /etc/key"):
-        outcome = run(line)
-        assert [number for number, _ in outcome.unaccounted] == [2], line
-        assert outcome.tree.get("/etc/key") is None
-
-
 def test_modules_of_apache_come_with_what_they_depend_on(run: Callable[..., Outcome]) -> None:
     base = "/etc/apache2/mods-available"
     files = {f"{base}/a.load": "# Depends: b\nLoadModule a\n", f"{base}/b.load": "LoadModule b\n", f"{base}/b.conf": ""}

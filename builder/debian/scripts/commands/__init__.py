@@ -20,7 +20,7 @@ from builder.debian.scripts.commands.emacs import EMACS
 from builder.debian.scripts.commands.files import FILES
 from builder.debian.scripts.commands.finding import find
 from builder.debian.scripts.commands.generated import GENERATED
-from builder.debian.scripts.commands.own_data import OWN_DATA
+from builder.debian.scripts.commands.own_data import OWN_DATA, filtered
 from builder.debian.scripts.commands.packaging import PACKAGING_COMMANDS
 from builder.debian.scripts.commands.postfix import POSTFIX
 from builder.debian.scripts.commands.postgresql import POSTGRESQL
@@ -39,6 +39,7 @@ COMMANDS: dict[str, Model] = {
     **GENERATED, **SYSTEM, **PYTHON, **APACHE, **CATALOG_COMMANDS, **REGISTRIES, **OWN_DATA, **POSTGRESQL, **POSTFIX,
     **DEFERRED_COMMANDS, **EMACS, "find": find,
 }  # fmt: skip
+__all__ = ["COMMANDS", "COREUTILS", "TOLERANT", "filtered"]
 # A program of a package's own may have the name of one of these: /usr/lib/dh-elpa/helper/install.
 COREUTILS = frozenset((*FILES, *TEXT))
 # These know what to do with a text that is only known on a running machine.

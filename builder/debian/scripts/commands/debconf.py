@@ -138,7 +138,7 @@ def db_metaget(shell: Shell, arguments: list[str]) -> Status:
     fields = {name.lower(): value for name, value in shell.state.templates.get(arguments[0], {}).items()}
     field = arguments[1].lower()
     if field == "owners":
-        shell.assign("RET", shell.world.package if arguments[0] in shell.state.templates else "")
+        shell.assign("RET", shell.world.package if arguments[0] in shell.own_questions else "")
         return 0
     # "-c" asks for the text before translation (debconf-devel(7)), which is what the bare field has.
     text = fields.get(field, fields.get(field.removesuffix("-c"), ""))

@@ -52,6 +52,13 @@ EMACS = (*LOCALES, "/usr/share/emacs", "/usr/lib/emacs", "/etc/emacs", "/usr/sha
          "/usr/share/dictionaries-common/site-elisp")  # fmt: skip
 
 DEFERRED = {
+    "python3": Deferred(PYTHON, ("/usr/lib/python3/dist-packages/twisted/plugins",)),
+    "update-cracklib": Deferred(
+        (*LOCALES, "/etc/cracklib", "/usr/share/dict", "/usr/share/cracklib", "/var/cache/cracklib"),
+        ("/var/cache/cracklib",),
+        ("sh", "install", "grep", "cracklib-format", "cracklib-packer", "gzip", "tr", "env", "sort"),
+        (),
+    ),
     "dconf": Deferred((*LOCALES, "/etc/dconf"), ("/etc/dconf/db",)),
     "libgvc6-config-update": Deferred((*LOCALES, f"{LIB}/graphviz"), (f"{LIB}/graphviz",)),
     "dictdconfig": Deferred((*PERL, "/etc/dictd", "/usr/share/dictd", "/var/lib/dictd"), ("/var/lib/dictd",)),
@@ -123,4 +130,5 @@ def emacs(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-DEFERRED_COMMANDS = {**{name: _defer(name) for name in DEFERRED}, "emacs": emacs}
+# For the others their own models say whether the image's program is to run.
+DEFERRED_COMMANDS = {**{name: _defer(name) for name in DEFERRED if name != "python3"}, "emacs": emacs}

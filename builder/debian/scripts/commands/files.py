@@ -121,6 +121,9 @@ def _copy(shell: Shell, source: str, path: str, *, keep: bool = False, links: bo
         return 1
     if node.kind is Kind.DIRECTORY:
         raise NotModelled("a directory copied like a file")
+    if (text := shell.world.unfinished(source)) is not None:
+        shell.world.write(path, text)
+        return 0
     if node.origin.startswith(OWN):
         raise NotModelled(f"a copy of {source}, which every machine makes for itself")
     node = copy_of(node)
@@ -180,7 +183,7 @@ def mv(shell: Shell, arguments: list[str]) -> Status:
         if SCRATCH.match(origin) and not SCRATCH.match(path):
             node = shell.world.get(origin, follow=False)
             assert node is not None
-            if node.origin.startswith(OWN):
+            if node.origin.startswith(OWN) or shell.world.unfinished(origin) is not None:
                 shell.world.move(origin, path)
                 continue
             shell.world.put(path, known(node).but(origin=shell.world.origin))

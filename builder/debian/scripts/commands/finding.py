@@ -37,6 +37,7 @@ class Expression:
     """What find looks for, how deep, and what it does with what it finds.
 
     Attributes:
+        quits: nothing is looked at after this.
         pruned: paths below which nothing is looked at.
         together: commands that end with ``+``, and the names for them.
     """
@@ -45,6 +46,7 @@ class Expression:
     least: int = 0
     most: int = 1000
     acts: bool = False
+    quits: bool = False
     pruned: list[str] = field(default_factory=list)
     together: list[tuple[list[str], list[str]]] = field(default_factory=list)
 
@@ -70,8 +72,13 @@ def find(shell: Shell, arguments: list[str]) -> Status:
             if not expression.least <= depth <= expression.most or _is_below(path, expression.pruned):
                 continue
             entry = Entry(start.rstrip("/") + path[len(base) :] if path != base else start, path, start, node)
-            if expression.test(entry) and not expression.acts:
+            fits = expression.test(entry)
+            if expression.quits:
+                break
+            if fits and not expression.acts:
                 shell.say(entry.name + "\n")
+        if expression.quits:
+            break
     for words, names in expression.together:
         if names and shell.call([*(word for word in words if word != "{}"), *names]) != 0:
             status = 1
@@ -149,12 +156,18 @@ class _Reader:
             return lambda _: True
         if word == "-prune":
             return self.prune
-        if word in ("-print", "-print0", "-printf", "-delete", "-exec", "-execdir", "-ls", "-quit"):
+        if word == "-quit":
+            return self.quit
+        if word in ("-print", "-print0", "-printf", "-delete", "-exec", "-execdir", "-ls"):
             return self.action(word)
         return _check(self.shell, word, self.rest.pop(0) if self.rest and word != "-empty" else "")
 
     def prune(self, entry: Entry) -> bool:
         self.result.pruned.append(entry.path)
+        return True
+
+    def quit(self, _entry: Entry) -> bool:
+        self.result.quits = True
         return True
 
     def action(self, word: str) -> Test:

@@ -8,12 +8,19 @@ known which files that are; where a script only reads the secret, nobody speaks 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import SWEPT, UNKNOWN, NotModelled
+from builder.debian.scripts.told import command_for
+from builder.debian.scripts.world import RANDOM, SWEPT, UNKNOWN, NotModelled
 
+# Programs that make a text of a text, and nothing else.
+FILTERS = frozenset(
+    ("tr", "cut", "head", "tail", "sed", "awk", "mawk", "base64", "base32", "md5sum", "sha1sum", "sha256sum",
+     "sha512sum", "od", "xxd", "hexdump", "fold", "rev", "strings", "paste", "sort", "uniq", "openssl")
+)  # fmt: skip
+OPENSSL_FILTERS = {"base64", "enc", "dgst", "md5", "sha1", "sha256", "sha512", "passwd"}
 SNAKEOIL = ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key")
 
 
@@ -22,12 +29,88 @@ def secret(shell: Shell, arguments: list[str]) -> Status:
     raise NotModelled("it makes a secret, and every machine of the image would share it")
 
 
+def says(name: str) -> Callable[[Shell, list[str]], Status]:
+    """A program that says what is different on each machine, or whenever it runs."""
+
+    def run(shell: Shell, arguments: list[str]) -> Status:
+        if any(UNKNOWN in argument for argument in arguments):
+            raise NotModelled(f"an argument of {name} is only known on a running machine")
+        shell.say(shell.world.told(shlex.join([name, *arguments])) + "\n")
+        return 0
+
+    return run
+
+
+def hostname(shell: Shell, arguments: list[str]) -> Status:
+    """``hostname [-f|-s|-d ...]``: the machine's name."""
+    if any(not argument.startswith("-") for argument in arguments) or {"-F", "--file", "-b"} & {*arguments}:
+        raise NotModelled("it gives the machine a name")
+    return says("hostname")(shell, arguments)
+
+
+def dd(shell: Shell, arguments: list[str]) -> Status:
+    """``dd if=/dev/urandom [of=file] ...``: random bytes, each machine its own."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    if given.get("if") not in RANDOM:
+        raise NotModelled("dd")
+    if "of" in given:
+        path = shell.path(given["of"])
+        shell.world.leave_to_machine(shlex.join(["dd", *arguments]), path)
+    else:
+        shell.say(shell.world.told(shlex.join(["dd", *arguments])))
+    return 0
+
+
+def certtool(shell: Shell, arguments: list[str]) -> Status:
+    """``certtool --generate-dh-params`` and ``--generate-privkey``, into ``--outfile`` or for whom it says them."""
+    options = read_options("certtool", arguments, "generate-dh-params generate-privkey rsa", "sec-param bits outfile")
+    command = shlex.join(["certtool", *arguments])
+    if "outfile" in options:
+        shell.world.leave_to_machine(command, shell.path(options.given["outfile"]))
+    else:
+        shell.say(shell.world.told(command) + "\n")
+    return 0
+
+
+def iptables(shell: Shell, arguments: list[str]) -> Status:
+    """``iptables -L``: whether the kernel has such tables. Every kernel that build-os installs has."""
+    if not {"-L", "--list", "-S"} & {*arguments}:
+        raise NotModelled("a rule of the packet filter")
+    shell.say(UNKNOWN)
+    return 0
+
+
+def nvme(shell: Shell, arguments: list[str]) -> Status:
+    """``nvme gen-hostnqn``: the name of a machine among those that share storage."""
+    if arguments not in (["gen-hostnqn"], ["show-hostnqn"]):
+        raise NotModelled("nvme")
+    return says("nvme")(shell, arguments)
+
+
+def filtered(shell: Shell, words: Sequence[str]) -> bool:
+    """Whether a filter got what only the machine says, and so says what is only known there, too."""
+    name = words[0].rpartition("/")[2]
+    if name not in FILTERS or (name == "openssl" and not {*words[1:2]} & OPENSSL_FILTERS) or "-i" in words:
+        return False
+    if {*words[1:]} & RANDOM:
+        shell.say(shell.world.told(shlex.join(words)))
+        return True
+    command = command_for(shell.state.input) if shell.state.input else None
+    operands = [word for word in words[1:] if "/" in word and shell.world.get(shell.path(word)) is not None]
+    if command is None or operands or any(UNKNOWN in word for word in words):
+        return False
+    shell.say(shell.world.told(f"{command} | {shlex.join(words)}"))
+    return True
+
+
 def openssl(shell: Shell, arguments: list[str]) -> Status:
     """``openssl rand|genrsa|genpkey|req|dhparam`` into files."""
     action = arguments[0] if arguments else ""
     if action not in ("rand", "genrsa", "genpkey", "req", "ecparam", "dhparam"):
         raise NotModelled(f"openssl {action}")
     made = [shell.path(arguments[i + 1]) for i, a in enumerate(arguments[:-1]) if a in ("-out", "-keyout")]
+    if not made and action in ("rand", "dhparam", "genrsa", "genpkey", "ecparam"):
+        return says("openssl")(shell, arguments)
     if not made or any(path.startswith("/dev/") for path in made):
         return secret(shell, arguments)
     shell.world.leave_to_machine(_command(shell, ["openssl", *arguments], made), *dict.fromkeys(made))
@@ -107,10 +190,24 @@ def munin_node_configure(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+# What the packet filter has when a machine starts is what iptables-persistent keeps.
+SAYING = (
+    "iptables-save",
+    "ip6tables-save",
+    "dnsdomainname",
+    "mcookie",
+    "uuidgen",
+    "pwgen",
+    "makepasswd",
+    "apg",
+    "iscsi-iname",
+)
 OWN_DATA = {
     "openssl": openssl, "rndc-confgen": rndc_confgen, "make-ssl-cert": make_ssl_cert,
     "mariadb-install-db": mariadb_install_db, "mysql_install_db": mariadb_install_db,
     "munin-node-configure": munin_node_configure,
     "dropbearkey": dropbearkey,
-    **dict.fromkeys(("slappasswd", "pwgen", "makepasswd", "apg", "iscsi-iname"), secret),
+    "hostname": hostname, "dd": dd, "nvme": nvme, "certtool": certtool,
+    "iptables": iptables, "ip6tables": iptables, "slappasswd": secret,
+    **{name: says(name) for name in SAYING},
 }  # fmt: skip

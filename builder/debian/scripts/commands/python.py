@@ -16,6 +16,8 @@ from builder.debian.scripts.world import NotModelled
 from builder.tree.node import Kind
 
 EXCLUDED = "/usr/share/python3/bcep"
+# What python3-twisted runs when packages bring plugins for it.
+_TWISTED = re.compile(r"from twisted\.plugin import IPlugin, getPlugins; *list\(getPlugins\(IPlugin\)\)")
 _PUBLIC = re.compile(r".*?/usr/lib/python3(\.[0-9]+)?/(site|dist)-packages")
 
 
@@ -78,7 +80,15 @@ def _excluded(shell: Shell) -> list[re.Pattern[str]]:
 
 
 def python(shell: Shell, arguments: list[str]) -> Status:
-    """``python3 .../py_compile.py file ...`` and ``-m compileall``: bytecode, which its handler makes."""
+    """``python3 .../py_compile.py file ...`` and ``-m compileall``: bytecode, which its handler makes; the cache of
+    twisted's plugins, which the image's own Python makes when all packages are in.
+    """
+    if arguments[:1] == ["-c"] and len(arguments) == 2 and _TWISTED.fullmatch(arguments[1]):
+        program = shell.find_program("python3")
+        if program is None:
+            raise NotModelled("python3 is not in the image")
+        shell.world.note(Does.PROGRAM, "python3", "the cache of twisted's plugins", program, *arguments)
+        return 0
     words = [a for a in arguments if not a.startswith("-")]
     compiles = words and (
         words[0] in ("py_compile", "compileall") or words[0].endswith(("py_compile.py", "compileall.py"))

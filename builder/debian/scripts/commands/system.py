@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from builder.core.architecture import ARCHITECTURES, Arch
 from builder.debian.scripts.commands.accounts import group_id, login_group, user_id
+from builder.debian.scripts.commands.inetd import update_inetd
 from builder.debian.scripts.commands.options import getopt, read_options
 from builder.debian.scripts.commands.text import input_of
 from builder.debian.scripts.effects import Does
@@ -158,11 +159,18 @@ def run_parts(shell: Shell, arguments: list[str]) -> Status:
     return status
 
 
-def update_inetd(shell: Shell, arguments: list[str]) -> Status:
-    """``update-inetd``: without inetd's configuration there is nothing to switch off."""
-    if shell.world.get("/etc/inetd.conf") is None and {"--disable", "--remove"} & {*arguments}:
-        return 0
-    raise NotModelled("update-inetd")
+def dpkg_vendor(shell: Shell, arguments: list[str]) -> Status:
+    """``dpkg-vendor --is|--derives-from|--query``: it is Debian. dpkg-vendor(1)."""
+    match arguments:
+        case ["--is", name]:
+            return int(name.lower() != "debian")
+        case ["--derives-from", _]:
+            return 1
+        case ["--query", "Vendor" | "vendor"]:
+            shell.say("Debian\n")
+            return 0
+        case _:
+            raise NotModelled("dpkg-vendor")
 
 
 def no_terminal(shell: Shell, arguments: list[str]) -> Status:
@@ -259,15 +267,14 @@ _CHECKS = {
     "promtool": ("check",), "caddy": ("validate",), "dhcpd": ("-t",), "named": ("-V", "-v"),
 }  # fmt: skip
 _ONLY_RUNNING = (
-    "date", "hostname", "nproc", "df", "du", "ps", "whoami", "mcookie", "uuidgen", "dnsdomainname",
-    "lsb_release", "free", "logname",
+    "date", "nproc", "df", "du", "ps", "whoami", "lsb_release", "free", "logname",
 )  # fmt: skip
 SYSTEM = {
     "uname": uname, "sh": sh, "bash": sh, "dash": sh, "env": env, "nice": env, "ionice": env,
     "timeout": timeout, "getconf": getconf, "getopt": getopt_, "perl": perl, "su": su, "runuser": runuser,
     "sudo": runuser, "locale": locale, "iconv": iconv,
     "setpriv": setpriv, "chronyd": chronyd,
-    "groups": groups, "run-parts": run_parts, "update-inetd": update_inetd,
+    "groups": groups, "run-parts": run_parts, "update-inetd": update_inetd, "dpkg-vendor": dpkg_vendor,
     "stty": no_terminal, "tty": no_terminal, "sshd": sshd, "sshd.session-split": sshd,
     **dict.fromkeys(_ONLY_RUNNING, not_known),
     **{name: check(name, *words) for name, words in _CHECKS.items()},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import io
 import re
 from collections.abc import Callable
 from itertools import groupby
@@ -11,7 +13,9 @@ from itertools import groupby
 from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.patterns import PatternError, basic_regex
 from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NOT_OURS, UNKNOWN, NotModelled
+from builder.debian.scripts.world import MAX_CONTENT, NOT_OURS, UNKNOWN, NotModelled
+
+MAX_PACKED = 1 << 20  # bytes of a compressed file that a script reads
 
 
 def input_of(shell: Shell, names: list[str]) -> str | None:
@@ -55,16 +59,65 @@ def cat_words(shell: Shell, arguments: list[str]) -> Status:
 
 
 def base64_(shell: Shell, arguments: list[str]) -> Status:
-    """``base64 [-w 0]``."""
-    options = read_options("base64", arguments, "", "w wrap")
+    """``base64 [-w 0]``, ``base64 -d``."""
+    options = read_options("base64", arguments, "d decode", "w wrap")
     text, status = _filtered(shell, options.operands)
     if status:
         return max(status, 0)
+    if {"d", "decode"} & options.given.keys():
+        try:
+            data = base64.b64decode("".join(text.split()), validate=True)
+        except ValueError:
+            return 1
+        shell.say(data.decode(errors="surrogateescape"))
+        return 0
     encoded = base64.b64encode(text.encode(errors="surrogateescape")).decode()
     width = int(options.get("w", "wrap") or "76")
     lines = [encoded] if not width else [encoded[at : at + width] for at in range(0, len(encoded), width)]
     shell.say("\n".join(lines) + ("\n" if width else ""))
     return 0
+
+
+def tac(shell: Shell, arguments: list[str]) -> Status:
+    """``tac [file ...]``."""
+    options = read_options("tac", arguments, "")
+    text, status = _filtered(shell, options.operands)
+    if status == 0:
+        shell.say("".join(reversed(text.splitlines(keepends=True))))
+    return max(status or 0, 0)
+
+
+def zcat(shell: Shell, arguments: list[str]) -> Status:
+    """``zcat [file ...]``, ``gunzip -c``: what is in compressed files."""
+    options = read_options("zcat", arguments, "c d f q stdout decompress force")
+    found: list[str] = []
+    for name in options.operands or ["-"]:
+        text, status = _filtered(shell, [name])
+        if status:
+            return max(status, 0)
+        data = text.encode(errors="surrogateescape")
+        if len(data) > MAX_PACKED:
+            raise NotModelled("zcat of a large file")
+        try:
+            stream = gzip.GzipFile(fileobj=io.BytesIO(data))
+            found.append(stream.read(MAX_CONTENT).decode(errors="surrogateescape"))
+            if stream.read(1):
+                raise NotModelled("zcat of a large file")
+        except (OSError, EOFError):
+            if not {"f", "force"} & options.given.keys():
+                return 1
+            found.append(text)
+    shell.say("".join(found))
+    return 0
+
+
+def gzip_(shell: Shell, arguments: list[str]) -> Status:
+    """``gzip -dc``: as ``zcat``. What compresses is not modelled: the bits are those of the program's version."""
+    letters = "".join(argument[1:] for argument in arguments if argument.startswith("-") and argument[1:2] != "-")
+    reads = "d" in letters and ("c" in letters or not [a for a in arguments if not a.startswith("-")])
+    if not reads:
+        raise NotModelled("gzip")
+    return zcat(shell, arguments)
 
 
 def tee(shell: Shell, arguments: list[str]) -> Status:
@@ -79,10 +132,11 @@ def tee(shell: Shell, arguments: list[str]) -> Status:
 
 def grep(shell: Shell, arguments: list[str]) -> Status:
     """``grep [-E|-F] [-q] [-v] [-i] [-c] [-o] [-x] [-w] [-l] [-s] pattern [file ...]``."""
-    arguments = [{"--color=never": "-s", "--no-messages": "-s"}.get(argument, argument) for argument in arguments]
+    silent = {"--color": "-s", "--color=never": "-s", "--color=auto": "-s", "--no-messages": "-s"}  # no terminal
+    arguments = [silent.get(argument, argument) for argument in arguments]
     flags = (
         "q v i c o x w l L s E F P n h H a r R quiet invert-match ignore-case extended-regexp fixed-strings "
-        "line-regexp silent count only-matching word-regexp"
+        "line-regexp silent count only-matching word-regexp line-number"
     )
     options = read_options("grep", arguments, flags, "e m f regexp max-count")
     operands = list(options.operands)
@@ -122,14 +176,24 @@ def grep(shell: Shell, arguments: list[str]) -> Status:
         if UNKNOWN in text:
             shell.say(UNKNOWN)
             return None
-        found = [line for line in text.splitlines() if bool(regex.search(line)) != has("v", "invert-match")]
+        numbered = [
+            (number, line)
+            for number, line in enumerate(text.splitlines(), 1)
+            if bool(regex.search(line)) != has("v", "invert-match")
+        ]
+        found = [f"{number}:{line}" if has("n", "line-number") else line for number, line in numbered]
         matched = matched or bool(found)
         if has("l"):
             lines += [name] * bool(found)
         elif has("L"):
             lines += [name] * (not found)
         elif has("o", "only-matching"):
-            lines += [match[0] for line in found for match in regex.finditer(line) if match[0]]
+            lines += [
+                f"{number}:{match[0]}" if has("n", "line-number") else match[0]
+                for number, line in numbered
+                for match in regex.finditer(line)
+                if match[0]
+            ]
         elif has("c", "count"):
             lines.append(str(len(found)))
         else:
@@ -428,7 +492,7 @@ def xargs(shell: Shell, arguments: list[str]) -> Status:
 
 TEXT = {
     "cat": cat, "tee": tee, "grep": grep, "egrep": egrep, "fgrep": fgrep, "cut": cut, "tr": tr, "head": head,
-    "tail": tail,
+    "tail": tail, "tac": tac, "zcat": zcat, "gzip": gzip_, "gunzip": gzip_,
     "sort": sort, "uniq": uniq, "wc": wc, "basename": basename, "dirname": dirname, "seq": seq, "expr": expr,
     "fold": cat_words, "fmt": cat_words, "cmp": cmp, "diff": cmp, "xargs": xargs, "md5sum": checksum("md5sum"),
     "base64": base64_, "sha1sum": checksum("sha1sum"),

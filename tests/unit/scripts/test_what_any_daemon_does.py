@@ -1,0 +1,155 @@
+"""What recurs in scripts of daemons that are not popular: what is each machine's own, inetd, packed files, patterns."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from builder.debian.scripts import shell as shell_module
+from builder.debian.scripts.effects import Does
+from builder.debian.scripts.evaluate import Answers, evaluate
+from builder.debian.scripts.patience import limited
+from builder.debian.scripts.world import Installation
+from builder.tree.node import file
+from builder.tree.tree import Tree
+
+from .conftest import Outcome
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        ("openssl rand -base64 24 > /etc/key", "openssl rand -base64 24 >/etc/key"),
+        ("head -c 18 /dev/urandom | base64 > /etc/key", "head -c 18 /dev/urandom | base64 >/etc/key"),
+        ("tr -dc a-z < /dev/urandom | head -c 9 > /etc/key", "cat /dev/urandom | tr -dc a-z | head -c 9 >/etc/key"),
+        ("dd if=/dev/urandom bs=1 count=9 > /etc/key 2>/dev/null", "dd if=/dev/urandom bs=1 count=9 >/etc/key"),
+        ("dd if=/dev/urandom of=/etc/key count=1", "dd if=/dev/urandom of=/etc/key count=1"),
+        ("uuid=$(uuidgen)\necho id=$uuid > /etc/key", "printf %s id=\"$(uuidgen)\"'\n' >/etc/key"),
+        ("echo a > /etc/key\nuuidgen >> /etc/key", "printf %s 'a\n'\"$(uuidgen)\"'\n' >/etc/key"),
+        ("t=$(mktemp)\nuuidgen > $t\nmv $t /etc/key", "uuidgen >/etc/key"),
+        ("db_set mine/a $(hostname -f)\ndb_get mine/a\necho $RET > /etc/key", "hostname -f >/etc/key"),
+        ("nvme gen-hostnqn > /etc/key\nchmod 600 /etc/key", "nvme gen-hostnqn >/etc/key"),
+        ("iptables-save > /etc/key", "iptables-save >/etc/key"),
+        ("certtool --generate-dh-params --outfile /etc/key", "certtool --generate-dh-params --outfile /etc/key"),
+    ],
+)
+def test_what_is_different_on_each_machine_is_written_by_each_machine(
+    run: Callable[..., Outcome], script: str, command: str
+) -> None:
+    outcome = run(script, templates="Template: mine/a\nType: string\n")
+    assert outcome.unaccounted == []
+    effects = [e for each in outcome.found for e in each.effects if e.does is Does.OWN_DATA]
+    assert effects[-1].data[0] == command
+
+
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("key=$(uuidgen)\necho $key > /etc/a\necho $key > /etc/b", 4),  # one key of two files
+        ("echo $(uuidgen) >> /etc/other", 2),  # a file of another package
+        ("mkdir /etc/$(uuidgen)", 2),
+        ("echo $(uuidgen)$(date) > /etc/a", 2),
+    ],
+)
+def test_a_secret_that_is_woven_into_something_else_is_not_made(
+    run: Callable[..., Outcome], script: str, line: int
+) -> None:
+    outcome = run(script, {"/etc/other": "text\n"})
+    assert [number for number, _ in outcome.unaccounted] == [line]
+    assert outcome.text("/etc/other") == "text\n"
+
+
+def test_two_secrets_are_two(run: Callable[..., Outcome]) -> None:
+    assert run("a=$(uuidgen)\nb=$(uuidgen)\necho $a > /etc/a\necho $b > /etc/b").unaccounted == []
+
+
+def test_what_debconf_has_of_another_package_is_asked_for(run: Callable[..., Outcome]) -> None:
+    tree, installation, answers = Tree(), Installation("amd64", {}), Answers()
+    templates = "Template: common/how\nType: select\nChoices: inetd, standalone\nDefault: standalone\n"
+    evaluate(tree, "common", {"templates": templates, "postinst": "#!/bin/sh\n:\n"}, installation, answers)
+    script = '#!/bin/sh\nset -e\ndb_get common/how\necho "$RET" > /how\n'
+    (found,) = evaluate(tree, "server", {"postinst": script}, installation, answers)
+    assert found.unaccounted == ()
+    assert tree.read_text("/how") == "standalone\n"
+
+
+INETD = "#:INTERNAL: Internal services\n#discard stream tcp\n\n#:MAIL: Mail\n\n#<off># finger stream tcp nowait\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "now"),
+    [
+        ("--group MAIL --add 'pop stream\\ttcp'", INETD.replace("Mail\n", "Mail\npop stream\ttcp\n")),
+        ("--add 'pop stream tcp'", INETD + "pop stream tcp\n"),
+        ("--add 'finger stream tcp nowait'", INETD.replace("#<off># ", "")),
+        ("--add 'discard stream tcp'", INETD),  # who commented it out has decided
+        ("--enable finger", INETD.replace("#<off># ", "")),
+        ("--enable finger --pattern wait$", INETD.replace("#<off># ", "")),
+        ("--disable pop", INETD),
+        ("--remove finger", INETD.replace("#<off># finger stream tcp nowait\n", "")),
+    ],
+)
+def test_services_of_inetd_are_added_and_switched(run: Callable[..., Outcome], call: str, now: str) -> None:
+    outcome = run(f"update-inetd {call}", {"/etc/inetd.conf": INETD})
+    assert outcome.unaccounted == []
+    assert outcome.text("/etc/inetd.conf") == now
+
+
+def test_without_inetd_there_is_nothing_to_add_a_service_to(run: Callable[..., Outcome]) -> None:
+    outcome = run("update-inetd --add 'pop stream tcp'\nupdate-inetd --disable pop")
+    assert outcome.unaccounted == []
+    assert "/etc/inetd.conf" not in outcome.tree
+
+
+def test_the_cache_of_twisteds_plugins_is_left_to_the_images_python(run: Callable[..., Outcome]) -> None:
+    files = {"/usr/bin/python3": file("", 0o755, origin="package:other")}
+    call = "python3.13 -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'"
+    outcome = run(f"{call}", files)
+    assert outcome.unaccounted == []
+    assert [str(e.data[0]) for each in outcome.found for e in each.effects] == ["/usr/bin/python3"]
+
+
+def test_find_ends_where_it_is_told_to(run: Callable[..., Outcome]) -> None:
+    files = {f"/d/{name}": "" for name in "abc"}
+    assert run("find /d -type f -print -quit > /out", files).text("/out") == "/d/a\n"
+    assert run("find /d -name b -quit > /out", files).text("/out") == ""
+
+
+def test_grep_says_the_number_of_a_line(run: Callable[..., Outcome]) -> None:
+    files = {"/in": "a\nb\nab\n"}
+    assert run("grep -n b /in > /out", files).text("/out") == "2:b\n3:ab\n"
+    assert run("grep -no b /in > /out", files).text("/out") == "2:b\n3:b\n"
+    assert run("grep --color -c b /in > /out", files).text("/out") == "2\n"
+
+
+def test_what_is_packed_is_unpacked(run: Callable[..., Outcome]) -> None:
+    packed = file(gzip.compress(b"one\ntwo\n"), origin="package:other")
+    assert run("zcat /in | tac > /out", {"/in": packed}).text("/out") == "two\none\n"
+    assert run("gzip -dc < /in | base64 | base64 -d > /out", {"/in": packed}).text("/out") == "one\ntwo\n"
+    assert [number for number, _ in run("gzip -9 /in", {"/in": packed}).unaccounted] == [2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "grep '\\(a\\|a\\)*b' /in",
+        "grep -E '(a|a)*b' /in",
+        "sed -n 's/\\(a\\|a\\)*b/x/p' /in",
+        "sed -E 's/(a|a)*b/x/' /in",
+        "awk '/(a|a)*b/' /in",
+        "awk '{ sub(/(a|a)*b/, \"x\"); print }' /in",
+        "expr \"$(cat /in)\" : '\\(a\\|a\\)*b'",
+    ],
+)
+def test_a_pattern_that_takes_for_ever_is_given_up(
+    run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(shell_module, "limited", partial(limited, seconds=0.2))
+    outcome = run(command, {"/in": "a" * 60 + "\n"})
+    assert [number for number, _ in outcome.unaccounted] == [2]
+    assert "longer for its pattern" in outcome.unaccounted[0][1]
