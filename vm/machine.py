@@ -486,7 +486,7 @@ class Machine:
         if self._slot is None or not self._slot.is_held:
             return
         over = self.transcript.find(LOGIN, self._boot_line) or self.transcript.bad_news(fatal=True)
-        if over is not None or self.deadline.expired or self.is_off:
+        if over is not None or self.is_off:
             self.booted()
 
     def booted(self) -> None:

@@ -69,7 +69,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise ConfigError("there are warnings", details=warnings)
     for warning in warnings:
         console.warn(warning)
-    console.note(f"{path}: no problems" if not warnings else f"{path}: {len(warnings)} warnings")
+    count = "no problems" if not warnings else "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    console.note(f"{path}: {count}")
     return 0
 
 

@@ -146,7 +146,7 @@ def remove(name: str, machines: Registry, kept: KeptMachines, console: Console, 
     """
     from builder.core.errors import ConfigError
 
-    if not kept.has(name):
+    if not kept.folder(name).root.is_dir():  # with the logs of one that never became a machine
         kept.find(name)  # says which there are
     with kept.lock(name, console):
         running = next((record for record in machines.list() if record.name == name), None)

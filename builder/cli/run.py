@@ -111,7 +111,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.cli.configs import read_config
     from builder.cli.login import write_login_config
     from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry, show_list, stop
-    from builder.cli.starting import Start, start_and_leave, stay_at_console
+    from builder.cli.starting import Start, require_terminal, start_and_leave, stay_at_console
     from builder.core.errors import ConfigError
     from builder.machine.before_boot import against_image
     from vm.bind import parse_bind, with_binds
@@ -141,6 +141,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for note in against.notes:
             console.note(note)
     host = open_host(args.image, console)
+    if not args.detach:
+        require_terminal()
     can_ssh = args.detach and args.net != "none" and has_ssh_server(args.image)
     if can_ssh:
         forwards.append(Forward(22))
@@ -200,7 +202,7 @@ def ready_folder(
     Raises:
         ConfigError: the name is taken.
     """
-    from builder.core.errors import ConfigError
+    from builder.core.errors import ConfigError, VmError
 
     wanted = args.name or host.image.name
     if not args.keep:
@@ -218,7 +220,14 @@ def ready_folder(
             raise ConfigError(f"a machine named {wanted} runs already", hint="--name NAME gives this one another")
         folder = kept.folder(wanted)
         make_empty(folder)
-        yield folder
+        try:
+            yield folder
+        except VmError:
+            raise  # which names logs in there; the next machine of this name takes the place
+        except BaseException:
+            if not folder.is_kept:
+                kept.remove(wanted)
+            raise
 
 
 @contextmanager

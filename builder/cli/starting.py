@@ -80,15 +80,22 @@ def start_and_leave(
     console.note(what_becomes_of(name, kept=start.folder.is_kept))
 
 
+def require_terminal() -> None:
+    """Somebody must be there to see the console.
+
+    Raises:
+        ConfigError: nobody is.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError("'run' shows the machine's console in this terminal, and this is none", hint="use --detach")
+
+
 def stay_at_console(start: Start, console: Console) -> None:
     """Boot with the machine's console in this terminal, until it is off or the person leaves.
 
     Raises:
-        ConfigError: there is no terminal.
         VmError: the machine cannot be started.
     """
-    if not sys.stdin.isatty():
-        raise ConfigError("'run' shows the machine's console in this terminal, and this is none", hint="use --detach")
     console.note(f"{LEAVE_NAME} ends the machine")
     waiting_for_first = start.first
     with start.machine(echo=show) as machine:

@@ -60,7 +60,7 @@ def _lock_at_once(file: TextIO, how: int) -> bool:
         except BlockingIOError:
             if time.monotonic() >= until:
                 return False
-            time.sleep(MOMENT / 10)
+            time.sleep(0.02)
 
 
 def _write_holder(file: TextIO) -> None:

@@ -238,7 +238,7 @@ def test_warnings_are_shown_and_are_errors_if_asked(build_os: BuildOs, monkeypat
 
     loaded = replace(load(Path("os.yaml")), warnings=("os.yaml:1: odd",))
     monkeypatch.setattr(module, "load", lambda path: loaded)
-    assert build_os("check") == Outcome(0, "", "warning: os.yaml:1: odd\nos.yaml: 1 warnings\n")
+    assert build_os("check") == Outcome(0, "", "warning: os.yaml:1: odd\nos.yaml: 1 warning\n")
     outcome = build_os("check", "--strict")
     assert outcome.status == 2
     assert "os.yaml:1: odd" in outcome.err

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from builder.cli.machines import kept_machines
+from builder.cli.run import ready_folder, unused_folder
 from builder.cli.ssh import target_and_command
 from builder.cli.starting import how_to_go_on, what_becomes_of, what_went_wrong
+from builder.core.console import QuietConsole
+from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
 from tests.support.command import Outcome, run_command
 from vm.bad_signs import scan
@@ -202,9 +209,34 @@ def test_nobody_is_promised_a_login_that_is_not_there() -> None:
     assert "is deleted when it stops" in what_becomes_of("web", kept=False)
 
 
-def test_a_kept_name_is_not_given_to_another_machine(build_os: BuildOs, tmp_path: Path) -> None:
-    from builder.cli.run import unused_folder
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(KeyboardInterrupt(), []), (VmError("the first boot failed"), ["serial.log"])],
+    ids=["interrupted", "failed"],
+)
+def test_a_machine_that_never_became_one_is_no_machine(
+    build_os: BuildOs, tmp_path: Path, error: BaseException, left: list[str]
+) -> None:
+    registry = Registry(registry_root(os.environ, Store.open()))
+    args = argparse.Namespace(name="web", keep=True, image=Path("out/build.json"))
+    host: Any = SimpleNamespace(image=SimpleNamespace(name="demo"))
+    console = QuietConsole()
+    made = ready_folder(args, host, registry, kept_machines(), console)
+    made.__enter__().serial_log.write_text("why")
+    with suppress(type(error)):
+        made.__exit__(type(error), error, None)
+    root = kept_machines().folder("web").root
+    assert [path.name for path in root.glob("*")] == left
+    assert build_os("machine", "list").out == ""
+    with ready_folder(args, host, registry, kept_machines(), console) as folder:
+        assert list(folder.root.iterdir()) == []
+        keep("web")
+    with pytest.raises(ConfigError, match="there is a machine named web already, and it is kept"):
+        ready_folder(args, host, registry, kept_machines(), console).__enter__()
+    assert folder.disk(0).read_text() == "data"
 
+
+def test_a_kept_name_is_not_given_to_another_machine(build_os: BuildOs, tmp_path: Path) -> None:
     keep("demo")
     registry = Registry(registry_root(os.environ, Store.open()))
     free = partial(unused_folder, tmp_path, "demo", registry, kept_machines())

@@ -15,7 +15,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.files import replacing, sha256_file, sync_file_system, sync_names, write_file
-from builder.core.locks import MOMENT, file_lock, file_lock_if_free
+from builder.core.locks import file_lock, file_lock_if_free
 from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
@@ -249,13 +249,14 @@ def test_a_holder_who_is_not_known_is_no_number(tmp_path: Path, written: str) ->
     assert console.notes == ["waiting for another process, which is building"]
 
 
-def test_a_lock_that_is_given_back_at_once_is_not_worth_a_word(tmp_path: Path) -> None:
+def test_a_lock_that_is_given_back_at_once_is_not_worth_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builder.core.locks.MOMENT", 60)
     console = Listener()
     with file_lock(tmp_path / "lock", QuietConsole(), "building"):
         thread = threading.Thread(target=hold, args=(tmp_path / "lock", console))
         thread.start()
-        time.sleep(MOMENT / 4)
-    thread.join(10)
+    thread.join(30)
+    assert not thread.is_alive()
     assert console.notes == []
 
 

@@ -23,6 +23,8 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from vm import snapshots
 from vm.argv import argv
+from vm.bad_signs import failed_unit
+from vm.boot_slot import BootSlot
 from vm.deadline import Deadline
 from vm.machine import Machine
 from vm.prepare import LARGE_CONFIG, copy_config, prepare
@@ -477,12 +479,42 @@ def test_a_machine_at_whose_console_somebody_sits_lets_the_next_one_boot_when_it
         assert seen[0] == ""
 
 
-def test_a_boot_that_takes_too_long_holds_nobody_up_for_ever(start: Start, qemu: FakeQemu, tmp_path: Path) -> None:
+def test_a_unit_that_fails_does_not_end_a_machine_that_somebody_wants_to_look_at(start: Start, qemu: FakeQemu) -> None:
+    with start(patient=True) as machine:
+        for number in range(150):  # more than are remembered
+            qemu.says(f"[FAILED] Failed to start bad{number}.service - Fails.\n")
+        qemu.says("web login: ")
+        machine.wait_console("login:")
+        assert failed_unit(machine.sightings[0].line.text) == "bad0.service"
+        qemu.says("Kernel panic - not syncing: x\n")
+        with pytest.raises(VmError, match="the console shows a kernel panic"):
+            machine.wait_console("a line that never comes")
+
+
+def test_a_machine_that_never_comes_up_holds_nobody_up_for_ever(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    with start(store=store) as machine:
-        machine.deadline = Deadline(0)
-        machine.notice_boot()
-        assert (store.root / "locks" / "vm-boot").read_text() == ""
+    stuck = BootSlot(store, QuietConsole(), Accel.TCG, most=0.05)
+    stuck.take()
+    BootSlot(store, QuietConsole(), Accel.TCG).take()  # waits for the other, which never says that it is up
+    assert not stuck.is_held
+
+
+def test_the_time_of_a_turn_that_was_given_back_does_not_end_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers: list[threading.Timer] = []
+
+    class Seen(threading.Timer):
+        def start(self) -> None:
+            timers.append(self)
+
+    monkeypatch.setattr("vm.boot_slot.threading.Timer", Seen)
+    slot = BootSlot(Store(tmp_path / "store"), QuietConsole(), Accel.TCG)
+    slot.take()
+    slot.give_back()
+    slot.take()
+    assert [timer.finished.is_set() for timer in timers] == [True, False]
+    slot.give_back()
 
 
 def test_with_kvm_nobody_waits(start: Start, tmp_path: Path) -> None:
