@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from firstboot.apply.action import Machine
+from firstboot.apply.durable import sync
 from firstboot.apply.planning import ActionFailed, carry_out, plan
 from firstboot.apply.programs import ProgramError
 from firstboot.apply.root import Root
@@ -119,7 +120,7 @@ def _apply(directory: Path, paths: list[Path]) -> int:
         with _loaded(paths, machine) as loaded:
             refuse_devices(loaded)
             carry_out(plan(loaded, machine), loaded, machine, Log())
-        root.sync()
+        sync(machine)
     return 0
 
 

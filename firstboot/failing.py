@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firstboot import report
@@ -31,6 +32,11 @@ _DISKS_STAY = (
     "Disks were set up already, and stay as they are now; files, users and units are not kept.",
     "See to what is said above, and start the machine again: it begins anew.",
 )
+_DISK_FAILS = (
+    "A disk of this machine cannot be read or written as it should. Replace it, or see what it is connected to,",
+    "and start the machine again: it begins anew.",
+)
+_OF_DISKS = (errno.EIO, errno.EROFS, errno.EBADMSG, errno.EUCLEAN)
 _BUG = ("This is a bug in build-os, not in your config. Please report what is above.",)
 
 
@@ -61,7 +67,7 @@ def explained(error: Exception, attempt: Attempt) -> Failure:
 
         text = conceal("".join(traceback.format_exception(error)).strip())
         return Failure(text, text.splitlines()[-1], (), report.screen(text, _BUG), bug=True)
-    text = conceal(str(error).strip()) or type(error).__name__
+    text = conceal((_said(error) if isinstance(error, OSError) else str(error)).strip()) or type(error).__name__
     problems = tuple(_described(each) for each in _complaints(error))
     screen = report.screen(text, _advice(error, attempt))
     return Failure(text, text.splitlines()[0], problems, screen, bug=False)
@@ -97,6 +103,12 @@ def allows_shell(attempt: Attempt) -> bool:
     return any(file.path == SHELL_FILE for config in attempt.configs for file in config.storage.files)
 
 
+def _said(error: OSError) -> str:
+    """Without the number that Python puts before it."""
+    what = error.strerror or str(error)
+    return what if error.filename is None else f"{error.filename}: {what}"
+
+
 def _as_result(failure: Failure, *, shell: bool) -> dict[str, Any]:
     return {
         "result": "failed",
@@ -108,6 +120,8 @@ def _as_result(failure: Failure, *, shell: bool) -> dict[str, Any]:
 
 
 def _advice(error: Exception, attempt: Attempt) -> tuple[str, ...]:
+    if any(isinstance(each, OSError) and each.errno in _OF_DISKS for each in (error, error.__cause__)):
+        return _DISK_FAILS
     if attempt.disks:
         return _DISKS_STAY
     return _NOT_THERE if isinstance(error, FetchError) else WRONG_CONFIG

@@ -12,8 +12,13 @@ from firstboot.apply.programs import ProgramError, Programs
 from firstboot.fetch.reach import Reach
 from firstboot.restart import restart
 
+STATE = "/run/state"
+ATTEMPT = "/run/state/firstboot/attempt"
 MARKER = "/run/state/firstboot/complete"
 RESET = "/run/state/firstboot/factory-reset"
+TO_DELETE = "/run/state/firstboot/config-to-delete"
+WITNESS = "/run/state/provisioned"
+FIRST_BOOT = "/run/build-os/first-boot"
 RUN_DIRECTORY = "/run/firstboot"
 RESULT = f"{RUN_DIRECTORY}/result.json"
 FAILURE = f"{RUN_DIRECTORY}/failure.txt"

@@ -12,7 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from firstboot.apply.root import Root
-from firstboot.places import FAILURE, KEPT_HASH, KEPT_RESULT, MARKER, RESULT, RUN_DIRECTORY, SHELL_ALLOWED, Places
+from firstboot.places import (
+    ATTEMPT,
+    FAILURE,
+    KEPT_HASH,
+    KEPT_RESULT,
+    MARKER,
+    RESULT,
+    RUN_DIRECTORY,
+    SHELL_ALLOWED,
+    WITNESS,
+    Places,
+)
 
 PORT_NAME = "org.buildos.firstboot.0"
 FAILED_MESSAGE_ID = "42dd22d2dc2e454093124a2f222b3ab0"
@@ -22,13 +33,17 @@ _PORT_SECONDS = 2.0
 _RULE = "=" * 72
 
 
-def screen(problem: str, advice: Sequence[str]) -> str:
+FAILED = "build-os first boot failed"
+STOPPED = "build-os stopped this machine before its root was started"
+
+
+def screen(problem: str, advice: Sequence[str], heading: str = FAILED) -> str:
     """The one screen that a failed first boot shows: what is wrong and where, and what to do."""
     lines = problem.splitlines()
     if len(lines) > SCREEN_LINES:
         more = len(lines) - SCREEN_LINES
         lines = [*lines[:SCREEN_LINES], f"... and {more} more lines; 'build-os check --config FILE' shows them all"]
-    return "\n".join([_RULE, "build-os first boot failed", "", *lines, "", *advice, _RULE, ""])
+    return "\n".join([_RULE, heading, "", *lines, "", *advice, _RULE, ""])
 
 
 class Port:
@@ -112,12 +127,21 @@ def _document(result: dict[str, Any]) -> bytes:
 
 
 def is_complete(root: Root) -> bool:
-    """Whether a first boot has come to its end here."""
-    return root.exists(MARKER)
+    """Whether a first boot has come to its end here.
+
+    Raises:
+        OSError: that cannot be seen.
+    """
+    return root.see(MARKER).stat is not None
 
 
 def write_marker(root: Root, content: dict[str, Any]) -> None:
-    """The last thing that is written: with it on the disk, everything before it is."""
-    root.sync()
+    """The last thing that is written: with it on the disk, everything before it is.
+
+    What an attempt was is complete by a rename; then comes the second witness (:mod:`firstboot.prepare`).
+    """
     root.make_directory(MARKER.rpartition("/")[0], 0o700)
-    root.write_durably(MARKER, json.dumps(content).encode() + b"\n", mode=0o600)
+    data = json.dumps(content).encode() + b"\n"
+    root.write_durably(ATTEMPT, data, mode=0o600)
+    root.rename_durably(ATTEMPT, MARKER.rpartition("/")[2])
+    root.write_durably(WITNESS, data, mode=0o600)

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from firstboot import report
 from firstboot.apply.action import Machine
+from firstboot.apply.durable import sync
 from firstboot.apply.root import Root
 from firstboot.log import Log
 from firstboot.places import BASE_DIRECTORY, Places
+from firstboot.prepare import attempt_of
 from firstboot.restart import StartAgain
-from firstboot.sources import Fetched, SourceError, base_configs_of, delete_config, fetch_config, platform_of
+from firstboot.sources import DELETING, Fetched, SourceError, base_configs_of, fetch_config, platform_of
+from firstboot.sources.deleting import delete_kept_config, keep_platform
 from firstboot.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -79,8 +82,8 @@ def run(places: Places, log: Log) -> int:
             except StartAgain as why:
                 start_again(places, port, log, why)
                 return 0
-            complete(root, result, log)
-            delete_config(attempt.platform, places, log)
+            complete(Machine(root, places.programs), result, log)
+            delete_kept_config(root, places, log)
         except Exception as error:
             from firstboot.failing import explained, tell  # noqa: PLC0415 - see the top
 
@@ -109,6 +112,7 @@ def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Itera
     texts = [*attempt.base, *([attempt.user] if attempt.user is not None else [])]
     log.info(f"config: {', '.join(each.name for each in texts) or 'none, the machine is what its image says'}")
     machine = Machine(root, places.programs)
+    machine.attempt = attempt_of(root)
     if not texts:
         apply_nothing(machine, log)
         yield
@@ -165,7 +169,6 @@ def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Itera
                 remember(loaded, machine, places.image())
             attempt.actions = tuple(each.describe() for each in (*devices, *actions))
             yield
-            root.sync()
 
 
 def _warn(machine: Machine, attempt: Attempt, places: Places, log: Log) -> None:
@@ -260,11 +263,18 @@ def keep(root: Root, result: dict[str, Any], log: Log) -> None:
             report.write_hash(root, config["sha256"], f"{FW_CFG}/{config['name'].removeprefix('fw_cfg ')}/raw")
 
 
-def complete(root: Root, result: dict[str, Any], log: Log) -> None:
-    """Write the marker, after all else is on the disk."""
-    config = result["config"]
+def complete(machine: Machine, result: dict[str, Any], log: Log) -> None:
+    """Write what is left to do, then, when all is on the disk, the marker.
+
+    Raises:
+        OSError: something did not reach the disk.
+    """
+    root, config = machine.root, result["config"]
     with log.operation("write marker"):
-        marker = {"image": result["image"], "time": result["time"]}
+        if result["platform"] in DELETING:
+            keep_platform(root, result["platform"])
+        sync(machine)
+        marker = {"attempt": attempt_of(root), "image": result["image"], "time": result["time"]}
         report.write_marker(root, marker | {"config_sha256": None if config is None else config["sha256"]})
 
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from firstboot import gathering, state
 from firstboot.apply.action import Machine
-from firstboot.apply.disks.plan import finishing, mounts, unmounts
+from firstboot.apply.disks.plan import mounts, unmounts
+from firstboot.apply.durable import sync
 from firstboot.apply.planning import ActionFailed, carry_out, plan, plan_devices, require_ready, unmounted_if_it_fails
 from firstboot.apply.programs import ProgramError
 from firstboot.apply.root import Root
@@ -144,7 +145,6 @@ def disks(options: Options, places: Places, log: Log) -> None:
         actions = plan_devices(loaded, machine)
         require_ready(actions, loaded, machine)
         carry_out(actions, loaded, machine, log)
-        carry_out(finishing(loaded.config), loaded, machine, log)  # each stage is for itself
         if machine.luks_uuids:
             _write_privately(options.state_file, state.dumps(machine), 0o600)
 
@@ -182,7 +182,7 @@ def files(options: Options, places: Places, log: Log) -> None:
         configured = remote.configured(loaded.config.ignition)
         with fetched_files(loaded, configured, scratch(places), places.programs) as machine.fetched:
             carry_out(plan(loaded, machine), loaded, machine, log)
-        root.sync()
+        sync(machine)
 
 
 def cached_config(options: Options, remote: Remote) -> LoadedConfig:

@@ -85,7 +85,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
             if undo.is_pending(root):
                 if args.action == "plan":
                     raise ConfigError(f"an earlier 'config apply' in {args.root} was cut short", hint="apply it again")
-                left = undo.undo(root)
+                left = undo.undo(machine)
                 console.note("an earlier run was cut short: what it had changed was put back")
                 if left:
                     console.note(undo.words_for(left))

@@ -7,6 +7,8 @@ files away, and must not depend on what this machine has installed. Options are 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 from firstboot.apply.programs import ProgramError, Programs
@@ -37,7 +39,7 @@ class OfflinePrograms(Programs):
 
     def find(self, name: str) -> str | None:
         """Whether we can do what it does."""
-        return name if name in _COMMANDS or name == "systemctl" else None
+        return name if name in (*_COMMANDS, "systemctl", "sync") else None
 
     def status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:  # noqa: ARG002 - as the door has it
         """Do it; returns 0, or 1 and what is wrong."""
@@ -45,6 +47,8 @@ class OfflinePrograms(Programs):
         if name == "systemctl":
             _, _, verb, _, *units = argv
             return _systemctl(self.root, verb, units)
+        if name == "sync":
+            return _sync([word for word in argv[1:] if not word.startswith("-")])
         if name not in _COMMANDS:
             raise ProgramError(f"{name} is not something that can be done to a directory")
         try:
@@ -52,6 +56,19 @@ class OfflinePrograms(Programs):
         except (LookupError, ValueError) as error:
             return 1, f"{name}: {error}\n"
         return 0, ""
+
+
+def _sync(paths: Sequence[str]) -> tuple[int, str]:
+    """syncfs(2): that something could not be written is told."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if libc.syncfs(fd) != 0:
+                return 1, f"{path}: {os.strerror(ctypes.get_errno())}\n"
+        finally:
+            os.close(fd)
+    return 0, ""
 
 
 # --- accounts ---

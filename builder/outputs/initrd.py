@@ -38,10 +38,9 @@ PROGRAMS = (
     "/usr/bin/mount",
     "/usr/bin/umount",
     "/usr/bin/mkdir",
-    "/usr/bin/rm",
     "/usr/bin/cat",
-    "/usr/bin/chmod",
     "/usr/sbin/dmsetup",
+    "/usr/sbin/e2fsck",
     "/usr/sbin/mke2fs",
 )
 LINKS = (

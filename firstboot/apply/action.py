@@ -23,6 +23,7 @@ class Machine:
         names: the root's users and groups; whoever changes them calls :meth:`Names.forget`.
         keys: of encrypted devices that were made, by name.
         luks_uuids: of the same devices.
+        attempt: which first boot this is, through all its beginnings; empty if it is none.
         mount_points: directories that were made to mount something, those above them included.
         mounted: where filesystems of the config are mounted now, in order, as programs are told.
         fetched: what the config names by URLs.
@@ -35,6 +36,7 @@ class Machine:
         self.names = Names(root)
         self.keys: dict[str, bytes] = {}
         self.luks_uuids: dict[str, str] = {}
+        self.attempt = ""
         self.mount_points: list[str] = []
         self.mounted: list[str] = []
         self.fetched: Fetched = {}

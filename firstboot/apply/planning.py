@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from firstboot.apply import files, identity, units, users
 from firstboot.apply.action import Action, Machine, Refused
+from firstboot.apply.durable import sync
 from firstboot.apply.programs import ProgramError
 from firstboot.config.kernel_words import ADDON_MARK
 from firstboot.config.loaded import LoadedConfig
@@ -139,6 +140,9 @@ def mounted(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
     with unmounted_if_it_fails(machine):
         carry_out(mounts(loaded.config), loaded, machine, log)
         yield
+        if machine.mounted:
+            # Unmounting would not tell of what could not be written.
+            sync(machine, machine.mounted)
         carry_out(unmounts(loaded.config), loaded, machine, log)
 
 
@@ -182,17 +186,14 @@ def _stages(loaded: LoadedConfig, machine: Machine, scope: Scope) -> Iterator[Ac
         from firstboot.apply import archives  # noqa: PLC0415 - few machines unpack anything
 
         yield from archives.plan(config, root, known, machine.fetched)
-    last: Sequence[Action] = ()
     if config.storage.luks and machine.luks_uuids:
-        from firstboot.apply.disks.plan import finishing, keys  # noqa: PLC0415 - few machines have any
+        from firstboot.apply.disks.plan import keys  # noqa: PLC0415 - few machines have any
 
         yield from keys(config)
-        last = finishing(config) if scope == WHOLE_MACHINE else ()
     for each in units.plan(config, root, machine.programs, enable=scope.enable):
         if isinstance(each, units.AbsentUnit) and not _is_ours(loaded, each.path):
             each = each.as_upstream()
         yield each
-    yield from last
 
 
 def _is_ours(loaded: LoadedConfig, at: Path) -> bool:

@@ -130,6 +130,21 @@ class Root:
                     raise OSError(errno.EINVAL, "not a regular file", path)
                 return file.read()
 
+    def names(self, path: str) -> list[str]:
+        """What is in a directory, by name.
+
+        Raises:
+            OSError: it is not there, or no directory.
+        """
+        with self._place(path) as (walk, name), _named(path):
+            self._require_name(path, name, walk)
+            assert name is not None
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walk.here)
+            try:
+                return sorted(os.listdir(fd))  # noqa: PTH208 - a descriptor has no path
+            finally:
+                os.close(fd)
+
     def below(self, path: str) -> Iterator[str]:
         """Everything in a directory, parents first, by its real path; links are not followed. Nothing if it is none."""
         with self._place(path) as (walk, name):
@@ -276,6 +291,12 @@ class Root:
         with self._place(path) as (walk, _), _named(path):
             _sync(".", walk.here)
 
+    def rename_durably(self, path: str, name: str) -> None:
+        """Give a file another name in its directory, in place of a file that has it; on the disk when it returns."""
+        with self._place_to_write(path) as (walk, old):
+            os.rename(old, name, src_dir_fd=walk.here, dst_dir_fd=walk.here)
+            _sync(".", walk.here)
+
     def set_owner(self, path: str, uid: int, gid: int) -> None:
         """Change the owner of the thing itself, not of what a link points to. -1 leaves one as it is."""
         self.change(path, uid=uid, gid=gid)
@@ -305,10 +326,6 @@ class Root:
                 os.chown(_link_to(fd), uid, gid)
             if mode is not None:  # after the owner: changing that clears setuid and setgid
                 os.chmod(_link_to(fd), mode)  # noqa: PTH101 - the descriptor's own file
-
-    def sync(self) -> None:
-        """Everything written so far is on the disk when this returns."""
-        os.sync()
 
     # --- walking ---
 

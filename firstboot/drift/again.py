@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
+from firstboot.apply.durable import sync
 from firstboot.apply.planning import Scope, carry_out, plan
 from firstboot.config.document import read
 from firstboot.config.loaded import LoadedConfig
@@ -98,4 +99,4 @@ def apply_again(again: Again, machine: Machine, image: dict[str, str], log: Log)
     with undo.undone_if_it_fails(again.actions, machine):
         carry_out(again.actions, again.left, machine, log)
         remember(again.whole, machine, image)
-        machine.root.sync()
+        sync(machine)

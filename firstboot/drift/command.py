@@ -195,7 +195,7 @@ def _apply(options: argparse.Namespace, machine: Machine, places: Places) -> int
     if undo.is_pending(machine.root):
         if options.check:
             raise Trouble("an earlier 'firstboot apply' was cut short; 'firstboot apply --apply' puts it back first")
-        left = undo.undo(machine.root)
+        left = undo.undo(machine)
         print("an earlier run was cut short: what it had changed was put back", file=sys.stderr)
         if left:
             print(undo.words_for(left), file=sys.stderr)

@@ -1,7 +1,7 @@
 """Factory reset: at the next boot the state partition is emptied, and the first boot runs again.
 
-Nothing is removed while the machine runs. The mark that says "provisioned" is put aside, in one step that either has
-happened or has not; the initrd then does what it does for a first boot that was cut short.
+Nothing is removed while the machine runs. The mark that says "provisioned" gets another name, in one step that either
+has happened or has not, and the initrd goes by that (:mod:`firstboot.prepare`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ def request(root: Root) -> None:
         return
     if not root.exists(MARKER):
         raise CannotReset("this machine was not made by a first boot of build-os, so there is nothing to reset")
-    root.write_durably(RESET, root.read(MARKER), mode=0o600)
-    root.remove_durably(MARKER)
+    root.rename_durably(MARKER, RESET.rpartition("/")[2])
 
 
 def cancel(root: Root) -> None:
@@ -40,13 +39,12 @@ def cancel(root: Root) -> None:
     """
     if not is_requested(root):
         raise CannotReset("no factory reset was asked for")
-    root.write_durably(MARKER, root.read(RESET), mode=0o600)
-    root.remove_durably(RESET)
+    root.rename_durably(RESET, MARKER.rpartition("/")[2])
 
 
 def is_requested(root: Root) -> bool:
     """Whether the next boot starts anew."""
-    return root.exists(RESET) and not root.exists(MARKER)
+    return root.exists(RESET)
 
 
 def has_lost_its_config(root: Root, deleting: frozenset[str]) -> bool:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from firstboot.apply.action import Action, Machine
+from firstboot.apply.durable import sync
 from firstboot.apply.files import MakeDirectory, MakeHardLink, MakeLink, WriteFile
 from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET, Mask, Systemctl, Unmask, WritePreset, WriteUnit
@@ -42,11 +43,11 @@ def undone_if_it_fails(actions: Sequence[Action], machine: Machine) -> Iterator[
     Raises:
         OSError: there is no room to keep it; nothing was changed.
     """
-    _keep(_touched(actions, machine), machine.root)
+    _keep(_touched(actions, machine), machine)
     try:
         yield
     except BaseException as error:
-        left = undo(machine.root)
+        left = undo(machine)
         machine.names.forget()
         if left:
             raise OSError(f"{error}\n{words_for(left)}") from error
@@ -64,7 +65,7 @@ def words_for(left: Sequence[str]) -> str:
     return f"not put back, because a user's link is on the way now: {', '.join(left)}"
 
 
-def undo(root: Root) -> list[str]:
+def undo(machine: Machine) -> list[str]:
     """Put everything back that was kept. Doing it twice does no harm.
 
     Returns:
@@ -74,6 +75,7 @@ def undo(root: Root) -> list[str]:
     Raises:
         OSError
     """
+    root = machine.root
     rows: list[Row] = json.loads(root.read(INDEX))
     kept = {row["path"] for row in rows}
     left: dict[str, None] = {}
@@ -89,7 +91,7 @@ def undo(root: Root) -> list[str]:
     for row in rows:
         with _unless_turned_away(row, left):
             _restore(row, root)
-    root.sync()
+    sync(machine)
     root.remove(UNDO)
     return [*left]
 
@@ -124,7 +126,8 @@ def _restore(row: Row, root: Root) -> None:
             pass  # it was not there
 
 
-def _keep(places: Iterable[Place], root: Root) -> None:
+def _keep(places: Iterable[Place], machine: Machine) -> None:
+    root = machine.root
     rows: dict[str, Row] = {}
     root.remove(UNDO)
     for directory in (UNDO.rpartition("/")[0], UNDO):
@@ -139,7 +142,7 @@ def _keep(places: Iterable[Place], root: Root) -> None:
         if row["kind"] == "file":
             row["data"] = str(number)
             root.write(f"{UNDO}/{number}", root.read(row["path"], follow=False), mode=0o600)
-    root.sync()
+    sync(machine)
     # Last: without it there is nothing to undo.
     root.write_durably(INDEX, json.dumps([*rows.values()]).encode(), mode=0o600)
 

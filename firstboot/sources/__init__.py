@@ -103,18 +103,3 @@ def base_configs_of(platform: str, places: Places) -> tuple[Fetched, ...]:
 
 DELETING = frozenset({"vmware", "virtualbox"})
 """Platforms from which a machine can take its config away: a later first boot finds none there."""
-
-
-def delete_config(platform: str, places: Places, log: Log) -> None:
-    """Take the config away from where everybody in the machine could read it, if the platform lets us.
-
-    That it cannot be done does not stop the machine: it is provisioned by now.
-    """
-    delete = getattr(source(platform), "delete", None)
-    if delete is None:
-        return
-    try:
-        with log.operation(f"delete the config from {platform}"):
-            delete(places, log)
-    except (FetchError, OSError) as error:
-        log.warning(str(error))

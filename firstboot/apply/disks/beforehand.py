@@ -66,7 +66,7 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
                 members, numbers = read_members(machine.programs), [number_of(node) for node in nodes]
                 if not is_kept(group, numbers, members):
                     replaced(group, numbers, members)
-                    action.require_empty(nodes, machine.programs)
+                    action.require_empty(nodes, members, machine.programs)
         case MakeFilesystem(filesystem=filesystem):
             for device in _present([filesystem.device], config):
                 found = probe(device, machine.programs)

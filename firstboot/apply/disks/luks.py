@@ -24,7 +24,7 @@ from firstboot.config.tpm import tpm_of
 
 KEYS = "/etc/luks"
 CRYPTTAB = "/etc/crypttab"
-UNFINISHED = "build-os:unfinished"
+ATTEMPT_MARK = "build-os:attempt-"
 _KEY_BYTES = 4096
 _FORMAT = "crypto_LUKS"
 
@@ -54,7 +54,8 @@ class MakeLuks(NamedTuple):
             else os.urandom(_KEY_BYTES).hex().encode()
         )
         found = probe(device, programs)
-        anew = luks.wipe_volume or not found.type or (found.type == _FORMAT and is_unfinished(device, programs))
+        is_ours = found.type == _FORMAT and is_of(machine.attempt, device, programs)
+        anew = luks.wipe_volume or not found.type or is_ours
         with key_file(key) as path:
             if not anew:
                 if found.type != _FORMAT:
@@ -69,7 +70,7 @@ class MakeLuks(NamedTuple):
             else:
                 require_unused([device], "it cannot be encrypted")
                 programs.run(["wipefs", "--quiet", "--all", device])
-                programs.run(format_command(luks, device, path))
+                programs.run(format_command(luks, device, path, machine.attempt))
                 if tpm is not None:
                     bind(tpm, device, path, programs)
                 elif binding is not None:
@@ -106,22 +107,6 @@ class MakeLuks(NamedTuple):
                 raise Refused(f"{self.luks.device} is encrypted already, with another {name}: {there}")
 
 
-class FinishLuks(NamedTuple):
-    """Say in its header that it is what the config wants: until then a first boot that starts over makes it anew."""
-
-    luks: Luks
-    at: Path
-
-    def describe(self) -> str:
-        return f"note that {self.luks.name} is finished"
-
-    def perform(self, machine: Machine) -> None:
-        device = wait_for(str(self.luks.device))
-        if is_unfinished(device, machine.programs):
-            # Both: what is not given is forgotten.
-            machine.programs.run(["cryptsetup", "config", device, "--label", self.luks.label or "", "--subsystem", ""])
-
-
 class KeepKey(NamedTuple):
     """Write a device's key into the root, and its line into crypttab, so that it is opened at later boots."""
 
@@ -156,19 +141,23 @@ def crypttab_options(luks: Luks) -> str:
     return ",".join([*words, *([clevis.NETWORK_OPTION] if binding is not None and binding.network else [])])
 
 
-def is_unfinished(device: str, programs: Programs) -> bool:
-    """Whether a first boot of ours has encrypted it, and was cut short before the machine was done."""
+def is_of(attempt: str, device: str, programs: Programs) -> bool:
+    """Whether this first boot has encrypted it, before it was cut short and began anew.
+
+    The header says which first boot it was. Whether that one came to its end, the state partition alone says: there is
+    no second place that could say something else.
+    """
     status, output = programs.status(["cryptsetup", "luksDump", device])
     said = [line.split(":", 1)[1].strip() for line in output.splitlines() if line.startswith("Subsystem:")]
-    return status == 0 and said == [UNFINISHED]
+    return status == 0 and bool(attempt) and said == [ATTEMPT_MARK + attempt]
 
 
-def format_command(luks: Luks, device: str, key: str) -> list[str]:
-    """``cryptsetup luksFormat``."""
+def format_command(luks: Luks, device: str, key: str, attempt: str = "") -> list[str]:
+    """``cryptsetup luksFormat``; ``attempt`` is the first boot that does it."""
     words = ["cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--key-file", key]
     words += ["--label", luks.label] if luks.label else []
     words += ["--uuid", luks.uuid] if luks.uuid else []
-    words += ["--subsystem", UNFINISHED]
+    words += ["--subsystem", ATTEMPT_MARK + attempt] if attempt else []
     return [*words, *luks.options, device]
 
 

@@ -21,6 +21,7 @@ _SETTINGS = (
     "activation{verify_udev_operations=1 monitoring=0}"
 )
 _MIB = 1 << 20
+MEMBER = "LVM2_member"
 
 
 class Member(NamedTuple):
@@ -57,21 +58,23 @@ class MakeVolumeGroup(NamedTuple):
             lvm(programs, "vgchange", "--activate", "n", name)
             lvm(programs, "vgremove", "--force", "--force", "--yes", name)
         settle(programs)
-        self.require_empty(nodes, programs)
+        self.require_empty(nodes, members, programs)
         require_unused(nodes, f"it cannot become part of {group.name}")
         for node in nodes:
             programs.run(["wipefs", "--quiet", "--all", node])
         lvm(programs, "vgcreate", "--yes", group.name, *nodes)
 
-    def require_empty(self, nodes: Sequence[str], programs: Programs) -> None:
-        """Refuse to replace what the config does not say it may.
+    def require_empty(self, nodes: Sequence[str], members: Sequence[Member], programs: Programs) -> None:
+        """Refuse to replace what the config does not say it may. On a device that LVM has marked, and that is part of
+        no group, is nothing: a first boot that was cut short leaves one so.
 
         Raises:
             Refused: something is on one of the devices. ProgramError.
         """
         for node in nodes:
             found = probe(node, programs)
-            if found.type and not self.group.wipe_group:
+            is_free = any(each.number == number_of(node) and not each.group for each in members)
+            if found.type and not self.group.wipe_group and not (found.type == MEMBER and is_free):
                 raise Refused(f"{node} has {describe(found)}; wipe_group would replace it")
 
 

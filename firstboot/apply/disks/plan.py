@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from firstboot.apply.action import Action
 from firstboot.apply.disks.clevis import PROGRAMS
 from firstboot.apply.disks.filesystems import MakeFilesystem, maker
-from firstboot.apply.disks.luks import FinishLuks, KeepKey, MakeLuks
+from firstboot.apply.disks.luks import KeepKey, MakeLuks
 from firstboot.apply.disks.lvm import MakeVolume, MakeVolumeGroup
 from firstboot.apply.disks.mounts import MountFilesystem, UnmountFilesystem, depth, mounted
 from firstboot.apply.disks.partitions import PartitionDisk
@@ -85,11 +85,6 @@ def unmounts(config: Config) -> list[UnmountFilesystem]:
 def keys(config: Config) -> list[KeepKey]:
     """Keys of encrypted devices, to be written once the root can be."""
     return [KeepKey(luks, ("storage", "luks", index)) for index, luks in enumerate(config.storage.luks)]
-
-
-def finishing(config: Config) -> list[FinishLuks]:
-    """What is said of encrypted devices last."""
-    return [FinishLuks(luks, ("storage", "luks", index)) for index, luks in enumerate(config.storage.luks)]
 
 
 def needed(programs: Programs, program: str, section: str, wanted: tuple[object, ...]) -> Iterator[Problem]:

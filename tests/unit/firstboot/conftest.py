@@ -98,9 +98,3 @@ def machine(tree: Path, programs: FakePrograms) -> Iterator[Machine]:
     """The machine in ``tree``."""
     with Root(tree) as root:
         yield Machine(root, programs)
-
-
-@pytest.fixture(autouse=True)
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unit tests do not wait for the disks of the machine they run on."""
-    monkeypatch.setattr(os, "sync", lambda: None)

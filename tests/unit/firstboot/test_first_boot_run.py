@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import stat
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +301,13 @@ def test_the_marker_is_written_after_everything_else_is_on_the_disk(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr(os, "sync", lambda: order.append("sync"))
+    status = guest.programs.status
+
+    def run(argv: Sequence[str]) -> tuple[int, str]:
+        order.append(argv[0])
+        return status(argv)
+
+    monkeypatch.setattr(type(guest.programs), "status", lambda _self, argv: run(argv))
     real = os.rename
 
     def rename(source: str, target: str, **options: int) -> None:
@@ -310,7 +318,49 @@ def test_the_marker_is_written_after_everything_else_is_on_the_disk(
     monkeypatch.setattr(os, "fsync", lambda _fd: order.append("fsync"))
     guest.give(GOOD)
     guest.boot()
-    assert order[-4:] == ["sync", "complete", "fsync", "fsync"]
+    durable = ["fsync", "fsync"]
+    last = max(at for at, done in enumerate(order) if done == "sync")
+    assert order[last:] == ["sync", "attempt", *durable, "complete", "fsync", "provisioned", *durable]
+
+
+def test_what_does_not_reach_the_disk_fails_the_first_boot(guest: Guest) -> None:
+    guest.give(GOOD)
+    guest.programs.failing.add("sync")
+    assert guest.boot() == 1
+    assert not guest.marker.exists()
+    assert "what was written did not reach the disk\n  it went wrong" in guest.console()
+    assert "A disk of this machine cannot be read or written as it should" in guest.console()
+    assert not guest.result()["bug"]
+    (synced,) = {argv for argv in guest.programs.calls if argv[0] == "sync"}
+    assert {str(guest.root / "run/state"), str(guest.root / "etc"), str(guest.root / "var")} < {*synced}
+
+
+def test_that_a_config_is_to_be_deleted_is_noted_before_the_mark(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut, or an error of the platform, between the mark and the deletion must not leave it for ever."""
+
+    class PowerCut(BaseException):
+        pass
+
+    class Platform:
+        @staticmethod
+        def fetch(*_arguments: object) -> None:
+            return None
+
+        @staticmethod
+        def delete(*_arguments: object) -> None:
+            raise PowerCut
+
+    (guest.root / "proc/cmdline").write_text("ignition.platform.id=vmware\n")
+    monkeypatch.setitem(sys.modules, "firstboot.sources.vmware", Platform)
+    with pytest.raises(PowerCut):
+        guest.boot()
+    assert guest.marker.exists()
+    note = guest.root / "run/state/firstboot/config-to-delete"
+    assert note.read_text() == "vmware\n"
+    monkeypatch.setattr(Platform, "delete", lambda *_arguments: None)
+    guest.marker.unlink()
+    assert guest.boot() == 0
+    assert not note.exists()
 
 
 def test_a_power_cut_before_the_marker_means_starting_again(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,13 @@ from firstboot.apply.root import Root
 pytestmark = pytest.mark.unit
 
 
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit tests start no program, and do not wait for the disks of the machine they run on."""
+    for module in ("commands", "stages"):
+        monkeypatch.setattr(f"firstboot.{module}.sync", lambda _machine: None)
+
+
 def config(path: Path, **sections: object) -> Path:
     path.write_text(json.dumps({"ignition": {"version": "3.6.0"}, **sections}))
     return path

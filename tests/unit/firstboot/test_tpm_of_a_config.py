@@ -67,5 +67,6 @@ def test_whatever_a_pin_says_is_read_or_refused(text: str) -> None:
 
 
 def test_a_device_that_is_being_made_says_so() -> None:
-    words = format_command(Luks(name="a", label="x"), "/dev/vdb1", "/run/key")
-    assert words[words.index("--subsystem") + 1] == "build-os:unfinished"
+    words = format_command(Luks(name="a", label="x"), "/dev/vdb1", "/run/key", "0123")
+    assert words[words.index("--subsystem") + 1] == "build-os:attempt-0123"
+    assert "--subsystem" not in format_command(Luks(name="a", label="x"), "/dev/vdb1", "/run/key")

@@ -62,7 +62,6 @@ class Directory:
 
 @pytest.fixture
 def directory(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Directory:
-    monkeypatch.setattr(os, "sync", lambda: None)
     return Directory(tmp_path / "root", capsys)
 
 

@@ -120,3 +120,9 @@ def made(guest: Guest) -> Guest:
 
 
 Damage = Callable[[Guest], object]
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit tests do not wait for the disks of the machine they run on."""
+    monkeypatch.setattr("builder.machine.offline._sync", lambda _paths: (0, ""))

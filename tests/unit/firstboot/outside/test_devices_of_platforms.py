@@ -19,18 +19,19 @@ from typing import Any
 import pytest
 
 from firstboot.apply.programs import ProgramError, Programs
+from firstboot.apply.root import Root
 from firstboot.log import Log
-from firstboot.places import Places
+from firstboot.places import TO_DELETE, Places
 from firstboot.sources import (
     PLATFORMS,
     Fetched,
     SourceError,
-    delete_config,
     hyperv,
     ovf_environment,
     platform_of,
     source,
 )
+from firstboot.sources.deleting import delete_kept_config, keep_platform
 from firstboot.sources.guestinfo import packed, payload_of
 
 pytestmark = pytest.mark.unit
@@ -55,7 +56,10 @@ class Guest:
         return source(platform).fetch(self.places, Log(self.log, priorities=False))
 
     def delete(self, platform: str) -> None:
-        delete_config(platform, self.places, Log(self.log, priorities=False))
+        with Root(self.root) as root:
+            keep_platform(root, platform)
+            assert delete_kept_config(root, self.places, Log(self.log, priorities=False))
+            assert delete_kept_config(root, self.places, Log(self.log, priorities=False))  # nothing is left to delete
 
 
 @pytest.fixture
@@ -317,6 +321,22 @@ def test_virtualboxs_config_is_deleted_afterwards(guest: Guest, virtualbox: Gues
     virtualbox.values |= {"/Ignition/Config": CONFIG, "/Other": b"x"}
     guest.delete("virtualbox")
     assert virtualbox.values == {"/Other": b"x"}
+
+
+def test_a_config_that_cannot_be_deleted_is_deleted_later(guest: Guest, virtualbox: GuestProperties) -> None:
+    """CVE-2022-1706's class: what stays readable for everybody in the machine must not be forgotten."""
+    device = guest.root / "dev/vboxguest"
+    virtualbox.values |= {"/Ignition/Config": CONFIG}
+    with Root(guest.root) as root:
+        keep_platform(root, "virtualbox")
+        away = device.rename(device.with_name("away"))
+        assert not delete_kept_config(root, guest.places, Log(guest.log, priorities=False))
+        assert "everybody in this machine can read its config from virtualbox" in guest.log.getvalue()
+        assert virtualbox.values == {"/Ignition/Config": CONFIG}
+        away.rename(device)
+        assert delete_kept_config(root, guest.places, Log(guest.log, priorities=False))
+        assert virtualbox.values == {}
+        assert not root.exists(TO_DELETE)
 
 
 def test_without_virtualboxs_driver_it_says_what_is_missing(guest: Guest) -> None:
