@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 
 from builder.core.architecture import architecture
-from vm.spec import Accel, Chardev, Disk, Kernel, ListeningFd, SocketFd, Uefi, VmSpec
+from vm.spec import Accel, Chardev, Disk, Fault, Kernel, ListeningFd, SocketFd, Uefi, VmSpec
 
 DISK_DEVICES = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme"}
 FIRSTBOOT_CONFIG = "opt/com.coreos/config"
@@ -108,10 +108,21 @@ def _blockdev(node: str, disk: Disk) -> str:
     careless = [] if disk.kept else ["cache.no-flush=on"]
     options += ["read-only=on"] if disk.read_only else [*careless, "discard=unmap"]
     options += ["file.driver=file", f"file.filename={escape(disk.path)}"]
+    if disk.faults:
+        rules = [word for number, fault in enumerate(disk.faults) for word in _fault(number, fault)]
+        return ",".join([f"driver=blkdebug,node-name={node}", *(f"image.{each}" for each in options), *rules])
     if disk.log is None:
         return ",".join([options[0], f"node-name={node}", *options[1:]])
     log = f"log.driver=file,log.filename={escape(disk.log)},log-super-update-interval=1"
     return ",".join([f"driver=blklogwrites,node-name={node}", *(f"file.{each}" for each in options), log])
+
+
+def _fault(number: int, fault: Fault) -> Iterator[str]:
+    """A rule of blkdebug's."""
+    rule = f"inject-error.{number}"
+    yield from (f"{rule}.event=none", f"{rule}.errno=5", f"{rule}.iotype={fault.kind}")
+    if fault.sector is not None:
+        yield f"{rule}.sector={fault.sector}"
 
 
 def _network(spec: VmSpec) -> Iterator[str]:

@@ -325,6 +325,13 @@ class Machine:
         self._stop_run()
         self._start()
 
+    def unplug(self) -> None:
+        """Pull the plug; :meth:`boot` switches on again. In between the disks can be changed, or others put in place
+        by :attr:`spec`.
+        """
+        self._pull_the_plug()
+        self.timeline.add("unplugged")
+
     def power_cut(self) -> None:
         """Pull the plug and switch on again: what the guest had not flushed to its disks is lost."""
         self._pull_the_plug()

@@ -20,6 +20,14 @@ class Accel(Enum):
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Requests of one kind that touch a sector (of 512 bytes; without one, all of that kind) fail with EIO."""
+
+    kind: Literal["read", "write", "flush"]
+    sector: int | None = None
+
+
+@dataclass(frozen=True)
 class Disk:
     """A disk. QEMU writes ``path``.
 
@@ -28,7 +36,7 @@ class Disk:
     Without a ``base``, a missing ``path`` is made as an empty disk of ``size``. With a ``log``, every write and flush
     of the guest is also written there, in the kernel's dm-log-writes format (:mod:`vm.write_log`). A disk that is
     ``kept`` is a copy of its ``base`` instead of an overlay, because that may be built anew meanwhile, and what the
-    guest flushes is on the host's disk.
+    guest flushes is on the host's disk. ``faults`` are what a disk does wrong.
     """
 
     path: Path
@@ -42,6 +50,7 @@ class Disk:
     bus: DiskBus = "virtio"
     log: Path | None = None
     kept: bool = False
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,13 @@ LIMITS = {
     # Look at drives that have to be mounted, and at the network.
     "afterburn.service": 3.2,
     "afterburn-sshkeys@x.service": 3.7,
+    # Loads drivers of hypervisors and speaks to them.
+    "firstboot-delete-config.service": 3.0,
     # Make the machine, in the initrd: what mounts, formats, loads modules and makes users has many rights.
     "firstboot.service": 9.6,
     "firstboot-network.service": 9.6,
     "firstboot-prepare.service": 9.6,
+    "state-check.service": 9.6,
     # Stop the machine before its root is started, and cannot be kept from anything if they are to help.
     "emergency.service": 9.6,
     "firstboot-shell.service": 9.6,

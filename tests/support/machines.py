@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from vm.image import read_image
 from vm.machine import Machine
 from vm.plan import plan_machine
 from vm.results import MachineFolder
+from vm.spec import Disk
 
 
 def build(definition: Path, out: Path, store: Store, key_pair: KeyPair | None = None) -> Path:
@@ -45,6 +46,7 @@ def started(
     *,
     seconds: float = 400,
     credentials: Sequence[Credential] = (),
+    disk: Callable[[Disk], Disk] = lambda disk: disk,
     **options: Any,
 ) -> Iterator[Machine]:
     """A machine of its own that was switched on with this build.
@@ -52,6 +54,7 @@ def started(
     Args:
         seconds: its deadline on a host with KVM.
         credentials: what the platform hands to its systemd.
+        disk: what its boot disk is, of what it would be.
         options: as for :func:`vm.plan.plan_machine`.
     """
     image = read_image(manifest)
@@ -59,6 +62,8 @@ def started(
     accel = choose_accel(tools, store, image.arch).accel
     spec = plan_machine(image, MachineFolder(folder), accel, **options)
     spec = replace(spec, credentials=write_credentials(credentials, folder.with_name(f"{folder.name}-credentials")))
+    first, *others = spec.disks
+    spec = replace(spec, disks=(disk(first), *others))
     deadline = Deadline(seconds, timeout_scale(accel, os.environ))
     with Machine(spec, tools, deadline, folder=folder, store=store) as machine:
         yield machine

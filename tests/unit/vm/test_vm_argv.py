@@ -12,7 +12,7 @@ import pytest
 from builder.core.architecture import architecture
 from builder.core.errors import ConfigError
 from vm.argv import argv, escape
-from vm.spec import Accel, Disk, Forward, Kernel, ListeningFd, Port, SocketFd, Uefi, VmSpec
+from vm.spec import Accel, Disk, Fault, Forward, Kernel, ListeningFd, Port, SocketFd, Uefi, VmSpec
 
 pytestmark = pytest.mark.unit
 
@@ -98,6 +98,11 @@ def test_a_machine_of_other_parts(golden: Golden) -> None:
         tpm_control=SocketFd(9),
     )
     golden("other-parts", argv(spec))
+
+
+def test_a_disk_that_fails(golden: Golden) -> None:
+    faults = (Fault("read", 4096), Fault("write"))
+    golden("failing-disk", argv(replace(SPEC, disks=(Disk(Path("/m/disk0.raw"), format="raw", faults=faults),))))
 
 
 def test_commas_in_file_names_are_doubled() -> None:
