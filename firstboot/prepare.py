@@ -13,11 +13,9 @@ Units have ``ConditionPathExists=``, which cannot tell what is absent from what 
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterator
 
-from firstboot import report
 from firstboot.apply.root import Root
 from firstboot.log import Log
 from firstboot.places import ATTEMPT, FIRST_BOOT, MARKER, RESET, STATE, WITNESS, Places
@@ -57,6 +55,8 @@ def prepare(places: Places, log: Log) -> int:
             text, advice = str(error), _UNCLEAR
         except OSError as error:
             text, advice = _unreadable(error), _UNREADABLE
+    from firstboot import report  # noqa: PLC0415 - not before the machine has to stop
+
     log.error(text)
     screen = report.screen(text, advice, report.STOPPED)
     report.show_on_console(places, screen)
@@ -108,6 +108,8 @@ def is_first_boot(root: Root, log: Log) -> bool:
 
 def attempt_of(root: Root) -> str:
     """What tells this first boot, with all its beginnings, from every other one; empty if it was not begun by us."""
+    import json  # noqa: PLC0415 - deciding does without
+
     try:
         found = json.loads(root.read(ATTEMPT))["attempt"]
         return found if isinstance(found, str) else ""
@@ -116,7 +118,7 @@ def attempt_of(root: Root) -> str:
 
 
 def _new_attempt() -> bytes:
-    return json.dumps({"attempt": os.urandom(8).hex()}).encode() + b"\n"
+    return f'{{"attempt": "{os.urandom(8).hex()}"}}\n'.encode()
 
 
 def _is_there(root: Root, path: str) -> bool:

@@ -32,6 +32,18 @@ class Nothing(Programs):
 status = run(Places(Path(sys.argv[1]), Nothing()), Log())
 print(status, *sorted(name for name, module in sys.modules.items() if module is not None))
 """
+DECIDES = """
+import sys
+from pathlib import Path
+from firstboot.lean import start_alone
+start_alone()
+from firstboot.log import Log
+from firstboot.places import Places
+from firstboot.prepare import prepare
+
+status = prepare(Places(Path(sys.argv[1])), Log())
+print(status, *sorted(name for name, module in sys.modules.items() if module is not None))
+"""
 # Each is known for what it brings along, or for what it takes.
 HEAVY = {
     *("requests", "urllib3", "http.client", "http.server", "ssl", "socket", "email", "urllib.request", "asyncio"),
@@ -80,3 +92,13 @@ def test_a_first_boot_imports_only_what_it_needs(tmp_path: Path, which: str) -> 
     assert status == "0", done.stderr
     assert set(modules) & (HEAVY | NEVER[which]) == set()
     assert len(modules) <= MOST[which], len(modules)
+
+
+def test_deciding_whether_it_is_a_first_boot_imports_next_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "run/state").mkdir(parents=True)
+    command = [sys.executable, "-I", "-c", DECIDES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    status, *modules = done.stdout.split()
+    assert status == "0", done.stderr
+    assert (HEAVY | {"json", "subprocess", "firstboot.report", "firstboot.config.models"}) & {*modules} == set()
+    assert (tmp_path / "run/build-os/first-boot").exists()

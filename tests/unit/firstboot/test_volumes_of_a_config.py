@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from firstboot.apply.action import Refused
-from firstboot.apply.disks.lvm import MakeVolume, Member, create_command, is_kept, is_size, replaced
+from firstboot.apply.disks.filesystems import Signature
+from firstboot.apply.disks.lvm import MakeVolume, MakeVolumeGroup, Member, create_command, is_kept, is_size, replaced
 from firstboot.apply.disks.plan import devices, mounts
 from firstboot.apply.disks.raid import Superblock, difference_of, superblock_of
 from firstboot.apply.programs import Programs
@@ -170,6 +171,17 @@ def test_a_group_of_other_devices_is_refused() -> None:
         is_kept(group(), ["8:1", "8:2"], [HERE])
     with pytest.raises(Refused, match="of other devices"):
         is_kept(group(), ["8:1"], [HERE, Member("", "[unknown]", "store")])
+
+
+def test_a_device_that_a_first_boot_has_only_marked_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The power went before the group was written: the next attempt must not call that a group in its way."""
+    monkeypatch.setattr("firstboot.apply.disks.lvm.probe", lambda *_: Signature("LVM2_member"))
+    monkeypatch.setattr("firstboot.apply.disks.lvm.number_of", {"/dev/sda1": "8:1", "/dev/sda2": "8:2"}.get)
+    make, nodes = MakeVolumeGroup(group(), ()), ["/dev/sda1", "/dev/sda2"]
+    marked = [Member("8:1", "/dev/sda1", ""), Member("8:2", "/dev/sda2", "")]
+    make.require_empty(nodes, marked, Programs())
+    with pytest.raises(Refused, match="/dev/sda2 has LVM2_member; wipe_group would replace it"):
+        make.require_empty(nodes, [marked[0], OTHER._replace(number="8:2")], Programs())
 
 
 def test_devices_of_another_group_are_taken_only_if_all_of_it_may_go() -> None:
