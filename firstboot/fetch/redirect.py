@@ -7,10 +7,9 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 from firstboot.fetch.errors import FetchError
+from firstboot.fetch.metadata_services import SERVICES
 
 _PORTS = {"http": 80, "https": 443}
-# Metadata services outside of the link-local networks: Alibaba's, and Amazon's for IPv6.
-_METADATA = {"100.100.100.200", "fd00:ec2::254"}
 
 
 class Target(NamedTuple):
@@ -115,4 +114,4 @@ def is_link_local(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     address = address if mapped is None else mapped
-    return address.is_link_local or str(address) in _METADATA
+    return address.is_link_local or str(address) in SERVICES
