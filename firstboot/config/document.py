@@ -245,7 +245,7 @@ def _compiled(
     else:
         if not broken:
             sense += _before_sugar(config, walk, edition)
-        if walk.extras or edition.machine_config:
+        if walk.extras or edition.machine_config or (walk.dialect.own and config.storage.luks):
             from firstboot.config.butane.desugar import Kitchen  # noqa: PLC0415 - most documents have none
 
             kitchen = Kitchen(config, origins, walk, edition, surroundings)

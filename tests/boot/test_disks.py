@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,11 +162,12 @@ def test_the_key_is_for_root_alone(machine: Machine) -> None:
     machine.fail("runuser", "-u", "core", "--", "cat", "/etc/luks/secret")
 
 
-def test_what_the_tpm_opens_has_no_other_key(machine: Machine) -> None:
+def test_what_the_tpm_opens_is_bound_to_the_firmware_and_its_other_key_is_not_here(machine: Machine) -> None:
     assert machine.fail("test", "-e", "/etc/luks/sealed").status == 1
     said = machine.succeed("cryptsetup luksDump /dev/disk/by-partlabel/sealed")
-    assert said.count(": luks2") == 1
+    assert said.count(": luks2") == 2
     assert "systemd-tpm2" in said
+    assert re.search(r"tpm2-hash-pcrs:\s+7\n", said)
     assert "Label:         \tsealed\nSubsystem:     \t(no subsystem)" in said
 
 

@@ -222,6 +222,10 @@ MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 def make(kitchen: Kitchen, surroundings: Surroundings) -> None:
     """Make all sugar of ``variant: buildos`` but fragments."""
+    if kitchen.config.storage.luks:
+        from firstboot.config.buildos.encryption import bind_to_firmware  # noqa: PLC0415 - few configs encrypt
+
+        bind_to_firmware(kitchen)
     given = {path[-1] for path in kitchen.extras}
     making = Making(kitchen, surroundings)
     for names, module, function in MAKERS:
