@@ -496,6 +496,7 @@ def wanted_of(resolved: Resolved) -> Wanted:
         level=resolved.root.level,
         extra_command_line=resolved.command_line,
         modules=resolved.modules,
+        credentials=resolved.credentials,
         initrd_overlay=shipped_root() / "overlays" / "initrd",
         layout=Layout(
             disk=int(resolved.disk.size),

@@ -14,7 +14,7 @@ from builder.core.tools import Tools
 from firstboot.config.butane.mounts import escape
 from vm.credentials import Credential, write_credentials
 from vm.results import MachineFolder
-from vm.spec import Disk, VmSpec
+from vm.spec import Credentials, Disk, VmSpec
 
 HINT = "write DIR:PATH, like ./data:/run/data"
 
@@ -48,8 +48,13 @@ def with_binds(spec: VmSpec, binds: Sequence[Bind], tools: Tools, folder: Machin
     """A machine that mounts copies of these directories before its services start.
 
     Raises:
-        ProgramError: a directory cannot be read.
+        ConfigError: the image does not let itself be told to. ProgramError: a directory cannot be read.
     """
+    if spec.takes is Credentials.REFUSED:
+        raise ConfigError(
+            f"{spec.name} takes no credentials under Secure Boot, and directories are mounted by them",
+            hint="leave --secure-boot out, or mount a --disk by the first-boot config",
+        )
     disks: list[Disk] = []
     credentials: list[Credential] = []
     for number, bind in enumerate(binds):

@@ -9,10 +9,11 @@ from typing import Literal
 
 from builder.core.architecture import Emulator, architecture
 from builder.core.errors import ConfigError
+from vm.credentials import NO_CREDENTIALS
 from vm.extra_disk import DiskBus, ExtraDisk
 from vm.image import Image
 from vm.results import MachineFolder
-from vm.spec import Accel, Disk, Forward, Kernel, Uefi, VmSpec
+from vm.spec import Accel, Credentials, Disk, Forward, Kernel, Uefi, VmSpec
 
 
 def plan_machine(
@@ -114,6 +115,7 @@ def plan_machine(
         restrict=restrict,
         forwards=tuple(forwards) if net == "user" else (),
         firstboot_config=config,
+        takes=_takes_credentials(image, verified=bool(secure_boot)),
         video=video,
         rtc=rtc,
         rng=rng,
@@ -122,6 +124,14 @@ def plan_machine(
         tpm=folder.tpm if tpm else None,
         watchdog=watchdog,
     )
+
+
+def _takes_credentials(image: Image, *, verified: bool) -> Credentials:
+    """Whether systemd takes what we hand over. The last such word of a command line counts."""
+    words = [word for word in image.command_line.split() if word.startswith("systemd.import_credentials=")]
+    if not words or words[-1] != NO_CREDENTIALS:
+        return Credentials.TAKEN
+    return Credentials.REFUSED if verified else Credentials.IF_TOLD
 
 
 def _secure_firmware(own: Path, emulator: Emulator, certificate: Path | None, variables: Path | None) -> Uefi:

@@ -11,10 +11,16 @@ from builder.core.efi_keys import read_certificate
 from builder.core.errors import CapabilityError, ConfigError
 from builder.core.files import write_file
 from builder.core.tools import Tools
-from vm.credentials import probe_credentials, write_credentials
+from vm.credentials import (
+    CREDENTIALS_AFTER_ALL,
+    config_with_probe,
+    probe_credentials,
+    stub_argument,
+    write_credentials,
+)
 from vm.firmware_variables import NoVariables, with_own_keys
 from vm.results import MachineFolder
-from vm.spec import Disk, Uefi, VmSpec
+from vm.spec import Credentials, Disk, Uefi, VmSpec
 
 # What a machine reads of a first-boot configuration; a disk image given by mistake is not read into memory.
 MAX_CONFIG = 10_000_000
@@ -37,15 +43,30 @@ def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -
         make_disk(disk, tools)
     if spec.uefi is not None:
         copy_variables(spec.uefi, tools)
-    if spec.firstboot_config is not None:
+    by_config = probe and spec.takes is Credentials.REFUSED
+    if by_config or spec.firstboot_config is not None:
+        config = None if spec.firstboot_config is None else read_config(spec.firstboot_config)
         # QEMU sees the tools tree's /etc and /usr instead of the host's: what it is to read lies in the folder.
-        spec = with_config(spec, copy_config(spec.firstboot_config, folder.config))
+        write_file(folder.config, (config_with_probe(config) if by_config else config) or b"", mode=0o600)
+        spec = with_config(spec, folder.config)
     copies = [copy_config(path, folder.root / path.name) for path in spec.base_configs]
     spec = replace(spec, base_configs=tuple(copies))
-    if probe:
+    if probe and not by_config:
         files = write_credentials(probe_credentials(), folder.credentials)
         spec = replace(spec, credentials=(*spec.credentials, *files))
+    if spec.credentials and spec.takes is Credentials.IF_TOLD:
+        spec = told_to_take_credentials(spec, folder)
     return spec
+
+
+def told_to_take_credentials(spec: VmSpec, folder: MachineFolder) -> VmSpec:
+    """The machine whose kernel is told to, by whoever makes its command line: QEMU, or the stub in the image."""
+    if spec.kernel is not None and spec.kernel.command_line is not None:
+        words = f"{spec.kernel.command_line} {CREDENTIALS_AFTER_ALL}"
+        return replace(spec, kernel=replace(spec.kernel, command_line=words))
+    path = folder.credentials / "argument"
+    write_file(path, stub_argument(), mode=0o600)
+    return replace(spec, credentials=(*spec.credentials, path))
 
 
 def with_config(spec: VmSpec, config: Path) -> VmSpec:
@@ -109,7 +130,17 @@ def copy_variables(uefi: Uefi, tools: Tools) -> None:
 
 
 def copy_config(source: Path, target: Path) -> Path:
-    """Copy the first-boot configuration.
+    """Copy a configuration to where QEMU sees it.
+
+    Raises:
+        ConfigError: as :func:`read_config`.
+    """
+    write_file(target, read_config(source), mode=0o600)
+    return target
+
+
+def read_config(source: Path) -> bytes:
+    """The first-boot configuration.
 
     Raises:
         ConfigError: it cannot be read, or is no configuration by its size.
@@ -121,5 +152,4 @@ def copy_config(source: Path, target: Path) -> Path:
         raise ConfigError(f"cannot read the first-boot configuration {source}: {error.strerror}") from error
     if len(data) > MAX_CONFIG:
         raise ConfigError(f"{source} is larger than {MAX_CONFIG // 1_000_000} MB, which no first-boot configuration is")
-    write_file(target, data, mode=0o600)
-    return target
+    return data

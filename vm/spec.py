@@ -12,6 +12,14 @@ from vm.extra_disk import DiskBus
 from vm.image import DiskFormat
 
 
+class Credentials(Enum):
+    """Whether the guest takes system credentials (:mod:`vm.credentials`)."""
+
+    TAKEN = "taken"
+    IF_TOLD = "taken when the kernel is told so, and nobody verifies what it is told"
+    REFUSED = "refused"
+
+
 class Accel(Enum):
     """What executes the guest's instructions."""
 
@@ -126,6 +134,7 @@ class VmSpec:
     """Everything that decides QEMU's command line (:func:`vm.argv.argv`).
 
     ``memory`` in MiB. ``credentials`` are files with one SMBIOS type 11 string each (:mod:`vm.credentials`).
+    ``takes`` says what becomes of them.
     ``firstboot_config`` is handed to the guest as fw_cfg ``opt/com.coreos/config``, where Ignition looks for it; a
     large one becomes a disk (:func:`vm.prepare.with_config`).
     ``restrict`` keeps a guest with a network from reaching anything but us.
@@ -154,6 +163,7 @@ class VmSpec:
     firstboot_config: Path | None = None
     base_configs: tuple[Path, ...] = ()
     credentials: tuple[Path, ...] = ()
+    takes: Credentials = Credentials.TAKEN
     video: bool = False
     rtc: datetime | None = None
     rng: bool = True

@@ -7,7 +7,7 @@ These look at one file at a time and touch no other; what needs the files it nam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from builder.definition.model import (
@@ -18,6 +18,7 @@ from builder.definition.model import (
     Definition,
     Disk,
     Feature,
+    Kernel,
     KernelAdditions,
     Root,
 )
@@ -25,7 +26,7 @@ from builder.definition.ports import Publish, parse_publish
 from builder.definition.resolved import package_name
 from builder.definition.scalars import MIB, NotAccepted, Size
 from firstboot.config.kernel_words import is_one_argument, reserved
-from firstboot.config.located import Path, Problem
+from firstboot.config.located import Path, Problem, suggestion
 
 GPT_LABEL = 36  # UTF-16 units, UEFI specification 5.3.3
 ESP_MINIMUM = Size(260 * MIB)
@@ -38,6 +39,7 @@ def check_definition(definition: Definition) -> Iterator[Problem]:
     yield from check_mirrors(definition.mirror)
     yield from check_duplicates(("features",), definition.features)
     yield from check_duplicates(("outputs",), definition.outputs)
+    yield from check_duplicates(("credentials",), definition.credentials or ())
     yield from check_duplicates(("tools", "packages"), definition.tools.packages, package_name)
     yield from check_contents(definition)
     yield from check_kernel(definition.kernel)
@@ -133,6 +135,17 @@ def check_kernel(kernel: KernelAdditions) -> Iterator[Problem]:
             )
         elif (reason := reserved(argument)) is not None:
             yield Problem(where, f"'{argument}' cannot be set: {reason}")
+
+
+def check_excluded_arguments(kernel: Kernel, features: Iterable[Contents]) -> Iterator[Problem]:
+    """What is left out must be there to be left out: a misspelt name would leave it in."""
+    yield from check_duplicates(("kernel", "exclude"), kernel.exclude)
+    words = (word for feature in features if isinstance(feature, Feature) for word in feature.kernel.command_line)
+    given = sorted({word.partition("=")[0] for word in words})
+    for index, name in enumerate(kernel.exclude):
+        if name not in given:
+            message = f"no feature gives the kernel an argument '{name}'"
+            yield Problem(("kernel", "exclude", index), message, suggestion(name, given))
 
 
 def check_disk(disk: Disk) -> Iterator[Problem]:

@@ -113,6 +113,9 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     search = search_path(path, shipped)
     features = find_features(definition.features, located, search, findings)
     layers = [*features.values(), Layer(located, definition)]
+    findings.add(
+        located, checks.check_excluded_arguments(definition.kernel, [each.contents for each in features.values()])
+    )
     overlays = find_directories(Part.OVERLAY, layers, search, findings)
     units = find_directories(Part.UNITS, layers, search, findings)
     target = _require_arch(definition.arch or arch or host_arch(), located, findings)
@@ -152,6 +155,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         layers=layers_of(contents[:-1], definition),
         optional_units=optional_units_of(contents[:-1]),
         firstboot=firstboot,
+        credentials=definition.credentials,
         containers=containers,
         variables=definition.variables,
         scripts={name: each for part in contents for name, each in part.scripts.items()},

@@ -16,6 +16,7 @@ from builder.core.architecture import ARCHITECTURES, Arch
 from builder.definition.scalars import (
     MIB,
     AbsolutePath,
+    CredentialGlob,
     ExposedPort,
     ImageName,
     Mirrors,
@@ -98,6 +99,9 @@ class KernelAdditions(Model):
 class Kernel(KernelAdditions):
     """The kernel and what it is told."""
 
+    exclude: tuple[str, ...] = Field(
+        (), description="Arguments left out although a feature gives them, by name, like `lockdown`."
+    )
     package: PackageRequest | None = Field(
         None,
         description=f"The package the kernel comes from. Default, by `arch`: {_KERNELS}.",
@@ -250,6 +254,11 @@ class Definition(Contents):
         None,
         description="A first-boot config baked into the image, relative to this file. What the platform "
         "hands over is merged on top.",
+    )
+    credentials: tuple[CredentialGlob, ...] | None = Field(
+        None,
+        description='Credentials that firmware and hypervisors may hand to services, by name or glob. `["*"]` is all, '
+        "units for root among them. Default: all, and none where the build signs.",
     )
     containers: tuple[ContainerUse, ...] = Field(
         (), description="Containers inside the image, run by podman without pulling anything."

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.architecture import Arch
-from builder.definition.model import Contents, Definition, Disk, Feature, Output, Presets, Root
+from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Output, Presets, Root
 from builder.definition.ports import Publish
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision
@@ -113,6 +113,7 @@ class Resolved:
             in the image (excluded, or replaced by another), the unit may be missing as well.
         overlays: directories in the order they are laid over the root.
         firstboot: the base first-boot config, absolute.
+        credentials: those of the platform that services may get; ``None`` leaves it to whether the build signs.
         source_date_epoch: what the definition says, if it does.
     """
 
@@ -139,6 +140,7 @@ class Resolved:
     layers: tuple[tuple[str, ...], ...] = ()
     optional_units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     firstboot: Path | None = None
+    credentials: tuple[str, ...] | None = None
     containers: tuple[EmbeddedContainer, ...] = ()
     variables: Mapping[str, Scalar] = field(default_factory=dict)
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
@@ -237,9 +239,14 @@ def merge_presets(parts: Iterable[Contents]) -> Presets:
 
 
 def merge_kernel(parts: Iterable[Definition | Feature]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(command line, modules) of all parts, each value once."""
+    """(command line, modules) of all parts, each value once; without what a later part excludes."""
     kernels = [part.kernel for part in parts]
+    words: dict[str, None] = {}
+    for kernel in kernels:
+        excluded = kernel.exclude if isinstance(kernel, Kernel) else ()
+        words = {word: None for word in words if word.partition("=")[0] not in excluded}
+        words.update(dict.fromkeys(kernel.command_line))
     return (
-        tuple(dict.fromkeys(argument for kernel in kernels for argument in kernel.command_line)),
+        tuple(words),
         tuple(dict.fromkeys(module for kernel in kernels for module in kernel.modules)),
     )

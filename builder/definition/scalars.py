@@ -135,6 +135,12 @@ _request_check, _request_schema = _matching(
 PackageRequest = Annotated[str, _request_check, _request_schema]
 """``name`` or ``name=version``."""
 
+_credential_check, _credential_schema = _matching(
+    r"[A-Za-z0-9._~@*-]{1,255}", "a credential's name is letters, digits, '.', '_', '-', '~' and '@'; '*' is any text"
+)
+CredentialGlob = Annotated[str, _credential_check, _credential_schema]
+"""The name of a credential, or a glob of such names."""
+
 _suite_check, _suite_schema = _matching(
     r"[a-z][a-z0-9.-]*", "a suite is a Debian release's name in lower case, like trixie"
 )

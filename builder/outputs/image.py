@@ -67,6 +67,13 @@ def make_outputs(
     scratch = context.scratch
     kernel, uki, disk, facts, esp = (scratch / name for name in ("vmlinuz", "uki.efi", "disk.raw", "facts.json", "esp"))
 
+    def words(roothash: str) -> str:
+        return command_line(
+            roothash,
+            wanted.extra_command_line,
+            import_credentials=wanted.import_credentials(signed=signer is not None),
+        )
+
     def make_root() -> Root:
         with timer.step("root", "root file system"):
             return _root(tree, tree_key, wanted, context)
@@ -79,7 +86,7 @@ def make_outputs(
         with timer.step("uki", "unified kernel image"):
             parts = read_parts(tree, wanted.arch)
             kernel.write_bytes(parts["linux"])
-            template = _uki(parts, initrd, wanted, context)
+            template = _uki(parts, initrd, words(NO_ROOT_HASH), wanted, context)
         with timer.step("facts", "facts for checking configs"):
             facts.write_bytes(make_facts(without_kernel(tree), wanted.layout, label))
         root = making_root.result()
@@ -104,8 +111,7 @@ def make_outputs(
             esp=esp,
             signature=signature,
         )
-    words = command_line(root.roothash, wanted.extra_command_line)
-    return Made(root, kernel, initrd, uki, disk, facts, words, certificate)
+    return Made(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate)
 
 
 def _key(context: Context, *parts: object) -> str:
@@ -204,9 +210,8 @@ def _is_kernel(path: str) -> bool:
     return path.startswith("/usr/lib/modules/") and path.endswith("/vmlinuz")
 
 
-def _uki(parts: Mapping[str, bytes], initrd: Path, wanted: Wanted, context: Context) -> Path:
+def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: Wanted, context: Context) -> Path:
     """The unified kernel image, but for the root hash."""
-    words = command_line(NO_ROOT_HASH, wanted.extra_command_line)
     hashes = [hashlib.sha256(part).hexdigest() for part in parts.values()]
     # Of the initrd the directory's name is enough: it is kept under the key of all that is in it.
     key = _key(context, "uki", *hashes, words, initrd.parent.name, wanted.arch, source_hash("builder.outputs.uki"))

@@ -16,6 +16,9 @@ EFI_STUBS = "/usr/lib/systemd/boot/efi"
 # Stands for a root hash that is not known yet: as long as one, and like nothing else in a kernel image.
 NO_ROOT_HASH = hashlib.sha256(b"build-os: the hash of a root that is still being written").hexdigest()
 
+# systemd takes nothing from SMBIOS, fw_cfg, the boot loader and this command line (systemd.system-credentials(7)).
+NO_CREDENTIALS = "systemd.import_credentials=no"
+
 
 def find_kernel(tree: Tree) -> Node:
     """The kernel image that belongs to the tree's only modules directory.
@@ -28,14 +31,17 @@ def find_kernel(tree: Tree) -> Node:
     return tree.require(packaged) if packaged in tree else tree.require(f"/boot/vmlinuz-{release}")
 
 
-def command_line(roothash: str, extra: tuple[str, ...]) -> str:
-    """What the kernel is started with: where the verified root is, then the definition's words."""
+def command_line(roothash: str, extra: tuple[str, ...], *, import_credentials: bool) -> str:
+    """What the kernel is started with: where the verified root is, what may be handed over, the definition's words."""
     words = (
         f"roothash={roothash}",
         "systemd.verity=yes",
+        # Not just an error where it is read: the machine starts again, and another slot gets its chance.
+        "systemd.verity_root_options=panic-on-corruption",
         "root=/dev/mapper/root",
         "rootfstype=erofs",
         "ro",
+        *([] if import_credentials else [NO_CREDENTIALS]),
         *extra,
     )
     return " ".join(words)

@@ -16,6 +16,7 @@ class Wanted:
 
     Attributes:
         extra_command_line: words after the ones that find the root.
+        credentials: as in :class:`builder.definition.resolved.Resolved`.
         initrd_overlay: the units of our initrd.
         modules: kernel modules the initrd carries besides ours.
     """
@@ -29,6 +30,14 @@ class Wanted:
     modules: tuple[str, ...]
     initrd_overlay: Path
     layout: Layout
+    credentials: tuple[str, ...] | None = None
+
+    def import_credentials(self, *, signed: bool) -> bool:
+        """Whether systemd takes all that the platform hands over.
+
+        Where nothing is signed, whoever can hand it over can also change what is started.
+        """
+        return not signed if self.credentials is None else "*" in self.credentials
 
 
 @dataclass(frozen=True)

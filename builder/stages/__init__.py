@@ -36,7 +36,9 @@ def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
         Overlays(definition.overlays, values),
         Units(definition.units, presets.enable, presets.disable, presets.mask, values, optional),
         Accounts(),
-        Identity(definition.name, definition.version, definition.arch, definition.features, manifest),
+        Identity(
+            definition.name, definition.version, definition.arch, definition.features, manifest, definition.credentials
+        ),
         Containers(definition.containers, lock.sets, definition.arch, epoch),
         Seal(definition.remove, definition.keep, epoch),
     ]

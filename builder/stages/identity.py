@@ -12,6 +12,7 @@ from builder.tree.tree import Tree
 
 ORIGIN = "stage:identity"
 OS_RELEASE = "/usr/lib/os-release"
+CREDENTIALS = "/usr/lib/build-os/credentials"  # read by firstboot/credentials.py
 # Made on the machine at its first boot, and never in an image that many machines share.
 OF_ONE_MACHINE = (
     "/etc/ssh/ssh_host_rsa_key",
@@ -30,7 +31,11 @@ OF_ONE_MACHINE = (
 
 @dataclass(frozen=True)
 class Identity:
-    """``os-release(5)`` with ``IMAGE_ID`` and ``IMAGE_VERSION``; an empty machine-id; a manifest of the packages."""
+    """``os-release(5)`` with ``IMAGE_ID`` and ``IMAGE_VERSION``; an empty machine-id; a manifest of the packages.
+
+    Attributes:
+        credentials: globs of names of what services may get from the platform, where that is not all or nothing.
+    """
 
     name: ClassVar[str] = "identity"
     checkpoint: ClassVar[bool] = False
@@ -40,6 +45,7 @@ class Identity:
     arch: str
     features: tuple[str, ...]
     packages: tuple[tuple[str, str, str], ...]
+    credentials: tuple[str, ...] | None = None
 
     def apply(self, tree: Tree, context: Context) -> Tree:  # noqa: ARG002 - every stage has the same door
         """The tree, named and versioned."""
@@ -71,4 +77,6 @@ class Identity:
             "packages": [{"name": n, "version": v, "source": s} for n, v, s in self.packages],
         }
         tree.put("/usr/lib/build-os/image.json", file(json.dumps(manifest, indent=1) + "\n", origin=ORIGIN))
+        if self.credentials and "*" not in self.credentials:
+            tree.put(CREDENTIALS, file("".join(f"{name}\n" for name in self.credentials), origin=ORIGIN))
         return tree

@@ -19,6 +19,7 @@ _RESERVED = {
     "rdinit": "the initrd is build-os's own",
     "initrd": "the initrd is part of the kernel image",
     "rw": "the root cannot be written",
+    "systemd.import_credentials": "the definition's 'credentials' says what the image takes from the platform",
 }
 _RESERVED_PREFIX = {
     "systemd.verity": "the verity device is set up by its root hash",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import pytest
 
 from builder.core.architecture import architecture
 from builder.core.gpt import HEAD, parse_gpt
-from tests.support.machines import started
+from firstboot.apply.kernel.addon import make_addon
+from vm.credentials import stub_argument
 from vm.deadline import Deadline, timeout_scale
 from vm.image import Artifact, Image, read_image
 from vm.machine import Machine
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from builder.core.store import Store
     from builder.core.tools import Tools
     from vm.accel import Verdict
+    from vm.spec import VmSpec
 
 pytestmark = pytest.mark.boot
 
@@ -48,6 +51,60 @@ def tampered(signed_demo: Path, tools: Tools, tmp_path_factory: pytest.TempPathF
     return replace(image, artifacts={**others, "raw": Artifact(disk, "raw", disk.stat().st_size, "")})
 
 
+def smuggled(number: int) -> tuple[str, str]:
+    """A credential that would be a unit for root: its name and its text."""
+    unit = f"[Service]\nType=oneshot\nExecStart=/usr/bin/touch /run/smuggled-{number}\n"
+    return f"systemd.extra-unit.{number}.service", unit
+
+
+def in_base64(number: int) -> str:
+    """Its text, as where it has to be one word."""
+    return base64.b64encode(smuggled(number)[1].encode()).decode()
+
+
+@pytest.fixture(scope="module")
+def beset(signed_demo: Path, tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The signed image, with what somebody who has the disk puts beside its kernel for systemd-stub(7)."""
+    image, room = read_image(signed_demo), tmp_path_factory.mktemp("beset")
+    disk, kernel = room / "disk.raw", f"::/EFI/Linux/{image.name}_{image.version}.efi"
+    tools.run("qemu-img", "convert", "-O", "raw", image.artifact("qcow2").path, disk)
+    with disk.open("rb") as file:
+        esp = f"{disk}@@{parse_gpt(file.read(HEAD))[0].start}"
+    addon = room / "smuggled.addon.efi"
+    line = f"systemd.set_credential_binary={smuggled(7)[0]}:{in_base64(7)}"
+    # Any program of the firmware's kind will do: this one was signed, and is not any more.
+    program = room / "signed.efi"
+    tools.run("mcopy", "-i", esp, f"::/EFI/systemd/systemd-boot{architecture(image.arch).efi}.efi", program)
+    addon.write_bytes(make_addon(program.read_bytes(), line))
+    tools.run("mmd", "-D", "s", "-i", esp, "::/loader/credentials", f"{kernel}.extra.d")
+    tools.run("mcopy", "-i", esp, addon, f"{kernel}.extra.d/smuggled.addon.efi")
+    for number, place in ((5, "::/loader/credentials"), (6, f"{kernel}.extra.d")):
+        name, text = smuggled(number)
+        (room / f"{name}.cred").write_text(text)
+        tools.run("mcopy", "-i", esp, room / f"{name}.cred", f"{place}/{name}.cred")
+    others = {kind: artifact for kind, artifact in image.artifacts.items() if kind != "qcow2"}
+    return replace(image, artifacts={**others, "raw": Artifact(disk, "raw", disk.stat().st_size, "")})
+
+
+def with_everything_a_host_may_hand_over(spec: VmSpec, room: Path) -> VmSpec:
+    """Through SMBIOS in three ways, and through fw_cfg."""
+    room.mkdir()
+    (first, plain), (second, _), (fourth, _) = smuggled(1), smuggled(2), smuggled(4)
+    strings = [
+        f"io.systemd.credential:{first}={plain}",
+        f"io.systemd.credential.binary:{second}={in_base64(2)}",
+        f"{stub_argument()} systemd.set_credential_binary={fourth}:{in_base64(4)}",
+    ]
+    files = [room / f"{number}" for number in range(len(strings))]
+    for file, text in zip(files, strings, strict=True):
+        file.write_text(text)
+    name, text = smuggled(3)
+    (room / "unit").write_text(text)
+    assert spec.uefi is not None
+    options = (*spec.uefi.options, "-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={room / 'unit'}")
+    return replace(spec, credentials=tuple(files), uefi=replace(spec.uefi, options=options))
+
+
 @contextmanager
 def firmware(
     image: Image, tools: Tools, store: Store, accel: Verdict, folder: Path, **options: Any
@@ -60,12 +117,59 @@ def firmware(
         yield machine
 
 
-def test_a_signed_image_starts_verified_and_locked_down(signed_demo: Path, store: Store, tmp_path: Path) -> None:
-    with started(signed_demo, tmp_path / "machine", store, secure_boot=True, memory=1024, net="none") as machine:
+def test_a_signed_image_starts_locked_down_and_obeys_nobody_but_its_config_and_root(
+    beset: Image, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path
+) -> None:
+    """Seven ways to hand a unit to systemd, and what one root shell can leave behind."""
+    home = MachineFolder(tmp_path / "machine")
+    spec = plan_machine(beset, home, vm_accel.accel, memory=1024, net="none", secure_boot=True)
+    spec = with_everything_a_host_may_hand_over(spec, tmp_path / "handed")
+    deadline = Deadline(400, timeout_scale(vm_accel.accel, os.environ))
+    with Machine(spec, tools, deadline, folder=home.root, store=store) as machine:
         assert machine.succeed("od", "-An", "-tx1", SECURE_BOOT).split()[-1] == "01"
         assert "Secure Boot: enabled (user)" in machine.run("bootctl", "status", "--no-pager").stdout
         assert "[integrity]" in machine.read("/sys/kernel/security/lockdown")
         machine.wait_unit("multi-user.target")
+        obeyed = {n for n in range(1, 8) if machine.unit(f"{n}.service")["LoadState"] != "not-found"}
+        assert obeyed == set()
+        assert machine.read("/proc/cmdline").split() == beset.command_line.split()
+        assert machine.run("ls", "/run/credentials/@system", "/run/credentials/@encrypted").stdout == ""
+
+        # What docs/security.md says of one root shell: /etc and /var keep what it writes, /usr does not.
+        unit = "[Service]\nType=oneshot\nExecStart=/usr/bin/touch /run/stayed\n[Install]\nWantedBy=sysinit.target\n"
+        machine.write("/etc/systemd/system/stays.service", unit)
+        machine.succeed("systemctl enable stays.service")
+        machine.fail("touch /usr/bin/stays")
+        machine.succeed("mount -t tmpfs tmpfs /usr/share/factory")
+        machine.fail("mount -o remount,rw /")
+        machine.reboot()
+        machine.wait_unit("multi-user.target")
+        machine.succeed("test -e /run/stayed")
+        assert "tmpfs" not in machine.succeed("findmnt -n -o FSTYPE -T /usr/share/factory")
+
+
+def test_a_root_with_changed_blocks_panics_and_is_not_gone_on_with(
+    signed_demo: Path, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path
+) -> None:
+    image, disk = read_image(signed_demo), tmp_path / "disk.raw"
+    tools.run("qemu-img", "convert", "-O", "raw", image.artifact("qcow2").path, disk)
+    with disk.open("r+b") as file:
+        root = next(each for each in parse_gpt(file.read(HEAD)) if each.type == "root")
+        # One byte in each block that the file system has, but for the first, which says that it is one.
+        for offset in range(4096, min(root.size, 128 << 20), 4096):
+            file.seek(root.start + offset)
+            (byte,) = file.read(1)
+            file.seek(root.start + offset)
+            file.write(bytes([byte ^ 1]))
+    artifacts = {**image.artifacts, "raw": Artifact(disk, "raw", disk.stat().st_size, "")}
+    del artifacts["qcow2"]
+    home = MachineFolder(tmp_path / "machine")
+    damaged = replace(image, artifacts=artifacts)
+    spec = plan_machine(damaged, home, vm_accel.accel, memory=512, net="none", boot="kernel")
+    deadline = Deadline(120, timeout_scale(vm_accel.accel, os.environ))
+    expected = (r"is corrupted", r"Kernel panic")
+    with Machine(spec, tools, deadline, folder=home.root, store=store, probe=False, allow=expected) as machine:
+        machine.wait_console(r"Kernel panic - not syncing: dm-verity device corrupted")
 
 
 def test_a_kernel_image_with_one_bit_turned_is_not_started(

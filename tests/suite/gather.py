@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 SYSCTLS = [
+    "dev.tty.ldisc_autoload",
+    "dev.tty.legacy_tiocsti",
     "fs.file-max",
     "fs.protected_fifos",
     "fs.protected_hardlinks",
@@ -30,6 +32,19 @@ SYSCTLS = [
     "net.core.bpf_jit_harden",
     "net.ipv4.conf.all.accept_redirects",
     "net.ipv4.conf.all.accept_source_route",
+    "net.ipv4.conf.all.secure_redirects",
+    "net.ipv4.conf.default.accept_redirects",
+    "net.ipv4.conf.default.accept_source_route",
+    "net.ipv4.conf.default.secure_redirects",
+    "net.ipv4.conf.default.send_redirects",
+    "net.ipv4.tcp_rfc1337",
+    "net.ipv4.icmp_echo_ignore_broadcasts",
+    "net.ipv6.conf.all.accept_source_route",
+    "net.ipv6.conf.default.accept_redirects",
+    "net.ipv6.conf.default.accept_source_route",
+    "kernel.panic_on_oops",
+    "vm.mmap_rnd_bits",
+    "vm.mmap_rnd_compat_bits",
     "net.ipv4.conf.all.rp_filter",
     "net.ipv4.conf.all.send_redirects",
     "net.ipv4.tcp_syncookies",
@@ -96,6 +111,8 @@ FILES = [
     "/sys/class/tty/console/active",
     "/sys/kernel/security/apparmor/profiles",
     "/proc/sys/kernel/random/boot_id",
+    "/sys/module/module/parameters/sig_enforce",
+    "/sys/module/page_alloc/parameters/shuffle",
     "/sys/power/state",
 ]
 COMMANDS = {
@@ -120,6 +137,7 @@ COMMANDS = {
     "podman": "podman info --format json",
     "sshd": "sshd -T",
     "sudo": "visudo -c",
+    "extensions": "systemctl is-enabled systemd-sysext.service systemd-confext.service",
     "losetup": "losetup -l -n",
 }
 # Where something may have been written since the image was made; /usr is looked through without booting.
@@ -186,6 +204,33 @@ def odd(roots: "tuple[str, ...]") -> "dict[str, list[str]]":
     return found
 
 
+def attempts() -> "dict[str, str | int]":
+    """What root may not do here, tried: the errno, 0 where it may."""
+    import errno
+    import lzma
+
+    def opened(path: str, flags: int) -> int:
+        try:
+            os.close(os.open(path, flags))
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    state = os.stat("/run/state").st_dev  # noqa: PTH116
+    [path] = glob.glob("/usr/lib/modules/*/kernel/drivers/net/dummy.ko.xz")  # noqa: PTH207
+    with lzma.open(path) as file:
+        module = file.read()
+    # scripts/sign-file.c of the kernel: signature, twelve bytes with its length last, and a line of text.
+    end = len(module) - len(b"~Module signature appended~\n")
+    with open("/run/unsigned.ko", "wb") as file:  # noqa: PTH123
+        file.write(module[: end - 12 - int.from_bytes(module[end - 4 : end], "big")])
+    return {
+        "write a mounted device": opened(f"/dev/block/{os.major(state)}:{os.minor(state)}", os.O_WRONLY),
+        "write the kernel's memory": opened("/dev/mem", os.O_RDWR),
+        "load an unsigned module": str(say("insmod /run/unsigned.ko")["err"]),
+    }
+
+
 def facts() -> "dict[str, object]":
     """Everything."""
     return {
@@ -194,6 +239,8 @@ def facts() -> "dict[str, object]":
         "files": {path: read(path) for path in FILES},
         "said": {name: say(command) for name, command in COMMANDS.items()},
         "odd": odd(WRITABLE),
+        "attempts": attempts(),
+        "slabs": sorted(os.listdir("/sys/kernel/slab")),  # noqa: PTH208
         "efi": os.path.isdir("/sys/firmware/efi"),  # noqa: PTH112
         "loader": sorted(os.path.basename(path) for path in glob.glob("/sys/firmware/efi/efivars/*")),  # noqa: PTH119, PTH207
         "hostname": socket.gethostname(),

@@ -128,6 +128,38 @@ LIES: dict[str, Mutation[Callable[[dict[str, Any]], object]]] = {
     "names from elsewhere": breaks(
         lambda facts: says(facts, "resolved", "mode: stub", "mode: foreign"), "names_are_asked_for_through_the_resolver"
     ),
+    "a kernel that was told less": breaks(
+        lambda facts: facts["files"].update(
+            {"/proc/cmdline": facts["files"]["/proc/cmdline"].replace("slab_nomerge", "quiet")}
+        ),
+        "the_kernel_was_told_to_be_hard",
+    ),
+    "a kernel that knows no such word": breaks(
+        lambda facts: facts["said"]["kernel-log"].update(
+            out=facts["said"]["kernel-log"]["out"] + 'Unknown kernel command line parameters "slab_nomerge", will be\n'
+        ),
+        "the_kernel_was_told_to_be_hard",
+    ),
+    "a kernel that root may change": breaks(
+        lambda facts: facts["attempts"].update({"load an unsigned module": ""}), "root_cannot_change_the_running_kernel"
+    ),
+    "a kernel without lockdown": breaks(
+        lambda facts: facts["files"].update({"/sys/kernel/security/lockdown": "[none] integrity confidentiality\n"}),
+        "root_cannot_change_the_running_kernel",
+    ),
+    "slabs that are shared": breaks(
+        lambda facts: facts["slabs"].append(":0000064"), "memory_is_empty_and_not_where_it_was_guessed_to_be"
+    ),
+    "a device that everybody writes": breaks(
+        lambda facts: facts["attempts"].update({"write a mounted device": 0}),
+        "a_mounted_device_is_written_by_its_file_system_alone",
+    ),
+    "a changed block that is only an error": breaks(
+        lambda facts: says(facts, "table", " 1 panic_on_corruption", ""), "a_changed_block_stops_the_machine"
+    ),
+    "an extension of the system": breaks(
+        lambda facts: facts["said"]["extensions"].update(out="masked\nenabled\n"), "nothing_covers_what_is_verified"
+    ),
     "a tainted kernel": breaks(
         lambda facts: facts["sysctl"].update({"kernel.tainted": "512"}), "the_kernel_is_not_tainted"
     ),

@@ -110,6 +110,20 @@ def test_kernel_arguments_and_modules_of_features_are_merged(project: Project) -
     assert resolved.modules == ("nvme", "ahci")
 
 
+def test_a_definition_leaves_out_an_argument_of_a_feature_by_its_name(project: Project) -> None:
+    project.write("features/mine.yaml", "description: Mine.\nkernel: {command_line: [quiet, a=1, a.b=1, a]}\n")
+    resolved = project.load(SMALL + "features: [mine]\nkernel: {exclude: [a], command_line: [b=2]}\n").resolved
+    assert [word for word in resolved.command_line if "console=" not in word] == ["quiet", "a.b=1", "b=2"]
+
+
+def test_an_argument_that_no_feature_gives_cannot_be_left_out(project: Project) -> None:
+    project.write("features/mine.yaml", "description: Mine.\nkernel: {command_line: [lockdown=integrity]}\n")
+    with pytest.raises(ConfigError) as error:
+        project.load(SMALL + "features: [mine]\nkernel: {exclude: [lockdwon]}\n")
+    assert "no feature gives the kernel an argument 'lockdwon'" in str(error.value)
+    assert "lockdown" in str(error.value)
+
+
 def test_globs_of_features_come_before_the_definitions(project: Project) -> None:
     project.write("features/mine.yaml", "description: Mine.\nremove: [/usr/share/man/*]\n")
     resolved = project.load(

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.definition.model import Disk, Output
+from builder.definition.model import Compression, Disk, Output
 from builder.outputs.disk import MIB, Layout, make_disk, partitions, require_room, write_esp_files
 from builder.outputs.formats import FORMATS
 from builder.outputs.root import Root, compression_arguments, stable_uuid
 from builder.outputs.uki import NO_ROOT_HASH, command_line, find_kernel, make_uki, read_parts, write_root_hash
+from builder.outputs.wanted import Wanted
 from builder.tree.node import file
 from builder.tree.tree import Tree, TreeError
 
@@ -197,9 +198,24 @@ def test_an_image_without_a_loader_is_refused(image: Tree, tmp_path: Path) -> No
 
 
 def test_the_kernel_is_told_where_the_verified_root_is_and_then_what_the_user_wants() -> None:
-    assert command_line(HASH, ("console=ttyS0", "quiet")) == (
-        f"roothash={HASH} systemd.verity=yes root=/dev/mapper/root rootfstype=erofs ro console=ttyS0 quiet"
+    assert command_line(HASH, ("console=ttyS0", "quiet"), import_credentials=True) == (
+        f"roothash={HASH} systemd.verity=yes systemd.verity_root_options=panic-on-corruption root=/dev/mapper/root "
+        "rootfstype=erofs ro console=ttyS0 quiet"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "signed", "all_of_them"),
+    [(None, False, True), (None, True, False), ((), False, False), (("app.*",), False, False), (("*",), True, True)],
+)
+def test_a_signed_image_takes_no_credentials_of_the_platform_unless_its_definition_asks(
+    asked: tuple[str, ...] | None, *, signed: bool, all_of_them: bool
+) -> None:
+    layout = Layout(disk=1, esp=1, slot=1, state_minimum=1)
+    wanted = Wanted("a", "1", "amd64", Compression.LZ4, None, (), (), Path(), layout, credentials=asked)
+    assert wanted.import_credentials(signed=signed) is all_of_them
+    words = command_line(HASH, (), import_credentials=all_of_them).split()
+    assert ("systemd.import_credentials=no" in words) is not all_of_them
 
 
 def test_the_kernel_is_found_where_packages_or_seal_put_it(image: Tree) -> None:
@@ -224,7 +240,7 @@ def test_the_unified_image_is_joined_from_the_images_own_parts(image: Tree, tmp_
         return ""
 
     fake_tools.programs["ukify"] = ukify
-    words = command_line(HASH, ())
+    words = command_line(HASH, (), import_credentials=True)
     parts = read_parts(image, "amd64")
     make_uki(parts, fake_tools, tmp_path, tmp_path / "out", arch="amd64", initrd=tmp_path / "initrd", cmdline=words)
     assert seen == {
@@ -240,10 +256,13 @@ def test_the_unified_image_is_joined_from_the_images_own_parts(image: Tree, tmp_
 
 
 def test_a_root_hash_is_written_where_its_place_was_kept(tmp_path: Path) -> None:
+    def words(roothash: str) -> str:
+        return command_line(roothash, ("quiet",), import_credentials=True)
+
     template = tmp_path / "template"
-    template.write_text(f"MZ{command_line(NO_ROOT_HASH, ('quiet',))}end")
+    template.write_text(f"MZ{words(NO_ROOT_HASH)}end")
     write_root_hash(template, tmp_path / "out", HASH)
-    assert (tmp_path / "out").read_text() == f"MZ{command_line(HASH, ('quiet',))}end"
+    assert (tmp_path / "out").read_text() == f"MZ{words(HASH)}end"
 
 
 # --- identities ------------------------------------------------------------------------------------

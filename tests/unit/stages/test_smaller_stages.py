@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def tree() -> Tree:
     tree.put("/usr/lib/os-release", file(DEBIAN, 0o644, origin="package:base-files"))
     tree.put("/etc/os-release", symlink("../usr/lib/os-release", origin="package:base-files"))
     return tree
+
+
+@pytest.mark.parametrize("asked", [None, (), ("*",)])
+def test_all_credentials_or_none_need_no_list(
+    asked: tuple[str, ...] | None, identity: Identity, tree: Tree, context: Context
+) -> None:
+    assert "/usr/lib/build-os/credentials" not in replace(identity, credentials=asked).apply(tree, context)
+
+
+def test_the_image_lists_the_credentials_that_it_takes(identity: Identity, tree: Tree, context: Context) -> None:
+    tree = replace(identity, credentials=("web.token", "app.*")).apply(tree, context)
+    assert tree.read_text("/usr/lib/build-os/credentials") == "web.token\napp.*\n"
 
 
 def test_os_release_names_the_image_and_keeps_what_it_is_made_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from builder.core.errors import ConfigError
 from vm.image import Image, read_image
 from vm.plan import plan_machine
 from vm.results import MachineFolder
-from vm.spec import Accel, Forward
+from vm.spec import Accel, Credentials, Forward
 
 pytestmark = pytest.mark.unit
 
@@ -146,6 +147,25 @@ def test_a_kernel_boot_uses_the_images_own_command_line(image: Image, tmp_path: 
 def test_without_a_network_nothing_is_forwarded(image: Image, tmp_path: Path) -> None:
     spec = plan_machine(image, MachineFolder(tmp_path), Accel.KVM, net="none", forwards=[Forward(80)])
     assert spec.forwards == ()
+
+
+# --- who takes credentials
+
+
+@pytest.mark.parametrize(
+    ("words", "verified", "takes"),
+    [
+        ("quiet", False, Credentials.TAKEN),
+        ("quiet", True, Credentials.TAKEN),
+        ("systemd.import_credentials=no quiet", False, Credentials.IF_TOLD),
+        ("systemd.import_credentials=no quiet", True, Credentials.REFUSED),
+    ],
+)
+def test_an_image_says_on_its_command_line_whether_it_takes_credentials(
+    words: str, *, verified: bool, takes: Credentials, image: Image, tmp_path: Path
+) -> None:
+    told = replace(image, command_line=words)
+    assert plan_machine(told, MachineFolder(tmp_path), Accel.TCG, secure_boot=verified).takes is takes
 
 
 # --- who is trusted under Secure Boot

@@ -21,16 +21,18 @@ from builder.core.errors import CapabilityError, ConfigError, VmError
 from builder.core.gpt import Partition
 from builder.core.store import Store
 from builder.core.tools import Tools
-from vm import snapshots
+from firstboot.config.loading import load
+from firstboot.config.urls import decode_data_url
+from vm import probe, snapshots
 from vm.argv import argv
 from vm.bad_signs import failed_unit
 from vm.boot_slot import BootSlot
 from vm.deadline import Deadline
 from vm.machine import Machine
-from vm.prepare import LARGE_CONFIG, copy_config, prepare
+from vm.prepare import LARGE_CONFIG, prepare, read_config
 from vm.results import MachineFolder
 from vm.running import Registry
-from vm.spec import Accel, Disk, Forward, Kernel, Uefi, VmSpec
+from vm.spec import Accel, Credentials, Disk, Forward, Kernel, Uefi, VmSpec
 from vm.start import Connection, spawn_apart
 from vm.terminal import attend
 
@@ -641,15 +643,73 @@ def test_a_large_configuration_is_on_a_disk(tools: Tools, folder: Path, tmp_path
     assert disk.path.stat().st_mode & 0o777 == 0o600
 
 
+def strings(machine: VmSpec) -> list[str]:
+    """The SMBIOS strings that it is given."""
+    return [path.read_text() for path in machine.credentials]
+
+
+def test_an_image_that_takes_credentials_is_told_of_the_probe_by_them(tools: Tools, folder: Path) -> None:
+    folder.mkdir()
+    made = prepare(spec(folder), tools, MachineFolder(folder), probe=True)
+    assert [each.partition(":")[0] for each in strings(made)] == ["io.systemd.credential.binary"] * 3
+    assert made.firstboot_config is None
+
+
+def test_an_unsigned_image_that_takes_none_is_told_to_take_them(tools: Tools, folder: Path) -> None:
+    folder.mkdir()
+    told = "systemd.import_credentials=yes"
+    made = prepare(spec(folder, takes=Credentials.IF_TOLD), tools, MachineFolder(folder), probe=True)
+    assert strings(made)[-1] == f"io.systemd.stub.kernel-cmdline-extra={told}"
+    kernel = Kernel(Path("/out/vmlinuz"), command_line="quiet systemd.import_credentials=no")
+    bare = spec(folder, takes=Credentials.IF_TOLD, uefi=None, kernel=kernel)
+    made = prepare(bare, tools, MachineFolder(folder), probe=True)
+    assert made.kernel is not None
+    assert made.kernel.command_line == f"quiet systemd.import_credentials=no {told}"
+
+
+def test_a_machine_without_a_probe_is_told_nothing(tools: Tools, folder: Path) -> None:
+    folder.mkdir()
+    made = prepare(spec(folder, takes=Credentials.IF_TOLD), tools, MachineFolder(folder), probe=False)
+    assert made.credentials == ()
+
+
+def test_a_signed_image_that_takes_none_gets_the_probe_with_its_first_boot_config(
+    tools: Tools, folder: Path, tmp_path: Path
+) -> None:
+    folder.mkdir()
+    config = tmp_path / "machine.yaml"
+    config.write_text("variant: buildos\nversion: 1.0.0\nhostname: here\n")
+    machine = spec(folder, takes=Credentials.REFUSED, firstboot_config=config)
+    made = prepare(machine, tools, MachineFolder(folder), probe=True)
+    assert made.credentials == ()
+    assert made.firstboot_config is not None
+    loaded = load(made.firstboot_config.read_text(), "machine").config
+    assert loaded is not None
+    files = {file.path: file for file in loaded.storage.files}
+    assert decode_data_url(files["/etc/hostname"].contents.source or "") == b"here\n"
+    program = files["/etc/buildos-probe.py"]
+    [unit] = loaded.systemd.units
+    assert (unit.name, unit.enabled) == ("buildos-probe.service", True)
+    assert decode_data_url(program.contents.source or "") == Path(probe.__file__).read_bytes()
+    assert f"ExecStart=/usr/bin/python3 -I -S {program.path}" in (unit.contents or "").splitlines()
+
+
+def test_a_signed_image_without_a_config_gets_one_with_the_probe_alone(tools: Tools, folder: Path) -> None:
+    folder.mkdir()
+    made = prepare(spec(folder, takes=Credentials.REFUSED), tools, MachineFolder(folder), probe=True)
+    assert made.firstboot_config is not None
+    assert load(made.firstboot_config.read_text(), "machine").warnings == ()
+
+
 def test_a_configuration_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the first-boot configuration"):
-        copy_config(tmp_path / "missing.yaml", tmp_path / "copy")
+        read_config(tmp_path / "missing.yaml")
     with pytest.raises(ConfigError, match="cannot read"):
-        copy_config(tmp_path, tmp_path / "copy")
+        read_config(tmp_path)
     with (tmp_path / "disk.img").open("wb") as file:
         file.truncate(11_000_000)
     with pytest.raises(ConfigError, match="larger than 10 MB"):
-        copy_config(tmp_path / "disk.img", tmp_path / "copy")
+        read_config(tmp_path / "disk.img")
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

@@ -160,8 +160,10 @@ def test_the_probe_is_delivered_as_credentials(tmp_path: Path) -> None:
 
 
 def test_the_unit_names_the_credential_that_it_runs() -> None:
-    assert f"ImportCredential={credentials.PROBE_PROGRAM}" in credentials.UNIT_TEXT
-    assert f"%d/{credentials.PROBE_PROGRAM}" in credentials.UNIT_TEXT
+    unit = next(each for each in credentials.probe_credentials() if each.name.endswith(credentials.PROBE_UNIT))
+    lines = unit.value.decode().splitlines()
+    assert f"ImportCredential={credentials.PROBE_PROGRAM}" in lines
+    assert f"ExecStart=/usr/bin/python3 -I -S %d/{credentials.PROBE_PROGRAM}" in lines
 
 
 def test_a_binary_credential_survives() -> None:
