@@ -77,6 +77,25 @@ def test_the_container_answers_and_nothing_was_pulled(demo_machine: Machine) -> 
     assert json.loads(demo_machine.succeed("podman inspect web"))[0]["OCIRuntime"] == "crun"
 
 
+def test_no_container_starts_while_the_metadata_service_is_open_to_it(demo_machine: Machine) -> None:
+    run = "podman run --rm --network=none --entrypoint=/usr/bin/busybox localhost/web:1.0.0 true"
+    demo_machine.succeed(run)
+    demo_machine.succeed("systemctl stop metadata-guard.service")
+    assert "metadata-guard.service is not active" in demo_machine.fail(run).stderr
+    demo_machine.succeed("systemctl start metadata-guard.service")
+    demo_machine.succeed(run)
+    # A firewall that begins with 'flush ruleset' does not take the rules along.
+    demo_machine.succeed("systemctl start nftables.service")
+    demo_machine.succeed("systemctl restart nftables.service")
+    demo_machine.succeed("sh", "-c", "until nft list table inet metadata_guard; do sleep .2; done")
+
+
+def test_a_login_has_a_language_and_a_console_says_which_machine_it_is(demo_machine: Machine) -> None:
+    assert "LANG=C.UTF-8" in demo_machine.succeed("su - core -c locale").splitlines()
+    assert "pam_env" not in demo_machine.succeed("journalctl -b -o cat")
+    assert "IMAGE_ID" in demo_machine.read("/etc/issue.d/50-build-os.issue")
+
+
 def test_the_machine_says_which_image_it_runs(demo_machine: Machine, image: Image) -> None:
     release = dict(line.split("=", 1) for line in demo_machine.read("/etc/os-release").splitlines() if "=" in line)
     assert release["IMAGE_ID"] == image.name
