@@ -52,8 +52,8 @@ def with_binds(spec: VmSpec, binds: Sequence[Bind], tools: Tools, folder: Machin
     """
     if spec.takes is Credentials.REFUSED:
         raise ConfigError(
-            f"{spec.name} takes no credentials under Secure Boot, and directories are mounted by them",
-            hint="leave --secure-boot out, or mount a --disk by the first-boot config",
+            f"{spec.name} is signed and takes no credentials, and directories are mounted by them",
+            hint="add --kernel, or mount a --disk by the first-boot config",
         )
     disks: list[Disk] = []
     credentials: list[Credential] = []

@@ -82,7 +82,7 @@ def write_credentials(credentials: Sequence[Credential], folder: Path) -> tuple[
 
 
 def stub_argument() -> str:
-    """An SMBIOS string that has systemd-stub(7) tell the kernel to take credentials; under Secure Boot it does not."""
+    """An SMBIOS string that has systemd-stub(7) tell the kernel to take credentials, if its line has room for it."""
     return f"io.systemd.stub.kernel-cmdline-extra={CREDENTIALS_AFTER_ALL}"
 
 

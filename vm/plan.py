@@ -9,6 +9,7 @@ from typing import Literal
 
 from builder.core.architecture import Emulator, architecture
 from builder.core.errors import ConfigError
+from firstboot.config.kernel_words import FULL_MARK
 from vm.credentials import NO_CREDENTIALS
 from vm.extra_disk import DiskBus, ExtraDisk
 from vm.image import Image
@@ -100,7 +101,9 @@ def plan_machine(
         raise ConfigError("without firmware, nobody verifies what is started", hint="take 'kernel' or 'secure boot'")
     kernel = None
     if boot == "kernel":
-        command_line = f"{image.command_line} {arguments}".rstrip()
+        # Whoever loads the kernel says what it is told: the word that fills a signed line up is left out.
+        words = [word for word in image.command_line.split() if not word.startswith(FULL_MARK)]
+        command_line = " ".join([*words, arguments]).rstrip()
         kernel = Kernel(image.artifact("kernel").path, image.artifact("initrd").path, command_line)
     return VmSpec(
         name=name or image.name,
@@ -115,7 +118,7 @@ def plan_machine(
         restrict=restrict,
         forwards=tuple(forwards) if net == "user" else (),
         firstboot_config=config,
-        takes=_takes_credentials(image, verified=bool(secure_boot)),
+        takes=_takes_credentials(image, by_kernel=boot == "kernel"),
         video=video,
         rtc=rtc,
         rng=rng,
@@ -126,12 +129,13 @@ def plan_machine(
     )
 
 
-def _takes_credentials(image: Image, *, verified: bool) -> Credentials:
-    """Whether systemd takes what we hand over. The last such word of a command line counts."""
+def _takes_credentials(image: Image, *, by_kernel: bool) -> Credentials:
+    """Whether systemd takes what we hand over. The last such word of a line counts, and a signed line is full."""
     words = [word for word in image.command_line.split() if word.startswith("systemd.import_credentials=")]
     if not words or words[-1] != NO_CREDENTIALS:
         return Credentials.TAKEN
-    return Credentials.REFUSED if verified else Credentials.IF_TOLD
+    full = any(word.startswith(FULL_MARK) for word in image.command_line.split())
+    return Credentials.REFUSED if full and not by_kernel else Credentials.IF_TOLD
 
 
 def _secure_firmware(own: Path, emulator: Emulator, certificate: Path | None, variables: Path | None) -> Uefi:

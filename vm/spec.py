@@ -16,7 +16,7 @@ class Credentials(Enum):
     """Whether the guest takes system credentials (:mod:`vm.credentials`)."""
 
     TAKEN = "taken"
-    IF_TOLD = "taken when the kernel is told so, and nobody verifies what it is told"
+    IF_TOLD = "taken when the kernel is told so, which whoever starts it can do"
     REFUSED = "refused"
 
 

@@ -24,7 +24,7 @@ from builder.outputs.facts import make_facts
 from builder.outputs.initrd import make_initrd_tree, write_initrd
 from builder.outputs.root import Root, make_erofs, make_verity, split
 from builder.outputs.signing import Signer
-from builder.outputs.uki import NO_ROOT_HASH, command_line, make_uki, read_parts, write_root_hash
+from builder.outputs.uki import NO_ROOT_HASH, command_line, make_uki, read_parts, sealed, write_root_hash
 from builder.outputs.wanted import Made, Wanted
 from builder.stages.stage import Context, source_hash
 from builder.tree.tree import Tree
@@ -68,11 +68,9 @@ def make_outputs(
     kernel, uki, disk, facts, esp = (scratch / name for name in ("vmlinuz", "uki.efi", "disk.raw", "facts.json", "esp"))
 
     def words(roothash: str) -> str:
-        return command_line(
-            roothash,
-            wanted.extra_command_line,
-            import_credentials=wanted.import_credentials(signed=signer is not None),
-        )
+        credentials = wanted.import_credentials(signed=signer is not None)
+        line = command_line(roothash, wanted.extra_command_line, import_credentials=credentials)
+        return line if signer is None else sealed(line)
 
     def make_root() -> Root:
         with timer.step("root", "root file system"):

@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.architecture import architecture
+from builder.core.errors import ConfigError
 from builder.core.tools import Tools
 from builder.tree.modules import kernel_release
 from builder.tree.node import Node
 from builder.tree.tree import Tree
+from firstboot.config.kernel_words import FULL_MARK
 
 EFI_STUBS = "/usr/lib/systemd/boot/efi"
 # Stands for a root hash that is not known yet: as long as one, and like nothing else in a kernel image.
 NO_ROOT_HASH = hashlib.sha256(b"build-os: the hash of a root that is still being written").hexdigest()
 
+# What a kernel takes, without the NUL: COMMAND_LINE_SIZE of x86 and arm64 (arch/*/include/.../setup.h).
+COMMAND_LINE = 2047
 # systemd takes nothing from SMBIOS, fw_cfg, the boot loader and this command line (systemd.system-credentials(7)).
 NO_CREDENTIALS = "systemd.import_credentials=no"
 
@@ -45,6 +49,24 @@ def command_line(roothash: str, extra: tuple[str, ...], *, import_credentials: b
         *extra,
     )
     return " ".join(words)
+
+
+def sealed(words: str) -> str:
+    """The command line made so long that nothing can be put behind it.
+
+    systemd-stub(7) appends what the host hands over in SMBIOS (``io.systemd.stub.kernel-cmdline-extra``), also under
+    Secure Boot, and there is no switch for that. The kernel drops whole words from the end until the rest fits.
+
+    Raises:
+        ConfigError: it is too long already.
+    """
+    left = COMMAND_LINE - len(words) - len(f" {FULL_MARK}")
+    if left < 1:
+        raise ConfigError(
+            f"the kernel's command line has {len(words)} characters, {1 - left} more than a signed one can have",
+            hint="take words out of kernel.command_line",
+        )
+    return f"{words} {FULL_MARK}{'-' * left}"
 
 
 def read_parts(tree: Tree, arch: str) -> Mapping[str, bytes]:

@@ -7,6 +7,9 @@ import re
 ADDON_MARK = "build_os.firstboot="
 """Begins a word that only our addon has, and that counts those behind it: without it nobody looks for an addon."""
 
+FULL_MARK = "build_os.full="
+"""Begins the word that fills the command line of a signed image up to what a kernel takes: nothing goes behind it."""
+
 # What build-os itself puts on the command line, or what would take the image away from under its root hash.
 _RESERVED = {
     "root": "the root is the verity device",

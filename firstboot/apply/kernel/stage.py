@@ -14,6 +14,7 @@ from firstboot.apply.action import Machine, Refused
 from firstboot.apply.kernel import esp
 from firstboot.apply.kernel.addon import NoAddon, make_addon, read_addon
 from firstboot.apply.kernel.arguments import addon_text, baked, read_command_line, wanted_words
+from firstboot.config.kernel_words import FULL_MARK
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 
@@ -70,6 +71,8 @@ def _cannot(places: Places) -> Iterator[Problem]:
     if not esp.has_variables(places):
         why = "this machine was not started by UEFI firmware from a disk, where kernel arguments can be added"
         yield Problem(AT, why, _HINT, on_key=True)
+    elif any(word.startswith(FULL_MARK) for word in places.command_line().split()):
+        yield Problem(AT, "this image is signed, and its command line takes no more words", _HINT, on_key=True)
     elif esp.is_secure(places):
         why = "Secure Boot is on, where kernel arguments that are not signed like the image have no effect"
         yield Problem(AT, why, _HINT, on_key=True)

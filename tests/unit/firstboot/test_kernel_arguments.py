@@ -143,6 +143,13 @@ def test_under_secure_boot_it_is_refused_in_one_line_and_nothing_is_written(gues
     assert guest.addon() is None
 
 
+def test_a_signed_image_whose_command_line_is_full_says_so_and_nothing_is_written(guest: Guest) -> None:
+    guest.started_with(f"quiet build_os.full={'-' * 100}")
+    assert guest.boot(["nosmt"]) == 1
+    assert "this image is signed, and its command line takes no more words" in guest.said
+    assert guest.addon() is None
+
+
 def test_a_machine_without_uefi_says_so(guest: Guest) -> None:
     (guest.root / "sys/firmware/efi/efivars").rename(guest.root / "gone")
     (guest.root / "sys/firmware/efi").rmdir()

@@ -12,7 +12,7 @@ from builder.definition.model import Compression, Disk, Output
 from builder.outputs.disk import MIB, Layout, make_disk, partitions, require_room, write_esp_files
 from builder.outputs.formats import FORMATS
 from builder.outputs.root import Root, compression_arguments, stable_uuid
-from builder.outputs.uki import NO_ROOT_HASH, command_line, find_kernel, make_uki, read_parts, write_root_hash
+from builder.outputs.uki import NO_ROOT_HASH, command_line, find_kernel, make_uki, read_parts, sealed, write_root_hash
 from builder.outputs.wanted import Wanted
 from builder.tree.node import file
 from builder.tree.tree import Tree, TreeError
@@ -216,6 +216,20 @@ def test_a_signed_image_takes_no_credentials_of_the_platform_unless_its_definiti
     assert wanted.import_credentials(signed=signed) is all_of_them
     words = command_line(HASH, (), import_credentials=all_of_them).split()
     assert ("systemd.import_credentials=no" in words) is not all_of_them
+
+
+def test_nothing_can_be_put_behind_the_command_line_of_a_signed_image() -> None:
+    words = command_line(HASH, ("quiet",), import_credentials=False)
+    line = sealed(words)
+    assert len(line) == 2047
+    assert line.startswith(f"{words} build_os.full=-")
+    assert set(line.removeprefix(f"{words} build_os.full=")) == {"-"}
+
+
+def test_a_command_line_that_cannot_be_filled_up_is_not_signed() -> None:
+    assert len(sealed("x" * (2047 - len(" build_os.full=-")))) == 2047
+    with pytest.raises(ConfigError, match="1 more than a signed one can have"):
+        sealed("x" * (2048 - len(" build_os.full=-")))
 
 
 def test_the_kernel_is_found_where_packages_or_seal_put_it(image: Tree) -> None:

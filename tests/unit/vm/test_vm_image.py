@@ -153,19 +153,27 @@ def test_without_a_network_nothing_is_forwarded(image: Image, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "verified", "takes"),
+    ("words", "boot", "takes"),
     [
-        ("quiet", False, Credentials.TAKEN),
-        ("quiet", True, Credentials.TAKEN),
-        ("systemd.import_credentials=no quiet", False, Credentials.IF_TOLD),
-        ("systemd.import_credentials=no quiet", True, Credentials.REFUSED),
+        ("quiet", "uefi", Credentials.TAKEN),
+        ("quiet build_os.full=--", "uefi", Credentials.TAKEN),
+        ("systemd.import_credentials=no quiet", "uefi", Credentials.IF_TOLD),
+        ("systemd.import_credentials=no quiet build_os.full=--", "uefi", Credentials.REFUSED),
+        ("systemd.import_credentials=no quiet build_os.full=--", "kernel", Credentials.IF_TOLD),
     ],
 )
 def test_an_image_says_on_its_command_line_whether_it_takes_credentials(
-    words: str, *, verified: bool, takes: Credentials, image: Image, tmp_path: Path
+    words: str, boot: Any, takes: Credentials, image: Image, tmp_path: Path
 ) -> None:
     told = replace(image, command_line=words)
-    assert plan_machine(told, MachineFolder(tmp_path), Accel.TCG, secure_boot=verified).takes is takes
+    assert plan_machine(told, MachineFolder(tmp_path), Accel.TCG, boot=boot).takes is takes
+
+
+def test_who_loads_the_kernel_tells_it_more_than_a_signed_line_has_room_for(image: Image, tmp_path: Path) -> None:
+    told = replace(image, command_line="quiet build_os.full=----")
+    spec = plan_machine(told, MachineFolder(tmp_path), Accel.TCG, boot="kernel", arguments="debug")
+    assert spec.kernel is not None
+    assert spec.kernel.command_line == "quiet debug"
 
 
 # --- who is trusted under Secure Boot
