@@ -18,6 +18,8 @@ CERTIFICATE = "certificate"
 # What QEMU can boot from as it is, the smaller one first.
 BOOTABLE = ("qcow2", "raw")
 
+_WHICH = f"name the {BUILD_JSON} that 'build-os build' prints, by default out/{BUILD_JSON}"
+
 DiskFormat = Literal["qcow2", "raw"]
 
 
@@ -135,8 +137,10 @@ def read_image(path: Path) -> Image:
             f"there is no {file}",
             hint="build the image first: 'build-os build' prints the path of its build.json",
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {file}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not a {BUILD_JSON}, but no text at all", hint=_WHICH) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     _require_schema(file, text)
     try:
         build = _Build.model_validate_json(text)
@@ -170,7 +174,7 @@ def _require_schema(file: Path, text: str) -> None:
     try:
         data: Any = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"{file} is not JSON: {error}", hint="run 'build-os build' again") from error
+        raise ConfigError(f"{file} is not a {BUILD_JSON}: it is not JSON ({error})", hint=_WHICH) from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema is None:
         raise ConfigError(f"{file} is not a build.json of build-os: it has no 'schema'")

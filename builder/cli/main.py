@@ -114,7 +114,11 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with the status that its outcome has."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    args = make_parser().parse_args(typed)
+    parser = make_parser()
+    args, unknown = parser.parse_known_args(typed)
+    if unknown:
+        hint = "; write -- before a command for the machine" if args.command == "ssh" else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     args.typed = typed
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)

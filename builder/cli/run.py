@@ -116,7 +116,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.machine.before_boot import against_image
     from vm.bind import parse_bind, with_binds
     from vm.extra_disk import parse_disk
-    from vm.kept import KeptMachine, keepable
+    from vm.kept import KeptMachine, keepable, require_name
     from vm.plan import plan_machine
     from vm.spec import Forward
 
@@ -128,6 +128,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return stop(machines, args.stop, console) if args.stop else show_list(machines, kept)
     if args.kargs and not args.kernel:
         raise ConfigError("the kernel's command line is verified together with the kernel", hint="add --kernel")
+    if args.name is not None:
+        require_name(args.name)
     binds = [parse_bind(text) for text in args.bind]
     checked = None if args.config is None else read_config(args.config, values_of(args))
     disks = [parse_disk(text) for text in args.disk]

@@ -156,6 +156,25 @@ def test_what_comes_after_two_dashes_is_a_command(
     assert target_and_command(words, typed) == expected
 
 
+def test_options_of_a_command_in_the_machine_are_no_options_of_ours(build_os: BuildOs) -> None:
+    outcome = build_os("ssh", "demo", "ls", "-l")
+    assert (outcome.status, "write -- before a command for the machine" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["x/y", ".x", ""])
+def test_a_machine_with_a_name_that_is_none_is_refused_before_anything_is_made(build_os: BuildOs, name: str) -> None:
+    outcome = build_os("run", "--detach", "--name", name)
+    assert (outcome.status, "cannot be the name of a machine" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("content", [b"QFI\xfb", b"name: demo\n"])
+def test_a_file_that_is_no_build_is_told_from_one(build_os: BuildOs, content: bytes) -> None:
+    Path("other").write_bytes(content)
+    outcome = build_os("run", "other", "--detach")
+    assert "other is not a build.json" in outcome.err
+    assert "= name the build.json that 'build-os build' prints" in outcome.err
+
+
 def test_a_command_needs_no_name_where_one_machine_runs(
     build_os: BuildOs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
