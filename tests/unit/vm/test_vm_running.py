@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from vm.results import MachineFolder
 from vm.running import Record, Registry, registry_root
 from vm.ssh import SshTarget, argv, is_loopback, pasteable
 from vm.start import connect_to, listen_at
+from vm.terminal import bridge
 
 pytestmark = pytest.mark.unit
 
@@ -206,6 +208,37 @@ def test_a_monitor_may_lie_deeper_than_an_address_is_long(deep: Path) -> None:
             assert theirs.recv(1) == b"x"
     with pytest.raises(OSError, match="refused"):
         connect_to(path)
+
+
+# The console of a machine that runs
+
+
+def test_keys_go_to_the_machine_and_what_it_says_comes_until_the_person_leaves() -> None:
+    ours, theirs = socket.socketpair()
+    keyboard, hand = os.pipe()
+    shown: list[bytes] = []
+    with ours, theirs:
+        theirs.sendall(b"web login: ")
+        os.write(hand, b"root\x1drest")
+        assert bridge(ours, keyboard, shown.append) is False
+        assert theirs.recv(10) == b"root"
+        assert shown == [b"web login: "]
+        theirs.close()
+        assert bridge(ours, keyboard, shown.append) is True  # the machine is off
+    os.close(keyboard)
+    os.close(hand)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("disconnected:unix:/x/console.sock,server=on", False), ("unix:/x/console.sock <-> unix", True)],
+)
+def test_a_console_at_which_somebody_sits_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, taken: bool
+) -> None:
+    lines = [{"label": "qmp", "filename": "unix:qmp"}, {"label": "serial0", "filename": name}]
+    monkeypatch.setattr(running, "ask", lambda _monitor, command: lines if command == "query-chardev" else None)
+    assert running.line_is_taken(record(tmp_path)) is taken
 
 
 # ssh
