@@ -187,7 +187,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             if args.keep:
                 kept.add(KeptMachine.of(made, host.image, args.image, args.user, key))
 
-        start = Start(spec, host.tools, host.store, host.deadline(BOOT_SECONDS), folder, done=done)
+        deadline = host.deadline(BOOT_SECONDS)
+        start = Start(spec, host.tools, host.store, deadline, folder, keep=args.keep, done=done)
         if args.detach:
             start_and_leave(start, machines, console, args.user, key, can_ssh=can_ssh)
         else:
@@ -222,14 +223,15 @@ def ready_folder(
             raise ConfigError(f"a machine named {wanted} runs already", hint="--name NAME gives this one another")
         folder = kept.folder(wanted)
         make_empty(folder)
+        failed = False
         try:
             yield folder
         except VmError:
-            raise  # which names logs in there; the next machine of this name takes the place
-        except BaseException:
-            if not folder.is_kept:
-                kept.remove(wanted)
+            failed = True  # the error names logs in there; the next machine of this name takes the place
             raise
+        finally:
+            if not failed and not folder.is_kept:
+                kept.remove(wanted)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Start:
     Attributes:
         folder: its own.
         first: this is its first boot.
+        keep: its disks stay once the first boot has gone well.
         done: called once the first boot has gone well, with the machine as it can be started again.
     """
 
@@ -41,6 +42,7 @@ class Start:
     deadline: Deadline
     folder: MachineFolder
     first: bool = True
+    keep: bool = False
     done: Callable[[VmSpec], None] = lambda _: None
 
     def machine(self, **options: object) -> Machine:
@@ -96,7 +98,7 @@ def stay_at_console(start: Start, console: Console) -> None:
     Raises:
         VmError: the machine cannot be started.
     """
-    console.note(f"{LEAVE_NAME} ends the machine")
+    console.note(how_to_leave(keep=start.keep))
     waiting_for_first = start.first
     with start.machine(echo=show) as machine:
 
@@ -114,7 +116,9 @@ def stay_at_console(start: Start, console: Console) -> None:
             with console.step(f"power off {start.spec.name}"):
                 machine.shutdown()
     if start.folder.is_kept:
-        console.note(what_becomes_of(start.spec.name, kept=True))
+        console.note(f"{start.spec.name} is off, and its disk is kept: 'build-os machine start {start.spec.name}'")
+    elif start.keep:
+        console.warn(f"the first boot of {start.spec.name} had not gone well when it ended: nothing is kept")
 
 
 def what_went_wrong(sightings: tuple[Sighting, ...], name: str, *, can_ssh: bool) -> list[str]:
@@ -144,6 +148,13 @@ def how_to_go_on(name: str, user: str | None, *, can_ssh: bool) -> str:
         return f"{name} runs; 'build-os ssh USER@{name}' logs in with a key that its config has"
     as_root = "" if user == ROOT else ", 'build-os ssh --root' as root"
     return f"{name} runs; 'build-os ssh' logs in as {user}{as_root}"
+
+
+def how_to_leave(*, keep: bool) -> str:
+    """What to press at a console, and what that costs."""
+    if keep:
+        return f"{LEAVE_NAME} powers the machine off; its disk is kept once the first boot has gone well"
+    return f"{LEAVE_NAME} ends the machine, and its disk is deleted then (--keep makes one that stays)"
 
 
 def what_becomes_of(name: str, *, kept: bool) -> str:

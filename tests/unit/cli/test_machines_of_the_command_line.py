@@ -17,7 +17,7 @@ import pytest
 from builder.cli.machines import kept_machines
 from builder.cli.run import ready_folder, unused_folder
 from builder.cli.ssh import target_and_command
-from builder.cli.starting import how_to_go_on, what_becomes_of, what_went_wrong
+from builder.cli.starting import how_to_go_on, how_to_leave, what_becomes_of, what_went_wrong
 from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
@@ -226,6 +226,8 @@ def test_nobody_is_promised_a_login_that_is_not_there() -> None:
     assert "ssh" not in how_to_go_on("web", None, can_ssh=False).replace("it has no ssh", "")
     assert "with a key that its config has" in how_to_go_on("web", None, can_ssh=True)
     assert "is deleted when it stops" in what_becomes_of("web", kept=False)
+    assert "its disk is deleted then" in how_to_leave(keep=False)
+    assert "its disk is kept" in how_to_leave(keep=True)
 
 
 @pytest.mark.parametrize(
