@@ -58,7 +58,7 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
                 contents_of(luks.key_file, machine.fetched)
             action.advertisements(machine)
             for device in _present([str(luks.device)], config):
-                if luks.wipe_volume:
+                if action.is_made_anew(device, machine):
                     require_unused([device], "it cannot be encrypted")
         case MakeVolumeGroup(group=group):
             nodes = _present(group.devices, config)

@@ -53,21 +53,8 @@ class MakeLuks(NamedTuple):
             if given
             else os.urandom(_KEY_BYTES).hex().encode()
         )
-        found = probe(device, programs)
-        is_ours = found.type == _FORMAT and is_of(machine.attempt, device, programs)
-        anew = luks.wipe_volume or not found.type or is_ours
         with key_file(key) as path:
-            if not anew:
-                if found.type != _FORMAT:
-                    raise Refused(f"{luks.device} has {found.type}; wipeVolume would replace it")
-                if not given:
-                    raise Refused(f"{luks.device} is encrypted already, and the config has no key for it")
-                if bound:
-                    raise Refused(
-                        f"{luks.device} is encrypted already; wipeVolume would bind it to the TPM or Tang anew"
-                    )
-                self._require_same(found.label, found.uuid)
-            else:
+            if self.is_made_anew(device, machine):
                 require_unused([device], "it cannot be encrypted")
                 programs.run(["wipefs", "--quiet", "--all", device])
                 programs.run(format_command(luks, device, path, machine.attempt))
@@ -84,6 +71,27 @@ class MakeLuks(NamedTuple):
         if not bound:
             machine.keys[luks.name] = key
         machine.luks_uuids[luks.name] = programs.run(["cryptsetup", "luksUUID", device]).strip()
+
+    def is_made_anew(self, device: str, machine: Machine) -> bool:
+        """Whether what is on the device gives way, or is opened as it is.
+
+        Raises:
+            Refused: it may not be replaced, and cannot be what the config wants. ProgramError.
+        """
+        luks = self.luks
+        found = probe(device, machine.programs)
+        if luks.wipe_volume or not found.type:
+            return True
+        if found.type != _FORMAT:
+            raise Refused(f"{luks.device} has {found.type}; wipeVolume would replace it")
+        if is_of(machine.attempt, device, machine.programs):
+            return True
+        if not luks.key_file.source:
+            raise Refused(f"{luks.device} is encrypted already, and the config has no key for it")
+        if tpm_of(luks) is not None or binding_of(luks) is not None:
+            raise Refused(f"{luks.device} is encrypted already; wipeVolume would bind it to the TPM or Tang anew")
+        self._require_same(found.label, found.uuid)
+        return False
 
     def advertisements(self, machine: Machine) -> dict[str, object]:
         """What servers have said, by their URLs.

@@ -118,10 +118,11 @@ def test_a_device_in_use_is_noticed_before_anything_is_wiped(
     ("layer", "says"),
     [
         ("raid: [{name: m, level: raid1, reuse: true, devices: [/dev/one, /dev/two]}]", "without reuse the RAID would"),
+        ("luks: [{name: box, device: /dev/two}]", "wipeVolume would replace it"),
         ("lvm: [{name: g, devices: [/dev/two], volumes: [{name: v}]}]", "wipe_group would replace it"),
     ],
 )
-def test_what_a_raid_or_a_group_may_not_replace_is_found_before_a_filesystem_is_wiped(
+def test_what_a_layer_may_not_replace_is_found_before_a_filesystem_is_wiped(
     accounts: Path, present: set[str], layer: str, says: str
 ) -> None:
     assert present
