@@ -49,7 +49,7 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
         case MakeRaid(raid=raid):
             nodes = _present(raid.devices, config)
             if raid.reuse and len(nodes) == len({*raid.devices}):
-                action.is_there(nodes, machine.programs)
+                action.is_there(nodes, machine)
         case MakeLuks(luks=luks):
             binding = binding_of(luks)
             if (tpm_of(luks) is not None or (binding is not None and "tpm2" in binding.pins)) and not has_tpm():

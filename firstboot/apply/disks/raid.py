@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,12 +45,12 @@ class MakeRaid(NamedTuple):
     def perform(self, machine: Machine) -> None:
         raid, programs = self.raid, machine.programs
         devices = [wait_for(device) for device in dict.fromkeys(raid.devices)]
-        if not raid.reuse or not self._keep(devices, programs):
-            programs.run(command(raid, devices))
+        if not raid.reuse or not self._keep(devices, machine):
+            programs.run(command(raid, devices, machine.attempt))
         settle(programs)
         wait_for(node(raid))
 
-    def _keep(self, devices: list[str], programs: Programs) -> bool:
+    def _keep(self, devices: list[str], machine: Machine) -> bool:
         """Assemble the array that is there.
 
         Returns:
@@ -58,20 +59,25 @@ class MakeRaid(NamedTuple):
         Raises:
             Refused: there is something else. ProgramError.
         """
-        if not self.is_there(devices, programs):
+        if not self.is_there(devices, machine):
             return False
         if not _is_running(self.raid, devices):
             require_unused(devices, f"the RAID {self.raid.name} cannot be assembled")
-            programs.run(["mdadm", "--assemble", node(self.raid), "--run", "--homehost", "any", *devices])
+            machine.programs.run(["mdadm", "--assemble", node(self.raid), "--run", "--homehost", "any", *devices])
         return True
 
-    def is_there(self, devices: list[str], programs: Programs) -> bool:
-        """Whether the devices are the array that the config wants; if not, nothing else is on them either.
+    def is_there(self, devices: list[str], machine: Machine) -> bool:
+        """Whether the devices are the array that the config wants; if not, nothing else is on them either, but what
+        this first boot has begun before it was cut short.
 
         Raises:
             Refused: there is something else. ProgramError.
         """
+        programs = machine.programs
         blocks = [read_superblock(device, programs) for device in devices]
+        ours = uuid_of(self.raid, machine.attempt)
+        if ours and {block.uuid for block in blocks if block} == {ours}:
+            return False
         if not any(blocks):
             for device in devices:
                 if (found := probe(device, programs)).type:
@@ -132,11 +138,21 @@ def node(raid: Raid) -> str:
     return f"/dev/md/{raid.name}"
 
 
-def command(raid: Raid, devices: list[str]) -> list[str]:
-    """mdadm's command line."""
+def uuid_of(raid: Raid, attempt: str) -> str:
+    """The UUID that a first boot gives an array, by which it knows it again if it is cut short; empty for none."""
+    if not attempt:
+        return ""
+    name = raid.name.encode()
+    return f"{attempt[:8]}:{attempt[8:16]}:{crc32(name):08x}:{crc32(name, 1):08x}"
+
+
+def command(raid: Raid, devices: list[str], attempt: str = "") -> list[str]:
+    """mdadm's command line; ``attempt`` is the first boot that does it."""
     spares = raid.spares or 0
     words = ["mdadm", "--create", node(raid), "--force", "--run", "--homehost", "any", "--level", str(raid.level)]
     words += ["--raid-devices", str(len(devices) - spares)]
     if spares:
         words += ["--spare-devices", str(spares)]
+    if attempt and not any(each.partition("=")[0] in ("--uuid", "-u") for each in raid.options):
+        words += ["--uuid", uuid_of(raid, attempt)]
     return [*words, *raid.options, *devices]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from firstboot.apply.action import Refused
+from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.filesystems import Signature
 from firstboot.apply.disks.lvm import MakeVolume, MakeVolumeGroup, Member, create_command, is_kept, is_size, replaced
 from firstboot.apply.disks.plan import devices, mounts
-from firstboot.apply.disks.raid import Superblock, difference_of, superblock_of
+from firstboot.apply.disks.raid import MakeRaid, Superblock, command, difference_of, superblock_of, uuid_of
 from firstboot.apply.programs import Programs
+from firstboot.apply.root import Root
 from firstboot.config.devices import LogicalVolume, Raid, VolumeGroup
 from firstboot.config.document import read
 from firstboot.config.loading import load
@@ -238,3 +240,29 @@ def test_what_mdadm_says_of_a_device_is_read() -> None:
     said = "MD_LEVEL=raid1\nMD_DEVICES=2\nMD_NAME=localhost:data\nMD_UUID=1:2\nMD_EVENTS=17\n"
     assert superblock_of(said) == SAME
     assert superblock_of("mdadm: No md superblock detected on /dev/a.\n") is None
+
+
+def test_an_array_that_a_first_boot_has_only_begun_is_no_array(tree: Path) -> None:
+    """The power went when one of its devices had been written to: the next attempt makes it anew, also with reuse."""
+    raid = Raid(name="kept", level="raid1", devices=("/dev/a", "/dev/b"), reuse=True)
+    words = command(raid, ["/dev/a", "/dev/b"], "0123456789abcdef")
+    uuid = words[words.index("--uuid") + 1]
+    assert uuid == uuid_of(raid, "0123456789abcdef")
+    assert uuid != uuid_of(raid.model_copy(update={"name": "other"}), "0123456789abcdef")
+    assert "--uuid" not in command(raid, ["/dev/a"])
+    own = raid.model_copy(update={"options": ("--uuid=0:0:0:0",)})
+    assert "--uuid" not in command(own, ["/dev/a", "/dev/b"], "0123456789abcdef")
+
+    class Mdadm(Programs):
+        def status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:
+            del stdin
+            return (0, f"MD_UUID={uuid}\nMD_NAME=any:kept\n") if argv[-1] == "/dev/a" else (1, "")
+
+    make = MakeRaid(raid, ())
+    with Root(tree) as root:
+        machine = Machine(root, Mdadm())
+        machine.attempt = "0123456789abcdef"
+        assert not make.is_there(["/dev/a", "/dev/b"], machine)
+        machine.attempt = "fedcba9876543210"
+        with pytest.raises(Refused, match="without reuse the RAID would be made anew"):
+            make.is_there(["/dev/a", "/dev/b"], machine)

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from firstboot.apply.root import Root
 from firstboot.drift import reset
 from firstboot.log import Log
+from firstboot.places import FIRST_BOOT
 from firstboot.prepare import attempt_of, prepare
 from tests.support.guest import Guest
 
@@ -225,3 +227,25 @@ def test_a_factory_reset_that_is_cut_short_at_any_moment_is_still_one(
             assert left[0] == 0
     assert partition.prepare() == "first boot"
     assert list(partition.files()) == ["firstboot/attempt"]
+
+
+def test_no_unit_takes_what_cannot_be_read_for_absent() -> None:
+    """A negated condition of systemd is true for any error: on the state partition it may only start the decision."""
+    repository = Path(__file__).parents[3]
+    found = {}
+    for path in (*(repository / "overlays").rglob("*"), *(repository / "units").rglob("*")):
+        if path.is_file() and path.suffix in (".service", ".mount", ".path", ".socket", ".timer", ".conf"):
+            lines = path.read_text(errors="replace").splitlines()
+            negated = [line for line in lines if re.match(r"(Condition|Assert)\w+=\|?!/(run/state|sysroot/var)", line)]
+            if negated:
+                found[path.name] = negated
+    assert found.keys() == {"firstboot-prepare.service"}
+    assert all("=|!" in line for line in found["firstboot-prepare.service"])
+
+
+@pytest.mark.parametrize("unit", ["firstboot.service", "usr-lib-modules.mount"])
+def test_units_of_a_first_boot_go_by_the_decision(unit: str) -> None:
+    text = (Path(__file__).parents[3] / f"overlays/initrd/usr/lib/systemd/system/{unit}").read_text()
+    assert f"ConditionPathExists={FIRST_BOOT}\n" in text
+    for key in ("Requires", "After"):
+        assert re.search(rf"^{key}=.*\bfirstboot-prepare\.service\b", text, re.MULTILINE)
