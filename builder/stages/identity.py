@@ -27,6 +27,8 @@ OF_ONE_MACHINE = (
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
 )
+LOCAL_TIME = "/etc/localtime"
+UTC = ("/usr/share/zoneinfo/Etc/UTC", "/usr/share/zoneinfo/UTC")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Identity:
         )
         for path in OF_ONE_MACHINE:
             tree.remove(path)
+        # A missing link means UTC (localtime(5)). Debian's would stand in the way of configs that make one for
+        # their machine without 'overwrite', because Fedora CoreOS and Flatcar have none.
+        local_time = tree.get(LOCAL_TIME)
+        if local_time is not None and tree.resolve(LOCAL_TIME) in UTC:
+            tree.remove(LOCAL_TIME)
         tree.put("/etc/machine-id", file("uninitialized\n", 0o444, origin=ORIGIN))
         manifest = {
             "name": self.image,

@@ -87,7 +87,6 @@ MODES = {
 LINKS = {
     "/home": "var/home",
     "/root": "var/roothome",
-    "/etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
     "/etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf",
 }
 # File system, and options that must be there.

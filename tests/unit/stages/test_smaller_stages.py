@@ -99,6 +99,20 @@ def test_nothing_of_one_machine_is_in_the_image(identity: Identity, tree: Tree, 
     assert not any(node.content.read() == b"secret" for _, node in tree.walk())
 
 
+@pytest.mark.parametrize("target", ["/usr/share/zoneinfo/Etc/UTC", "../usr/share/zoneinfo/UTC"])
+def test_the_time_zone_that_every_machine_has_without_a_link_leaves_its_place_to_a_config(
+    identity: Identity, tree: Tree, context: Context, target: str
+) -> None:
+    tree.put("/etc/localtime", symlink(target, origin="package:tzdata"))
+    assert "/etc/localtime" not in identity.apply(tree, context)
+
+
+def test_a_time_zone_that_the_definition_chose_stays(identity: Identity, tree: Tree, context: Context) -> None:
+    tree.put("/etc/localtime", symlink("/usr/share/zoneinfo/Europe/Berlin", origin="overlay:mine"))
+    tree = identity.apply(tree, context)
+    assert tree.require("/etc/localtime", follow=False).target == "/usr/share/zoneinfo/Europe/Berlin"
+
+
 def test_the_image_knows_what_is_in_it(identity: Identity, tree: Tree, context: Context) -> None:
     tree = identity.apply(tree, context)
     assert json.loads(tree.read_text("/usr/lib/build-os/image.json")) == {
