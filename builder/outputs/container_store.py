@@ -27,24 +27,41 @@ from builder.outputs.oci import LAYER_GZIP, Image, canonical, rfc3339
 from builder.tree.node import Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, parent_of
 
-STORE = "/usr/share/containers/storage"
+# Where the machine's podman finds the images: a mount of STORE without setuid (usr-share-containers-storage.mount).
+SHOWN = "/usr/share/containers/storage"
+# Where they lie, in a directory that is closed: the set-user-ID programs of a container are not meant for the users of
+# the machine, and if the mount is not there nothing is.
+CLOSED = "/usr/lib/build-os/container-images"
+STORE = f"{CLOSED}/storage"
 GZIP = 2  # storage/pkg/archive: Compression
 
 
 def storage_conf() -> str:
     """containers-storage.conf(5) for the guest: pulled images go to /var, ours are found where they lie."""
     return f"""\
-# Images that came with the OS are in {STORE}, which is read-only and verified.
+# Images that came with the OS are in {SHOWN}, which is read-only and verified.
 [storage]
 driver = "overlay"
 runroot = "/run/containers/storage"
 graphroot = "/var/lib/containers/storage"
 
 [storage.options]
-additionalimagestores = ["{STORE}"]
+additionalimagestores = ["{SHOWN}"]
 
 [storage.options.overlay]
 mountopt = "nodev"
+"""
+
+
+def user_storage_conf() -> str:
+    """The same for an ordinary user, whose podman takes no such setting from the system's file."""
+    return f"""\
+# Images that came with the OS can be used without pulling them: 'podman images'.
+[storage]
+driver = "overlay"
+
+[storage.options]
+additionalimagestores = ["{SHOWN}"]
 """
 
 
@@ -69,9 +86,10 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
                 f"two containers have an image named {min(taken)}",
                 hint="give one of them another name or version",
             )
+    tree.put(SHOWN, directory(0o755, origin=origin))
+    tree.put(parent_of(store), directory(0o700, origin=origin))
     tree.put(store, directory(0o755, origin=origin))
-    # Closed, because the set-user-ID programs of a container are not meant for the users of the machine.
-    tree.put(f"{store}/overlay", directory(0o700, origin=origin))
+    tree.put(f"{store}/overlay", directory(0o755, origin=origin))
     tree.put(f"{store}/overlay/l", directory(0o755, origin=origin))
 
     lower = Tree()

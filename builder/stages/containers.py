@@ -12,7 +12,7 @@ from builder.debian.lock import LockedPackage
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
-from builder.outputs.container_store import install_image, storage_conf
+from builder.outputs.container_store import install_image, storage_conf, user_storage_conf
 from builder.outputs.oci import Image, ImageConfig, assemble
 from builder.outputs.oci_read import read_layout
 from builder.outputs.quadlet import quadlet
@@ -26,6 +26,8 @@ from builder.tree.tree import Tree
 ORIGIN = "stage:containers"
 QUADLETS = "/usr/share/containers/systemd"
 STORAGE_CONF = "/usr/share/containers/storage.conf"
+# useradd(8) copies it into each new home.
+SKELETON = "/etc/skel/.config/containers/storage.conf"
 # What no program in a container reads; the same for every container.
 UNREAD = (
     "/usr/share/man/*",
@@ -58,6 +60,7 @@ class Containers:
         if not self.containers:
             return tree
         tree.put(STORAGE_CONF, file(storage_conf(), origin=ORIGIN))
+        tree.put(SKELETON, file(user_storage_conf(), origin=ORIGIN))
         for container in self.containers:
             with context.console.step(f"container {container.name}"):
                 image = self._image(container, context)

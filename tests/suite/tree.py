@@ -36,7 +36,7 @@ DANGLING = re.compile(
 # Where a machine makes what the image does not have.
 ELSEWHERE = ("/run/", "/proc/", "/dev/", "/var/", "/sys/", "/tmp/")
 SHELLS = {"root": "/bin/bash", "sync": "/bin/sync"}
-CONTAINERS = "/usr/share/containers/storage"
+CONTAINERS = "/usr/lib/build-os/container-images"
 SECRETS = (b"PRIVATE KEY-----", b"AGE-SECRET-KEY-")
 BYTECODE = re.compile(r"(.*)/__pycache__/([^/]+)\.cpython-313\.pyc")
 UNCHECKED_HASH = 1  # PEP 552: never compared with its source

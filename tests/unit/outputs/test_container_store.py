@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.errors import ConfigError
-from builder.outputs.container_store import STORE, install_image, overlay_diff, storage_conf
+from builder.outputs.container_store import (
+    CLOSED,
+    STORE,
+    install_image,
+    overlay_diff,
+    storage_conf,
+    user_storage_conf,
+)
 from builder.outputs.oci import Image, ImageConfig, Layer, write_layout
 from builder.outputs.quadlet import quadlet, word
 from builder.tree.node import Kind, Node, directory, file, symlink
@@ -98,7 +105,8 @@ def test_locks_exist_since_nobody_can_make_them(tmp_path: Path) -> None:
 def test_privileged_programs_of_containers_are_out_of_reach_of_users(tmp_path: Path) -> None:
     system = Tree()
     install_image(system, make_image(tmp_path), name="web")
-    assert system.require(f"{STORE}/overlay").mode == 0o700
+    assert system.require(CLOSED).mode == 0o700
+    assert STORE.startswith(f"{CLOSED}/")
 
 
 def test_second_layer_knows_what_is_below_it(tmp_path: Path) -> None:
@@ -154,10 +162,13 @@ def test_two_images_with_one_name_are_refused(tmp_path: Path) -> None:
         install_image(system, make_image(tmp_path, other), name="web")
 
 
-def test_storage_configuration_points_at_the_store() -> None:
-    conf = tomllib.loads(storage_conf())
+@pytest.mark.parametrize("text", [storage_conf(), user_storage_conf()], ids=["root", "user"])
+def test_storage_configuration_points_at_where_the_store_is_mounted(text: str) -> None:
+    conf = tomllib.loads(text)
     assert conf["storage"]["driver"] == "overlay"
-    assert conf["storage"]["options"]["additionalimagestores"] == [STORE]
+    mount = (Path(__file__).parents[3] / "units/containers/usr-share-containers-storage.mount").read_text()
+    assert conf["storage"]["options"]["additionalimagestores"] == ["/usr/share/containers/storage"]
+    assert f"\nWhat={STORE}\nWhere=/usr/share/containers/storage\n" in mount
 
 
 # -- overlayfs
