@@ -60,7 +60,7 @@ def test_the_hostname_of_the_yaml_is_set(demo_machine: Machine) -> None:
 
 
 def test_python_has_what_the_provisioner_and_users_need(demo_machine: Machine) -> None:
-    program = "import pydantic, yaml, requests, ssl, sys; print(sys.version_info[:2], pydantic.__cached__)"
+    program = "import jinja2, pydantic, yaml, requests, ssl, sys; print(sys.version_info[:2], pydantic.__cached__)"
     out = demo_machine.succeed("python3", "-c", program)
     assert out.startswith("(3, 13)")
     # From bytecode of the image: a stale one would be compiled at every import.
@@ -94,6 +94,21 @@ def test_a_login_has_a_language_and_a_console_says_which_machine_it_is(demo_mach
     assert "LANG=C.UTF-8" in demo_machine.succeed("su - core -c locale").splitlines()
     assert "pam_env" not in demo_machine.succeed("journalctl -b -o cat")
     assert "IMAGE_ID" in demo_machine.read("/etc/issue.d/50-build-os.issue")
+
+
+def test_a_user_without_rights_runs_the_images_of_the_os_and_reaches_no_program_in_them(demo_machine: Machine) -> None:
+    demo_machine.succeed("loginctl enable-linger core")
+    demo_machine.wait_unit("user@1000.service")
+    as_core = ["systemd-run", "--quiet", "--user", "--machine=core@.host", "--wait", "--pipe", "--collect"]
+    seen = demo_machine.succeed(*as_core, "podman", "images", "--format", "{{.Repository}}:{{.Tag}} {{.ReadOnly}}")
+    assert seen == "localhost/web:1.0.0 true"
+    program = ["podman", "run", "--rm", "--pull=never", "--network=pasta", "localhost/web:1.0.0"]
+    started = demo_machine.run(*as_core, *program, "--help")
+    assert "httpd" in started.stdout + started.stderr
+    assert "warning" not in started.stderr
+    options = demo_machine.succeed("findmnt -n -o OPTIONS /usr/share/containers/storage").split(",")
+    assert {"ro", "nosuid", "nodev"} <= {*options}
+    demo_machine.fail("setpriv --reuid=1000 --regid=1000 --clear-groups ls /usr/lib/build-os/container-images")
 
 
 def test_the_machine_says_which_image_it_runs(demo_machine: Machine, image: Image) -> None:
