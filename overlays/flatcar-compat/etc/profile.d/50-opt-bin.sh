@@ -1,0 +1,2 @@
+# Where configs for Flatcar put programs.
+PATH="/opt/bin:$PATH"

@@ -1,0 +1,61 @@
+"""What the features ``admin``, ``fcos-compat`` and ``flatcar-compat`` add to an image, and what they do not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder.core.store import Store
+from builder.debian.lock import Lock
+from builder.definition.load import load
+from builder.locking import lock_path
+from builder.stages import stages_for
+from builder.stages.plan import load_snapshot, make_plan
+from builder.tree.tree import Tree
+from tests.suite.tree import PRIVILEGED
+from tests.support.machines import build_text
+
+pytestmark = pytest.mark.image
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = REPOSITORY / "tests" / "boot" / "world"
+
+
+def root_of(name: str, features: str, store: Store) -> Tree:
+    out = REPOSITORY / "out" / name
+    build_text(f"name: {name}\nversion: 1.0.0\nfeatures: [{features}]\noutputs: [qcow2]\n", out, store)
+    resolved = load(out / "os.yaml").resolved
+    plan = make_plan(stages_for(resolved, Lock.load(lock_path(resolved.path))), store, Path("/nonexistent"))
+    return load_snapshot(store, plan.key)
+
+
+def test_administrators_get_sudo_and_no_other_program_with_rights(store: Store) -> None:
+    root = root_of("admin", "base, ssh, admin", store)
+    assert {path for path, node in root.walk() if node.is_privileged} - PRIVILEGED == {"/usr/bin/sudo"}
+    rules = {name: root.read_text(f"/etc/sudoers.d/{name}") for name in root.children("/etc/sudoers.d")}
+    granted = [line for text in rules.values() for line in text.splitlines() if line and not line.startswith("#")]
+    assert granted == ["%sudo ALL=(ALL:ALL) NOPASSWD: ALL"]
+    tools = ("less", "nano", "curl", "file", "rsync", "lsof", "tcpdump", "strace", "ps", "ping", "ssh")
+    assert [tool for tool in tools if f"/usr/bin/{tool}" not in root] == []
+    assert "/usr/sbin/swapon" in root
+
+
+@pytest.fixture(scope="module")
+def compatible(store: Store) -> dict[str, Path]:
+    """``build.json`` by the name of the variant."""
+    found = {}
+    for name in ("fcos", "flatcar"):
+        root_of(name, f"{name}-compat", store)
+        found[name] = REPOSITORY / "out" / name / "build.json"
+    return found
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in CONFIGS.glob("f*-*")))
+def test_a_config_in_the_style_of_the_world_is_accepted(compatible: dict[str, Path], config: str) -> None:
+    manifest = compatible[config.partition("-")[0]]
+    command = [sys.executable, "-m", "builder", "config", "check", "--image", manifest, CONFIGS / config]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
