@@ -322,8 +322,14 @@ class Secrets:
         if (name, names) not in self._like:
             from difflib import get_close_matches  # noqa: PLC0415 - a log line can do without
 
-            self._like[name, names] = name in names or bool(get_close_matches(name[:64], names, 1, 0.8))
+            close = [each for each in names if _could_be(name, each)]
+            self._like[name, names] = name in names or bool(close and get_close_matches(name, close, 1, 0.8))
         return self._like[name, names]
+
+
+def _could_be(name: str, other: str) -> bool:
+    """Whether a closer look is worth its time: a text may have very many names."""
+    return abs(len(name) - len(other)) <= 3 and len({*name} & {*other}) >= len({*other}) - 2
 
 
 def _apart(line: str, found: Iterable[Span]) -> Iterator[Span]:

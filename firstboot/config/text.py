@@ -83,7 +83,12 @@ class Located(NamedTuple):
         """What of it is never shown."""
         from firstboot.config.redaction import Secrets  # noqa: PLC0415 - only where something is said about it
 
-        return Secrets(self.text, self.data, self.marks, self.key_marks, self.secret_keys)
+        known = _known_secrets.get("last")
+        # A check may have pointed into a text since: that is a mark more.
+        if known is None or known[0] is not self or known[1] != len(self.marks):
+            found = Secrets(self.text, self.data, self.marks, self.key_marks, self.secret_keys)
+            _known_secrets["last"] = known = (self, len(self.marks), found)
+        return known[2]
 
     def mark_of(self, path: Path, *, on_key: bool = False) -> Mark | None:
         """Where to point for ``path``: the thing itself, else its nearest ancestor that was written."""
@@ -99,6 +104,10 @@ class Located(NamedTuple):
             if parent in self.marks:
                 return self.marks[parent]
         return None
+
+
+# Of the document that was spoken of last: a text may have very many problems that are drawn one by one.
+_known_secrets: dict[str, tuple[Located, int, Secrets]] = {}
 
 
 class LocatedError(Exception):
