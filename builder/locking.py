@@ -39,6 +39,7 @@ from builder.definition.resolved import (
     package_sets,
     recipe_sha256,
 )
+from builder.definition.where import pointing_at_names
 from builder.outputs.oci_read import find_image
 from builder.stages.packages import decision_of
 from builder.toolstree import EXCLUDE, packages_for
@@ -202,7 +203,7 @@ def make_lock(
         image = opened(resolved.arch)
         tools = image if here == resolved.arch else opened(here)
     groups = {}
-    with console.step("resolve packages"):
+    with console.step("resolve packages"), pointing_at_names(resolved):
         for wanted in package_sets(resolved):
             archive, request = _question(wanted, image, tools, resolved.arch)
             packages = resolve(archive, request)

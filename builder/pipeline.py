@@ -23,6 +23,7 @@ from builder.debian.lock import Lock, LockedPackage, LockError
 from builder.definition.load import Loaded, load, load_container
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.shipped import shipped_root
+from builder.definition.where import pointing_at_names
 from builder.locking import (
     changes_in_words,
     decisions_of,
@@ -159,7 +160,8 @@ class Build:
             signer = self.signer(loaded.resolved, tools)
             with self.scratch() as scratch:
                 context = Context(tools, self.kept, self.console, scratch, self.refetcher(loaded.resolved, lock))
-                self.tree = run_plan(plan, context, self.timings.stages, self.watch)
+                with pointing_at_names(loaded.resolved):
+                    self.tree = run_plan(plan, context, self.timings.stages, self.watch)
                 wanted = wanted_of(loaded.resolved)
                 made = make_outputs(self.tree, plan.key, wanted, context, self.timings.outputs, signer)
                 sbom = image_sbom(loaded.resolved, lock, self.tree, made.root.roothash)

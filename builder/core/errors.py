@@ -6,7 +6,7 @@ command line is a bug and prints a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class BuildError(Exception):
@@ -35,9 +35,24 @@ class BuildError(Exception):
 
 
 class ConfigError(BuildError):
-    """What the user wrote cannot be built: definition, lock, first-boot config, command line."""
+    """What the user wrote cannot be built: definition, lock, first-boot config, command line.
+
+    Attributes:
+        names: of a definition, that are wrong: name -> what is wrong with it.
+    """
 
     exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        details: Sequence[str] = (),
+        hint: str | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(what, details=details, hint=hint)
+        self.names = dict(names or {})
 
 
 class CapabilityError(BuildError):

@@ -75,7 +75,7 @@ def _rank(request: Request, name: str) -> int:
 
 def _wanted(archive: Archive, request: Request) -> list[Relation]:
     """The request's names as relations, essential packages first."""
-    problems = []
+    problems: dict[str, str] = {}
     found: dict[Relation, None] = {}
     excluded = set(request.excluded)
     if request.essential:
@@ -83,18 +83,21 @@ def _wanted(archive: Archive, request: Request) -> list[Relation]:
     for text in sorted(set(request.wanted)):
         name, equals, version = text.partition("=")
         if not is_package_name(name) or (equals and not is_version(version)):
-            problems.append(f"{text!r} is neither a package's name nor NAME=VERSION")
+            problems[text] = f"{text!r} is neither a package's name nor NAME=VERSION"
         elif name in excluded:
-            problems.append(f"{name} is both wanted and excluded")
+            problems[name] = f"{name} is both wanted and excluded"
         else:
             problem = _missing(archive, name, version)
             if problem:
-                problems.append(problem)
+                problems[name] = problem
             found[Relation(name, "=" if equals else "", version)] = None
-    problems += [problem for name in sorted(excluded) if (problem := _missing(archive, name, ""))]
+    problems |= {name: problem for name in sorted(excluded) if (problem := _missing(archive, name, ""))}
     if problems:
-        one = len(problems) == 1
-        raise ResolveError(problems[0] if one else "some packages do not exist", details=() if one else problems)
+        lines = list(problems.values())
+        one = len(lines) == 1
+        raise ResolveError(
+            lines[0] if one else "some packages do not exist", details=() if one else lines, names=problems
+        )
     return list(found)
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pysequoia
 
+from builder.core.releases import BOOKWORM, TRIXIE
+
 
 class Signs(NamedTuple):
     """What a key may sign: suites of these releases, in the security archive or in the main one."""
@@ -21,9 +23,6 @@ class Signs(NamedTuple):
     security: bool = False
 
 
-BOOKWORM = ("bookworm",)
-# What has no keys of its own yet is signed by those of the newest release.
-TRIXIE = ("trixie", "forky", "duke", "sid")
 # The keys that sign Debian 12 and 13; source: the package debian-archive-keyring 2025.1. Of each release, the
 # first signs the archive, the second its security updates, the third is the release team's own. The archive's software
 # signs all suites with all keys that are in use; that is for old machines, and no reason to believe an old key.

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
+from builder.core.releases import SUITES
 from builder.definition.model import (
     Compression,
     ContainerDefinition,
@@ -37,6 +38,7 @@ def check_definition(definition: Definition) -> Iterator[Problem]:
     """All that can be said about a system's definition alone."""
     yield from check_label(definition.name, definition.version)
     yield from check_mirrors(definition.mirror)
+    yield from check_suite(definition.suite)
     yield from check_duplicates(("features",), definition.features)
     yield from check_duplicates(("outputs",), definition.outputs)
     yield from check_duplicates(("credentials",), definition.credentials or ())
@@ -58,6 +60,7 @@ def check_feature(feature: Feature) -> Iterator[Problem]:
 
 def check_container(container: ContainerDefinition) -> Iterator[Problem]:
     """All that can be said about a container's definition alone."""
+    yield from check_suite(container.suite)
     yield from check_duplicates(("packages",), container.packages, package_name)
     yield from check_duplicates(("exclude",), container.exclude)
     yield from check_duplicates(("overlays",), container.overlays)
@@ -101,6 +104,14 @@ def check_mirrors(mirrors: Sequence[str]) -> Iterator[Problem]:
         if not usable or re.search(r"\s", mirror):
             yield Problem(where, "a mirror is a URL that starts with http:// or https://")
     yield from check_duplicates(("mirror",), mirrors)
+
+
+def check_suite(suite: str | None) -> Iterator[Problem]:
+    """Only suites whose keys are known can be verified; of any other a mirror would say that it is not there."""
+    if suite is not None and suite not in SUITES:
+        known = f"they are {', '.join(SUITES)}"
+        hint = suggestion(suite, SUITES)
+        yield Problem(("suite",), f"'{suite}' is no suite of Debian's that is known here", hint or known)
 
 
 def check_contents(contents: Contents) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from builder.definition.findings import Findings, read_yaml
 from builder.definition.model import Definition, Feature
 from builder.definition.shipped import NamedDirectory, Part, SearchPath
 from builder.definition.template import Values, template_problems
-from builder.definition.unitfile import unit_problems
+from builder.definition.unitfile import unit_files, unit_problems
 from firstboot.config.located import Located, LocatedError, Problem
 
 
@@ -66,8 +67,25 @@ def find_directories(
     found: dict[str, NamedDirectory] = {}
     for layer in layers:
         names = layer.contents.overlays if part is Part.OVERLAY else layer.contents.units
-        found |= look_up(part, names, layer.located, search, findings, known=found)
+        new = look_up(part, names, layer.located, search, findings, known=found)
+        if part is Part.UNITS:
+            for index, name in enumerate(names):
+                if name in new:
+                    findings.add(layer.located, _units_twice(new[name], found, (part.value, index)))
+                    found[name] = new[name]
+        found |= new
     return tuple(found.values())
+
+
+def _units_twice(
+    new: NamedDirectory, known: Mapping[str, NamedDirectory], where: tuple[str | int, ...]
+) -> Iterator[Problem]:
+    """Files that an earlier directory has as well: the later would silently take their place."""
+    for name in unit_files(new.path):
+        for other in known.values():
+            if name in unit_files(other.path):
+                message = f"'{name}' is in the units '{other.name}' as well, and an image has one"
+                yield Problem(where, message, "a drop-in changes a unit: name it like app.service.d/10-mine.conf")
 
 
 def look_up(

@@ -20,6 +20,13 @@ QUADLET_SUFFIXES = ("container", "volume", "network", "pod", "kube", "image", "b
 # Types of units without a section of their own have only these.
 _COMMON = ("Unit", "Install")
 _SECTIONS = {"service", "socket", "mount", "automount", "swap", "path", "timer", "slice"}
+# Settings whose words are names of units (systemd.unit(5), systemd.timer(5) and others).
+_NAMES_UNITS = (
+    "Wants", "Requires", "Requisite", "BindsTo", "PartOf", "Upholds", "Conflicts", "Before", "After", "OnFailure",
+    "OnSuccess", "PropagatesReloadTo", "ReloadPropagatedFrom", "PropagatesStopTo", "StopPropagatedFrom",
+    "JoinsNamespaceOf", "WantedBy", "RequiredBy", "UpheldBy", "Also", "Sockets", "Slice",
+)  # fmt: skip
+_MADE_BY_SYSTEMD = ("device", "scope", "snapshot")
 NOTES = "README.md"  # may lie in a directory of units; it does not get into the image
 _PRESET_VERBS = ("enable", "disable", "ignore")
 
@@ -43,6 +50,12 @@ def unit_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
                 yield _whole(path, f"{shown(seen[target])} makes the same file")
             seen[target] = path
             yield from _file_problems(path, target.name, values)
+
+
+def unit_files(directory: Path) -> frozenset[str]:
+    """The files that a directory of units brings, by their path in it; templates by what they make."""
+    paths = (path for path in directory.rglob("*") if path.is_file() and path != directory / NOTES)
+    return frozenset(str(path.relative_to(directory)).removesuffix(TEMPLATE_SUFFIX) for path in paths)
 
 
 def _file_problems(path: Path, name: str, values: Values) -> Iterator[LocatedError]:
@@ -96,6 +109,22 @@ def _syntax_problems(text: str, suffix: str) -> Iterator[tuple[int, str, str | N
             yield number, "this is neither a [Section] nor Setting=value", None
         elif section is None:
             yield number, "this setting stands before the first [Section]", None
+        else:
+            name, _, value = stripped.partition("=")
+            if name.strip() in _NAMES_UNITS:
+                yield from ((number, message, hint) for message, hint in _unit_name_problems(name.strip(), value))
+
+
+def _unit_name_problems(setting: str, value: str) -> Iterator[tuple[str, str | None]]:
+    """Names that no unit can have: systemd ignores them, and the unit never starts, or starts too early."""
+    kinds = (*UNIT_SUFFIXES, *_MADE_BY_SYSTEMD, *QUADLET_SUFFIXES)
+    for word in value.rstrip("\\").split():
+        stem, _, kind = word.rpartition(".")
+        if "%" in word or (stem and kind in kinds):
+            continue
+        near = suggestion(kind, kinds) if stem else None
+        meant = near.removeprefix("did you mean '").removesuffix("'?") if near else None
+        yield f"{setting}={word}: this is no unit's name", f"did you mean '{stem}.{meant}'?" if meant else None
 
 
 def _preset_problems(text: str) -> Iterator[tuple[int, str, str | None]]:

@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,8 +17,9 @@ from typing import ClassVar
 from builder.core.errors import ConfigError
 from builder.core.sealed import read_sealed, write_sealed
 from builder.core.suggest import did_you_mean
+from builder.definition.findings import shown as shown_path
 from builder.definition.shipped import NamedDirectory
-from builder.definition.template import Values
+from builder.definition.template import TEMPLATE_SUFFIX, Values
 from builder.stages.overlays import lay_over
 from builder.stages.stage import Context, source_hash
 from builder.tree.materialise import materialise, part_of
@@ -29,6 +32,9 @@ PRESETS = "/usr/lib/systemd/system-preset"
 # What systemctl is shown: unit files, links to them, presets.
 SHOWN = ("system", "user", "system-preset", "user-preset")
 QUADLETS = "/usr/share/containers/systemd"
+# What systemd reads without the rest of the image: it knows all its settings. Programs and users are another matter.
+VERIFIED = (".service", ".socket", ".mount", ".automount", ".swap", ".target", ".path", ".timer", ".slice")
+_AT_LINE = re.compile(r"(?P<path>/\S+):(?P<line>\d+): (?P<message>(?:Unknown|Invalid|Failed to parse|Missing) .*)")
 LINKS = "presets 1"  # the kind of file in which the store keeps them
 QUADLET_SUFFIXES = (".container", ".volume", ".network", ".pod", ".kube", ".image", ".build")
 
@@ -63,7 +69,7 @@ class Units:
         _require_units((*enable, *disable), shipped)
         lines = [*(f"enable {unit}" for unit in enable), *(f"disable {unit}" for unit in disable)]
         tree.put(f"{PRESETS}/10-image.preset", file("".join(f"{line}\n" for line in lines), origin=ORIGIN))
-        apply_presets(tree, context)
+        apply_presets(tree, context, self._sources())
         # Last, because "disable" takes the link of a masked instance away again.
         for unit in self.mask:
             tree.put(f"/etc/systemd/system/{unit}", symlink("/dev/null", origin=ORIGIN))
@@ -84,6 +90,15 @@ class Units:
                 else:
                     tree.put(f"{UNITS}/{name}", node)
 
+    def _sources(self) -> dict[str, Path]:
+        """The user's file behind each unit and drop-in of ours, by its path in the image."""
+        return {
+            f"{UNITS}/{path.relative_to(directory.path)}".removesuffix(TEMPLATE_SUFFIX): path
+            for directory in self.units
+            for path in sorted(directory.path.rglob("*"))
+            if path.is_file()
+        }
+
 
 def _require_units(units: Iterable[str], shipped: set[str]) -> None:
     """Every unit that a preset names must be in the image.
@@ -91,15 +106,16 @@ def _require_units(units: Iterable[str], shipped: set[str]) -> None:
     Raises:
         ConfigError: with the nearest names, for all that are not.
     """
-    problems = [
-        f"{unit}: no unit of this name is in the image{did_you_mean(unit, shipped)}"
+    problems = {
+        unit: f"{unit}: no unit of this name is in the image{did_you_mean(unit, shipped)}"
         for unit in units
         if not _is_shipped(unit, shipped)
-    ]
+    }
     if problems:
         raise ConfigError(
             "presets name units that the image does not have",
-            details=problems,
+            details=list(problems.values()),
+            names=problems,
             hint="add the unit to a directory of 'units', or the package that ships it to 'packages'",
         )
 
@@ -113,10 +129,10 @@ def _children(tree: Tree, directory: str) -> list[str]:
     return tree.children(directory) if directory in tree else []
 
 
-def apply_presets(tree: Tree, context: Context) -> None:
-    """``systemctl preset-all`` for the system and for users, offline.
+def apply_presets(tree: Tree, context: Context, sources: Mapping[str, Path]) -> None:
+    """``systemctl preset-all`` for the system and for users, offline, and what systemd thinks of units of ours.
 
-    What it does is kept under a key of all that it is shown, because most changes to an image are not to its units.
+    What comes of it is kept under a key of all that it is shown, because most changes to an image are not to its units.
     """
     directories = [f"{part}/{sub}" for part in ("/usr/lib/systemd", "/etc/systemd") for sub in SHOWN]
     shown = [path for path in directories if path in tree]
@@ -124,7 +140,7 @@ def apply_presets(tree: Tree, context: Context) -> None:
     kept = context.store.root / "stages" / f"presets-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
     links = _read_links(kept)
     if links is None:
-        links = _preset_all(tree, shown, context)
+        links = _preset_all(tree, shown, context, sources)
         write_sealed(kept, LINKS, json.dumps(links).encode())
     for path, target in links.items():
         if target is None:
@@ -133,11 +149,16 @@ def apply_presets(tree: Tree, context: Context) -> None:
             tree.put(path, symlink(target, origin=ORIGIN))
 
 
-def _preset_all(tree: Tree, shown: list[str], context: Context) -> dict[str, str | None]:
-    """The links that ``systemctl`` made, and as ``None`` what it removed."""
+def _preset_all(tree: Tree, shown: list[str], context: Context, sources: Mapping[str, Path]) -> dict[str, str | None]:
+    """The links that ``systemctl`` made, and as ``None`` what it removed.
+
+    Raises:
+        ConfigError: systemd would ignore something in a unit of ours.
+    """
     changed = tree.copy()
     with tempfile.TemporaryDirectory(dir=context.scratch, prefix="presets-") as directory:
         part = materialise(tree, Path(directory), shown)
+        _require_understood(Path(directory), sources, context)
         context.tools.run("systemctl", f"--root={directory}", "preset-all")
         context.tools.run("systemctl", f"--root={directory}", "--global", "preset-all")
         paths = part.absorb(changed, origin=ORIGIN, below="/etc/systemd")
@@ -147,6 +168,36 @@ def _preset_all(tree: Tree, shown: list[str], context: Context) -> dict[str, str
         if node is None or node.kind is Kind.SYMLINK:
             links[path] = None if node is None else node.target
     return links
+
+
+def _require_understood(root: Path, sources: Mapping[str, Path], context: Context) -> None:
+    """Let systemd read the units of ours; what it would pass over silently at each boot ends the build.
+
+    Raises:
+        ConfigError: with file and line of each.
+    """
+    names = [path.rpartition("/")[2] for path in sources if path.endswith(VERIFIED) and (root / path[1:]).is_file()]
+    if not names or context.tools.find("systemd-analyze") is None:
+        return
+    instances = [name.replace("@.", "@example.") for name in names]  # a template is read as one of its instances
+    with context.tools.spawn(
+        *("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}", *instances),
+        stderr=subprocess.PIPE,
+    ) as process:
+        said = process.communicate()[1].decode(errors="replace").splitlines()
+    problems: dict[str, None] = {}
+    for line in said:
+        context.console.log(line)
+        match = _AT_LINE.search(line)
+        source = sources.get(match["path"].removeprefix(str(root))) if match is not None else None
+        if match is not None and source is not None:
+            problems[f"{shown_path(source)}:{match['line']}: {match['message']}"] = None
+    if problems:
+        raise ConfigError(
+            "units have settings that systemd would ignore",
+            details=list(problems),
+            hint="see systemd.directives(7)",
+        )
 
 
 def _read_links(path: Path) -> dict[str, str | None] | None:

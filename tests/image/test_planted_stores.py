@@ -167,7 +167,7 @@ def plant_everything(root: Path) -> None:
         (root / "outputs").mkdir(exist_ok=True)
         plant(root)
     machine = root / golden.ROOM / ("0" * 32)
-    machine.mkdir(parents=True)
+    machine.mkdir(parents=True, exist_ok=True)
     (machine / golden.MEMENTO).write_text('{"hello": null, "firstboot": []}')
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from builder.core.errors import ConfigError
+from builder.core.tools import Tools
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values
 from builder.stages import units as units_module
@@ -114,7 +117,7 @@ def test_a_file_in_the_place_of_a_full_directory_is_refused(root: Path, context:
 def applied(monkeypatch: pytest.MonkeyPatch) -> list[Tree]:
     """Trees that presets would have been applied to."""
     seen: list[Tree] = []
-    monkeypatch.setattr(units_module, "apply_presets", lambda tree, context: seen.append(tree.copy()))
+    monkeypatch.setattr(units_module, "apply_presets", lambda tree, *_: seen.append(tree.copy()))
     return seen
 
 
@@ -158,7 +161,7 @@ def test_a_masked_unit_stays_masked_whatever_presets_do(
     tree: Tree, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = "/etc/systemd/system/getty@tty1.service"
-    monkeypatch.setattr(units_module, "apply_presets", lambda tree, context: tree.remove(where))
+    monkeypatch.setattr(units_module, "apply_presets", lambda tree, *_: tree.remove(where))
     tree = units(mask=("getty@tty1.service",)).apply(tree, context)
     assert tree.require(where, follow=False).target == "/dev/null"
 
@@ -259,3 +262,34 @@ def test_presets_are_worked_out_again_only_when_something_they_look_at_changed(t
         assert result.children("/etc/systemd/system") == ["alias.service"]
     units(disable=("sshd.service",)).apply(tree.copy(), context)
     assert len(calls) == 4
+
+
+def test_a_setting_that_systemd_would_ignore_ends_the_build_at_its_line(
+    root: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root.parent)
+    app = part(root, "app", app___service="[Service]\nRestrat=always\n", other___service="[Service]\n")
+    asked: list[str] = []
+
+    class Analyzed:
+        def communicate(self) -> tuple[bytes, bytes]:
+            (where,) = (word.partition("=")[2] for word in asked if word.startswith("--root="))
+            lines = (
+                f"{where}/usr/lib/systemd/system/app.service:2: Unknown key 'Restrat' in section [Service], ignoring.",
+                f"{where}/usr/lib/systemd/system/debians.service:2: Unknown key 'Old' in section [Service], ignoring.",
+                "other.service: Command /usr/bin/x is not executable: No such file or directory",
+            )
+            return b"", "\n".join(lines).encode()
+
+    @contextmanager
+    def spawn(_: Tools, *command: str, **__: object) -> Iterator[Analyzed]:
+        asked.extend(command)
+        yield Analyzed()
+
+    monkeypatch.setattr(type(context.tools), "spawn", spawn)
+    monkeypatch.setattr(type(context.tools), "find", lambda *_: tmp_path)
+    context.tools.programs["systemctl"] = lambda *_: ""
+    with pytest.raises(ConfigError) as caught:
+        Units((app,), (), (), (), VALUES).apply(Tree(), context)
+    assert caught.value.details == ("parts/app/app.service:2: Unknown key 'Restrat' in section [Service], ignoring.",)
+    assert asked[-2:] == ["app.service", "other.service"]

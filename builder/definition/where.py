@@ -1,0 +1,75 @@
+"""Names that turn out to be wrong long after a definition was read, shown at the line that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.core.errors import ConfigError
+from builder.definition.findings import Findings, read_yaml
+from builder.definition.resolved import Resolved, ResolvedContainer
+from builder.definition.shipped import Part, search_path
+from firstboot.config.located import Located, LocatedError, Problem
+from firstboot.config.text import Path as Place
+
+# Where definitions and features name packages and units.
+KEYS = ("packages", "exclude", "presets", "tools", "kernel")
+
+
+@contextmanager
+def pointing_at_names(resolved: Resolved | ResolvedContainer) -> Iterator[None]:
+    """Let errors about names say where the user wrote them: in the definition, a container's, or a feature.
+
+    Raises:
+        ConfigError: the one of the block; with the lines if it has :attr:`ConfigError.names` that are found.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if not error.names:
+            raise
+        findings = Findings()
+        left = dict(error.names)
+        for path in _files(resolved):
+            try:
+                located = read_yaml(path)
+            except LocatedError:
+                continue
+            for place, name in _names(located):
+                if name in left:
+                    findings.add(located, [Problem(place, left.pop(name), error.hint)])
+        if len(left) == len(error.names):
+            raise
+        try:
+            findings.raise_errors()
+        except ConfigError as shown:
+            raise type(error)(shown.what, details=[*left.values()]) from error
+
+
+def _files(resolved: Resolved | ResolvedContainer) -> Iterator[Path]:
+    yield resolved.path
+    if isinstance(resolved, Resolved):
+        for container in resolved.containers:
+            if isinstance(container.image, ResolvedContainer):
+                yield container.image.path
+        search = search_path(resolved.path)
+        for feature in resolved.features:
+            if (path := search.find(Part.FEATURE, feature)) is not None:
+                yield path
+
+
+def _names(located: Located) -> Iterator[tuple[Place, str]]:
+    """Each name of a package or unit, and its place; of ``NAME=VERSION`` the name."""
+    data = located.data if isinstance(located.data, dict) else {}
+    pending: list[tuple[Place, object]] = [((key,), data[key]) for key in KEYS if key in data]
+    while pending:
+        place, value = pending.pop(0)
+        if isinstance(value, dict):
+            pending += [((*place, key), each) for key, each in value.items()]
+        elif isinstance(value, list):
+            pending += [((*place, index), each) for index, each in enumerate(value)]
+        elif isinstance(value, str):
+            yield place, value
+            if "=" in value:
+                yield place, value.partition("=")[0]
