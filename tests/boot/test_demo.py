@@ -90,7 +90,7 @@ def test_no_container_starts_while_the_metadata_service_is_open_to_it(demo_machi
     demo_machine.succeed("sh", "-c", "until nft list table inet metadata_guard; do sleep .2; done")
 
 
-def test_a_login_has_a_language_and_a_console_says_which_machine_it_is(demo_machine: Machine) -> None:
+def test_a_login_has_a_language_and_a_console_says_which_image_it_is(demo_machine: Machine) -> None:
     assert "LANG=C.UTF-8" in demo_machine.succeed("su - core -c locale").splitlines()
     assert "pam_env" not in demo_machine.succeed("journalctl -b -o cat")
     assert "IMAGE_ID" in demo_machine.read("/etc/issue.d/50-build-os.issue")
