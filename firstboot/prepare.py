@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from firstboot.apply.root import Root
 from firstboot.log import Log
@@ -108,13 +109,38 @@ def is_first_boot(root: Root, log: Log) -> bool:
 
 def attempt_of(root: Root) -> str:
     """What tells this first boot, with all its beginnings, from every other one; empty if it was not begun by us."""
+    found = _noted(root).get("attempt")
+    return found if isinstance(found, str) else ""
+
+
+def made_by_attempt(root: Root) -> frozenset[str]:
+    """UUIDs of the filesystems that this first boot has made, also before it was cut short."""
+    found = _noted(root).get("made")
+    return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
+
+
+def note_made(root: Root, uuid: str) -> None:
+    """Note that it has made a filesystem, before anything is written to that. Its end replaces the note.
+
+    Raises:
+        OSError
+    """
+    import json  # noqa: PLC0415 - deciding does without
+
+    noted = _noted(root)
+    if noted:
+        noted["made"] = sorted({*made_by_attempt(root), uuid})
+        root.write_durably(ATTEMPT, json.dumps(noted).encode() + b"\n", mode=0o600)
+
+
+def _noted(root: Root) -> dict[str, Any]:
     import json  # noqa: PLC0415 - deciding does without
 
     try:
-        found = json.loads(root.read(ATTEMPT))["attempt"]
-        return found if isinstance(found, str) else ""
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return ""
+        found = json.loads(root.read(ATTEMPT))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _new_attempt() -> bytes:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firstboot import report
@@ -18,7 +19,7 @@ from firstboot.apply.durable import sync
 from firstboot.apply.root import Root
 from firstboot.log import Log
 from firstboot.places import BASE_DIRECTORY, Places
-from firstboot.prepare import attempt_of
+from firstboot.prepare import attempt_of, made_by_attempt, note_made
 from firstboot.restart import StartAgain
 from firstboot.sources import DELETING, Fetched, SourceError, base_configs_of, fetch_config, platform_of
 from firstboot.sources.deleting import delete_kept_config, keep_platform
@@ -113,6 +114,7 @@ def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Itera
     log.info(f"config: {', '.join(each.name for each in texts) or 'none, the machine is what its image says'}")
     machine = Machine(root, places.programs)
     machine.attempt = attempt_of(root)
+    machine.made, machine.note_made = made_by_attempt(root), partial(note_made, root)
     if not texts:
         apply_nothing(machine, log)
         yield

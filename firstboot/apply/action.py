@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from firstboot.apply.accounts import Names
@@ -24,6 +25,8 @@ class Machine:
         keys: of encrypted devices that were made, by name.
         luks_uuids: of the same devices.
         attempt: which first boot this is, through all its beginnings; empty if it is none.
+        made: UUIDs of the filesystems that this first boot has made, also before it was cut short.
+        note_made: called with the UUID of each that is made.
         mount_points: directories that were made to mount something, those above them included.
         mounted: where filesystems of the config are mounted now, in order, as programs are told.
         fetched: what the config names by URLs.
@@ -37,6 +40,8 @@ class Machine:
         self.keys: dict[str, bytes] = {}
         self.luks_uuids: dict[str, str] = {}
         self.attempt = ""
+        self.made: frozenset[str] = frozenset()
+        self.note_made: Callable[[str], None] = lambda _: None
         self.mount_points: list[str] = []
         self.mounted: list[str] = []
         self.fetched: Fetched = {}

@@ -30,7 +30,7 @@ class Signature(NamedTuple):
 
 
 class MakeFilesystem(NamedTuple):
-    """Make it, or keep it if the config says so and it matches."""
+    """Make it, or keep it if it matches, unless the config says otherwise."""
 
     filesystem: Filesystem
     at: Path
@@ -42,13 +42,17 @@ class MakeFilesystem(NamedTuple):
         wanted, programs = self.filesystem, machine.programs
         device = wait_for(wanted.device)
         found = probe(device, programs)
-        if not self.is_made_anew(found):
+        # One that this first boot has made, before it was cut short, has half of what belongs there.
+        half = bool(found.uuid) and found.uuid in machine.made
+        if not half and not self.is_made_anew(found):
             return
         if found.type:
             require_unused([device], "it cannot be wiped")
         programs.run(["wipefs", "--quiet", "--all", device])
         if wanted.format != "none":
             programs.run(command(wanted, device))
+            if uuid := probe(device, programs).uuid:
+                machine.note_made(uuid)
         settle(programs)
 
     def is_made_anew(self, found: Signature) -> bool:
