@@ -80,7 +80,7 @@ class Expander:
             elif isinstance(part, Elements):
                 raise NotModelled("an array where there can be none")
             elif isinstance(part, Arithmetic):
-                segments.append((self._arithmetic(self.text(part.expression)), part.quoted, True))
+                segments.append((self.arithmetic(self.text(part.expression)), part.quoted, True))
             else:
                 segments.append((self._shell.output_of(part.body).rstrip("\n"), part.quoted, True))
         return segments
@@ -135,7 +135,7 @@ class Expander:
         text = self.text(subscript)
         if name in self._shell.state.associative:
             return text
-        number = self._arithmetic(text)
+        number = self.arithmetic(text)
         if not number.startswith("-"):
             return number
         items = self._shell.elements(name)  # from the end
@@ -171,10 +171,10 @@ class Expander:
         if UNKNOWN in value:
             return UNKNOWN
         if part.operator == ":":
-            start = int(self._arithmetic(self.text(part.word)))
+            start = int(self.arithmetic(self.text(part.word)))
             end = len(value)
             if part.second is not None:
-                count = int(self._arithmetic(self.text(part.second)))
+                count = int(self.arithmetic(self.text(part.second)))
                 end = (start if start >= 0 else len(value) + start) + count if count >= 0 else len(value) + count
             return value[start:end]
         if part.operator[0] in "^,":
@@ -204,7 +204,12 @@ class Expander:
         places = range(len(value), -1, -1) if operator == "%" else range(len(value) + 1)
         return next((value[:at] for at in places if regex.fullmatch(value, at)), value)
 
-    def _arithmetic(self, text: str) -> str:
+    def arithmetic(self, text: str) -> str:
+        """The value of an arithmetic expression, without assignments.
+
+        Raises:
+            NotModelled: it is none, or one with something else in it.
+        """
         names = _VARIABLE.sub(lambda match: (self._shell.value(match[1]) or "0").strip(), text)
         if UNKNOWN in names:
             return UNKNOWN

@@ -209,13 +209,22 @@ class _Parser(WordReader):
             raise self.fail(f"{word!r} is missing here")
         self.at += len(word)
 
+    def _let(self, start: int) -> Command:
+        """``((expression))``, which is ``let "expression"``."""
+        self.at -= 1  # it is read like $((expression))
+        found = self._arithmetic(quoted=True)
+        if found is None:
+            raise self.fail("a subshell in a subshell, or arithmetic that does not end")
+        words = (Word((Literal("let", quoted=False),), "let"), found.expression)
+        return Simple((), words, (), start, self.line)
+
     def _command(self) -> Command:
         start = self.line
         reserved = self._reserved()
         compound: Command
         if self.peek() == "(":
             if self.peek(2) == "((":
-                raise self.fail("arithmetic commands are not known")
+                return self._let(start)
             self.at += 1
             compound = Group(self.commands_until_parenthesis(), (), subshell=True, first=start, last=self.line)
         elif reserved == "{":

@@ -31,10 +31,19 @@ def command_for(text: str) -> str | None:
     commands = [bytes.fromhex(part).decode(errors="surrogateescape") for part in parts[1::3]]
     if len(commands) == 1 and parts[0] == "" and parts[3] in ("", "\n"):
         return commands[0]  # as it is: it may be no text at all
+    return f"printf %s {word_for(text)}"
+
+
+def word_for(text: str) -> str | None:
+    """The text as a word of a command line on the machine; ``None`` as for :func:`command_for`."""
+    parts = _TOLD.split(text)
+    if any(UNKNOWN in literal for literal in parts[::3]):
+        return None
     words = [shlex.quote(parts[0]) if parts[0] else ""]
-    for command, literal in zip(commands, parts[3::3], strict=True):
+    for code, literal in zip(parts[1::3], parts[3::3], strict=True):
+        command = bytes.fromhex(code).decode(errors="surrogateescape")
         words += [f'"$({command})"', shlex.quote(literal) if literal else ""]
-    return f"printf %s {''.join(words)}"
+    return "".join(words)
 
 
 def said_once(text: str) -> set[str]:

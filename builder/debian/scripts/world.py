@@ -93,7 +93,7 @@ class World:
         self.journal: list[Effect] = []
         self.origin = f"package:{package}"
         self._told = 0
-        self._written: dict[str, str] = {}  # in which file what a machine says only once is
+        self._used: dict[str, str] = {}  # where what a machine says only once is used
         self._undo: list[tuple[str, Node | None]] = []
         self._made: set[str] = set()  # what the script itself wrote, which it sees whatever is hidden
 
@@ -155,10 +155,24 @@ class World:
         """All at and below a path, no link followed but the last."""
         return iter(list(self.tree.walk(self.tree.resolve(path))))
 
-    def told(self, command: str) -> str:
-        """What a command of the machine says."""
+    def told(self, command: str, of: str = "") -> str:
+        """What a command of the machine says.
+
+        Args:
+            of: what it reads, if the machine says that as well.
+
+        Raises:
+            NotModelled: that is used elsewhere, and would be another one there.
+        """
         self._told += 1
+        self._use(of, f"|{self._told}")
         return told.told(command, self._told)
+
+    def _use(self, text: str, where: str) -> None:
+        once = told.said_once(text)
+        if {self._used.get(part, where) for part in once} - {where}:
+            raise NotModelled("what the machine says once is used in two places")
+        self._used |= dict.fromkeys(once, where)
 
     # --- changing ----------------------------------------------------------------------------------
 
@@ -230,10 +244,9 @@ class World:
         """
         command = told.command_for(text)
         own = old is None or path in self._made
-        others = {self._written.get(each, path) for each in told.said_once(text)} - {path}
-        if command is None or not own or others or len(text) > MAX_OWN:
+        if command is None or not own or len(text) > MAX_OWN:
             raise NotModelled(f"what would be written to {path} is not known")
-        self._written |= dict.fromkeys(told.said_once(text), path)
+        self._use(text, path)
         node = file(text.encode(errors="surrogateescape"), self.masked(0o666), origin=OWN + self.package)
         self.put(path, node if old is None else old.but(content=node.content, origin=node.origin))
         detail = f"{command} >{shlex.quote(path)}"

@@ -72,7 +72,7 @@ def test_a_script_writes_what_dash_writes(run: Callable[..., Outcome], script: s
         ("cat <<EOF\na\n", 3, "the here-document that ends with 'EOF' does not end"),
         ("a=(1 2\n", 2, "an array does not end"),
         ("echo a )\n", 1, "')\\n' was not expected here"),
-        ("(" * 200, 1, "arithmetic commands are not known"),
+        ("(" * 200, 1, "a subshell in a subshell, or arithmetic that does not end"),
         ("{ " * 200, 1, "it is nested too deeply"),
     ],
 )

@@ -153,3 +153,43 @@ def test_a_pattern_that_takes_for_ever_is_given_up(
     outcome = run(command, {"/in": "a" * 60 + "\n"})
     assert [number for number, _ in outcome.unaccounted] == [2]
     assert "longer for its pattern" in outcome.unaccounted[0][1]
+
+
+def test_bash_counts(run: Callable[..., Outcome]) -> None:
+    script = "i=0\nwhile (( i < 3 )); do (( i++ )); done\n(( x = i * 2 ))\nlet y=x+1\n(( 0 )) || echo $i $x $y > /out"
+    assert run(script, shell="bash").text("/out") == "3 6 7\n"
+
+
+def test_what_the_machine_says_is_filtered_on_the_machine_and_used_once(run: Callable[..., Outcome]) -> None:
+    def left(script: str) -> list[object]:
+        outcome = run(script, {"/usr/share/a": "id=ID\n"})
+        assert outcome.unaccounted == []
+        return [e.data[0] for each in outcome.found for e in each.effects if e.does is Does.OWN_DATA]
+
+    sed = 'id=$(uuidgen)\nsed "s/ID/$id/" /usr/share/a > /etc/a'
+    assert left(sed) == ['sed s/ID/"$(uuidgen)"/ /usr/share/a >/etc/a']
+    assert left(sed.replace("/usr/share/a", "< /usr/share/a")) == [
+        "printf %s 'id=ID\n' | sed s/ID/\"$(uuidgen)\"/ >/etc/a"
+    ]
+    twice = "p=$(pwgen)\necho $p > /etc/a\necho $p | sha256sum > /etc/b"
+    assert [line for line, _ in run(twice).unaccounted] == [4]
+    both = "h=$(hostname -f)\necho $h > /etc/a\necho $h | cut -d. -f1 > /etc/b"
+    assert left(both) == ["hostname -f >/etc/a", "hostname -f | cut -d. -f1 >/etc/b"]
+
+
+def test_an_image_is_made_without_a_network(run: Callable[..., Outcome]) -> None:
+    outcome = run(
+        'set -e\nserver=$(getent hosts "ldap.$(dnsdomainname)") || true\necho "<$server>" > /out\nip addr show $x'
+    )
+    assert outcome.unaccounted == []
+    assert outcome.text("/out") == "<>\n"
+
+
+def test_a_user_gets_a_range_of_numbers(run: Callable[..., Outcome]) -> None:
+    outcome = run("usermod --add-subuids 100000-165535 --add-subgids 1-2 daemon")
+    assert outcome.unaccounted == []
+    assert (outcome.text("/etc/subuid"), outcome.text("/etc/subgid")) == ("daemon:100000:65536\n", "daemon:1:2\n")
+
+
+def test_a_part_of_a_file_is_read(run: Callable[..., Outcome]) -> None:
+    assert run("dd if=/in bs=1 count=2 2>/dev/null > /out", {"/in": "abc"}).text("/out") == "ab"

@@ -47,5 +47,5 @@ TOLERANT = frozenset(
     ("echo", "printf", "test", "[", "[[", "dpkg", "grep", "egrep", "fgrep", "sed", "awk", "mawk", "command", "which",
      "local", "export", "readonly", "set", "true", ":", "logger", "return", "exit", "eval", "db_subst", "cat", "ls",
      "kill", "db_set", "service", "invoke-rc.d", "systemctl", "udevadm", "modprobe", "date", "ssh-keygen", "tr", "cut",
-     "head", "tail", "pgrep", "pidof", "sort", "wc", "xargs", "basename", "dirname", "postconf")
+     "head", "tail", "getent", "ip", "pgrep", "pidof", "sort", "wc", "xargs", "basename", "dirname", "postconf")
 )  # fmt: skip

@@ -289,12 +289,15 @@ def usermod(shell: Shell, arguments: list[str]) -> Status:
         "usermod",
         arguments,
         "a L U m append lock unlock move-home",
-        "G d s c g u e groups home shell comment gid expiredate",
+        "G d s c g u e v w groups home shell comment gid expiredate add-subuids add-subgids",
     )
     name = options.operands[0] if options.operands else ""
     row = _find(shell, "/etc/passwd", name)
     if row is None:
         return 6
+    for path, names in (("/etc/subuid", ("v", "add-subuids")), ("/etc/subgid", ("w", "add-subgids"))):
+        if (given := options.get(*names)) is not None:
+            _add_range(shell, path, name, given)
     for group in (options.get("G", "groups") or "").split(","):
         if group:
             _join(shell, name, group)
@@ -307,6 +310,16 @@ def usermod(shell: Shell, arguments: list[str]) -> Status:
         text = (shell.world.read("/etc/passwd") or "").replace(":".join(row) + "\n", ":".join(new) + "\n")
         shell.world.write("/etc/passwd", text)
     return 0
+
+
+def _add_range(shell: Shell, path: str, name: str, given: str) -> None:
+    """``FIRST-LAST`` as a row of subuid(5)."""
+    first, dash, last = given.partition("-")
+    if not dash or not first.isdigit() or not last.isdigit():
+        raise NotModelled(f"usermod with the range {given}")
+    row = f"{name}:{first}:{int(last) - int(first) + 1}\n"
+    if row not in (shell.world.read(path) or ""):
+        shell.world.write(path, row, append=True)
 
 
 def gpasswd(shell: Shell, arguments: list[str]) -> Status:
@@ -324,6 +337,8 @@ def getent(shell: Shell, arguments: list[str]) -> Status:
     if arguments[0] in ("hosts", "services"):
         return 2
     path = f"/etc/{arguments[0]}"
+    if any(UNKNOWN in argument for argument in arguments):
+        raise NotModelled("an argument of getent is only known on a running machine")
     if len(arguments) == 1:
         shell.say(shell.world.read(path) or "")
         return 0

@@ -268,7 +268,7 @@ def _formatted(template: str, values: list[str]) -> tuple[str, int]:
         value = values[used] if used < len(values) else ""
         used += 1
         if UNKNOWN in value:
-            return UNKNOWN
+            return value if kind == "s" and not width else UNKNOWN
         if kind in "diux":
             try:
                 return f"%{width}{'x' if kind == 'x' else 'd'}" % int(value or "0", 0)
@@ -322,6 +322,28 @@ def umask(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+_ASSIGNED = re.compile(r"\s*(\w+)\s*([-+*/%]?)=(?!=)\s*(.+)", re.S)
+_STEPPED = re.compile(r"\s*(?:(\w+)\s*(\+\+|--)|(\+\+|--)\s*(\w+))\s*")
+
+
+def let(shell: Shell, arguments: list[str]) -> Status:
+    """``let expression ...``: a failure if the last one is 0. bash(1)."""
+    value = "0"
+    for argument in arguments:
+        if match := _STEPPED.fullmatch(argument):
+            name, sign = match[1] or match[4], (match[2] or match[3])[0]
+            before = shell.expander.arithmetic(name)
+            value = shell.expander.arithmetic(f"{before} {sign} 1")
+            shell.assign(name, value)
+            value = before if match[1] else value
+        elif match := _ASSIGNED.fullmatch(argument):
+            value = shell.expander.arithmetic(f"{match[1]} {match[2]} ({match[3]})" if match[2] else match[3])
+            shell.assign(match[1], value)
+        else:
+            value = shell.expander.arithmetic(argument)
+    return None if UNKNOWN in value else int(value == "0")
+
+
 def alias(shell: Shell, arguments: list[str]) -> Status:
     """``alias name=value ...``."""
     for argument in arguments:
@@ -368,7 +390,7 @@ BUILTINS = {
     "true": true, ":": true, "false": false, "exit": exit_, "return": return_, "break": break_, "continue": continue_,
     "shift": shift, "set": set_, "export": export, "readonly": export, "declare": local, "typeset": local,
     "local": local, "unset": unset, "eval": eval_, "exec": exec_, "command": command, "which": which, "type": type_,
-    "alias": alias, "getopts": getopts,
+    "alias": alias, "getopts": getopts, "let": let,
     "cd": cd, "pwd": pwd, ".": source, "source": source, "echo": echo, "printf": printf, "read": read,
     "umask": umask, "trap": true, "wait": true, "ulimit": true, "hash": true, "sleep": true, "sync": true,
     "shopt": true,

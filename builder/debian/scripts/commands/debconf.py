@@ -159,6 +159,16 @@ def db_nothing(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+def debconf_show(shell: Shell, arguments: list[str]) -> Status:
+    """``debconf-show package``: its questions with their answers, none of which was seen. debconf-show(1)."""
+    if arguments != [shell.world.package]:
+        raise NotModelled("debconf-show of another package")
+    for question in sorted(shell.own_questions):
+        value = _value(shell, question) or ""
+        shell.say(f"  {question}:{' ' if value else ''}{value}\n")
+    return 0
+
+
 def debconf_communicate(shell: Shell, arguments: list[str]) -> Status:
     """Another package's questions by hand."""
     raise NotModelled("debconf-communicate")
@@ -167,7 +177,7 @@ def debconf_communicate(shell: Shell, arguments: list[str]) -> Status:
 DEBCONF = {
     "db_get": db_get, "db_set": db_set, "db_input": db_input, "db_fget": db_fget, "db_fset": db_fset,
     "db_metaget": db_metaget, "db_register": db_register, "db_go": db_go, "db_subst": db_subst,
-    "debconf-communicate": debconf_communicate,
+    "debconf-communicate": debconf_communicate, "debconf-show": debconf_show,
     **{f"db_{name}": db_nothing for name in (
         "version", "capb", "title", "settitle", "stop", "purge", "unregister", "reset",
         "beginblock", "endblock", "progress", "clear", "x_loadtemplatefile", "info", "data", "visible", "exist",

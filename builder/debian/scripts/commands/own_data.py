@@ -8,12 +8,13 @@ known which files that are; where a script only reads the secret, nobody speaks 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.told import command_for
-from builder.debian.scripts.world import RANDOM, SWEPT, UNKNOWN, NotModelled
+from builder.debian.scripts.told import command_for, word_for
+from builder.debian.scripts.world import MAX_OWN, RANDOM, SWEPT, UNKNOWN, NotModelled
+from builder.tree.node import Kind
 
 # Programs that make a text of a text, and nothing else.
 FILTERS = frozenset(
@@ -49,15 +50,31 @@ def hostname(shell: Shell, arguments: list[str]) -> Status:
 
 
 def dd(shell: Shell, arguments: list[str]) -> Status:
-    """``dd if=/dev/urandom [of=file] ...``: random bytes, each machine its own."""
+    """``dd if=/dev/urandom [of=file] ...``: random bytes, each machine its own; ``dd if=file bs=n count=n``."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if given.get("if") not in RANDOM:
-        raise NotModelled("dd")
+        return _part_of(shell, given)
     if "of" in given:
         path = shell.path(given["of"])
         shell.world.leave_to_machine(shlex.join(["dd", *arguments]), path)
     else:
         shell.say(shell.world.told(shlex.join(["dd", *arguments])))
+    return 0
+
+
+def _part_of(shell: Shell, given: Mapping[str, str]) -> Status:
+    """A part of a file, for somebody to read."""
+    size = given.get("bs", "512")
+    counts = [given.get(name, "0") for name in ("skip", "count")]
+    if given.keys() - {"if", "bs", "skip", "count", "status"} or not all(n.isdigit() for n in (size, *counts)):
+        raise NotModelled("dd")
+    text = shell.world.read(shell.path(given["if"])) if "if" in given else shell.state.input
+    if text is None:
+        return 1
+    if UNKNOWN in text or "count" not in given:
+        raise NotModelled("dd")
+    data = text.encode(errors="surrogateescape")[int(size) * int(counts[0]) :][: int(size) * int(counts[1])]
+    shell.say(data.decode(errors="surrogateescape"))
     return 0
 
 
@@ -95,12 +112,24 @@ def filtered(shell: Shell, words: Sequence[str]) -> bool:
     if {*words[1:]} & RANDOM:
         shell.say(shell.world.told(shlex.join(words)))
         return True
-    command = command_for(shell.state.input) if shell.state.input else None
-    operands = [word for word in words[1:] if "/" in word and shell.world.get(shell.path(word)) is not None]
-    if command is None or operands or any(UNKNOWN in word for word in words):
+    spelled = [word_for(word) if UNKNOWN in word else shlex.quote(word) for word in words]
+    files = [word for word in words[1:] if word.startswith("/") and UNKNOWN not in word and _is_file(shell, word)]
+    text = shell.state.input or ""
+    if None in spelled or (UNKNOWN not in text and not any(UNKNOWN in word for word in words)):
         return False
-    shell.say(shell.world.told(f"{command} | {shlex.join(words)}"))
+    call = " ".join(word for word in spelled if word is not None)
+    if not files:
+        command = command_for(text) if UNKNOWN in text else f"printf %s {shlex.quote(text)}"
+        if command is None or len(text) > MAX_OWN:
+            return False
+        call = f"{command} | {call}"
+    shell.say(shell.world.told(call, (text if not files else "") + "".join(words)))
     return True
+
+
+def _is_file(shell: Shell, path: str) -> bool:
+    node = shell.world.get(path)
+    return node is not None and node.kind is Kind.FILE
 
 
 def openssl(shell: Shell, arguments: list[str]) -> Status:

@@ -35,6 +35,8 @@ def deb_systemd_helper(shell: Shell, arguments: list[str]) -> Status:
             return 0
         case "unmask" | "update-state" | "purge" | "reenable":
             return 0
+        case "start" | "stop" | "restart" | "try-restart":
+            return 0  # of deb-systemd-invoke; here the program does nothing
         case _:
             raise NotModelled(f"deb-systemd-helper {action}")
 
