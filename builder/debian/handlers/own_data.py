@@ -10,13 +10,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
+from builder.core.errors import ConfigError
+from builder.debian.handlers.needs import asks_debconf, missing_of
 from builder.debian.handlers.work import Work
+from builder.debian.scripts.commands.builtins import CONFMODULE
+from builder.debian.scripts.commands.debconf import read_templates
 from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.world import OWN
 from builder.tree.node import Kind, Node, file, symlink
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:packages"
+# Functions of debconf's library that only matter to somebody who is asked.
+SILENT = ("version", "capb", "title", "settitle", "stop", "set", "subst", "fset", "metaget", "go", "beginblock",
+          "endblock", "progress", "register", "unregister", "reset", "purge", "info", "clear")  # fmt: skip
 PROGRAMS, MARKS, UNITS = "/usr/lib/build-os/own-data", "/var/lib/build-os/own-data", "/usr/lib/systemd/system"
 
 
@@ -42,6 +49,7 @@ def install_own_data(work: Work) -> None:
             made = ", ".join(path for effect in effects for path in _paths(effect) if not path.endswith("*"))
             work.tools.console.warn(f"{package}: nobody makes {made}: there is no systemd in the image")
             continue
+        _require_programs(work, package, effects)
         units = [str(unit) for effect in effects for unit in _units(effect)] or _units_of(tree, package)
         tree.put(f"{PROGRAMS}/{package}", file(program(tree, package, effects, places), 0o755, origin=ORIGIN))
         name = f"own-data-{package}.service"
@@ -49,6 +57,50 @@ def install_own_data(work: Work) -> None:
         tree.put(f"{UNITS}/{name}", file(unit_file(package, paths, units), origin=ORIGIN))
         for unit in units or ["basic.target"]:
             tree.put(f"{UNITS}/{unit}.wants/{name}", symlink(f"../{name}", origin=ORIGIN))
+
+
+def _require_programs(work: Work, package: str, effects: Sequence[Effect]) -> None:
+    """Put in what stands for debconf where one of the programs asks it, and see that everything else is there.
+
+    Raises:
+        ConfigError: a machine could not run them.
+    """
+    text = "\n".join(str(effect.data[0]) for effect in effects)
+    questions = asks_debconf(work.tree, text)
+    if questions and not work.has(CONFMODULE):
+        work.tree.put(CONFMODULE, file(stand_in(work, questions), origin=ORIGIN))
+    if missing := missing_of(work.tree, text):
+        raise ConfigError(
+            f"each machine must make for itself what {package} makes when it is installed, and could not",
+            details=missing,
+            hint="add the package that has it to 'packages', or decide about the scripts of this one ('scripts:')",
+        )
+
+
+def stand_in(work: Work, questions: Iterable[str]) -> str:
+    """A library of shell functions for programs that ask debconf where there is none: answers are the definition's,
+    or the defaults of the questions; nobody is asked.
+    """
+    lines = [
+        "# Stands for debconf, which is not in this image: questions have the answers that they had when it was made.",
+        "RET=",
+        *(f"db_{name}() {{ RET=; }}" for name in SILENT),
+        "db_input() { RET=; return 30; }",
+        "db_fget() { RET=false; }",
+        "db_get() {",
+        "    RET=",
+        '    case "$1" in',
+    ]
+    templates = {
+        name: fields.get("Default", "")
+        for scripts in work.scripts.values()
+        for name, fields in read_templates(scripts.get("templates", "")).items()
+    }
+    for question in sorted(questions):
+        answer = work.installation.answers.get(question, templates.get(question))
+        if answer is not None:
+            lines.append(f"        {shlex.quote(question)}) RET={shlex.quote(answer)} ;;")
+    return "\n".join([*lines, "        *) return 10 ;;", "    esac", "}", ""])
 
 
 def _paths(effect: Effect) -> Sequence[str]:
@@ -92,7 +144,15 @@ def program(tree: Tree, package: str, effects: Iterable[Effect], places: dict[st
         there = " && ".join(f"[ -e {shlex.quote(path)} ]" for path in paths)
         # A file may be a key from its first byte on; a directory is for the user whom the program gives it to.
         secret = all(path not in places or places[path].kind is Kind.FILE for path in paths)
-        lines += [f"{there} || {{", f"    umask {'077' if secret else '022'}", f"    {effect.data[0]}"]
+        command = str(effect.data[0])
+        lines += [f"{there} || {{", f"    umask {'077' if secret else '022'}"]
+        target = f" >{shlex.quote(paths[0])}" if len(paths) == 1 else ""
+        if target and command.endswith(target):
+            # What is cut short must not be taken for what is there.
+            fresh = shlex.quote(f"{paths[0]}.new")
+            lines += [f"    {command.removesuffix(target)} >{fresh}", f"    mv {fresh} {shlex.quote(paths[0])}"]
+        else:
+            lines.append(f"    {command}")
         for path in paths:
             node = places.get(path)
             # Programs that make a whole directory give it its owner themselves.

@@ -15,7 +15,7 @@ from builder.debian.scripts.world import NotModelled
 
 SECONDS = 5.0
 # Commands with patterns of their own.
-MATCHING = frozenset(("sed", "grep", "egrep", "fgrep", "awk", "mawk", "gawk", "expr", "find", "[["))
+MATCHING = frozenset(("sed", "grep", "egrep", "fgrep", "awk", "mawk", "gawk", "expr", "find", "perl", "[["))
 
 
 @contextmanager

@@ -253,6 +253,11 @@ class Shell:
                 return model(self, words[1:])
         return model(self, words[1:])
 
+    @property
+    def is_condition(self) -> bool:
+        """Whether the script asks if this command succeeds."""
+        return self._tested > 0
+
     def find_program(self, name: str) -> str | None:
         """Where ``PATH`` leads for a name."""
         for place in (

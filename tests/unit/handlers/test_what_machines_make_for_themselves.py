@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,11 @@ from builder.core.errors import ConfigError
 from builder.debian.handlers.own_data import install_own_data
 from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.handlers.work import Work
+from builder.debian.scripts.parser import parse
+from builder.debian.scripts.shell import Shell
+from builder.debian.scripts.world import Installation, World
 from builder.tree.node import Kind, file
+from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +38,25 @@ named-checkconf /etc/bind/named.conf
 """
 
 
-def _made(work: Work) -> Work:
+PROGRAMS = ("openssl", "rndc-confgen", "mv", "sed", "uuidgen", "cut")
+
+
+@pytest.fixture
+def run_shell() -> Callable[[str], dict[str, str]]:
+    """The variables of a shell after a script, by our own evaluator: its functions come before our models."""
+
+    def run(text: str) -> dict[str, str]:
+        shell = Shell(World(Tree(), Installation("amd64", {}), "a"), text, (), {})
+        shell.run(parse(text))
+        assert shell.unaccounted == []
+        return shell.state.variables
+
+    return run
+
+
+def _made(work: Work, *programs: str) -> Work:
+    for name in programs or PROGRAMS:
+        work.tree.put(f"/usr/bin/{name}", file("", 0o755, origin="package:other"))
     evaluate_scripts(work)
     install_own_data(work)
     return work
@@ -119,3 +142,91 @@ def test_what_a_program_reads_goes_with_it_or_is_refused(work_on: Callable[..., 
         with pytest.raises(ConfigError) as refused:
             _made(work_on({**ACCOUNTS, UNIT: ""}, a=f"#!/bin/sh\nset -e\n{script}\n"))
         assert "each machine must run it" in str(refused.value.details)
+
+
+WITH_SYSTEMD = {**ACCOUNTS, "/usr/lib/systemd/system/other.service": ""}
+MAKE_CERT = """#!/bin/bash -e
+. /usr/share/debconf/confmodule
+db_version 2.0
+RET=
+while [ "x$RET" = x ]; do
+    db_input high make-cert/name || true
+    db_go
+    db_get make-cert/name
+done
+openssl req -subj "/CN=$RET" -keyout /etc/key -out /etc/cert
+"""
+
+
+def test_a_file_with_the_machines_word_in_it_is_there_whole_or_not_at_all(work_on: Callable[..., Work]) -> None:
+    tree = _made(work_on(WITH_SYSTEMD, a="#!/bin/sh\nuuidgen | cut -c1-8 > /etc/id\nchmod 0600 /etc/id\n")).tree
+    assert "/etc/id" not in tree
+    assert tree.read_text("/usr/lib/build-os/own-data/a").splitlines()[4:] == [
+        "[ -e /etc/id ] || {",
+        "    umask 077",
+        "    uuidgen | cut -c1-8 >/etc/id.new",
+        "    mv /etc/id.new /etc/id",
+        "    chown root:root /etc/id",
+        "    chmod 0600 /etc/id",
+        "}",
+        "umask 022",
+        "mkdir -p /var/lib/build-os/own-data",
+        ": >/var/lib/build-os/own-data/a",
+    ]
+
+
+def test_a_file_that_is_written_in_several_goes_is_made_once(work_on: Callable[..., Work]) -> None:
+    tree = _made(
+        work_on(WITH_SYSTEMD, a="#!/bin/sh\necho '# id' > /etc/id\nuuidgen >> /etc/id\necho end >> /etc/id\n")
+    ).tree
+    program = tree.read_text("/usr/lib/build-os/own-data/a")
+    assert program.count("[ -e /etc/id ]") == 1
+    assert "    printf %s '# id\n'\"$(uuidgen)\"'\nend\n' >/etc/id.new\n" in program
+
+
+@pytest.mark.parametrize(
+    ("programs", "interpreter", "missing"),
+    [
+        (("sh",), "/bin/sh", "uuidgen is not in the image"),
+        (("uuidgen",), "/usr/bin/perl", "/usr/bin/uuidgen is run by /usr/bin/perl, which is not in the image"),
+        (("uuidgen", "sh"), "/usr/bin/sh", "/usr/bin/uuidgen reads /usr/share/a/lib, which is not in the image"),
+    ],
+)
+def test_what_a_machine_could_not_run_is_refused_when_the_image_is_built(
+    work_on: Callable[..., Work], programs: tuple[str, ...], interpreter: str, missing: str
+) -> None:
+    work = work_on(WITH_SYSTEMD, a="#!/bin/sh\nuuidgen > /etc/id\n")
+    for name in programs:
+        text = f"#!{interpreter}\n. /usr/share/a/lib\n[ -e /gone ] && . /gone\n" if name == "uuidgen" else ""
+        work.tree.put(f"/usr/bin/{name}", file(text, 0o755, origin="package:other"))
+    evaluate_scripts(work)
+    with pytest.raises(ConfigError, match="what a makes when it is installed, and could not") as caught:
+        install_own_data(work)
+    assert list(caught.value.details) == [missing]
+
+
+def test_a_program_that_asks_debconf_has_its_answers_where_there_is_none(
+    work_on: Callable[..., Work], run_shell: Callable[[str], dict[str, str]]
+) -> None:
+    work = work_on(WITH_SYSTEMD, a="#!/bin/sh\nmake-ssl-cert /usr/share/t /etc/cert\n")
+    templates = "Template: make-cert/name\nType: string\nDefault: local host\n\nTemplate: make-cert/other\nType: note\n"
+    work = replace(work, scripts={**work.scripts, "cert": {"templates": templates}})
+    for path, text in (("/usr/sbin/make-ssl-cert", MAKE_CERT), ("/bin/bash", "")):
+        work.tree.put(path, file(text, 0o755, origin="package:other"))
+    library = _made(work).tree.read_text("/usr/share/debconf/confmodule")
+    found = run_shell(
+        library + "db_version 2.0\ndb_get make-cert/name\nname=$RET\ndb_input high make-cert/name || asked=$?\n"
+        "db_go\ndb_get gone/question || gone=$?\n"
+    )
+    assert (found["name"], found["asked"], found["gone"]) == ("local host", "30", "10")
+
+
+def test_debconf_itself_is_left_as_it_is(work_on: Callable[..., Work]) -> None:
+    work = work_on(WITH_SYSTEMD, a="#!/bin/sh\nmake-ssl-cert /usr/share/t /etc/cert\n")
+    for path, text in (
+        ("/usr/sbin/make-ssl-cert", MAKE_CERT),
+        ("/bin/bash", ""),
+        ("/usr/share/debconf/confmodule", "# debconf's own\n"),
+    ):
+        work.tree.put(path, file(text, 0o755, origin="package:other"))
+    assert _made(work).tree.read_text("/usr/share/debconf/confmodule") == "# debconf's own\n"

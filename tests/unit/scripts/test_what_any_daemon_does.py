@@ -193,3 +193,33 @@ def test_a_user_gets_a_range_of_numbers(run: Callable[..., Outcome]) -> None:
 
 def test_a_part_of_a_file_is_read(run: Callable[..., Outcome]) -> None:
     assert run("dd if=/in bs=1 count=2 2>/dev/null > /out", {"/in": "abc"}).text("/out") == "ab"
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ("s/a/b/", "bxa\nb\n"),
+        ("s/a/b/g; s{x}{[\\$0]}", None),
+        ("s/(a)(x)/\\$2\\$1/", "xaa\na\n"),
+        ("s'a'\\$b'", "$bxa\n$b\n"),
+        ("s/A$/end/i", "axend\nend\n"),
+        ("s{a}{b}g; s/b$/c/", "bxc\nc\n"),
+        ("print", None),
+        ("s/a/uc(x)/e", None),
+        ("s/a/@b/", None),
+    ],
+)
+def test_perl_substitutes_as_sed_does(run: Callable[..., Outcome], program: str, text: str | None) -> None:
+    outcome = run(f'perl -p -e "{program}" < /in > /out', {"/in": "axa\na\n"})
+    assert [line for line, _ in outcome.unaccounted] == ([2] if text is None else [])
+    if text is not None:
+        assert outcome.text("/out") == text
+        assert run(f'perl -pi -e "{program}" /in', {"/in": "axa\na\n"}).text("/in") == text
+
+
+def test_who_is_not_there_cannot_own_a_file(run: Callable[..., Outcome]) -> None:
+    outcome = run(
+        "set -e\ntouch /a\nchgrp mine /a 2>/dev/null || addgroup --system mine\nchown nobody2 /a || echo no > /out"
+    )
+    assert outcome.unaccounted == []
+    assert outcome.text("/out") == "no\n"

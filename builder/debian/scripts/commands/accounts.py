@@ -18,6 +18,10 @@ FIRST_USER, LAST_USER = 1000, 59999
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]*\$?", re.I)
 
 
+class NoSuchAccountError(NotModelled):
+    """A user or group that is not there, where a script takes for granted that it is."""
+
+
 def _rows(shell: Shell, path: str) -> list[list[str]]:
     return [line.split(":") for line in (shell.world.read(path) or "").splitlines() if ":" in line]
 
@@ -30,7 +34,7 @@ def user_id(shell: Shell, name: str) -> int:
     """A user's number.
 
     Raises:
-        NotModelled: there is no such user.
+        NoSuchAccountError: there is no such user.
     """
     return _id(shell, "/etc/passwd", name, "user")
 
@@ -39,7 +43,7 @@ def group_id(shell: Shell, name: str) -> int:
     """A group's number.
 
     Raises:
-        NotModelled: there is no such group.
+        NoSuchAccountError: there is no such group.
     """
     return _id(shell, "/etc/group", name, "group")
 
@@ -48,11 +52,11 @@ def login_group(shell: Shell, user: str) -> str:
     """The number of a user's login group.
 
     Raises:
-        NotModelled: there is no such user.
+        NoSuchAccountError: there is no such user.
     """
     row = _find(shell, "/etc/passwd", user)
     if row is None:
-        raise NotModelled(f"there is no user {user}")
+        raise NoSuchAccountError(f"there is no user {user}")
     return row[3]
 
 
@@ -65,7 +69,7 @@ def _id(shell: Shell, path: str, name: str, what: str) -> int:
         return 0
     row = _find(shell, path, name)
     if row is None:
-        raise NotModelled(f"there is no {what} {name}")
+        raise NoSuchAccountError(f"there is no {what} {name}")
     return int(row[2])
 
 

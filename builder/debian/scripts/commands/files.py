@@ -7,7 +7,7 @@ import re
 import stat
 from datetime import UTC, datetime
 
-from builder.debian.scripts.commands.accounts import group_id, login_group, user_id
+from builder.debian.scripts.commands.accounts import NoSuchAccountError, group_id, login_group, user_id
 from builder.debian.scripts.commands.options import Options, read_options
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.shell import Shell, Status
@@ -49,7 +49,9 @@ def changed_mode(text: str, mode: int, *, directory: bool) -> int:
 
 
 def mkdir(shell: Shell, arguments: list[str]) -> Status:
-    """``mkdir [-p] [-m mode] directory ...``."""
+    """``mkdir [-p] [-m mode] directory ...``; what it does not know is an error."""
+    if "-f" in arguments:
+        return 1
     options = read_options("mkdir", arguments, "p v Z parents verbose", "m mode")
     mode = options.get("m", "mode")
     status = 0
@@ -140,7 +142,7 @@ def _copy(shell: Shell, source: str, path: str, *, keep: bool = False, links: bo
 def cp(shell: Shell, arguments: list[str]) -> Status:
     """``cp [-a] [-p] [-r] [-f] [-n] source ... target``."""
     flags = (
-        "a p r R f n L P d v u T i Z remove-destination archive preserve recursive force no-clobber update verbose "
+        "a p r R f n L P d v u x T i Z remove-destination archive preserve recursive force no-clobber update verbose "
         "no-target-directory"
     )
     options = read_options("cp", [a for a in arguments if not a.startswith("--preserve=")], flags, "t S suffix")
@@ -338,9 +340,14 @@ def chown(shell: Shell, arguments: list[str]) -> Status:
             return 1
         owner, names = f"{node.uid}:{node.gid}", options.operands
     user, separator, group = owner.partition(":" if ":" in owner else ".")
-    if separator and not group:
-        group = login_group(shell, user)
-    return _change_owners(shell, names, user, group, options)
+    try:
+        if separator and not group:
+            group = login_group(shell, user)
+        return _change_owners(shell, names, user, group, options)
+    except NoSuchAccountError:
+        if shell.is_condition:
+            return 1
+        raise
 
 
 def chgrp(shell: Shell, arguments: list[str]) -> Status:
@@ -349,7 +356,12 @@ def chgrp(shell: Shell, arguments: list[str]) -> Status:
     if not options.operands:
         return 1
     group, *names = options.operands
-    return _change_owners(shell, names, "", group, options)
+    try:
+        return _change_owners(shell, names, "", group, options)
+    except NoSuchAccountError:
+        if shell.is_condition:
+            return 1
+        raise
 
 
 def _change_owners(shell: Shell, names: list[str], user: str, group: str, options: Options) -> Status:

@@ -89,11 +89,11 @@ def certtool(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-def iptables(shell: Shell, arguments: list[str]) -> Status:
-    """``iptables -L``: whether the kernel has such tables. Every kernel that build-os installs has."""
-    if not {"-L", "--list", "-S"} & {*arguments}:
-        raise NotModelled("a rule of the packet filter")
-    shell.say(UNKNOWN)
+def mungekey(shell: Shell, arguments: list[str]) -> Status:
+    """``mungekey [-c] [-f] [-k file]``: the key that machines of a cluster share. mungekey(8)."""
+    options = read_options("mungekey", arguments, "c f v create force verbose", "k b keyfile bits")
+    path = shell.path(options.get("k", "keyfile") or "/etc/munge/munge.key")
+    shell.world.leave_to_machine(shlex.join(["mungekey", *arguments]), path)
     return 0
 
 
@@ -236,7 +236,6 @@ OWN_DATA = {
     "mariadb-install-db": mariadb_install_db, "mysql_install_db": mariadb_install_db,
     "munin-node-configure": munin_node_configure,
     "dropbearkey": dropbearkey,
-    "hostname": hostname, "dd": dd, "nvme": nvme, "certtool": certtool,
-    "iptables": iptables, "ip6tables": iptables, "slappasswd": secret,
+    "hostname": hostname, "dd": dd, "nvme": nvme, "certtool": certtool, "mungekey": mungekey, "slappasswd": secret,
     **{name: says(name) for name in SAYING},
 }  # fmt: skip

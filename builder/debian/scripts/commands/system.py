@@ -10,6 +10,7 @@ from builder.core.architecture import ARCHITECTURES, Arch
 from builder.debian.scripts.commands.accounts import group_id, login_group, user_id
 from builder.debian.scripts.commands.inetd import update_inetd
 from builder.debian.scripts.commands.options import getopt, read_options
+from builder.debian.scripts.commands.perl import perl
 from builder.debian.scripts.commands.text import input_of
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.shell import Shell, Status
@@ -59,13 +60,6 @@ def env(shell: Shell, arguments: list[str]) -> Status:
         if word in ("-u", "-n", "-c"):
             rest = rest[1:]
     return shell.call(rest) if rest else 0
-
-
-def perl(shell: Shell, arguments: list[str]) -> Status:
-    """``perl -e ''``: whether there is one."""
-    if arguments in (["-e", ""], ["-e", "1"], ["-v"]):
-        return int(shell.find_program("perl") is None)
-    raise NotModelled("a program in Perl")
 
 
 def getopt_(shell: Shell, arguments: list[str]) -> Status:

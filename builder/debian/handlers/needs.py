@@ -1,0 +1,99 @@
+"""What a shell program needs to run on a machine, and what of it the image does not have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+from builder.debian.scripts.commands.builtins import BUILTINS, CONFMODULE
+from builder.debian.scripts.parser import parse
+from builder.debian.scripts.shell import SHELLS, interpreter
+from builder.debian.scripts.syntax import Function, Literal, Simple
+from builder.debian.scripts.words import ScriptSyntaxError
+from builder.tree.node import Kind
+from builder.tree.tree import Tree
+
+DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+_OWN = frozenset(("test", "[", "[[", "kill", "exec", "let"))  # of the shell itself, besides its special built-ins
+# Without a condition before it, so that the program ends where the file is missing.
+_SOURCED = re.compile(r"^(?:\.|source)\s+(/[\w./+-]+)", re.M)
+_QUESTION = re.compile(r"\b[a-z0-9][a-z0-9+.-]*/[\w.-]+")
+
+
+def missing_of(tree: Tree, text: str) -> list[str]:
+    """What a program of these commands would look for in vain: programs, their interpreters, files that they source."""
+    found: dict[str, None] = {}
+    for name in commands_of(text):
+        path = find_program(tree, name)
+        if path is None:
+            found[f"{name} is not in the image"] = None
+            continue
+        first, script = _first_line(tree, path), _script(tree, path)
+        if first.startswith("#!"):
+            program = first[2:].split()[0] if first[2:].split() else ""
+            if tree.get(program, follow=True) is None:
+                found[f"{path} is run by {program}, which is not in the image"] = None
+        for sourced in _SOURCED.findall(script):
+            if tree.get(sourced, follow=True) is None:
+                found[f"{path} reads {sourced}, which is not in the image"] = None
+    return list(found)
+
+
+def asks_debconf(tree: Tree, text: str) -> set[str]:
+    """The questions of debconf's that programs of these commands may ask; empty if none asks any."""
+    questions: set[str] = set()
+    for name in commands_of(text):
+        path = find_program(tree, name)
+        script = "" if path is None else _script(tree, path)
+        if CONFMODULE in _SOURCED.findall(script):
+            questions |= {CONFMODULE, *_QUESTION.findall(script)}
+    return questions
+
+
+def commands_of(text: str) -> list[str]:
+    """The names of the programs that a shell text starts, each once. One that is not a shell's text starts none."""
+    try:
+        tree = parse(text)
+    except ScriptSyntaxError:
+        return []
+    functions = {node.name for node in _nodes(tree) if isinstance(node, Function)}
+    names = [
+        "".join(part.text for part in node.words[0].parts if isinstance(part, Literal))
+        for node in _nodes(tree)
+        if isinstance(node, Simple) and node.words and all(isinstance(p, Literal) for p in node.words[0].parts)
+    ]
+    return [
+        name for name in dict.fromkeys(names) if name not in functions and name not in BUILTINS and name not in _OWN
+    ]
+
+
+def find_program(tree: Tree, name: str) -> str | None:
+    """Where ``PATH`` leads for a name."""
+    places = [name] if name.startswith("/") else [f"{directory}/{name}" for directory in DIRECTORIES]
+    return next((p for p in places if (n := tree.get(p, follow=True)) is not None and n.is_executable), None)
+
+
+def _nodes(value: object) -> Iterator[object]:
+    if isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _nodes(each)
+    elif is_dataclass(value):
+        yield value
+        for each in fields(value):
+            yield from _nodes(getattr(value, each.name))
+
+
+def _first_line(tree: Tree, path: str) -> str:
+    node = tree.get(path, follow=True)
+    if node is None or node.kind is not Kind.FILE:
+        return ""
+    return node.content.read().partition(b"\n")[0][:256].decode(errors="replace")
+
+
+def _script(tree: Tree, path: str) -> str:
+    """The text of a shell script; empty for any other program."""
+    if interpreter(_first_line(tree, path)) not in SHELLS:
+        return ""
+    node = tree.require(path, follow=True)
+    return node.content.read().decode(errors="replace")
