@@ -8,7 +8,7 @@ python -m tests.bench.daemon_sets --policy               and those that need one
 A daemon is a package of main that ships a systemd service (tests/bench/daemons.py). Each set is resolved with all that
 it depends on, and all its packages' scripts are evaluated in the order of an installation. Debs are fetched into the
 store, each once: several GB for 80 sets. With the policy a set counts as built if its root is made as a build makes it,
-up to the presets of its units; what was kept out of the image is printed.
+up to the presets of its units and without indexes; what was kept out of the image is printed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from builder.core.errors import BuildError
 from builder.core.tools import Tools
 from builder.debian.archive import locked
 from builder.debian.database import install_database
+from builder.debian.handlers.run import HANDLERS
 from builder.debian.index import Package
 from builder.debian.resolve import Request, resolve
 from builder.debian.scripts.decisions import DEFAULT, Decision
@@ -33,7 +34,7 @@ from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.evaluate import Evaluation
 from builder.debian.scripts.explain import explain
 from builder.debian.unpack import unpack_all, unpack_tree
-from builder.stages.packages import configure, make_work
+from builder.stages.packages import make_work
 from builder.stages.stage import Context
 from builder.stages.units import apply_presets
 from builder.toolstree import EXCLUDE, open_tools, packages_for
@@ -96,7 +97,8 @@ def built(bench: Bench, closure: Sequence[Package], tools: Tools) -> tuple[list[
         tree = unpack_tree(packs, Tree(), diversions_of(packs))
         install_database(tree, packs)
         work = make_work(tree, packs, context, {DEFAULT: Decision("sandbox")}, {})
-        configure(work, console)
+        for _, handler in HANDLERS:
+            handler(work)
         apply_presets(tree, context)
     return in_words(work.evaluations), console.said
 

@@ -3,6 +3,7 @@
 python -m tests.oracle                  every set
 python -m tests.oracle servers mail     these
 python -m tests.oracle --packages squid cups   packages of one's own choice, installed together
+python -m tests.oracle --policy --packages NAME ...   with scripts: {default: sandbox}
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.oracle", description="compare our trees with dpkg's")
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(sets)} (default: all)")
     parser.add_argument("--packages", nargs="+", default=[], metavar="PACKAGE", help="a set of one's own choice")
+    parser.add_argument("--policy", action="store_true", help="run what is not understood in the sandbox")
     args = parser.parse_args()
     if args.packages:
         sets["packages"] = tuple(args.packages)
@@ -33,7 +35,7 @@ def main() -> int:
     total: dict[str, int] = {}
     failed = False
     for name in chosen:
-        report = compare_set(sets[name], Store.open())
+        report = compare_set(sets[name], Store.open(), policy=args.policy)
         accepted = sum(report.counts.values())
         print(
             f"{name:<12} {report.packages:4} packages {report.paths:6} paths {accepted:5} accepted"

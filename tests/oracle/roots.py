@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from builder.debian.lock import LockedPackage
 from builder.debian.mirror import Mirrors, default_suites, find_mirrors
 from builder.debian.release import Freshness
 from builder.debian.resolve import Request, resolve
+from builder.debian.scripts.decisions import Decision
 from builder.locking import require_host_arch
 from builder.stages.packages import Packages
 from builder.stages.stage import Context
@@ -54,14 +55,16 @@ class Source:
         """The names, the essential packages, and all that they depend on."""
         return tuple(locked(package) for package in resolve(self.archive, Request(tuple(names))))
 
-    def ours(self, packages: tuple[LockedPackage, ...]) -> tuple[Tree, Tools]:
+    def ours(
+        self, packages: tuple[LockedPackage, ...], decisions: Mapping[str, Decision] | None = None
+    ) -> tuple[Tree, Tools]:
         """The tree of our own code, by what a build does with packages, and the tools it took."""
         wanted = Request(packages_for(self.archive.arch), excluded=EXCLUDE, essential=False)
         tools = tuple(locked(package) for package in resolve(self.archive, wanted))
         fetch_packages((*packages, *tools), lambda: self.mirrors, self.store, self.console)
         with tempfile.TemporaryDirectory(prefix="build-os-oracle-") as scratch:
             context = Context(open_tools(tools, self.store, self.console), self.store, self.console, Path(scratch))
-            tree = Packages(packages).apply(Tree(), context)
+            tree = Packages(packages, decisions or {}).apply(Tree(), context)
             apply_presets(tree, context)
             return tree, context.tools
 
