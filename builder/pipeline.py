@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from builder.core.files import replacing, write_file
 from builder.core.locks import file_lock
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.debian.lock import Lock, LockedPackage, LockError
+from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
 from builder.definition.load import Loaded, load, load_container
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.shipped import shipped_root
@@ -162,6 +162,7 @@ class Build:
                 context = Context(tools, self.kept, self.console, scratch, self.refetcher(loaded.resolved, lock))
                 with pointing_at_names(loaded.resolved):
                     self.tree = run_plan(plan, context, self.timings.stages, self.watch)
+                lock = self.record_runs(loaded.resolved, lock, context.runs)
                 wanted = wanted_of(loaded.resolved)
                 made = make_outputs(self.tree, plan.key, wanted, context, self.timings.outputs, signer)
                 sbom = image_sbom(loaded.resolved, lock, self.tree, made.root.roothash)
@@ -205,9 +206,7 @@ class Build:
             self.kept_apart(),
         ):
             lock = self.require_lock(resolved)
-            key = hashlib.sha256(
-                json.dumps([lock.dumps(), list(inputs_of(resolved).items()), source_hash("builder.pipeline")]).encode()
-            ).hexdigest()
+            key = self.container_key(resolved, lock)
             manifest = self.out / FILE
             if not self.starts_anew and is_current(manifest, key):
                 self.console.note(f"nothing to do: {manifest} is up to date")
@@ -223,6 +222,8 @@ class Build:
             with self.scratch() as scratch, self.console.step(f"container {resolved.name}"):
                 context = Context(tools, self.kept, self.console, scratch, self.refetcher(resolved, lock))
                 tree = make_container_tree(resolved, lock.packages, context, 0)
+                lock = self.record_runs(resolved, lock, context.runs)
+                key = self.container_key(resolved, lock)
                 if self.watch is not None:
                     self.watch("container", tree)
                 layout = scratch / "layout"
@@ -296,6 +297,26 @@ class Build:
             for line in changes_in_words(old, lock):
                 self.console.note(f"  {line}")
             return lock
+
+    def record_runs(self, resolved: Resolved | ResolvedContainer, lock: Lock, runs: Sequence[LockedRun]) -> Lock:
+        """The lock with what scripts changed that were run just now; written, unless we were told not to touch it.
+
+        Raises:
+            LockError: they changed something else than when they were run before.
+        """
+        found = lock.with_runs(runs)
+        if found == lock or not self.relock:
+            return lock
+        path = lock_path(resolved.path)
+        found.dump(path)
+        self.console.note(f"{path} records what scripts changed that were run")
+        return found
+
+    @staticmethod
+    def container_key(resolved: ResolvedContainer, lock: Lock) -> str:
+        """The hash of everything that decides a container's archive."""
+        parts = [lock.dumps(), list(inputs_of(resolved).items()), source_hash("builder.pipeline")]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def plan(self, loaded: Loaded, lock: Lock) -> Plan:
         """What would run, without running it."""

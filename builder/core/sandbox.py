@@ -104,7 +104,9 @@ class Sandbox:
         os.lchown(self.root, uid, uid)
         for directory, directories, names in os.walk(self.root):
             for name in (*directories, *names):
-                os.lchown(f"{directory}/{name}", uid, uid)
+                path = f"{directory}/{name}"
+                if name in directories or os.lstat(path).st_nlink == 1:  # not what has a name elsewhere
+                    os.lchown(path, uid, uid)
 
     def run(self, *command: str, env: Mapping[str, str], believes: bool = True) -> str:
         """Run a program of the root to its end.

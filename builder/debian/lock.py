@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -108,6 +108,15 @@ class LockedDecision:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LockedRun:
+    """What a package's maintainer scripts changed when they were run: how many things, and the hash of their list."""
+
+    group: str
+    package: str
+    changes: str
+
+
 @dataclass(frozen=True)
 class Lock:
     """All that a build takes from elsewhere, and what was decided instead of being understood.
@@ -121,6 +130,7 @@ class Lock:
         indexes: the lists of packages that the releases vouch for.
         images: container images that lie beside the definition.
         decisions: about maintainer scripts. A lock without any is written as before there were such.
+        runs: what those scripts changed that were run; written by the build that ran them.
 
     Everything is sorted when the lock is made, so two locks of the same content are equal.
     """
@@ -135,6 +145,7 @@ class Lock:
     indexes: tuple[LockedIndex, ...] = ()
     images: tuple[LockedImage, ...] = ()
     decisions: tuple[LockedDecision, ...] = ()
+    runs: tuple[LockedRun, ...] = ()
 
     def __post_init__(self) -> None:
         keep = object.__setattr__  # the way a frozen dataclass may still put its own fields in order
@@ -146,6 +157,7 @@ class Lock:
         keep(self, "sets", {name: _sorted(self.sets[name]) for name in sorted(self.sets)})
         keep(self, "images", tuple(sorted(self.images, key=lambda image: image.name)))
         keep(self, "decisions", tuple(sorted(self.decisions, key=lambda d: (d.group, d.package))))
+        keep(self, "runs", tuple(sorted(self.runs, key=lambda run: (run.group, run.package))))
 
     def groups(self) -> dict[str, tuple[LockedPackage, ...]]:
         """The packages by group, the image's own as ``image``, the tools as ``tools``."""
@@ -155,6 +167,25 @@ class Lock:
         """Every deb of every group, each once, sorted."""
         groups = self.groups().values()
         return _sorted({package.sha256: package for group in groups for package in group}.values())
+
+    def with_runs(self, found: Iterable[LockedRun]) -> Lock:
+        """The lock with what scripts changed that a build has just run.
+
+        Raises:
+            LockError: of a script that was run before, with the same packages, other changes are recorded.
+        """
+        known = {(run.group, run.package): run for run in self.runs}
+        runs = {(run.group, run.package): run for run in found}
+        others = [key for key, run in runs.items() if known.get(key, run) != run]
+        if others:
+            raise LockError(
+                "scripts that were run changed something else than the lock records: "
+                + ", ".join(sorted(package for _, package in others)),
+                details=[f"{key[1]}: {known[key].changes} -> {runs[key].changes}" for key in sorted(others)],
+                hint="build.log lists what they change; 'build-os lock' forgets what is recorded",
+            )
+        groups = {group for group, _ in runs}
+        return replace(self, runs=(*runs.values(), *(run for run in self.runs if run.group not in groups)))
 
     def require_recipe(self, recipe_sha256: str, where: str) -> None:
         """Refuse a lock that was made from another recipe.
@@ -221,9 +252,10 @@ class Lock:
         lines.append(f' "tools": {_rows(self.tools, 1)},')
         groups = [f"  {_json(name)}: {_rows(group, 2)}" for name, group in self.sets.items()]
         lines.append(' "sets": {' + ("\n" + ",\n".join(groups) + "\n }," if groups else "},"))
-        lines.append(f' "images": {_rows(self.images, 1)}' + ("," if self.decisions else ""))
-        if self.decisions:
-            lines.append(f' "decisions": {_rows(self.decisions, 1)}')
+        tables = [f' "images": {_rows(self.images, 1)}']
+        tables += [f' "decisions": {_rows(self.decisions, 1)}'] if self.decisions else []
+        tables += [f' "runs": {_rows(self.runs, 1)}'] if self.runs else []
+        lines.append(",\n".join(tables))
         return "\n".join([*lines, "}", ""])
 
     def dump(self, path: Path) -> None:
@@ -304,7 +336,7 @@ def _json(value: object) -> str:
 
 
 def _rows(
-    rows: Sequence[LockedPackage | LockedRelease | LockedIndex | LockedImage | LockedDecision], indent: int
+    rows: Sequence[LockedPackage | LockedRelease | LockedIndex | LockedImage | LockedDecision | LockedRun], indent: int
 ) -> str:
     if not rows:
         return "[]"
@@ -317,7 +349,7 @@ def _sorted(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
     return tuple(sorted(packages, key=lambda p: (p.name, version_key(p.version), p.architecture, p.sha256)))
 
 
-R = TypeVar("R", LockedPackage, LockedRelease, LockedIndex, LockedImage, LockedDecision)
+R = TypeVar("R", LockedPackage, LockedRelease, LockedIndex, LockedImage, LockedDecision, LockedRun)
 
 
 def is_path(value: str) -> bool:
@@ -352,6 +384,7 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "package": is_package_name,
     "answer": _ANSWER.fullmatch,
     "why": str.isprintable,
+    "changes": str.isprintable,
 }
 
 
@@ -380,7 +413,7 @@ class _Reader:
                 hint=UPDATE_HINT,
             )
         known = {"schema", *(f.name for f in fields(Lock))}
-        self._keys(data, known, known - {"decisions"}, "$")
+        self._keys(data, known, known - {"decisions", "runs"}, "$")
         sets = data["sets"]
         if not isinstance(sets, dict):
             raise self._bad("$.sets", "must be an object")
@@ -395,6 +428,7 @@ class _Reader:
             sets={key: self._list(LockedPackage, value, f"$.sets[{key!r}]") for key, value in sets.items()},
             images=self._list(LockedImage, data["images"], "$.images"),
             decisions=self._list(LockedDecision, data.get("decisions", []), "$.decisions"),
+            runs=self._list(LockedRun, data.get("runs", []), "$.runs"),
         )
 
     def _list(self, kind: type[R], data: Any, where: str) -> tuple[R, ...]:

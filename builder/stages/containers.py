@@ -17,7 +17,7 @@ from builder.outputs.oci import Image, ImageConfig, assemble
 from builder.outputs.oci_read import read_layout
 from builder.outputs.quadlet import quadlet
 from builder.stages.overlays import lay_over
-from builder.stages.packages import answer_text, configure, decision_of, make_work
+from builder.stages.packages import answer_text, configure, decision_of, make_work, runs_of
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
 from builder.tree.node import file
@@ -92,7 +92,9 @@ def make_container_tree(
     # Quiet: a container's handlers take milliseconds.
     decisions = {name: decision_of(each) for name, each in container.scripts.items()}
     answers = {name: answer_text(each) for name, each in container.debconf.items()}
-    configure(make_work(tree, packs, context, decisions, answers), context.console, steps=QuietConsole())
+    work = make_work(tree, packs, context, decisions, answers)
+    configure(work, context.console, steps=QuietConsole())
+    context.runs.extend(runs_of(container.package_set.name, work))
     lay_over(tree, container.overlays, container.values)
     remove_matching(tree, UNREAD, KEPT)
     return Tree({path: node.but(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})

@@ -10,7 +10,7 @@ from typing import ClassVar
 from builder.core.console import Console
 from builder.debian.database import install_database
 from builder.debian.handlers.work import Work
-from builder.debian.lock import LockedPackage
+from builder.debian.lock import LockedPackage, LockedRun
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, unused_decisions
 from builder.debian.scripts.diversions import diversions_of
@@ -44,8 +44,15 @@ class Packages:
             packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
             tree = unpack_tree(packs, tree, diversions_of(packs))
             install_database(tree, packs)
-        configure(make_work(tree, packs, context, self.decisions, self.answers), context.console)
+        work = make_work(tree, packs, context, self.decisions, self.answers)
+        configure(work, context.console)
+        context.runs.extend(runs_of("image", work))
         return tree
+
+
+def runs_of(group: str, work: Work) -> list[LockedRun]:
+    """What scripts that were run changed, for the lock."""
+    return [LockedRun(group, package, changes) for package, changes in work.ran.items()]
 
 
 def configure(work: Work, console: Console, *, steps: Console | None = None) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,7 +22,7 @@ from builder.core.console import Console
 from builder.core.files import sha256_file
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.debian.lock import LockedPackage
+from builder.debian.lock import LockedPackage, LockedRun
 from builder.tree.tree import Tree
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,6 +39,7 @@ class Context:
 
     Attributes:
         refetch: gets a deb again that turned out to be damaged in the store; ``None`` where that cannot be.
+        runs: what maintainer scripts changed that were run; stages add to it.
     """
 
     tools: Tools
@@ -46,6 +47,7 @@ class Context:
     console: Console
     scratch: Path
     refetch: Callable[[LockedPackage], None] | None = None
+    runs: list[LockedRun] = field(default_factory=list)
 
 
 class Stage(Protocol):
@@ -61,8 +63,8 @@ class Stage(Protocol):
 def inputs_of(stage: Any) -> dict[str, str]:
     """Everything a stage depends on, as label -> hash. Labels are what a person would look at."""
     found = {"build-os": source_hash(type(stage).__module__)}
-    for field in fields(stage):
-        found.update(_flatten(field.name, getattr(stage, field.name)))
+    for each in fields(stage):
+        found.update(_flatten(each.name, getattr(stage, each.name)))
     return found
 
 

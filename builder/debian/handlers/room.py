@@ -10,6 +10,8 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,18 +29,56 @@ NOT_TAKEN = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var/tmp", OURS, "/var/li
 BACKUPS = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-")
 LOCKS = ("/etc/.pwd.lock", "/var/cache/ldconfig/aux-cache")
 SHOWN = f"{OURS}/ours"
+LARGE = 1 << 16  # bytes
 MOST = 1 << 30  # bytes that one script may leave behind
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An entry on the disk, as far as it shows whether somebody changed it, and whose it is said to be."""
+    """An entry on the disk, as far as it shows whether somebody changed it, and whose it is said to be.
+
+    Attributes:
+        time: of the last change; of a file with other names, which are made and removed meanwhile, of its content.
+    """
 
     inode: int
-    ctime: int
+    time: int
     uid: int
     gid: int
     mode: int
+
+
+class LargeFiles:
+    """Large files of other packages, each on the disk once, with a name in every room: most of what a tree has.
+
+    On the disk nobody may write to them; what a script changes nevertheless (an ordinary user's can) is thrown away here.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._guard = threading.Lock()
+        self._known: dict[Node, tuple[Path, int, int]] = {}
+
+    def has_room_for(self, node: Node) -> bool:
+        """Whether a node is one of them."""
+        plain = (node.uid, node.gid) == (0, 0) and node.mode in (0o644, 0o755)
+        return node.kind is Kind.FILE and node.size >= LARGE and plain
+
+    def link(self, node: Node, where: Path) -> None:
+        """Give the file that a node is this name too."""
+        with self._guard:
+            if node not in self._known or not self._is_whole(node):
+                self.place.mkdir(exist_ok=True)
+                path = self.place / f"{len(self._known)}-{time.monotonic_ns()}"
+                path.write_bytes(node.content.read())
+                path.chmod(node.mode & 0o555)
+                self._known[node] = (path, path.stat().st_mtime_ns, node.mode & 0o555)
+            os.link(self._known[node][0], where)
+
+    def _is_whole(self, node: Node) -> bool:
+        path, written, mode = self._known[node]
+        status = path.stat()
+        return (status.st_mtime_ns, status.st_size, stat.S_IMODE(status.st_mode)) == (written, node.size, mode)
 
 
 @dataclass
@@ -49,16 +89,21 @@ class Room:
     Attributes:
         shown: the tree that it was made from.
         beside: what is in it and not of the tree: path -> what was written there; never taken over.
+        own: the origin of the package's own files, which it may well change.
     """
 
     sandbox: Sandbox
     shown: Tree
     beside: Mapping[str, Node]
+    large: LargeFiles
+    own: str = ""
     before: dict[str, Seen] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
-    def made(cls, tools: Tools, scratch: Path, tree: Tree, beside: Mapping[str, Node]) -> Iterator[Room]:
+    def made(
+        cls, tools: Tools, scratch: Path, tree: Tree, beside: Mapping[str, Node], large: LargeFiles, own: str
+    ) -> Iterator[Room]:
         """A directory below ``scratch`` that shows the tree; it is gone afterwards."""
         place = Path(tempfile.mkdtemp(dir=scratch, prefix="script-"))
         try:
@@ -66,7 +111,7 @@ class Room:
             for name in ("root", "ours"):
                 (place / name).mkdir()
             sandbox = Sandbox(tools, place / "root", place, shown={"ours": place / "ours"})
-            room = cls(sandbox, tree, beside)
+            room = cls(sandbox, tree, beside, large, own)
             room._write()
             yield room
         finally:
@@ -91,8 +136,12 @@ class Room:
         for path, node in wanted.walk():
             if path == "/" or node.kind in NOT_WRITTEN:
                 continue
-            write_node(self.root, path, node)
-            status = (self.root / path[1:]).lstat()
+            place = self.root / path[1:]
+            if node.origin != self.own and self.large.has_room_for(node):
+                self.large.link(node, place)
+            else:
+                write_node(self.root, path, node)
+            status = place.lstat()
             if (node.uid, node.gid) != (0, 0) or stat.S_IMODE(status.st_mode) != node.mode:
                 owners[status.st_ino] = Owner(node.uid, node.gid, stat.S_IFMT(status.st_mode) | node.mode)
         self.sandbox.give_files()
@@ -112,8 +161,9 @@ class Room:
                 owner = owners.get(status.st_ino, Owner(0, 0, status.st_mode))
                 if stat.S_IFMT(owner.mode) != stat.S_IFMT(status.st_mode) and not _is_device(owner.mode):
                     owner = Owner(0, 0, status.st_mode)  # of something that had the inode before
-                ctime = 0 if stat.S_ISDIR(status.st_mode) else status.st_ctime_ns
-                yield path, Seen(status.st_ino, ctime, owner.uid, owner.gid, owner.mode)
+                changed = status.st_ctime_ns if status.st_nlink == 1 else status.st_mtime_ns
+                changed = 0 if stat.S_ISDIR(status.st_mode) else changed
+                yield path, Seen(status.st_ino, changed, owner.uid, owner.gid, owner.mode)
                 if stat.S_ISDIR(status.st_mode):
                     pending.append(entry.path)
 

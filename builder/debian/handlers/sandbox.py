@@ -81,7 +81,7 @@ def run_script(
     around = _beside(work)
 
     def once() -> Outcome:
-        with Room.made(work.tools, work.scratch, tree, around) as room:
+        with Room.made(work.tools, work.scratch, tree, around, work.large, f"package:{package}") as room:
             return _run_one(room, package, name, scripts[name], arguments, installation.arch)
 
     first, second = beside(once, once)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 
 from builder.debian.handlers.sandbox import run_script
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.decisions import decision_about, require_accounted
+from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.evaluate import (
     CALLS,
     Answers,
@@ -17,6 +19,8 @@ from builder.debian.scripts.evaluate import (
     evaluate_decided,
 )
 from builder.debian.scripts.world import Installation
+from builder.tree.node import Kind
+from builder.tree.tree import Tree
 
 
 def evaluate_scripts(work: Work) -> None:
@@ -55,12 +59,25 @@ def _run_some(
     """The scripts in the order of an installation: those of ``run`` in the sandbox, the others evaluated."""
     done: list[Evaluation] = []
     calls = dict(CALLS)
+    changed: list[str] = []
     for each in trial:
         if each.script in run:
             call = (each.script, calls[each.script])
             effects = run_script(work, installation, package, scripts, call, answers)
             done.append(replace(each, effects=effects))
+            changed += [_in_full(work.tree, effect) for effect in effects]
         else:
             only = {name: text for name, text in scripts.items() if name not in calls or name == each.script}
             done += evaluate(work.tree, package, only, installation, answers)
+    digest = hashlib.sha256("\n".join(sorted(changed)).encode(errors="surrogateescape")).hexdigest()
+    work.ran[package] = f"{len(changed)} changes, sha256 {digest}"
     return done
+
+
+def _in_full(tree: Tree, effect: Effect) -> str:
+    """An effect with all that it made: a file's mode, owner and content."""
+    node = tree.get(effect.name) if effect.name.startswith("/") else None
+    if node is None or effect.does is Does.DROPPED:
+        return str(effect)
+    content = hashlib.sha256(node.content.read()).hexdigest() if node.kind is Kind.FILE else node.target
+    return f"{effect} {node.kind} {node.mode:04o} {node.uid}:{node.gid} {content}"

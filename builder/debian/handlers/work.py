@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.tools import Tools
+from builder.debian.handlers.room import LargeFiles
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.world import Installation
@@ -29,6 +31,7 @@ class Work:
         installation: what all scripts can ask for: architecture, versions.
         decisions: what the definition says about scripts that nobody speaks for, by package.
         evaluations: what the scripts do, once they were evaluated.
+        ran: packages whose scripts were run, and what changed, in one line.
     """
 
     tree: Tree
@@ -38,6 +41,12 @@ class Work:
     installation: Installation = field(default_factory=lambda: Installation("all", {}))
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
+    ran: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def large(self) -> LargeFiles:
+        """Large files for the rooms of scripts that are run."""
+        return LargeFiles(self.scratch / "large-files")
 
     def effects(self, does: Does) -> Iterator[Effect]:
         """What scripts do of one kind, in order."""

@@ -17,6 +17,7 @@ from builder.debian.lock import (
     LockedIndex,
     LockedPackage,
     LockedRelease,
+    LockedRun,
     LockError,
     decision_changes,
 )
@@ -100,6 +101,22 @@ def test_decisions_about_scripts_survive_the_file_one_a_line() -> None:
 def test_a_lock_without_decisions_is_written_as_it_was_before_there_were_any() -> None:
     assert "decisions" not in LOCK.dumps()
     LOCK.require_decisions((), "os.lock")
+
+
+def test_what_scripts_changed_that_were_run_is_recorded_once_and_other_changes_are_refused() -> None:
+    runs = (LockedRun("image", "zlib1g", "2 changes, sha256 ab"), LockedRun("container:web", "nginx", "1 changes"))
+    lock = LOCK.with_runs(runs[1:]).with_runs(runs[:1])
+    assert Lock.loads(lock.dumps(), "os.lock") == lock
+    assert set(lock.runs) == set(runs)
+    assert lock.with_runs(()) == lock.with_runs(runs) == lock
+    assert "runs" not in LOCK.dumps()
+    with pytest.raises(LockError, match=r"changed something else than the lock records: zlib1g") as caught:
+        lock.with_runs([replace(runs[0], changes="3 changes, sha256 cd")])
+    assert caught.value.details == ("zlib1g: 2 changes, sha256 ab -> 3 changes, sha256 cd",)
+    # A script that is not run any more is forgotten when the others of its image are run again.
+    assert lock.with_runs([LockedRun("image", "other", "1 changes")]).runs[1:] == (
+        LockedRun("image", "other", "1 changes"),
+    )
 
 
 def test_decisions_that_are_not_the_locked_ones_are_refused_and_shown() -> None:
