@@ -51,7 +51,7 @@ class Seen:
 class LargeFiles:
     """Large files of other packages, each on the disk once, with a name in every room: most of what a tree has.
 
-    On the disk nobody may write to them; what a script changes nevertheless (an ordinary user's can) is thrown away here.
+    On the disk nobody may write to them; what a script changes nevertheless (an ordinary user's can) is thrown away.
     """
 
     def __init__(self, place: Path) -> None:

@@ -211,7 +211,7 @@ def test_modules_that_a_script_names_are_compiled_beside_their_source_and_tests_
     work_on: Callable[..., Work],
 ) -> None:
     def python3(*arguments: str) -> str:
-        assert arguments[:4] == ("-I", "-W", "ignore", "-c")
+        assert arguments[:5] == ("-I", "-B", "-W", "ignore", "-c")
         for source in Path(arguments[-1]).rglob("*.py"):
             cache = source.parent / "__pycache__"
             cache.mkdir(exist_ok=True)
