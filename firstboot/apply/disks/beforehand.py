@@ -70,7 +70,7 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
         case MakeFilesystem(filesystem=filesystem):
             for device in _present([filesystem.device], config):
                 found = probe(device, machine.programs)
-                if action.is_made_anew(found) and found.type:
+                if action.is_made_anew(found, machine) and found.type:
                     require_unused([device], "it cannot be wiped")
         case _:
             pass  # it stands on one of those

@@ -42,9 +42,7 @@ class MakeFilesystem(NamedTuple):
         wanted, programs = self.filesystem, machine.programs
         device = wait_for(wanted.device)
         found = probe(device, programs)
-        # One that this first boot has made, before it was cut short, has half of what belongs there.
-        half = bool(found.uuid) and found.uuid in machine.made
-        if not half and not self.is_made_anew(found):
+        if not self.is_made_anew(found, machine):
             return
         if found.type:
             require_unused([device], "it cannot be wiped")
@@ -55,14 +53,16 @@ class MakeFilesystem(NamedTuple):
                 machine.note_made(uuid)
         settle(programs)
 
-    def is_made_anew(self, found: Signature) -> bool:
+    def is_made_anew(self, found: Signature, machine: Machine) -> bool:
         """Whether what is on the device gives way, or is kept.
 
         Raises:
             Refused: it may neither be replaced nor kept.
         """
         wanted = self.filesystem
-        if not wanted.wipe_filesystem:
+        # One that this first boot has made, before it was cut short, has half of what belongs there.
+        half = bool(found.uuid) and found.uuid in machine.made
+        if not half and not wanted.wipe_filesystem:
             if wanted.format != "none" and matches(found, wanted):
                 return False
             if found.type:

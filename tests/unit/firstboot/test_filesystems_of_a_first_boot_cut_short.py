@@ -101,6 +101,19 @@ def test_a_filesystem_that_was_filled_by_half_is_made_anew(guest: Guest, monkeyp
     assert guest.programs.made == ["uuid-0", "uuid-1"]
 
 
+def test_a_config_that_is_corrected_gets_another_filesystem(guest: Guest) -> None:
+    guest.give(CONFIG.replace("format: ext4", "format: ext4, label: one"))
+    guest.programs.failing.add("systemctl")
+    begin(guest)
+    assert guest.boot() == 1
+    assert "Disks were set up already" in guest.console()
+    guest.give(CONFIG.replace("format: ext4", "format: ext4, label: two"))
+    guest.programs.failing.clear()
+    begin(guest)
+    assert guest.boot() == 0, guest.console()
+    assert guest.programs.made == ["uuid-0", "uuid-1"]
+
+
 def test_what_was_there_before_stays_and_a_reset_forgets_what_was_made(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
