@@ -45,6 +45,7 @@ from builder.stages.plan import (
     Plan,
     damaged_snapshot,
     forget_snapshot,
+    load_snapshot,
     make_plan,
     run_plan,
     snapshot_path,
@@ -76,6 +77,7 @@ class Build:
         seconds, reused, tree: once it is built: how long it took, the stages that did not run, the finished root.
         watch: is shown the tree after each stage that runs, with the stage's name.
         key_pair: signs what firmware starts, if there is one.
+        with_tree: have :attr:`tree` also where there is nothing to do.
         no_cache: use nothing of what the store keeps but downloads.
         kept: where packs, stages, outputs, lists of packages and tools are looked for and left: the store, but for a
             build that :attr:`starts_anew`.
@@ -91,6 +93,7 @@ class Build:
     watch: Callable[[str, Tree], None] | None = None
     key_pair: KeyPair | None = None
     no_cache: bool = False
+    with_tree: bool = False
     timings: Timings = field(default_factory=Timings)
     seconds: float = 0.0
     reused: tuple[str, ...] = ()
@@ -144,6 +147,8 @@ class Build:
             self.reused = plan.reused
             manifest = self.out / FILE
             if self.is_current(loaded.resolved, lock, plan):
+                if self.with_tree:
+                    self.tree = load_snapshot(self.kept, plan.key)
                 self.console.note(f"nothing to do: {manifest} is up to date")
                 return manifest
             # Here and below, not above: a build that has nothing to do is over before these are imported.
@@ -369,10 +374,14 @@ class Build:
         """Refuse before the disk is full, not after.
 
         Raises:
-            CapabilityError: the store or the output directory has less than a build needs.
+            CapabilityError: the store or the output directory cannot be written, or has less than a build needs.
         """
         for path in (self.store.root, self.out):
             path.mkdir(parents=True, exist_ok=True)
+            try:
+                tempfile.TemporaryFile(dir=path).close()
+            except OSError as error:
+                raise CapabilityError(f"cannot write into {path}: {error.strerror}") from error
             free = shutil.disk_usage(path).free
             if free < ROOM:
                 raise CapabilityError(

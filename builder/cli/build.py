@@ -67,6 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         relock=may_relock(args, os.environ, lock_path(path), console),
         key_pair=key_pair_of(args, os.environ),
         no_cache=args.no_cache,
+        with_tree=args.timeline is not None,
     )
     manifest = build.run_container() if kind_of(path) == "container" else build.run()
     if build.seconds:

@@ -120,8 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         hint = "; write -- before a command for the machine" if args.command == "ssh" else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     args.typed = typed
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Who starts us in the background of a shell wants no Ctrl-C to reach us.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     log = getattr(args, "out", None)
     console = make_console(args.progress, Path(log) / "build.log" if log else None)
     status = 1
@@ -150,6 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal(2)'s own shape
+    # Imported long since if there is a program to end.
+    if (tools := sys.modules.get("builder.core.tools")) is not None:
+        tools.interrupt()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise Terminated(number)
 
 

@@ -26,24 +26,28 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan."""
-    from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.definition.load import load
     from builder.locking import lock_path, recipe
     from builder.pipeline import Build
-    from builder.stages.plan import lines
+    from builder.stages import stages_for
+    from builder.stages.plan import lines, make_plan
 
     path = require_definition(args.definition)
     build = Build(path, args.out, Store.open(), console, key_pair=key_pair_of(args, os.environ))
     loaded = load(path)
     target = lock_path(loaded.resolved.path)
-    if not target.exists():
-        raise ConfigError(f"there is no {target}", hint="'build-os lock' makes it")
-    lock = Lock.load(target)
-    lock.require_recipe(recipe(loaded.resolved), str(target))
-    plan = build.plan(loaded, lock)
-    current = build.is_current(loaded.resolved, lock, plan)
+    wanted = recipe(loaded.resolved)
+    lock = Lock.load(target) if target.exists() else None
+    if lock is not None and lock.recipe_sha256 == wanted:
+        plan = build.plan(loaded, lock)
+        current = build.is_current(loaded.resolved, lock, plan)
+    else:
+        # Which packages there will be, only the archive knows; that all stages run then, we know without.
+        reason = f"there is no {target.name} yet" if lock is None else f"{target.name} is stale and will be renewed"
+        any_lock = Lock(wanted, loaded.resolved.arch, loaded.resolved.suite)
+        plan, current = make_plan(stages_for(loaded.resolved, any_lock), build.kept, build.record(), anew=reason), False
     if args.json:
         stages = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]
         sys.stdout.write(json.dumps({"current": current, "stages": stages}, indent=1) + "\n")

@@ -5,6 +5,7 @@ Progress goes to standard error, results to standard output, and everything at f
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -71,6 +72,7 @@ class _Logged:
     def __init__(self, log_path: Path | None) -> None:
         self._log_path = log_path
         self._log_file: TextIO | None = None
+        self._waiting: list[str] = []  # lines for a log that another build is writing
         self._lock = threading.RLock()
         # The steps that this line of work is inside of; work that runs beside has its own (core.beside).
         self._inside: ContextVar[tuple[str, ...]] = ContextVar("inside", default=())
@@ -80,11 +82,13 @@ class _Logged:
         with self._lock:
             if self._log_path is None:
                 return
+            self._waiting.append(line)
             if self._log_file is None:
-                self._log_path.parent.mkdir(parents=True, exist_ok=True)
-                self._log_file = self._log_path.open("w", encoding="utf-8", errors="replace")
-            self._log_file.write(line + "\n")
-            self._log_file.flush()
+                self._log_file = _take_log(self._log_path)
+            if self._log_file is not None:
+                self._log_file.write("".join(f"{each}\n" for each in self._waiting))
+                self._log_file.flush()
+                self._waiting.clear()
 
     @property
     def log_path(self) -> Path | None:
@@ -149,6 +153,22 @@ class _Logged:
 
     def _closed(self, title: str, outcome: str, elapsed: float) -> None:
         """A step closed; drawn by subclasses."""
+
+
+def _take_log(path: Path) -> TextIO | None:
+    """The log, emptied, for this process alone; ``None`` while another build writes its own into it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a", encoding="utf-8", errors="replace")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+    except BlockingIOError:
+        file.close()
+        return None
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 class QuietConsole(_Logged):

@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,10 @@ CANNOT_ENTER_AS_ROOT = (
 # Of a tools tree, as JSON: paths of what maintainer scripts call, for images that do not have it.
 FOR_SCRIPTS = ".for-scripts"
 SEARCH = ("usr/bin", "usr/sbin", "usr/lib/systemd")
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+_interrupted = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,8 @@ class Tools:
             ProgramError: it failed; carries the command and its last lines.
         """
         argv = self.argv(*command, binds=binds, closed=True)
+        if _interrupted.is_set():
+            raise ProgramError(f"{Path(str(command[0])).name} was not started: we were interrupted")
         with self.console.program(shlex.join(map(str, command))):
             process = subprocess.Popen(
                 argv,
@@ -149,12 +156,17 @@ class Tools:
                 pass_fds=pass_fds,
                 umask=UMASK,
             )
+            _running.add(process)
             try:
+                if _interrupted.is_set():
+                    process.terminate()
                 out, err = process.communicate(input)
             except BaseException:
                 # Ctrl-C reaches the child through the terminal as well; make sure it is gone before we go on.
                 stop(process)
                 raise
+            finally:
+                _running.discard(process)
         text = err.decode(errors="replace")
         for line in text.splitlines():
             self.console.log(line)
@@ -207,6 +219,16 @@ class Tools:
             f"{Path(str(command[0])).name} {how}",
             details=("+ " + shlex.join(map(str, command)), *deque(lines, TAIL_LINES)),
         )
+
+
+def interrupt() -> None:
+    """End all programs that :meth:`Tools.run` waits for, and start no more: for the handler of a signal.
+
+    A thread that waits for its program would otherwise be waited for, for as long as that takes.
+    """
+    _interrupted.set()
+    for process in list(_running):
+        process.terminate()
 
 
 def stop(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:

@@ -28,6 +28,7 @@ from builder.definition.resolved import package_name
 from builder.definition.scalars import MIB, NotAccepted, Size
 from firstboot.config.kernel_words import is_one_argument, reserved
 from firstboot.config.located import Path, Problem, suggestion
+from firstboot.config.unit_text import is_lost_by_podman
 
 GPT_LABEL = 36  # UTF-16 units, UEFI specification 5.3.3
 ESP_MINIMUM = Size(260 * MIB)
@@ -243,3 +244,6 @@ def _check_arguments(path: Path, arguments: Sequence[str]) -> Iterator[Problem]:
     for index, argument in enumerate(arguments):
         if any(ord(char) < 32 or ord(char) == 127 for char in argument):
             yield Problem((*path, index), "an argument cannot hold line breaks or control characters")
+        elif path[-1:] == ("command",) and is_lost_by_podman(argument) and len(path) > 1:
+            hint = "put the arguments into a script in the container"
+            yield Problem((*path, index), f"'{argument}' cannot be handed to a container by its unit", hint)

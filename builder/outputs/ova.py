@@ -7,11 +7,13 @@ The first-boot config is handed over in the OVF properties that Ignition reads.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from builder.core.errors import ConfigError
+from builder.core.files import sha256_file
 from builder.tree.tar import BLOCK, Writer, ustar
 
 DISK = "disk.vmdk"
@@ -43,7 +45,7 @@ class Appliance:
 
 
 def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) -> None:
-    """Write the OVA: first the description, then the disk, as DSP0243 demands.
+    """Write the OVA: the description, the manifest with the hashes of the others, the disk, as DSP0243 demands.
 
     Raises:
         ConfigError: the disk is larger than a member of an OVA can be.
@@ -55,8 +57,11 @@ def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) ->
             hint="take packages out, or build 'aws', which is the bare VMDK",
         )
     text = ovf(appliance).encode()
-    out.write(_header(f"{appliance.name}.ovf", len(text), created))
-    out.write(text + bytes(-len(text) % BLOCK))
+    sums = {f"{appliance.name}.ovf": hashlib.sha256(text).hexdigest(), DISK: sha256_file(vmdk)}
+    manifest = "".join(f"SHA256({name})= {sha256}\n" for name, sha256 in sums.items()).encode()
+    for name, content in ((f"{appliance.name}.ovf", text), (f"{appliance.name}.mf", manifest)):
+        out.write(_header(name, len(content), created))
+        out.write(content + bytes(-len(content) % BLOCK))
     out.write(_header(DISK, appliance.vmdk_size, created))
     with vmdk.open("rb") as disk:
         while piece := disk.read(CHUNK):

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from builder.core.errors import ConfigError
 from builder.definition.ports import parse_publish
 from builder.definition.scalars import NotAccepted
+from firstboot.config.unit_text import is_lost_by_podman
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9./-]*@sha256:[0-9a-f]{64}")
@@ -30,9 +31,7 @@ def word(text: str) -> str:
     """
     if "\0" in text:
         raise ConfigError(f"{text!r} cannot be handed to a program: it has a NUL")
-    if text in ("", ";"):
-        # podman 5.4's generator drops all that follows an empty word, and writes a lone ; so that systemd
-        # takes it for the end of the command. Quotes and escapes do not help: it undoes them first.
+    if is_lost_by_podman(text):
         raise ConfigError(
             f"the argument {text!r} cannot be handed to a container by its unit",
             hint="put the arguments into a script in the container",

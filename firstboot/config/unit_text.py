@@ -119,3 +119,12 @@ def _option(data: bytes, start: int) -> tuple[str, str, int]:
             break
         value += b"\n"
     return name, value.decode("utf-8", "replace").strip(), position
+
+
+def is_lost_by_podman(argument: str) -> bool:
+    """Whether podman's generator drops an argument of ``Exec=``, whatever it is quoted with.
+
+    Podman 5.4 drops all that follows an empty word, and writes a lone ``;`` so that systemd takes it for the end of
+    the command; it undoes quotes and escapes first.
+    """
+    return argument in ("", ";")

@@ -12,6 +12,7 @@ from firstboot.config.buildos.staging import load_credentials
 from firstboot.config.buildos.unit_writing import one_line, quoted
 from firstboot.config.butane.quadlets import ROOTFUL
 from firstboot.config.text import Path
+from firstboot.config.unit_text import is_lost_by_podman
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 _PORT = re.compile(
@@ -49,6 +50,10 @@ def _check(container: Container, at: Path, making: Making) -> None:
         for index, text in enumerate(getattr(container, name)):
             if not pattern.fullmatch(text):
                 making.complain((*at, name, index), f"'{text}' {what}")
+    for index, argument in enumerate(container.command):
+        if is_lost_by_podman(argument):
+            hint = "put the command into a script in the container"
+            making.complain((*at, "command", index), f"'{argument}' cannot be handed to a container by its unit", hint)
     for index, path in enumerate(container.environment_files):
         making.is_path(path, (*at, "environment_files", index))
     for name in container.labels:

@@ -428,7 +428,10 @@ def test_two_builds_that_differ_have_an_exit_code_of_their_own(
 
 def test_a_plan_says_what_would_run_and_changes_nothing(build_os: BuildOs) -> None:
     Path("os.yaml").write_text(SMALL)
-    assert "'build-os lock' makes it" in build_os("plan").err
+    without = build_os("plan").out.splitlines()
+    assert without[0] == "packages    runs    because there is no os.lock yet"
+    assert without[-1] == "outputs     made anew: root, disk, qcow2"
+    assert not Path("os.lock").exists()
     write_lock()
     before = sorted(path.name for path in Path().rglob("*"))
     outcome = build_os("plan")
@@ -442,7 +445,11 @@ def test_a_plan_says_what_would_run_and_changes_nothing(build_os: BuildOs) -> No
     assert data["current"] is False
     assert [stage["stage"] for stage in data["stages"]][:2] == ["packages", "firstboot"]
     write_lock(recipe_sha256="0" * 64)
-    assert build_os("plan").status == 2
+    stale = build_os("plan")
+    assert (stale.status, stale.out.splitlines()[0]) == (
+        0,
+        "packages    runs    because os.lock is stale and will be renewed",
+    )
 
 
 # --- build -----------------------------------------------------------------------------------------

@@ -308,3 +308,17 @@ def test_steps_beside_each_other_are_indented_below_the_step_that_began_them(
     assert [line.replace("✓ ", "").split(" (")[0].removesuffix(" 0.00 s") for line in shown] == [
         "    a word", "  first", "  second", "indexes", "",
     ]  # fmt: skip
+
+
+def test_a_second_build_leaves_the_log_of_the_first_alone(tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    first, second = QuietConsole(log), QuietConsole(log)
+    first.log("first begins")
+    second.log("second waits")
+    first.log("first goes on")
+    assert log.read_text() == "first begins\nfirst goes on\n"
+    assert second.log_path is None
+    first.close()
+    second.log("second begins")
+    assert log.read_text() == "second waits\nsecond begins\n"
+    second.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from builder.core import enter
+from builder.core import tools as tools_module
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError, CapabilityError, ProgramError
 from builder.core.tools import Tools, can_enter, stop
@@ -341,3 +343,40 @@ def test_a_refusal_of_the_kernel_has_a_status_of_its_own(
     assert caught.value.args == (enter.CANNOT_ENTER,)
     assert "cannot enter the tools tree" in capsys.readouterr().err
     assert "argv" not in entering
+
+
+def test_an_interrupt_ends_programs_that_other_threads_wait_for_and_starts_no_more(
+    tools: Tools, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools_module, "_interrupted", threading.Event())
+    begun = threading.Event()
+
+    class Depmod(FakeProcess):
+        def communicate(self, _: bytes | None = None) -> tuple[bytes, bytes]:
+            begun.set()
+            assert self.ended.wait(60), "it would have been waited for"
+            self.returncode = -15
+            return b"", b""
+
+        def terminate(self) -> None:
+            self.ended.set()
+
+        ended = threading.Event()
+
+    start(Depmod())
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            tools.run("zstd")
+        except ProgramError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(60)
+    tools_module.interrupt()
+    thread.join(60)
+    assert "was killed by SIGTERM" in str(failures[0])
+    with pytest.raises(ProgramError, match="was not started: we were interrupted"):
+        tools.run("zstd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import sys
@@ -300,3 +301,31 @@ def test_a_lock_can_be_shared_and_keeps_out_who_wants_it_alone(tmp_path: Path) -
 def hold(path: Path, console: QuietConsole) -> None:
     with file_lock(path, console, "building"):
         pass
+
+
+@pytest.mark.parametrize("pieces", [[], [(0, b"x")], [(3 << 20, b"y" * 70_000)], [(5, b"a"), ((9 << 20) - 3, b"end")]])
+def test_a_file_with_holes_has_the_hash_of_its_content(tmp_path: Path, pieces: list[tuple[int, bytes]]) -> None:
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(9 << 20)
+        for offset, data in pieces:
+            file.seek(offset)
+            file.write(data)
+    assert path.stat().st_blocks * 512 < path.stat().st_size
+    assert sha256_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    read: list[int] = []
+    real = os.lseek
+
+    def watched(descriptor: int, position: int, how: int) -> int:
+        read.append(position)
+        return real(descriptor, position, how)
+
+    monkeypatch.setattr(os, "lseek", watched)
+    assert sha256_file(path) == "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14"
+    assert read == [0]

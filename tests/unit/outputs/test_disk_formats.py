@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import struct
@@ -308,7 +309,14 @@ def test_description_comes_first_in_the_appliance(tmp_path: Path) -> None:
     out = io.BytesIO()
     write_ova(vmdk, out, Appliance("demo", "1.0.0", GIB, 1000), created=5)
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
-        assert archive.getnames() == ["demo.ovf", "disk.vmdk"]
+        assert archive.getnames() == ["demo.ovf", "demo.mf", "disk.vmdk"]
+        manifest = archive.extractfile("demo.mf")
+        assert manifest is not None
+        for line in manifest.read().decode().splitlines():
+            name, sha256 = line.removeprefix("SHA256(").split(")= ")
+            member = archive.extractfile(name)
+            assert member is not None
+            assert hashlib.sha256(member.read()).hexdigest() == sha256
         assert {member.mtime for member in archive} == {5}
         disk = archive.extractfile("disk.vmdk")
         assert disk is not None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
+import os
 import shutil
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from builder import pipeline
-from builder.core.errors import ProgramError
+from builder.core.errors import CapabilityError, ProgramError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage
@@ -203,6 +207,32 @@ def test_a_build_leaves_artifacts_that_are_described_and_nothing_else(build: Bui
     assert build.seconds > 0
     assert list((build.store.root / "scratch").iterdir()) == []
     assert read_image(manifest).disk()[1] == "qcow2"
+
+
+def test_an_output_directory_that_cannot_be_written_is_noticed_before_anything_is_built(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*, dir: Path) -> object:
+        if dir == build.out:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return io.BytesIO()
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(pipeline, "run_plan", lambda *_: pytest.fail("it began to build"))
+    with pytest.raises(CapabilityError, match="cannot write into out: Read-only file system"):
+        build.run()
+
+
+def test_a_build_with_nothing_to_do_has_its_tree_for_who_wants_to_draw_it(
+    build: Build, image: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.run()
+    monkeypatch.setattr(pipeline, "load_snapshot", lambda *_: image)
+    monkeypatch.setattr(Build, "is_current", lambda *_: True)
+    assert replace(build).run() == build.out / "build.json"
+    again = replace(build, with_tree=True, tree=None)
+    again.run()
+    assert again.tree is image
 
 
 def test_a_power_cut_after_a_build_takes_nothing_from_it(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,8 @@ def test_a_container_that_is_not_enabled_is_started_by_nobody(config: Config) ->
         ("name: a, image: x, health: {command: [a], interval: 3}", "health.interval: expected text, found a number"),
         ("name: a, image: x, health: {command: [a], interval: soon}", "health.interval: 'soon' is not a time"),
         ("name: a, image: x, environment_files: [x]", "environment_files.0: the path 'x' is not absolute"),
+        ("name: a, image: x, command: [run, '', more]", "command.1: '' cannot be handed to a container by its unit"),
+        ("name: a, image: x, command: [run, ;]", "command.1: ';' cannot be handed to a container by its unit"),
         ("name: a, imag: x", "imag: unknown setting"),
     ],
 )
