@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot.apply.action import Machine
@@ -18,6 +18,7 @@ from firstboot.config.loading import load
 from firstboot.config.networkmanager import Translated, translate
 from firstboot.log import Log
 from firstboot.translating import KEYFILES, NETWORK_MANAGER, NETWORKD, translated
+from tests.support.fuzz import examples
 
 pytestmark = pytest.mark.unit
 
@@ -178,7 +179,7 @@ SETTING = st.tuples(st.sampled_from(NAMES), st.one_of(st.sampled_from(VALUES), s
 
 
 @given(st.lists(st.lists(SETTING, max_size=8), max_size=4))
-@settings(deadline=None)
+@examples(100)
 def test_any_keyfiles_become_files_that_are_lines_of_settings(connections: list[list[tuple[str, str]]]) -> None:
     texts = {}
     for index, each in enumerate(connections):
