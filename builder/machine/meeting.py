@@ -89,12 +89,12 @@ def meet(path: Path | None, files_dir: Path | None, facts: ImageFacts, values: V
         actions += plan_devices(loaded, machine)
     except ConfigError as error:
         complaints += error.complaints
+    later = foreseen(loaded, machine) if loaded.config.has_devices else machine
     try:
-        later = foreseen(loaded, machine) if loaded.config.has_devices else machine
         actions += plan(without_archives(loaded), later, WHOLE_MACHINE)
     except ConfigError as error:
         complaints += error.complaints
-    complaints += machine.warnings
+    complaints += later.warnings
     together = Together(root, loaded.config)
     verified = verify(together)
     found = [*_archives(loaded.config, root), *(problem for check in CHECKS for problem in check(together))]

@@ -13,6 +13,7 @@ from firstboot.config.building import build
 from firstboot.config.butane import MACHINE, Surroundings, lint
 from firstboot.config.butane.variants import VARIANTS, Edition
 from firstboot.config.checks import check
+from firstboot.config.checks.nodes import NO_CONTENTS
 from firstboot.config.dump import dump, has_own
 from firstboot.config.explain import kind_of, suggestion
 from firstboot.config.models import Config
@@ -130,14 +131,21 @@ def _yaml(text: str, name: str) -> Located:
 
 def _read_ignition(located: Located) -> Document:
     if not _begins_with_brace(located.text):
-        hint = "begin with 'variant: buildos' and 'version: 1.0.0'"
-        raise LocatedError(located, [Problem((), "'variant' is required", hint)])
+        from firstboot.config.guessing import hint_without_variant  # noqa: PLC0415 - only if it is missing
+
+        newest = {name: _newest(versions) for name, versions in {"buildos": buildos.EDITIONS, **VARIANTS}.items()}
+        ours = {*buildos.SETTINGS["Config"], "hostname", "timezone", "include"}
+        raise LocatedError(
+            located, [Problem((), "'variant' is required", hint_without_variant(located.data, ours, newest))]
+        )
     path = _path_of(located.data, ("ignition", "version"))
     text = value_at(located.data, path)
     own = isinstance(text, str) and text.endswith(OWN_SUFFIX)
     version = version_of(text.removesuffix(OWN_SUFFIX) if isinstance(text, str) else text)
     if version is None:
         known = f"supported are {', '.join(NAMES)}"
+        if isinstance(text, str) and re.match("[12][.]", text):
+            known = f"this is the old format of Container Linux; ign-converter, of CoreOS, makes 3.x of it; {known}"
         what = f"the version '{text}' is not supported" if isinstance(text, str) else "a version is required"
         raise LocatedError(located, [Problem(path, what, known)])
     walk = Walk(located, Dialect(version, "alias", fold_case=True, own=own))
@@ -261,6 +269,9 @@ def _compiled(
         sense += _no_artifacts(config, version)
     # What could not be built stands in the config empty; complaints about that would be about us.
     problems += [each for each in sense if not any(each.path[: len(path)] == path for path in broken)]
+    # Nor is there anything to say about contents that could not be had.
+    failed = {each.path for each in walk.problems if each.severity == "error"}
+    problems = [each for each in problems if each.message != NO_CONTENTS or not _contents_of(each, origins, failed)]
     in_text = [_in_text(each, origins, walk.located) for each in problems]
     if edition is not None:
         in_text = [each._replace(path=_snake(each.path, walk.located)) for each in in_text]
@@ -269,6 +280,12 @@ def _compiled(
     everything = (*noticed, *walk.problems, *in_text)
     usable = not any(each.severity == "error" for each in everything)
     return Document(walk.located, variant, version, config if usable else None, everything, origins, wrap, secrets)
+
+
+def _contents_of(problem: Problem, origins: Origins, failed: Iterable[Path]) -> bool:
+    """Whether something is wrong already with the contents of the file that a problem is about."""
+    place = (*origins.find(problem.path[:-1])[1], "contents")
+    return any(each[: len(place)] == place for each in failed)
 
 
 def _in_text(problem: Problem, origins: Origins, located: Located) -> Problem:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from firstboot.config.explain import suggestion
+from firstboot.config.explain import kind_of, suggestion
 from firstboot.config.fields import Field, fields_of
 from firstboot.config.model import Model
 from firstboot.config.models import OWN, Config
@@ -149,7 +149,11 @@ class Walk:
                 if not quiet:
                     self._complain((*here, key), "this is not part of the language, but its settings are used")
                 for inner, at in _merged(value, (*here, key)):
-                    yield from self._settings(inner, at, quiet=True)
+                    if isinstance(inner, dict):
+                        yield from self._settings(inner, at, quiet=True)
+                    else:
+                        message = f"'<<' brings in a mapping, or a list of mappings; this is {kind_of(inner)}"
+                        self.problems.append(Problem(at, message))
         for key, value in data.items():
             if key != "<<" or not self.dialect.merge_keys:
                 yield key, (value, (*here, key))
@@ -267,12 +271,12 @@ def _again(before: Any, after: Any) -> Any:
     return after
 
 
-def _merged(value: Any, here: Path) -> Iterator[tuple[dict[str, Any], Path]]:
-    """The mappings that a ``<<`` names, one or a list of them, the most important last."""
+def _merged(value: Any, here: Path) -> Iterator[tuple[Any, Path]]:
+    """What a ``<<`` names, one thing or those of a list, the most important last. They ought to be mappings."""
     if isinstance(value, list):
         for index in reversed(range(len(value))):
-            yield from _merged(value[index], (*here, index))
-    elif isinstance(value, dict):
+            yield value[index], (*here, index)
+    else:
         yield value, here
 
 

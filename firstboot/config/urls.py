@@ -21,7 +21,7 @@ _USERINFO = r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*"
 _TOKEN = r"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]+"  # RFC 2045: printable ASCII but no separators
 _VALUE = rf"(?:{_TOKEN}|\"(?:[^\"\\]|\\.)*\")"
 _MEDIA = rf"(?:{_TOKEN}/{_TOKEN})?(?:;(?!base64,){_TOKEN}={_VALUE})*"
-_DATA = r"[^\x00-\x20\x7f\"<>\u0080-\U0010ffff]*"
+_DATA = r"[A-Za-z0-9\-_.!~*'();/?:@&=+$,%]*"  # RFC 2396: reserved, unreserved and escaped
 _BASE64 = r"[A-Za-z0-9+/=\n]*"
 
 SCHEMES = ("http", "https", "tftp", "s3", "arn", "gs", "data")
@@ -56,8 +56,9 @@ def scheme_of(url: str) -> str:
         hierarchical = slash + path
         userinfo, at, host = authority.rpartition("@")
         name, port = _split_port(host)
-        good = _compiled(_HOST).fullmatch(name) and (not port or port.isdigit())
-        if not good or (at and not _compiled(_USERINFO).fullmatch(userinfo)):
+        if port and not (port.isascii() and port.isdigit()):
+            raise BadUrl("the port in the URL, after the host's ':', is not a number")
+        if not _compiled(_HOST).fullmatch(name) or (at and not _compiled(_USERINFO).fullmatch(userinfo)):
             raise BadUrl("the host in the URL is not valid")
         if _compiled(_BAD_ESCAPE).search(host) or _compiled(_BAD_ESCAPE).search(userinfo):
             raise BadUrl("a '%' in the host of the URL is not followed by two hex digits")
@@ -143,7 +144,9 @@ def decode_data_url(url: str) -> bytes:
     if is_base64:
         return _decode_base64(url, position)
     if _compiled(_DATA).fullmatch(url, position) is None:
-        raise BadUrl("the data URL contains a space, quote or non-ASCII character: escape it with '%'")
+        wrong = next(char for char in url[position:] if not _compiled(_DATA).fullmatch(char))
+        what = f"'{wrong}'" if wrong.isascii() and wrong.isprintable() and wrong != " " else "a space or a character"
+        raise BadUrl(f"the data URL contains {what} that has to be escaped with '%', as in '%20'")
     return unescape(url[position:])
 
 

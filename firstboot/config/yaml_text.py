@@ -171,6 +171,7 @@ class _Builder:
         # Every (path, mark, key mark) in the order written: an alias repeats what its anchor holds.
         self._journal: list[tuple[Path, Mark, Mark | None]] = []
         self._documents = 0
+        self._second: Any = None
 
     def feed(self, event: Any) -> None:
         """Take the next event."""
@@ -178,7 +179,11 @@ class _Builder:
             case yaml.DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
-                    raise _Bad("a second document begins here; only one is read", _mark(event))
+                    self._second = event
+            case yaml.ScalarEvent() | yaml.AliasEvent() | yaml.CollectionStartEvent() if self._second is not None:
+                # Nothing after a last '---' is no document to anybody.
+                if not isinstance(event, yaml.ScalarEvent) or event.value or event.style or event.tag or event.anchor:
+                    raise _Bad("a second document begins here; only one is read", _mark(self._second))
             case yaml.ScalarEvent():
                 self._scalar(event)
             case yaml.AliasEvent():

@@ -7,7 +7,7 @@ from typing import Any
 
 from firstboot.config.fields import fields_of
 from firstboot.config.model import Model
-from firstboot.config.text import Path, Problem
+from firstboot.config.text import Path, Problem, path_text
 
 
 def duplicates(model: Model, path: Path) -> Iterator[Problem]:
@@ -30,13 +30,8 @@ def duplicates(model: Model, path: Path) -> Iterator[Problem]:
                 key = element.key() if field.kind == "models" else str(element)
                 here = (*below, index)
                 if key in keys:
-                    first = _where(keys[key])
+                    first = path_text(keys[key])
                     # A data URL is contents, which are never shown.
                     shown = "the same source" if key.startswith("data:") else f"'{key[:80]}'"
-                    yield Problem(here, f"{shown} is defined twice", f"it is already defined as {first}")
+                    yield Problem(here, f"{shown} is defined twice", f"it is already defined at {first}")
                 keys.setdefault(key, here)
-
-
-def _where(path: Path) -> str:
-    """``storage.links 1``: for people, counting from 1."""
-    return ".".join(str(each) for each in path[:-1]) + f" {int(path[-1]) + 1}"

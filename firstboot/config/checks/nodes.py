@@ -11,6 +11,7 @@ from firstboot.config.text import Path, Problem
 
 Version = tuple[int, int]
 
+NO_CONTENTS = "to overwrite, give the new contents (they may be empty)"
 SPECIAL_BITS = 0o7000
 
 
@@ -69,7 +70,7 @@ def _file(file: File, path: Path, version: Version) -> Iterator[Problem]:
     yield from _node(file, path)
     yield from _mode(file.mode, (*path, "mode"), version)
     if file.overwrite and file.contents.source is None:
-        yield Problem((*path, "overwrite"), "to overwrite, give the new contents (they may be empty)")
+        yield Problem((*path, "overwrite"), NO_CONTENTS)
     yield from check_resource(file.contents, (*path, "contents"), version)
     for index, resource in enumerate(file.append):
         yield from check_resource(resource, (*path, "append", index), version)

@@ -296,7 +296,9 @@ def test_wrong_hostnames_and_timezones_are_refused(text: str) -> None:
 
 def test_sugar_that_collides_points_at_the_sugar() -> None:
     text = buildos("hostname: demo\nstorage: {files: [{path: /etc/hostname}]}\n")
-    assert problems(text) == ["! hostname: '/etc/hostname' is defined twice (it is already defined as storage.files 1)"]
+    assert problems(text) == [
+        "! hostname: '/etc/hostname' is defined twice (it is already defined at $.storage.files[0])"
+    ]
 
 
 def test_sugar_beside_a_broken_section_hides_nothing() -> None:
@@ -306,3 +308,63 @@ def test_sugar_beside_a_broken_section_hides_nothing() -> None:
     assert problems(buildos("hostname: demo\nstorage: {files: 3}\n")) == [
         "! storage.files: expected a list, found a number"
     ]
+
+
+# --- what upstream refuses and accepts, and in which words ---
+
+
+@pytest.mark.parametrize("char", '\\^`{|}[]#<>" é')
+def test_a_data_url_has_only_what_a_url_may_have(char: str) -> None:
+    for data, good in ((f"data:,a{char}b", False), (f"data:,a%{ord(char) % 256:02x}b", True)):
+        text = json.dumps({"ignition": {"version": "3.4.0"}, "storage": {"files": [
+            {"path": "/x", "contents": {"source": data}}
+        ]}})  # fmt: skip
+        found = [each.message for each in read(text, "x.ign").problems]
+        assert bool(found) != good, found
+        assert all("escaped with '%'" in each for each in found)
+
+
+def test_every_other_character_of_a_data_url_is_itself() -> None:
+    plain = "AZaz09-_.!~*'();/?:@&=+$,"
+    assert decode_data_url(f"data:,{plain}").decode() == plain
+
+
+@pytest.mark.parametrize("value", ["text", "1", "", "[{mode: 0644}, text]", "[[{mode: 0644}]]"])
+def test_what_a_merge_key_brings_in_is_a_mapping(value: str) -> None:
+    text = f"variant: fcos\nversion: 1.5.0\nstorage: {{files: [{{path: /x, <<: {value}}}]}}\n"
+    assert any("'<<' brings in a mapping" in each for each in problems(text))
+
+
+@pytest.mark.parametrize("end", ["---", "---\n", "---\n# nothing\n", "---\n...\n", "...\n---\n---\n"])
+def test_nothing_after_a_last_line_of_dashes_is_no_second_document(end: str) -> None:
+    assert problems(f"variant: fcos\nversion: 1.5.0\n{end}") == []
+    with pytest.raises(LocatedError, match="a second document begins here"):
+        read(f"variant: fcos\nversion: 1.5.0\n---\na\n{end}", "x.bu")
+
+
+def test_a_local_file_that_cannot_be_read_is_one_mistake() -> None:
+    text = "variant: fcos\nversion: 1.5.0\nstorage: {files: [{path: /x, overwrite: true, contents: {local: gone}}]}\n"
+    assert len(problems(text)) == 1
+    assert "overwrite" not in problems(text)[0]
+
+
+def test_a_port_that_is_none_is_what_is_wrong() -> None:
+    text = "variant: fcos\nversion: 1.5.0\nstorage: {files: [{path: /x, contents: {source: 'https://Host:port/'}}]}\n"
+    assert "the port in the URL, after the host's ':', is not a number" in problems(text)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"ignition": {"version": "2.2.0"}}', "the old format of Container Linux; ign-converter"),
+        ("storage: {files: [{path: /x, contents: {inline: x}}]}\n", "begin with 'variant: fcos' and 'version: 1."),
+        ("hostname: a\nstorage: {}\n", "begin with 'variant: buildos' and 'version: 1.0.0'"),
+        ("ignition: {version: 3.4.0}\npasswd: {}\n", "in YAML begin with a variant instead of ignition.version"),
+        ("storage: {files: [{path: /x, filesystem: root}]}\n", "a Container Linux Config?"),
+        ("etcd: {}\n", "a Container Linux Config?"),
+    ],
+)
+def test_what_was_probably_meant_is_said(text: str, words: str) -> None:
+    with pytest.raises(LocatedError) as caught:
+        read(text, "x")
+    assert words in str(caught.value)
