@@ -42,6 +42,7 @@ class Subject:
     packages: tuple[LockedPackage, ...]
     decisions: Mapping[str, Decision]
     answers: Mapping[str, str]
+    excluded: tuple[str, ...]
 
 
 HELP = "what maintainer scripts do, explained"
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     packs = unpack_all(subject.packages, store, console, jobs=(os.cpu_count() or 1) + 1)
     tree = unpack_tree(packs, diversions=diversions_of(packs))
     wanted = set(args.packages) or there
-    found = explain(tree, packs, wanted, subject.arch, subject.answers, subject.decisions)
+    found = explain(tree, packs, wanted, subject.arch, subject.answers, subject.decisions, subject.excluded)
     versions = {package.name: package.version for package in subject.packages}
     decided = {
         each.package: decision.answer
@@ -133,7 +134,8 @@ def _from_archive(names: Sequence[str], store: Store, console: Console) -> Subje
     resolved = load_base(names, Path.cwd()).resolved
     packages = resolve_today(resolved, store, console)
     fetch_packages(packages, lambda: mirrors_of(resolved), store, console)
-    return Subject("an image of feature 'base' with these packages", str(resolved.arch), packages, {}, {})
+    name = "an image of feature 'base' with these packages"
+    return Subject(name, str(resolved.arch), packages, {}, {}, resolved.exclude)
 
 
 def _from_definition(path: Path, store: Store, console: Console) -> Subject:
@@ -152,4 +154,4 @@ def _from_definition(path: Path, store: Store, console: Console) -> Subject:
     fetch_packages(lock.packages, lambda: mirrors_of(resolved), store, console)
     decisions = {name: decision_of(each) for name, each in resolved.scripts.items()}
     answers = {name: answer_text(each) for name, each in resolved.debconf.items()}
-    return Subject(f"the image of {path}", str(resolved.arch), lock.packages, decisions, answers)
+    return Subject(f"the image of {path}", str(resolved.arch), lock.packages, decisions, answers, resolved.exclude)

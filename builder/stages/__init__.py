@@ -31,6 +31,7 @@ def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
             lock.packages,
             {name: decision_of(each) for name, each in definition.scripts.items()},
             {name: answer_text(each) for name, each in definition.debconf.items()},
+            definition.exclude,
         ),
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),

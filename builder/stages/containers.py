@@ -92,7 +92,7 @@ def make_container_tree(
     # Quiet: a container's handlers take milliseconds.
     decisions = {name: decision_of(each) for name, each in container.scripts.items()}
     answers = {name: answer_text(each) for name, each in container.debconf.items()}
-    work = make_work(tree, packs, context, decisions, answers)
+    work = make_work(tree, packs, context, decisions, answers, container.exclude)
     configure(work, context.console, steps=QuietConsole())
     context.runs.extend(runs_of(container.package_set.name, work))
     lay_over(tree, container.overlays, container.values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -37,6 +37,7 @@ class Packages:
     packages: tuple[LockedPackage, ...]
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     answers: Mapping[str, str] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The packages' files, recorded and configured."""
@@ -44,7 +45,7 @@ class Packages:
             packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
             tree = unpack_tree(packs, tree, diversions_of(packs))
             install_database(tree, packs)
-        work = make_work(tree, packs, context, self.decisions, self.answers)
+        work = make_work(tree, packs, context, self.decisions, self.answers, self.excluded)
         configure(work, context.console)
         context.runs.extend(runs_of("image", work))
         return tree
@@ -78,6 +79,7 @@ def make_work(
     context: Context,
     decisions: Mapping[str, Decision],
     answers: Mapping[str, str],
+    excluded: Iterable[str] = (),
 ) -> Work:
     """What the handlers are given: the scripts in the order in which packages are configured."""
     by_name = {pack.name: pack for pack in packs}
@@ -87,7 +89,7 @@ def make_work(
     }
     architectures = {pack.package.architecture for pack in packs} - {"all"}
     versions = {pack.name: pack.package.version for pack in packs}
-    installation = Installation(min(architectures, default="all"), versions, answers)
+    installation = Installation(min(architectures, default="all"), versions, answers, frozenset(excluded))
     return Work(tree, scripts, context.tools, context.scratch, installation, decisions)
 
 

@@ -62,11 +62,20 @@ def test_a_package_of_a_kind_takes_its_place_in_base_without_a_decision(
     wanted = {each.partition("=")[0] for each in resolved.packages}
     assert wanted - {package.name for package in packages} == gone
     packs = unpacked(packages, resolved, store)
-    found = explain(unpack_tree(packs, diversions=diversions_of(packs)), packs, {name}, str(resolved.arch), {})
+    found = explain(
+        unpack_tree(packs, diversions=diversions_of(packs)),
+        packs,
+        {name},
+        str(resolved.arch),
+        {},
+        None,
+        resolved.exclude,
+    )
     assert [(each.script, line) for each in found for line in each.unaccounted] == []
 
 
-@pytest.mark.parametrize("more", ["", "exclude: [ucf]\n"])
+# The feature ssh excludes ucf, by which chrony gets its configuration.
+@pytest.mark.parametrize("more", ["", "features: [base, ssh]\n"])
 def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store, tmp_path: Path) -> None:
     definition = tmp_path / "os.yaml"
     definition.write_text(
@@ -85,14 +94,15 @@ def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store
     from builder.stages import stages_for
 
     stage = stages_for(resolved, lock)[0]
-    work = make_work(tree, packs, context, stage.decisions, {})
+    work = make_work(tree, packs, context, stage.decisions, {}, stage.excluded)
     install_base_accounts(work)
     install_system_accounts(work)
     evaluate_scripts(work)
     names = {pack.name for pack in packs}
     again = unpack_tree(packs, diversions=diversions_of(packs))
-    explained = explain(again, packs, names, str(resolved.arch), {}, stage.decisions)
+    explained = explain(again, packs, names, str(resolved.arch), {}, stage.decisions, stage.excluded)
     assert [(e.package, e.script, e.unaccounted) for e in explained] == [
         (e.package, e.script, e.unaccounted) for e in work.evaluations
     ]
+    assert "/etc/chrony/chrony.conf" in work.tree
     assert [list(map(str, e.effects)) for e in explained] == [list(map(str, e.effects)) for e in work.evaluations]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from builder.debian.database import install_database
 from builder.debian.handlers.accounts import make_static_accounts
@@ -26,6 +26,7 @@ def explain(
     arch: str,
     answers: Mapping[str, str],
     decisions: Mapping[str, Decision] | None = None,
+    excluded: Iterable[str] = (),
 ) -> list[Evaluation]:
     """Evaluate the scripts of all these packages, in the order in which they are configured.
 
@@ -37,7 +38,7 @@ def explain(
         wanted: the packages whose evaluations are returned; the others only prepare the ground.
     """
     by_name = {pack.name: pack for pack in packs}
-    installation = Installation(arch, {pack.name: pack.package.version for pack in packs}, answers)
+    installation = Installation(arch, {pack.name: pack.package.version for pack in packs}, answers, frozenset(excluded))
     install_database(tree, packs)
     declare_accounts(tree)
     known = Answers()

@@ -41,11 +41,13 @@ class Installation:
     Attributes:
         versions: of the packages in the image, by name.
         answers: to debconf's questions, by the definition.
+        excluded: packages that count as installed and are not in the image.
     """
 
     arch: str
     versions: Mapping[str, str]
     answers: Mapping[str, str] = field(default_factory=dict)
+    excluded: frozenset[str] = frozenset()
 
 
 def copy_of(node: Node) -> Node:

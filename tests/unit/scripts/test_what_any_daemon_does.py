@@ -223,3 +223,12 @@ def test_who_is_not_there_cannot_own_a_file(run: Callable[..., Outcome]) -> None
     )
     assert outcome.unaccounted == []
     assert outcome.text("/out") == "no\n"
+
+
+def test_an_excluded_package_is_installed_to_a_script(run: Callable[..., Outcome]) -> None:
+    script = "#!/bin/sh\nset -e\nif command -v ucf >/dev/null; then ucf --three-way /usr/share/a.conf /etc/a.conf; fi\n"
+    for excluded, there in ((frozenset({"ucf"}), True), (frozenset[str](), False)):
+        tree = Tree()
+        tree.put("/usr/share/a.conf", file("a\n", origin="package:a"))
+        evaluate(tree, "a", {"postinst": script}, Installation("amd64", {}, {}, excluded))
+        assert ("/etc/a.conf" in tree) is there

@@ -144,6 +144,8 @@ PACKAGING = frozenset(
     ("dpkg", "dpkg-query", "dpkg-divert", "dpkg-statoverride", "dpkg-trigger", "dpkg-maintscript-helper",
      "update-alternatives", "deb-systemd-helper", "deb-systemd-invoke", "update-rc.d", "invoke-rc.d")
 )  # fmt: skip
+# Of others, for which it stands where they are excluded: to a script they are installed.
+OF_EXCLUDED = {"ucf": "ucf", "ucfr": "ucf", "ucfq": "ucf"}
 _BUILTINS = frozenset(("test", "[", "echo", "printf", "cd", "read", "true", "false", "command", "eval", "exec"))
 
 
@@ -155,7 +157,7 @@ def program_path(shell: Shell, name: str) -> str | None:
     if place is not None:
         return name if "/" in name else place
     short = name.rpartition("/")[2]
-    if short in PACKAGING:
+    if short in PACKAGING or OF_EXCLUDED.get(short, "") in shell.world.installation.excluded:
         return name if "/" in name else f"/usr/bin/{name}"
     return None
 
