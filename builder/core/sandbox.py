@@ -119,6 +119,12 @@ class Sandbox:
             CapabilityError: this machine does not allow what the sandbox needs.
             ProgramError: it failed, or went over a limit.
         """
+        if believes and os.getuid() == 0 and _user() is None:
+            # What the kernel lets its root do, capabilities or not, no namespace takes away: processes without end.
+            raise CapabilityError(
+                "root cannot become another user here, and runs no maintainer script as himself",
+                hint="build as an ordinary user, or give root CAP_CHOWN, CAP_SETGID, CAP_SETUID and another user",
+            )
         with tempfile.TemporaryDirectory(dir=self.scratch, prefix="job-") as place:
             job = Path(place)
             job.chmod(0o711)  # it is not the sandbox' user's
@@ -189,6 +195,7 @@ class Sandbox:
             *("--hostname", "localhost", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv"),
             *("--seccomp", str(rules)),
             *("--bind", "/.sandbox/root", "/", "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
+            *("--remount-ro", "/proc"),  # its files that are the whole machine's belong to root, whatever he may
             *("--size", str(256 * MIB), "--perms", "1777", "--tmpfs", "/dev/shm"),
             *("--size", str(512 * MIB), "--perms", "1777", "--tmpfs", "/tmp"),
             *("--size", str(64 * MIB), "--tmpfs", "/run", "--size", str(MIB), "--tmpfs", OURS),

@@ -20,8 +20,9 @@ from tests.support.users import REPOSITORY, UID, become
 
 pytestmark = pytest.mark.image
 
-# Root of a container has two capabilities and no other user to become.
-WHO = ("root", "user", "root of a container") if os.getuid() == 0 else ("user",)
+WHO = ("root", "user") if os.getuid() == 0 else ("user",)
+# Root of a container has two capabilities and no other user to become: programs of the image run, scripts do not.
+CONTAINER = "root of a container"
 # What gets through where there is no sandbox, and does no harm when it is tried there.
 HARMLESS = (
     "roots_of_processes", "host_loopback", "abstract_socket", "unix_socket", "signal_host", "see_processes",
@@ -62,6 +63,12 @@ def test_an_attempt_to_get_out_of_the_sandbox_fails(who: str, attempt: str, trie
     assert tries(who, "attempts")[attempt] == ""
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be root of a container")
+@pytest.mark.parametrize("attempt", ATTACKS)
+def test_an_attempt_of_a_program_of_the_image_fails_for_root_of_a_container(attempt: str, tries: Tries) -> None:
+    assert tries(CONTAINER, "attempts", "program")[attempt] == ""
+
+
 @pytest.mark.parametrize("attempt", HARMLESS)
 def test_the_same_attempt_succeeds_where_there_is_no_sandbox(attempt: str, tries: Tries) -> None:
     assert tries("root" if os.getuid() == 0 else "user", "outside", *HARMLESS)[attempt] != ""
@@ -80,6 +87,11 @@ def test_nothing_of_a_script_runs_on_when_it_has_ended(who: str, tries: Tries) -
     found = tries(who, "limits", "lingering")
     assert found["said"] == "it ended"
     assert found["sizes"]["late"] == found["later"]["late"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be root of a container")
+def test_root_who_cannot_become_another_user_runs_no_script(tries: Tries) -> None:
+    assert "root cannot become another user here" in tries(CONTAINER, "limits", "sleeper")["said"]
 
 
 def test_what_root_runs_in_the_sandbox_is_not_roots(tries: Tries) -> None:

@@ -2,6 +2,7 @@
 sandbox. A program of its own, so that it can be somebody else and have a terminal.
 
 Usage: python -m tests.support.escaping TOOLS PLACE attempts
+       python -m tests.support.escaping TOOLS PLACE attempts program
        python -m tests.support.escaping TOOLS PLACE outside ATTEMPT ...
        python -m tests.support.escaping TOOLS PLACE limits NAME
 """
@@ -153,7 +154,7 @@ def main(tools: Path, place: Path, what: str, *name: str) -> None:
             (told / "targets").write_text(json.dumps(targets))
             boxed = sandbox(tools, place, told)
             words = [*python(tools), f"{OURS}/told/attacks.py", f"{OURS}/told/targets"]
-            found = json.loads(boxed.run(*words, env=environment))
+            found = json.loads(boxed.run(*words, env=environment, believes=name != ("program",)))
             sys.stdout.write(json.dumps({**found, "who": (boxed.root / "var").stat().st_uid}))
         return
     if what == "outside":
