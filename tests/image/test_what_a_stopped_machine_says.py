@@ -38,12 +38,11 @@ def said(tmp_path: Path, systemctl: str) -> list[str]:
 def test_a_filesystem_that_is_missing_is_named_with_its_device(tmp_path: Path) -> None:
     assert said(tmp_path, SYSTEMCTL) == [
         "build-os: /var is not mounted: /dev/mapper/var is missing, or could not be opened, checked or mounted",
-        "build-os: this machine stopped, and will not go on without what is named above",
-        "build-os: attach or repair the device and start the machine again; nothing takes its place",
+        "build-os: this machine stopped: attach or repair the device and start it again; nothing takes its place",
     ]
 
 
 def test_another_reason_is_not_blamed_on_a_device(tmp_path: Path) -> None:
     assert said(tmp_path, SYSTEMCTL.replace("exit 3", "exit 0")) == [
-        "build-os: this machine stopped, and will not go on without what is named above",
+        "build-os: this machine stopped; the lines above say why",
     ]
