@@ -204,10 +204,14 @@ def base_configs(places: Places) -> tuple[Fetched, ...]:
         SourceError
     """
     directory = places.at(BASE_DIRECTORY)
-    if not directory.is_dir():
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
         return ()
+    except OSError as error:  # what cannot be read is not absent
+        raise SourceError(f"{BASE_DIRECTORY} cannot be read: {error.strerror}") from None
     found = []
-    for path in sorted(directory.iterdir()):
+    for path in paths:
         if path.suffix in BASE_SUFFIXES:
             try:
                 found.append(Fetched(f"{BASE_DIRECTORY}/{path.name}", path.read_bytes()))

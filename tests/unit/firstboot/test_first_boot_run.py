@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -333,6 +334,23 @@ def test_what_does_not_reach_the_disk_fails_the_first_boot(guest: Guest) -> None
     assert not guest.result()["bug"]
     (synced,) = {argv for argv in guest.programs.calls if argv[0] == "sync"}
     assert {str(guest.root / "run/state"), str(guest.root / "etc"), str(guest.root / "var")} < {*synced}
+
+
+def test_configs_of_the_image_that_cannot_be_read_are_not_left_out(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest.base("10-a.yaml", "variant: buildos\nversion: 1.0.0\nhostname: image\n")
+    real = Path.iterdir
+
+    def failing(path: Path) -> Any:
+        if path.name == "base.d":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", failing)
+    assert guest.boot() == 1
+    assert "/usr/lib/firstboot/base.d cannot be read: Input/output error" in guest.console()
+    assert not guest.marker.exists()
 
 
 def test_that_a_config_is_to_be_deleted_is_noted_before_the_mark(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
