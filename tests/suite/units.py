@@ -25,6 +25,7 @@ EXPECTED = {
     r".*/systemd-journald@\.service:\d+: Failed to resolve unit specifiers .*": "machine-ids are made at boot",
     r"quotaon(-root|@x)\.service: Command \S+ is not executable: .*": "the program is of a package of its own",
     r"rc-local\.service: Command /etc/rc\.local is not executable: .*": "for those who write such a file",
+    r"state-check\.service: Command /sysroot/usr/bin/dash is not executable: .*": "the root's, as the initrd sees it",
     r"syslog\.socket: service syslog\.service not loaded, .*": "for a syslog daemon, and there is none",
 }
 # The highest exposure (`systemd-analyze security`, of 10) that a service of ours may have.
