@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -66,9 +66,17 @@ def _lock_at_once(file: TextIO, how: int) -> bool:
 def _write_holder(file: TextIO) -> None:
     """Write down who holds the lock: its process, since when, its command line."""
     _truncate(file)
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200] if sys.argv[:1] else ""
-    file.write(f"{os.getpid()}\t{time.time():.0f}\t{command}\n")
+    file.write(f"{os.getpid()}\t{time.time():.0f}\t{command_line(sys.argv)}\n")
     file.flush()
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """A command line for people; a module that was started with ``python -m`` has its own name."""
+    if not argv:
+        return ""
+    program = Path(argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *argv[1:]])[:200]
 
 
 def _truncate(file: TextIO) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.files import replacing, sha256_file, sync_file_system, sync_names, write_file
-from builder.core.locks import file_lock, file_lock_if_free
+from builder.core.locks import command_line, file_lock, file_lock_if_free
 from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
@@ -234,7 +234,14 @@ def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path: Path) -> Non
     (said,) = console.notes
     since = time.strftime("%H:", time.localtime())
     assert said.startswith(f"waiting for process {os.getpid()}, which is building into out, since {since}")
-    assert Path(sys.argv[0]).name in said
+    assert said.endswith(f"({command_line(sys.argv)})")
+
+
+def test_a_holder_is_named_as_it_was_typed() -> None:
+    assert command_line(["/x/bin/build-os", "run", "a b"]) == "build-os run 'a b'"
+    assert command_line(["/x/pytest/__main__.py", "-q"]) == "pytest -q"
+    assert command_line([]) == ""
+    assert len(command_line(["pytest", *(["x"] * 500)])) == 200
 
 
 @pytest.mark.parametrize("written", ["", "4194305\t1\tbuild-os build\n", "half"])
