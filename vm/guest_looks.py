@@ -1,8 +1,9 @@
-"""What a wait looks at again and again: a unit's state, an answer over HTTP. Each says what it saw last."""
+"""What a wait looks at again and again: a unit's state, an answer over HTTP or of sshd. Each says what it saw last."""
 
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ __tracebackhide__ = hidden
 UNIT_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result")
 MAX_BODY = 1 << 20
 PATIENCE_SECONDS = 5.0
+# sshd starts a program for each connection before it says anything, and holds it against who goes away meanwhile.
+BANNER_SECONDS = 60.0
 # Each look starts a program in the guest, which may be busy starting others: most of the time is theirs.
 REST = 4.0  # times what the last look took
 
@@ -87,6 +90,30 @@ class HttpLook:
             connection.close()
         self.seen = f"the last answer had status {answer.status}"
         return body if answer.status == self.expect else None
+
+    def evidence(self) -> tuple[str, ...]:
+        """What it saw last."""
+        return (self.seen,)
+
+
+@dataclass
+class BannerLook:
+    """Looks whether an ssh server is behind a port on 127.0.0.1 (RFC 4253, 4.2)."""
+
+    port: int
+    seen: str = "nobody listens"
+
+    def __call__(self) -> str | None:
+        """What it calls itself."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), BANNER_SECONDS) as line:
+                line.settimeout(BANNER_SECONDS)
+                banner = line.recv(255).decode("ascii", errors="replace")
+        except OSError as error:
+            self.seen = f"the last attempt ended with {type(error).__name__}: {error}"
+            return None
+        self.seen = f"what answers says {banner!r}"
+        return banner.strip() if banner.startswith("SSH-") else None
 
     def evidence(self) -> tuple[str, ...]:
         """What it saw last."""

@@ -31,13 +31,13 @@ from vm.boot_slot import BootSlot
 from vm.console import Line, Sighting, Transcript
 from vm.deadline import Deadline
 from vm.firstboot_events import Event, FirstbootEvents
-from vm.guest_looks import HttpLook, UnitLook
+from vm.guest_looks import BannerLook, HttpLook, UnitLook
 from vm.prepare import make_disk, prepare
 from vm.probe_client import Hello, Probe, Result
 from vm.process import QemuProcess
 from vm.qmp import Qmp
 from vm.results import MachineFolder
-from vm.running import Record
+from vm.running import SSH_PORT, Record
 from vm.segment import Nic, Segment
 from vm.spec import Accel, Disk, VmSpec
 from vm.start import Connection, connect
@@ -206,6 +206,15 @@ class Machine:
         self.timeline.add(f"port {port} answers")
         self.booted()
         return body
+
+    def wait_ssh(self, within: float | None = None) -> str:
+        """Wait until the guest's ssh server answers; returns what it calls itself."""
+        look = BannerLook(self.forward(SSH_PORT))
+        wait = Wait("an answer from the guest's ssh server", self._deadline(within), look.evidence)
+        banner = self._bell.until(look, wait, self._bad_news)
+        self.timeline.add("ssh answers")
+        self.booted()
+        return banner
 
     def wait_exit(self, within: float | None = None) -> int:
         """Wait until the machine is off; returns QEMU's exit status."""

@@ -22,7 +22,9 @@ class SshTarget:
 
 def argv(target: SshTarget, command: Sequence[str] = ()) -> list[str]:
     """ssh(1)'s command line, program first. ``command`` is joined by the remote shell, as ssh does."""
-    options = ["-F", "none", "-p", str(target.port), "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"]
+    # An emulated machine on a busy host takes its time to start the program that answers.
+    patience = 60 if is_loopback(target.host) else 10
+    options = ["-F", "none", "-p", str(target.port), "-o", "LogLevel=ERROR", "-o", f"ConnectTimeout={patience}"]
     if is_loopback(target.host):
         # Behind a loopback port is the machine we started, with host keys that it made a minute ago. There is nobody
         # in between, and remembering a key for a port number would only raise false alarms.

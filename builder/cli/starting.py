@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.cli.login import ROOT
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from vm.bad_signs import failed_unit
@@ -22,6 +22,8 @@ from vm.spec import VmSpec
 from vm.terminal import LEAVE_NAME, attend, show
 
 LOGIN_PROMPT = "login:"
+SSH_UNIT = "ssh.service"
+SSH_SECONDS = 60.0
 OFF_SECONDS = 60.0
 
 
@@ -71,15 +73,34 @@ def start_and_leave(
             start.done(machine.spec)
         with console.step("login prompt"):
             machine.wait_console(LOGIN_PROMPT)
+        can_ssh = can_ssh and SSH_PORT in machine.forwards
+        if can_ssh:
+            wait_for_ssh(machine, console)
         machines.add(machine.leave(user, key))
     name = start.spec.name
-    can_ssh = can_ssh and SSH_PORT in machine.forwards
     for line in what_went_wrong(machine.sightings, name, can_ssh=can_ssh and key is not None):
         console.warn(line)
     for guest, port in sorted(machine.forwards.items()):
         console.note(f"127.0.0.1:{port} leads to port {guest} of {name}")
     console.note(how_to_go_on(name, user if key is not None else None, can_ssh=can_ssh))
     console.note(what_becomes_of(name, kept=start.folder.is_kept))
+
+
+def wait_for_ssh(machine: Machine, console: Console) -> None:
+    """Wait until somebody can log in by ssh; a machine on which nobody ever can runs on.
+
+    Raises:
+        VmError: it has ended.
+    """
+    if SSH_UNIT in {failed_unit(sighting.line.text) for sighting in machine.sightings}:
+        return  # it is told with the other units that have failed
+    try:
+        with console.step("ssh answers"):
+            machine.wait_ssh(within=SSH_SECONDS)
+    except VmError as error:
+        if machine.is_off:
+            raise
+        console.warn(f"{error.what}; {machine.spec.name} runs on")
 
 
 def require_terminal() -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -479,6 +480,28 @@ def test_a_machine_at_whose_console_somebody_sits_lets_the_next_one_boot_when_it
         os.close(keyboard)
         os.close(hand)
         assert seen[0] == ""
+
+
+def test_ssh_is_waited_for_until_a_server_says_so(start: Start, qemu: FakeQemu) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        said: list[bytes] = [b"", b"HTTP/1.1 400 Bad Request\r\n", b"SSH-2.0-OpenSSH_10.0\r\n"]
+
+        def serve() -> None:
+            for each in said:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(each)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with start() as machine:
+            machine.forwards = {22: port}
+            assert machine.wait_ssh() == "SSH-2.0-OpenSSH_10.0"
+    with start(0.3) as machine:
+        machine.forwards = {22: port}
+        with pytest.raises(VmError, match="an answer from the guest's ssh server did not come") as caught:
+            machine.wait_ssh()
+        assert "ConnectionRefusedError" in caught.value.details[0]
 
 
 def test_a_unit_that_fails_does_not_end_a_machine_that_somebody_wants_to_look_at(start: Start, qemu: FakeQemu) -> None:
