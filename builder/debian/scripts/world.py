@@ -267,9 +267,12 @@ class World:
     def make_directory(self, path: str, mode: int = 0o755) -> None:
         """Make a directory and missing parents."""
         where = self.tree.resolve(path)
-        if self.tree.get(where) is None:
+        there = self.tree.get(where)
+        if there is None:
             self.put(where, directory(mode, origin=self.origin))
             self.note(Does.DIRECTORY, where, f"mode {mode:04o}")
+        elif there.origin == self.hidden and there.kind is Kind.DIRECTORY:
+            self._made.add(where)  # a preinst makes what the package brings, which is not there yet
 
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link, replacing what is there."""

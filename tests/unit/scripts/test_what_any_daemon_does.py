@@ -13,7 +13,7 @@ from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import Answers, evaluate
 from builder.debian.scripts.patience import limited
 from builder.debian.scripts.world import Installation
-from builder.tree.node import file
+from builder.tree.node import directory, file
 from builder.tree.tree import Tree
 
 from .conftest import Outcome
@@ -232,3 +232,10 @@ def test_an_excluded_package_is_installed_to_a_script(run: Callable[..., Outcome
         tree.put("/usr/share/a.conf", file("a\n", origin="package:a"))
         evaluate(tree, "a", {"postinst": script}, Installation("amd64", {}, {}, excluded))
         assert ("/etc/a.conf" in tree) is there
+
+
+def test_a_preinst_may_make_a_directory_that_its_package_brings(run: Callable[..., Outcome]) -> None:
+    files = {"/etc/mine/conf": file("x", origin="package:mine"), "/etc/mine": directory(origin="package:mine")}
+    outcome = run("set -e\nmkdir -p /etc/mine\nchmod 750 /etc/mine\n[ ! -e /etc/mine/conf ]", files, name="preinst")
+    assert outcome.unaccounted == []
+    assert outcome.tree.require("/etc/mine").mode == 0o750

@@ -103,7 +103,7 @@ SERVICES = {
 
         "killall", "kill", "pkill", "reload", "restart", "initctl", "telinit", "dbus-send", "busctl", "loginctl",
         "mount", "umount", "apparmor_parser", "restorecon", "setupcon", "swapoff", "swapon", "ldmtool", "partprobe",
-        "vgcfgbackup", "vgscan", "vgchange", "pvscan", "lvchange", "smartctl",
+        "vgcfgbackup", "vgscan", "vgchange", "vgdisplay", "vgs", "pvs", "lvs", "pvscan", "lvchange", "smartctl",
         "ip", "ifup", "ifdown", "iptables", "ip6tables", "auditctl", "nft", "setsebool", "semodule", "wall", "logger",
         "runlevel",
         "lpstat", "lpadmin", "lpinfo", "cupsctl", "needrestart", "netplan", "timedatectl",
