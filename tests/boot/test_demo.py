@@ -81,7 +81,9 @@ def test_no_container_starts_while_the_metadata_service_is_open_to_it(demo_machi
     run = "podman run --rm --network=none --entrypoint=/usr/bin/busybox localhost/web:1.0.0 true"
     demo_machine.succeed(run)
     demo_machine.succeed("systemctl stop metadata-guard.service")
-    assert "metadata-guard.service is not active" in demo_machine.fail(run).stderr
+    assert "hook" in demo_machine.fail(run).stderr
+    said = demo_machine.succeed("journalctl -b -o cat -t metadata-guard")
+    assert "no container starts while metadata-guard.service is not active" in said
     demo_machine.succeed("systemctl start metadata-guard.service")
     demo_machine.succeed(run)
     # A firewall that begins with 'flush ruleset' does not take the rules along.
