@@ -107,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print each set with what stops it, the packages that stop sets, and the share that nothing stops."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=80, help="how many (default: 80)")
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many first ones")
     parser.add_argument("--size", type=int, default=4, help="packages of a set (default: 4)")
     parser.add_argument("--seed", type=int, default=9, help="which ones (default: 9)")
     parser.add_argument("--packages", nargs="+", default=[], metavar="NAME", help="one set of one's own choice")
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         names = daemons(bench.archive, bench.mirrors)
         print(f"{len(names)} daemon packages; {args.sets} sets of {args.size}, seed {args.seed}", flush=True)
-        sets = list(islice(draw(bench.archive, names, args.size, args.seed), args.sets))
+        sets = list(islice(draw(bench.archive, names, args.size, args.seed), args.skip, args.skip + args.sets))
     started = time.monotonic()
     stops: Counter[str] = Counter()
     good = with_policy = 0
