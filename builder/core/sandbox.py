@@ -20,10 +20,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from builder.core import enter
 from builder.core.clock import stopped_clock
+from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError, ProgramError
 from builder.core.tools import CANNOT_ENTER_AS_ROOT, CANNOT_ENTER_AS_USER, TAIL_LINES, UMASK, Tools, stop
 
@@ -292,16 +294,21 @@ def _read(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, str]
 def _filter(tools: Tools) -> Iterator[int]:
     """The filter for system calls, as an open file."""
     with tempfile.TemporaryFile() as file:
-        argv = tools.argv("python3", "-I", "-B", FILTER, closed=True)
-        done = subprocess.run(
-            argv, env=tools.env(), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, check=False
-        )
-        if done.returncode != 0 or not file.tell():
-            raise CapabilityError(
-                "the filter for system calls cannot be made", details=done.stderr.decode(errors="replace").splitlines()
-            )
+        file.write(_filter_of(tools.root))
         file.seek(0)
         yield file.fileno()
+
+
+@cache
+def _filter_of(root: Path) -> bytes:
+    tools = Tools(root, QuietConsole())
+    argv = tools.argv("python3", "-I", "-B", FILTER, closed=True)
+    done = subprocess.run(argv, env=tools.env(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0 or not done.stdout:
+        raise CapabilityError(
+            "the filter for system calls cannot be made", details=done.stderr.decode(errors="replace").splitlines()
+        )
+    return done.stdout
 
 
 def _user() -> int | None:
