@@ -6,18 +6,20 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+def nearest(name: str, known: Iterable[str], count: int = 3, *, cutoff: float = 0.6) -> list[str]:
     """Up to ``count`` names that look like ``name``, best first.
 
     What both end in (``.service``) says nothing: ``ldconfig.service`` is not what ``nginx.service`` was meant to be.
     """
     stem, dot, ending = name.rpartition(".")
     if not stem:
-        return difflib.get_close_matches(name, sorted(known), n=count, cutoff=0.6)
+        return difflib.get_close_matches(name, sorted(known), n=count, cutoff=cutoff)
     alike = {each.removesuffix(dot + ending): each for each in sorted(known) if each.endswith(dot + ending)}
     others = {each.rpartition(".")[0] or each: each for each in sorted(known) if not each.endswith(dot + ending)}
-    found = [alike[each] for each in difflib.get_close_matches(stem, alike, n=count, cutoff=0.6)]
-    return (found + [others[each] for each in difflib.get_close_matches(stem, others, n=count, cutoff=0.75)])[:count]
+    found = [alike[each] for each in difflib.get_close_matches(stem, alike, n=count, cutoff=cutoff)]
+    return (
+        found + [others[each] for each in difflib.get_close_matches(stem, others, n=count, cutoff=max(cutoff, 0.75))]
+    )[:count]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.machine.against import accounts, packages, places, ports, python, units
+from builder.machine.against import accounts, logins, packages, places, ports, python, units
 from builder.machine.against.together import ProblemInText, Together
 from builder.machine.against.verify import verify
 from builder.machine.image_facts import ImageFacts, ImagePrograms, ImageRoot
@@ -32,7 +32,7 @@ from firstboot.places import BASE_DIRECTORY, Places
 from firstboot.run import BASE_SUFFIXES
 from firstboot.translating import translated
 
-CHECKS = (units.check, ports.check, places.check, accounts.check, python.check, packages.check)
+CHECKS = (units.check, ports.check, places.check, accounts.check, logins.check, python.check, packages.check)
 
 
 class Meeting(NamedTuple):

@@ -200,7 +200,7 @@ class ProblemInText(Problem):
 
 def near(name: str, known: Iterable[str]) -> str | None:
     """A hint, if there is something that may have been meant. Stricter than for settings: there are many names."""
-    found = nearest(name, known, 1)
+    found = nearest(name, known, 1, cutoff=0.8)
     return f"did you mean '{found[0]}'?" if found else None
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from builder.machine.against.together import Together, UnitText, near
 from builder.machine.image_facts import ImagePrograms
+from firstboot.config.quadlets import DIRECTORIES as QUADLETS
+from firstboot.config.quadlets import unit_of
 from firstboot.config.text import Path, Problem
 
 NEEDS = ("Requires", "Requisite", "BindsTo", "Wants")
@@ -28,7 +30,13 @@ def check(together: Together) -> Iterator[Problem]:
 
 def _changed(together: Together) -> Iterator[Problem]:
     """What is said about a unit that is not there."""
+    quadlets = (path for path in together.root.facts.texts if path.startswith(QUADLETS))
+    of_image = {name: path for path in quadlets if (name := unit_of(path))}
     for index, unit in enumerate(together.config.systemd.units):
+        if unit.contents and unit.name in of_image:
+            message = f"'{unit.name}' replaces what podman makes of the image's {of_image[unit.name]}"
+            instead = "the image's container does not start then; drop-ins change it"
+            yield _warning(("systemd", "units", index, "name"), message, instead)
         if unit.contents or together.has_unit(unit.name):
             continue
         at: Path = ("systemd", "units", index, "name")

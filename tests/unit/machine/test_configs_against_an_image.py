@@ -345,3 +345,50 @@ def test_an_archive_is_planned_after_files_and_told_to_be_unread(checked: Checke
 
 def test_an_archive_cannot_be_unpacked_into_the_image(checked: Checked) -> None:
     assert any("read-only image" in each for each in checked.messages(ARCHIVE % "/usr/lib/app"))
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (f"{KEY} you@example.org", None),
+        (f'restrict,command="echo hi there" {KEY}', None),
+        (KEY[:-4], "this ssh-ed25519 key is not whole"),
+        (KEY[:-3], "this ssh-ed25519 key is not whole"),
+        (KEY.replace("ed25519 ", "rsa "), "this ssh-rsa key is not whole"),
+        ("AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h", "this is no public key"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", "this is no public key"),
+    ],
+)
+def test_a_key_with_which_nobody_could_log_in_is_told(checked: Checked, key: str, message: str | None) -> None:
+    said = checked.messages(f"passwd: {{users: [{{name: core, ssh_authorized_keys: [{json.dumps(key)}]}}]}}\n")
+    assert said == ([] if message is None else [f"3 warning: {message}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_hash"),
+    [
+        ("$y$j9T$abc$def", True),
+        ("$6$salt$hash", True),
+        ("!", True),
+        ("*", True),
+        ("ab01FAX.bQRSU", True),
+        ("hunter2", False),
+        ("$6$", False),
+        ("correct horse", False),
+    ],
+)
+def test_a_password_in_place_of_its_hash_is_told_and_not_shown(checked: Checked, text: str, is_hash: bool) -> None:
+    config = f"passwd: {{users: [{{name: core, password_hash: {json.dumps(text)}}}]}}\n"
+    said = checked.messages(config)
+    assert said == ([] if is_hash else ["3 warning: this is no hash of a password, so nobody could log in with it"])
+    assert is_hash or text not in checked.run("check", config).err
+
+
+def test_a_unit_that_replaces_a_container_of_the_image_is_told(checked: Checked) -> None:
+    said = checked.messages(unit("web.service", "[Service]\nType=oneshot\n"))
+    quadlet = "/usr/share/containers/systemd/web.container"
+    assert f"5 warning: 'web.service' replaces what podman makes of the image's {quadlet}" in said
+    assert not any("replaces" in line for line in checked.messages(unit("other.service", "[Service]\nType=oneshot\n")))
