@@ -158,12 +158,20 @@ class _Parser(WordReader):
             if self.peek(2) == ";;":
                 break
             if self.peek() in (";", "&") and self.peek(2) != "&&":
+                if self.peek() == "&":
+                    commands[-1] = self._in_background(commands[-1])
                 self.at += 1
             elif self.peek() not in ("\n", ")", ""):
                 if self._reserved() in _ENDS:
                     break
                 raise self.fail(f"{self.peek(20)!r} was not expected here")
         return commands[0] if len(commands) == 1 else Sequence(tuple(commands))
+
+    def _in_background(self, command: Command) -> Command:
+        """``command &``: a process of its own, whose failure nobody waits for."""
+        alone = Group(command, (), subshell=True, first=self.line, last=self.line)
+        done = Simple((), (Word((Literal(":", quoted=False),), ":"),), (), self.line, self.line)
+        return AndOr(alone, "||", done)
 
     def _and_or(self) -> Command:
         left = self._pipeline()

@@ -711,8 +711,8 @@ def _same_end(one: Exit | Leave | None, other: Exit | Leave | None) -> bool:
 
 
 def _real(journal: list[Effect]) -> list[Effect]:
-    """The effects that make a difference to the image."""
-    return [effect for effect in journal if effect.does not in (Does.DROPPED, Does.GENERATED)]
+    """The effects that make a difference to the image. Answers are a part of the state, and compared there."""
+    return [effect for effect in journal if effect.does not in (Does.DROPPED, Does.GENERATED, Does.ANSWER)]
 
 
 def _lines_of(command: Command) -> tuple[int, int] | None:

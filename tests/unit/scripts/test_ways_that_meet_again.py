@@ -87,3 +87,10 @@ def test_a_process_of_its_own_keeps_its_umask_to_itself(run: Callable[..., Outco
 def test_what_debconf_is_told_by_another_process_it_knows(run: Callable[..., Outcome]) -> None:
     outcome = run('(db_set mine/a y)\ndb_get mine/a\necho "$RET" > /a', templates=TEMPLATES)
     assert outcome.text("/a") == "y\n"
+
+
+def test_a_guess_about_one_question_leaves_the_others_known(run: Callable[..., Outcome]) -> None:
+    body = A.format("db_set mine/a y") + "db_get mine/b\necho $RET > /b\n"
+    outcome = run(body, templates=TEMPLATES)
+    assert outcome.unaccounted == []
+    assert outcome.text("/b") == "x\n"

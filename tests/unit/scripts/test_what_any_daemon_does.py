@@ -239,3 +239,9 @@ def test_a_preinst_may_make_a_directory_that_its_package_brings(run: Callable[..
     outcome = run("set -e\nmkdir -p /etc/mine\nchmod 750 /etc/mine\n[ ! -e /etc/mine/conf ]", files, name="preinst")
     assert outcome.unaccounted == []
     assert outcome.tree.require("/etc/mine").mode == 0o750
+
+
+def test_a_failure_in_the_background_is_nobodys(run: Callable[..., Outcome]) -> None:
+    outcome = run("set -e\nmkdir -f /a &> /dev/null || true\n{ cd /etc; false; } &\nmkdir b")
+    assert outcome.unaccounted == []
+    assert "/b" in outcome.tree

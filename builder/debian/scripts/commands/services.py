@@ -107,7 +107,7 @@ SERVICES = {
         "ip", "ifup", "ifdown", "iptables", "ip6tables", "auditctl", "nft", "setsebool", "semodule", "wall", "logger",
         "runlevel",
         "lpstat", "lpadmin", "lpinfo", "cupsctl", "needrestart", "netplan", "timedatectl",
-        "hostnamectl", "localectl", "pidof", "pgrep", "who",
+        "hostnamectl", "localectl", "pidof", "pgrep", "who", "getcert",
     )},
 }  # fmt: skip
 
