@@ -99,7 +99,7 @@ def built(bench: Bench, closure: Sequence[Package], tools: Tools) -> tuple[list[
         work = make_work(tree, packs, context, {DEFAULT: Decision("sandbox")}, {})
         for _, handler in HANDLERS:
             handler(work)
-        apply_presets(tree, context)
+        apply_presets(tree, context, {})
     return in_words(work.evaluations), console.said
 
 

@@ -65,7 +65,7 @@ class Source:
         with tempfile.TemporaryDirectory(prefix="build-os-oracle-") as scratch:
             context = Context(open_tools(tools, self.store, self.console), self.store, self.console, Path(scratch))
             tree = Packages(packages, decisions or {}).apply(Tree(), context)
-            apply_presets(tree, context)
+            apply_presets(tree, context, {})
             return tree, context.tools
 
     def theirs(self, names: Sequence[str], packages: Sequence[LockedPackage], room: Path) -> Tree:
