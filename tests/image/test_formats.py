@@ -177,8 +177,15 @@ def test_aws_has_the_disks_content(artifacts: Mapping[str, Path], disk: Path, to
 
 def test_appliance_has_a_description_and_the_disks_content(artifacts: Mapping[str, Path], disk: Path) -> None:
     with tarfile.open(artifacts["vsphere"]) as archive:
-        description, member = archive.getmembers()
-        assert (description.name, member.name) == ("demo.ovf", "disk.vmdk")
+        description, manifest, member = archive.getmembers()
+        assert (description.name, manifest.name, member.name) == ("demo.ovf", "demo.mf", "disk.vmdk")
+        sums = archive.extractfile(manifest)
+        assert sums is not None
+        for line in sums.read().decode().splitlines():
+            name, sha256 = line.removeprefix("SHA256(").split(")= ")
+            content = archive.extractfile(name)
+            assert content is not None
+            assert hashlib.sha256(content.read()).hexdigest() == sha256
         text = archive.extractfile(description)
         file = archive.extractfile(member)
         assert text is not None
