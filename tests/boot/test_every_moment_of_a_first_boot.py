@@ -249,7 +249,9 @@ def recorded(tools: Tools, store: Store) -> Iterator[Recorded]:
     rows = [f"size={size}M, name={name}, type={types.get(name, 'L')}" for name, size in PARTITIONS]
     tools.run("sfdisk", "--quiet", "--append", before, input="".join(f"{row}\n" for row in rows).encode())
     place = tamper.find(tamper.partitions(Disk(before, format="raw"), tools), "state")
-    tools.run("mke2fs", "-q", "-E", f"offset={place.start}", "-L", "state", before, f"{place.size // 1024}k")
+    tools.run(
+        "mke2fs", "-q", "-t", "ext4", "-E", f"offset={place.start}", "-L", "state", before, f"{place.size // 1024}k"
+    )
     with begun(manifest, before, FOLDER.with_name("every-moment-of-devices"), store, log_writes=True) as machine:
         machine.wait_firstboot()
         machine.wait_unit("multi-user.target")
