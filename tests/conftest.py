@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,6 +50,8 @@ def unit_tests_stay_small(
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
     for name in STARTERS:
         monkeypatch.setattr(os, name, refuse)
+    # Ctrl-C in one test's command is for that one.
+    monkeypatch.setattr("builder.core.tools._interrupted", threading.Event())
     name = f"store-{abs(hash(request.node.nodeid)):x}"
     monkeypatch.setenv("BUILD_OS_CACHE", str(tmp_path_factory.getbasetemp() / name))
 
