@@ -25,7 +25,8 @@ from builder.tree.node import Inline, Kind, Node
 from builder.tree.tree import Tree
 
 # What a machine has in memory, what is ours, and records of dpkg's that a build writes itself.
-NOT_TAKEN = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var/tmp", OURS, "/var/lib/dpkg", "/var/cache/debconf")
+NOT_TAKEN = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var/tmp", OURS, "/var/lib/dpkg", "/var/lib/ucf",
+             "/var/cache/debconf")  # fmt: skip
 BACKUPS = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-")
 LOCKS = ("/etc/.pwd.lock", "/var/cache/ldconfig/aux-cache")
 SHOWN = f"{OURS}/ours"

@@ -24,7 +24,7 @@ from builder.debian.scripts.commands import COMMANDS
 from builder.debian.scripts.commands.debconf import read_templates
 from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.shell import Shell
-from builder.debian.scripts.world import OWN, Installation, NotModelled, World
+from builder.debian.scripts.world import OWN, UNKNOWN, Installation, NotModelled, World
 from builder.tree.node import Inline, Kind, Node, file, symlink
 from builder.tree.tree import Tree, TreeError
 
@@ -194,6 +194,8 @@ def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: 
         known = tree.get(path)
         if name == "preinst" and known is not None and known.origin == f"package:{package}":
             continue  # dpkg unpacks it afterwards
+        if known is not None and known.origin.startswith(OWN):
+            node = node.but(origin=known.origin)
         why = _refused(path, node, second.changes.get(path))
         if why:
             # A log of the installation is nobody's business; what a machine makes itself is no news.
@@ -204,8 +206,6 @@ def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: 
         taken, hidden = _without_hashes(path, node)
         if hidden:
             work.tools.console.warn(f"{package}: its {name} sets a password of {hidden}, which is not in the image")
-        if known is not None and known.origin.startswith(OWN):
-            taken = taken.but(origin=known.origin)
         try:
             tree.put(path, taken)
         except TreeError as problem:
@@ -222,6 +222,8 @@ def _refused(path: str, node: Node, again: Node | None) -> str:
         return "it is the identity of a machine"
     if node.kind is Kind.FILE and PRIVATE_KEY.search(node.content.read()):
         return "it is a private key, which all machines would share"
+    if node.kind is Kind.FILE and not node.origin.startswith(OWN) and UNKNOWN.encode() in node.content.read():
+        return "it has something in it that each machine makes for itself"
     if again is None or not _same(node, again):
         return "it is another one each time: a secret, the identity of a machine, or a time"
     return ""
