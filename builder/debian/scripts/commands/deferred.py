@@ -54,9 +54,18 @@ EMACS = (*LOCALES, "/usr/share/emacs", "/usr/lib/emacs", "/etc/emacs", "/usr/sha
 DEFERRED = {
     "python3": Deferred(PYTHON, ("/usr/lib/python3/dist-packages/twisted/plugins",)),
     "update-cracklib": Deferred(
-        (*LOCALES, "/etc/cracklib", "/usr/share/dict", "/usr/share/cracklib", "/var/cache/cracklib"),
+        (
+            *LOCALES,
+            "/etc/cracklib",
+            "/etc/magic",
+            "/usr/lib/file",
+            "/usr/share/cracklib",
+            "/usr/share/dict",
+            "/usr/share/misc",
+            "/var/cache/cracklib",
+        ),
         ("/var/cache/cracklib",),
-        ("sh", "install", "grep", "cracklib-format", "cracklib-packer", "gzip", "tr", "env", "sort"),
+        ("sh", "install", "find", "file", "grep", "cracklib-format", "cracklib-packer", "gzip", "tr", "env", "sort"),
         (),
     ),
     "dconf": Deferred((*LOCALES, "/etc/dconf"), ("/etc/dconf/db",)),
