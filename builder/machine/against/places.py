@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from builder.machine.against.together import Together
 from builder.machine.image_facts import is_writable
+from firstboot.config.butane.mounts import escape
 from firstboot.config.models import Config
 from firstboot.config.mount_points import place_of, with_a_place
 from firstboot.config.text import Path, Problem
@@ -29,6 +31,7 @@ class Mount(NamedTuple):
 def check(together: Together) -> Iterator[Problem]:
     """Warnings about nodes and devices."""
     yield from _nodes(together)
+    yield from _mount_points(together)
     yield from _devices(together.config, together.root.facts.partitions)
 
 
@@ -66,6 +69,24 @@ def _mounts(together: Together) -> Iterator[Mount]:
                 where = together.place(value)
                 if where != ALWAYS and not any(_is_below(where, each) for each in (MEMORY, *KERNEL)):
                     yield Mount(where, unit.name, whose)
+
+
+def _mount_points(together: Together) -> Iterator[Problem]:
+    """Where systemd cannot mount: over a link, or where it cannot make the directory (systemd.mount(5))."""
+    told = {place_of(each) for each, _ in with_a_place(together.config)}  # the machine refuses these itself
+    for unit in together.own_units:
+        if not unit.name.endswith(".mount"):
+            continue
+        for name, value in unit.values("Mount", "Where"):
+            place = together.place(value)
+            if value in told or "%" in value or any(_is_below(place, each) for each in (MEMORY, *KERNEL)):
+                continue
+            if place != posixpath.normpath(value):
+                message = f"{name}={value} leads over a link to {place}, and systemd mounts nothing there"
+                yield unit.warning(name, value, message, f"name the unit {escape(place)}.mount, with {name}={place}")
+            elif not is_writable(place) and not together.has(place):
+                message = f"{name}={value} is not in the image, which is read-only"
+                yield unit.warning(name, value, message, "mount it below /var, or put the directory into the image")
 
 
 def _devices(config: Config, partitions: Mapping[str, object]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 
@@ -63,7 +64,9 @@ def _programs(unit: UnitText, together: Together) -> Iterator[Problem]:
         program = words[0].strip("\"'")
         found = together.has(program) if program.startswith("/") else programs.find(program) is not None
         if not found:
+            elsewhere = programs.find(posixpath.basename(program))
             hint = "a package of the image's definition can bring it, or a file of this config"
+            hint = f"the image has {elsewhere}" if elsewhere else hint
             yield unit.warning(name, program, f"{name}= starts {program}, which will not be there", hint)
 
 

@@ -153,6 +153,33 @@ def test_a_unit_is_pointed_at_in_the_line_of_the_unit_itself(checked: Checked, l
     assert [(each["line"], each["col"]) for each in found if message in each["message"]] == [(9, 9)]
 
 
+def test_a_program_that_the_image_has_elsewhere_is_shown_there(checked: Checked) -> None:
+    (found,) = checked.check(unit("a.service", "[Service]\nType=oneshot\nExecStart=/usr/sbin/cat"))
+    assert found["hint"] == "the image has /usr/bin/cat"
+
+
+@pytest.mark.parametrize(
+    ("where", "message", "hint"),
+    [
+        ("/home/a-b", "leads over a link to /var/home/a-b", r"name the unit var-home-a\x2db.mount, with Where="),
+        ("/data", "is not in the image, which is read-only", "mount it below /var, or put the directory into"),
+        ("/var/data", None, ""),
+        ("/run/data", None, ""),
+        ("/usr/lib", None, ""),
+    ],
+)
+def test_a_mount_unit_that_cannot_mount_is_told(checked: Checked, where: str, message: str | None, hint: str) -> None:
+    name = "-".join(part.replace("-", r"\x2d") for part in where[1:].split("/"))
+    found = checked.check(unit(f"{name}.mount", f"[Mount]\nWhat=/dev/vdb\nWhere={where}"))
+    if message is None:
+        assert found == []
+        return
+    (told,) = found
+    assert told["line"] == 9
+    assert message in told["message"]
+    assert told["hint"].startswith(hint)
+
+
 def test_units_that_are_there_or_are_made_are_not_complained_about(checked: Checked) -> None:
     needs = "Requires=timesync.service web.service getty@tty1.service dev-vda.device a-b.mount\nWants=gone.service"
     text = unit("a.service", f"[Unit]\n{needs}\n[Service]\nExecStart=/usr/bin/cat\nUser=www\nGroup=systemd-journal")
