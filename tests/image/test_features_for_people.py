@@ -59,3 +59,23 @@ def test_a_config_in_the_style_of_the_world_is_accepted(compatible: dict[str, Pa
     command = [sys.executable, "-m", "builder", "config", "check", "--image", manifest, CONFIGS / config]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
+
+
+# What only Debian has at these paths, and configs of those systems write without ``overwrite``.
+WRITTEN = {
+    "fcos": ("/etc/issue.net", "/etc/nftables.conf", "/etc/localtime"),
+    "flatcar": ("/etc/issue.net", "/etc/nftables.conf", "/etc/localtime", "/etc/subuid", "/etc/subgid"),
+}
+
+
+@pytest.mark.parametrize("variant", sorted(WRITTEN))
+def test_no_file_of_debian_stands_where_such_configs_write_theirs(
+    compatible: dict[str, Path], variant: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "machine.bu"
+    files = "".join(f"    - {{path: {path}, contents: {{inline: x}}}}\n" for path in WRITTEN[variant])
+    config.write_text(f"variant: {variant}\nversion: 1.1.0\nstorage:\n  files:\n{files}")
+    command = [sys.executable, "-m", "builder", "config", "check", "--image", compatible[variant], config]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "a file is there already" not in checked.stderr
+    assert checked.returncode == 0, checked.stderr
