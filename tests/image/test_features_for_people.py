@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.store import Store
+from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import lock_path
@@ -79,3 +80,24 @@ def test_no_file_of_debian_stands_where_such_configs_write_theirs(
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "a file is there already" not in checked.stderr
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("sshd", "starts"), [("/usr/lib/systemd/system/ssh.service", True), ("/dev/null", False), (None, True)]
+)
+def test_no_ssh_server_starts_where_a_config_masks_sshd(
+    store: Store, tools: Tools, tmp_path: Path, sshd: str | None, starts: bool
+) -> None:
+    root = root_of("admin", "base, ssh, admin", store)
+    name = "/etc/systemd/system/sshd.service"
+    assert root.require(name, follow=False).target == "/usr/lib/systemd/system/ssh.service"
+    link, unit = tmp_path / "sshd.service", tmp_path / "ssh.service"
+    unit.write_text(root.read_text("/usr/lib/systemd/system/ssh.service"))
+    if sshd is not None:
+        link.symlink_to(unit if starts else sshd)
+    dropin = root.read_text("/usr/lib/systemd/system/ssh.service.d/50-masked-as-sshd.conf").replace(name, str(link))
+    conditions = [line for line in dropin.splitlines() if line.startswith("Condition")]
+    asked = subprocess.run(
+        tools.argv("systemd-analyze", "condition", *conditions), env=tools.env(), capture_output=True, check=False
+    )
+    assert (asked.returncode == 0) is starts
