@@ -31,6 +31,8 @@ OURS = ("builder.", "firstboot.")
 UNSEEN = ("builder.core.console", "builder.core.errors", "builder.core.store", "builder.stages.stage")
 # "import a.b", "from a.b import c, d" and the same over several lines in parentheses.
 IMPORT = re.compile(r"^[ ]*(?:import|from) +([\w.]+)(?: +import +(\([^)]*\)|[^\n]*))?", re.M)
+# A program beside a module, which the module starts and does not import: Path(__file__).with_name("launch.py").
+STARTED = re.compile(r"\"(\w+)\.py\"")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def _digest(text: str) -> str:
 
 @cache
 def source_hash(module: str) -> str:
-    """The hash of the code that a module's result depends on: its own source and that of what it imports of ours."""
+    """The hash of the code that a module's result depends on: its own source and that of what it imports of ours, or
+    starts."""
     seen: dict[str, str] = {}
     pending = [module]
     while pending:
@@ -156,7 +159,7 @@ def source_hash(module: str) -> str:
 
 @cache
 def _source(root: Path, module: str) -> tuple[str, tuple[str, ...]] | None:
-    """The hash of a module of ours and what it may import; ``None`` if there is no such module of ours."""
+    """The hash of a module of ours and what it may import or start; ``None`` if there is no such module of ours."""
     path = _source_file(root, module)
     if path is None:
         return None
@@ -168,6 +171,8 @@ def _source(root: Path, module: str) -> tuple[str, tuple[str, ...]] | None:
         if f"{package}.".startswith(OURS):
             imports.append(package)
             imports.extend(f"{package}.{word}" for word in re.findall(r"\w+", names))
+    package = ".".join(path.relative_to(root).parent.parts)
+    imports.extend(f"{package}.{name}" for name in STARTED.findall(source))
     return _digest(source), tuple(imports)
 
 

@@ -248,7 +248,22 @@ def test_a_stage_depends_on_imports_of_imports_and_on_nothing_else(code: Callabl
     assert module.source_hash("builder.stages.a") != before
 
 
-def test_the_packages_stage_depends_on_every_handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_depends_on_programs_that_lie_beside_a_module_and_are_started_by_it(
+    code: Callable[[str, str], None],
+) -> None:
+    code("builder/stages/a.py", "from builder.core.b import x\n")
+    code("builder/core/b.py", 'PROGRAM = Path(__file__).with_name("started.py")\nother = "elsewhere.py"\n')
+    code("builder/core/started.py", "from builder.core.c import y\n")
+    code("builder/core/c.py", "y = 1\n")
+    keys = {module.source_hash("builder.stages.a")}
+    code("builder/core/started.py", "from builder.core.c import y\nprint(y)\n")
+    keys.add(module.source_hash("builder.stages.a"))
+    code("builder/core/c.py", "y = 2\n")
+    keys.add(module.source_hash("builder.stages.a"))
+    assert len(keys) == 3
+
+
+def test_the_packages_stage_depends_on_every_handler_and_on_all_of_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = Path(module.__file__).parents[2]
     shutil.copytree(repository / "builder", tmp_path / "builder", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "ROOT", tmp_path)
@@ -258,7 +273,9 @@ def test_the_packages_stage_depends_on_every_handler(tmp_path: Path, monkeypatch
         return source_hash.__wrapped__(name)
 
     before = fresh(Packages.__module__)
-    for path in sorted((tmp_path / "builder/debian/handlers").glob("*.py")):
+    core = tmp_path / "builder/core"
+    sandbox = [core / f"{name}.py" for name in ("sandbox", "launch", "syscalls", "enter", "tools")]
+    for path in (*sorted((tmp_path / "builder/debian/handlers").glob("*.py")), *sandbox):
         text = path.read_text()
         path.write_text(text + "\n# changed\n")
         assert fresh(Packages.__module__) != before, f"{path.name} is not looked at"
