@@ -24,7 +24,7 @@ from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Does
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.locking import lock_path
-from builder.tree.node import Kind, file
+from builder.tree.node import Kind, directory, file
 from builder.tree.tree import Tree
 from tests.support.users import REPOSITORY
 
@@ -35,6 +35,7 @@ GROUND = (
     "base-files", "base-passwd", "bash", "coreutils", "dash", "libacl1", "libattr1", "libc-bin", "libc6", "libgmp10",
     "libpcre2-8-0", "libselinux1", "libssl3t64", "libtinfo6", "zlib1g", "libcap2", "libsystemd0", "libzstd1",
 )  # fmt: skip
+STAFF = 50
 NOT_KNOWN = "program-that-is-not-modelled || true\n"
 
 
@@ -73,6 +74,7 @@ def run(demo: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> R
         console = Said()
         tree = ground.copy()
         tree.put("/etc/boxed/own", file("of the package\n", 0o640, origin="package:boxed"))
+        tree.put("/var/boxed", directory(0o2775, gid=STAFF, origin="package:boxed"))
         tree.put("/usr/lib/sysusers.d/basic.conf", file("", origin="package:systemd"))
         texts = {name: text if name == "templates" else f"#!/bin/sh\nset -e\n{text}" for name, text in scripts.items()}
         scratch = tmp_path_factory.mktemp("scratch")
@@ -117,6 +119,7 @@ deb-systemd-helper enable boxed.service
 systemctl start boxed.service
 printf "#!/bin/sh\n" >/usr/bin/boxed; chmod 755 /usr/bin/boxed
 update-alternatives --install /usr/bin/editor editor /usr/bin/boxed 50
+mkdir -p /var/boxed/new/below; echo made >/var/boxed/new/below/file; chmod 640 /var/boxed/new/below/file
 echo left >/tmp/left; echo left >/run/left; echo left >/var/tmp/left
 sleep 1000 &
 """,
@@ -141,6 +144,15 @@ def test_owners_and_modes_are_as_the_script_gave_them(boxed: Boxed) -> None:
     assert boxed.tree.read_text("/etc/boxed/stat") == "boxed 4755\n"
     assert boxed.tree.require("/etc/passwd").mode == 0o644
     assert boxed.tree.require("/etc/shadow").gid == 42
+
+
+def test_what_is_made_in_a_setgid_directory_gets_its_group_and_directories_the_bit(boxed: Boxed) -> None:
+    made = [boxed.tree.require(f"/var/boxed/{name}") for name in ("new", "new/below", "new/below/file")]
+    assert [(node.uid, node.gid, node.mode) for node in made] == [
+        (0, STAFF, 0o2755),
+        (0, STAFF, 0o2755),
+        (0, STAFF, 0o640),
+    ]
 
 
 def test_questions_are_answered_by_the_templates(boxed: Boxed) -> None:

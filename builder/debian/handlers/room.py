@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builder.core.errors import ConfigError
@@ -40,6 +40,7 @@ class Seen:
 
     Attributes:
         time: of the last change; of a file with other names, which are made and removed meanwhile, of its content.
+        written: of the last change of its content, which a new name leaves alone.
     """
 
     inode: int
@@ -47,6 +48,7 @@ class Seen:
     uid: int
     gid: int
     mode: int
+    written: int = field(default=0, compare=False)
 
 
 class LargeFiles:
@@ -164,7 +166,7 @@ class Room:
                     owner = Owner(0, 0, status.st_mode)  # of something that had the inode before
                 changed = status.st_ctime_ns if status.st_nlink == 1 else status.st_mtime_ns
                 changed = 0 if stat.S_ISDIR(status.st_mode) else changed
-                yield path, Seen(status.st_ino, changed, owner.uid, owner.gid, owner.mode)
+                yield path, Seen(status.st_ino, changed, owner.uid, owner.gid, owner.mode, status.st_mtime_ns)
                 if stat.S_ISDIR(status.st_mode):
                     pending.append(entry.path)
 
@@ -174,7 +176,7 @@ class Room:
         Raises:
             ConfigError: something is left that no image can have.
         """
-        now = dict(self._look())
+        now = self._with_inherited_groups(dict(self._look()))
         found: dict[str, Node | None] = {}
         size = 0
         for path in sorted(now):
@@ -191,6 +193,21 @@ class Room:
         gone = [path for path in self.before if path not in now and path not in self.beside]
         found.update((path, None) for path in sorted(gone) if self.shown.get(path) is not None)
         return found
+
+    def _with_inherited_groups(self, now: dict[str, Seen]) -> dict[str, Seen]:
+        """What the kernel does in a directory that is setgid and fakeroot does not: what is made there gets its group,
+        and a directory the bit (inode(7)). What was given to somebody keeps the group that it was given.
+        """
+        old = {(seen.inode, seen.written) for seen in self.before.values()}
+        for path in sorted(now):
+            seen, above = now[path], now.get(path.rpartition("/")[0])
+            made_here = path not in self.before and (seen.inode, seen.written) not in old
+            if above is None or not above.mode & stat.S_ISGID or not made_here:
+                continue
+            gid = above.gid if (seen.uid, seen.gid) == (0, 0) else seen.gid
+            bit = stat.S_ISGID if stat.S_ISDIR(seen.mode) else 0
+            now[path] = replace(seen, gid=gid, mode=seen.mode | bit)
+        return now
 
     def _node(self, path: str, seen: Seen, origin: str) -> Node:
         place = self.root / path[1:]
