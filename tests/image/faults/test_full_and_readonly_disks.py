@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.faults.conftest import Project
+from tests.image.faults.conftest import FINISHED, Project
 
 pytestmark = pytest.mark.image
 
 # Makes a file system of $1 bytes at $2 for the rest of its life, runs the command, and lists what was left unfinished.
-SMALL = """\
+SMALL = f"""\
 mount -t tmpfs -o size=$1 none "$2" || exit 99
 at=$2; shift 2
 "$@"
 status=$?
-find "$at" -name ".*" ! -name .lock ! -name .complete ! -name .root
+find "$at" -name ".*" {" ".join(f"! -name {name}" for name in FINISHED)}
 exit $status
 """
 READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 99; shift; exec "$@"'

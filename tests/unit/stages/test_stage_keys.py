@@ -263,7 +263,9 @@ def test_a_stage_depends_on_programs_that_lie_beside_a_module_and_are_started_by
     assert len(keys) == 3
 
 
-def test_the_packages_stage_depends_on_every_handler_and_on_all_of_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_packages_stage_depends_on_every_handler_and_on_all_of_the_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository = Path(module.__file__).parents[2]
     shutil.copytree(repository / "builder", tmp_path / "builder", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "ROOT", tmp_path)
