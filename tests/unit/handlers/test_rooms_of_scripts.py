@@ -87,11 +87,11 @@ def test_what_was_given_to_somebody_keeps_its_group_and_directories_get_the_bit_
 @pytest.mark.parametrize(
     ("change", "path", "mode"),
     [
-        (lambda root: os.rename(root / "plain/moved", root / "shared/moved"), "/shared/moved", "0644"),
-        (lambda root: os.rename(root / "plain/tree", root / "shared/tree"), "/shared/tree", "0755"),
+        (lambda root: (root / "plain/moved").rename(root / "shared/moved"), "/shared/moved", "0644"),
+        (lambda root: (root / "plain/tree").rename(root / "shared/tree"), "/shared/tree", "0755"),
         (lambda root: os.link(root / "plain/moved", root / "shared/moved"), "/shared/moved", "0644"),
         (lambda root: (root / "shared/old").write_text("changed"), "/shared/old", "0644"),
-        (lambda root: os.rename(make(root / "shared/.old"), root / "shared/old"), "/shared/old", "0644"),
+        (lambda root: make(root / "shared/.old").rename(root / "shared/old"), "/shared/old", "0644"),
     ],
     ids=["file moved", "directory moved", "linked", "written", "replaced"],
 )
