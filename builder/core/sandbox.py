@@ -192,12 +192,18 @@ class Sandbox:
         for number, (inside, path) in enumerate(sorted(self.shown.items())):
             binds.append((path, f"/.sandbox/shown{number}"))
             shown += ["--ro-bind", f"/.sandbox/shown{number}", f"{OURS}/{inside}"]
+        # A script may make links here, as where dpkg runs it. bwrap's own /dev has no limit but half of the memory.
+        devices = [word for name in enter.DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
+        devices += [
+            word for name, target in enter.DEVICE_LINKS.items() for word in ("--symlink", target, f"/dev/{name}")
+        ]
         words = [
             *("--unshare-all", "--unshare-user", "--unshare-cgroup", "--disable-userns", "--uid", "0", "--gid", "0"),
             *("--hostname", "localhost", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv"),
             *("--seccomp", str(rules)),
-            *("--bind", "/.sandbox/root", "/", "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
+            *("--bind", "/.sandbox/root", "/", "--proc", "/proc"),
             *("--remount-ro", "/proc"),  # its files that are the whole machine's belong to root, whatever he may
+            *("--size", str(MIB), "--tmpfs", "/dev", *devices),
             *("--size", str(256 * MIB), "--perms", "1777", "--tmpfs", "/dev/shm"),
             *("--size", str(512 * MIB), "--perms", "1777", "--tmpfs", "/tmp"),
             *("--size", str(64 * MIB), "--tmpfs", "/run", "--size", str(MIB), "--tmpfs", OURS),

@@ -357,7 +357,7 @@ def write_tools(outside: dict[str, str]) -> str:
                 return f"opened {file.name}"
         except OSError:
             continue
-    for path in ("/.build-os/x", "/.build-os/tools/usr/x", "/.build-os/job/x", "/dev/x"):
+    for path in ("/.build-os/x", "/.build-os/tools/usr/x", "/.build-os/job/x"):
         try:
             with open(path, "wb") as file:
                 return f"made {file.name}"

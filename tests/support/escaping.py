@@ -55,6 +55,7 @@ GREEDY: Mapping[str, tuple[str, Limits]] = {
     "sparse file": ("open('/var/sparse', 'wb').truncate(1 << 40)", Limits(file=16 * MIB)),
     "memory": ("x = bytearray(8 << 30)", Limits(memory=512 * MIB)),
     "full tmp": ("f = open('/tmp/x', 'wb')\nwhile True: f.write(b'x' * (1 << 20)); f.flush()", Limits()),
+    "full dev": ("f = open('/dev/x', 'wb')\nwhile True: f.write(b'x' * (1 << 16)); f.flush()", Limits(file=16 * MIB)),
 }
 # What is said of each.
 LIMITS_SAY: Mapping[str, str] = {
@@ -66,6 +67,7 @@ LIMITS_SAY: Mapping[str, str] = {
     "sparse file": "File too large",
     "memory": "MemoryError",
     "full tmp": "No space left on device",
+    "full dev": "No space left on device",
 }
 # Leaves processes behind that would write once the sandbox has ended.
 LINGERING = """
