@@ -36,7 +36,7 @@ GROUND = (
     "libpcre2-8-0", "libselinux1", "libssl3t64", "libtinfo6", "zlib1g", "libcap2", "libsystemd0", "libzstd1",
 )  # fmt: skip
 STAFF = 50
-NOT_KNOWN = "program-that-is-not-modelled || true\n"
+NOT_KNOWN = "factor 12 >/dev/null\n"
 
 
 class Said(QuietConsole):
@@ -81,6 +81,7 @@ def run(demo: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> R
         work = Work(tree, {"boxed": texts}, Tools(tools, console), scratch, decisions={"boxed": Decision("sandbox")})
         install_base_accounts(work)
         evaluate_scripts(work)
+        assert list(work.ran) == ["boxed"]
         assert {path.name for path in scratch.iterdir()} <= {"large-files"}
         return Boxed(tree, work, console.warnings)
 
@@ -120,6 +121,7 @@ systemctl start boxed.service
 printf "#!/bin/sh\n" >/usr/bin/boxed; chmod 755 /usr/bin/boxed
 update-alternatives --install /usr/bin/editor editor /usr/bin/boxed 50
 mkdir -p /var/boxed/new/below; echo made >/var/boxed/new/below/file; chmod 640 /var/boxed/new/below/file
+ln -s input/mice /dev/mouse
 echo left >/tmp/left; echo left >/run/left; echo left >/var/tmp/left
 sleep 1000 &
 """,
@@ -159,6 +161,65 @@ def test_questions_are_answered_by_the_templates(boxed: Boxed) -> None:
     assert boxed.lines("/etc/boxed/name") == ["the default", "other"]
 
 
+ASKS = """Template: boxed/name
+Type: string
+Default: the default
+
+Template: boxed/kind
+Type: select
+Choices: first, second
+
+Template: boxed/perl
+Type: string
+"""
+DEBCONF = ". /usr/share/debconf/confmodule\n"
+
+
+def test_config_is_run_before_the_scripts_and_its_answers_are_theirs(run: Run) -> None:
+    done = run(
+        config=NOT_KNOWN
+        + DEBCONF
+        + """
+test "$1" = configure
+db_input high boxed/kind || true
+db_go
+db_set boxed/name of the config
+perl -e 'use Debconf::Client::ConfModule ":all"; set("boxed/perl", "of Perl");'
+echo made >/etc/made-by-config
+""",
+        preinst=DEBCONF + 'db_get boxed/name; echo "$RET" >/etc/boxed-evaluated\n',
+        postinst=NOT_KNOWN
+        + DEBCONF
+        + 'for each in name kind perl; do db_get boxed/$each; echo "$RET" >>/etc/boxed-run; done\n'
+        + "db_set boxed/name other; db_get boxed/name; echo $RET >>/etc/boxed-run\n",
+        templates=ASKS,
+    )
+    assert done.lines("/etc/boxed-evaluated") == ["of the config"]
+    assert done.lines("/etc/boxed-run") == ["of the config", "first", "of Perl", "other"]
+    assert "/etc/made-by-config" not in done.tree
+    assert done.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("db_set boxed/name early\nexit 3\n", "its config failed in the sandbox: failed with status 3"),
+        ('db_set boxed/name "$(od -An -N8 -tx1 /dev/urandom)"\n', "its config answers something else each time"),
+    ],
+)
+def test_without_a_config_that_can_be_run_the_templates_answer_and_the_build_says_so(
+    text: str, said: str, run: Run
+) -> None:
+    done = run(
+        config=NOT_KNOWN + DEBCONF + text,
+        postinst=NOT_KNOWN + DEBCONF + 'db_get boxed/name; echo "$RET" >/etc/boxed-run\n',
+        templates=ASKS,
+    )
+    assert done.lines("/etc/boxed-run") == ["the default"]
+    assert len(done.warnings) == 1
+    assert done.warnings[0].startswith(f"boxed: {said}; its questions have")
+
+
 def test_the_clock_stands_still_and_process_numbers_are_the_same(boxed: Boxed) -> None:
     assert boxed.tree.read_text("/etc/boxed/year") == "1970\n"
     assert "/etc/boxed/pid" in boxed.tree
@@ -179,7 +240,15 @@ def test_a_password_does_not_get_into_the_image(boxed: Boxed) -> None:
 def test_what_is_removed_and_linked_is_taken_over_and_what_is_of_the_moment_is_not(boxed: Boxed) -> None:
     assert "/etc/boxed/own" not in boxed.tree
     assert boxed.tree.require("/etc/linked", follow=False).kind is Kind.SYMLINK
-    for path in ("/tmp/left", "/run/left", "/var/tmp/left", "/var/log/boxed.log", "/etc/passwd-", "/etc/.pwd.lock"):
+    for path in (
+        "/tmp/left",
+        "/run/left",
+        "/dev/mouse",
+        "/var/tmp/left",
+        "/var/log/boxed.log",
+        "/etc/passwd-",
+        "/etc/.pwd.lock",
+    ):
         assert path not in boxed.tree
 
 

@@ -42,6 +42,13 @@ no strict 'refs';
 for my $name (@EXPORT_OK) { *{$name} = sub { return wantarray ? (0, '') : ''; }; }
 no warnings 'redefine';
 *set = sub { $answers{$_[0]} = $_[1]; return wantarray ? (0, $_[1]) : $_[1]; };
+for my $name (NOTED) {
+    my $does = \\&{$name};
+    *{$name} = sub {
+        if (open(my $notes, '>>', 'NOTES')) { print $notes map { "$_\\0" } "db_$name", scalar(@_), @_; close $notes; }
+        return $does->(@_);
+    };
+}
 *get = sub { my $value = $answers{$_[0]} // ''; return wantarray ? (0, $value) : $value; };
 1;
 """
@@ -113,10 +120,12 @@ def _stand_in(part: Workdir, answers: Mapping[str, str]) -> None:
         where.write_text(perl_client(answers))
 
 
-def perl_client(answers: Mapping[str, str]) -> str:
-    """What stands for debconf's module of Perl, with these answers."""
+def perl_client(answers: Mapping[str, str], notes: str = "") -> str:
+    """What stands for debconf's module of Perl, with these answers; what is set and asked it writes
+    into the file ``notes``."""
+    noted = "qw(set subst fset register input go)" if notes else ""
     rows = ", ".join(f"{_quoted(question)} => {_quoted(answer)}" for question, answer in answers.items())
-    return STAND_IN.replace("ANSWERS", rows)
+    return STAND_IN.replace("NOTED", noted).replace("NOTES", notes).replace("ANSWERS", rows)
 
 
 def _quoted(text: str) -> str:

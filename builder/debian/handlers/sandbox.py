@@ -18,11 +18,12 @@ from builder.core.errors import ConfigError, ProgramError
 from builder.core.tools import FOR_SCRIPTS
 from builder.debian.handlers.caches import runs_here
 from builder.debian.handlers.room import SHOWN, Room
-from builder.debian.handlers.surroundings import CALLS, calls_in, debconf, environment, write_notes
+from builder.debian.handlers.surroundings import ASKED, CALLS, calls_in, debconf, environment, write_notes
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.commands import COMMANDS
 from builder.debian.scripts.commands.debconf import read_templates
 from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.evaluate import ASKING, Answers
 from builder.debian.scripts.shell import Shell
 from builder.debian.scripts.world import OWN, UNKNOWN, Installation, NotModelled, World
 from builder.tree.node import Inline, Kind, Node, file, symlink
@@ -65,7 +66,7 @@ def run_script(
     package: str,
     scripts: Mapping[str, str],
     call: tuple[str, tuple[str, ...]],
-    answers: dict[str, str],
+    answers: Answers,
 ) -> tuple[Effect, ...]:
     """Run one of a package's scripts, ``(name, arguments)``, and take over what it changes.
 
@@ -73,10 +74,52 @@ def run_script(
         ConfigError: it fails, or leaves behind what no image can have.
         CapabilityError: this machine does not allow the sandbox.
     """
-    name, arguments = call
     require_runs_here(work.tree, package)
+    first, second = _run_twice(work, installation, package, scripts, call, answers)
+    effects = _take_over(work, first, second, package, call[0])
+    return (*effects, *_replay(work, installation, first.calls, package, scripts, answers))
+
+
+def run_config(
+    work: Work, installation: Installation, package: str, scripts: Mapping[str, str], answers: Answers
+) -> bool:
+    """Run a package's ``config`` as debconf does for an installation that nobody watches. It only asks (Policy 3.9.1),
+    so ``answers`` are all that is kept of it.
+
+    Returns:
+        whether it came to an end, with the same answers twice; if not, it is as if there were none.
+
+    Raises:
+        ConfigError: the image is of another architecture.
+        CapabilityError: this machine does not allow the sandbox.
+    """
+    require_runs_here(work.tree, package)
+    instead = "; its questions have the answers of 'debconf' in the definition and of its templates"
+    try:
+        first, second = _run_twice(work, installation, package, scripts, ("config", ASKING), answers)
+    except ConfigError as problem:
+        work.tools.console.warn(f"{problem.what.removeprefix('scripts: ')}{instead}")
+        return False
+    if first.calls != second.calls:
+        work.tools.console.warn(f"{package}: its config answers something else each time{instead}")
+        return False
+    asked = [call for call in first.calls if call[0] in ASKED]
+    _replay(work, installation, asked, package, scripts, answers)
+    return True
+
+
+def _run_twice(
+    work: Work,
+    installation: Installation,
+    package: str,
+    scripts: Mapping[str, str],
+    call: tuple[str, tuple[str, ...]],
+    answers: Answers,
+) -> tuple[Outcome, Outcome]:
+    name, arguments = call
     tree = _as_found(work.tree, package, name)
-    for path, node in debconf({**_defaults(work), **installation.answers, **answers}).items():
+    known = {question: value for question, value in answers.items() if UNKNOWN not in value}
+    for path, node in debconf({**_defaults(work), **installation.answers, **known}).items():
         tree.put(path, node)
     around = _beside(work)
 
@@ -85,8 +128,7 @@ def run_script(
             return _run_one(room, package, name, scripts[name], arguments, installation.arch)
 
     first, second = beside(once, once)
-    effects = _take_over(work, first, second, package, name)
-    return (*effects, *_replay(work, installation, first.calls, package, answers))
+    return first, second
 
 
 def _as_found(tree: Tree, package: str, name: str) -> Tree:
@@ -257,12 +299,18 @@ def _without_hashes(path: str, node: Node) -> tuple[Node, str]:
 
 
 def _replay(
-    work: Work, installation: Installation, calls: Iterable[list[str]], package: str, answers: dict[str, str]
+    work: Work,
+    installation: Installation,
+    calls: Iterable[list[str]],
+    package: str,
+    scripts: Mapping[str, str],
+    answers: Answers,
 ) -> tuple[Effect, ...]:
-    """What the evaluator's models make of the calls that only made a note."""
+    """What the evaluator's models make of the calls that only made a note; ``answers`` are extended."""
     world = World(work.tree, installation, package)
     shell = Shell(world, "", (), {})
-    shell.state.answers = answers
+    answers.templates |= read_templates(scripts.get("templates", ""))
+    shell.state.answers, shell.state.templates = answers, answers.templates
     for name, *arguments in calls:
         try:
             COMMANDS[name](shell, arguments)

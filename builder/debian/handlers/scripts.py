@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 
-from builder.debian.handlers.sandbox import run_script
+from builder.debian.handlers.sandbox import run_config, run_script
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.decisions import decision_about, require_accounted
 from builder.debian.scripts.effects import Does, Effect
@@ -14,11 +14,12 @@ from builder.debian.scripts.evaluate import (
     CALLS,
     Answers,
     Evaluation,
+    ask,
     before_installation,
     evaluate,
     evaluate_decided,
 )
-from builder.debian.scripts.world import Installation
+from builder.debian.scripts.world import UNKNOWN, Installation
 from builder.tree.node import Kind
 from builder.tree.tree import Tree
 
@@ -56,7 +57,10 @@ def _run_some(
     trial: list[Evaluation],
     run: set[str],
 ) -> list[Evaluation]:
-    """The scripts in the order of an installation: those of ``run`` in the sandbox, the others evaluated."""
+    """The scripts in the order of an installation: those of ``run`` in the sandbox, the others evaluated. Before them
+    comes ``config``, which asks debconf's questions."""
+    if _ask(work, package, scripts, installation, answers):
+        scripts = {name: text for name, text in scripts.items() if name != "config"}
     done: list[Evaluation] = []
     calls = dict(CALLS)
     changed: list[str] = []
@@ -65,13 +69,25 @@ def _run_some(
             call = (each.script, calls[each.script])
             effects = run_script(work, installation, package, scripts, call, answers)
             done.append(replace(each, effects=effects))
-            changed += [_in_full(work.tree, effect) for effect in effects]
+            changed += [_in_full(work.tree, effect) for effect in effects if effect.does is not Does.ANSWER]
         else:
             only = {name: text for name, text in scripts.items() if name not in calls or name == each.script}
             done += evaluate(work.tree, package, only, installation, answers)
     digest = hashlib.sha256("\n".join(sorted(changed)).encode(errors="surrogateescape")).hexdigest()
     work.ran[package] = f"{len(changed)} changes, sha256 {digest}"
     return done
+
+
+def _ask(work: Work, package: str, scripts: Mapping[str, str], installation: Installation, answers: Answers) -> bool:
+    """Have ``config`` extend the answers. It is run where it is not understood, or where what it sets depends on what
+    no evaluation knows: a script that is run needs an answer."""
+    asked = answers.copy()
+    understood = ask(work.tree, package, scripts, installation, asked)
+    if not understood or any(UNKNOWN in value and value != answers.get(name) for name, value in asked.items()):
+        return run_config(work, installation, package, scripts, answers)
+    answers.update(asked)
+    answers.templates |= asked.templates
+    return True
 
 
 def _in_full(tree: Tree, effect: Effect) -> str:

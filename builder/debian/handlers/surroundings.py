@@ -20,6 +20,7 @@ from builder.tree.node import Node, file
 
 ORIGIN = "stage:packages"
 CALLS = "calls"  # below the sandbox' state
+NOTES = f"{OURS}/state/{CALLS}"
 SHELL_CLIENT, PERL_CLIENT = "/usr/share/debconf/confmodule", "/usr/share/perl5/Debconf/Client/ConfModule.pm"
 # Answered by the models with "no": nothing runs where an image is made.
 NO = frozenset(("pidof", "pgrep", "runlevel", "selinuxenabled", "aa-status", "aa-enabled", "ischroot", "mountpoint"))
@@ -28,6 +29,8 @@ ALWAYS = frozenset(("systemctl", "deb-systemd-helper", "deb-systemd-invoke", "in
                     "dpkg-trigger", "update-alternatives", "logger"))  # fmt: skip
 MODELLED = frozenset((*SERVICES, *GENERATED, "update-alternatives", "dpkg-trigger", "setcap", "py3compile", "py3clean",
                       "pypy3compile", "pypy3clean", "add-shell", "update-binfmts"))  # fmt: skip
+# What debconf's clients note: the answers outlive the script.
+ASKED = frozenset(("db_set", "db_subst", "db_fset", "db_register", "db_input", "db_go"))
 # Shell builtins, and words that a script may have for a function of its own.
 NOT_PROGRAMS = frozenset(("kill", "reload", "restart", "run-parts-kernel"))
 NOTE = """#!/bin/sh
@@ -49,14 +52,19 @@ _db_value() {{ case "$1" in
 *) RET=; return 10;; esac; }}
 db_get() {{ if eval "test \\"\\${{_db_set_$(_db_name "$1")+x}}\\""; then eval "RET=\\$_db_set_$(_db_name "$1")";
     else _db_value "$1"; fi; }}
-db_set() {{ eval "_db_set_$(_db_name "$1")=\\$2"; RET="value set"; }}
-db_input() {{ RET="question skipped"; return 30; }}
+_db_note() {{ printf '%s\\0' "$1" "$(($# - 1))" >>{calls}; shift; [ $# = 0 ] || printf '%s\\0' "$@" >>{calls}; RET=; }}
+db_set() {{ _db_note db_set "$@"; _db_set=_db_set_$(_db_name "$1"); shift; eval "$_db_set=\\$*"; RET="value set"; }}
+db_input() {{ _db_note db_input "$@"; RET="question skipped"; return 30; }}
+db_subst() {{ _db_note db_subst "$@"; }}
+db_fset() {{ _db_note db_fset "$@"; }}
+db_register() {{ _db_note db_register "$@"; }}
+db_go() {{ _db_note db_go; }}
 db_fget() {{ RET=false; }}
 db_metaget() {{ RET=; }}
 db_exist() {{ _db_value "$1"; }}
 db_version() {{ RET=2.1; }}
 db_capb() {{ RET=multiselect; }}
-for _db_call in go reset subst fset title settitle info progress stop purge register unregister beginblock endblock \\
+for _db_call in reset title settitle info progress stop purge unregister beginblock endblock \\
     previous_module visible clear data x_loadtemplatefile x_setlock; do
     eval "db_$_db_call() {{ RET=; return 0; }}"
 done
@@ -69,8 +77,8 @@ def debconf(answers: Mapping[str, str]) -> dict[str, Node]:
     known = {name: value for name, value in answers.items() if UNKNOWN not in value and " " not in name}
     cases = "\n".join(f"{shlex.quote(name)}) RET={shlex.quote(value)};;" for name, value in sorted(known.items()))
     return {
-        SHELL_CLIENT: file(CLIENT.format(cases=cases), origin=ORIGIN),
-        PERL_CLIENT: file(perl_client(known), origin=ORIGIN),
+        SHELL_CLIENT: file(CLIENT.format(cases=cases, calls=NOTES), origin=ORIGIN),
+        PERL_CLIENT: file(perl_client(known, NOTES), origin=ORIGIN),
     }
 
 
@@ -81,7 +89,7 @@ def write_notes(place: Path, programs: Iterable[str]) -> None:
             continue
         status = "exit 1" if name in NO else STATUS.get(name, "exit 0")
         target = place / name
-        target.write_text(NOTE.format(name=name, calls=f"{OURS}/state/{CALLS}", status=status))
+        target.write_text(NOTE.format(name=name, calls=NOTES, status=status))
         target.chmod(0o755)
 
 
@@ -113,6 +121,6 @@ def calls_in(data: bytes) -> Iterator[list[str]]:
     words = iter(data.decode(errors="replace").split("\0"))
     for name in words:
         count = next(words, "")
-        if name not in MODELLED | ALWAYS or not count.isdigit() or int(count) > 1000:
+        if name not in MODELLED | ALWAYS | ASKED or not count.isdigit() or int(count) > 1000:
             return
         yield [name, *(next(words, "") for _ in range(int(count)))]

@@ -93,21 +93,31 @@ def evaluate(
     """
     found: list[Evaluation] = []
     known = answers if isinstance(answers, Answers) else Answers(answers)
-    unasked = False
-    if "config" in scripts:
-        # It only asks (Policy 3.9.1), so it works on copies; one that is not understood leaves the templates' defaults.
-        asked = known.copy()
-        config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, asked)
-        unasked = bool(config.unaccounted)
-        if not unasked:
-            known.update(asked)
-            known.templates |= asked.templates
+    unasked = not ask(tree, package, scripts, installation, known)
     for name, arguments in CALLS:
         if name in scripts:
             found.append(_evaluate_one(tree, package, name, scripts, arguments, installation, known, unasked=unasked))
     if answers is not None and answers is not known:
         answers.update(known)
     return found
+
+
+def ask(tree: Tree, package: str, scripts: Mapping[str, str], installation: Installation, answers: Answers) -> bool:
+    """Evaluate a package's ``config``, if it has one, and extend the answers.
+
+    Returns:
+        whether it is understood; if not, the answers are as they were.
+    """
+    if "config" not in scripts:
+        return True
+    # It only asks (Policy 3.9.1), so it works on copies; one that is not understood leaves the templates' defaults.
+    asked = answers.copy()
+    config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, asked)
+    if config.unaccounted:
+        return False
+    answers.update(asked)
+    answers.templates |= asked.templates
+    return True
 
 
 def _evaluate_one(
