@@ -301,6 +301,8 @@ class _Parser(WordReader):
         first = self.line
         self.at += 3
         self._blank()
+        if self.peek(2) == "((":
+            return self._for_expressions(first)
         match = _IDENTIFIER.match(self.text, self.at)
         if not match:
             raise self.fail("'for' needs a name")
@@ -320,6 +322,29 @@ class _Parser(WordReader):
         if self.peek() == ";":
             self.at += 1
         return For(match[0], None if words is None else tuple(words), self._do(), first, self.line)
+
+    def _for_expressions(self, first: int) -> Command:
+        """``for ((start; condition; step))`` of bash: each is what ``let`` takes, and one that is not there is true."""
+        end = self.text.find("))", self.at)
+        while end != -1 and self.text[end : end + 3] == ")))":
+            end += 1
+        texts = self.text[self.at + 2 : end].split(";")
+        if end == -1 or len(texts) != 3:
+            raise self.fail("'for ((' needs three expressions")
+        start, condition, step = (self._expressions(text) for text in texts)
+        self.at = end + 2
+        self._blank()
+        if self.peek() == ";":
+            self.at += 1
+        always = Simple((), (Word((Literal(":", quoted=False),), ":"),), (), first, first)
+        return Loop(condition or always, self._do(), until=False, first=first, last=self.line, start=start, step=step)
+
+    def _expressions(self, text: str) -> Command | None:
+        if not text.strip():
+            return None
+        each = text.split(",") if "(" not in text else [text]
+        words = (type(self)(one.strip(), self.line, self._depth + 1).document() for one in each)
+        return Simple((), (Word((Literal("let", quoted=False),), "let"), *words), (), self.line, self.line)
 
     def _case(self) -> Command:
         first = self.line

@@ -538,6 +538,8 @@ class Shell:
                 self.assign(command.name, value)
                 yield
             return
+        if command.start:
+            self._test(command.start)
         while True:
             status = self._test(command.condition)
             if status is None:
@@ -545,6 +547,8 @@ class Shell:
             if (status == 0) == command.until:
                 return
             yield
+            if command.step:
+                self._test(command.step)
 
     def _group(self, command: Group) -> Status:
         try:

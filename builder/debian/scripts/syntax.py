@@ -128,13 +128,16 @@ class If:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """``while`` (or ``until``) a condition."""
+    """``while`` (or ``until``) a condition; of ``for ((start; condition; step))`` also what comes first and after each
+    turn."""
 
     condition: Command
     body: Command
     until: bool
     first: int
     last: int
+    start: Command | None = None
+    step: Command | None = None
 
 
 @dataclass(frozen=True, slots=True)

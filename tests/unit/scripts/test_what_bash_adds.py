@@ -28,6 +28,13 @@ pytestmark = pytest.mark.unit
          "hell0/world hell0/w0rld bye/world hello/worlt helo/world"),
         ('s=hello; echo "${s:0:2} ${s:3} ${s: -2} ${s^} ${s^^}"', "he lo lo Hello HELLO"),
         ('a=(a.c b.c); echo "${a[@]%.c} ${a[@]/#/-}"', "a b -a.c -b.c"),
+        ('for ((i=0; i<3; i++)); do printf "$i,"; done; echo "$i"', "0,1,2,3"),
+        ('for (( i = 5, j = 0 ; i > j ; j += 2 )) do [ $j = 2 ] && continue; printf "$j "; done; echo "$i$j"',
+         "0 4 56"),
+        ('for ((;;)); do n=x$n; [ $n = xxx ] && break; done; echo "$n"', "xxx"),
+        ('set -e; a=(p q); for ((i=0; i<${#a[@]}; i=(i+1))); do printf "${a[i]}"; done; echo', "pq"),
+        ('for ((i=0; i<2; i++))\ndo for ((j=0; j<2; j++)); do [ $j = 1 ] && continue 2; printf "$i$j,"; done; done',
+         "00,10,"),
         ('n=s; s=x; echo "${!n}"; s+=y; cat <<< "$s"', "x\nxy"),
     ],
 )  # fmt: skip
@@ -35,6 +42,17 @@ def test_a_script_for_bash_is_evaluated_as_bash_does(run: Callable[..., Outcome]
     outcome = run(f"{{\n{body}\n}} > /out", shell="bash")
     assert outcome.unaccounted == []
     assert outcome.text("/out").rstrip("\n") == expected
+
+
+def test_a_loop_that_lasts_as_long_as_the_machine_says_is_unaccounted(run: Callable[..., Outcome]) -> None:
+    outcome = run('for ((i=0; i<$(nproc); i++)); do echo "$i" > /out; done', shell="bash")
+    assert {line for line, _ in outcome.unaccounted} == {2}
+    assert "/out" not in outcome.tree
+
+
+def test_a_loop_of_two_expressions_cannot_be_read(run: Callable[..., Outcome]) -> None:
+    outcome = run("for ((i=0; i<2)); do echo; done", shell="bash")
+    assert outcome.unaccounted == [(2, "'for ((' needs three expressions")]
 
 
 def test_an_array_that_depends_on_the_machine_is_not_written(run: Callable[..., Outcome]) -> None:
