@@ -247,6 +247,28 @@ def test_capabilities_become_the_kernels_attribute(run: Callable[..., Outcome]) 
     assert capability("cap_bpf=ep")[12:16] == (1 << 7).to_bytes(4, "little")
 
 
+@pytest.mark.parametrize(
+    ("text", "attribute"),
+    [
+        ("cap_net_raw-epi", "0000000200000000000000000000000000000000"),
+        ("cap_net_raw+epi cap_net_raw-i", "0100000200200000000000000000000000000000"),
+        ("cap_net_raw+ep-e", "0000000200200000000000000000000000000000"),
+        ("cap_chown=i cap_chown=ep", "0100000201000000000000000000000000000000"),
+        ("cap_chown+ep cap_chown=", "0000000200000000000000000000000000000000"),
+    ],
+)
+def test_capabilities_are_added_and_taken_as_setcap_does(text: str, attribute: str) -> None:
+    # What setcap(8) of libcap writes for the same text.
+    assert capability(text).hex() == attribute
+
+
+@pytest.mark.parametrize("text", ["cap_chown+p cap_net_raw+ep", "cap_no_such+ep", "cap_chown*ep"])
+def test_capabilities_that_no_file_can_have_are_unaccounted(run: Callable[..., Outcome], text: str) -> None:
+    outcome = run(f'setcap "{text}" /usr/bin/x', {"/usr/bin/x": ""})
+    assert [line for line, _ in outcome.unaccounted] == [2]
+    assert outcome.tree.require("/usr/bin/x").xattrs == ()
+
+
 def test_a_preinst_does_not_see_its_own_packages_files(run: Callable[..., Outcome]) -> None:
     files = {"/usr/bin/own": file("", origin="package:mine"), "/usr/bin/other": file("", origin="package:other")}
     script = "for f in own other; do [ -e /usr/bin/$f ] && echo $f >> /out; done; true"

@@ -377,26 +377,31 @@ _CAPABILITIES = [
 
 
 def capability(text: str) -> bytes:
-    """``cap_net_raw,cap_net_admin+ep`` as the kernel's ``struct vfs_cap_data``, revision 2.
+    """``cap_net_raw,cap_net_admin+ep`` as the kernel's ``struct vfs_cap_data``, revision 2. cap_text_formats(7).
 
     Raises:
         NotModelled: a form that is not known.
     """
-    permitted, inheritable, effective = 0, 0, 0
+    sets = dict.fromkeys("eip", 0)
     for clause in text.split():
-        match = re.fullmatch(r"([a-z_,]*)(?:=\+|[+=])([eip]+)", clause.lower())
+        match = re.fullmatch(r"([a-z_,]*)((?:[=+-][eip]*)+)", clause.lower())
         if not match:
             raise NotModelled(f"the capabilities {text}")
+        bits = 0
         for name in match[1].split(","):
             short = name.removeprefix("cap_")
             if short not in _CAPABILITIES:
                 raise NotModelled(f"the capability {name}")
-            bit = 1 << _CAPABILITIES.index(short)
-            permitted |= bit if "p" in match[2] else 0
-            inheritable |= bit if "i" in match[2] else 0
-        effective |= "e" in match[2]
+            bits |= 1 << _CAPABILITIES.index(short)
+        for operator, flags in re.findall(r"([=+-])([eip]*)", match[2]):
+            for flag in "eip" if operator == "=" else flags:
+                kept = sets[flag] & ~bits
+                sets[flag] = kept | bits if operator != "-" and flag in flags else kept
+    effective, permitted, inheritable = sets["e"], sets["p"], sets["i"]
+    if effective not in (0, permitted | inheritable):
+        raise NotModelled(f"the capabilities {text}, which a file cannot have")
     low, high = 0xFFFFFFFF, 32
-    words = (0x02000000 | effective, permitted & low, inheritable & low, permitted >> high, inheritable >> high)
+    words = (0x02000000 | bool(effective), permitted & low, inheritable & low, permitted >> high, inheritable >> high)
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 
