@@ -253,15 +253,18 @@ def _compiled(
     else:
         if not broken:
             sense += _before_sugar(config, walk, edition)
+        if variant == "buildos" and (config.passwd.users or config.passwd.groups):
+            from firstboot.config.checks.logins import check_logins  # noqa: PLC0415 - not every config has any
+
+            # Before fragments are merged in: those of other languages may say what their machines take.
+            walk.problems += [_as_written(each, walk) for each in check_logins(config.passwd)]
         if walk.extras or edition.machine_config or (walk.dialect.own and config.storage.luks):
             from firstboot.config.butane.desugar import Kitchen  # noqa: PLC0415 - most documents have none
 
             kitchen = Kitchen(config, origins, walk, edition, surroundings)
             kitchen.make()
             # These are about what is written; what follows is about what was made of it.
-            walk.problems += [
-                each._replace(path=_snake(walk.where(each.path), walk.located)) for each in kitchen.problems
-            ]
+            walk.problems += [_as_written(each, walk) for each in kitchen.problems]
             config, origins, wrap = kitchen.config, kitchen.origins, kitchen.wrap
             secrets = frozenset(kitchen.secrets)
         sense += _after_sugar(config, edition)
@@ -286,6 +289,11 @@ def _contents_of(problem: Problem, origins: Origins, failed: Iterable[Path]) -> 
     """Whether something is wrong already with the contents of the file that a problem is about."""
     place = (*origins.find(problem.path[:-1])[1], "contents")
     return any(each[: len(place)] == place for each in failed)
+
+
+def _as_written(problem: Problem, walk: Walk) -> Problem:
+    """A problem of what the document itself says, where it says so."""
+    return problem._replace(path=_snake(walk.where(problem.path), walk.located))
 
 
 def _in_text(problem: Problem, origins: Origins, located: Located) -> Problem:

@@ -178,11 +178,12 @@ class User(Model):
         no_create_home: make no home directory.
         no_log_init: leave out lastlog and faillog.
         no_user_group: make no group of the user's name.
-        password_hash: as in shadow(5); nobody can log in with a password without one.
+        password_hash: as in shadow(5); nobody can log in with a password without one. ``variant: buildos`` refuses
+            what crypt(5) does not know, such as the password itself.
         primary_group: the group, instead of one of the user's name.
         shell: the login shell.
         should_exist: ``false`` deletes the user.
-        ssh_authorized_keys: public keys that may log in.
+        ssh_authorized_keys: public keys that may log in; ``variant: buildos`` refuses one that is not whole.
         system: an account of the system: an id from that range, no ageing.
     """
 
@@ -211,7 +212,7 @@ class Group(Model):
     Attributes:
         name: the name.
         gid: the group id.
-        password_hash: as in gshadow(5).
+        password_hash: as in gshadow(5); ``variant: buildos`` refuses what crypt(5) does not know.
         should_exist: ``false`` deletes the group.
         system: an id from the range of the system.
     """

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from builder.cli.machines import Host, open_host
 from builder.core.console import QuietConsole
 from builder.core.tools import Tools
+from tests.support.logins import KEY
 from vm.machine import Machine
 from vm.plan import plan_machine
 from vm.results import MachineFolder
@@ -68,7 +69,7 @@ def config_of(files: int, size: int, users: int, units: int) -> str:
     for number in range(files):
         parts.append(f"    - path: /etc/bench/{number}\n      contents:\n        inline: |\n{content}")
     parts.append("passwd:\n  users:\n")
-    parts += [f"    - name: user{number}\n      ssh_authorized_keys: [ssh-ed25519 AAAA]\n" for number in range(users)]
+    parts += [f"    - name: user{number}\n      ssh_authorized_keys: [{KEY}]\n" for number in range(users)]
     parts.append("systemd:\n  units:\n")
     for number in range(units):
         parts.append(f"    - name: bench{number}.service\n      enabled: true\n      contents: |\n{UNIT}")

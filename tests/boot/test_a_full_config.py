@@ -19,6 +19,7 @@ import pytest
 
 from builder.core.store import Store
 from builder.core.tools import Tools
+from tests.support.logins import KEY
 from tests.support.machines import started
 from vm.machine import Machine
 
@@ -45,7 +46,7 @@ passwd:
       groups: [operators, systemd-journal]
       shell: /bin/bash
       password_hash: $6$salt${CANARY}
-      ssh_authorized_keys: [ssh-ed25519 AAAA]
+      ssh_authorized_keys: [{KEY}]
     - name: robot
       system: true
       no_create_home: true
@@ -171,7 +172,7 @@ def test_the_machine_is_what_its_config_says(machine: Machine) -> None:
     assert machine.read("/etc/app/settings") == 'greeting = "hello"\n'
     assert machine.read("/var/lib/app/unpacked") == "unpacked\n" * 1000
     assert machine.succeed("stat -c %h /var/lib/app/again") == "2"
-    assert machine.read("/home/core/.ssh/authorized_keys.d/ignition") == "ssh-ed25519 AAAA\n"
+    assert machine.read("/home/core/.ssh/authorized_keys.d/ignition") == f"{KEY}\n"
 
 
 def test_its_units_are_as_the_config_says(machine: Machine) -> None:

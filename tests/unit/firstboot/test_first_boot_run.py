@@ -18,17 +18,18 @@ from firstboot import report
 from firstboot.apply.programs import ProgramError
 from firstboot.places import Places
 from tests.support.guest import Guest
+from tests.support.logins import KEY
 
 pytestmark = pytest.mark.unit
 
-GOOD = """variant: buildos
+GOOD = f"""variant: buildos
 version: 1.0.0
 hostname: demo
 passwd:
   users:
     - name: core
-      password_hash: $6$topsecret
-      ssh_authorized_keys: [ssh-ed25519 A]
+      password_hash: $6$salt$topsecret
+      ssh_authorized_keys: [{KEY}]
 storage:
   files:
     - path: /etc/app.conf
@@ -49,7 +50,7 @@ def test_a_machine_becomes_what_its_config_says(guest: Guest) -> None:
     assert (etc / "hostname").read_text() == "demo\n"
     assert (etc / "app.conf").read_text() == "topsecret"
     assert len((etc / "machine-id").read_text()) == 33
-    assert (guest.root / "home/core/.ssh/authorized_keys.d/ignition").read_text() == "ssh-ed25519 A\n"
+    assert (guest.root / "home/core/.ssh/authorized_keys.d/ignition").read_text() == f"{KEY}\n"
     marker = json.loads(guest.marker.read_text())
     assert marker["image"] == {"id": "demo", "version": "1.2.3"}
     assert len(marker["config_sha256"]) == 64

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from tests.support.guest import Guest
+from tests.support.logins import KEY
 
 pytestmark = pytest.mark.unit
 
-YAML = """variant: buildos
+YAML = f"""variant: buildos
 version: 1.0.0
 hostname: demo
 passwd:
   users:
     - name: core
-      ssh_authorized_keys: [ssh-ed25519 A]
+      ssh_authorized_keys: [{KEY}]
 storage:
   files:
     - path: /etc/app.conf

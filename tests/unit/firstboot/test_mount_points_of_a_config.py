@@ -19,19 +19,20 @@ from firstboot.config.text import LocatedError
 from firstboot.drift.again import planned, recorded_config
 from firstboot.drift.record import read_record
 from tests.support.guest import Guest
+from tests.support.logins import KEY
 from tests.unit.firstboot.conftest import FakePrograms
 
 pytestmark = pytest.mark.unit
 
 EXAMPLE = Path(__file__).parents[3] / "configs" / "machines" / "encrypted-var.yaml"
-CONFIG = """variant: buildos
+CONFIG = f"""variant: buildos
 version: 1.0.0
-passwd: {users: [{name: core, ssh_authorized_keys: [ssh-ed25519 A]}]}
+passwd: {{users: [{{name: core, ssh_authorized_keys: [{KEY}]}}]}}
 storage:
   filesystems:
-    - {device: /dev/sdb, format: ext4, path: PATH, with_mount_unit: true}
+    - {{device: /dev/sdb, format: ext4, path: PATH, with_mount_unit: true}}
   files:
-    - {path: /var/lib/token, contents: {inline: secret}}
+    - {{path: /var/lib/token, contents: {{inline: secret}}}}
 """
 TANG = """  luks:
     - {name: box, device: /dev/sdb, clevis: {tang: [{url: "http://tang", thumbprint: abc}]}}

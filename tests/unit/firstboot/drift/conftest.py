@@ -28,7 +28,7 @@ passwd:
       uid: 1001
       groups: [ops]
       shell: /bin/bash
-      password_hash: $6$topsecret
+      password_hash: $6$salt$topsecret
       ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc a]
 storage:
   directories:

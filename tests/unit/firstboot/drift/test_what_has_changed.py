@@ -68,7 +68,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "is gone",
     ),
     "shell": (replace("/etc/passwd", "/bin/bash", "/bin/sh"), "user core", "another shell"),
-    "password": (replace("/etc/shadow", "$6$topsecret", "*"), "user core", "another password"),
+    "password": (replace("/etc/shadow", "$6$salt$topsecret", "*"), "user core", "another password"),
     "groups": (replace("/etc/group", "ops:x:2000:core", "ops:x:2000:"), "user core", "other groups"),
     "user": (replace("/etc/passwd", "core:", "cora:"), "user core", "is gone"),
     "keys": (lambda guest: guest.at(KEYS).write_text("mine\n"), KEYS, "contents"),

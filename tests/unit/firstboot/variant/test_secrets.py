@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstboot.config.text import render
+from tests.support.logins import HASH
 from tests.support.variant import Read
 
 pytestmark = pytest.mark.unit
@@ -46,10 +47,10 @@ def test_a_secret_in_a_file_makes_it_one_that_others_cannot_read(config: Config)
         "storage: {files: [{path: /x, contents: {inline: 'pw=${secrets.a}'}}]}\n"
         "passwd: {users: [{name: u, password_hash: '${secrets.a}'}]}\n"
     )
-    found = config(text, environment={"A": CANARY + "\n"})
-    assert (found.texts["/x"], found.files["/x"].mode) == (f"pw={CANARY}", 0o600)
+    found = config(text, environment={"A": HASH + "\n"})
+    assert (found.texts["/x"], found.files["/x"].mode) == (f"pw={HASH}", 0o600)
     assert found.document.config is not None
-    assert found.document.config.passwd.users[0].password_hash == CANARY
+    assert found.document.config.passwd.users[0].password_hash == HASH
 
 
 def test_all_secrets_in_a_value_are_known(config: Config) -> None:
