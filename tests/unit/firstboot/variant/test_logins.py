@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,7 +171,7 @@ def test_other_languages_take_any_text_also_as_a_fragment_of_ours(config: Config
     assert config(f"include: [theirs]\n{own}").said == [f"7 passwd.users.0.ssh_authorized_keys.0: {NOT_WHOLE}"]
 
 
-def test_a_machine_refuses_it_before_anything_is_done(accounts: Path, programs: object) -> None:
+def test_a_machine_refuses_it_before_anything_is_done(accounts: Path, programs: Any) -> None:
     guest = Guest(accounts, programs)
     guest.give(HEAD + of_user("password_hash", "hunter2"))
     assert guest.boot() != 0
