@@ -311,7 +311,7 @@ def only_these_listen(facts: Facts) -> None:
 @check
 def timers_are_those_that_belong_here(facts: Facts) -> None:
     found = {word for word in said(facts, "timers").split() if word.endswith(".timer")}
-    assert found == {"systemd-tmpfiles-clean.timer", "fstrim.timer", "e2scrub_all.timer"}
+    assert found == {"systemd-tmpfiles-clean.timer", "fstrim.timer", "e2scrub_all.timer", "state-health.timer"}
 
 
 @check
