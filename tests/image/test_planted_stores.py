@@ -65,11 +65,11 @@ def plant_stage(root: Path) -> None:
 
 
 def plant_output(root: Path) -> None:
-    """Every kept root, initrd and kernel image has a byte more, and their lists say so."""
+    """Every kept root, initrd and kernel image has a block more, and their lists say so."""
     for directory in (root / "outputs").iterdir():
         names = [path for path in sorted(directory.iterdir()) if path.name not in (COMPLETE, "roothash")]
         for path in names:
-            write(path, path.read_bytes() + b"!")
+            write(path, path.read_bytes() + b"!" * 4096)
         every = [path for path in sorted(directory.iterdir()) if path.name != COMPLETE]
         sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in every)
         write(directory / COMPLETE, sums.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -89,5 +90,7 @@ def test_a_root_in_two_parts_is_the_same_as_in_one(tree: Tree, compression: str,
         assert facts(second, path, tools) == facts(whole, path, tools), path
     assert facts(second, "/usr/share/crowd", tools) == facts(whole, "/usr/share/crowd", tools)
     for image in (whole, second):
-        tools.run("fsck.erofs", f"--extract={tmp_path / f'{image.name}.d'}", "--no-preserve", image)
+        # By the open door: in the closed one nobody makes a device.
+        extract = tools.argv("fsck.erofs", f"--extract={tmp_path / f'{image.name}.d'}", "--no-preserve", image)
+        subprocess.run(extract, check=True, capture_output=True)
     assert content(tmp_path / "second.d") == content(tmp_path / "whole.d")

@@ -30,7 +30,7 @@ STICKY = {"/tmp", "/var/tmp"}
 MERGED = {"/bin": "usr/bin", "/sbin": "usr/sbin", "/lib": "usr/lib", "/lib64": "usr/lib64"}
 # Links of Debian's own that lead nowhere until a machine makes what they name, or whose man pages are left out.
 DANGLING = re.compile(
-    r"/etc/(vconsole\.conf|default/locale|mtab)|.*/alternatives/[\w.-]+\.\d\.gz|.*/alternatives/which\.\w+1\.gz"
+    r"/etc/(vconsole\.conf|default/locale|mtab)|/usr/share/zoneinfo/localtime|.*/alternatives/[\w.-]+\.\d\.gz|.*/alternatives/which\.\w+1\.gz"
     r"|/usr/share/factory/.*|/usr/lib/modules/[^/]+/(build|source)"
 )
 # Where a machine makes what the image does not have.
