@@ -91,7 +91,7 @@ def plant_tools(root: Path) -> None:
     (tree,) = (path for path in (root / "tools").iterdir() if (path / LISTING).exists())
     program = tree / "usr/bin/zstd"
     program.rename(tree / "usr/bin/zstd.real")
-    program.write_text('#!/bin/bash\nexec /usr/bin/zstd.real -1 "$@"\n')
+    program.write_text('#!/bin/bash\nexec /usr/bin/zstd.real "$@" -1\n')
     program.chmod(0o755)
     body = read_sealed(tree / LISTING, LISTED)
     assert body is not None
