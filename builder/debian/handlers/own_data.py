@@ -54,7 +54,8 @@ def install_own_data(work: Work) -> None:
         tree.put(f"{PROGRAMS}/{package}", file(program(tree, package, effects, places), 0o755, origin=ORIGIN))
         name = f"own-data-{package}.service"
         paths = [path for effect in effects for path in _paths(effect) if path in places or path.endswith("*")]
-        tree.put(f"{UNITS}/{name}", file(unit_file(package, paths, units), origin=ORIGIN))
+        early = any(_is_early(tree, unit) for unit in units)
+        tree.put(f"{UNITS}/{name}", file(unit_file(package, paths, units, early=early), origin=ORIGIN))
         for unit in units or ["basic.target"]:
             tree.put(f"{UNITS}/{unit}.wants/{name}", symlink(f"../{name}", origin=ORIGIN))
 
@@ -164,16 +165,39 @@ def program(tree: Tree, package: str, effects: Iterable[Effect], places: dict[st
     return "\n".join([*lines, ""])
 
 
-def unit_file(package: str, paths: Sequence[str], units: Sequence[str]) -> str:
-    """The unit of a package."""
+# Where /var has what the image declares (systemd-tmpfiles(8)); /etc is there from the start.
+EARLY = "local-fs.target systemd-tmpfiles-setup.service"
+
+
+def _is_early(tree: Tree, unit: str) -> bool:
+    """Whether a unit may be started before ``sysinit.target``: systemd does not order it itself."""
+    path = f"{UNITS}/{unit}"
+    return path in tree and "\nDefaultDependencies=no" in tree.read_text(path)
+
+
+def unit_file(package: str, paths: Sequence[str], units: Sequence[str], *, early: bool = False) -> str:
+    """The unit of a package.
+
+    It orders itself: what systemd would add puts it after ``basic.target``, which waits for sockets, and so for this
+    unit if the package brings one.
+
+    Args:
+        units: what it is to run before.
+        early: whether one of them may be started before ``sysinit.target``.
+    """
     before = " ".join(units) if units else "basic.target"
+    after = "sysinit.target"
+    if early:
+        after = "" if all(path.startswith("/etc/") for path in paths) else EARLY
     lines = [
         "[Unit]",
         f"Description=Make what {package} has on this machine alone",
         f"ConditionPathExists=!{MARKS}/{package}",
         *(f"X-Makes={path}" for path in paths),
-        *([] if units else ["DefaultDependencies=no", "After=sysinit.target", "Conflicts=shutdown.target"]),
-        f"Before={before}" + ("" if units else " shutdown.target"),
+        "DefaultDependencies=no",
+        *([f"After={after}"] if after else []),
+        "Conflicts=shutdown.target",
+        f"Before={before} shutdown.target",
         "",
         "[Service]",
         "Type=oneshot",

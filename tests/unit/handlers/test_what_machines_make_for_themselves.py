@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError
-from builder.debian.handlers.own_data import install_own_data
+from builder.debian.handlers.own_data import install_own_data, unit_file
 from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.parser import parse
@@ -88,7 +88,7 @@ def test_a_key_is_not_in_the_image_and_a_unit_makes_it_before_the_service(work_o
     assert {
         "ConditionPathExists=!/var/lib/build-os/own-data/bind9",
         f"X-Makes={KEY}",
-        "Before=named.service",
+        "Before=named.service shutdown.target",
         "ExecStart=/usr/lib/build-os/own-data/bind9",
     } <= set(unit)
     wanted = tree.require("/usr/lib/systemd/system/named.service.wants/own-data-bind9.service", follow=False)
@@ -230,3 +230,20 @@ def test_debconf_itself_is_left_as_it_is(work_on: Callable[..., Work]) -> None:
     ):
         work.tree.put(path, file(text, 0o755, origin="package:other"))
     assert _made(work).tree.read_text("/usr/share/debconf/confmodule") == "# debconf's own\n"
+
+
+@pytest.mark.parametrize(
+    ("paths", "early", "after"),
+    [
+        (("/etc/munge/munge.key",), False, ["After=sysinit.target"]),
+        (("/var/lib/app/key",), True, ["After=local-fs.target systemd-tmpfiles-setup.service"]),
+        (("/etc/nvme/hostid",), True, []),
+    ],
+)
+def test_a_unit_orders_itself_so_that_no_socket_or_early_service_waits_for_it_in_a_circle(
+    paths: tuple[str, ...], early: bool, after: list[str]
+) -> None:
+    lines = unit_file("app", paths, ["app.socket"], early=early).splitlines()
+    assert "DefaultDependencies=no" in lines
+    assert [line for line in lines if line.startswith("After=")] == after
+    assert "Before=app.socket shutdown.target" in lines
