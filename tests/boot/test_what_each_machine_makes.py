@@ -11,7 +11,7 @@ from builder.core.store import Store
 from tests.support.machines import booted, build_text
 from vm.machine import Machine
 
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.slow]  # ten servers in one image, and what they make takes minutes
 
 OUT = Path(__file__).parent.parent.parent / "out" / "own-data"
 # Their services are not started: what is looked at is what they would need.
