@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.boot, pytest.mark.vm(config=DEMO, memory=1024)]
 def test_the_facts_of_the_build_are_those_of_the_machine(vm: Machine, demo: Path) -> None:
     """And the plan made of them is what the machine did."""
     root = ImageRoot(read_facts(demo))
-    listed = vm.succeed("find /usr -xdev -printf '%y %m %U %G %l %p\\n'").splitlines()
+    # Container images are shown once more where a mount without setuid is.
+    shown = "-path '/usr/share/containers/storage/*' -prune"
+    listed = vm.succeed(f"find /usr -xdev {shown} -o -printf '%y %m %U %G %l %p\\n'").splitlines()
     assert len(listed) > 5000
     for line in listed:
         kind, mode, uid, gid, target, path = line.split(" ", 5)

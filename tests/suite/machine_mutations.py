@@ -41,10 +41,9 @@ MUTATIONS: dict[str, Mutation[str]] = {
         "nothing_has_failed",
         "the_system_is_running_and_has_nothing_left_to_do",
     ),
-    "another time zone": breaks(
-        "timedatectl set-timezone Europe/Berlin",
-        "it_is_utc_here_and_the_clock_is_kept",
-        "important_links_lead_where_they_should",
+    "another time zone": breaks("timedatectl set-timezone Europe/Berlin", "it_is_utc_here_and_the_clock_is_kept"),
+    "names from elsewhere": breaks(
+        "ln -sfn ../run/systemd/resolve/resolv.conf /etc/resolv.conf", "important_links_lead_where_they_should"
     ),
     "another name": breaks("hostnamectl hostname other", "its_name_is_the_configs"),
     "an open shadow": breaks("chmod 644 /etc/shadow", "important_files_have_their_modes_and_owners"),
