@@ -43,7 +43,9 @@ MUTATIONS: dict[str, Mutation[str]] = {
     ),
     "another time zone": breaks("timedatectl set-timezone Europe/Berlin", "it_is_utc_here_and_the_clock_is_kept"),
     "names from elsewhere": breaks(
-        "ln -sfn ../run/systemd/resolve/resolv.conf /etc/resolv.conf", "important_links_lead_where_they_should"
+        "ln -sfn ../run/systemd/resolve/resolv.conf /etc/resolv.conf",
+        "important_links_lead_where_they_should",
+        "names_are_asked_for_through_the_resolver",
     ),
     "another name": breaks("hostnamectl hostname other", "its_name_is_the_configs"),
     "an open shadow": breaks("chmod 644 /etc/shadow", "important_files_have_their_modes_and_owners"),
