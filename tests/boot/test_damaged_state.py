@@ -146,7 +146,7 @@ def test_one_unreadable_block_does_not_wipe_the_machine(case: Case, tmp_path: Pa
     case.everything_is_there(tmp_path / "found")
 
 
-@pytest.mark.slow  # several boots each
+@pytest.mark.slow  # several boots, and not seen to pass on a machine yet
 def test_what_is_found_while_the_machine_runs_stops_writing_and_is_repaired_by_the_next_boot(case: Case) -> None:
     machine = case.machine
     state = case.fresh()
@@ -237,7 +237,7 @@ def test_a_sector_that_cannot_be_read_stops_the_machine_and_nothing_is_thrown_aw
     case.everything_is_there(tmp_path / "found")
 
 
-@pytest.mark.slow  # several boots each
+@pytest.mark.slow  # several boots, and not seen to pass on a machine yet
 def test_a_first_boot_that_cannot_write_everything_says_so(
     case: Case, demo: Path, store: Store, tools: Tools, tmp_path: Path
 ) -> None:
