@@ -459,7 +459,6 @@ def test_a_plan_says_what_would_run_and_changes_nothing(build_os: BuildOs) -> No
 def test_a_build_that_nobody_watches_refuses_a_stale_lock_and_says_what_to_type(
     build_os: BuildOs, monkeypatch: pytest.MonkeyPatch, option: list[str], environment: dict[str, str]
 ) -> None:
-    monkeypatch.delenv("CI", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     Path("os.yaml").write_text(SMALL)
@@ -481,7 +480,6 @@ def test_a_build_that_may_not_make_a_lock_refuses_when_there_is_none(build_os: B
 def test_a_build_for_a_person_renews_the_lock_and_says_what_changed(
     build_os: BuildOs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CI", raising=False)
     Path("os.yaml").write_text(SMALL + "scripts: {bash: {ignore: nobody needs it}}\n")
     write_lock()
     outcome = build_os("build", "--offline")  # it ends for want of debs, with the lock renewed
