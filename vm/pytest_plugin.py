@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vm.pool import Pool
     from vm.segment import Nic, Segment
 
-pytest_plugins = ["builder.machine.in_tests"]
+pytest_plugins = ["builder.provisioning.pytest_plugin"]
 VARIABLE = "BUILD_OS_BUILD_JSON"
 DEFAULT_SECONDS = 60.0
 FOLDER, DENYLIST = "out/vm-tests", "tests/denylist.yaml"  # of the project

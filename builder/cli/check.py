@@ -21,8 +21,8 @@ from builder.core.console import Console
 from builder.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from builder.machine.before_boot import Against
-    from builder.machine.values import Values
+    from builder.provisioning.build_comparison import BuildComparison
+    from builder.provisioning.values import Values
 
 HELP = "check a definition"
 DEFAULT_BUILD = Path("out/build.json")
@@ -74,17 +74,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def image_of(definition: Path, chosen: Path | None, config: Path, values: Values) -> Against:
+def image_of(definition: Path, chosen: Path | None, config: Path, values: Values) -> BuildComparison:
     """The config against the image that was built of this definition, or another that was named."""
-    from builder.machine.before_boot import Against, against_image
+    from builder.provisioning.build_comparison import BuildComparison, compare_with_build
     from vm.image import read_image
 
     build_json = DEFAULT_BUILD if chosen is None else chosen
     if chosen is None and build_json.exists():
         built_of = read_image(build_json).definition
         if built_of is not None and built_of.absolute() != definition.absolute():
-            return Against(why_not=f"{build_json} is what {built_of} has become; --image names another")
-    against = against_image(config, build_json, values, config.parent)
+            return BuildComparison(why_not=f"{build_json} is what {built_of} has become; --image names another")
+    against = compare_with_build(config, build_json, values, config.parent)
     if chosen is None and against.image and definition.stat().st_mtime > build_json.stat().st_mtime:
         changed = f"{definition} has changed since {build_json} was built: 'build-os build', and check again"
         return replace(against, notes=(*against.notes, changed))

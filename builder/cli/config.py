@@ -100,12 +100,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
         case "convert":
             return _convert(args, console)
         case "reference":
-            from builder.machine.reference import reference
+            from builder.provisioning.reference import reference
 
             sys.stdout.write(reference())
             return 0
         case "schema":
-            from builder.machine.schema import schema_text
+            from builder.provisioning.schema import schema_text
 
             sys.stdout.write(schema_text())
             return 0
@@ -114,8 +114,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _compile(args: argparse.Namespace, console: Console) -> int:
-    from builder.machine.convert import to_json, to_yaml
-    from builder.machine.reading import require_usable
+    from builder.provisioning.convert import to_json, to_yaml
+    from builder.provisioning.reading import require_usable
 
     document = _read_one(args)
     for warning in require_usable(document, strict=args.strict):
@@ -127,8 +127,8 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
 
 
 def _read_one(args: argparse.Namespace) -> Document:
-    from builder.machine.reading import read_document
-    from builder.machine.values import require_declared
+    from builder.provisioning.reading import read_document
+    from builder.provisioning.values import require_declared
 
     values = values_of(args)
     document = read_document(args.file, args.files_dir, values)
@@ -151,16 +151,16 @@ def _write(args: argparse.Namespace, text: str, secrets: Iterable[str]) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from builder.machine.reading import as_data, judge, verdict_of
-    from builder.machine.values import require_declared
+    from builder.provisioning.reading import as_data, check_document, verdict_of
+    from builder.provisioning.values import require_declared
     from firstboot.config.text import render
 
     failing = ("error", "warn") if args.strict else ("error",)
     status = 0
     values = values_of(args)
-    judged = [(path, *judge(path, args.files_dir, values)) for path in args.files]
-    require_declared(values, [located for _, located, _ in judged])
-    for path, located, problems in judged:
+    checked = [(path, *check_document(path, args.files_dir, values)) for path in args.files]
+    require_declared(values, [located for _, located, _ in checked])
+    for path, located, problems in checked:
         verdict = verdict_of(problems)
         if args.json:
             sys.stdout.write(json.dumps(as_data(str(path), located, problems)) + "\n")
@@ -173,16 +173,16 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace, console: Console) -> int:
-    from builder.machine.convert import to_json
-    from builder.machine.lowering import lowered
-    from builder.machine.reading import merge_documents, read_document
-    from builder.machine.values import require_declared
+    from builder.provisioning.convert import to_json
+    from builder.provisioning.older_versions import convert_to_version
+    from builder.provisioning.reading import merge_documents, read_document
+    from builder.provisioning.values import require_declared
 
     values = values_of(args)
     documents = [read_document(path, args.files_dir, values) for path in args.files]
     require_declared(values, [each.located for each in documents])
     merged, warnings = merge_documents(documents)
-    data = lowered(merged, args.version)
+    data = convert_to_version(merged, args.version)
     for warning in warnings:
         console.warn(warning)
     _write(args, to_json(data, pretty=args.pretty), {name for each in documents for name in each.secrets})
@@ -190,8 +190,8 @@ def _merge(args: argparse.Namespace, console: Console) -> int:
 
 
 def _convert(args: argparse.Namespace, console: Console) -> int:
-    from builder.machine.convert import to_butane, to_json
-    from builder.machine.reading import require_usable
+    from builder.provisioning.convert import to_butane, to_json
+    from builder.provisioning.reading import require_usable
 
     document = _read_one(args)
     for warning in require_usable(document, strict=False):

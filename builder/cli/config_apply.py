@@ -42,9 +42,9 @@ def apply(args: argparse.Namespace, console: Console) -> int:
 
 
 def _tell(args: argparse.Namespace, again: Again) -> int:
-    from builder.machine.steps import draw, steps_of
+    from builder.provisioning.steps import draw, list_steps
 
-    steps = steps_of(again.left, again.actions)
+    steps = list_steps(again.left, again.actions)
     if args.json:
         sys.stdout.write(
             json.dumps({"root": str(args.root), "file": str(args.file), "steps": [each.as_data() for each in steps]})
@@ -59,10 +59,10 @@ def _tell(args: argparse.Namespace, again: Again) -> int:
 
 @contextmanager
 def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again, Machine]]:
-    from builder.machine.fetching import patient_for_seconds
-    from builder.machine.offline import OfflinePrograms
-    from builder.machine.reading import read_located
-    from builder.machine.values import require_declared
+    from builder.provisioning.fetching import make_remote
+    from builder.provisioning.offline import OfflinePrograms
+    from builder.provisioning.reading import read_located
+    from builder.provisioning.values import require_declared
     from firstboot.apply.action import Machine
     from firstboot.apply.root import Root
     from firstboot.commands import refuse_devices
@@ -89,7 +89,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
                 console.note("an earlier run was cut short: what it had changed was put back")
                 if left:
                     console.note(undo.words_for(left))
-            remote = patient_for_seconds()
+            remote = make_remote()
             values = values_of(args)
             document = read_located(args.file, args.files_dir, values)
             require_declared(values, [document.located])

@@ -13,7 +13,7 @@ from builder.core.console import Console
 from builder.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from builder.machine.meeting import Meeting
+    from builder.provisioning.comparison import Comparison
 
 
 def add_image(parser: argparse._ActionsContainer, *, text: str) -> None:
@@ -23,9 +23,9 @@ def add_image(parser: argparse._ActionsContainer, *, text: str) -> None:
 
 def check(args: argparse.Namespace, console: Console) -> int:
     """``config check --image``: by the rules of its own language, then against the image."""
-    from builder.machine.image_facts import read_facts
-    from builder.machine.meeting import meet
-    from builder.machine.reading import verdict_of
+    from builder.provisioning.comparison import compare_with_image
+    from builder.provisioning.image_facts import read_facts
+    from builder.provisioning.reading import verdict_of
     from firstboot.config.text import render
 
     facts = read_facts(args.image)
@@ -33,15 +33,15 @@ def check(args: argparse.Namespace, console: Console) -> int:
     status = 0
     values = values_of(args)
     for path in args.files:
-        meeting = meet(path, args.files_dir, facts, values)
-        verdict = verdict_of([each.problem for each in meeting.complaints])
+        comparison = compare_with_image(path, args.files_dir, facts, values)
+        verdict = verdict_of([each.problem for each in comparison.complaints])
         if args.json:
-            sys.stdout.write(json.dumps(as_data(str(path), meeting)) + "\n")
+            sys.stdout.write(json.dumps(as_data(str(path), comparison)) + "\n")
         else:
             sys.stdout.write(f"{path}: {verdict} on {facts.name} {facts.version}\n")
-            for located, problems in _by_document(meeting):
+            for located, problems in _by_document(comparison):
                 sys.stderr.write(render(located, problems) + "\n")
-            for note in meeting.notes:
+            for note in comparison.notes:
                 console.note(note)
         if verdict in failing:
             status = ConfigError.exit_code
@@ -50,43 +50,47 @@ def check(args: argparse.Namespace, console: Console) -> int:
 
 def plan(args: argparse.Namespace, console: Console) -> int:
     """``config plan --image``: what a first boot of this image would do with a config."""
-    from builder.machine.image_facts import read_facts
-    from builder.machine.meeting import meet
-    from builder.machine.steps import draw, steps_of
+    from builder.provisioning.comparison import compare_with_image
+    from builder.provisioning.image_facts import read_facts
+    from builder.provisioning.steps import draw, list_steps
     from firstboot.config.text import render
 
     facts = read_facts(args.image)
-    meeting = meet(args.file, args.files_dir, facts, values_of(args))
-    steps = steps_of(meeting.loaded, meeting.actions) if meeting.loaded is not None and not meeting.has_errors else []
+    comparison = compare_with_image(args.file, args.files_dir, facts, values_of(args))
+    steps = (
+        list_steps(comparison.loaded, comparison.actions)
+        if comparison.loaded is not None and not comparison.has_errors
+        else []
+    )
     if args.json:
-        data = as_data(str(args.file), meeting)
+        data = as_data(str(args.file), comparison)
         image = {"name": facts.name, "version": facts.version}
         sys.stdout.write(json.dumps({"image": image, **data, "steps": [each.as_data() for each in steps]}) + "\n")
-        return ConfigError.exit_code if meeting.has_errors else 0
-    for located, problems in _by_document(meeting):
+        return ConfigError.exit_code if comparison.has_errors else 0
+    for located, problems in _by_document(comparison):
         sys.stderr.write(render(located, problems) + "\n")
-    for note in meeting.notes:
+    for note in comparison.notes:
         console.note(note)
-    if meeting.has_errors:
+    if comparison.has_errors:
         raise ConfigError(f"a machine of {facts.name} {facts.version} would refuse {args.file}: nothing would be done")
     sys.stdout.write(f"{args.file} on {facts.name} {facts.version}: {draw(steps)}\n")
     return 0
 
 
-def as_data(name: str, meeting: Meeting) -> dict[str, Any]:
+def as_data(name: str, comparison: Comparison) -> dict[str, Any]:
     """As ``config check --json`` says it; ``file`` of an entry where it is about another document."""
-    from builder.machine.reading import as_data as of_document
-    from builder.machine.reading import verdict_of
+    from builder.provisioning.reading import as_data as of_document
+    from builder.provisioning.reading import verdict_of
 
     entries = []
-    for located, problems in _by_document(meeting):
+    for located, problems in _by_document(comparison):
         other = {} if located.name == name else {"file": located.name}
         entries += [{**entry, **other} for entry in of_document(located.name, located, problems)["entries"]]
-    verdict = verdict_of(each.problem for each in meeting.complaints)
-    return {"file": name, "verdict": verdict, "entries": entries, "notes": [*meeting.notes]}
+    verdict = verdict_of(each.problem for each in comparison.complaints)
+    return {"file": name, "verdict": verdict, "entries": entries, "notes": [*comparison.notes]}
 
 
-def _by_document(meeting: Meeting) -> list[tuple[Any, list[Any]]]:
+def _by_document(comparison: Comparison) -> list[tuple[Any, list[Any]]]:
     from firstboot.config.origins import by_document
 
-    return [(each.located, [*each.problems]) for each in by_document(meeting.complaints)]
+    return [(each.located, [*each.problems]) for each in by_document(comparison.complaints)]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.errors import ConfigError
-from builder.machine.before_boot import said
+from builder.provisioning.build_comparison import draw_warnings
 
 if TYPE_CHECKING:
-    from builder.machine.values import Values
+    from builder.provisioning.values import Values
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_config(path: Path, values: Values | None = None) -> CheckedConfig:
         if compiled is None:
             raise ConfigError(str(error).rstrip()) from error
         return compiled
-    return CheckedConfig(text, said(loaded.warnings))
+    return CheckedConfig(text, draw_warnings(loaded.warnings))
 
 
 def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
@@ -66,8 +66,8 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
     Raises:
         ConfigError: it is wrong whatever machine it is for.
     """
-    from builder.machine.reading import read_document, require_usable
-    from builder.machine.values import NO_VALUES, require_declared
+    from builder.provisioning.reading import read_document, require_usable
+    from builder.provisioning.values import NO_VALUES, require_declared
     from firstboot import config
 
     given = NO_VALUES if values is None else values
@@ -79,4 +79,4 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
         config.load(text, str(path))
     except config.LocatedError:
         return None
-    return CheckedConfig(text, said(warnings))
+    return CheckedConfig(text, draw_warnings(warnings))

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry, show_list, stop
     from builder.cli.starting import Start, require_terminal, start_and_leave, stay_at_console
     from builder.core.errors import ConfigError
-    from builder.machine.before_boot import against_image
+    from builder.provisioning.build_comparison import compare_with_build
     from vm.bind import parse_bind, with_binds
     from vm.extra_disk import parse_disk
     from vm.kept import KeptMachine, keepable, require_name
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     disks = [parse_disk(text) for text in args.disk]
     forwards = [parse_forward(text) for text in args.publish]
     if checked is not None and args.image.exists():
-        against = against_image(args.config, args.image, values_of(args), args.config.parent)
+        against = compare_with_build(args.config, args.image, values_of(args), args.config.parent)
         if against.why_not:
             console.note(f"{args.config} was not compared with the image: {against.why_not}")
         for warning in against.warnings if against.image else checked.warnings:
@@ -259,7 +259,7 @@ def make_empty(folder: MachineFolder) -> None:
 
 def has_ssh_server(build_json: Path) -> bool:
     """Whether somebody could log in; an image whose facts are not there may have one."""
-    from builder.machine.image_facts import ImageRoot, find_facts
+    from builder.provisioning.image_facts import ImageRoot, find_facts
 
     facts = find_facts(build_json)
     return facts is None or ImageRoot(facts).see("/usr/sbin/sshd").stat is not None

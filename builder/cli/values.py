@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.machine.values import Values
+    from builder.provisioning.values import Values
 
 
 def add_values(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,6 @@ def values_of(args: argparse.Namespace) -> Values:
     Raises:
         ConfigError: it cannot be used, whatever the config.
     """
-    from builder.machine.values import read_values
+    from builder.provisioning.values import read_values
 
     return read_values(args.variables, args.set, args.env, args.env_prefix, args.secret)

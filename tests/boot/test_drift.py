@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.machine.image_facts import ImageRoot, read_facts
-from builder.machine.meeting import meet
+from builder.provisioning.comparison import compare_with_image
+from builder.provisioning.image_facts import ImageRoot, read_facts
 from vm.machine import Machine
 
 DOCS = Path(__file__).parents[2] / "docs" / "drift.md"
@@ -35,10 +35,10 @@ def test_the_facts_of_the_build_are_those_of_the_machine(vm: Machine, demo: Path
             assert found == (mode, uid, gid), path
     inside = sum(1 for path in root.everything() if path.startswith("/usr/"))
     assert inside == len(listed) - 1
-    meeting = meet(DEMO, None, read_facts(demo))
-    assert meeting.complaints == ()
+    comparison = compare_with_image(DEMO, None, read_facts(demo))
+    assert comparison.complaints == ()
     done = json.loads(vm.succeed("firstboot status --json"))["firstboot"]["actions"]
-    assert [each.describe() for each in meeting.actions] == done
+    assert [each.describe() for each in comparison.actions] == done
 
 
 def test_drift_is_seen_made_good_and_reset(vm: Machine) -> None:

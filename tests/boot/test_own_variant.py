@@ -10,7 +10,7 @@ import pytest
 
 from builder.cli.configs import read_config
 from builder.core.store import Store
-from builder.machine.values import read_values
+from builder.provisioning.values import read_values
 from tests.boot.conftest import MACHINES, REPOSITORY
 from tests.support.machines import booted
 from vm.credentials import Credential

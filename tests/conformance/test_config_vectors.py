@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builder.core.errors import BuildError
-from builder.machine.convert import to_butane
+from builder.provisioning.convert import to_butane
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.encoding import smallest
 from firstboot.config.butane.files import LocalFiles

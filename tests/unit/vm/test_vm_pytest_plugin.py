@@ -620,7 +620,7 @@ def test_a_config_that_the_image_would_refuse_fails_the_test_before_a_boot(
         asked.append((config_file.read_text(), build_json.name))
         return "config0:3:1: there is no group 'docker'"
 
-    monkeypatch.setattr("builder.machine.in_tests.pytest_build_os_refusal", refusal)
+    monkeypatch.setattr("builder.provisioning.pytest_plugin.pytest_build_os_refusal", refusal)
     test = """
         def test_it(vm_factory):
             vm_factory(config="text"CHECK)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from builder.machine.offline import OfflinePrograms
+from builder.provisioning.offline import OfflinePrograms
 from firstboot.apply.root import Root
 from firstboot.drift.command import drift
 from firstboot.log import Log
@@ -125,4 +125,4 @@ Damage = Callable[[Guest], object]
 @pytest.fixture(autouse=True)
 def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unit tests do not wait for the disks of the machine they run on."""
-    monkeypatch.setattr("builder.machine.offline._sync", lambda _paths: (0, ""))
+    monkeypatch.setattr("builder.provisioning.offline._sync", lambda _paths: (0, ""))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from builder.machine.offline import OfflinePrograms
+from builder.provisioning.offline import OfflinePrograms
 from firstboot.apply.action import Machine
 from firstboot.apply.planning import ActionFailed
 from firstboot.apply.root import Root

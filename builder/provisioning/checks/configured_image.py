@@ -1,0 +1,215 @@
+"""The machine as image and config make it: which paths, units, users and groups there will be."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from builder.core.suggest import nearest
+from builder.provisioning.image_facts import ImageRoot, pulled_in
+from firstboot.apply.accounts import Names
+from firstboot.apply.units import UNIT_PATH
+from firstboot.config.models import Config, File
+from firstboot.config.quadlets import DIRECTORIES as QUADLETS
+from firstboot.config.quadlets import unit_of
+from firstboot.config.resource import BadResource, inline_bytes, is_inline
+from firstboot.config.text import Located, Mark, Path, Problem
+from firstboot.config.unit_text import BadUnit, options
+
+
+class UnitText(NamedTuple):
+    """A unit, drop-in or quadlet that has a text.
+
+    Attributes:
+        name: of the unit: that of a drop-in is the one it belongs to.
+        at: where in the config it is, ``None`` if it is the image's.
+        text: all of it.
+        options: (section, name, value), in order.
+    """
+
+    name: str
+    at: Path | None
+    text: str
+    options: tuple[tuple[str, str, str], ...]
+
+    @classmethod
+    def read(cls, name: str, at: Path | None, text: str) -> UnitText:
+        """Take a text apart; one that is no unit has no options, and others say so."""
+        try:
+            return cls(name, at, text, tuple(options(text)))
+        except BadUnit:
+            return cls(name, at, text, ())
+
+    def warning(self, setting: str, value: str, message: str, hint: str | None = None) -> Problem:
+        """About a setting of this unit of the config."""
+        assert self.at is not None
+        numbers = [
+            number
+            for number, line in enumerate(self.text.split("\n"), 1)
+            if line.partition("=")[0].strip() == setting and value in line
+        ]
+        return warning_in(self.at, self.text, numbers[0] if numbers else 0, f"{self.name}: {message}", hint)
+
+    def values(self, section: str, *names: str) -> Iterator[tuple[str, str]]:
+        """Name and value of each setting of these names."""
+        for where, name, value in self.options:
+            if where == section and name in names:
+                yield name, value
+
+
+class ConfiguredImage:
+    """Image and config; what the config removes is taken for gone, what it adds for there."""
+
+    def __init__(self, root: ImageRoot, config: Config) -> None:
+        self.root = root
+        self.config = config
+        self.names = Names(root)
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """Everything that the config puts somewhere, by resolved path, with the directories above."""
+        storage = self.config.storage
+        found: set[str] = set()
+        for node in (*storage.directories, *storage.files, *storage.links):
+            path = self.place(node.path)
+            while path not in found and path != "/":
+                found.add(path)
+                path = posixpath.dirname(path)
+        return frozenset(found)
+
+    def place(self, path: str) -> str:
+        """Where a path really is; itself if that cannot be said."""
+        try:
+            return self.root.see(path).path
+        except OSError:
+            return posixpath.normpath(path)
+
+    def has(self, path: str) -> bool:
+        """Whether there will be something at a path."""
+        try:
+            return self.place(path) in self.written or self.root.exists(path)
+        except OSError:
+            return False
+
+    @cached_property
+    def users(self) -> frozenset[str]:
+        """The names of all users there will be."""
+        return frozenset({*self.names.users, *(user.name for user in self.config.passwd.users)})
+
+    @cached_property
+    def groups(self) -> frozenset[str]:
+        """The names of all groups there will be; a new user has one of its own."""
+        passwd = self.config.passwd
+        made = {*(group.name for group in passwd.groups), *(user.name for user in passwd.users)}
+        return frozenset({*self.names.groups, *made})
+
+    # --- units ---
+
+    @cached_property
+    def unit_names(self) -> frozenset[str]:
+        """Every unit that will be there, also those that podman makes of quadlets."""
+        found = {name for directory in UNIT_PATH for name in self.root.names(directory)}
+        found |= {unit.name for unit in self.config.systemd.units if unit.contents}
+        found |= self.made_of_quadlets
+        found |= {posixpath.basename(path) for path in self.written if posixpath.dirname(path) in UNIT_PATH}
+        return frozenset(found)
+
+    @cached_property
+    def made_of_quadlets(self) -> frozenset[str]:
+        """The units that podman makes at each boot."""
+        paths = [path for path in (*self.root.facts.texts, *self.written) if path.startswith(QUADLETS)]
+        return frozenset(name for path in paths if (name := unit_of(path)))
+
+    def has_unit(self, name: str) -> bool:
+        """Whether there will be a unit of this name, or the template it is an instance of."""
+        stem, at, rest = name.partition("@")
+        template = f"{stem}@.{rest.rpartition('.')[2]}"
+        return name in self.unit_names or (bool(at) and template in self.unit_names)
+
+    @cached_property
+    def started(self) -> frozenset[str]:
+        """Units that others start, as far as image and config say."""
+        found = pulled_in(self.root)
+        for unit in self.config.systemd.units:
+            if unit.mask or unit.enabled is False:
+                found.discard(unit.name)
+            elif unit.enabled:
+                found.add(unit.name)
+        return frozenset(found)
+
+    @cached_property
+    def own_units(self) -> tuple[UnitText, ...]:
+        """What the config says in units, drop-ins and quadlets."""
+        found = []
+        for index, unit in enumerate(self.config.systemd.units):
+            at: Path = ("systemd", "units", index)
+            if unit.contents:
+                found.append(UnitText.read(unit.name, (*at, "contents"), unit.contents))
+            for position, dropin in enumerate(unit.dropins):
+                if dropin.contents:
+                    here = (*at, "dropins", position, "contents")
+                    found.append(UnitText.read(unit.name, here, dropin.contents))
+        for index, file in enumerate(self.config.storage.files):
+            if file.path.startswith(QUADLETS) and unit_of(file.path):
+                text = text_of(file) or ""
+                here = ("storage", "files", index, "contents")
+                found.append(UnitText.read(posixpath.basename(file.path), here, text))
+        return tuple(found)
+
+    @cached_property
+    def image_units(self) -> tuple[UnitText, ...]:
+        """What the image says in units and quadlets that the config does not replace."""
+        mine = {unit.name for unit in self.own_units if unit.at is not None and "dropins" not in unit.at}
+        found = [UnitText.read(name, None, text) for name, text in self.root.facts.units() if name not in mine]
+        for path, text in self.root.facts.texts.items():
+            if path.startswith(QUADLETS):
+                found.append(UnitText.read(posixpath.basename(path), None, text))
+        return tuple(found)
+
+
+def warning_in(at: Path, text: str, line: int, message: str, hint: str | None = None) -> Problem:
+    """A warning about a line of a text that the config has at ``at``."""
+    problem = ProblemInText(at, message, hint, "warning")
+    problem.line, problem.text = line, text
+    return problem
+
+
+class ProblemInText(Problem):
+    """A problem in a line, counted from 1, of the text at ``path``."""
+
+    line: int
+    text: str
+
+    def placed(self, located: Located, path: Path) -> Problem:
+        """Pointing at the line itself if the document has the text as it is: a block of YAML."""
+        mark = located.marks.get(path)
+        lines, own = self.text.split("\n"), located.text.splitlines()
+        if mark is None or not 0 < self.line <= len(lines):
+            return Problem(path, self.message, self.hint, self.severity)
+        number = mark.line + self.line
+        shown = own[number - 1] if number <= len(own) else ""
+        wanted = lines[self.line - 1].strip()
+        if not wanted or shown.strip() != wanted:
+            return Problem(path, self.message, self.hint, self.severity)
+        here = (*path, self.line)
+        located.marks.setdefault(here, Mark(number, len(shown) - len(shown.lstrip()) + 1, len(wanted)))
+        return Problem(here, self.message, self.hint, self.severity)
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """A hint, if there is something that may have been meant. Stricter than for settings: there are many names."""
+    found = nearest(name, known, 1, cutoff=0.8)
+    return f"did you mean '{found[0]}'?" if found else None
+
+
+def text_of(file: File) -> str | None:
+    """What the config itself writes into a file, as text; ``None`` if it is elsewhere or wrong."""
+    parts = [each for each in (file.contents, *file.append) if each.source is not None]
+    try:
+        if not all(map(is_inline, parts)):
+            return None
+        return b"".join(map(inline_bytes, parts)).decode("utf-8", "replace")
+    except BadResource:
+        return None

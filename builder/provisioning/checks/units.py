@@ -1,0 +1,86 @@
+"""Units of a config that name what will not be there: other units, programs, users, groups."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+
+from builder.provisioning.checks.configured_image import ConfiguredImage, UnitText, near
+from builder.provisioning.image_facts import ImagePrograms
+from firstboot.config.quadlets import DIRECTORIES as QUADLETS
+from firstboot.config.quadlets import unit_of
+from firstboot.config.text import Path, Problem
+
+NEEDS = ("Requires", "Requisite", "BindsTo", "Wants")
+# Kinds that systemd does not make by itself (systemd.mount(5), systemd.device(5), systemd.slice(5)).
+FROM_FILES = (".service", ".socket", ".target", ".timer", ".path")
+EXEC = ("ExecStartPre", "ExecStart", "ExecStartPost", "ExecCondition", "ExecReload", "ExecStop", "ExecStopPost")
+_PREFIXES = "@-:+!|"  # systemd.service(5), "Command lines"
+_SPECIFIER = re.compile(r"%[^%]")
+
+
+def check(image: ConfiguredImage) -> Iterator[Problem]:
+    """One warning for each name that leads nowhere."""
+    for unit in image.own_units:
+        yield from _needs(unit, image)
+        yield from _programs(unit, image)
+        yield from _accounts(unit, image)
+    yield from _changed(image)
+
+
+def _changed(image: ConfiguredImage) -> Iterator[Problem]:
+    """What is said about a unit that is not there."""
+    quadlets = (path for path in image.root.facts.texts if path.startswith(QUADLETS))
+    of_image = {name: path for path in quadlets if (name := unit_of(path))}
+    for index, unit in enumerate(image.config.systemd.units):
+        if unit.contents and unit.name in of_image:
+            message = f"'{unit.name}' replaces what podman makes of the image's {of_image[unit.name]}"
+            instead = "the image's container does not start then; drop-ins change it"
+            yield _warning(("systemd", "units", index, "name"), message, instead)
+        if unit.contents or image.has_unit(unit.name):
+            continue
+        at: Path = ("systemd", "units", index, "name")
+        hint = near(unit.name, image.unit_names)
+        # One that is to be masked or disabled and is not there is as it should be.
+        if unit.dropins and not unit.mask:
+            yield _warning(at, f"there is no unit '{unit.name}' that the drop-ins could change", hint)
+
+
+def _needs(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
+    for name, value in unit.values("Unit", *NEEDS):
+        for other in value.split():
+            if other.endswith(FROM_FILES) and not _SPECIFIER.search(other) and not image.has_unit(other):
+                hint = near(other, image.unit_names)
+                yield unit.warning(name, other, f"{name}={other}, and there is no such unit", hint)
+
+
+def _programs(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
+    programs = ImagePrograms.of(image.root)
+    for name, value in unit.values("Service", *EXEC):
+        words = value.lstrip(_PREFIXES).split()
+        if not words or _SPECIFIER.search(words[0]) or words[0].startswith("$"):
+            continue
+        program = words[0].strip("\"'")
+        found = image.has(program) if program.startswith("/") else programs.find(program) is not None
+        if not found:
+            elsewhere = programs.find(posixpath.basename(program))
+            hint = "a package of the image's definition can bring it, or a file of this config"
+            hint = f"the image has {elsewhere}" if elsewhere else hint
+            yield unit.warning(name, program, f"{name}= starts {program}, which will not be there", hint)
+
+
+def _accounts(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
+    if any(value.lower() in ("yes", "true", "1", "on") for _, value in unit.values("Service", "DynamicUser")):
+        return
+    settings = (("user", image.users, ("User",)), ("group", image.groups, ("Group", "SupplementaryGroups")))
+    for kind, known, names in settings:
+        for name, value in unit.values("Service", *names):
+            for each in value.split():
+                if each not in known and not each.isdigit() and not _SPECIFIER.search(each):
+                    hint = near(each, known) or f"add it to passwd.{kind}s"
+                    yield unit.warning(name, each, f"{name}={each}, and there is no such {kind}", hint)
+
+
+def _warning(at: Path, message: str, hint: str | None) -> Problem:
+    return Problem(at, message, hint, "warning")

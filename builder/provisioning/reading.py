@@ -1,0 +1,144 @@
+"""First-boot configs as files on the host: read, judged, compiled, merged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from builder.core.errors import ConfigError
+from builder.provisioning.values import NO_VALUES, Values
+from firstboot.config import checks
+from firstboot.config.butane import Surroundings
+from firstboot.config.butane.encoding import smallest
+from firstboot.config.butane.files import LocalFiles
+from firstboot.config.document import Document, read
+from firstboot.config.loaded import LoadedConfig, merge_all
+from firstboot.config.models import Config
+from firstboot.config.origins import Complaint, by_document
+from firstboot.config.text import Located, LocatedError, Problem, decode
+from firstboot.config.versions import NEWEST, translate
+
+STANDARD_INPUT = Path("-")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A config file, or standard input for ``-``.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_document(path: Path, files_dir: Path | None, values: Values = NO_VALUES) -> Document:
+    """One config, checked by the rules of its own language and version; contents are packed as small as possible.
+
+    Args:
+        path: the config.
+        files_dir: where its local files are.
+        values: of its variables and secrets.
+
+    Raises:
+        ConfigError: there is no such file, or it is no config at all.
+    """
+    try:
+        return read_located(path, files_dir, values)
+    except LocatedError as error:
+        raise ConfigError(str(error)) from error
+
+
+def check_document(path: Path, files_dir: Path | None, values: Values = NO_VALUES) -> tuple[Located, Sequence[Problem]]:
+    """Everything there is to say about a config file.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    try:
+        document = read_located(path, files_dir, values)
+    except LocatedError as error:
+        return error.located, error.problems
+    return document.located, document.problems
+
+
+def read_located(path: Path, files_dir: Path | None, values: Values = NO_VALUES) -> Document:
+    """:func:`read_document`, with the error as it is.
+
+    Raises:
+        ConfigError: there is no such file.
+        LocatedError: it is no config at all.
+    """
+    name = "standard input" if path == STANDARD_INPUT else str(path)
+    surroundings = Surroundings(
+        LocalFiles(files_dir),
+        smallest,
+        values=values.variables,
+        secrets=values.secrets,
+        environment=values.environment,
+    )
+    return read(decode(read_bytes(path), name), name, surroundings)
+
+
+def verdict_of(problems: Iterable[Problem]) -> str:
+    """``ok``, ``warn`` or ``error``: the worst of them."""
+    kinds = {problem.severity for problem in problems}
+    return "error" if "error" in kinds else "warn" if kinds else "ok"
+
+
+def as_data(name: str, located: Located, problems: Iterable[Problem]) -> dict[str, Any]:
+    """What was said about a config, for programs. Paths are Ignition's: ``$.storage.files.0.mode``."""
+    problems = [*problems]
+    secrets = located.secrets()
+    entries: list[dict[str, Any]] = []
+    for each in problems:
+        mark = located.mark_of(each.path, on_key=each.on_key)
+        entry: dict[str, Any] = {
+            "kind": each.severity,
+            "message": secrets.conceal(each.message),
+            "path": ".".join(["$", *map(str, each.path)]),
+            "line": mark.line if mark else None,
+            "col": mark.column if mark else None,
+        }
+        if each.hint:
+            entry["hint"] = secrets.conceal(each.hint)
+        entries.append(entry)
+    return {"file": name, "verdict": verdict_of(problems), "entries": entries}
+
+
+def require_usable(document: Document, *, strict: bool) -> list[str]:
+    """The warnings about a document, drawn.
+
+    Raises:
+        ConfigError: there are errors; with ``strict`` also if there are warnings.
+    """
+    if document.errors or (strict and document.problems):
+        raise ConfigError(str(LocatedError(document.located, document.problems)))
+    return [str(Complaint(document.located, each)) for each in document.problems]
+
+
+def merge_documents(documents: Sequence[Document]) -> tuple[Config, list[str]]:
+    """Configs merged in order, later ones winning, in terms of the newest version; and warnings, drawn.
+
+    What they refer to (``ignition.config``) is merged as it stands and not fetched.
+
+    Raises:
+        ConfigError: what they make together is wrong.
+    """
+    for document in documents:
+        require_usable(document, strict=False)
+    merged = merge_all(_loaded(document) for document in documents)
+    complaints = [merged.complaint(each) for each in checks.check(merged.config, NEWEST)]
+    errors = [each for each in complaints if each.problem.severity == "error"]
+    if errors:
+        raise ConfigError("\n".join(str(each) for each in by_document(errors)))
+    said = [Complaint(document.located, each) for document in documents for each in document.problems]
+    return merged.config, list(dict.fromkeys(str(each) for each in [*said, *complaints]))
+
+
+def _loaded(document: Document) -> LoadedConfig:
+    assert document.config is not None
+    return LoadedConfig(translate(document.config, document.version), document.origins)

@@ -1,0 +1,123 @@
+"""What a first boot will do, as people and programs read it: steps in order, each with the line that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from builder.provisioning.comparison import Unfetched, list_remote_resources
+from firstboot.apply.action import Action
+from firstboot.apply.disks.mounts import mounted
+from firstboot.apply.files import WriteFile
+from firstboot.config.loaded import LoadedConfig
+from firstboot.config.text import Path
+from firstboot.fetch import shown
+from firstboot.gathering import keys
+
+# Modules that carry out what people call otherwise.
+_STAGES = dict.fromkeys(("partitions", "raid", "luks", "lvm", "filesystems", "subvolumes"), "disks")
+_STAGES |= {"identity": "machine", "stage": "kernel"}
+
+
+class Step(NamedTuple):
+    """One thing that is done.
+
+    Attributes:
+        stage: ``fetch``, ``disks``, ``mount``, ``machine``, ``users``, ``files``, ``units`` ...
+        what: one line, without secrets.
+        file, line, col: what asks for it; ``None`` if it is always done.
+    """
+
+    stage: str
+    what: str
+    file: str | None
+    line: int | None
+    col: int | None
+
+    def as_data(self) -> dict[str, Any]:
+        """For programs."""
+        return self._asdict()
+
+
+def list_steps(loaded: LoadedConfig, actions: Iterable[Action]) -> list[Step]:
+    """Every step of a first boot, in order."""
+    actions = [*actions]
+    kernel = [each for each in actions if _stage(each) == "kernel"]
+    devices = [each for each in actions if _stage(each) == "disks"]
+    others = [each for each in actions if _stage(each) not in ("kernel", "disks", "archives")]
+    found = [*_fetches(loaded)]
+    found += [_step(loaded, "kernel", f"{each.describe()}, and start again", each.at) for each in kernel]
+    found += [_step(loaded, "disks", each.describe(), each.at) for each in devices]
+    for filesystem, at in mounted(loaded.config):
+        found.append(_step(loaded, "mount", f"mount {filesystem.device} at {filesystem.path}", at))
+    found += [_step(loaded, _stage(each), _described(each), each.at) for each in others if _stage(each) != "units"]
+    for index, archive in enumerate(loaded.config.storage.archives):
+        what = f"unpack {shown(archive.source or '')} into {archive.path}"
+        found.append(_step(loaded, "files", what, ("storage", "archives", index)))
+    found += [_step(loaded, "units", _described(each), each.at) for each in others if _stage(each) == "units"]
+    return found
+
+
+def draw(steps: Iterable[Step]) -> str:
+    """How many, and a tree: stages, below them what is done, and at the right the line that asks for it."""
+    steps = [*steps]
+    width = max((len(each.what) for each in steps), default=0)
+    width = min(width, 72)
+    lines = [f"{len(steps)} step{'' if len(steps) == 1 else 's'}"]
+    groups = [(stage, [*members]) for stage, members in groupby(steps, key=lambda each: each.stage)]
+    for index, (stage, members) in enumerate(groups):
+        last = index == len(groups) - 1
+        lines.append(f"{'└─' if last else '├─'} {stage}")
+        for position, each in enumerate(members):
+            branch = f"{'  ' if last else '│ '} {'└─' if position == len(members) - 1 else '├─'}"
+            where = f"  {each.file}:{each.line}" if each.file and each.line else ""
+            lines.append(f"{branch} {each.what:<{width}}{where}".rstrip())
+    return "\n".join(lines)
+
+
+def _stage(action: Action) -> str:
+    module = type(action).__module__.rpartition(".")[2]
+    return _STAGES.get(module, module)
+
+
+def _described(action: Action) -> str:
+    if isinstance(action, WriteFile):
+        urls = [str(each.path) for each in (action.contents, *action.added) if isinstance(each, Unfetched)]
+        if urls:
+            return f"{action.describe().rpartition(' (')[0]} (fetched)"
+    return action.describe()
+
+
+def _fetches(loaded: LoadedConfig) -> Iterator[Step]:
+    names: dict[str, None] = {}
+    for resource in list_remote_resources(loaded.config):
+        names.setdefault(shown(resource.source or ""))
+    for name in names:
+        yield _step(loaded, "fetch", f"fetch {name}", _at_of(loaded, name))
+
+
+def _at_of(loaded: LoadedConfig, name: str) -> Path:
+    """Where a URL stands."""
+    for index, file in enumerate(loaded.config.storage.files):
+        at: Path = ("storage", "files", index)
+        if shown(file.contents.source or "") == name:
+            return (*at, "contents", "source")
+        for position, each in enumerate(file.append):
+            if shown(each.source or "") == name:
+                return (*at, "append", position, "source")
+    for index, archive in enumerate(loaded.config.storage.archives):
+        if shown(archive.source or "") == name:
+            return ("storage", "archives", index, "source")
+    for place, resource in keys(loaded.config):
+        if shown(resource.source or "") == name:
+            return (*place, "source")
+    raise AssertionError(name)
+
+
+def _step(loaded: LoadedConfig, stage: str, what: str, at: Path) -> Step:
+    if not at:
+        return Step(stage, what, None, None, None)
+    located, path = loaded.origins.find(at)
+    mark = located.mark_of(path)
+    return Step(stage, what, located.name, mark.line if mark else None, mark.column if mark else None)
