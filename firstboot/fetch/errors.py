@@ -32,3 +32,7 @@ class Temporary(FetchError):
     def __init__(self, what: str, hint: str | None = None, *, wait: float = 0.0) -> None:
         super().__init__(what, hint)
         self.wait = wait  # seconds the server asks for (RFC 9110, Retry-After)
+
+
+class TimeOver(Temporary):
+    """Nothing came in the time given. Where that was the rest before a deadline, this says nothing about the server."""

@@ -6,7 +6,7 @@ import io
 import socket
 from typing import Any
 
-from firstboot.fetch.errors import Temporary
+from firstboot.fetch.errors import Temporary, TimeOver
 from firstboot.fetch.reach import FOREVER, Clock, Deadline
 from firstboot.fetch.settings import PACE_SECONDS, SLOWEST_BYTES_PER_SECOND
 
@@ -48,7 +48,7 @@ class Pace:
     def too_slow(self) -> Temporary:
         """What happened when no data came in the time allowed."""
         if not self._in_body:
-            return Temporary(f"no response within {min(self._window.seconds, self._total.seconds):.0f} s")
+            return TimeOver(f"no response within {min(self._window.seconds, self._total.seconds):.0f} s")
         if self._total.left() <= 0:
             return Temporary("the body was still coming")
         return Temporary(f"the body comes slower than {SLOWEST_BYTES_PER_SECOND} bytes/s")

@@ -4,11 +4,12 @@ behind it: answer for an address that only a cloud has, or let a minute last a s
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from firstboot.fetch.errors import FetchError, Temporary
+from firstboot.fetch.errors import FetchError, Temporary, TimeOver
 
 if TYPE_CHECKING:
     import socket
@@ -70,9 +71,12 @@ class Reach:
         import socket  # noqa: PLC0415
         import threading  # noqa: PLC0415
 
+        kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
+        with contextlib.suppress(OSError, UnicodeError):  # an address needs nobody's answer, and so no time
+            found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+            return [(each[0], each[4]) for each in found]
         # getaddrinfo(3) takes no time limit: whoever waits for it in a thread of its own can stop waiting.
         answers: queue.SimpleQueue[list[tuple[int, Any]] | OSError] = queue.SimpleQueue()
-        kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
 
         def look_up() -> None:
             try:
@@ -85,7 +89,7 @@ class Reach:
             # None may be left by now: that is no time to wait, and no mistake.
             answer = answers.get(timeout=max(self.clock.real(seconds), 0))
         except queue.Empty:
-            raise Temporary(f"the name {host} is not resolved within {seconds:.0f} s", _DNS_HINT) from None
+            raise TimeOver(f"the name {host} is not resolved within {max(seconds, 0):.0f} s", _DNS_HINT) from None
         if isinstance(answer, OSError):
             raise Temporary(f"the name {host} cannot be resolved: {answer.strerror}", _DNS_HINT)
         return answer
@@ -105,7 +109,7 @@ class Reach:
         """
         deadline = Deadline(self.clock, seconds)
         found = self.addresses(host, port, seconds)
-        problem = "no address"
+        problem, failure = "no address", Temporary
         for index, (family, address) in enumerate(found):
             ip = str(address[0])
             if judge is not None:
@@ -119,9 +123,10 @@ class Reach:
                 connection.close()
                 reason = f"no answer within {share:.0f} s" if isinstance(error, TimeoutError) else error.strerror
                 problem = f"{ip} port {port}: {reason}"
+                failure = TimeOver if isinstance(error, TimeoutError) else Temporary
                 continue
             return connection
-        raise Temporary(f"no connection to {host}: {problem}")
+        raise failure(f"no connection to {host}: {problem}")
 
     def vsock(self, cid: int, port: int, seconds: float, *, source_ports: Iterable[int] = ()) -> socket.socket:
         """A connection to the hypervisor, without a network (vsock(7)).
@@ -136,8 +141,9 @@ class Reach:
             connection.settimeout(self.clock.real(seconds))
             connection.connect((cid, port))
         except OSError as error:
-            reason = "no answer" if isinstance(error, TimeoutError) else error.strerror
-            raise Temporary(f"no connection to the hypervisor's vsock port {port}: {reason}") from None
+            is_over = isinstance(error, TimeoutError)
+            what = f"no connection to the hypervisor's vsock port {port}: {'no answer' if is_over else error.strerror}"
+            raise (TimeOver if is_over else Temporary)(what) from None
         return connection
 
     def udp(self, host: str, port: int, seconds: float) -> tuple[socket.socket, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from firstboot.fetch.errors import FetchError, Temporary
+from firstboot.fetch.errors import FetchError, Temporary, TimeOver
 from firstboot.fetch.reach import Clock, Deadline
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
@@ -24,20 +24,23 @@ def with_retries(
         say: gets a line for each failure.
 
     Raises:
-        FetchError: of an attempt, or the last one's reason when the time is over.
+        FetchError: of an attempt, or the last one's reason when the time is over. An attempt that the deadline cut
+            short gives no reason, unless it was the only one.
     """
     wait = FIRST_WAIT
-    while True:
+    last: Temporary | None = None
+    while last is None or deadline.left() > 0:
         try:
             return attempt()
         except Temporary as error:
+            is_cut_short = isinstance(error, TimeOver) and deadline.left() <= 0
+            last = error if last is None or not is_cut_short else last
             pause = max(wait, min(error.wait, LONGEST_WAIT_ASKED_FOR))
-            reason = error.args[0]
             if deadline.left() <= pause:
-                text = f"{what}: given up after {deadline.seconds:.0f} s: {reason}"
-                raise FetchError(text, error.hint) from None
-            say(f"{what}: {reason}; trying again in {pause:.1f} s")
+                break
+            say(f"{what}: {error.args[0]}; trying again in {pause:.1f} s")
         except FetchError as error:
             raise type(error)(f"{what}: {error.args[0]}", error.hint) from None
         clock.sleep(pause)
         wait = min(wait * 2, LONGEST_WAIT)
+    raise FetchError(f"{what}: given up after {deadline.seconds:.0f} s: {last.args[0]}", last.hint) from None
