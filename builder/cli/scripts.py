@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from builder.core.store import Store
     from builder.debian.lock import LockedPackage
     from builder.debian.scripts.decisions import Decision
-    from builder.debian.scripts.evaluate import Evaluation
+    from builder.debian.scripts.effects import Evaluation
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the explanation."""
     from builder.core.store import Store
+    from builder.debian.scripts.commands import make_commands
     from builder.debian.scripts.decisions import decision_about
     from builder.debian.scripts.diversions import diversions_of
     from builder.debian.scripts.explain import explain
@@ -77,7 +78,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
     packs = unpack_all(subject.packages, store, console, jobs=(os.cpu_count() or 1) + 1)
     tree = unpack_tree(packs, diversions=diversions_of(packs))
     wanted = set(args.packages) or there
-    found = explain(tree, packs, wanted, subject.arch, subject.answers, subject.decisions, subject.excluded)
+    found = explain(
+        tree,
+        packs,
+        wanted,
+        subject.arch,
+        subject.answers,
+        subject.decisions,
+        subject.excluded,
+        commands=make_commands(),
+    )
     versions = {package.name: package.version for package in subject.packages}
     decided = {
         each.package: decision.answer

@@ -29,9 +29,10 @@ from builder.debian.database import install_database
 from builder.debian.handlers.run import HANDLERS
 from builder.debian.index import Package
 from builder.debian.resolve import Request, resolve
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.decisions import DEFAULT, Decision
 from builder.debian.scripts.diversions import diversions_of
-from builder.debian.scripts.evaluate import Evaluation
+from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.stages.packages import make_work
@@ -52,7 +53,7 @@ def evaluated(bench: Bench, closure: Sequence[Package]) -> list[str]:
     bench.fetch(closure)
     packs = unpack_all([locked(p) for p in closure], bench.store, QuietConsole(), jobs=2, verify=False)
     tree = unpack_tree(packs, diversions=diversions_of(packs))
-    found = explain(tree, packs, {pack.name for pack in packs}, bench.arch, {})
+    found = explain(tree, packs, {pack.name for pack in packs}, bench.arch, {}, commands=make_commands())
     return in_words(found)
 
 

@@ -29,8 +29,9 @@ from builder.debian.mirror import Mirrors, default_suites, find_mirrors
 from builder.debian.pack import Pack
 from builder.debian.release import Freshness
 from builder.debian.resolve import Request, resolve
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.diversions import diversions_of
-from builder.debian.scripts.evaluate import Evaluation
+from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.model import DEFAULT_SUITE
@@ -76,7 +77,8 @@ class Bench:
         for pack in unpack_all(missing, self.store, QuietConsole(), jobs=2, verify=False):
             self.packs[pack.package.sha256] = pack
         packs = [self.packs[p.sha256] for p in closure]
-        return explain(unpack_tree(packs, diversions=diversions_of(packs)), packs, {package.name}, self.arch, {})
+        tree = unpack_tree(packs, diversions=diversions_of(packs))
+        return explain(tree, packs, {package.name}, self.arch, {}, commands=make_commands())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

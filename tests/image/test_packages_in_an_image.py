@@ -14,6 +14,7 @@ from builder.debian.handlers.accounts import install_base_accounts, install_syst
 from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.lock import LockedPackage
 from builder.debian.pack import Pack
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.explain import explain
 from builder.debian.unpack import unpack_all, unpack_tree
@@ -70,6 +71,7 @@ def test_a_package_of_a_kind_takes_its_place_in_base_without_a_decision(
         {},
         None,
         resolved.exclude,
+        commands=make_commands(),
     )
     assert [(each.script, line) for each in found for line in each.unaccounted] == []
 
@@ -100,7 +102,8 @@ def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store
     evaluate_scripts(work)
     names = {pack.name for pack in packs}
     again = unpack_tree(packs, diversions=diversions_of(packs))
-    explained = explain(again, packs, names, str(resolved.arch), {}, stage.decisions, stage.excluded)
+    arch = str(resolved.arch)
+    explained = explain(again, packs, names, arch, {}, stage.decisions, stage.excluded, commands=make_commands())
     assert [(e.package, e.script, e.unaccounted) for e in explained] == [
         (e.package, e.script, e.unaccounted) for e in work.evaluations
     ]

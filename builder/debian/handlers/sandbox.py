@@ -20,7 +20,6 @@ from builder.debian.handlers.caches import runs_here
 from builder.debian.handlers.room import SHOWN, Room
 from builder.debian.handlers.surroundings import ASKED, CALLS, calls_in, debconf, environment, write_notes
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.commands import COMMANDS
 from builder.debian.scripts.commands.debconf import read_templates
 from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.evaluate import ASKING, Answers
@@ -308,12 +307,12 @@ def _replay(
 ) -> tuple[Effect, ...]:
     """What the evaluator's models make of the calls that only made a note; ``answers`` are extended."""
     world = World(work.tree, installation, package)
-    shell = Shell(world, "", (), {})
+    shell = Shell(world, work.commands, "", (), {})
     answers.templates |= read_templates(scripts.get("templates", ""))
     shell.state.answers, shell.state.templates = answers, answers.templates
     for name, *arguments in calls:
         try:
-            COMMANDS[name](shell, arguments)
+            work.commands[name].run(shell, arguments)
         except (NotModelled, TreeError) as problem:
             work.tools.console.warn(f"{package}: {' '.join([name, *arguments])} has no effect on the image: {problem}")
     return tuple(world.journal)

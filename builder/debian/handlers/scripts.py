@@ -9,11 +9,10 @@ from dataclasses import replace
 from builder.debian.handlers.sandbox import run_config, run_script
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.decisions import decision_about, require_accounted
-from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.effects import Does, Effect, Evaluation
 from builder.debian.scripts.evaluate import (
     CALLS,
     Answers,
-    Evaluation,
     ask,
     before_installation,
     evaluate,
@@ -41,11 +40,11 @@ def _evaluate_package(work: Work, package: str, scripts: Mapping[str, str], answ
     installation = before_installation(work.installation, package)
     decision = decision_about(work.decisions, package)
     if decision is not None and decision.answer == "sandbox":
-        trial = evaluate(work.tree.copy(), package, scripts, installation, answers.copy())
+        trial = evaluate(work.tree.copy(), package, scripts, installation, work.commands, answers.copy())
         run = {each.script for each in trial if each.unaccounted}
         if run:
             return _run_some(work, package, scripts, installation, answers, trial, run)
-    return evaluate_decided(work.tree, package, scripts, work.installation, answers, decision)
+    return evaluate_decided(work.tree, package, scripts, work.installation, work.commands, answers, decision)
 
 
 def _run_some(
@@ -72,7 +71,7 @@ def _run_some(
             changed += [_in_full(work.tree, effect) for effect in effects if effect.does is not Does.ANSWER]
         else:
             only = {name: text for name, text in scripts.items() if name not in calls or name == each.script}
-            done += evaluate(work.tree, package, only, installation, answers)
+            done += evaluate(work.tree, package, only, installation, work.commands, answers)
     digest = hashlib.sha256("\n".join(sorted(changed)).encode(errors="surrogateescape")).hexdigest()
     work.ran[package] = f"{len(changed)} changes, sha256 {digest}"
     return done
@@ -82,7 +81,7 @@ def _ask(work: Work, package: str, scripts: Mapping[str, str], installation: Ins
     """Have ``config`` extend the answers. It is run where it is not understood, or where what it sets depends on what
     no evaluation knows: a script that is run needs an answer."""
     asked = answers.copy()
-    understood = ask(work.tree, package, scripts, installation, asked)
+    understood = ask(work.tree, package, scripts, installation, work.commands, asked)
     if not understood or any(UNKNOWN in value and value != answers.get(name) for name, value in asked.items()):
         return run_config(work, installation, package, scripts, answers)
     answers.update(asked)

@@ -8,18 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from builder.core.tools import Tools
 from builder.debian.handlers.room import LargeFiles
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.decisions import Decision
-from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.effects import Does, Effect, Evaluation
+from builder.debian.scripts.shell import Commands
 from builder.debian.scripts.world import Installation
 from builder.tree.materialise import Workdir, materialise
 from builder.tree.tree import Tree
-
-if TYPE_CHECKING:
-    from builder.debian.scripts.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,11 @@ class Work:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     ran: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def commands(self) -> Commands:
+        """What the commands of scripts do."""
+        return make_commands()
 
     @cached_property
     def large(self) -> LargeFiles:

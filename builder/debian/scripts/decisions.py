@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from builder.core.errors import ConfigError
-from builder.debian.scripts.effects import Effect
-from builder.debian.scripts.world import Installation, NotModelled, World
-from builder.tree.tree import Tree, TreeError
-
-if TYPE_CHECKING:
-    from builder.debian.scripts.evaluate import Evaluation
-    from builder.debian.scripts.shell import Shell
+from builder.debian.scripts.effects import Evaluation
 
 SHOWN = 12
 DEFAULT = "default"  # stands for every package about which nothing else was decided; none has that name
@@ -53,57 +47,6 @@ class Decision:
 def decision_about(decisions: Mapping[str, Decision], package: str) -> Decision | None:
     """What the definition decided about a package, or about all that it does not name."""
     return decisions.get(package, decisions.get(DEFAULT))
-
-
-def apply_declared(tree: Tree, package: str, effects: Iterable[DeclaredEffect], arch: str) -> tuple[Effect, ...]:
-    """Do what a definition declares.
-
-    Raises:
-        ConfigError: it cannot be done in this tree.
-    """
-    from builder.debian.scripts.shell import Shell  # noqa: PLC0415 - every plan imports this module, few need a shell
-
-    world = World(tree, Installation(arch, {}), package)
-    shell = Shell(world, "", (), {})
-    for effect in effects:
-        try:
-            status = _apply(shell, effect)
-        except (NotModelled, TreeError) as problem:
-            raise ConfigError(f"scripts: {package}: {effect.kind} {effect.name} cannot be made: {problem}") from problem
-        if status != 0:
-            raise ConfigError(
-                f"scripts: {package}: {effect.kind} {effect.name} cannot be made",
-                hint="is something of that name there already, or its parent missing?",
-            )
-    return tuple(world.journal)
-
-
-def _apply(shell: Shell, effect: DeclaredEffect) -> int | None:
-    from builder.debian.scripts.commands import COMMANDS  # noqa: PLC0415 - as above
-
-    def call(*words: str) -> int | None:
-        return COMMANDS[words[0]](shell, list(words[1:]))
-
-    match effect.kind:
-        case "directory":
-            status = call("mkdir", "-p", effect.name)
-        case "file":
-            shell.world.write(effect.name, effect.text)
-            status = 0
-        case "link":
-            return call("ln", "-sfn", effect.target, effect.name)
-        case "user":
-            home = ("--home", effect.home, "--shell", effect.shell, "--no-create-home")
-            return call("adduser", "--system", "--group", *home, effect.name)
-        case "group":
-            return call("addgroup", "--system", effect.name)
-        case _:
-            status = 0  # "change": what is there
-    if status == 0 and effect.owner:
-        status = call("chown", effect.owner, effect.name)
-    if status == 0 and effect.mode is not None:
-        status = call("chmod", f"{effect.mode:05o}", effect.name)
-    return status
 
 
 def require_accounted(

@@ -16,7 +16,10 @@ from builder.tree.tree import Tree
 
 def diversions_of(packs: Iterable[Pack]) -> dict[str, tuple[str, str]]:
     """Path -> (where others' files of that path go, the package that has the path to itself)."""
-    from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - every plan imports this module
+    from builder.debian.scripts.commands import make_commands  # noqa: PLC0415 - every plan imports this module
+    from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - as above
+
+    commands = make_commands()
 
     found: dict[str, tuple[str, str]] = {}
     for pack in sorted(packs, key=lambda pack: pack.name):
@@ -26,7 +29,8 @@ def diversions_of(packs: Iterable[Pack]) -> dict[str, tuple[str, str]]:
         tree = Tree()
         for name in ("bin", "sbin", "lib", "lib64"):
             tree.put(f"/{name}", symlink(f"usr/{name}", origin="package:base-files"))
-        for evaluation in evaluate(tree, pack.name, {"preinst": script}, Installation(pack.package.architecture, {})):
+        installation = Installation(pack.package.architecture, {})
+        for evaluation in evaluate(tree, pack.name, {"preinst": script}, installation, commands):
             for effect in evaluation.effects:
                 if effect.does is Does.DIVERSION:
                     target, package = map(str, effect.data)

@@ -93,3 +93,18 @@ class Unaccounted:
     last: int
     text: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a script does.
+
+    Attributes:
+        effects: in order; they are made in the tree already.
+        unaccounted: what nobody speaks for; empty for a script that is understood.
+    """
+
+    package: str
+    script: str
+    effects: tuple[Effect, ...]
+    unaccounted: tuple[Unaccounted, ...]

@@ -5,17 +5,18 @@ Source: Debian Policy 6.5 and 6.6 (how scripts are called), deb-maintscript(5), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from builder.core.errors import ConfigError
 from builder.debian.scripts.commands.debconf import read_templates
-from builder.debian.scripts.decisions import Decision, apply_declared
-from builder.debian.scripts.effects import Effect, Unaccounted
+from builder.debian.scripts.decisions import Decision, DeclaredEffect
+from builder.debian.scripts.effects import Effect, Evaluation, Unaccounted
 from builder.debian.scripts.parser import parse
-from builder.debian.scripts.shell import SHELLS, Exit, Leave, Shell, TooLong, interpreter
+from builder.debian.scripts.shell import SHELLS, Commands, Exit, Leave, Shell, TooLong, interpreter
 from builder.debian.scripts.words import ScriptSyntaxError
 from builder.debian.scripts.world import Installation, NotModelled, World
-from builder.tree.tree import Tree
+from builder.tree.tree import Tree, TreeError
 
 # (script, arguments): what dpkg calls when a package is installed for the first time.
 ASKING = ("configure", "")
@@ -37,26 +38,12 @@ class Answers(dict[str, str]):
         return Answers(self, self.templates)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What a script does.
-
-    Attributes:
-        effects: in order; they are made in the tree already.
-        unaccounted: what nobody speaks for; empty for a script that is understood.
-    """
-
-    package: str
-    script: str
-    effects: tuple[Effect, ...]
-    unaccounted: tuple[Unaccounted, ...]
-
-
 def evaluate_decided(
     tree: Tree,
     package: str,
     scripts: Mapping[str, str],
     installation: Installation,
+    commands: Commands,
     answers: dict[str, str],
     decision: Decision | None,
 ) -> list[Evaluation]:
@@ -65,9 +52,9 @@ def evaluate_decided(
     Args:
         installation: of the whole image, the package's own version included.
     """
-    found = evaluate(tree, package, scripts, before_installation(installation, package), answers)
+    found = evaluate(tree, package, scripts, before_installation(installation, package), commands, answers)
     if decision is not None and decision.answer == "effects" and any(each.unaccounted for each in found):
-        declared = apply_declared(tree, package, decision.effects, installation.arch)
+        declared = apply_declared(tree, package, decision.effects, installation.arch, commands)
         found[-1] = replace(found[-1], effects=(*found[-1].effects, *declared))
     return found
 
@@ -83,6 +70,7 @@ def evaluate(
     package: str,
     scripts: Mapping[str, str],
     installation: Installation,
+    commands: Commands,
     answers: dict[str, str] | None = None,
 ) -> list[Evaluation]:
     """Evaluate the scripts of a package that is being installed, and change the tree as they would.
@@ -93,16 +81,25 @@ def evaluate(
     """
     found: list[Evaluation] = []
     known = answers if isinstance(answers, Answers) else Answers(answers)
-    unasked = not ask(tree, package, scripts, installation, known)
+    unasked = not ask(tree, package, scripts, installation, commands, known)
     for name, arguments in CALLS:
         if name in scripts:
-            found.append(_evaluate_one(tree, package, name, scripts, arguments, installation, known, unasked=unasked))
+            found.append(
+                _evaluate_one(tree, package, name, scripts, arguments, installation, commands, known, unasked=unasked)
+            )
     if answers is not None and answers is not known:
         answers.update(known)
     return found
 
 
-def ask(tree: Tree, package: str, scripts: Mapping[str, str], installation: Installation, answers: Answers) -> bool:
+def ask(
+    tree: Tree,
+    package: str,
+    scripts: Mapping[str, str],
+    installation: Installation,
+    commands: Commands,
+    answers: Answers,
+) -> bool:
     """Evaluate a package's ``config``, if it has one, and extend the answers.
 
     Returns:
@@ -112,7 +109,7 @@ def ask(tree: Tree, package: str, scripts: Mapping[str, str], installation: Inst
         return True
     # It only asks (Policy 3.9.1), so it works on copies; one that is not understood leaves the templates' defaults.
     asked = answers.copy()
-    config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, asked)
+    config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, commands, asked)
     if config.unaccounted:
         return False
     answers.update(asked)
@@ -127,6 +124,7 @@ def _evaluate_one(
     scripts: Mapping[str, str],
     arguments: tuple[str, ...],
     installation: Installation,
+    commands: Commands,
     answers: Answers,
     *,
     unasked: bool = False,
@@ -139,7 +137,7 @@ def _evaluate_one(
         shown = lines[0][:80] if lines and lines[0].isprintable() else ""
         return Evaluation(package, name, (), (Unaccounted(1, max(len(lines), 1), shown, what),))
     world = World(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
-    shell = Shell(world, text, arguments, _environment(package, name, installation))
+    shell = Shell(world, commands, text, arguments, _environment(package, name, installation))
     shell.state.answers, shell.unasked = dict(answers), unasked
     own = read_templates(scripts.get("templates", ""))
     shell.state.templates, shell.own_questions = {**answers.templates, **own}, frozenset(own)
@@ -189,3 +187,52 @@ def _environment(package: str, name: str, installation: Installation) -> dict[st
         "LC_ALL": LANGUAGE,
         "IFS": " \t\n",
     }
+
+
+def apply_declared(
+    tree: Tree, package: str, effects: Iterable[DeclaredEffect], arch: str, commands: Commands
+) -> tuple[Effect, ...]:
+    """Do what a definition declares.
+
+    Raises:
+        ConfigError: it cannot be done in this tree.
+    """
+    world = World(tree, Installation(arch, {}), package)
+    shell = Shell(world, commands, "", (), {})
+    for effect in effects:
+        try:
+            status = _apply(shell, effect)
+        except (NotModelled, TreeError) as problem:
+            raise ConfigError(f"scripts: {package}: {effect.kind} {effect.name} cannot be made: {problem}") from problem
+        if status != 0:
+            raise ConfigError(
+                f"scripts: {package}: {effect.kind} {effect.name} cannot be made",
+                hint="is something of that name there already, or its parent missing?",
+            )
+    return tuple(world.journal)
+
+
+def _apply(shell: Shell, effect: DeclaredEffect) -> int | None:
+    def call(*words: str) -> int | None:
+        return shell.commands[words[0]].run(shell, list(words[1:]))
+
+    match effect.kind:
+        case "directory":
+            status = call("mkdir", "-p", effect.name)
+        case "file":
+            shell.world.write(effect.name, effect.text)
+            status = 0
+        case "link":
+            return call("ln", "-sfn", effect.target, effect.name)
+        case "user":
+            home = ("--home", effect.home, "--shell", effect.shell, "--no-create-home")
+            return call("adduser", "--system", "--group", *home, effect.name)
+        case "group":
+            return call("addgroup", "--system", effect.name)
+        case _:
+            status = 0  # "change": what is there
+    if status == 0 and effect.owner:
+        status = call("chown", effect.owner, effect.name)
+    if status == 0 and effect.mode is not None:
+        status = call("chmod", f"{effect.mode:05o}", effect.name)
+    return status

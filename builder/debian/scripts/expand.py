@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from builder.debian.scripts.patterns import PatternError, glob_regex
-from builder.debian.scripts.syntax import Arithmetic, Elements, Literal, Parameter, Part, Word
-from builder.debian.scripts.world import UNKNOWN, NotModelled, joined
+from builder.debian.scripts.state import State
+from builder.debian.scripts.syntax import Arithmetic, Command, Elements, Literal, Parameter, Part, Word
+from builder.debian.scripts.world import UNKNOWN, NotModelled, World, joined
 from builder.tree.node import Kind
-
-if TYPE_CHECKING:
-    from builder.debian.scripts.shell import Shell
 
 # (text, quoted, whether unquoted text is split into fields)
 Segment = tuple[str, bool, bool]
@@ -26,10 +24,35 @@ _ARITHMETIC = re.compile(r"[\s0-9()+*/%<>=!&|^~?:-]+")
 _VARIABLE = re.compile(r"\$?\b([A-Za-z_][A-Za-z0-9_]*)")
 
 
+class Parameters(Protocol):
+    """What expansion needs of a shell: its parameters, its files, and what commands write."""
+
+    state: State
+    world: World
+
+    def value(self, name: str) -> str | None:
+        """A parameter's value, or ``None`` if it is not set."""
+
+    def arguments(self) -> list[str]:
+        """The positional parameters."""
+
+    def elements(self, name: str) -> list[tuple[str, str]]:
+        """An array's keys and values."""
+
+    def assign(self, name: str, value: str) -> None:
+        """Set a variable."""
+
+    def path(self, argument: str) -> str:
+        """An argument as an absolute path."""
+
+    def output_of(self, command: Command) -> str:
+        """What commands write."""
+
+
 class Expander:
     """Expansion in the state of a shell."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Parameters) -> None:
         self._shell = shell
 
     def fields(self, words: Iterable[Word]) -> list[str]:

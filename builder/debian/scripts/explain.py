@@ -8,8 +8,10 @@ from builder.debian.database import install_database
 from builder.debian.handlers.accounts import make_static_accounts
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, decision_about
-from builder.debian.scripts.evaluate import Answers, Evaluation, evaluate_decided
+from builder.debian.scripts.effects import Evaluation
+from builder.debian.scripts.evaluate import Answers, evaluate_decided
 from builder.debian.scripts.order import configuration_order
+from builder.debian.scripts.shell import Commands
 from builder.debian.scripts.world import Installation
 from builder.tree.node import file
 from builder.tree.tree import Tree
@@ -27,6 +29,8 @@ def explain(
     answers: Mapping[str, str],
     decisions: Mapping[str, Decision] | None = None,
     excluded: Iterable[str] = (),
+    *,
+    commands: Commands,
 ) -> list[Evaluation]:
     """Evaluate the scripts of all these packages, in the order in which they are configured.
 
@@ -45,7 +49,8 @@ def explain(
     found: list[Evaluation] = []
     for name in configuration_order({pack.name: pack.control for pack in packs}):
         scripts = {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
-        evaluations = evaluate_decided(tree, name, scripts, installation, known, decision_about(decisions or {}, name))
+        decision = decision_about(decisions or {}, name)
+        evaluations = evaluate_decided(tree, name, scripts, installation, commands, known, decision)
         found += evaluations if name in wanted else []
     return found
 

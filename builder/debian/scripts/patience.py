@@ -14,8 +14,6 @@ from types import FrameType
 from builder.debian.scripts.world import NotModelled
 
 SECONDS = 5.0
-# Commands with patterns of their own.
-MATCHING = frozenset(("sed", "grep", "egrep", "fgrep", "awk", "mawk", "gawk", "expr", "find", "perl", "[["))
 
 
 @contextmanager

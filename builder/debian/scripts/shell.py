@@ -1,6 +1,6 @@
 """The evaluator: walks a script's commands under the facts of a fresh installation. Nothing is executed.
 
-What a command does is a function in :mod:`builder.debian.scripts.commands`. What cannot be known while an image is made
+What a command does is said by a table of models that the shell is given. What cannot be known while an image is made
 is carried along as :data:`UNKNOWN`; where the course of a script depends on it, every way is tried, and they must come
 to the same, or the lines are unaccounted for.
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from builder.debian.scripts.effects import Does, Effect, Unaccounted
 from builder.debian.scripts.expand import Expander
 from builder.debian.scripts.parser import parse, parse_word
-from builder.debian.scripts.patience import MATCHING, limited
+from builder.debian.scripts.patience import limited
 from builder.debian.scripts.state import State
 from builder.debian.scripts.state import joined as joined_states
 from builder.debian.scripts.syntax import (
@@ -49,6 +49,26 @@ MAX_VALUE = 1 << 20  # characters; a variable that is doubled in a loop would fi
 BINARIES = frozenset(("/usr/bin", "/usr/sbin", "/bin", "/sbin"))
 SHELLS = frozenset(("sh", "dash", "bash"))
 Status = int | None  # None: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a command does.
+
+    Attributes:
+        run: changes the shell and its tree, given the arguments; returns the exit status.
+        accepts_unknown: it knows what to do with arguments that are only known on a running machine.
+        is_common_name: programs of packages may have the same name in directories of their own.
+        matches_patterns: it matches texts with patterns of the script, which may take long.
+    """
+
+    run: Callable[[Shell, list[str]], Status]
+    accepts_unknown: bool = False
+    is_common_name: bool = False
+    matches_patterns: bool = False
+
+
+Commands = Mapping[str, Model]
 
 
 class Exit(Exception):
@@ -97,8 +117,11 @@ class Shell:
         is_bash: the script is not for any shell, but for bash.
     """
 
-    def __init__(self, world: World, text: str, arguments: Items[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, world: World, commands: Commands, text: str, arguments: Items[str], environment: dict[str, str]
+    ) -> None:
         self.world = world
+        self.commands = commands
         self.state = State(variables=dict(environment), arguments=list(arguments), umask=world.umask)
         self.name = f"/var/lib/dpkg/info/{world.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
         self.unaccounted: list[Unaccounted] = []
@@ -224,13 +247,6 @@ class Shell:
 
     def call(self, words: list[str]) -> Status:
         """Run a command whose words are expanded: a function of the script, or a model."""
-        from builder.debian.scripts.commands import (  # noqa: PLC0415 - they need this module
-            COMMANDS,
-            COREUTILS,
-            TOLERANT,
-            filtered,
-        )
-
         name = words[0]
         if name in self.state.unclear:
             raise NotModelled(f"what {name} is depends on what only a running machine knows")
@@ -240,18 +256,20 @@ class Shell:
             return self.run_text(shlex.join(["command", *shlex.split(self.state.aliases[name]), *words[1:]]))
         if UNKNOWN in name:
             raise NotModelled("a command whose name is not known")
-        if filtered(self, words):
-            return 0
         short = name.rpartition("/")[2] if name.startswith("/") else name
-        model = COMMANDS.get(short)
-        if model is None or (short in COREUTILS and "/" in name and name.rpartition("/")[0] not in BINARIES):
-            return self._run_program(name, words[1:])
-        if short not in TOLERANT and any(UNKNOWN in word for word in words[1:]):
-            raise NotModelled(f"an argument of {short} is only known on a running machine")
-        if short in MATCHING:
-            with limited(short):
-                return model(self, words[1:])
-        return model(self, words[1:])
+        model = self.commands.get(short)
+        if model is None or (model.is_common_name and "/" in name and name.rpartition("/")[0] not in BINARIES):
+            return self.run_program(name, words[1:])
+        return self.run_model(short, model, words[1:])
+
+    def run_model(self, name: str, model: Model, arguments: list[str]) -> Status:
+        """Do what a model says that a command does."""
+        if not model.accepts_unknown and any(UNKNOWN in argument for argument in arguments):
+            raise NotModelled(f"an argument of {name} is only known on a running machine")
+        if model.matches_patterns:
+            with limited(name):
+                return model.run(self, arguments)
+        return model.run(self, arguments)
 
     @property
     def is_condition(self) -> bool:
@@ -269,7 +287,7 @@ class Shell:
                 return path
         return None
 
-    def _run_program(self, name: str, arguments: list[str]) -> Status:
+    def run_program(self, name: str, arguments: list[str]) -> Status:
         """A program that we have no model of: if it is a shell script, it is evaluated like any other."""
         path = self.find_program(name)
         if path is None and self._tested:
@@ -287,7 +305,8 @@ class Shell:
         if self._calls > MAX_CALLS:
             raise TooLong
         # Where getopts is belongs to one shell.
-        inner = Shell(self.world, text, arguments, {k: v for k, v in self.state.variables.items() if k != "OPTIND"})
+        environment = {name: value for name, value in self.state.variables.items() if name != "OPTIND"}
+        inner = Shell(self.world, self.commands, text, arguments, environment)
         inner.unasked, inner.own_questions = self.unasked, self.own_questions
         inner._out, inner._steps, inner._calls, inner._tested = self._out, self._steps, self._calls, 0
         ours, theirs = self.state, inner.state

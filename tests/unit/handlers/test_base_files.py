@@ -19,8 +19,7 @@ from builder.debian.handlers.indexes import (
 )
 from builder.debian.handlers.run import INDEXES
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.effects import Does, Effect
-from builder.debian.scripts.evaluate import Evaluation
+from builder.debian.scripts.effects import Does, Effect, Evaluation
 from builder.tree.node import symlink
 
 pytestmark = pytest.mark.unit

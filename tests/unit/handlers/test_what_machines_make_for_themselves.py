@@ -12,6 +12,7 @@ from builder.core.errors import ConfigError
 from builder.debian.handlers.own_data import install_own_data, unit_file
 from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.handlers.work import Work
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.parser import parse
 from builder.debian.scripts.shell import Shell
 from builder.debian.scripts.world import Installation, World
@@ -46,7 +47,7 @@ def run_shell() -> Callable[[str], dict[str, str]]:
     """The variables of a shell after a script, by our own evaluator: its functions come before our models."""
 
     def run(text: str) -> dict[str, str]:
-        shell = Shell(World(Tree(), Installation("amd64", {}), "a"), text, (), {})
+        shell = Shell(World(Tree(), Installation("amd64", {}), "a"), make_commands(), text, (), {})
         shell.run(parse(text))
         assert shell.unaccounted == []
         return shell.state.variables

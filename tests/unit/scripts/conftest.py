@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from builder.debian.scripts.evaluate import Evaluation, evaluate
+from builder.debian.scripts.commands import make_commands
+from builder.debian.scripts.effects import Evaluation
+from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.world import Installation
 from builder.tree.node import Node, file, symlink
 from builder.tree.tree import Tree
@@ -59,6 +61,6 @@ def run() -> Callable[..., Outcome]:
             tree.put(f"/{link}", symlink(f"usr/{link}", origin="package:base-files"))
         installation = Installation("amd64", {"other": "2.0-1", "dpkg": "1.22"}, answers or {})
         scripts = {name: f"#!/bin/{shell}\n{body}\n", **({"templates": templates} if templates else {})}
-        return Outcome(tree, evaluate(tree, "mine", scripts, installation))
+        return Outcome(tree, evaluate(tree, "mine", scripts, installation, make_commands()))
 
     return make

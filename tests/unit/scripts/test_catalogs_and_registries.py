@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.world import Installation
 from builder.tree.node import directory, file, symlink
@@ -125,7 +126,7 @@ def test_what_a_config_script_offers_is_known_to_the_postinst() -> None:
         "postinst": "#!/bin/sh\n. /usr/share/debconf/confmodule\ndb_metaget mine/which choices\necho $RET > /choices\n",
         "templates": CHOICE,
     }
-    evaluate(tree, "mine", scripts, Installation("amd64", {}))
+    evaluate(tree, "mine", scripts, Installation("amd64", {}), make_commands())
     assert tree.read_text("/choices") == "one, two\n"
 
 

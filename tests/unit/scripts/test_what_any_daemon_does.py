@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from builder.debian.scripts import shell as shell_module
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import Answers, evaluate
 from builder.debian.scripts.patience import limited
@@ -71,9 +72,11 @@ def test_two_secrets_are_two(run: Callable[..., Outcome]) -> None:
 def test_what_debconf_has_of_another_package_is_asked_for(run: Callable[..., Outcome]) -> None:
     tree, installation, answers = Tree(), Installation("amd64", {}), Answers()
     templates = "Template: common/how\nType: select\nChoices: inetd, standalone\nDefault: standalone\n"
-    evaluate(tree, "common", {"templates": templates, "postinst": "#!/bin/sh\n:\n"}, installation, answers)
+    evaluate(
+        tree, "common", {"templates": templates, "postinst": "#!/bin/sh\n:\n"}, installation, make_commands(), answers
+    )
     script = '#!/bin/sh\nset -e\ndb_get common/how\necho "$RET" > /how\n'
-    (found,) = evaluate(tree, "server", {"postinst": script}, installation, answers)
+    (found,) = evaluate(tree, "server", {"postinst": script}, installation, make_commands(), answers)
     assert found.unaccounted == ()
     assert tree.read_text("/how") == "standalone\n"
 
@@ -230,7 +233,7 @@ def test_an_excluded_package_is_installed_to_a_script(run: Callable[..., Outcome
     for excluded, there in ((frozenset({"ucf"}), True), (frozenset[str](), False)):
         tree = Tree()
         tree.put("/usr/share/a.conf", file("a\n", origin="package:a"))
-        evaluate(tree, "a", {"postinst": script}, Installation("amd64", {}, {}, excluded))
+        evaluate(tree, "a", {"postinst": script}, Installation("amd64", {}, {}, excluded), make_commands())
         assert ("/etc/a.conf" in tree) is there
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.commands.packaging import capability
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import evaluate
@@ -369,12 +370,12 @@ def test_a_question_without_a_default_needs_an_answer_where_nobody_understands_w
         "postinst": "#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\ndb_get a/size\necho $RET > /size\n"
         "db_get a/name\necho $RET > /name\n",
     }
-    evaluation = evaluate(Tree(), "a", scripts, Installation("amd64", {}))[0]
+    evaluation = evaluate(Tree(), "a", scripts, Installation("amd64", {}), make_commands())[0]
     assert [(line.first, line.reason) for line in evaluation.unaccounted][:1] == [
         (6, "a script that nobody speaks for asks a/name; 'debconf' in the definition can answer it")
     ]
     tree = Tree()
-    evaluation = evaluate(tree, "a", scripts, Installation("amd64", {}, {"a/name": "x"}))[0]
+    evaluation = evaluate(tree, "a", scripts, Installation("amd64", {}, {"a/name": "x"}), make_commands())[0]
     assert evaluation.unaccounted == ()
     assert (tree.read_text("/size"), tree.read_text("/name")) == ("3\n", "x\n")
 

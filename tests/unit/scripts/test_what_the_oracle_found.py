@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.world import Installation
 from builder.tree.node import Slice, file
@@ -67,7 +68,7 @@ def test_a_config_script_answers_before_the_templates_default(config: str, answe
         "templates": TEMPLATES,
     }
     tree = Tree()
-    found = evaluate(tree, "a", scripts, Installation("amd64", {}))
+    found = evaluate(tree, "a", scripts, Installation("amd64", {}), make_commands())
     assert [each.unaccounted for each in found] == [()]
     assert tree.read_text("/out") == f"{answer}\n"
 

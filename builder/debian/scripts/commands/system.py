@@ -35,8 +35,6 @@ def not_known(shell: Shell, arguments: list[str]) -> Status:
 
 def sh(shell: Shell, arguments: list[str]) -> Status:
     """``sh -c text``, ``sh file``, and ``sh`` that reads its commands from its standard input."""
-    from builder.debian.scripts.commands import COMMANDS  # noqa: PLC0415 - they are made of this module, too
-
     options = read_options("sh", arguments, "c e s x u", mixed=False)
     if not options.operands:
         if shell.state.input is None or UNKNOWN in shell.state.input:
@@ -46,7 +44,7 @@ def sh(shell: Shell, arguments: list[str]) -> Status:
     if "c" in options:
         return shell.run_inner(options.operands[0], options.operands[2:])
     path = shell.path(options.operands[0])
-    if path.rpartition("/")[2] in COMMANDS:
+    if path.rpartition("/")[2] in shell.commands:
         return shell.call([path, *options.operands[1:]])
     text = shell.world.read(path) or ""
     return shell.run_script(text, options.operands[1:], path) if text else 127
