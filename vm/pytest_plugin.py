@@ -7,8 +7,8 @@ fixture is used::
     def test_nginx_answers(vm):
         assert "Welcome" in vm.wait_http(80)
 
-``vm`` is a machine that has booted; under the hood it is woken up from a snapshot (:mod:`vm.golden`), which takes a
-second. ``vm_factory(config=..., memory=..., ...)`` switches on machines to measure, for tests about booting; each has a
+``vm`` is a machine that has booted; it is woken up from a snapshot (:mod:`vm.machine.golden`), which takes a second.
+``vm_factory(config=..., memory=..., ...)`` switches on machines to measure, for tests about booting; each has a
 folder of its own with its logs. After each test the consoles and journals of its machines are looked through;
 ``@pytest.mark.allow_console("kernel panic")`` says what is expected there.
 """
@@ -31,15 +31,15 @@ import pytest
 from vm.testing import GUEST_DIRECTORY, MACHINE_FIXTURES
 
 if TYPE_CHECKING:
+    from builder.core.image import Image
     from builder.core.store import Store
     from builder.core.tools import Tools
-    from vm.accel import Verdict
-    from vm.deadline import Deadline
+    from vm.accel.choice import Verdict
     from vm.fakes import Fakes
-    from vm.image import Image
     from vm.machine import Machine
-    from vm.pool import Pool
-    from vm.segment import Nic, Segment
+    from vm.network.segment import Nic, Segment
+    from vm.testing.pool import Pool
+    from vm.waiting.deadline import Deadline
 
 pytest_plugins = ["builder.provisioning.pytest_plugin"]
 VARIABLE = "BUILD_OS_BUILD_JSON"
@@ -52,7 +52,7 @@ class VmFactory(Protocol):
     """Makes running machines for one test; they are put away when it ends.
 
     ``seconds`` is the machine's deadline on a host with KVM, ``check`` whether the config is compared with the image
-    before it boots. Other options: :func:`vm.plan.plan_machine`.
+    before it boots. Other options: :func:`vm.spec.plan.plan_machine`.
     """
 
     def __call__(
@@ -191,7 +191,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None and sys.modules.get("vm.machine") is not None:
         from dataclasses import asdict
 
-        from vm.tally import Tally
+        from vm.machine.counts import Tally
         from vm.testing.records import TALLY_OF_WORKER
 
         output[TALLY_OF_WORKER] = asdict(Tally.now())
@@ -200,7 +200,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config) -> Image:
     """The image under test."""
-    from vm.image import read_image
+    from builder.core.image import read_image
 
     path = build_json(pytestconfig)
     if not path.exists():
@@ -231,7 +231,7 @@ def vm_tools(image: Image, pytestconfig: pytest.Config) -> Tools:
 @pytest.fixture(scope="session")
 def vm_accel(vm_tools: Tools, vm_store: Store, image: Image) -> Verdict:
     """KVM if it works here, else emulation."""
-    from vm.accel import choose_accel
+    from vm.accel.choice import choose_accel
 
     return choose_accel(vm_tools, vm_store, image.arch)
 
@@ -239,7 +239,7 @@ def vm_accel(vm_tools: Tools, vm_store: Store, image: Image) -> Verdict:
 @pytest.fixture(scope="session")
 def vm_pool(pytestconfig: pytest.Config, image: Image, vm_tools: Tools, vm_store: Store) -> Iterator[Pool]:
     """The machines that serve more than one test."""
-    from vm.pool import Pool
+    from vm.testing.pool import Pool
 
     pool = Pool(image, vm_store, vm_tools.root, anew=attempt_suffix(pytestconfig) != "")
     yield pool
@@ -252,8 +252,8 @@ def vm_factory(
 ) -> Iterator[VmFactory]:
     """Start machines: ``vm_factory(config=Path("machine.yaml"), memory=2048, forwards=[Forward(80)])``."""
     from vm.machine import Machine
-    from vm.plan import plan_machine
-    from vm.results import MachineFolder
+    from vm.spec.folder import MachineFolder
+    from vm.spec.plan import plan_machine
     from vm.testing.afterwards import keep_if_asked, look_through
 
     allow = allowed_patterns(request.node)
@@ -310,10 +310,10 @@ def vm(
 ) -> Iterator[Machine]:
     """A machine that is up: booted once for all tests with the same ``vm`` marker, and put back before each of them."""
     from vm.machine import Machine
-    from vm.plan import plan_machine
-    from vm.pool import Wish
-    from vm.results import MachineFolder
+    from vm.spec.folder import MachineFolder
+    from vm.spec.plan import plan_machine
     from vm.testing.afterwards import has_failed, keep_if_asked, look_through
+    from vm.testing.pool import Wish
     from vm.testing.rerun import session_suffix
 
     mark = request.node.get_closest_marker("vm")
@@ -369,7 +369,7 @@ def cluster(vm_factory: VmFactory) -> Iterator[Cluster]:
     options are those of ``vm_factory``, and apply to all. The network's name server knows ``web`` and
     ``web.cluster.test``.
     """
-    from vm.segment import Segment
+    from vm.network.segment import Segment
 
     with Segment() as segment:
 
@@ -404,7 +404,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "call":
         folders += [folder for folder in folders_of_fixtures(item) if folder not in folders]
     if report.failed and folders:
-        from vm.results import MachineFolder
+        from vm.spec.folder import MachineFolder
         from vm.testing.rerun import FAILED
 
         item.stash[FAILED] = True
@@ -464,7 +464,7 @@ def refuse(config: pytest.Config, path: Path | None) -> None:
 
 def arch_of(config: pytest.Config) -> str:
     """The architecture of the image under test."""
-    from vm.image import read_image
+    from builder.core.image import read_image
 
     return read_image(build_json(config)).arch
 
@@ -528,7 +528,7 @@ def mark_name(config: Path | None, options: dict[str, Any]) -> str:
 
 def deadline_of(seconds: float, verdict: Verdict) -> Deadline:
     """A deadline that begins now, stretched as this host needs it."""
-    from vm.deadline import Deadline, timeout_scale
+    from vm.waiting.deadline import Deadline, timeout_scale
 
     return Deadline(seconds, timeout_scale(verdict.accel, os.environ))
 

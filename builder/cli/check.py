@@ -76,8 +76,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def image_of(definition: Path, chosen: Path | None, config: Path, values: Values) -> BuildComparison:
     """The config against the image that was built of this definition, or another that was named."""
+    from builder.core.image import read_image
     from builder.provisioning.build_comparison import BuildComparison, compare_with_build
-    from vm.image import read_image
 
     build_json = DEFAULT_BUILD if chosen is None else chosen
     if chosen is None and build_json.exists():

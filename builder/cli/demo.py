@@ -41,10 +41,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.definition.shipped import shipped_root
     from builder.pipeline import Build
     from vm.machine import Machine
-    from vm.phases import measure_phases
-    from vm.plan import plan_machine
-    from vm.results import MachineFolder
+    from vm.machine.phases import measure_phases
     from vm.spec import Forward
+    from vm.spec.folder import MachineFolder
+    from vm.spec.plan import plan_machine
 
     configs = shipped_root() / "configs"
     checked = read_config(configs / "machines" / "demo.yaml")
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     print_tables(manifest, provisioned, phases, page)
     sys.stdout.write(f"\npower-on to container: {seconds(answered)}, {cpu:.1f} CPU seconds ({host.verdict})\n")
     if left is not None:
-        from vm.ssh import pasteable
+        from vm.registry.ssh import pasteable
 
         sys.stdout.write(f"http://127.0.0.1:{port}/ answers; log in with:\n  {shlex.join(pasteable(left.ssh()))}\n")
         sys.stdout.write(f"stop it, which deletes its disk, with:\n  build-os machine stop {name}\n")

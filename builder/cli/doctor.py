@@ -106,7 +106,7 @@ def _mirror() -> Finding:
 def _accel(store: object, arch: str, console: Console) -> Iterator[Finding]:
     from builder.core.store import Store
     from builder.core.tools import Tools
-    from vm.accel import choose_accel
+    from vm.accel.choice import choose_accel
     from vm.spec import Accel
 
     assert isinstance(store, Store)

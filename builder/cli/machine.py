@@ -22,8 +22,8 @@ from builder.core.console import Console
 
 if TYPE_CHECKING:
     from builder.core.store import Store
-    from vm.kept import KeptMachine, KeptMachines
-    from vm.running import Registry
+    from vm.registry.kept import KeptMachine, KeptMachines
+    from vm.registry.running import Registry
 
 HELP = "list, start, stop and remove machines"
 BOOT_SECONDS = 120
@@ -80,9 +80,9 @@ def start(name: str | None, machines: Registry, kept: KeptMachines, store: Store
     from builder.cli.machines import choose
     from builder.cli.starting import Start, start_and_leave
     from builder.core.tools import Tools
-    from vm.deadline import Deadline, timeout_scale
-    from vm.kept import require_disks
-    from vm.running import SSH_PORT
+    from vm.registry.kept import require_disks
+    from vm.registry.running import SSH_PORT
+    from vm.waiting.deadline import Deadline, timeout_scale
 
     name = kept.find(name).name
     with kept.lock(name, console):
@@ -110,7 +110,7 @@ def tools_for(machine: KeptMachine) -> Path:
         ConfigError: there is none any more.
     """
     from builder.core.errors import ConfigError
-    from vm.image import read_image
+    from builder.core.image import read_image
 
     if machine.tools.is_dir():
         return machine.tools
@@ -125,7 +125,7 @@ def tools_for(machine: KeptMachine) -> Path:
 def say_what_has_changed(machine: KeptMachine, console: Console) -> None:
     """A machine stays what it was made of, whatever is built meanwhile."""
     from builder.core.errors import ConfigError
-    from vm.image import read_image
+    from builder.core.image import read_image
 
     try:
         image = read_image(machine.build_json)
@@ -171,11 +171,11 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
 
     from builder.cli.machines import kept_machines
     from builder.core.errors import ConfigError, VmError
-    from vm.console import clean
-    from vm.results import MachineFolder
-    from vm.running import line_is_taken
-    from vm.start import connect_to
-    from vm.terminal import LEAVE_NAME, bridge, show
+    from vm.guest.console import clean
+    from vm.machine.terminal import LEAVE_NAME, bridge, show
+    from vm.qemu.start import connect_to
+    from vm.registry.running import line_is_taken
+    from vm.spec.folder import MachineFolder
 
     record = machines.find(name, kept_machines().names())
     folder = MachineFolder(record.folder)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from builder.core.console import Console
 from builder.core.errors import ConfigError
+from builder.core.image import Image, read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
-from vm.accel import Verdict, choose_accel
-from vm.deadline import Deadline, timeout_scale
-from vm.image import Image, read_image
-from vm.kept import KeptMachines, kept_root
-from vm.running import Registry, registry_root
+from vm.accel.choice import Verdict, choose_accel
+from vm.registry.kept import KeptMachines, kept_root
+from vm.registry.running import Registry, registry_root
+from vm.waiting.deadline import Deadline, timeout_scale
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def stop(machines: Registry, name: str | None, console: Console, *, force: bool 
     Raises:
         ConfigError: there is none of this name.
     """
-    from vm.results import MachineFolder
+    from vm.spec.folder import MachineFolder
 
     record = machines.find(name, kept_machines().names())
     kept = MachineFolder(record.folder).is_kept

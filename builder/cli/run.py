@@ -24,10 +24,10 @@ from builder.core.console import Console
 
 if TYPE_CHECKING:
     from builder.cli.machines import Host
-    from vm.kept import KeptMachines
-    from vm.results import MachineFolder
-    from vm.running import Registry
+    from vm.registry.kept import KeptMachines
+    from vm.registry.running import Registry
     from vm.spec import Forward, VmSpec
+    from vm.spec.folder import MachineFolder
 
 HELP = "boot the image in a virtual machine"
 BOOT_SECONDS = 120
@@ -114,11 +114,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.cli.starting import Start, require_terminal, start_and_leave, stay_at_console
     from builder.core.errors import ConfigError
     from builder.provisioning.build_comparison import compare_with_build
-    from vm.bind import parse_bind, with_binds
-    from vm.extra_disk import parse_disk
-    from vm.kept import KeptMachine, keepable, require_name
-    from vm.plan import plan_machine
+    from vm.disks.bind import parse_bind, with_binds
+    from vm.registry.kept import KeptMachine, keepable, require_name
     from vm.spec import Forward
+    from vm.spec.extra_disk import parse_disk
+    from vm.spec.plan import plan_machine
 
     kept = kept_machines()
     if args.list or args.stop:
@@ -238,7 +238,7 @@ def ready_folder(
 def unused_folder(parent: Path, wanted: str, machines: Registry, kept: KeptMachines) -> Iterator[MachineFolder]:
     """The folder of the first name that no machine has, nor one that is about to start."""
     from builder.core.locks import file_lock_if_free
-    from vm.results import MachineFolder
+    from vm.spec.folder import MachineFolder
 
     starting: set[str] = set()
     while True:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.core.tools import Tools
-    from vm.ssh import argv, pasteable
+    from vm.registry.ssh import argv, pasteable
 
     machines = registry(Store.open())
     if args.list:

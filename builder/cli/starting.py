@@ -12,14 +12,14 @@ from builder.core.console import Console
 from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
 from builder.core.tools import Tools
-from vm.bad_signs import failed_unit
-from vm.console import Sighting
-from vm.deadline import Deadline
+from vm.guest.bad_signs import failed_unit
+from vm.guest.console import Sighting
 from vm.machine import Machine
-from vm.results import MachineFolder
-from vm.running import SSH_PORT, Registry
+from vm.machine.terminal import LEAVE_NAME, attend, show
+from vm.registry.running import SSH_PORT, Registry
 from vm.spec import VmSpec
-from vm.terminal import LEAVE_NAME, attend, show
+from vm.spec.folder import MachineFolder
+from vm.waiting.deadline import Deadline
 
 LOGIN_PROMPT = "login:"
 SSH_UNIT = "ssh.service"

@@ -50,8 +50,8 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
     from importlib.util import find_spec
 
     from builder.core.errors import CapabilityError, ConfigError
-    from vm.deadline import SCALE_VARIABLE
     from vm.testing.project import project_of
+    from vm.waiting.deadline import SCALE_VARIABLE
 
     if find_spec("pytest") is None:
         raise CapabilityError("pytest is not installed here", hint="pip install 'build-os[test]'")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import ConfigError
+from builder.core.image import read_image
 from builder.outputs.facts import SCHEMA
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root, Seen
 from firstboot.apply.units import UNIT_PATH
-from vm.image import read_image
 
 FACTS = "facts"
 # What the initrd puts over the read-only root before a config is carried out.

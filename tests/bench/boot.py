@@ -10,10 +10,10 @@ from pathlib import Path
 
 from builder.cli.machines import open_host
 from builder.core.console import QuietConsole
-from vm.deadline import timeout_scale
 from vm.machine import Machine
-from vm.plan import plan_machine
-from vm.results import MachineFolder
+from vm.spec.folder import MachineFolder
+from vm.spec.plan import plan_machine
+from vm.waiting.deadline import timeout_scale
 
 
 def measure(manifest: Path, config: Path, runs: int) -> None:

@@ -18,8 +18,8 @@ from builder.core.console import QuietConsole
 from builder.core.tools import Tools
 from tests.support.logins import KEY
 from vm.machine import Machine
-from vm.plan import plan_machine
-from vm.results import MachineFolder
+from vm.spec.folder import MachineFolder
+from vm.spec.plan import plan_machine
 
 REPOSITORY = Path(__file__).parents[2]
 HEAD = "variant: buildos\nversion: 1.0.0\nhostname: bench\n"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from builder.cli.machines import open_host
 from builder.core.console import QuietConsole
-from vm.credentials import PROBE_UNIT
+from vm.guest.credentials import PROBE_UNIT
 from vm.machine import Machine
-from vm.plan import plan_machine
-from vm.results import MachineFolder
+from vm.spec.folder import MachineFolder
+from vm.spec.plan import plan_machine
 
 
 def measure(manifest: Path, config: Path, runs: int) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.image import Image, read_image
 from builder.core.store import Store
 from tests.support.machines import booted
-from vm.image import Image, read_image
 from vm.machine import Machine
 from vm.testing.rerun import session_suffix
 

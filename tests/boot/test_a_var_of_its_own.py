@@ -11,8 +11,8 @@ import pytest
 from builder.core.store import Store
 from tests.boot.test_refused_configs import seen
 from tests.support.machines import booted, build_text
-from vm.extra_disk import ExtraDisk
 from vm.machine import Machine
+from vm.spec.extra_disk import ExtraDisk
 
 pytestmark = pytest.mark.boot
 

@@ -14,8 +14,8 @@ import pytest
 
 from builder.core.store import Store
 from tests.support.machines import booted, build_text
-from vm.extra_disk import ExtraDisk
 from vm.machine import Machine
+from vm.spec.extra_disk import ExtraDisk
 
 REPOSITORY = Path(__file__).parents[2]
 WORLD = Path(__file__).parent / "world"

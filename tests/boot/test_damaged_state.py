@@ -23,7 +23,7 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from tests.support.machines import started
 from tests.support.state_partition import DAMAGES, State
-from vm import tamper
+from vm.disks import tamper
 from vm.machine import Machine
 from vm.spec import Disk, Fault
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vm.image import Image
+from builder.core.image import Image
 from vm.machine import Machine
 
 pytestmark = pytest.mark.boot

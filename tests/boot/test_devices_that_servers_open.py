@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from builder.core.console import QuietConsole
+from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from tests.support.machines import booted, build_text
-from vm.extra_disk import ExtraDisk
 from vm.fakes import Fakes
 from vm.fakes.tang import Tang
-from vm.image import read_image
 from vm.machine import Machine
+from vm.spec.extra_disk import ExtraDisk
 
 # An image and two boots of its own.
 pytestmark = [pytest.mark.boot, pytest.mark.slow]

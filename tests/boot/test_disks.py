@@ -15,8 +15,8 @@ import yaml
 
 from builder.core.store import Store
 from tests.support.machines import booted, build_text
-from vm.extra_disk import ExtraDisk
 from vm.machine import Machine
+from vm.spec.extra_disk import ExtraDisk
 
 pytestmark = pytest.mark.boot
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import pytest
 
 from builder.core.errors import ProgramError
+from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from firstboot.apply.disks.luks import ATTEMPT_MARK
@@ -32,11 +33,10 @@ from firstboot.places import Places
 from firstboot.prepare import prepare
 from tests.support.machines import build_text, started
 from tests.support.state_partition import Check, State
-from vm import tamper
-from vm.image import read_image
+from vm.disks import tamper
+from vm.disks.write_log import replay
 from vm.machine import Machine
 from vm.spec import Disk
-from vm.write_log import replay
 
 pytestmark = pytest.mark.boot
 

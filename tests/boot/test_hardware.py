@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vm.bind import Bind, with_binds
-from vm.image import Image
+from builder.core.image import Image
+from vm.disks.bind import Bind, with_binds
 from vm.machine import Machine
-from vm.plan import plan_machine
-from vm.results import MachineFolder
+from vm.spec.folder import MachineFolder
+from vm.spec.plan import plan_machine
 
 if TYPE_CHECKING:
     from builder.core.store import Store
     from builder.core.tools import Tools
-    from vm.accel import Verdict
+    from vm.accel.choice import Verdict
     from vm.pytest_plugin import VmFactory
 
 pytestmark = pytest.mark.boot

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.core.errors import VmError
-from vm.credentials import PROBE_UNIT
+from vm.guest.credentials import PROBE_UNIT
 from vm.spec import Forward
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from builder.core.store import Store
 from builder.provisioning.values import read_values
 from tests.boot.conftest import MACHINES, REPOSITORY
 from tests.support.machines import booted
-from vm.credentials import Credential
+from vm.guest.credentials import Credential
 from vm.machine import Machine
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow]  # a boot of its own, which takes longer than what it adds to CI

@@ -15,18 +15,18 @@ import pytest
 
 from builder.core.architecture import architecture
 from builder.core.gpt import HEAD, parse_gpt
+from builder.core.image import Artifact, Image, read_image
 from firstboot.apply.kernel.addon import make_addon
-from vm.credentials import stub_argument
-from vm.deadline import Deadline, timeout_scale
-from vm.image import Artifact, Image, read_image
+from vm.guest.credentials import stub_argument
 from vm.machine import Machine
-from vm.plan import plan_machine
-from vm.results import MachineFolder
+from vm.spec.folder import MachineFolder
+from vm.spec.plan import plan_machine
+from vm.waiting.deadline import Deadline, timeout_scale
 
 if TYPE_CHECKING:
     from builder.core.store import Store
     from builder.core.tools import Tools
-    from vm.accel import Verdict
+    from vm.accel.choice import Verdict
     from vm.spec import VmSpec
 
 pytestmark = pytest.mark.boot

@@ -10,8 +10,8 @@ import pytest
 from builder.core.store import Store
 from tests.boot.test_disks import VOLUMES, require_volumes
 from tests.support.machines import booted, build_text
-from vm.extra_disk import ExtraDisk
 from vm.machine import Machine
+from vm.spec.extra_disk import ExtraDisk
 
 # Three boots, for what test_disks shows as far as one machine can, and unit tests in all cases.
 pytestmark = [pytest.mark.boot, pytest.mark.slow]

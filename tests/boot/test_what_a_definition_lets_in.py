@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder.core.image import read_image
 from tests.support.machines import build_text
-from vm.credentials import Credential, write_credentials
-from vm.deadline import Deadline, timeout_scale
-from vm.image import read_image
+from vm.guest.credentials import Credential, write_credentials
 from vm.machine import Machine
-from vm.plan import plan_machine
-from vm.results import MachineFolder
 from vm.spec import Credentials
+from vm.spec.folder import MachineFolder
+from vm.spec.plan import plan_machine
+from vm.waiting.deadline import Deadline, timeout_scale
 
 if TYPE_CHECKING:
     from builder.core.store import Store
     from builder.core.tools import Tools
     from builder.outputs.signing import KeyPair
-    from vm.accel import Verdict
+    from vm.accel.choice import Verdict
 
 pytestmark = pytest.mark.boot
 

@@ -16,7 +16,7 @@ import pytest
 from builder.core.console import QuietConsole
 from builder.core.tools import Tools
 from tests.image.test_build import partitions, pe_sections
-from vm.accel import GUESTS, probe_argv
+from vm.accel.choice import GUESTS, probe_argv
 
 pytestmark = pytest.mark.image
 

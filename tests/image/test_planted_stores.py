@@ -26,7 +26,7 @@ from builder.stages.plan import TREE, USES, load_snapshot
 from builder.stages.units import LINKS
 from builder.toolstree import LISTED, LISTING
 from builder.tree.node import file
-from vm import golden
+from vm.machine import golden
 
 pytestmark = pytest.mark.image
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ProgramError, VmError
+from builder.core.image import read_image
 from builder.core.tools import Tools
-from vm.image import read_image
-from vm.prepare import make_disk
+from vm.disks.prepare import make_disk
+from vm.disks.tamper import find, flip, partitions
 from vm.spec import Disk
-from vm.tamper import find, flip, partitions
 
 pytestmark = pytest.mark.image
 

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.console import QuietConsole
+from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.outputs.signing import KeyPair
 from builder.pipeline import Build
-from vm.accel import choose_accel
-from vm.credentials import Credential, write_credentials
-from vm.deadline import Deadline, timeout_scale
-from vm.image import read_image
+from vm.accel.choice import choose_accel
+from vm.guest.credentials import Credential, write_credentials
 from vm.machine import Machine
-from vm.plan import plan_machine
-from vm.results import MachineFolder
 from vm.spec import Disk
+from vm.spec.folder import MachineFolder
+from vm.spec.plan import plan_machine
+from vm.waiting.deadline import Deadline, timeout_scale
 
 
 def build(definition: Path, out: Path, store: Store, key_pair: KeyPair | None = None) -> Path:
@@ -55,7 +55,7 @@ def started(
         seconds: its deadline on a host with KVM.
         credentials: what the platform hands to its systemd.
         disk: what its boot disk is, of what it would be.
-        options: as for :func:`vm.plan.plan_machine`.
+        options: as for :func:`vm.spec.plan.plan_machine`.
     """
     image = read_image(manifest)
     tools = Tools(image.tools, QuietConsole())

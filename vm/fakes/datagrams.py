@@ -9,8 +9,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from socketserver import BaseRequestHandler, UDPServer
 
-from vm.dns import answer_query
 from vm.fakes.loopback import LoopbackServer
+from vm.network.dns import answer_query
 
 ERA = 2208988800  # seconds from 1900, where NTP begins, to 1970
 READ, DATA, ACKNOWLEDGE, ERROR = 1, 3, 4, 5

@@ -14,7 +14,7 @@ from builder.core.errors import BuildError, VmError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from vm.machine import Machine
-from vm.running import SSH_PORT, Registry, registry_root
+from vm.registry.running import SSH_PORT, Registry, registry_root
 from vm.testing import shell
 from vm.testing.collect import collect
 from vm.testing.records import MachineRecord, machine_property

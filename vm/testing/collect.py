@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from builder.core.errors import VmError
 from builder.core.files import write_file
-from vm.deadline import Deadline
 from vm.machine import Machine
+from vm.waiting.deadline import Deadline
 
 SECONDS = 10.0  # for everything, with KVM: a broken machine must not hold up the rest
 EXPORT = "/run/build-os-journal.export.gz"

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from vm.extra_disk import parse_disk
+from vm.spec.extra_disk import parse_disk
 from vm.testing import GUEST_DIRECTORY
 from vm.testing.guest_run import SKIPPED, run_script
 

@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from builder.core.files import write_file
 from vm.machine import Machine
-from vm.tally import Tally
+from vm.machine.counts import Tally
+from vm.machine.timeline import Moment
 from vm.testing.rerun import FLAKY, OUTCOME
-from vm.timeline import Moment
 
 PROPERTY = "machines"
 RESULTS, PAGE, JUNIT = "results.json", "index.html", "junit.xml"

@@ -2,8 +2,8 @@
 
 What kola's ``--rerun --allow-rerun-success`` does. pytest-rerunfailures does not: it runs a test again at once, beside
 the machines of the session that the first attempt may have broken. By the time this begins pytest has put away all
-fixtures, so that each is made anew, and :class:`vm.pool.Pool` boots instead of waking up what was kept. A run that is
-interrupted, or that cannot be collected, runs nothing again.
+fixtures, so that each is made anew, and :class:`vm.testing.pool.Pool` boots instead of waking up what was kept. A run
+that is interrupted, or that cannot be collected, runs nothing again.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.core.errors import VmError
-from vm.deadline import Deadline
 from vm.machine import Machine
+from vm.waiting.deadline import Deadline
 
 HOUR = 3600.0
 PROMPT = "{name}# "

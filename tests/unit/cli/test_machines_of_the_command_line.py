@@ -22,12 +22,12 @@ from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
 from tests.support.command import Outcome, run_command
-from vm.bad_signs import scan
-from vm.console import Line, Sighting
-from vm.kept import KeptMachine
-from vm.results import MachineFolder
-from vm.running import Record, Registry, registry_root
+from vm.guest.bad_signs import scan
+from vm.guest.console import Line, Sighting
+from vm.registry.kept import KeptMachine
+from vm.registry.running import Record, Registry, registry_root
 from vm.spec import Accel, Disk, Kernel, VmSpec
+from vm.spec.folder import MachineFolder
 
 pytestmark = pytest.mark.unit
 
@@ -65,10 +65,10 @@ def keep(name: str) -> MachineFolder:
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Machines end when they are asked to."""
-    monkeypatch.setattr("vm.running.ask", lambda *_: None)
+    monkeypatch.setattr("vm.registry.running.ask", lambda *_: None)
     alive = iter([True, True])
     monkeypatch.setattr(Record, "alive", property(lambda _: next(alive, False)))
-    monkeypatch.setattr("vm.running._signal", lambda *_: None)
+    monkeypatch.setattr("vm.registry.running._signal", lambda *_: None)
 
 
 def test_the_list_says_what_runs_what_is_off_and_whose_disk_stays(build_os: BuildOs, tmp_path: Path) -> None:

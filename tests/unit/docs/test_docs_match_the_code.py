@@ -24,7 +24,7 @@ from firstboot import config
 from firstboot.sources import PLATFORMS
 from vm import pytest_plugin
 from vm.machine import Machine
-from vm.plan import plan_machine
+from vm.spec.plan import plan_machine
 
 pytestmark = pytest.mark.unit
 

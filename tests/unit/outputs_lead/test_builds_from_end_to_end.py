@@ -17,6 +17,7 @@ import pytest
 
 from builder import pipeline
 from builder.core.errors import CapabilityError, ProgramError
+from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage
@@ -33,7 +34,6 @@ from builder.stages.stage import Context
 from builder.tree.node import file
 from builder.tree.tree import Tree
 from tests.support.power import SyncedDisk
-from vm.image import read_image
 
 pytestmark = pytest.mark.unit
 

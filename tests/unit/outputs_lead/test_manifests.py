@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.image import read_image
 from builder.outputs.manifest import Artifact, Manifest, Timings, is_current, read_manifest
-from vm.image import read_image
 
 pytestmark = pytest.mark.unit
 

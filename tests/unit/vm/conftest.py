@@ -9,14 +9,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vm.results import MachineFolder
+from vm.qemu.start import Connection
 from vm.spec import VmSpec
-from vm.start import Connection
+from vm.spec.folder import MachineFolder
 
 GREETING = {"QMP": {"version": {}, "capabilities": ["oob"]}}
 USERNET = "  TCP[HOST_FORWARD]  11       127.0.0.1 35377       10.0.2.15    80     0     0\r\n"
@@ -60,7 +59,7 @@ class FakeQemu:
         self._stack = ExitStack()
 
     def connect(self, spec: VmSpec, tools: object, folder: MachineFolder, stack: ExitStack, **_: object) -> Connection:
-        """What :func:`vm.start.connect` does, without a process."""
+        """What :func:`vm.qemu.start.connect` does, without a process."""
         self.specs.append(spec)
         self._started_at = len(self.commands)
         self.process.returncode = None
@@ -168,8 +167,8 @@ def qemu() -> Iterator[FakeQemu]:
 
 
 @pytest.fixture
-def golden() -> Callable[[str, list[str]], None]:
-    """Compare a command line with a file that has an option and its value on each line."""
+def golden(request: pytest.FixtureRequest) -> Callable[[str, list[str]], None]:
+    """Compare a command line with a file beside the test that has an option and its value on each line."""
 
     def compare(name: str, argv: list[str]) -> None:
         lines: list[str] = []
@@ -178,7 +177,7 @@ def golden() -> Callable[[str, list[str]], None]:
                 lines.append(word)
             else:
                 lines[-1] += f" {word}"
-        path = Path(__file__).parent / "golden" / f"{name}.txt"
+        path = request.path.parent / "golden" / f"{name}.txt"
         text = "\n".join(lines) + "\n"
         if os.environ.get("UPDATE_GOLDEN"):
             path.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""A network of virtual machines on one host, without privilege."""

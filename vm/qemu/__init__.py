@@ -1,0 +1,1 @@
+"""QEMU: its command line, its start, its monitor, its snapshots."""
