@@ -32,7 +32,7 @@ from builder.cli.common import (
 from builder.core.console import Console, human_size, seconds
 
 if TYPE_CHECKING:
-    from builder.pipeline import Build
+    from builder.build import BuildResult
 
 HELP = "build the image"
 
@@ -52,13 +52,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Build; print the manifest's path."""
+    from builder.build import BuildRequest, build_definition
     from builder.core.store import Store
-    from builder.definition.load import kind_of
     from builder.locking import lock_path
-    from builder.pipeline import Build
 
     path = require_definition(args.definition)
-    build = Build(
+    request = BuildRequest(
         path,
         args.out,
         Store.open(),
@@ -69,46 +68,46 @@ def run(args: argparse.Namespace, console: Console) -> int:
         no_cache=args.no_cache,
         with_tree=args.timeline is not None,
     )
-    manifest = build.run_container() if kind_of(path) == "container" else build.run()
-    if build.seconds:
-        for line in table(manifest):
+    result = build_definition(request)
+    if result.seconds:
+        for line in table(result.manifest):
             console.note(line)
-        console.note(f"built in {seconds(build.seconds)}")
+        console.note(f"built in {seconds(result.seconds)}")
     if args.timeline is not None:
-        write_timeline(args.timeline, build, manifest, console)
-    sys.stdout.write(f"{manifest}\n")
+        write_timeline(args.timeline, result, console)
+    sys.stdout.write(f"{result.manifest}\n")
     return 0
 
 
-def write_timeline(path: Path, build: Build, manifest: Path, console: Console) -> None:
+def write_timeline(path: Path, result: BuildResult, console: Console) -> None:
     """Write the page, and say in a line what took longest."""
     from builder.core.files import write_file
     from builder.outputs.manifest import read_manifest
     from builder.report.page import Facts, make_page
     from builder.report.timeline import longest
 
-    data = read_manifest(manifest)
+    data = read_manifest(result.manifest)
     assert data is not None
     used = os.times()
     facts = Facts(
         title=f"{data['name']} {data['version']}, {data['arch']}",
-        wall=build.seconds,
+        wall=result.seconds,
         cpu=used.user + used.system + used.children_user + used.children_system,
         processors=os.cpu_count() or 1,
-        reused=build.reused,
+        reused=result.reused,
         artifacts=tuple((a["path"], a["size"], a["sha256"]) for a in data["artifacts"].values()),
     )
-    write_file(path, make_page(facts, console.spans, build.tree))
+    write_file(path, make_page(facts, console.spans, result.tree))
     if words := longest(console.spans):
         console.note(f"programs that took longest: {words}")
     console.note(f"wrote {path}")
 
 
-def table(manifest: object) -> list[str]:
+def table(manifest: Path) -> list[str]:
     """The artifacts, one a line: file, size, sha256."""
     from builder.outputs.manifest import read_manifest
 
-    data = read_manifest(Path(str(manifest)))
+    data = read_manifest(manifest)
     assert data is not None
     rows = [(a["path"], human_size(a["size"]), a["sha256"]) for a in data["artifacts"].values()]
     width = max(len(row[0]) for row in rows)

@@ -34,12 +34,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """The whole road, then three tables."""
+    from builder.build import BuildRequest, build_system
     from builder.cli.configs import read_config
     from builder.cli.login import write_login_config
     from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry
     from builder.core.store import Store
     from builder.definition.shipped import shipped_root
-    from builder.pipeline import Build
     from vm.machine import Machine
     from vm.machine.phases import measure_phases
     from vm.spec import Forward
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     configs = shipped_root() / "configs"
     checked = read_config(configs / "machines" / "demo.yaml")
-    build = Build(configs / "demo.yaml", args.out, Store.open(), console)
     with console.step("build"):
-        manifest = build.run()
+        built = build_system(BuildRequest(configs / "demo.yaml", args.out, Store.open(), console))
+    manifest = built.manifest
     host = open_host(manifest, console)
     machines = registry(host.store)
     name = machines.unused_name(host.image.name, kept_machines().names())

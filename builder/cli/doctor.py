@@ -82,7 +82,7 @@ def _namespace_hint() -> str:
 
 
 def _space(what: str, path: Path) -> Finding:
-    from builder.pipeline import ROOM
+    from builder.build.workspace import ROOM
 
     free = shutil.disk_usage(path).free
     text = f"{what}, {path}, has {human_size(free)} free"

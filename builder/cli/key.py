@@ -30,19 +30,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Make the pair with the definition's tools; print the paths."""
+    from builder.build.inputs import fetch_missing_debs, open_build_tools, require_lock
+    from builder.build.request import BuildRequest
+    from builder.build.workspace import open_store
     from builder.core.store import Store
     from builder.locking import load_any
     from builder.outputs.signing import make_key_pair
-    from builder.pipeline import Build
 
     path = require_definition(args.definition)
     resolved = load_any(path)
     # By tools that nobody else has had in their hands.
-    build = Build(path, path.parent, Store.open(), console, no_cache=True)
-    with build.store.in_use(console), build.kept_apart():
-        lock = build.require_lock(resolved)
-        build.fetch(resolved, lock)
-        pair = make_key_pair(build.tools(resolved, lock), args.directory, args.name or resolved.name)
+    with open_store(BuildRequest(path, path.parent, Store.open(), console, no_cache=True)) as workspace:
+        lock = require_lock(workspace, resolved)
+        fetch_missing_debs(workspace, resolved, lock)
+        tools = open_build_tools(workspace, resolved, lock)
+        pair = make_key_pair(tools, args.directory, args.name or resolved.name)
     console.note(f"SHA-256 of the certificate: {pair.fingerprint}")
     sys.stdout.write(f"{pair.key}\n{pair.certificate}\n")
     return 0

@@ -62,11 +62,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write the lock and print its path, or show a difference."""
+    from builder.build.request import BuildRequest
+    from builder.build.workspace import open_store
     from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.locking import changes_in_words, load_any, lock_path, make_lock, require_current, require_proven
-    from builder.pipeline import Build
 
     if args.words and args.words[0] == Path(DIFF):
         store = Store.open()
@@ -84,9 +85,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         require_current(lock, resolved, str(target))
         console.note(f"{target} fits {path}")
         if args.verify:
-            build = Build(path, path.parent, Store.open(), console, no_cache=True)
-            with build.store.in_use(console), build.kept_apart():
-                require_proven(lock, resolved, build.kept, console)
+            with open_store(BuildRequest(path, path.parent, Store.open(), console, no_cache=True)) as workspace:
+                require_proven(lock, resolved, workspace.kept, console)
         return 0
     old = Lock.load(target) if target.exists() else None
     if args.update and old is None:

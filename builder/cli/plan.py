@@ -26,37 +26,39 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan."""
+    from builder.build.request import BuildRequest
+    from builder.build.system import is_up_to_date, plan_system, record_path
+    from builder.build.workspace import Workspace
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.definition.load import load
     from builder.locking import lock_path, recipe
-    from builder.pipeline import Build
     from builder.stages import stages_for
     from builder.stages.plan import lines, make_plan
 
     path = require_definition(args.definition)
-    build = Build(path, args.out, Store.open(), console, key_pair=key_pair_of(args, os.environ))
-    loaded = load(path)
-    target = lock_path(loaded.resolved.path)
-    wanted = recipe(loaded.resolved)
+    request = BuildRequest(path, args.out, Store.open(), console, key_pair=key_pair_of(args, os.environ))
+    workspace = Workspace(request, request.store)
+    resolved = load(path).resolved
+    target = lock_path(resolved.path)
+    wanted = recipe(resolved)
     lock = Lock.load(target) if target.exists() else None
     if lock is not None and lock.recipe_sha256 == wanted:
-        plan = build.plan(loaded, lock)
-        current = build.is_current(loaded.resolved, lock, plan)
+        plan = plan_system(workspace, resolved, lock)
+        current = is_up_to_date(workspace, resolved, lock, plan)
     else:
         # Which packages there will be, only the archive knows; that all stages run then, we know without.
         reason = f"there is no {target.name} yet" if lock is None else f"{target.name} is stale and will be renewed"
-        any_lock = Lock(wanted, loaded.resolved.arch, loaded.resolved.suite)
-        plan, current = make_plan(stages_for(loaded.resolved, any_lock), build.kept, build.record(), anew=reason), False
+        any_lock = Lock(wanted, resolved.arch, resolved.suite)
+        record = record_path(path, request.store)
+        plan, current = make_plan(stages_for(resolved, any_lock), request.store, record, anew=reason), False
     if args.json:
         stages = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]
         sys.stdout.write(json.dumps({"current": current, "stages": stages}, indent=1) + "\n")
         return 0
     sys.stdout.write("".join(f"{line}\n" for line in lines(plan)))
     what = (
-        "up to date: a build would do nothing"
-        if current
-        else "made anew: root, disk, " + ", ".join(loaded.resolved.outputs)
+        "up to date: a build would do nothing" if current else "made anew: root, disk, " + ", ".join(resolved.outputs)
     )
     sys.stdout.write(f"{'outputs':<10}  {what}\n")
     return 0

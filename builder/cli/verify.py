@@ -48,17 +48,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Verify; print a line for each artifact."""
+    from builder.build import BuildRequest
     from builder.core.errors import DifferenceError
     from builder.core.store import Store
     from builder.locking import lock_path
-    from builder.pipeline import Build
     from builder.verify.run import verify
 
     path = require_definition(args.definition)
     key_pair = key_pair_of(args, os.environ)
     relock = may_relock(args, os.environ, lock_path(path), console)
     report = verify(
-        Build(path, args.out, Store.open(), console, offline=args.offline, relock=relock, key_pair=key_pair)
+        BuildRequest(path, args.out, Store.open(), console, offline=args.offline, relock=relock, key_pair=key_pair)
     )
     if args.json:
         sys.stdout.write(json.dumps({"same": report.same, **asdict(report)}, ensure_ascii=False, indent=1) + "\n")

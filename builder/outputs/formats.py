@@ -214,6 +214,17 @@ def size_problem(name: str, size: int) -> str | None:
     return None
 
 
+def require_sizes(names: Sequence[str], size: int) -> None:
+    """Refuse a disk of this virtual size (bytes) that one of these formats cannot have.
+
+    Raises:
+        ConfigError: says which and why.
+    """
+    problems = [problem for name in names if (problem := size_problem(name, size)) is not None]
+    if problems:
+        raise ConfigError(problems[0], details=problems[1:], hint="change disk.size, or take the output out")
+
+
 def file_name(name: str, stem: str) -> str:
     """``demo.qcow2``, ``demo-azure.vhd``."""
     form = require_format(name)
@@ -233,10 +244,7 @@ def make_artifacts(
         CapabilityError: the tools tree lacks qemu-img or pigz.
         ProgramError: one of them failed.
     """
-    size = raw.stat().st_size
-    problems = [problem for name in names if (problem := size_problem(name, size)) is not None]
-    if problems:
-        raise ConfigError(problems[0], details=problems[1:], hint="change disk.size")
+    require_sizes(names, raw.stat().st_size)
     directory.mkdir(parents=True, exist_ok=True)
     artifacts = {name: directory / file_name(name, identity.name) for name in dict.fromkeys(names)}
     bases = dict.fromkeys(FORMATS[name].base for name in artifacts if FORMATS[name].base != "raw")

@@ -10,15 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from builder.build import BuildRequest, build_definition
 from builder.core.clock import clock_library
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError
 from builder.core.files import write_file
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.definition.load import kind_of
 from builder.outputs.signing import read_key_pair
-from builder.pipeline import Build
 from builder.verify.records import Recorder
 from builder.verify.surroundings import dumps, surroundings
 
@@ -29,18 +28,18 @@ def build(spec: Mapping[str, Any]) -> None:
     write_file(directory / "surroundings.json", dumps(surroundings(caches="none", order=spec["order"])))
     with closing(Recorder(directory / "stages.jsonl")) as recorder:
         console = QuietConsole(directory / "build.log")
-        made = Build(
+        request = BuildRequest(
             Path(spec["definition"]),
             directory / "out",
             Store.open(),
             console,
             offline=True,
-            with_tools=lambda tools: later(tools, spec["days"]),
+            adapt_tools=lambda tools: later(tools, spec["days"]),
             watch=recorder.record,
             key_pair=read_key_pair(*map(Path, spec["key_pair"])) if spec["key_pair"] else None,
         )
         try:
-            made.run_container() if kind_of(made.definition) == "container" else made.run()
+            build_definition(request)
         except BuildError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(error.exit_code)

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.build import BuildRequest, build_definition
 from builder.core.console import Console
 from builder.core.errors import BuildError
 from builder.core.files import write_file
 from builder.core.locks import file_lock
 from builder.core.store import Store
 from builder.core.tools import Tools, stop
-from builder.definition.load import kind_of
-from builder.pipeline import Build
 from builder.verify.compare import Built, Compared, compare
 from builder.verify.locate import Difference, Locator
 from builder.verify.records import changes
@@ -62,20 +61,19 @@ class Report:
         return all(row.same for row in self.compared)
 
 
-def verify(build: Build) -> Report:
-    """Run ``build`` as it is (with all that is kept of earlier builds), then again in other surroundings from nothing.
+def verify(request: BuildRequest) -> Report:
+    """Build as asked (with all that is kept of earlier builds), then again in other surroundings from nothing.
 
     Raises:
         ConfigError, CapabilityError, ProgramError, SourceError: a build failed; see :mod:`builder.core.errors`.
     """
-    console = build.console
+    console = request.console
     with console.step("first build"):
-        make = build.run_container if kind_of(build.definition) == "container" else build.run
-        first = Built.at(make())
+        first = Built.at(build_definition(request).manifest)
     here = surroundings(caches="all that there are", order="the file system's")
-    with _rooms(build.store, console) as room:
+    with _rooms(request.store, console) as room:
         with console.step("second build"):
-            second = _build(build, room / "zweites Mal ✓", perturbed=True)
+            second = _build(request, room / "zweites Mal ✓", perturbed=True)
         console.log(f"the second build: {second.data['timings']}")
         there = json.loads((second.manifest.parent.parent / "surroundings.json").read_text(encoding="utf-8"))
         both = {name: (here[name], there[name]) for name in here}
@@ -83,7 +81,7 @@ def verify(build: Build) -> Report:
         if all(row.same for row in compared):
             return Report(both, compared)
         with console.step("third build, to find the difference"):
-            third = _build(build, room / "third", perturbed=False)
+            third = _build(request, room / "third", perturbed=False)
         with console.step("compare"):
             cached = all(row.same for row in compare(third, second))
             records = [made.manifest.parent.parent / "stages.jsonl" for made in (third, second)]
@@ -107,7 +105,7 @@ def _rooms(store: Store, console: Console) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _build(build: Build, directory: Path, *, perturbed: bool) -> Built:
+def _build(request: BuildRequest, directory: Path, *, perturbed: bool) -> Built:
     """Build below ``directory`` in a process of its own, with nothing of earlier builds but the downloads.
 
     Raises:
@@ -117,13 +115,13 @@ def _build(build: Build, directory: Path, *, perturbed: bool) -> Built:
     for path in rooms.values():
         path.mkdir(parents=True)
     rooms["home"].chmod(0o555)
-    (rooms["store"] / "blobs").symlink_to(build.store.root / "blobs")
+    (rooms["store"] / "blobs").symlink_to(request.store.root / "blobs")
     processors = directory / "processors"
     processors.write_text(f"0-{JOBS - 1}\n")
     umask = os.umask(0o022)
     os.umask(umask)
     spec = {
-        "definition": str(build.definition.absolute()),
+        "definition": str(request.definition.absolute()),
         "directory": str(directory),
         "cwd": str(rooms["ünï cödé"]),
         "home": str(rooms["home"]),
@@ -135,7 +133,7 @@ def _build(build: Build, directory: Path, *, perturbed: bool) -> Built:
         "seed": 1,
         "jobs": JOBS,
         "order": "shuffled" if perturbed else "the file system's",
-        "key_pair": None if build.key_pair is None else build.key_pair.paths,
+        "key_pair": None if request.key_pair is None else request.key_pair.paths,
     }
     write_file(directory / "spec.json", json.dumps(spec))
     environment = {**os.environ, "BUILD_OS_CACHE": str(rooms["store"])}
@@ -144,7 +142,7 @@ def _build(build: Build, directory: Path, *, perturbed: bool) -> Built:
     # The same build-os as ours, installed or not; -P leaves out the directory it is started in.
     environment["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     module = "builder.verify.elsewhere" if perturbed else "builder.verify.perturbed"
-    _run([sys.executable, "-P", "-m", module, str(directory / "spec.json")], environment, build.console)
+    _run([sys.executable, "-P", "-m", module, str(directory / "spec.json")], environment, request.console)
     return Built.at(directory / "out" / "build.json")
 
 

@@ -21,13 +21,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from builder.build import BuildRequest
+from builder.build.system import plan_system
+from builder.build.workspace import Workspace
 from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import lock_path
 from builder.outputs.manifest import read_manifest
-from builder.pipeline import Build
 from tests.bench import boot, firstboot, floor, growth, ignition, mkosi, probe
 from tests.bench.measuring import Run, compare, measured, show
 
@@ -51,7 +53,8 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
     manifest = out / "build.json"
     measured(build)  # downloads and tools
     lock = Lock.load(lock_path(definition))
-    plan = Build(definition, out, Store.open(), QuietConsole()).plan(load(definition), lock)
+    request = BuildRequest(definition, out, Store.open(), QuietConsole())
+    plan = plan_system(Workspace(request, request.store), load(definition).resolved, lock)
     least = floor.prepare(lock, Store.open(), manifest, plan.key, work)
     other = mkosi.prepare(work / "mkosi", tools_of(manifest), definition) if peer else None
 

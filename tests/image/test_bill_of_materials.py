@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.build import BuildRequest, build_container
 from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.debian.lock import Lock
 from builder.outputs.licences import identifiers
-from builder.pipeline import Build
 
 pytestmark = pytest.mark.image
 
@@ -27,7 +27,7 @@ def container(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     definition = place / "web.yaml"
     definition.write_text((REPOSITORY / "configs/containers/web.yaml").read_text())
     with closing(QuietConsole(place / "build.log")) as console:
-        return Build(definition, place / "out", Store.open(), console).run_container()
+        return build_container(BuildRequest(definition, place / "out", Store.open(), console)).manifest
 
 
 @pytest.fixture(params=["image", "container"])

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from builder.build import BuildRequest, build_system
 from builder.core.console import QuietConsole
 from builder.core.sealed import read_sealed, write_sealed
 from builder.core.store import Store
 from builder.debian.pack import INDEX
 from builder.outputs.image import COMPLETE
 from builder.outputs.signing import KeyPair
-from builder.pipeline import Build
 from builder.stages.plan import TREE, USES, load_snapshot
 from builder.stages.units import LINKS
 from builder.toolstree import LISTED, LISTING
@@ -40,9 +40,8 @@ def artifacts(manifest: Path) -> dict[str, str]:
 
 def built(out: Path, store: Store, key_pair: KeyPair | None = None, *, no_cache: bool = False) -> dict[str, str]:
     with closing(QuietConsole(out / "build.log")) as console:
-        return artifacts(
-            Build(DEMO, out, store, console, offline=True, key_pair=key_pair, no_cache=no_cache).run(),
-        )
+        request = BuildRequest(DEMO, out, store, console, offline=True, key_pair=key_pair, no_cache=no_cache)
+        return artifacts(build_system(request).manifest)
 
 
 def write(path: Path, data: bytes) -> None:

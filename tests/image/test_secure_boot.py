@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.build import BuildRequest, build_system
 from builder.core.console import QuietConsole
 from builder.core.efi_keys import signature_list
 from builder.core.errors import ConfigError, ProgramError
@@ -16,7 +17,6 @@ from builder.core.image import Image, read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.outputs.signing import KeyPair, make_key_pair
-from builder.pipeline import Build
 from tests.support.authenticode import digest, indirect_data, signature
 from tests.support.machines import build
 
@@ -153,7 +153,7 @@ def test_a_pair_that_is_none_ends_the_build_before_anything_is_made(
         (KeyPair(broken, key_pair.certificate, key_pair.der), r"broken\.key cannot be used"),
     ):
         with pytest.raises(ConfigError, match=what):
-            Build(DEMO, tmp_path / "out", store, QuietConsole(), key_pair=pair).run()
+            build_system(BuildRequest(DEMO, tmp_path / "out", store, QuietConsole(), key_pair=pair))
         assert not (tmp_path / "out" / "build.json").exists()
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from builder.build import BuildRequest, build_system
 from builder.core.console import QuietConsole
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.outputs.signing import KeyPair
-from builder.pipeline import Build
 from vm.accel.choice import choose_accel
 from vm.guest.credentials import Credential, write_credentials
 from vm.machine import Machine
@@ -27,7 +27,7 @@ from vm.waiting.deadline import Deadline, timeout_scale
 def build(definition: Path, out: Path, store: Store, key_pair: KeyPair | None = None) -> Path:
     """``build.json`` of a definition, built into ``out`` if it is not there as it should be."""
     with closing(QuietConsole(out / "build.log")) as console:
-        return Build(definition, out, store, console, key_pair=key_pair).run()
+        return build_system(BuildRequest(definition, out, store, console, key_pair=key_pair)).manifest
 
 
 def build_text(definition: str, out: Path, store: Store) -> Path:

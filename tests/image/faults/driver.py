@@ -16,7 +16,7 @@ from pathlib import Path
 # Our directory is where this program is: it is not part of a package when it is started.
 import failing_disk
 
-from builder import pipeline
+from builder.build import workspace
 from builder.cli import main
 from builder.core import console
 from builder.debian import archive, fetch
@@ -28,7 +28,7 @@ patience = Patience(connect=30, read=float(seconds), window=float(seconds), roun
 archive.Trust = lambda: Trust({fingerprint: None}, (Path(keyring),))  # type: ignore[assignment,misc]
 for module in (archive, fetch):
     module.Client = lambda: Client(patience)  # type: ignore[assignment,misc]
-pipeline.ROOM = int(room)
+workspace.ROOM = int(room)
 opened = console.PlainConsole._opened
 
 

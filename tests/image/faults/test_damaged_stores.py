@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.build import BuildRequest, build_system
 from builder.core.console import QuietConsole
 from builder.core.store import Store
-from builder.pipeline import Build
 from tests.image.faults.conftest import Project
 
 pytestmark = pytest.mark.image
@@ -103,7 +103,7 @@ class System:
     def build(self, out: Path) -> tuple[dict[str, str], str]:
         """Build again; the artifacts' hashes by name, and what was said."""
         with closing(QuietConsole(out / "build.log")) as console:
-            Build(DEMO, out, Store.open(self.store), console, offline=True).run()
+            build_system(BuildRequest(DEMO, out, Store.open(self.store), console, offline=True))
         made = json.loads((out / "build.json").read_text())["artifacts"]
         return {name: a["sha256"] for name, a in made.items()}, (out / "build.log").read_text()
 

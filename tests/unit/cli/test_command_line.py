@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.build import BuildRequest, BuildResult
 from builder.cli import main
 from builder.cli.main import COMMANDS, Terminated, make_parser
 from builder.core.errors import (
@@ -491,16 +492,16 @@ def test_a_build_for_a_person_renews_the_lock_and_says_what_changed(
 def test_a_build_prints_the_path_of_its_manifest_and_nothing_else(
     build_os: BuildOs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from builder import pipeline
+    import builder.build
 
-    def run(self: pipeline.Build) -> Path:
-        self.seconds = 61.2
-        self.out.mkdir()
+    def build(request: BuildRequest) -> BuildResult:
+        request.out.mkdir()
         artifacts = {"qcow2": {"path": "mine.qcow2", "size": 1_500_000, "sha256": "ab"}}
-        (self.out / "build.json").write_text(json.dumps({"schema": 1, "artifacts": artifacts}))
-        return self.out / "build.json"
+        manifest = request.out / "build.json"
+        manifest.write_text(json.dumps({"schema": 1, "artifacts": artifacts}))
+        return BuildResult(manifest, 61.2)
 
-    monkeypatch.setattr(pipeline.Build, "run", run)
+    monkeypatch.setattr(builder.build, "build_system", build)
     Path("os.yaml").write_text(SMALL)
     outcome = build_os("build")
     assert outcome == Outcome(0, "out/build.json\n", "mine.qcow2     1.5 MB  ab\nbuilt in 1 min 01 s\n")

@@ -1,0 +1,98 @@
+"""A container's build: definition, lock, debs, tools, tree, OCI archive, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+from builder.build.inputs import (
+    fetch_missing_debs,
+    open_build_tools,
+    open_context,
+    open_lasting_tools,
+    record_runs,
+    require_lock,
+)
+from builder.build.request import BuildRequest, BuildResult
+from builder.build.workspace import open_workspace, require_room, sweep_out
+from builder.core.errors import ConfigError
+from builder.core.files import replacing, write_file
+from builder.debian.lock import Lock
+from builder.definition.load import load_container
+from builder.definition.resolved import ResolvedContainer
+from builder.outputs.manifest import Artifact, Manifest, is_current
+from builder.stages.containers import image_config, make_container_tree
+from builder.stages.packages import decision_of
+from builder.stages.stage import inputs_of, source_hash
+
+
+def build_container(request: BuildRequest) -> BuildResult:
+    """Build a definition of ``kind: container`` into an OCI archive.
+
+    Raises:
+        ConfigError, CapabilityError, ProgramError, SourceError: see :mod:`builder.core.errors`.
+    """
+    started = time.monotonic()
+    if request.key_pair is not None:
+        raise ConfigError("a container has nothing that firmware starts", hint="leave the key out")
+    loaded = load_container(request.definition)
+    for warning in loaded.warnings:
+        request.console.warn(warning)
+    resolved = loaded.resolved
+    with open_workspace(request) as workspace:
+        lock = require_lock(workspace, resolved)
+        manifest = workspace.manifest
+        if not request.reason_to_start_anew and is_current(manifest, key_of_container(resolved, lock)):
+            request.console.note(f"nothing to do: {manifest} is up to date")
+            return BuildResult(manifest)
+        # Here, not above: a build that has nothing to do is over before these are imported.
+        from builder.outputs.oci import write_archive, write_layout
+        from builder.outputs.oci_check import validate_layout
+        from builder.outputs.sbom import FORMAT, SUFFIX, container_sbom
+
+        sweep_out(request.out)
+        require_room(request.store.root, request.out)
+        fetch_missing_debs(workspace, resolved, lock)
+        tools = open_build_tools(workspace, resolved, lock)
+        with (
+            open_context(workspace, resolved, lock, tools) as context,
+            request.console.step(f"container {resolved.name}"),
+        ):
+            tree = make_container_tree(resolved, lock.packages, context, 0)
+            lock = record_runs(workspace, resolved, lock, context.runs)
+            if request.watch is not None:
+                request.watch("container", tree)
+            layout = context.scratch / "layout"
+            image = write_layout(tree, image_config(resolved, 0), layout)
+            if problems := validate_layout(layout):
+                raise AssertionError(f"we wrote an image layout that is none: {problems}")
+            manifest.unlink(missing_ok=True)
+            target = request.out / f"{resolved.name}.oci.tar"
+            with replacing(target, durable=True) as file:
+                write_archive(layout, file)
+            sbom = request.out / f"{resolved.name}{SUFFIX}"
+            write_file(sbom, container_sbom(resolved, lock, tree, image.digest), durable=True)
+        Manifest(
+            name=resolved.name,
+            version=resolved.version,
+            arch=resolved.arch,
+            features=(),
+            definition=str(resolved.path),
+            lock_sha256=lock.sha256,
+            source_date_epoch=0,
+            roothash="",
+            command_line="",
+            tools=str(open_lasting_tools(workspace, resolved, lock, tools).root),
+            key=key_of_container(resolved, lock),
+            artifacts={"oci": Artifact.of(target, "oci"), "sbom": Artifact.of(sbom, FORMAT)},
+            scripts={name: decision_of(decided).answer for name, decided in sorted(resolved.scripts.items())},
+            timings=workspace.timings,
+        ).write(manifest)
+        return BuildResult(manifest, time.monotonic() - started)
+
+
+def key_of_container(resolved: ResolvedContainer, lock: Lock) -> str:
+    """The hash of everything that decides a container's archive."""
+    parts = [lock.dumps(), list(inputs_of(resolved).items()), source_hash("builder.build.container")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""What a build is made of: its lock, the debs that the lock names, and the tools tree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from builder.build.workspace import Workspace, open_scratch
+from builder.core.errors import ConfigError
+from builder.core.tools import Tools
+from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
+from builder.definition.resolved import Resolved, ResolvedContainer
+from builder.locking import (
+    changes_in_words,
+    decisions_of,
+    images_of,
+    lock_path,
+    make_lock,
+    mirrors_of,
+    recipe,
+    require_current,
+)
+from builder.stages.stage import Context
+from builder.toolstree import open_tools
+
+
+def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -> Lock:
+    """The definition's lock. If it is missing or the definition has changed, it is made or renewed: what the
+    definition did not ask for before is resolved, everything else keeps its version.
+
+    Raises:
+        ConfigError: it is not as it should be, and we were told not to touch it, or have no network for that.
+    """
+    request, path = workspace.request, lock_path(resolved.path)
+    with measure(workspace, "lock"):
+        old = Lock.load(path) if path.exists() else None
+        if old is None and not request.relock:
+            raise LockError(f"there is no {path}", hint="'build-os lock' makes it")
+        if old is not None:
+            try:
+                require_current(old, resolved, str(path))
+            except LockError:
+                if not request.relock:
+                    raise
+            else:
+                return old
+        if old is not None and old.recipe_sha256 == recipe(resolved):  # what else there is needs no network
+            lock = replace(old, decisions=decisions_of(resolved), images=images_of(resolved))
+        elif request.offline:
+            raise ConfigError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
+        else:
+            with request.console.step("lock"):
+                lock = make_lock(resolved, workspace.kept, request.console, newest=old, update=())
+        lock.dump(path)
+        request.console.note(f"{'made' if old is None else 'renewed'} {path}: {len(lock.packages)} packages")
+        for line in changes_in_words(old, lock):
+            request.console.note(f"  {line}")
+        return lock
+
+
+def record_runs(
+    workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock, runs: Sequence[LockedRun]
+) -> Lock:
+    """The lock with what scripts changed that were run just now; written, unless we were told not to touch it.
+
+    Raises:
+        LockError: they changed something else than when they were run before.
+    """
+    recorded = lock.with_runs(runs)
+    if recorded == lock or not workspace.request.relock:
+        return lock
+    path = lock_path(resolved.path)
+    recorded.dump(path)
+    workspace.console.note(f"{path} records what scripts changed that were run")
+    return recorded
+
+
+def fetch_debs(
+    workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock, packages: Sequence[LockedPackage]
+) -> None:
+    """Get these packages of the lock into the store."""
+    from builder.debian.fetch import fetch_packages  # what downloads is imported by who has to
+
+    request = workspace.request
+    fetch_packages(
+        packages,
+        lambda: mirrors_of(resolved, lock.releases),
+        request.store,
+        request.console,
+        offline=request.offline,
+    )
+
+
+def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock) -> None:
+    """Get every deb of the lock into the store."""
+    packages = lock.all_packages()
+    with measure(workspace, "fetch"):
+        if any(not workspace.request.store.has_blob(p.sha256, p.size) for p in packages):
+            with workspace.console.step("fetch packages"):
+                fetch_debs(workspace, resolved, lock, packages)
+
+
+def make_refetch(
+    workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock
+) -> Callable[[LockedPackage], None]:
+    """What downloads a deb again that is damaged in the store."""
+    return lambda package: fetch_debs(workspace, resolved, lock, [package])
+
+
+def open_build_tools(workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock) -> Tools:
+    """The tools tree that the lock names."""
+    adapt = workspace.request.adapt_tools
+    with measure(workspace, "tools"):
+        tools = open_tools(lock.tools, workspace.kept, workspace.console, make_refetch(workspace, resolved, lock))
+        return tools if adapt is None else adapt(tools)
+
+
+def open_lasting_tools(workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock, used: Tools) -> Tools:
+    """The tools for whoever boots what was built: those that were used, or the store's where those go away."""
+    store = workspace.request.store
+    if workspace.kept is store:
+        return used
+    return open_tools(lock.tools, store, workspace.console, make_refetch(workspace, resolved, lock))
+
+
+@contextmanager
+def open_context(
+    workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock, tools: Tools
+) -> Iterator[Context]:
+    """What stages and outputs work with; its scratch directory is gone afterwards."""
+    with open_scratch(workspace.request.store, workspace.console) as scratch:
+        yield Context(tools, workspace.kept, workspace.console, scratch, make_refetch(workspace, resolved, lock))
+
+
+@contextmanager
+def measure(workspace: Workspace, phase: str) -> Iterator[None]:
+    """Note how long a phase took that is not a stage."""
+    started = time.monotonic()
+    yield
+    setattr(workspace.timings, phase, time.monotonic() - started)

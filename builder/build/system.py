@@ -1,0 +1,216 @@
+"""A system's build, read aloud: definition, lock, plan, debs, tools, tree, outputs, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.build.inputs import (
+    fetch_missing_debs,
+    open_build_tools,
+    open_context,
+    open_lasting_tools,
+    record_runs,
+    require_lock,
+)
+from builder.build.request import BuildRequest, BuildResult
+from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.debian.lock import Lock
+from builder.definition.load import load
+from builder.definition.resolved import Resolved
+from builder.definition.shipped import shipped_root
+from builder.definition.where import pointing_at_names
+from builder.outputs.disk import Layout
+from builder.outputs.manifest import Artifact, Manifest, is_current
+from builder.outputs.signing import Signer
+from builder.outputs.wanted import Made, Wanted
+from builder.stages import stages_for
+from builder.stages.packages import decision_of
+from builder.stages.plan import (
+    Plan,
+    damaged_snapshot,
+    forget_snapshot,
+    load_snapshot,
+    make_plan,
+    run_plan,
+    snapshot_path,
+    write_record,
+)
+from builder.stages.stage import inputs_of, source_hash
+
+# What the store keeps of earlier builds: root images and initrds (up to 250 MB each); snapshots (three files each).
+KEPT_OUTPUTS = 8
+KEPT_STAGES = 60
+
+
+def build_system(request: BuildRequest) -> BuildResult:
+    """Build of a system's definition what is not built yet.
+
+    Raises:
+        ConfigError, CapabilityError, ProgramError, SourceError: see :mod:`builder.core.errors`.
+    """
+    started = time.monotonic()
+    loaded = load(request.definition)
+    for warning in loaded.warnings:
+        request.console.warn(warning)
+    resolved = loaded.resolved
+    with open_workspace(request) as workspace:
+        lock = require_lock(workspace, resolved)
+        plan = plan_system(workspace, resolved, lock)
+        if is_up_to_date(workspace, resolved, lock, plan):
+            request.console.note(f"nothing to do: {workspace.manifest} is up to date")
+            tree = load_snapshot(workspace.kept, plan.key) if request.with_tree else None
+            return BuildResult(workspace.manifest, reused=plan.reused, tree=tree)
+        # Here, not above: a build that has nothing to do is over before these are imported.
+        from builder.outputs.formats import Identity, require_sizes
+        from builder.outputs.image import make_outputs
+        from builder.outputs.publish import publish
+        from builder.outputs.sbom import image_sbom
+
+        sweep_out(request.out)
+        require_sizes(resolved.outputs, int(resolved.disk.size))
+        require_room(request.store.root, request.out)
+        plan = plan_around_damage(workspace, resolved, lock, plan)
+        fetch_missing_debs(workspace, resolved, lock)
+        tools = open_build_tools(workspace, resolved, lock)
+        signer = make_signer(request, resolved, tools)
+        with open_context(workspace, resolved, lock, tools) as context:
+            with pointing_at_names(resolved):
+                tree = run_plan(plan, context, workspace.timings.stages, request.watch)
+            lock = record_runs(workspace, resolved, lock, context.runs)
+            made = make_outputs(tree, plan.key, wanted_of(resolved), context, workspace.timings.outputs, signer)
+            sbom = image_sbom(resolved, lock, tree, made.root.roothash)
+            epoch = resolved.source_date_epoch or 0
+            identity = Identity(resolved.name, resolved.version, resolved.arch, made.root.roothash, epoch)
+            workspace.manifest.unlink(missing_ok=True)
+            artifacts = publish(
+                resolved.outputs,
+                made,
+                sbom,
+                request.out,
+                tools,
+                request.console,
+                identity,
+                workspace.timings.outputs,
+            )
+        tools = open_lasting_tools(workspace, resolved, lock, tools)
+        manifest = make_manifest(workspace, resolved, lock, plan, made, tools, artifacts)
+        manifest.write(workspace.manifest)
+        write_record(plan, record_path(request.definition, workspace.kept))
+        workspace.kept.prune("outputs", KEPT_OUTPUTS)
+        workspace.kept.prune("stages", KEPT_STAGES)
+        return BuildResult(workspace.manifest, time.monotonic() - started, plan.reused, tree)
+
+
+def plan_system(workspace: Workspace, resolved: Resolved, lock: Lock) -> Plan:
+    """What would run, without running it."""
+    record = record_path(workspace.request.definition, workspace.kept)
+    return make_plan(stages_for(resolved, lock), workspace.kept, record, anew=workspace.request.reason_to_start_anew)
+
+
+def plan_around_damage(workspace: Workspace, resolved: Resolved, lock: Lock, plan: Plan) -> Plan:
+    """The plan, or another one if the snapshot that it goes on from turns out to be damaged."""
+    while (key := damaged_snapshot(plan, workspace.kept)) is not None:
+        path = snapshot_path(workspace.kept, key)
+        workspace.console.warn(f"{path} in the store is damaged; running its stages again")
+        forget_snapshot(workspace.kept, key)
+        plan = plan_system(workspace, resolved, lock)
+    return plan
+
+
+def is_up_to_date(workspace: Workspace, resolved: Resolved, lock: Lock, plan: Plan) -> bool:
+    """Whether the output directory holds exactly what this build would make, and no stage would run.
+
+    After 'cache clear --stages' a build is a cold one, whatever lies in the output directory; so is one that starts
+    anew, which has only itself to believe.
+    """
+    return not any(planned.run for planned in plan.stages) and is_current(
+        workspace.manifest, key_of_system(workspace.request, resolved, lock, plan)
+    )
+
+
+def key_of_system(request: BuildRequest, resolved: Resolved, lock: Lock, plan: Plan) -> str:
+    """The hash of everything that decides the artifacts."""
+    parts = [
+        plan.key,
+        list(inputs_of(wanted_of(resolved)).items()),
+        resolved.outputs,
+        source_hash("builder.build.system"),
+        lock.sha256,
+        request.signed_by,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def record_path(definition: Path, kept: Store) -> Path:
+    """Where the store remembers the last build of this definition."""
+    name = hashlib.sha256(str(definition.absolute()).encode(errors="surrogateescape")).hexdigest()[:32]
+    return kept.root / "stages" / f"last-{name}.json"
+
+
+def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Signer | None:
+    """What signs, if this build does.
+
+    Raises:
+        ConfigError: key and certificate are no pair, or none that firmware knows.
+    """
+    if request.key_pair is None:
+        return None
+    signer = Signer(request.key_pair, tools, resolved.source_date_epoch or 0)
+    signer.require_pair()
+    return signer
+
+
+def make_manifest(
+    workspace: Workspace,
+    resolved: Resolved,
+    lock: Lock,
+    plan: Plan,
+    made: Made,
+    tools: Tools,
+    artifacts: Mapping[str, Artifact],
+) -> Manifest:
+    """What ``build.json`` will say."""
+    return Manifest(
+        name=resolved.name,
+        version=resolved.version,
+        arch=resolved.arch,
+        features=resolved.features,
+        definition=str(resolved.path),
+        lock_sha256=lock.sha256,
+        source_date_epoch=resolved.source_date_epoch or 0,
+        roothash=made.root.roothash,
+        command_line=made.command_line,
+        tools=str(tools.root),
+        key=key_of_system(workspace.request, resolved, lock, plan),
+        artifacts=artifacts,
+        scripts={name: decision_of(decided).answer for name, decided in sorted(resolved.scripts.items())},
+        timings=workspace.timings,
+        signed_by=workspace.request.signed_by,
+    )
+
+
+def wanted_of(resolved: Resolved) -> Wanted:
+    """The part of a definition that the outputs depend on."""
+    return Wanted(
+        name=resolved.name,
+        version=resolved.version,
+        arch=resolved.arch,
+        compression=resolved.root.compression,
+        level=resolved.root.level,
+        extra_command_line=resolved.command_line,
+        modules=resolved.modules,
+        credentials=resolved.credentials,
+        initrd_overlay=shipped_root() / "overlays" / "initrd",
+        layout=Layout(
+            disk=int(resolved.disk.size),
+            esp=int(resolved.disk.esp),
+            slot=int(resolved.disk.slot),
+            state_minimum=int(resolved.disk.state_minimum),
+        ),
+    )

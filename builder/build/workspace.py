@@ -1,0 +1,122 @@
+"""Where a build works: the directories it has for itself while it runs, and what of the store it may use."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.build.request import BuildRequest
+from builder.core.console import Console, human_size
+from builder.core.errors import CapabilityError
+from builder.core.locks import file_lock
+from builder.core.store import Store
+from builder.outputs.manifest import FILE, Timings
+
+# A build needs room for the raw disk's used blocks, the root twice, and the artifacts.
+ROOM = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What the steps of one build have in common.
+
+    Attributes:
+        kept: where packs, stages, outputs, lists of packages and tools are looked for and left: the store, but for a
+            build that starts anew.
+        timings: receives how long each step took.
+    """
+
+    request: BuildRequest
+    kept: Store
+    timings: Timings = field(default_factory=Timings)
+
+    @property
+    def console(self) -> Console:
+        """Where progress is shown."""
+        return self.request.console
+
+    @property
+    def manifest(self) -> Path:
+        """Where ``build.json`` is, once the build is done."""
+        return self.request.out / FILE
+
+
+@contextmanager
+def open_workspace(request: BuildRequest) -> Iterator[Workspace]:
+    """The workspace of a build that writes artifacts: nobody else builds into its output directory meanwhile."""
+    with (
+        file_lock(request.out / ".lock", request.console, f"building into {request.out}"),
+        open_store(request) as workspace,
+    ):
+        yield workspace
+
+
+@contextmanager
+def open_store(request: BuildRequest) -> Iterator[Workspace]:
+    """The workspace of what needs the store alone. A build that starts anew has a place of its own for all that it
+    makes on the way, gone afterwards."""
+    store, console = request.store, request.console
+    with store.in_use(console):
+        if not request.reason_to_start_anew:
+            yield Workspace(request, store)
+            return
+        with open_scratch(store, console) as directory:
+            yield Workspace(request, store.apart(directory / "store"))
+
+
+@contextmanager
+def open_scratch(store: Store, console: Console) -> Iterator[Path]:
+    """A directory on the store's file system, gone afterwards. Those of killed builds are swept here as well."""
+    parent = store.root / "scratch"
+    parent.mkdir(exist_ok=True)
+    sweep_scratch(parent)
+    with (
+        tempfile.TemporaryDirectory(dir=parent, prefix="build-", ignore_cleanup_errors=True) as directory,
+        file_lock(Path(directory) / ".alive", console, "building"),
+    ):
+        yield Path(directory)
+
+
+def sweep_scratch(parent: Path) -> None:
+    """Remove scratch directories whose build is gone: nobody holds their lock any more."""
+    for directory in parent.glob("build-*"):
+        try:
+            # Not made here: a directory without it belongs to a build that begins just now.
+            with (directory / ".alive").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+
+
+def sweep_out(out: Path) -> None:
+    """Remove what a killed build left half-made. We hold the directory's lock, so nobody is at work in it."""
+    for path in out.glob(".new-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in out.glob(".*." + 16 * "[0-9a-f]"):  # of builder.core.files.replacing
+        path.unlink(missing_ok=True)
+
+
+def require_room(*directories: Path) -> None:
+    """Refuse before the disk is full, not after.
+
+    Raises:
+        CapabilityError: one of the directories cannot be written, or has less than a build needs.
+    """
+    for path in directories:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            tempfile.TemporaryFile(dir=path).close()
+        except OSError as error:
+            raise CapabilityError(f"cannot write into {path}: {error.strerror}") from error
+        free = shutil.disk_usage(path).free
+        if free < ROOM:
+            raise CapabilityError(
+                f"{path} has {human_size(free)} left; a build needs {human_size(ROOM)}",
+                hint="'build-os cache clear --stages' frees what can be made again",
+            )

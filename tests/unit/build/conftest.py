@@ -1,0 +1,5 @@
+"""What tests of builds share."""
+
+from tests.support.small_image import image, overlay, writing_tools
+
+__all__ = ["image", "overlay", "writing_tools"]

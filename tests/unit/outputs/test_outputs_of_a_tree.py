@@ -1,0 +1,129 @@
+"""What a tree becomes, made by programs that only write a few bytes: what is made, and what is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.definition.model import Compression
+from builder.outputs.disk import Layout
+from builder.outputs.image import make_outputs
+from builder.outputs.wanted import Wanted
+from builder.stages.stage import Context
+from builder.tree.node import file
+from builder.tree.tree import Tree
+
+pytestmark = pytest.mark.unit
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def wanted(overlay: Path) -> Wanted:
+    return Wanted(
+        name="demo",
+        version="1.0",
+        arch="amd64",
+        compression=Compression.LZ4,
+        level=None,
+        extra_command_line=("console=ttyS0",),
+        modules=("mine",),
+        initrd_overlay=overlay,
+        layout=Layout(disk=8 * GIB, esp=GIB, slot=2 * GIB, state_minimum=GIB),
+    )
+
+
+@pytest.fixture
+def outputs(image: Tree, writing_tools: Tools, tmp_path: Path) -> Callable[..., list[str]]:
+    """Make all outputs, as a build of its own; returns the programs that ran."""
+    count = 0
+
+    def make(wanted: Wanted, *, tree: Tree = image, key: str = "tree", tools: Tools = writing_tools) -> list[str]:
+        nonlocal count
+        count += 1
+        scratch = tmp_path / f"scratch{count}"
+        scratch.mkdir()
+        context = Context(tools, Store.open(tmp_path / "store"), tools.console, scratch)
+        writing_tools.calls.clear()
+        seconds: dict[str, float] = {}
+        made = make_outputs(tree, key, wanted, context, seconds)
+        assert seconds.keys() == {"root", "initrd", "uki", "disk", "facts"}
+        for path in (made.root.image, made.root.hash_tree, made.kernel, made.initrd, made.uki, made.disk):
+            assert path.stat().st_size, path
+        assert made.kernel.read_text() == "kernel"
+        assert made.command_line.startswith(f"roothash={made.root.roothash} ")
+        assert made.command_line.endswith(" ".join(("", "ro", *wanted.extra_command_line)))
+        assert made.uki.read_text() == "uki: " + made.command_line
+        return sorted({call[0] for call in writing_tools.calls})
+
+    return make
+
+
+ALWAYS = ["systemd-repart"]
+ROOT = ["mkfs.erofs", "veritysetup"]
+UKI = ["ukify"]
+INITRD = ["depmod", "zstd", *UKI]
+
+
+def test_root_initrd_and_uki_are_made_once(outputs: Callable[..., list[str]], wanted: Wanted) -> None:
+    assert outputs(wanted) == sorted(ALWAYS + ROOT + INITRD)
+    assert outputs(wanted) == ALWAYS
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({"extra_command_line": ("quiet",)}, UKI),
+        ({"version": "2.0"}, []),
+        ({"compression": Compression.ZSTD}, ROOT),
+        ({"level": 9}, ROOT),
+        ({"name": "other"}, ROOT),
+        ({"modules": ()}, INITRD),
+    ],
+    ids=str,
+)
+def test_only_what_depends_on_a_change_is_made_again(
+    outputs: Callable[..., list[str]], wanted: Wanted, changes: dict[str, object], again: list[str]
+) -> None:
+    outputs(wanted)
+    assert outputs(replace(wanted, **changes)) == sorted(ALWAYS + again)
+
+
+def test_another_tree_gives_another_root_and_the_same_initrd_if_it_needs_nothing_new(
+    outputs: Callable[..., list[str]], wanted: Wanted, image: Tree
+) -> None:
+    outputs(wanted)
+    image.put("/usr/share/new", file("x", origin="package:a"))
+    assert outputs(wanted, key="another") == sorted(ALWAYS + ROOT)
+    image.put("/usr/bin/kmod", file("another", 0o755, origin="package:a"))
+    assert outputs(wanted, key="a third") == sorted(ALWAYS + ROOT + INITRD)
+
+
+def test_other_tools_make_everything_again(
+    outputs: Callable[..., list[str]], wanted: Wanted, writing_tools: Tools
+) -> None:
+    outputs(wanted)
+    others = replace(writing_tools, root=writing_tools.root.with_name("others"))
+    assert outputs(wanted, tools=others) == sorted(ALWAYS + ROOT + INITRD)
+
+
+def test_what_packages_brought_is_compressed_once(
+    outputs: Callable[..., list[str]], wanted: Wanted, image: Tree, writing_tools: Tools
+) -> None:
+    def parts_written() -> list[str]:
+        calls = [call for call in writing_tools.calls if call[0] == "mkfs.erofs"]
+        return ["onto another" if "--incremental=data" in call else "from nothing" for call in calls]
+
+    outputs(wanted)
+    assert parts_written() == ["from nothing", "onto another"]
+    image.put("/etc/mine", file("x", origin="overlay:mine"))
+    outputs(wanted, key="another")
+    assert parts_written() == ["onto another"]
+    image.put("/usr/bin/b", file("x", 0o755, origin="package:b"))
+    outputs(wanted, key="a third")
+    assert parts_written() == ["from nothing", "onto another"]
