@@ -58,10 +58,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the explanation."""
     from builder.core.store import Store
-    from builder.debian.scripts.commands import make_commands
     from builder.debian.scripts.decisions import decision_about
     from builder.debian.scripts.diversions import diversions_of
     from builder.debian.scripts.explain import explain
+    from builder.debian.scripts.table import make_commands
     from builder.debian.unpack import unpack_all, unpack_tree
 
     if not args.packages and args.definition is None:

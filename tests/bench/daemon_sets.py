@@ -29,11 +29,11 @@ from builder.debian.database import install_database
 from builder.debian.handlers.run import HANDLERS
 from builder.debian.index import Package
 from builder.debian.resolve import Request, resolve
-from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.decisions import DEFAULT, Decision
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
+from builder.debian.scripts.table import make_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.stages.packages import make_work
 from builder.stages.stage import Context

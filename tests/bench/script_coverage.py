@@ -29,10 +29,10 @@ from builder.debian.mirror import Mirrors, default_suites, find_mirrors
 from builder.debian.pack import Pack
 from builder.debian.release import Freshness
 from builder.debian.resolve import Request, resolve
-from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
+from builder.debian.scripts.table import make_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.model import DEFAULT_SUITE
 from tests.bench.popularity import SERVERS, by_popularity

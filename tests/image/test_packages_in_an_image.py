@@ -14,9 +14,9 @@ from builder.debian.handlers.accounts import install_base_accounts, install_syst
 from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.lock import LockedPackage
 from builder.debian.pack import Pack
-from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.explain import explain
+from builder.debian.scripts.table import make_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.load import load, load_base
 from builder.definition.resolved import Resolved

@@ -1,6 +1,6 @@
 """Users and groups: Debian's static ones, then those that packages declare in ``sysusers.d(5)``.
 
-What scripts create with ``adduser`` and its like comes after those (:mod:`builder.debian.scripts.commands.accounts`).
+What scripts create with ``adduser`` and its like comes after those (:mod:`builder.debian.scripts.subjects.accounts`).
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
-from builder.debian.scripts.commands.builtins import BUILTINS, CONFMODULE
-from builder.debian.scripts.parser import parse
-from builder.debian.scripts.shell import SHELLS, interpreter
-from builder.debian.scripts.syntax import Function, Literal, Simple
-from builder.debian.scripts.words import ScriptSyntaxError
+from builder.debian.scripts.language.evaluator import SHELLS, interpreter
+from builder.debian.scripts.language.parser import parse
+from builder.debian.scripts.language.syntax import Function, Literal, Simple
+from builder.debian.scripts.language.words import ScriptSyntaxError
+from builder.debian.scripts.subjects import builtins
+from builder.debian.scripts.subjects.builtins import CONFMODULE
 from builder.tree.node import Kind
 from builder.tree.tree import Tree
 
@@ -64,7 +65,9 @@ def commands_of(text: str) -> list[str]:
         if isinstance(node, Simple) and node.words and all(isinstance(p, Literal) for p in node.words[0].parts)
     ]
     return [
-        name for name in dict.fromkeys(names) if name not in functions and name not in BUILTINS and name not in _OWN
+        name
+        for name in dict.fromkeys(names)
+        if name not in functions and name not in builtins.COMMANDS and name not in _OWN
     ]
 
 

@@ -1,6 +1,6 @@
 """Programs of the image that scripts leave their work to: run once for all, over a copy of what they read.
 
-Which they are, and what they may read and write, :mod:`builder.debian.scripts.commands.deferred` says. They see a root
+Which they are, and what they may read and write, :mod:`builder.debian.scripts.subjects.deferred` says. They see a root
 that holds them, what they start, and the libraries of both: nothing of the machine that builds. Like the programs that
 make caches they must be of its architecture; an image of another one goes without, and the build says so.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 from builder.core.sandbox import Sandbox
 from builder.debian.handlers.caches import ORIGIN, runs_here, triplet_directory
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.commands.deferred import DEFERRED, LIB, Deferred
 from builder.debian.scripts.effects import Does
+from builder.debian.scripts.subjects.deferred import DEFERRED, LIB, Deferred
 from builder.tree.elf import find_closure
 from builder.tree.materialise import Workdir, materialise
 from builder.tree.node import Kind

@@ -20,11 +20,11 @@ from builder.debian.handlers.caches import runs_here
 from builder.debian.handlers.room import SHOWN, Room
 from builder.debian.handlers.surroundings import ASKED, CALLS, calls_in, debconf, environment, write_notes
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.commands.debconf import read_templates
 from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.evaluate import ASKING, Answers
-from builder.debian.scripts.shell import Shell
-from builder.debian.scripts.world import OWN, UNKNOWN, Installation, NotModelled, World
+from builder.debian.scripts.filesystem import OWN, UNKNOWN, Installation, NotModelled, World
+from builder.debian.scripts.language.evaluator import Shell
+from builder.debian.scripts.subjects.debconf import read_templates
 from builder.tree.node import Inline, Kind, Node, file, symlink
 from builder.tree.tree import Tree, TreeError
 

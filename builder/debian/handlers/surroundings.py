@@ -13,9 +13,8 @@ from pathlib import Path
 from builder.core.sandbox import OURS
 from builder.debian.handlers.programs import perl_client
 from builder.debian.handlers.room import SHOWN
-from builder.debian.scripts.commands.generated import GENERATED
-from builder.debian.scripts.commands.services import SERVICES
-from builder.debian.scripts.world import UNKNOWN
+from builder.debian.scripts.filesystem import UNKNOWN
+from builder.debian.scripts.subjects import generated, services
 from builder.tree.node import Node, file
 
 ORIGIN = "stage:packages"
@@ -27,7 +26,8 @@ NO = frozenset(("pidof", "pgrep", "runlevel", "selinuxenabled", "aa-status", "aa
 # Whatever the image has: a script may rely on them.
 ALWAYS = frozenset(("systemctl", "deb-systemd-helper", "deb-systemd-invoke", "invoke-rc.d", "update-rc.d", "service",
                     "dpkg-trigger", "update-alternatives", "logger"))  # fmt: skip
-MODELLED = frozenset((*SERVICES, *GENERATED, "update-alternatives", "dpkg-trigger", "setcap", "py3compile", "py3clean",
+MODELLED = frozenset((*services.COMMANDS, *generated.COMMANDS, "update-alternatives", "dpkg-trigger",
+                      "setcap", "py3compile", "py3clean",
                       "pypy3compile", "pypy3clean", "add-shell", "update-binfmts"))  # fmt: skip
 # What debconf's clients note: the answers outlive the script.
 ASKED = frozenset(("db_set", "db_subst", "db_fset", "db_register", "db_input", "db_go"))

@@ -1,6 +1,7 @@
 """Maintainer scripts as data: parsed, and evaluated over a tree without being executed.
 
-:mod:`~builder.debian.scripts.parser` makes commands of a text, :mod:`~builder.debian.scripts.shell` walks them,
-:mod:`~builder.debian.scripts.commands` says what each program does, and :mod:`~builder.debian.scripts.evaluate` is the
-entry: a package's scripts in, their effects and the lines that nobody speaks for out.
+:mod:`~builder.debian.scripts.language` parses a text and walks its commands,
+:mod:`~builder.debian.scripts.subjects` says what each command does, :mod:`~builder.debian.scripts.table` puts those
+together, and :mod:`~builder.debian.scripts.evaluate` is the entry: a package's scripts in, their effects and the lines
+that are not understood out.
 """

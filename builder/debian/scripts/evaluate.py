@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from builder.core.errors import ConfigError
-from builder.debian.scripts.commands.debconf import read_templates
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 from builder.debian.scripts.effects import Effect, Evaluation, Unaccounted
-from builder.debian.scripts.parser import parse
-from builder.debian.scripts.shell import SHELLS, Commands, Exit, Leave, Shell, TooLong, interpreter
-from builder.debian.scripts.words import ScriptSyntaxError
-from builder.debian.scripts.world import Installation, NotModelled, World
+from builder.debian.scripts.filesystem import Installation, NotModelled, World
+from builder.debian.scripts.language.evaluator import SHELLS, Commands, Exit, Leave, Shell, TooLong, interpreter
+from builder.debian.scripts.language.parser import parse
+from builder.debian.scripts.language.words import ScriptSyntaxError
+from builder.debian.scripts.subjects.debconf import read_templates
 from builder.tree.tree import Tree, TreeError
 
 # (script, arguments): what dpkg calls when a package is installed for the first time.

@@ -12,10 +12,10 @@ from builder.core.errors import ConfigError
 from builder.debian.handlers.own_data import install_own_data, unit_file
 from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.commands import make_commands
-from builder.debian.scripts.parser import parse
-from builder.debian.scripts.shell import Shell
-from builder.debian.scripts.world import Installation, World
+from builder.debian.scripts.filesystem import Installation, World
+from builder.debian.scripts.language.evaluator import Shell
+from builder.debian.scripts.language.parser import parse
+from builder.debian.scripts.table import make_commands
 from builder.tree.node import Kind, file
 from builder.tree.tree import Tree
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.world import Installation
+from builder.debian.scripts.filesystem import Installation
+from builder.debian.scripts.table import make_commands
 from builder.tree.node import Node, file, symlink
 from builder.tree.tree import Tree
 

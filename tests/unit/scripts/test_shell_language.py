@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.debian.scripts.parser import parse
-from builder.debian.scripts.words import ScriptSyntaxError
+from builder.debian.scripts.language.parser import parse
+from builder.debian.scripts.language.words import ScriptSyntaxError
 from builder.tree.node import file
 
 from .conftest import Outcome
@@ -101,9 +101,9 @@ def test_a_script_without_an_end_is_stopped(run: Callable[..., Outcome]) -> None
 
 @pytest.mark.parametrize("first", ["#!/usr/bin/perl -w", "#!/usr/bin/env python3", "\x7fELF"])
 def test_a_script_in_another_language_is_nobodys(first: str) -> None:
-    from builder.debian.scripts.commands import make_commands
     from builder.debian.scripts.evaluate import evaluate
-    from builder.debian.scripts.world import Installation
+    from builder.debian.scripts.filesystem import Installation
+    from builder.debian.scripts.table import make_commands
     from builder.tree.tree import Tree
 
     (found,) = evaluate(

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from builder.debian.scripts import shell as shell_module
-from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import Answers, evaluate
-from builder.debian.scripts.patience import limited
-from builder.debian.scripts.world import Installation
+from builder.debian.scripts.filesystem import Installation
+from builder.debian.scripts.language import evaluator as shell_module
+from builder.debian.scripts.language.time_limit import limited
+from builder.debian.scripts.table import make_commands
 from builder.tree.node import directory, file
 from builder.tree.tree import Tree
 

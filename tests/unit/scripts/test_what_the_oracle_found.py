@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.debian.scripts.commands import make_commands
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.world import Installation
+from builder.debian.scripts.filesystem import Installation
+from builder.debian.scripts.table import make_commands
 from builder.tree.node import Slice, file
 from builder.tree.tree import Tree
 

@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import Any
 
 from builder.debian.scripts.commands.awk_parser import Node, Program, awk_string, parse_awk
-from builder.debian.scripts.commands.builtins import modest
-from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.patterns import PatternError, basic_regex, replaced
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status
+from builder.debian.scripts.language.patterns import PatternError, basic_regex, replaced
+from builder.debian.scripts.subjects.builtins import modest
+from builder.debian.scripts.subjects.options import read_options
 
 MAX_STEPS = 500_000
 MAX_CALLS = 60

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.patterns import PatternError, basic_regex, replaced
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status
+from builder.debian.scripts.language.patterns import PatternError, basic_regex, replaced
+from builder.debian.scripts.subjects.options import read_options
 
 MAX_COMMANDS = 400
 MAX_STEPS = 500_000

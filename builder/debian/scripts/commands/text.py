@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable
 from itertools import groupby
 
-from builder.debian.scripts.commands.options import read_options
-from builder.debian.scripts.patterns import PatternError, basic_regex
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import MAX_CONTENT, NOT_OURS, UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import MAX_CONTENT, NOT_OURS, UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status
+from builder.debian.scripts.language.patterns import PatternError, basic_regex
+from builder.debian.scripts.subjects.options import read_options
 
 MAX_PACKED = 1 << 20  # bytes of a compressed file that a script reads
 
@@ -271,7 +271,7 @@ _TR_CLASSES = {"lower": "abcdefghijklmnopqrstuvwxyz", "upper": "ABCDEFGHIJKLMNOP
 
 
 def _characters(text: str) -> str:
-    from builder.debian.scripts.commands.builtins import unescaped  # noqa: PLC0415
+    from builder.debian.scripts.subjects.builtins import unescaped  # noqa: PLC0415
 
     text = re.sub(r"\[:(\w+):\]", lambda m: _TR_CLASSES.get(m[1], ""), text)
     text = unescaped(text)

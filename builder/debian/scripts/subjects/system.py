@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from builder.core.architecture import ARCHITECTURES, Arch
-from builder.debian.scripts.commands.accounts import group_id, login_group, user_id
-from builder.debian.scripts.commands.inetd import update_inetd
-from builder.debian.scripts.commands.options import getopt, read_options
-from builder.debian.scripts.commands.perl import perl
 from builder.debian.scripts.commands.text import input_of
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.accounts import group_id, login_group, user_id
+from builder.debian.scripts.subjects.options import getopt, read_options
 from builder.tree.node import Kind
 
 
@@ -261,13 +259,13 @@ _CHECKS = {
 _ONLY_RUNNING = (
     "date", "nproc", "df", "du", "ps", "whoami", "lsb_release", "free", "logname",
 )  # fmt: skip
-SYSTEM = {
+COMMANDS = make_models({
     "uname": uname, "sh": sh, "bash": sh, "dash": sh, "env": env, "nice": env, "ionice": env,
-    "timeout": timeout, "getconf": getconf, "getopt": getopt_, "perl": perl, "su": su, "runuser": runuser,
+    "timeout": timeout, "getconf": getconf, "getopt": getopt_, "su": su, "runuser": runuser,
     "sudo": runuser, "locale": locale, "iconv": iconv,
     "setpriv": setpriv, "chronyd": chronyd,
-    "groups": groups, "run-parts": run_parts, "update-inetd": update_inetd, "dpkg-vendor": dpkg_vendor,
+    "groups": groups, "run-parts": run_parts, "dpkg-vendor": dpkg_vendor,
     "stty": no_terminal, "tty": no_terminal, "sshd": sshd, "sshd.session-split": sshd,
     **dict.fromkeys(_ONLY_RUNNING, not_known),
     **{name: check(name, *words) for name, words in _CHECKS.items()},
-}  # fmt: skip
+}, accept_unknown=("date",))  # fmt: skip

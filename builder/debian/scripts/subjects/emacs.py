@@ -6,8 +6,8 @@ Source: ``/usr/lib/emacsen-common/{emacs-package-install,emacs-install,lib.pl}``
 
 from __future__ import annotations
 
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.tree.node import file
 
 ROOM = "/usr/lib/emacsen-common/packages"
@@ -65,4 +65,4 @@ def _install(shell: Shell, packages: list[str], flavors: list[str]) -> Status:
     return 0
 
 
-EMACS = {"emacs-package-install": emacs_package_install, "emacs-install": emacs_install}
+COMMANDS = make_models({"emacs-package-install": emacs_package_install, "emacs-install": emacs_install})

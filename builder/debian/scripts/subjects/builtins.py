@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.shell import Exit, Leave, Return, Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Exit, Leave, Return, Shell, Status, make_models
 from builder.tree.node import Kind
 
 CONFMODULE = "/usr/share/debconf/confmodule"
@@ -388,7 +388,7 @@ def getopts(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-BUILTINS = {
+COMMANDS = make_models({
     "true": true, ":": true, "false": false, "exit": exit_, "return": return_, "break": break_, "continue": continue_,
     "shift": shift, "set": set_, "export": export, "readonly": export, "declare": local, "typeset": local,
     "local": local, "unset": unset, "eval": eval_, "exec": exec_, "command": command, "which": which, "type": type_,
@@ -396,4 +396,7 @@ BUILTINS = {
     "cd": cd, "pwd": pwd, ".": source, "source": source, "echo": echo, "printf": printf, "read": read,
     "umask": umask, "trap": true, "wait": true, "ulimit": true, "hash": true, "sleep": true, "sync": true,
     "shopt": true,
-}  # fmt: skip
+},
+   accept_unknown=(
+    "echo", "printf", "command", "which", "local", "export", "readonly", "set", "true", ":", "return", "exit", "eval",
+))  # fmt: skip

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.commands.options import Options, read_options
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import Options, read_options
 from builder.tree.node import Kind
 
 DATA = "/var/lib/xml-core"
@@ -98,4 +98,4 @@ def update_catalog(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-CATALOG_COMMANDS = {"update-xmlcatalog": update_xmlcatalog, "update-catalog": update_catalog}
+COMMANDS = make_models({"update-xmlcatalog": update_xmlcatalog, "update-catalog": update_catalog})

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
 
 FIRST_SYSTEM, LAST_SYSTEM = 100, 999
 FIRST_USER, LAST_USER = 1000, 59999
@@ -396,8 +396,8 @@ def deluser(shell: Shell, arguments: list[str]) -> Status:
     raise NotModelled("deluser")
 
 
-ACCOUNTS = {
+COMMANDS = make_models({
     "adduser": adduser, "addgroup": addgroup, "groupadd": groupadd, "useradd": useradd, "usermod": usermod,
     "gpasswd": gpasswd, "deluser": deluser, "getent": getent, "id": id_, "chage": no_change, "chfn": no_change,
     "chsh": no_change,
-}  # fmt: skip
+}, accept_unknown=("getent",))  # fmt: skip

@@ -7,11 +7,11 @@ import re
 import stat
 from datetime import UTC, datetime
 
-from builder.debian.scripts.commands.accounts import NoSuchAccountError, group_id, login_group, user_id
-from builder.debian.scripts.commands.options import Options, read_options
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known
+from builder.debian.scripts.filesystem import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.accounts import NoSuchAccountError, group_id, login_group, user_id
+from builder.debian.scripts.subjects.options import Options, read_options
 from builder.tree.node import Kind, Node, file
 from builder.tree.tree import parent_of
 
@@ -496,8 +496,8 @@ def _by_version(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
-FILES = {
+COMMANDS = make_models({
     "mkdir": mkdir, "install": install, "cp": cp, "mv": mv, "rm": rm, "rmdir": rmdir, "ln": ln, "touch": touch,
     "chmod": chmod, "chown": chown, "chgrp": chgrp, "readlink": readlink, "realpath": realpath, "stat": stat_,
     "mktemp": mktemp, "tempfile": mktemp, "ls": ls, "unlink": rm,
-}  # fmt: skip
+}, accept_unknown=("ls",), are_common_names=True)  # fmt: skip

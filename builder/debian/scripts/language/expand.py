@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from builder.debian.scripts.patterns import PatternError, glob_regex
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled, World, joined
+from builder.debian.scripts.language.patterns import PatternError, glob_regex
+from builder.debian.scripts.language.syntax import Arithmetic, Command, Elements, Literal, Parameter, Part, Word
 from builder.debian.scripts.state import State
-from builder.debian.scripts.syntax import Arithmetic, Command, Elements, Literal, Parameter, Part, Word
-from builder.debian.scripts.world import UNKNOWN, NotModelled, World, joined
 from builder.tree.node import Kind
 
 # (text, quoted, whether unquoted text is split into fields)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 
 LIB = "{lib}"  # stands for /usr/lib/TRIPLET
 LOCALES = ("/usr/lib/locale", f"{LIB}/gconv")
@@ -140,4 +140,4 @@ def emacs(shell: Shell, arguments: list[str]) -> Status:
 
 
 # For the others their own models say whether the image's program is to run.
-DEFERRED_COMMANDS = {**{name: _defer(name) for name in DEFERRED if name != "python3"}, "emacs": emacs}
+COMMANDS = make_models({**{name: _defer(name) for name in DEFERRED if name != "python3"}, "emacs": emacs})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.commands.accounts import group_id, user_id
-from builder.debian.scripts.commands.files import changed_mode
-from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.patterns import glob_regex
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled, copy_of
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled, copy_of
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.patterns import glob_regex
+from builder.debian.scripts.subjects.accounts import group_id, user_id
+from builder.debian.scripts.subjects.files import changed_mode
+from builder.debian.scripts.subjects.options import read_options
 from builder.debian.version import is_version, version_key
 from builder.tree.node import Kind, symlink
 
@@ -420,9 +420,9 @@ def ucfq(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-PACKAGING_COMMANDS = {
+COMMANDS = make_models({
     "dpkg": dpkg, "dpkg-query": dpkg_query, "dpkg-statoverride": dpkg_statoverride, "dpkg-divert": dpkg_divert,
     "dpkg-maintscript-helper": maintscript_helper, "dpkg-trigger": dpkg_trigger, "dpkg-realpath": dpkg_realpath,
     "update-alternatives": update_alternatives, "ucf": ucf, "ucfr": ucfr, "ucfq": ucfq,
     "setcap": setcap, "getcap": getcap, "add-shell": add_shell,
-}  # fmt: skip
+}, accept_unknown=("dpkg",))  # fmt: skip

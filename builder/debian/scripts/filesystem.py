@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from builder.debian.scripts import told
+from builder.debian.scripts import machine_values
 from builder.debian.scripts.effects import Does, Effect
 from builder.tree.node import Inline, Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, TreeError, parent_of
 
 # Stands in a text for what only a running machine could say.
-UNKNOWN = told.UNKNOWN
+UNKNOWN = machine_values.UNKNOWN
 # File systems of a running machine: there is nothing in them while an image is made, and scripts know that.
 NOT_OURS = re.compile(r"/(proc|sys|dev)(/|\Z)")
 SCRATCH = re.compile(r"/tmp/|/var/tmp/|/run/|/var/cache/debconf/|/var/lib/dpkg/")
@@ -168,10 +168,10 @@ class World:
         """
         self._told += 1
         self._use(of, f"|{self._told}")
-        return told.told(command, self._told)
+        return machine_values.told(command, self._told)
 
     def _use(self, text: str, where: str) -> None:
-        once = told.said_once(text)
+        once = machine_values.said_once(text)
         if {self._used.get(part, where) for part in once} - {where}:
             raise NotModelled("what the machine says once is used in two places")
         self._used |= dict.fromkeys(once, where)
@@ -236,7 +236,7 @@ class World:
         if node is None or not SWEPT.match(path) or node.origin.startswith(OWN) or not isinstance(node.content, Inline):
             return None
         text = node.content.read().decode(errors="surrogateescape")
-        return text if told.command_for(text) is not None else None
+        return text if machine_values.command_for(text) is not None else None
 
     def _write_on_machine(self, path: str, text: str, old: Node | None) -> None:
         """Leave a file to the machine that has something in it which only the machine says.
@@ -244,7 +244,7 @@ class World:
         Raises:
             NotModelled: it is not known how the machine comes to it, or the file is not the script's own.
         """
-        command = told.command_for(text)
+        command = machine_values.command_for(text)
         own = old is None or path in self._made
         if command is None or not own or len(text) > MAX_OWN:
             raise NotModelled(f"what would be written to {path} is not known")

@@ -9,8 +9,8 @@ import re
 
 from builder.debian.control import ControlError, parse_stanza
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 
 NOT_ASKED = 30  # db_input: the question is not shown
 
@@ -174,7 +174,7 @@ def debconf_communicate(shell: Shell, arguments: list[str]) -> Status:
     raise NotModelled("debconf-communicate")
 
 
-DEBCONF = {
+COMMANDS = make_models({
     "db_get": db_get, "db_set": db_set, "db_input": db_input, "db_fget": db_fget, "db_fset": db_fset,
     "db_metaget": db_metaget, "db_register": db_register, "db_go": db_go, "db_subst": db_subst,
     "debconf-communicate": debconf_communicate, "debconf-show": debconf_show,
@@ -182,4 +182,4 @@ DEBCONF = {
         "version", "capb", "title", "settitle", "stop", "purge", "unregister", "reset",
         "beginblock", "endblock", "progress", "clear", "x_loadtemplatefile", "info", "data", "visible", "exist",
     )},
-}  # fmt: skip
+}, accept_unknown=("db_subst", "db_set"))  # fmt: skip

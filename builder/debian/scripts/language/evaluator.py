@@ -17,12 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from builder.debian.scripts.effects import Does, Effect, Unaccounted
-from builder.debian.scripts.expand import Expander
-from builder.debian.scripts.parser import parse, parse_word
-from builder.debian.scripts.patience import limited
-from builder.debian.scripts.state import State
-from builder.debian.scripts.state import joined as joined_states
-from builder.debian.scripts.syntax import (
+from builder.debian.scripts.filesystem import DEVICES, SWEPT, UNKNOWN, NotModelled, World, joined
+from builder.debian.scripts.language.expand import Expander
+from builder.debian.scripts.language.parser import parse, parse_word
+from builder.debian.scripts.language.syntax import (
     AndOr,
     Case,
     Command,
@@ -39,8 +37,10 @@ from builder.debian.scripts.syntax import (
     Simple,
     Word,
 )
-from builder.debian.scripts.words import ScriptSyntaxError
-from builder.debian.scripts.world import DEVICES, SWEPT, UNKNOWN, NotModelled, World, joined
+from builder.debian.scripts.language.time_limit import limited
+from builder.debian.scripts.language.words import ScriptSyntaxError
+from builder.debian.scripts.state import State
+from builder.debian.scripts.state import joined as joined_states
 from builder.tree.node import Node
 
 MAX_STEPS = 200_000  # php8.4-common takes 40,000
@@ -69,6 +69,20 @@ class Model:
 
 
 Commands = Mapping[str, Model]
+
+
+def make_models(
+    commands: Mapping[str, Callable[[Shell, list[str]], Status]],
+    *,
+    accept_unknown: Items[str] = (),
+    match_patterns: Items[str] = (),
+    are_common_names: bool = False,
+) -> dict[str, Model]:
+    """Models of commands by name: what each does, and the names of those for which more is true."""
+    return {
+        name: Model(run, name in accept_unknown, are_common_names, name in match_patterns)
+        for name, run in commands.items()
+    }
 
 
 class Exit(Exception):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import shlex
 
-from builder.debian.scripts.commands.options import read_options
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
 
 CLUSTERS, DATA, LOGS = "/etc/postgresql", "/var/lib/postgresql", "/var/log/postgresql"
 DICTIONARIES = ("/usr/share/hunspell", "/usr/share/myspell/dicts")
@@ -86,7 +86,7 @@ def pam_getenv(shell: Shell, arguments: list[str]) -> Status:
     return 1
 
 
-POSTGRESQL = {
+COMMANDS = make_models({
     "pg_createcluster": pg_createcluster, "pg_lsclusters": pg_lsclusters, "pg_updatedicts": pg_updatedicts,
     "pg_conftool": pg_conftool, "pg_checksystem": pg_checksystem, "pam_getenv": pam_getenv,
-}  # fmt: skip
+})  # fmt: skip

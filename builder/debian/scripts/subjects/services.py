@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NOT_OURS, NotModelled
+from builder.debian.scripts.filesystem import NOT_OURS, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
 
 RUNNING = "there is no running system"
 
@@ -94,30 +94,32 @@ def systemd_sysusers(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-SERVICES = {
-    "deb-systemd-helper": deb_systemd_helper, "systemctl": systemctl, "update-rc.d": update_rc_d,
-    "systemd-tmpfiles": systemd_tmpfiles, "systemd-sysusers": systemd_sysusers,
-    **{name: running(name) for name in (
-        "deb-systemd-invoke", "invoke-rc.d", "service", "start-stop-daemon", "udevadm", "modprobe", "rmmod", "lsmod",
-        "insserv", "sysctl", "systemd-sysctl",
-
-        "killall", "kill", "pkill", "reload", "restart", "initctl", "telinit", "dbus-send", "busctl", "loginctl",
-        "mount", "umount", "apparmor_parser", "restorecon", "setupcon", "swapoff", "swapon", "ldmtool", "partprobe",
-        "vgcfgbackup", "vgscan", "vgchange", "vgdisplay", "vgs", "pvs", "lvs", "pvscan", "lvchange", "smartctl",
-        "ip", "ifup", "ifdown", "iptables", "ip6tables", "auditctl", "nft", "setsebool", "semodule", "wall", "logger",
-        "runlevel",
-        "lpstat", "lpadmin", "lpinfo", "cupsctl", "needrestart", "netplan", "timedatectl",
-        "hostnamectl", "localectl", "pidof", "pgrep", "who", "getcert",
-    )},
-}  # fmt: skip
-
-
 def mountpoint(shell: Shell, arguments: list[str]) -> Status:
     """``mountpoint [-q] path``: of all file systems, an installation has those of the kernel."""
     return int(not all(NOT_OURS.match(shell.path(name)) for name in arguments if not name.startswith("-")))
 
 
-SERVICES["mountpoint"] = mountpoint
-# Questions about what runs: nothing does.
-for _name in ("pidof", "pgrep", "runlevel", "selinuxenabled", "aa-status", "aa-enabled", "ischroot"):
-    SERVICES[_name] = lambda shell, arguments: 1  # noqa: ARG005
+def deny(shell: Shell, arguments: list[str]) -> Status:
+    """A question about what runs: nothing does."""
+    return 1
+
+
+COMMANDS = make_models({
+    "deb-systemd-helper": deb_systemd_helper, "systemctl": systemctl, "update-rc.d": update_rc_d,
+    "systemd-tmpfiles": systemd_tmpfiles, "systemd-sysusers": systemd_sysusers,
+    **{name: running(name) for name in (
+        "deb-systemd-invoke", "invoke-rc.d", "service", "start-stop-daemon", "udevadm", "modprobe", "rmmod", "lsmod",
+        "insserv", "sysctl", "systemd-sysctl",
+        "killall", "kill", "pkill", "reload", "restart", "initctl", "telinit", "dbus-send", "busctl", "loginctl",
+        "mount", "umount", "apparmor_parser", "restorecon", "setupcon", "swapoff", "swapon", "ldmtool", "partprobe",
+        "vgcfgbackup", "vgscan", "vgchange", "vgdisplay", "vgs", "pvs", "lvs", "pvscan", "lvchange", "smartctl",
+        "ip", "ifup", "ifdown", "iptables", "ip6tables", "auditctl", "nft", "setsebool", "semodule", "wall", "logger",
+        "lpstat", "lpadmin", "lpinfo", "cupsctl", "needrestart", "netplan", "timedatectl",
+        "hostnamectl", "localectl", "who", "getcert",
+    )},
+    "mountpoint": mountpoint,
+    **dict.fromkeys(("pidof", "pgrep", "runlevel", "selinuxenabled", "aa-status", "aa-enabled", "ischroot"), deny),
+},
+   accept_unknown=(
+    "logger", "kill", "service", "invoke-rc.d", "systemctl", "udevadm", "modprobe", "ip", "pgrep", "pidof",
+))  # fmt: skip

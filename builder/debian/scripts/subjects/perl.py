@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 
 _CLOSING = {"{": "}", "(": ")", "[": "]", "<": ">"}
 # What Perl has in patterns and Python has not, or otherwise: possessive, recursive, \K, \Q, variables, arrays.
@@ -99,3 +99,6 @@ def _as_python(text: str, delimiter: str) -> str:
         f"\\g<{part[1]}>" if part[:1] == "$" else simple.get(part, part[1:]) if part[:1] == "\\" else part
         for part in parts
     )
+
+
+COMMANDS = make_models({"perl": perl}, match_patterns=("perl",))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.commands.builtins import program_path
-from builder.debian.scripts.patterns import PatternError, glob_regex
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import DEVICES, NOT_OURS, UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import DEVICES, NOT_OURS, UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.patterns import PatternError, glob_regex
+from builder.debian.scripts.subjects.builtins import program_path
 from builder.tree.node import Kind
 
 _NUMBERS = {
@@ -190,4 +190,6 @@ class _Reader:
                 return True  # root may read and write all
 
 
-CONDITIONS = {"test": test, "[": bracket, "[[": double_bracket}
+COMMANDS = make_models(
+    {"test": test, "[": bracket, "[[": double_bracket}, accept_unknown=("test", "[", "[["), match_patterns=("[[",)
+)

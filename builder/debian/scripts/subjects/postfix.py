@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.commands.options import read_options
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
 
 MAIN = "/etc/postfix/main.cf"
 _DEFAULTS = {
@@ -65,4 +65,4 @@ def newaliases(shell: Shell, arguments: list[str]) -> Status:
     return shell.call(["chmod", "0644", "/etc/aliases.db"])
 
 
-POSTFIX = {"postconf": postconf, "newaliases": newaliases}
+COMMANDS = make_models({"postconf": postconf, "newaliases": newaliases}, accept_unknown=("postconf",))

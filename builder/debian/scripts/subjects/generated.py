@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 
 LIBRARIES = "the index of shared libraries is made when all packages are in"
 MODULES = "the index of kernel modules is made when all packages are in"
@@ -43,4 +43,4 @@ def _generated(name: str, why: str) -> Callable[[Shell, list[str]], Status]:
     return run
 
 
-GENERATED = {name: _generated(name, why) for name, why in BY_WHAT.items()}
+COMMANDS = make_models({name: _generated(name, why) for name, why in BY_WHAT.items()}, accept_unknown=("ssh-keygen",))

@@ -1,4 +1,4 @@
-"""A shell script's text as values (:mod:`builder.debian.scripts.syntax`).
+"""A shell script's text as values (:mod:`builder.debian.scripts.language.syntax`).
 
 A parser of our own, because none of those on offer is right about the shell that maintainer scripts are written for.
 tree-sitter-bash is made for highlighting: it rejects nine of the 868 scripts we measured, and it reads
@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from builder.debian.scripts.syntax import (
+from builder.debian.scripts.language.syntax import (
     AndOr,
     Case,
     Command,
@@ -31,7 +31,7 @@ from builder.debian.scripts.syntax import (
     Simple,
     Word,
 )
-from builder.debian.scripts.words import MAX_DEPTH, ScriptSyntaxError, WordReader
+from builder.debian.scripts.language.words import MAX_DEPTH, ScriptSyntaxError, WordReader
 
 MAX_BYTES = 4 << 20  # keyboard-configuration asks with 2 MB of names of keyboards
 _BLANK = re.compile(r"(?:[ \t\r]|\\\n)+")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from builder.debian.scripts.syntax import Arithmetic, Literal, Parameter, Part, Substitution, Word
+from builder.debian.scripts.language.syntax import Arithmetic, Literal, Parameter, Part, Substitution, Word
 
 if TYPE_CHECKING:
-    from builder.debian.scripts.syntax import Command
+    from builder.debian.scripts.language.syntax import Command
 
 MAX_DEPTH = 60  # nested substitutions and commands; Debian's deepest is under ten
 _PLAIN = re.compile(r"[^\s|&;<>()$`\"'\\]+")

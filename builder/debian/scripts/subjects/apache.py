@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from builder.debian.scripts.commands.options import read_options
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
 
 ROOT = "/etc/apache2"
 STATE = "/var/lib/apache2"
@@ -66,4 +66,6 @@ def _words(text: str, field: str) -> list[str]:
     return [word for line in re.findall(rf"^# {field}:(.*)$", text, re.M) for word in line.split()]
 
 
-APACHE = {"a2enmod": enabler(*MODULES), "a2enconf": enabler(*CONFIGURATIONS), "a2ensite": enabler(*SITES)}
+COMMANDS = make_models(
+    {"a2enmod": enabler(*MODULES), "a2enconf": enabler(*CONFIGURATIONS), "a2ensite": enabler(*SITES)}
+)

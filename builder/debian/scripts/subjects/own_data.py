@@ -1,8 +1,8 @@
 """What every machine must make for itself: secrets, and databases that have an identity.
 
 A key that is made with an image is a key that all its machines share, and that everybody has who has the image. So
-what these programs make is left to the machine (:meth:`~builder.debian.scripts.world.World.leave_to_machine`), if it is
-known which files that are; where a script only reads the secret, nobody speaks for the line.
+what these programs make is left to the machine (:meth:`~builder.debian.scripts.filesystem.World.leave_to_machine`), if
+it is known which files that are; a script that only reads the secret does what build-os does not model.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from builder.debian.scripts.commands.options import read_options
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.told import command_for, word_for
-from builder.debian.scripts.world import MAX_OWN, RANDOM, SWEPT, UNKNOWN, NotModelled
+from builder.debian.scripts.filesystem import MAX_OWN, RANDOM, SWEPT, UNKNOWN, NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.machine_values import command_for, word_for
+from builder.debian.scripts.subjects.options import read_options
 from builder.tree.node import Kind
 
 # Programs that make a text of a text, and nothing else.
@@ -231,11 +231,11 @@ SAYING = (
     "apg",
     "iscsi-iname",
 )
-OWN_DATA = {
+COMMANDS = make_models({
     "openssl": openssl, "rndc-confgen": rndc_confgen, "make-ssl-cert": make_ssl_cert,
     "mariadb-install-db": mariadb_install_db, "mysql_install_db": mariadb_install_db,
     "munin-node-configure": munin_node_configure,
     "dropbearkey": dropbearkey,
     "hostname": hostname, "dd": dd, "nvme": nvme, "certtool": certtool, "mungekey": mungekey, "slappasswd": secret,
     **{name: says(name) for name in SAYING},
-}  # fmt: skip
+})  # fmt: skip

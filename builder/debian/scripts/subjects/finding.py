@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from builder.debian.scripts.commands.accounts import group_id, user_id
-from builder.debian.scripts.patterns import PatternError, basic_regex, glob_regex
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.patterns import PatternError, basic_regex, glob_regex
+from builder.debian.scripts.subjects.accounts import group_id, user_id
 from builder.tree.node import Kind, Node
 
 
@@ -254,3 +254,6 @@ def _check(shell: Shell, word: str, value: str) -> Test:
             return lambda entry: bits == 0 or entry.node.mode & bits != 0
         return lambda entry: (entry.node.mode & bits if value[0] == "-" else entry.node.mode) == bits
     raise NotModelled(f"find {word} {value}")
+
+
+COMMANDS = make_models({"find": find}, match_patterns=("find",))

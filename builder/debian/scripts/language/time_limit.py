@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
 
 SECONDS = 5.0
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.commands.options import read_options
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
 
 CONF = "/etc/inetd.conf"
 OFF = "#<off># "
@@ -70,3 +70,6 @@ def _changed(lines: list[str], mode: str, service: str, pattern: str, off: str) 
         return [line for line in lines if not fits(line, f"(?:{re.escape(off)})?")]
     except re.error as error:
         raise NotModelled(f"the pattern {service} {pattern}") from error
+
+
+COMMANDS = make_models({"update-inetd": update_inetd})

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from builder.debian.scripts.commands.options import read_options
-from builder.debian.scripts.commands.packaging import files_of
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled
+from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.subjects.packaging import files_of
 from builder.tree.node import Kind
 
 EXCLUDED = "/usr/share/python3/bcep"
@@ -114,8 +114,8 @@ def py3versions(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-PYTHON = {
+COMMANDS = make_models({
     "py3compile": py3compile, "py3clean": py3clean, "pypy3compile": py3clean, "pypy3clean": py3clean,
     "py3versions": py3versions,
     **{f"python3{minor}": python for minor in ("", *(f".{number}" for number in range(9, 20)))},
-}  # fmt: skip
+})  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import re
 
-from builder.debian.scripts.commands.options import read_options
-from builder.debian.scripts.commands.packaging import ucf
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.shell import Shell, Status
-from builder.debian.scripts.world import NotModelled, joined
+from builder.debian.scripts.filesystem import NotModelled, joined
+from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.subjects.packaging import ucf
 from builder.tree.node import Kind
 
 LOCALE = "/etc/locale.conf"
@@ -176,8 +176,8 @@ def paperconf(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-REGISTRIES = {
+COMMANDS = make_models({
     "paperconf": paperconf,
     "update-locale": update_locale, "locale-gen": locale_gen, "update-binfmts": update_binfmts,
     "update-perl-sax-parsers": update_perl_sax_parsers, "helpztags": helpztags,
-}  # fmt: skip
+})  # fmt: skip

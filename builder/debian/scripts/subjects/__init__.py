@@ -1,0 +1,1 @@
+"""What the commands of scripts do, one file a subject."""
