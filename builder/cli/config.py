@@ -31,7 +31,7 @@ from builder.core.errors import ConfigError
 from builder.core.files import write_file
 
 if TYPE_CHECKING:
-    from firstboot.config.document import Document
+    from firstboot.config.loaded import Document
 
 HELP = "compile, check, plan, apply, merge and convert first-boot configs"
 

@@ -18,8 +18,8 @@ from firstboot.apply.contents import Contents, Stored
 from firstboot.apply.kernel.arguments import baked, wanted_words
 from firstboot.apply.kernel.stage import SetArguments
 from firstboot.apply.planning import WHOLE_MACHINE, foreseen, plan, plan_devices
-from firstboot.config.document import Document, read
-from firstboot.config.loaded import LoadedConfig, merge_all
+from firstboot.config.document import read
+from firstboot.config.loaded import Document, LoadedConfig, merge_all
 from firstboot.config.loading import finish
 from firstboot.config.models import Config, Resource
 from firstboot.config.origins import Complaint, ConfigError

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from builder.core.errors import ConfigError
-from firstboot.config.document import Document, read
+from firstboot.config.document import read
 from firstboot.config.dump import dump, has_own
+from firstboot.config.loaded import Document
 from firstboot.config.models import Config
 from firstboot.config.text import LocatedError, Problem
 from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, translate

@@ -13,8 +13,8 @@ from firstboot.config import checks
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.encoding import smallest
 from firstboot.config.butane.files import LocalFiles
-from firstboot.config.document import Document, read
-from firstboot.config.loaded import LoadedConfig, merge_all
+from firstboot.config.document import read
+from firstboot.config.loaded import Document, LoadedConfig, merge_all
 from firstboot.config.models import Config
 from firstboot.config.origins import Complaint, by_document
 from firstboot.config.text import Located, LocatedError, Problem, decode

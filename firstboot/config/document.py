@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from firstboot.config import buildos, butane
 from firstboot.config.artifact import artifacts
 from firstboot.config.building import build
 from firstboot.config.butane import MACHINE, Surroundings, lint
+from firstboot.config.butane.draft import Draft
 from firstboot.config.butane.variants import VARIANTS, Edition
 from firstboot.config.checks import check
 from firstboot.config.checks.nodes import NO_CONTENTS
-from firstboot.config.dump import dump, has_own
 from firstboot.config.explain import kind_of, suggestion
+from firstboot.config.lazy import lazy
+from firstboot.config.loaded import Document, Version
 from firstboot.config.models import Config
 from firstboot.config.origins import Origins
 from firstboot.config.shape import Dialect, Walk
@@ -23,48 +25,18 @@ from firstboot.config.text import Located, LocatedError, Path, Problem, refuse, 
 from firstboot.config.urls import BadUrl, check_url
 from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, version_of
 
-Version = tuple[int, int]
+if TYPE_CHECKING:
+    from firstboot.config import includes
+    from firstboot.config.buildos import making
+    from firstboot.config.butane import desugar, embedded
+else:
+    includes = lazy("firstboot.config.includes")
+    making = lazy("firstboot.config.buildos.making")
+    desugar = lazy("firstboot.config.butane.desugar")
+    embedded = lazy("firstboot.config.butane.embedded")
 
 # Their values never reach a log, a console or a result file; nor does what looks like a secret: see redaction.
 SECRET_KEYS = frozenset({"passwordHash", "password_hash", "inline", "environment"})
-
-
-class Document(NamedTuple):
-    """One text, checked.
-
-    Attributes:
-        located: the text.
-        variant: ``ignition``, or a YAML variant.
-        version: the spec version it is written for or compiles to.
-        config: in that version's meaning; ``None`` if there are errors.
-        problems: errors and warnings, at paths of the text.
-        origins: from paths of ``config`` to the text.
-        wrap: puts the compiled config, as plain data, into what its variant wraps it in: a MachineConfig.
-        secrets: names of the secrets whose values are in ``config``.
-    """
-
-    located: Located
-    variant: str
-    version: Version
-    config: Config | None
-    problems: tuple[Problem, ...]
-    origins: Origins
-    wrap: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    secrets: frozenset[str] = frozenset()
-
-    def compiled(self) -> dict[str, Any]:
-        """What it compiles to, as plain data. Only for a document without errors."""
-        assert self.config is not None
-        data = dump(self.config)
-        if has_own(self.config):
-            # No Ignition accepts such a version, so that none can pass over what it does not know.
-            data["ignition"]["version"] += OWN_SUFFIX
-        return data if self.wrap is None else self.wrap(data)
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        """The problems that stop it."""
-        return tuple(each for each in self.problems if each.severity == "error")
 
 
 def read(text: str, name: str, surroundings: Surroundings = MACHINE) -> Document:
@@ -259,14 +231,12 @@ def _compiled(
             # Before fragments are merged in: those of other languages may say what their machines take.
             walk.problems += [_as_written(each, walk) for each in check_logins(config.passwd)]
         if walk.extras or edition.machine_config or (walk.dialect.own and config.storage.luks):
-            from firstboot.config.butane.desugar import Kitchen  # noqa: PLC0415 - most documents have none
-
-            kitchen = Kitchen(config, origins, walk, edition, surroundings)
-            kitchen.make()
+            draft = Draft(config, origins, walk, edition, surroundings)
+            _make_sugar(draft)
             # These are about what is written; what follows is about what was made of it.
-            walk.problems += [_as_written(each, walk) for each in kitchen.problems]
-            config, origins, wrap = kitchen.config, kitchen.origins, kitchen.wrap
-            secrets = frozenset(kitchen.secrets)
+            walk.problems += [_as_written(each, walk) for each in draft.problems]
+            config, origins, wrap = draft.config, draft.origins, draft.wrap
+            secrets = frozenset(draft.secrets)
         sense += _after_sugar(config, edition)
     if not walk.dialect.own:
         sense += _no_artifacts(config, version)
@@ -283,6 +253,26 @@ def _compiled(
     everything = (*noticed, *walk.problems, *in_text)
     usable = not any(each.severity == "error" for each in everything)
     return Document(walk.located, variant, version, config if usable else None, everything, origins, wrap, secrets)
+
+
+def _make_sugar(draft: Draft) -> None:
+    """Make all sugar, in Butane's order: what comes later may fill in or override what came before."""
+    extras = draft.extras
+    mounts = {path: value for path, value in extras.items() if path[-1] == "with_mount_unit"}
+    if mounts:
+        desugar.make_mount_units(draft, mounts)
+    if ("storage", "trees") in extras or ("systemd", "quadlets") in extras:
+        desugar.make_nodes(draft)
+    if ("boot_device",) in extras:
+        desugar.make_boot_device(draft)
+    if ("grub",) in extras:
+        desugar.make_grub(draft)
+    if draft.edition.sugar:
+        making.make(draft)
+    if ("include",) in extras:
+        includes.include_fragments(draft, read)
+    if draft.edition.machine_config:
+        desugar.make_machine_config(draft)
 
 
 def _contents_of(problem: Problem, origins: Origins, failed: Iterable[Path]) -> bool:
@@ -331,9 +321,7 @@ def _before_sugar(config: Config, walk: Walk, edition: Edition) -> Iterator[Prob
     if config.storage.disks:
         yield from lint.check_reuse(config, edition, mirrored_devices(walk.extras.get(("boot_device",))))
     if config.ignition.config.merge or config.ignition.config.replace.source is not None:
-        from firstboot.config.butane.embedded import check_embedded  # noqa: PLC0415 - few documents have any
-
-        yield from check_embedded(config, walk, edition)
+        yield from embedded.check_embedded(config, walk, edition, read)
 
 
 def mirrored_devices(boot_device: object) -> frozenset[object]:

@@ -7,15 +7,20 @@ include others; local files of all of them are in the same directory.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable
 
 from firstboot.config.butane import Surroundings
+from firstboot.config.butane.draft import Draft
 from firstboot.config.butane.files import NoLocalFile
-from firstboot.config.document import Document, read
+from firstboot.config.loaded import Document
+from firstboot.config.merge import merge
 from firstboot.config.models import Config
+from firstboot.config.origins import Origins
 from firstboot.config.text import LocatedError, Problem, decode
 from firstboot.config.versions import name_of, translate
 
 Version = tuple[int, int]
+Reader = Callable[[str, str, Surroundings], Document]
 MAX_NESTING = 8
 
 
@@ -27,7 +32,31 @@ class BadFragment(ValueError):
         self.hint = hint
 
 
-def read_fragment(name: str, spec: Version, surroundings: Surroundings) -> tuple[Config, Document]:
+def include_fragments(draft: Draft, read: Reader) -> None:
+    """Merge the fragments that a document includes under it.
+
+    Args:
+        read: reads a text as the document itself was read.
+    """
+    names = draft.extras[("include",)]
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        draft.problems.append(Problem(("include",), "expected a list of file names"))
+        return
+    parent, parent_origins = Config(), Origins({(): draft.origin(("include",))})
+    for index, name in enumerate(names):
+        at = ("include", index)
+        try:
+            fragment, document = _read_fragment(name, draft.edition.spec, draft.surroundings, read)
+        except BadFragment as error:
+            draft.problems.append(Problem(at, str(error), error.hint))
+            continue
+        draft.problems += [Problem(at, each, None, "warning") for each in _warnings_of(document)]
+        draft.secrets |= document.secrets
+        parent, parent_origins = merge(parent, fragment, parent_origins, document.origins)
+    draft.merge_under(parent, parent_origins)
+
+
+def _read_fragment(name: str, spec: Version, surroundings: Surroundings, read: Reader) -> tuple[Config, Document]:
     """A fragment in terms of a config of ``spec``, and the document it was.
 
     Raises:
@@ -52,7 +81,7 @@ def read_fragment(name: str, spec: Version, surroundings: Surroundings) -> tuple
     return translate(document.config, document.version), document
 
 
-def warnings_of(document: Document) -> list[str]:
+def _warnings_of(document: Document) -> list[str]:
     """What is remarkable in a fragment, with its line."""
     return [_first_line(LocatedError(document.located, [_as_error(each)])) for each in document.problems]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Protocol
 
-from firstboot.config.document import Document, read
-from firstboot.config.loaded import LoadedConfig, merge_all
+from firstboot.config.document import read
+from firstboot.config.loaded import Document, LoadedConfig, merge_all
 from firstboot.config.models import ConfigSources, Ignition, Reference, Resource
 from firstboot.config.origins import Complaint, ConfigError, Origins
 from firstboot.config.resource import BadResource, inline_bytes, is_inline

@@ -17,8 +17,9 @@ from firstboot.config.butane import Surroundings
 from firstboot.config.butane.encoding import smallest
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.checks import check
-from firstboot.config.document import Document, read
+from firstboot.config.document import read
 from firstboot.config.dump import dump
+from firstboot.config.loaded import Document
 from firstboot.config.located import LocatedError
 from firstboot.config.merge import merge
 from firstboot.config.models import Config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from firstboot.config.document import Document
+from firstboot.config.loaded import Document
 from firstboot.config.models import Directory, File, Link, Unit
 from firstboot.config.urls import decode_data_url
 

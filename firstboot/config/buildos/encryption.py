@@ -13,20 +13,20 @@ from firstboot.config.devices import Clevis, ClevisCustom
 from firstboot.config.text import Problem
 
 if TYPE_CHECKING:
-    from firstboot.config.butane.desugar import Kitchen
+    from firstboot.config.butane.draft import Draft
 
 PCRS = '{"pcr_bank":"sha256","pcr_ids":"7"}'
 
 
-def bind_to_firmware(kitchen: Kitchen) -> None:
+def bind_to_firmware(draft: Draft) -> None:
     """Name the PCRs of devices that only the TPM is to open; warn of those that nothing else opens."""
-    storage = kitchen.config.storage
+    storage = draft.config.storage
     devices = []
     for index, luks in enumerate(storage.luks):
         bound = luks
         if is_by_tpm_alone(luks.clevis):
             if luks.key_file.source is None:
-                kitchen.problems.append(
+                draft.problems.append(
                     Problem(
                         ("storage", "luks", index, "clevis", "tpm2"),
                         "only this machine's TPM opens this device: if it breaks or is cleared, what is on it is lost",
@@ -39,7 +39,7 @@ def bind_to_firmware(kitchen: Kitchen) -> None:
                     {"clevis": Clevis(custom=ClevisCustom(pin="tpm2", config=PCRS, needs_network=False))}
                 )
         devices.append(bound)
-    kitchen.config = kitchen.config.model_copy({"storage": storage.model_copy({"luks": (*devices,)})})
+    draft.config = draft.config.model_copy({"storage": storage.model_copy({"luks": (*devices,)})})
 
 
 def is_by_tpm_alone(clevis: Clevis) -> bool:

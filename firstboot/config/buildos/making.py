@@ -20,8 +20,7 @@ from firstboot.config.text import Located, Path, Problem
 if TYPE_CHECKING:
     from firstboot.config.archive import Archive
     from firstboot.config.buildos.models import Secret
-    from firstboot.config.butane import Surroundings
-    from firstboot.config.butane.desugar import Kitchen
+    from firstboot.config.butane.draft import Draft
 
 M = TypeVar("M", bound=Model)
 N = TypeVar("N", bound=Node)
@@ -38,25 +37,25 @@ class Making:
         stored: names of the secrets whose values are in what was made.
     """
 
-    def __init__(self, kitchen: Kitchen, surroundings: Surroundings) -> None:
-        self.config: Config = kitchen.config
-        self.surroundings = surroundings
+    def __init__(self, draft: Draft) -> None:
+        self.config: Config = draft.config
+        self.surroundings = draft.surroundings
         self.secrets: dict[str, Secret] = {}
         self.stored: set[str] = set()
-        self._kitchen = kitchen
+        self._draft = draft
         self._directories: list[Directory] = []
         self._files: list[File] = []
         self._links: list[Link] = []
         self._archives: list[Archive] = []
         self._units: list[Unit] = []
         self._taken: set[str] = set()
-        self._entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): kitchen.origin(())}
+        self._entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): draft.origin(())}
 
     # --- what the document says ---
 
     def text(self, name: str) -> str | None:
         """A setting of the document that is one text."""
-        value = self._kitchen.extras.get((name,))
+        value = self._draft.extras.get((name,))
         if value is None or isinstance(value, str):
             return value
         self.complain((name,), f"expected text, found {kind_of(value)}")
@@ -64,7 +63,7 @@ class Making:
 
     def texts(self, name: str) -> tuple[tuple[Path, str], ...]:
         """A setting that is a list of texts, each with its place."""
-        value = self._kitchen.extras.get((name,), [])
+        value = self._draft.extras.get((name,), [])
         if not isinstance(value, list):
             self.complain((name,), f"expected a list, found {kind_of(value)}")
             return ()
@@ -78,7 +77,7 @@ class Making:
 
     def pairs(self, name: str) -> dict[str, str]:
         """A setting that is names with values."""
-        value = self._kitchen.extras.get((name,), {})
+        value = self._draft.extras.get((name,), {})
         if not isinstance(value, dict):
             self.complain((name,), f"expected a mapping (key: value), found {kind_of(value)}")
             return {}
@@ -89,16 +88,16 @@ class Making:
 
     def part(self, model: type[M], path: Path) -> M | None:
         """A setting that is a mapping; ``None`` if there is none, or it is wrong, which has been said then."""
-        value = self._kitchen.extras.get(path)
-        return None if value is None else self._kitchen.find(model, path, value)
+        value = self._draft.extras.get(path)
+        return None if value is None else self._draft.find(model, path, value)
 
     def parts(self, model: type[M], *path: str | int) -> Iterator[tuple[Path, M]]:
         """A setting that is a list of mappings, each with its place."""
-        yield from self._kitchen.elements(model, path)
+        yield from self._draft.elements(model, path)
 
     def users(self, name: str) -> Iterator[tuple[Path, User, Any]]:
         """The users that have a setting: its place, the user, what it says."""
-        for path, value in self._kitchen.extras.items():
+        for path, value in self._draft.extras.items():
             if path[:2] == ("passwd", "users") and path[3:] == (name,) and isinstance(path[2], int):
                 users = self.config.passwd.users
                 if path[2] < len(users):
@@ -106,7 +105,7 @@ class Making:
 
     def nodes(self, name: str) -> Iterator[tuple[Path, Node]]:
         """The files, directories and links that have a setting, and its place."""
-        for path in self._kitchen.extras:
+        for path in self._draft.extras:
             if path[:1] == ("storage",) and path[3:] == (name,) and isinstance(path[2], int):
                 nodes = getattr(self.config.storage, str(path[1]))
                 if path[2] < len(nodes):
@@ -131,7 +130,7 @@ class Making:
 
         data = contents.encode("utf-8", "surrogatepass") if isinstance(contents, str) else contents
         file = file_of(path, mode, data, self.surroundings.encode)
-        self._entries[("storage", "files", len(self._files))] = self._kitchen.origin(at)
+        self._entries[("storage", "files", len(self._files))] = self._draft.origin(at)
         self._files.append(file.model_copy(update={"overwrite": True, "user": user, "group": group}))
 
     def directory(self, path: str, at: Path, *, mode: int = 0o755, user: Owner = ROOT, group: Owner = ROOT) -> None:
@@ -139,7 +138,7 @@ class Making:
         if path in self._taken or any(each.path == path for each in self.config.storage.directories):
             return
         self._taken.add(path)
-        self._entries[("storage", "directories", len(self._directories))] = self._kitchen.origin(at)
+        self._entries[("storage", "directories", len(self._directories))] = self._draft.origin(at)
         self._directories.append(Directory(path=path, mode=mode, user=user, group=group))
 
     def find_directory(self, path: str) -> Directory | None:
@@ -149,18 +148,18 @@ class Making:
     def link(self, path: str, target: str, at: Path, *, user: Owner = ROOT, group: Owner = ROOT) -> None:
         """Make a symbolic link."""
         if self.claim(path, at):
-            self._entries[("storage", "links", len(self._links))] = self._kitchen.origin(at)
+            self._entries[("storage", "links", len(self._links))] = self._draft.origin(at)
             self._links.append(Link(path=path, target=target, overwrite=True, user=user, group=group))
 
     def archive(self, archive: Archive, at: Path) -> None:
         """Have the machine unpack something."""
-        self._entries[("storage", "archives", len(self._archives))] = self._kitchen.origin(at)
+        self._entries[("storage", "archives", len(self._archives))] = self._draft.origin(at)
         self._archives.append(archive)
 
     def unit(self, name: str, contents: str, at: Path, *, enabled: bool | None = True) -> None:
         """Write a unit."""
         if self.claim(name, at):
-            self._entries[("systemd", "units", len(self._units))] = self._kitchen.origin(at)
+            self._entries[("systemd", "units", len(self._units))] = self._draft.origin(at)
             self._units.append(Unit(name=name, contents=contents, enabled=enabled))
 
     def has(self, path: str) -> bool:
@@ -170,11 +169,11 @@ class Making:
     @property
     def complaints(self) -> int:
         """How many there are."""
-        return len(self._kitchen.problems)
+        return len(self._draft.problems)
 
     def complain(self, path: Path, message: str, hint: str | None = None, *, on_key: bool = False) -> None:
         """Say what is wrong at a place."""
-        self._kitchen.problems.append(Problem(path, message, hint, on_key=on_key))
+        self._draft.problems.append(Problem(path, message, hint, on_key=on_key))
 
     def is_path(self, path: str, at: Path) -> bool:
         """Whether it is an absolute path in its simplest form that units can name; complains if not."""
@@ -184,7 +183,7 @@ class Making:
         if not problems and any(char in "\"'\\" or ord(char) < ord(" ") for char in path):
             # At the end of a line a backslash would take the next one with it.
             problems.append(Problem(at, "the path has a quote, a backslash or a control character in it"))
-        self._kitchen.problems += problems
+        self._draft.problems += problems
         return not problems
 
     def claim(self, what: str, at: Path) -> bool:
@@ -201,7 +200,7 @@ class Making:
             archives=(*self._archives,), directories=(*self._directories,), files=(*self._files,), links=(*self._links,)
         )
         systemd = Systemd(units=(*self._units,))
-        self._kitchen.merge_under(Config(storage=storage, systemd=systemd), Origins(self._entries))
+        self._draft.merge_under(Config(storage=storage, systemd=systemd), Origins(self._entries))
 
 
 # Which settings are made by which function of which module here, in an order in which each finds what it needs.
@@ -220,19 +219,19 @@ MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
-def make(kitchen: Kitchen, surroundings: Surroundings) -> None:
+def make(draft: Draft) -> None:
     """Make all sugar of ``variant: buildos`` but fragments."""
-    if kitchen.config.storage.luks:
+    if draft.config.storage.luks:
         from firstboot.config.buildos.encryption import bind_to_firmware  # noqa: PLC0415 - few configs encrypt
 
-        bind_to_firmware(kitchen)
-    given = {path[-1] for path in kitchen.extras}
-    making = Making(kitchen, surroundings)
+        bind_to_firmware(draft)
+    given = {path[-1] for path in draft.extras}
+    making = Making(draft)
     for names, module, function in MAKERS:
         if not given.isdisjoint(names):
             getattr(import_module(f"firstboot.config.buildos.{module}"), function)(making)
     making.finish()
-    kitchen.secrets |= making.stored
+    draft.secrets |= making.stored
 
 
 def in_directory(path: str, directory: str) -> bool:

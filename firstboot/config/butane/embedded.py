@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from firstboot.config.butane.variants import Edition
+from firstboot.config.loaded import Document
 from firstboot.config.models import Config, Reference
 from firstboot.config.resource import BadResource, inline_bytes
 from firstboot.config.shape import Walk
@@ -13,13 +14,17 @@ from firstboot.config.text import LocatedError, Path, Problem, decode
 from firstboot.config.versions import name_of
 
 Version = tuple[int, int]
+Reader = Callable[[str, str], Document]
 
 
-def check_embedded(config: Config, walk: Walk, edition: Edition) -> Iterator[Problem]:
+def check_embedded(config: Config, walk: Walk, edition: Edition, read: Reader) -> Iterator[Problem]:
     """What is wrong with configs to merge or to use instead, at their sources.
 
     An inline one of the same version must be right. Of others Butane knows nothing, so what is wrong with them is a
     warning; a machine would refuse them. Local ones Butane does not look at; our own variant does.
+
+    Args:
+        read: reads a text with a name.
     """
     path: Path = ("ignition", "config")
     references: list[tuple[Path, Reference]] = [
@@ -29,12 +34,10 @@ def check_embedded(config: Config, walk: Walk, edition: Edition) -> Iterator[Pro
         source = (*here, "source")
         kind = walk.where(source)[-1]
         if kind == "inline" or (kind == "local" and edition.sugar):
-            yield from _check(reference, source, inline=kind == "inline", spec=edition.spec)
+            yield from _check(reference, source, read, inline=kind == "inline", spec=edition.spec)
 
 
-def _check(reference: Reference, at: Path, *, inline: bool, spec: Version) -> Iterator[Problem]:
-    from firstboot.config.document import read  # noqa: PLC0415 - it reads what we are a part of
-
+def _check(reference: Reference, at: Path, read: Reader, *, inline: bool, spec: Version) -> Iterator[Problem]:
     name = "the config inside"
     try:
         text = decode(inline_bytes(reference), name)

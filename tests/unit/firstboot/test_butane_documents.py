@@ -11,7 +11,8 @@ from firstboot.config.butane import Surroundings
 from firstboot.config.butane.encoding import plainly, smallest
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.butane.mounts import escape
-from firstboot.config.document import Document, read
+from firstboot.config.document import read
+from firstboot.config.loaded import Document
 from firstboot.config.resource import gunzip
 from firstboot.config.urls import decode_data_url
 

@@ -16,9 +16,10 @@ from firstboot.config.butane import MACHINE, Surroundings, extra_for
 from firstboot.config.butane.encoding import smallest
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.butane.variants import VARIANTS
-from firstboot.config.document import Document, read
+from firstboot.config.document import read
 from firstboot.config.dump import dump
 from firstboot.config.fields import Field, fields_of
+from firstboot.config.loaded import Document
 from firstboot.config.merge import merge
 from firstboot.config.model import Model
 from firstboot.config.models import Config

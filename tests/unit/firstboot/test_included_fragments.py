@@ -9,7 +9,8 @@ import pytest
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.encoding import smallest
 from firstboot.config.butane.files import LocalFiles
-from firstboot.config.document import Document, read
+from firstboot.config.document import read
+from firstboot.config.loaded import Document
 
 pytestmark = pytest.mark.unit
 
