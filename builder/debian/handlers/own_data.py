@@ -34,7 +34,7 @@ def install_own_data(work: Work) -> None:
     for path in sorted(places, reverse=True):
         if not tree.children(path) if places[path].kind is Kind.DIRECTORY else True:
             tree.remove(path)
-    for package in sorted({node.origin.removeprefix(OWN) for node in places.values()}):
+    for package in sorted({node.origin.removeprefix(OWN) for node in places.values()} | _fill_directories(work)):
         # What a script writes in several goes is written once, as it is at the end.
         effects = list(
             {
@@ -58,6 +58,16 @@ def install_own_data(work: Work) -> None:
         tree.put(f"{UNITS}/{name}", file(unit_file(package, paths, units, early=early), origin=ORIGIN))
         for unit in units or ["basic.target"]:
             tree.put(f"{UNITS}/{unit}.wants/{name}", symlink(f"../{name}", origin=ORIGIN))
+
+
+def _fill_directories(work: Work) -> set[str]:
+    """Packages that have programs for directories that are there, and nothing stands for what those put into them."""
+    return {
+        each.package
+        for each in work.evaluations
+        for effect in each.effects
+        if effect.does is Does.OWN_DATA and all(path.endswith("/*") for path in _paths(effect))
+    }
 
 
 def _require_programs(work: Work, package: str, effects: Sequence[Effect]) -> None:
@@ -142,11 +152,11 @@ def program(tree: Tree, package: str, effects: Iterable[Effect], places: dict[st
         paths = [path for path in _paths(effect) if path in places]
         if not paths and not str(effect.data[0]).startswith("mv "):
             paths = [path for path in _paths(effect) if not path.endswith("*")]
-        there = " && ".join(f"[ -e {shlex.quote(path)} ]" for path in paths)
+        there = "".join(f"[ -e {shlex.quote(path)} ] && " for path in paths).removesuffix("&& ")
         # A file may be a key from its first byte on; a directory is for the user whom the program gives it to.
-        secret = all(path not in places or places[path].kind is Kind.FILE for path in paths)
+        secret = bool(paths) and all(path not in places or places[path].kind is Kind.FILE for path in paths)
         command = str(effect.data[0])
-        lines += [f"{there} || {{", f"    umask {'077' if secret else '022'}"]
+        lines += [f"{there}|| {{" if there else "{", f"    umask {'077' if secret else '022'}"]
         target = f" >{shlex.quote(paths[0])}" if len(paths) == 1 else ""
         if target and command.endswith(target):
             # What is cut short must not be taken for what is there.

@@ -123,6 +123,23 @@ def test_a_key_that_is_made_elsewhere_and_moved_is_moved_on_the_machine(work_on:
     assert "/tmp/tmp.000000" not in tree
 
 
+def test_links_into_usr_are_the_programs_business_whatever_fits_the_machine(work_on: Callable[..., Work]) -> None:
+    """Their owner would be that of what they lead to, which is read-only, and none of them need be there."""
+    work = work_on(
+        {**WITH_SYSTEMD, "/etc/munin/munin-node.conf": ""}, munin="#!/bin/sh\nmunin-node-configure --shell\n"
+    )
+    tree = _made(work, "munin-node-configure", "sh").tree
+    assert tree.read_text("/usr/lib/build-os/own-data/munin").splitlines()[4:] == [
+        "{",
+        "    umask 022",
+        "    munin-node-configure --shell | sh",
+        "}",
+        "umask 022",
+        "mkdir -p /var/lib/build-os/own-data",
+        ": >/var/lib/build-os/own-data/munin",
+    ]
+
+
 def test_an_image_without_systemd_says_what_nobody_makes(work_on: Callable[..., Work]) -> None:
     said: list[str] = []
     work = work_on(ACCOUNTS, bind9=BIND)
