@@ -150,6 +150,7 @@ def test_one_unreadable_block_does_not_wipe_the_machine(case: Case, tmp_path: Pa
 def test_what_is_found_while_the_machine_runs_stops_writing_and_is_repaired_by_the_next_boot(case: Case) -> None:
     machine = case.machine
     state = case.fresh()
+    number = str(state.number("var/lib/app/7"))
     state.flip(state.inode("var/lib/app/7") + 0x7C, 2)
     case.boot()
     machine.wait_unit("multi-user.target")
@@ -169,7 +170,6 @@ def test_what_is_found_while_the_machine_runs_stops_writing_and_is_repaired_by_t
     machine.succeed("/bin/sh", "-c", "systemctl start state-health.service; true")
     assert "state-health.service" in machine.succeed("systemctl list-units --failed --no-legend --plain")
     said = "\n".join(machine.journal("--unit=state-health.service"))
-    number = str(state.number("var/lib/app/7"))
     assert number in shown
     assert number in said
     assert machine.read("/var/lib/app/8") == "file 8"
