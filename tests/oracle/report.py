@@ -16,7 +16,8 @@ from builder.debian.scripts.decisions import DEFAULT, Decision
 from builder.tree.tree import Tree
 from tests.oracle.accepted import Accepted, canonical, explain
 from tests.oracle.compare import Difference, compare
-from tests.oracle.roots import Source, installed
+from tests.oracle.roots import installed, make_ours, make_theirs
+from tests.support.archive import Source
 
 REPOSITORY = Path(__file__).parent.parent.parent
 ROOM = REPOSITORY / "out" / "oracle"
@@ -71,10 +72,10 @@ def compare_set(names: Sequence[str], store: Store, *, policy: bool = False) -> 
     with closing(Refused()) as console:
         source = Source.open(store, console)
         packages = source.packages(names)
-        theirs = source.theirs(names, packages, ROOM)
+        theirs = make_theirs(source, names, packages, ROOM)
         chosen = {package.name: package.version for package in packages}
         assert chosen == installed(theirs), "apt took other packages than our resolver"
-        ours, tools = source.ours(packages, {DEFAULT: Decision("sandbox")} if policy else None)
+        ours, tools = make_ours(source, packages, {DEFAULT: Decision("sandbox")} if policy else None)
         differences = (each for each in compare(ours, theirs, canonical) if each.path not in console.paths)
         found = list(_but_same_code(differences, ours, theirs, tools))
     rest, counts, stale = explain(found, chosen.keys(), ours)

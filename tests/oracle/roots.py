@@ -1,4 +1,7 @@
-"""One set of packages as a root file system: by build-os, and by mmdebstrap, which runs dpkg and every script."""
+"""One set of packages as a root file system: by build-os, and by mmdebstrap, which runs dpkg and every script.
+
+mmdebstrap, apt and dpkg come from a tools tree, and the packages from the store: nothing is installed on this machine.
+"""
 
 from __future__ import annotations
 
@@ -8,93 +11,103 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from builder.core.console import Console
-from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.debian.archive import Archive, locked, open_archive
 from builder.debian.control import parse_stanza
-from builder.debian.fetch import fetch_packages
+from builder.debian.index import Package
 from builder.debian.lock import LockedPackage
-from builder.debian.mirror import Mirrors, default_suites, find_mirrors
-from builder.debian.release import Freshness
-from builder.debian.resolve import Request, resolve
 from builder.debian.scripts.decisions import Decision
-from builder.locking import require_host_arch
 from builder.stages.packages import Packages
 from builder.stages.stage import Context
 from builder.stages.units import apply_presets
-from builder.toolstree import EXCLUDE, open_tools, packages_for
+from builder.toolstree import packages_for
 from builder.tree.layer import read_layer
 from builder.tree.tree import Tree
+from tests.support.archive import SUITE, Source
 
-SUITE = "trixie"
+PROGRAMS = (
+    *("apt", "base-files", "coreutils", "dash", "dpkg", "findutils", "grep", "libc-bin", "mawk", "mmdebstrap"),
+    *("mount", "perl", "sed", "tar", "util-linux"),
+)
+# All of a user's ids, as the system gives them to him (subuid(5)); the tools tree is entered as root of those.
+WITH_ALL_IDS = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
+FIELDS = {
+    "Package": "name", "Version": "version", "Architecture": "architecture", "Multi-Arch": "multi_arch",
+    "Pre-Depends": "pre_depends", "Depends": "depends", "Provides": "provides", "Conflicts": "conflicts",
+    "Breaks": "breaks", "Replaces": "replaces", "Priority": "priority", "Section": "section", "Size": "size",
+    "SHA256": "sha256",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where both sides take their packages from: one archive, one set of suites, no recommended packages."""
+def make_ours(
+    source: Source, packages: tuple[LockedPackage, ...], decisions: Mapping[str, Decision] | None = None
+) -> tuple[Tree, Tools]:
+    """The tree of our own code, by what a build does with packages, and the tools it took."""
+    source.fetch(packages)
+    tools = source.tools(packages_for(source.archive.arch))
+    with tempfile.TemporaryDirectory(prefix="build-os-oracle-") as scratch:
+        context = Context(tools, source.store, source.console, Path(scratch))
+        tree = Packages(packages, decisions or {}).apply(Tree(), context)
+        apply_presets(tree, context, {})
+        return tree, context.tools
 
-    mirrors: Mirrors
-    archive: Archive
-    store: Store
-    console: Console
 
-    @classmethod
-    def open(cls, store: Store, console: Console) -> Source:
-        """The archive as a build of this machine's architecture sees it."""
-        suites = default_suites(SUITE)
-        mirrors = find_mirrors(None, os.environ, suites)
-        archive = open_archive(mirrors, suites, require_host_arch(), store, console, Freshness(datetime.now(UTC)))
-        return cls(mirrors, archive, store, console)
+def make_theirs(source: Source, names: Sequence[str], packages: Sequence[LockedPackage], room: Path) -> Tree:
+    """The tree of mmdebstrap, kept in ``room`` as a tar as long as the packages are the same."""
+    key = hashlib.sha256("\n".join(sorted(package.sha256 for package in packages)).encode()).hexdigest()[:16]
+    tar = room / f"{key}.tar"
+    if not tar.exists():
+        room.mkdir(parents=True, exist_ok=True)
+        source.fetch(packages)
+        _bootstrap(source, names, packages, tar)
+    return read_layer(Tree(), tar, origin="oracle")
 
-    def packages(self, names: Sequence[str]) -> tuple[LockedPackage, ...]:
-        """The names, the essential packages, and all that they depend on."""
-        return tuple(locked(package) for package in resolve(self.archive, Request(tuple(names))))
 
-    def ours(
-        self, packages: tuple[LockedPackage, ...], decisions: Mapping[str, Decision] | None = None
-    ) -> tuple[Tree, Tools]:
-        """The tree of our own code, by what a build does with packages, and the tools it took."""
-        wanted = Request(packages_for(self.archive.arch), excluded=EXCLUDE, essential=False)
-        tools = tuple(locked(package) for package in resolve(self.archive, wanted))
-        fetch_packages((*packages, *tools), lambda: self.mirrors, self.store, self.console)
-        with tempfile.TemporaryDirectory(prefix="build-os-oracle-") as scratch:
-            context = Context(open_tools(tools, self.store, self.console), self.store, self.console, Path(scratch))
-            tree = Packages(packages, decisions or {}).apply(Tree(), context)
-            apply_presets(tree, context, {})
-            return tree, context.tools
-
-    def theirs(self, names: Sequence[str], packages: Sequence[LockedPackage], room: Path) -> Tree:
-        """The tree of mmdebstrap, kept in ``room`` as a tar as long as the packages are the same."""
-        key = hashlib.sha256("\n".join(sorted(package.sha256 for package in packages)).encode()).hexdigest()[:16]
-        tar = room / f"{key}.tar"
-        if not tar.exists():
-            room.mkdir(parents=True, exist_ok=True)
-            self._bootstrap(names, tar)
-        return read_layer(Tree(), tar, origin="oracle")
-
-    def _bootstrap(self, names: Sequence[str], tar: Path) -> None:
-        lines = [f"deb {self.mirrors.of(suite)[0]} {suite} main" for suite in default_suites(SUITE)]
-        fresh = tar.with_suffix(".new.tar")
-        command = ["mmdebstrap", "--quiet", "--variant=essential", f"--architectures={self.archive.arch}"]
-        if names:
-            command.append("--include=" + ",".join(names))
+def _bootstrap(source: Source, names: Sequence[str], packages: Sequence[LockedPackage], tar: Path) -> None:
+    fresh = tar.with_suffix(".new.tar")
+    include = [f"--include={','.join(names)}"] if names else []
+    with tempfile.TemporaryDirectory(prefix="build-os-oracle-") as scratch:
+        repository = Path(scratch, "repository")
+        _write_repository(source, packages, repository)
+        command = source.tools(PROGRAMS).argv(
+            *("mmdebstrap", "--mode=root", "--variant=essential", f"--architectures={source.archive.arch}"),
+            *(*include, SUITE, fresh, f"deb [trusted=yes] copy:{repository} ./"),
+        )
         done = subprocess.run(
-            [*command, SUITE, str(fresh), "-"],
-            input="".join(f"{line}\n" for line in lines),
+            [*(WITH_ALL_IDS if os.geteuid() != 0 else ()), *command],
             capture_output=True,
             text=True,
             check=False,
-            env={"PATH": os.environ["PATH"], "SOURCE_DATE_EPOCH": "0", "TMPDIR": tempfile.gettempdir()},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": "0", "TMPDIR": scratch},
         )
-        if done.returncode != 0:
-            fresh.unlink(missing_ok=True)
-            raise AssertionError(f"mmdebstrap failed:\n{done.stderr[-4000:]}")
-        fresh.replace(tar)
+    if done.returncode != 0:
+        fresh.unlink(missing_ok=True)
+        raise AssertionError(f"mmdebstrap failed:\n{done.stderr[-4000:]}")
+    fresh.replace(tar)
+
+
+def _write_repository(source: Source, packages: Sequence[LockedPackage], directory: Path) -> None:
+    """A directory that apt takes as an archive of just these packages: their files, and the index's words on them."""
+    directory.mkdir()
+    stanzas = []
+    for chosen in packages:
+        file = f"{chosen.name}_{chosen.sha256[:16]}.deb"
+        shutil.copyfile(source.store.blob(chosen.sha256), directory / file)
+        package = next(each for each in source.archive.get(chosen.name) if each.sha256 == chosen.sha256)
+        stanzas.append(_stanza(package, file))
+    index = "\n".join(stanzas).encode()
+    (directory / "Packages").write_bytes(index)
+    release = (
+        f"Suite: {SUITE}\nCodename: {SUITE}\nSHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} Packages\n"
+    )
+    (directory / "Release").write_text(release, encoding="utf-8")
+
+
+def _stanza(package: Package, file: str) -> str:
+    fields = {field: str(getattr(package, name)) for field, name in FIELDS.items()}
+    fields |= {"Filename": f"./{file}", "Essential": "yes" if package.essential else ""}
+    return "".join(f"{field}: {value}\n" for field, value in fields.items() if value)
 
 
 def installed(tree: Tree) -> dict[str, str]:
@@ -109,14 +122,10 @@ def installed(tree: Tree) -> dict[str, str]:
 
 
 def why_not() -> str | None:
-    """``None`` when mmdebstrap can be run here, or the reason why not. Root gets it installed."""
-    if shutil.which("mmdebstrap"):
+    """``None`` when dpkg's work can be done here, or the reason why not: it takes more ids than one."""
+    if os.geteuid() == 0:
         return None
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return "mmdebstrap is not installed, and only root on a Debian system can install it"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", "mmdebstrap"]):
-        done = subprocess.run(["apt-get", "-q", *command], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            return f"apt-get {command[0]} failed: {done.stderr[-500:]}"
-    return None
+    if shutil.which("unshare") is None:
+        return "dpkg gives files to several users, and this is not root, nor is there unshare(1)"
+    done = subprocess.run([*WITH_ALL_IDS, "true"], capture_output=True, text=True, check=False)
+    return f"dpkg gives files to several users: {done.stderr.strip()}" if done.returncode else None
