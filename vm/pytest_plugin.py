@@ -15,20 +15,16 @@ folder of its own with its logs. After each test the consoles and journals of it
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from vm.testing import GUEST_DIRECTORY, MACHINE_FIXTURES
+from vm.testing import FOLDERS, GUEST_DIRECTORY, MACHINE_FIXTURES, VARIABLE
 
 if TYPE_CHECKING:
     from builder.core.image import Image
@@ -37,22 +33,16 @@ if TYPE_CHECKING:
     from vm.accel.choice import Verdict
     from vm.fakes import Fakes
     from vm.machine import Machine
-    from vm.network.segment import Nic, Segment
     from vm.testing.pool import Pool
-    from vm.waiting.deadline import Deadline
 
 pytest_plugins = ["builder.provisioning.pytest_plugin"]
-VARIABLE = "BUILD_OS_BUILD_JSON"
-DEFAULT_SECONDS = 60.0
-FOLDER, DENYLIST = "out/vm-tests", "tests/denylist.yaml"  # of the project
-FOLDERS = pytest.StashKey[list[Path]]()
 
 
 class VmFactory(Protocol):
     """Makes running machines for one test; they are put away when it ends.
 
     ``seconds`` is the machine's deadline on a host with KVM, ``check`` whether the config is compared with the image
-    before it boots. Other options: :func:`vm.spec.plan.plan_machine`.
+    before it boots. Other options: :class:`vm.spec.request.MachineRequest`.
     """
 
     def __call__(
@@ -116,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (times := config.getoption("--vm-rerun")) > 0:
         from vm.testing.rerun import Rerun
 
-        config.pluginmanager.register(Rerun(times, FOLDERS), "build-os-rerun")
+        config.pluginmanager.register(Rerun(times), "build-os-rerun")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -177,6 +167,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not MACHINE_FIXTURES.intersection(getattr(item, "fixturenames", ())):
         return
     from vm.testing.denylist import judge
+    from vm.testing.project import DENYLIST, arch_of, placed
 
     path = placed(item.config, "--vm-denylist", DENYLIST)
     answer = judge(path, item.nodeid, partial(arch_of, item.config))
@@ -201,6 +192,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def image(pytestconfig: pytest.Config) -> Image:
     """The image under test."""
     from builder.core.image import read_image
+    from vm.testing.project import build_json
 
     path = build_json(pytestconfig)
     if not path.exists():
@@ -240,6 +232,7 @@ def vm_accel(vm_tools: Tools, vm_store: Store, image: Image) -> Verdict:
 def vm_pool(pytestconfig: pytest.Config, image: Image, vm_tools: Tools, vm_store: Store) -> Iterator[Pool]:
     """The machines that serve more than one test."""
     from vm.testing.pool import Pool
+    from vm.testing.project import attempt_suffix
 
     pool = Pool(image, vm_store, vm_tools.root, anew=attempt_suffix(pytestconfig) != "")
     yield pool
@@ -251,52 +244,10 @@ def vm_factory(
     request: pytest.FixtureRequest, image: Image, vm_tools: Tools, vm_store: Store, vm_accel: Verdict
 ) -> Iterator[VmFactory]:
     """Start machines: ``vm_factory(config=Path("machine.yaml"), memory=2048, forwards=[Forward(80)])``."""
-    from vm.machine import Machine
-    from vm.spec.folder import MachineFolder
-    from vm.spec.plan import plan_machine
-    from vm.testing.afterwards import keep_if_asked, look_through
+    from vm.testing.fixtures import Host, make_machines
 
-    allow = allowed_patterns(request.node)
-    home = folder_of(request.node)
-    outlive = request.config.getoption("--vm-keep")
-    machines: list[Machine] = []
-
-    with ExitStack() as stack:
-
-        def make(
-            *,
-            seconds: float = DEFAULT_SECONDS,
-            config: Path | str | None = None,
-            check: bool = True,
-            probe: bool = True,
-            cables: Sequence[tuple[Segment, Nic]] = (),
-            **options: Any,
-        ) -> Machine:
-            folder = home / f"machine{len(machines)}"
-            path = config_file(config, home / f"config{len(machines)}")
-            refuse(request.config, path if check else None)
-            spec = plan_machine(image, MachineFolder(folder), vm_accel.accel, config=path, **options)
-            deadline = deadline_of(seconds, vm_accel)
-            machine = Machine(
-                spec,
-                vm_tools,
-                deadline,
-                folder=folder,
-                store=vm_store,
-                probe=probe,
-                allow=allow,
-                outlive=outlive,
-                cables=cables,
-            )
-            request.node.stash.setdefault(FOLDERS, []).append(folder)
-            machines.append(machine)
-            return stack.enter_context(machine)
-
+    with make_machines(request.node, Host(image, vm_tools, vm_store, vm_accel)) as make:
         yield make
-        for machine in machines:
-            look_through(request.node, machine)
-            keep_if_asked(request.node, machine, vm_store, vm_tools, lambda: None)
-    complain(machines)
 
 
 @pytest.fixture
@@ -309,49 +260,10 @@ def vm(
     vm_pool: Pool,
 ) -> Iterator[Machine]:
     """A machine that is up: booted once for all tests with the same ``vm`` marker, and put back before each of them."""
-    from vm.machine import Machine
-    from vm.spec.folder import MachineFolder
-    from vm.spec.plan import plan_machine
-    from vm.testing.afterwards import has_failed, keep_if_asked, look_through
-    from vm.testing.pool import Wish
-    from vm.testing.rerun import session_suffix
+    from vm.testing.fixtures import Host, lend_machine
 
-    mark = request.node.get_closest_marker("vm")
-    options: dict[str, Any] = dict(mark.kwargs) if mark is not None else {}
-    until, isolation = options.pop("until", "multi-user.target"), options.pop("isolation", "snapshot")
-    seconds, check = options.pop("seconds", DEFAULT_SECONDS), options.pop("check", True)
-    if isolation not in ("snapshot", "shared"):
-        pytest.fail(f"a vm's isolation is 'snapshot' or 'shared', not {isolation!r}", pytrace=False)
-    home = folder_of(request.node)
-    machines = placed(request.config, "--vm-folder", FOLDER) / "machines"
-    config = config_file(options.pop("config", None), home / "config")
-    refuse(request.config, config if check else None)
-    name = mark_name(config, options) + session_suffix(request.config)
-    outlive = request.config.getoption("--vm-keep")
-    allow = allowed_patterns(request.node)
-
-    def make(asleep: Path | None) -> Machine:
-        folder = machines / (name if asleep else f"{name}-boot")
-        spec = plan_machine(image, MachineFolder(folder), vm_accel.accel, config=config, **options)
-        deadline = deadline_of(seconds, vm_accel)
-        request.node.stash.setdefault(FOLDERS, []).append(folder)
-        return Machine(
-            spec, vm_tools, deadline, folder=folder, store=vm_store, allow=allow, asleep=asleep, outlive=outlive
-        )
-
-    spec = plan_machine(image, MachineFolder(home), vm_accel.accel, config=config, **options)
-    machine = vm_pool.take(Wish(spec, until, make), isolation)
-    machine.deadline = deadline_of(seconds, vm_accel)
-    machine.start_over(allow)
-    cpu_before = machine.cpu_seconds()
-    request.node.stash[FOLDERS] = [machine.folder.root]
-    yield machine
-    look_through(request.node, machine, cpu_before)
-    if has_failed(request.node, machine):  # the next test that gets this machine goes on with its logs
-        request.node.stash[FOLDERS] = [machine.folder.copy_logs(home / "machine").root]
-    keep_if_asked(request.node, machine, vm_store, vm_tools, lambda: vm_pool.let_go(machine))
-    vm_pool.rest()
-    complain([machine])
+    with lend_machine(request.node, Host(image, vm_tools, vm_store, vm_accel), vm_pool) as machine:
+        yield machine
 
 
 class Cluster(Protocol):
@@ -369,21 +281,9 @@ def cluster(vm_factory: VmFactory) -> Iterator[Cluster]:
     options are those of ``vm_factory``, and apply to all. The network's name server knows ``web`` and
     ``web.cluster.test``.
     """
-    from vm.network.segment import Segment
+    from vm.testing.fixtures import connect_machines
 
-    with Segment() as segment:
-
-        def make(*names: str, until: str = "multi-user.target", **options: Any) -> list[Machine]:
-            machines = []
-            for name in names:
-                wanted: dict[str, Any] = {"name": name, "net": "none", **options}
-                machine = vm_factory(cables=[(segment, segment.nic(name))], **wanted)
-                machines.append(machine)
-                if options.get("config") is not None:
-                    machine.wait_firstboot()
-                machine.wait_unit(until)
-            return machines
-
+    with connect_machines(vm_factory) as make:
         yield make
 
 
@@ -401,10 +301,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """On failure, say where the logs are, and how to look at it again."""
     report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy sends the hook's result
     folders = item.stash.setdefault(FOLDERS, [])
-    if report.when == "call":
+    if report.when == "call" and "vm.machine" in sys.modules:
+        from vm.testing.fixtures import folders_of_fixtures
+
         folders += [folder for folder in folders_of_fixtures(item) if folder not in folders]
     if report.failed and folders:
         from vm.spec.folder import MachineFolder
+        from vm.testing.project import again
         from vm.testing.rerun import FAILED
 
         item.stash[FAILED] = True
@@ -412,61 +315,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         lines.append(f"again, with a prompt in the machine: {shlex.join(again(item))}")
         report.sections.append(("virtual machines", "\n".join(lines)))
     return report  # type: ignore[return-value]
-
-
-def folders_of_fixtures(item: pytest.Item) -> list[Path]:
-    """Those of machines that fixtures of the project itself have given to a test."""
-    if sys.modules.get("vm.machine") is None:
-        return []
-    from vm.machine import Machine
-
-    values = (getattr(item, "funcargs", None) or {}).values()
-    return [value.folder.root for value in values if isinstance(value, Machine)]
-
-
-def build_json(config: pytest.Config) -> Path:
-    """Where the image under test is described."""
-    from vm.testing.project import BUILD
-
-    return Path(config.getoption("--build-json") or os.environ.get(VARIABLE) or home_of(config) / BUILD)
-
-
-def home_of(config: pytest.Config) -> Path:
-    """The project that the tests belong to, from whichever of its directories they are started."""
-    from vm.testing.project import project_of
-
-    return project_of(config.rootpath)
-
-
-def placed(config: pytest.Config, option: str, default: str) -> Path:
-    """A path that an option names, as a shell means it, or where it is in every project."""
-    text = config.getoption(option)
-    return home_of(config) / default if text is None else config.invocation_params.dir / text
-
-
-def again(item: pytest.Item) -> list[str]:
-    """The command that runs one test again, where this one was typed."""
-    from vm.testing.project import test_id
-
-    here = item.config.invocation_params.dir
-    chosen = item.config.getoption("--build-json")
-    image = [] if chosen is None else ["--image", str(chosen)]
-    return ["build-os", "test", test_id(item.path, item.nodeid, here), *image, "--shell-on-failure"]
-
-
-def refuse(config: pytest.Config, path: Path | None) -> None:
-    """Fail the test at once if the image under test would refuse its config, instead of booting into that."""
-    if path is not None and (
-        why := config.hook.pytest_build_os_refusal(config_file=path, build_json=build_json(config))
-    ):
-        pytest.fail(f"{why}\n  = a test of just this says check=False", pytrace=False)
-
-
-def arch_of(config: pytest.Config) -> str:
-    """The architecture of the image under test."""
-    from builder.core.image import read_image
-
-    return read_image(build_json(config)).arch
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -486,59 +334,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"results: {config.invocation_params.dir / config.getoption('--vm-results') / PAGE}"
         )
-
-
-def allowed_patterns(item: pytest.Item) -> list[re.Pattern[str]]:
-    """What ``allow_console`` markers on the test, its class and its module allow."""
-    return [re.compile(pattern) for mark in item.iter_markers("allow_console") for pattern in mark.args]
-
-
-def folder_of(item: pytest.Item) -> Path:
-    """A test's own folder, named so that it can be found."""
-    from vm.testing.project import test_id
-
-    config = item.config
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", test_id(item.path, item.nodeid, home_of(config))).strip("-")[-120:]
-    return placed(config, "--vm-folder", FOLDER) / (name + attempt_suffix(config))
-
-
-def attempt_suffix(config: pytest.Config) -> str:
-    """For folders' names: empty, unless tests that have failed are run again (:mod:`vm.testing.rerun`)."""
-    if not config.getoption("--vm-rerun"):
-        return ""
-    from vm.testing.rerun import suffix
-
-    return suffix(config)
-
-
-def config_file(config: Path | str | None, target: Path) -> Path | None:
-    """A first-boot configuration as a file; text is written to ``target``."""
-    if not isinstance(config, str):
-        return config
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(config, encoding="utf-8")
-    return target
-
-
-def mark_name(config: Path | None, options: dict[str, Any]) -> str:
-    """A short name for the folder of the machine that tests with the same marker share."""
-    content = b"" if config is None else config.read_bytes()
-    return hashlib.sha256(content + repr(sorted(options.items())).encode()).hexdigest()[:12]
-
-
-def deadline_of(seconds: float, verdict: Verdict) -> Deadline:
-    """A deadline that begins now, stretched as this host needs it."""
-    from vm.waiting.deadline import Deadline, timeout_scale
-
-    return Deadline(seconds, timeout_scale(verdict.accel, os.environ))
-
-
-def complain(machines: Sequence[Machine]) -> None:
-    """Fail the test if a machine has shown bad signs."""
-    complaints = [
-        f"{machine.folder.root.name}: {sighting.sign.name} after {sighting.line.seconds:.1f} s: {sighting.line.text}"
-        for machine in machines
-        for sighting in machine.sightings
-    ]
-    if complaints:
-        pytest.fail("bad signs on the console or in the journal:\n  " + "\n  ".join(complaints), pytrace=False)

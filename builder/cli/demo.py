@@ -45,6 +45,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from vm.spec import Forward
     from vm.spec.folder import MachineFolder
     from vm.spec.plan import plan_machine
+    from vm.spec.request import MachineRequest
 
     configs = shipped_root() / "configs"
     checked = read_config(configs / "machines" / "demo.yaml")
@@ -64,10 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         host.image,
         folder,
         host.verdict.accel,
-        name=name,
-        config=config,
-        memory=2048,
-        forwards=[Forward(PORT), Forward(22)],
+        MachineRequest(name=name, config=config, memory=2048, forwards=[Forward(PORT), Forward(22)]),
     )
     if args.keep:
         spec = replace(spec, base_configs=(login,))

@@ -119,6 +119,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from vm.spec import Forward
     from vm.spec.extra_disk import parse_disk
     from vm.spec.plan import plan_machine
+    from vm.spec.request import MachineRequest
 
     kept = kept_machines()
     if args.list or args.stop:
@@ -158,19 +159,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
             host.image,
             folder,
             host.verdict.accel,
-            name=folder.root.name,
-            boot="kernel" if args.kernel else "uefi",
-            arguments=args.kargs or "",
-            config=config,
-            memory=args.memory,
-            cpus=args.cpus,
-            extra_disks=disks,
-            net=args.net,
-            tpm=args.tpm,
-            secure_boot=args.secure_boot_certificate or args.secure_boot,
-            watchdog=args.watchdog,
-            restrict=False,
-            forwards=forwards,
+            MachineRequest(
+                name=folder.root.name,
+                boot="kernel" if args.kernel else "uefi",
+                arguments=args.kargs or "",
+                config=config,
+                memory=args.memory,
+                cpus=args.cpus,
+                extra_disks=disks,
+                net=args.net,
+                tpm=args.tpm,
+                secure_boot=args.secure_boot_certificate or args.secure_boot,
+                watchdog=args.watchdog,
+                restrict=False,
+                forwards=forwards,
+            ),
         )
         key: Path | None = None
         if can_ssh and not args.no_login:

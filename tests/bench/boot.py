@@ -13,6 +13,7 @@ from builder.core.console import QuietConsole
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 from vm.waiting.deadline import timeout_scale
 
 
@@ -23,7 +24,7 @@ def measure(manifest: Path, config: Path, runs: int) -> None:
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as directory:
             folder = MachineFolder(Path(directory) / "vm")
-            spec = plan_machine(host.image, folder, host.verdict.accel, config=config, memory=2048)
+            spec = plan_machine(host.image, folder, host.verdict.accel, MachineRequest(config=config, memory=2048))
             with Machine(
                 spec, host.tools, host.deadline(150), folder=folder.root, store=host.store, probe=False
             ) as machine:

@@ -20,6 +20,7 @@ from tests.support.logins import KEY
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 
 REPOSITORY = Path(__file__).parents[2]
 HEAD = "variant: buildos\nversion: 1.0.0\nhostname: bench\n"
@@ -122,7 +123,7 @@ def first_booted(host: Host, config: str, **options: Any) -> Iterator[Machine]:
         path.write_text(config, encoding="utf-8")
         folder = MachineFolder(Path(directory, "vm"))
         wish = path if config else None
-        spec = plan_machine(host.image, folder, host.verdict.accel, config=wish, memory=2048, **options)
+        spec = plan_machine(host.image, folder, host.verdict.accel, MachineRequest(config=wish, memory=2048, **options))
         with Machine(spec, host.tools, host.deadline(150), folder=folder.root, store=host.store) as machine:
             machine.wait_console("login:")
             yield machine

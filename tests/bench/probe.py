@@ -13,6 +13,7 @@ from vm.guest.credentials import PROBE_UNIT
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 
 
 def measure(manifest: Path, config: Path, runs: int) -> None:
@@ -22,7 +23,7 @@ def measure(manifest: Path, config: Path, runs: int) -> None:
     def boot(*, probe: bool) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as directory:
             folder = MachineFolder(Path(directory) / "vm")
-            spec = plan_machine(host.image, folder, host.verdict.accel, config=config, memory=2048)
+            spec = plan_machine(host.image, folder, host.verdict.accel, MachineRequest(config=config, memory=2048))
             deadline = host.deadline(600)
             with Machine(spec, host.tools, deadline, folder=folder.root, store=host.store, probe=probe) as machine:
                 started = time.monotonic()

@@ -13,6 +13,7 @@ from vm.disks.bind import Bind, with_binds
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 
 if TYPE_CHECKING:
     from builder.core.store import Store
@@ -31,14 +32,14 @@ def test_an_image_that_nobody_signed_is_not_started_where_signatures_are_asked_f
 def test_a_watchdog_resets_a_machine_that_forgets_it_and_a_bound_directory_is_there(
     image: Image, vm_tools: Tools, vm_store: Store, vm_accel: Verdict, tmp_path: Path
 ) -> None:
-    from vm.pytest_plugin import deadline_of
+    from vm.testing.fixtures import deadline_of
 
     source = tmp_path / "source"
     source.mkdir()
     (source / "page").write_text("from the host")
     folder = MachineFolder(tmp_path / "machine")
     folder.create()
-    spec = plan_machine(image, folder, vm_accel.accel, memory=768, net="none", watchdog=True)
+    spec = plan_machine(image, folder, vm_accel.accel, MachineRequest(memory=768, net="none", watchdog=True))
     spec = with_binds(replace(spec, name="watched"), [Bind(source, "/run/given/here")], vm_tools, folder)
     with Machine(spec, vm_tools, deadline_of(120, vm_accel), folder=folder.root, store=vm_store) as machine:
         machine.wait_unit("multi-user.target")

@@ -21,6 +21,7 @@ from vm.guest.credentials import stub_argument
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 from vm.waiting.deadline import Deadline, timeout_scale
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def firmware(
 ) -> Iterator[Machine]:
     """A machine whose console is all that is looked at."""
     home = MachineFolder(folder)
-    spec = plan_machine(image, home, accel.accel, memory=512, net="none", secure_boot=True, **options)
+    spec = plan_machine(image, home, accel.accel, MachineRequest(memory=512, net="none", secure_boot=True, **options))
     deadline = Deadline(120, timeout_scale(accel.accel, os.environ))
     with Machine(spec, tools, deadline, folder=home.root, store=store, probe=False) as machine:
         yield machine
@@ -122,7 +123,7 @@ def test_a_signed_image_starts_locked_down_and_obeys_nobody_but_its_config_and_r
 ) -> None:
     """Seven ways to hand a unit to systemd, and what one root shell can leave behind."""
     home = MachineFolder(tmp_path / "machine")
-    spec = plan_machine(beset, home, vm_accel.accel, memory=1024, net="none", secure_boot=True)
+    spec = plan_machine(beset, home, vm_accel.accel, MachineRequest(memory=1024, net="none", secure_boot=True))
     spec = with_everything_a_host_may_hand_over(spec, tmp_path / "handed")
     deadline = Deadline(400, timeout_scale(vm_accel.accel, os.environ))
     with Machine(spec, tools, deadline, folder=home.root, store=store) as machine:
@@ -165,7 +166,7 @@ def test_a_root_with_changed_blocks_panics_and_is_not_gone_on_with(
     del artifacts["qcow2"]
     home = MachineFolder(tmp_path / "machine")
     damaged = replace(image, artifacts=artifacts)
-    spec = plan_machine(damaged, home, vm_accel.accel, memory=512, net="none", boot="kernel")
+    spec = plan_machine(damaged, home, vm_accel.accel, MachineRequest(memory=512, net="none", boot="kernel"))
     deadline = Deadline(120, timeout_scale(vm_accel.accel, os.environ))
     expected = (r"is corrupted", r"Kernel panic")
     with Machine(spec, tools, deadline, folder=home.root, store=store, probe=False, allow=expected) as machine:

@@ -17,6 +17,7 @@ from vm.machine import Machine
 from vm.spec import Credentials
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 from vm.waiting.deadline import Deadline, timeout_scale
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def machine(
     image = read_image(build_text(DEFINITION, OUT, store))
     room = tmp_path_factory.mktemp("machine")
     home = MachineFolder(room / "machine")
-    spec = plan_machine(image, home, vm_accel.accel, boot="kernel", memory=1024, net="none", media=[extension])
+    spec = plan_machine(
+        image, home, vm_accel.accel, MachineRequest(boot="kernel", memory=1024, net="none", media=[extension])
+    )
     # The probe comes with the config, as to a signed image: nobody tells this one to take all that it is handed.
     assert spec.takes is Credentials.IF_TOLD
     spec = replace(spec, takes=Credentials.REFUSED, credentials=write_credentials(HANDED, room / "credentials"))

@@ -21,6 +21,7 @@ from vm.machine import Machine
 from vm.spec import Disk
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 from vm.waiting.deadline import Deadline, timeout_scale
 
 
@@ -55,12 +56,12 @@ def started(
         seconds: its deadline on a host with KVM.
         credentials: what the platform hands to its systemd.
         disk: what its boot disk is, of what it would be.
-        options: as for :func:`vm.spec.plan.plan_machine`.
+        options: as for :class:`vm.spec.request.MachineRequest`.
     """
     image = read_image(manifest)
     tools = Tools(image.tools, QuietConsole())
     accel = choose_accel(tools, store, image.arch).accel
-    spec = plan_machine(image, MachineFolder(folder), accel, **options)
+    spec = plan_machine(image, MachineFolder(folder), accel, MachineRequest(**options))
     spec = replace(spec, credentials=write_credentials(credentials, folder.with_name(f"{folder.name}-credentials")))
     first, *others = spec.disks
     spec = replace(spec, disks=(disk(first), *others))

@@ -1,83 +1,59 @@
-"""From an image and a few wishes to a machine's description. Touches nothing."""
+"""From an image and what is asked of a machine to that machine's description. Touches nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from builder.core.architecture import Emulator, architecture
 from builder.core.errors import ConfigError
 from builder.core.image import Image
 from firstboot.config.kernel_words import FULL_MARK
-from vm.spec import NO_CREDENTIALS, Accel, Credentials, Disk, Forward, Kernel, Uefi, VmSpec
-from vm.spec.extra_disk import DiskBus, ExtraDisk
+from vm.spec import NO_CREDENTIALS, Accel, Credentials, Disk, Kernel, Uefi, VmSpec
+from vm.spec.extra_disk import ExtraDisk
 from vm.spec.folder import MachineFolder
+from vm.spec.request import MachineRequest
+
+ANYTHING = MachineRequest()
 
 
-def plan_machine(
-    image: Image,
-    folder: MachineFolder,
-    accel: Accel,
-    *,
-    name: str | None = None,
-    boot: Literal["uefi", "kernel"] = "uefi",
-    arguments: str = "",
-    config: Path | None = None,
-    memory: int = 1024,
-    cpus: int = 2,
-    disk_size: int | None = None,
-    extra_disks: Sequence[int | ExtraDisk] = (),
-    media: Sequence[Path] = (),
-    bus: DiskBus = "virtio",
-    rtc: datetime | None = None,
-    rng: bool = True,
-    icount: bool = False,
-    log_writes: bool = False,
-    hotplug: int = 0,
-    net: Literal["none", "user"] = "user",
-    restrict: bool = True,
-    forwards: Sequence[Forward] = (),
-    video: bool = False,
-    tpm: bool = False,
-    secure_boot: bool | Path = False,
-    variables: Path | None = None,
-    watchdog: bool = False,
-) -> VmSpec:
-    """A machine that boots this image from an overlay, as the image is meant to boot: UEFI and virtio.
-
-    Args:
-        boot: ``kernel`` skips the boot loader: QEMU loads kernel and initrd with the image's own command line, by
-            itself where the kernel then finds what it is told, else through the firmware.
-        arguments: for the kernel besides the image's own; only with ``boot="kernel"``, the others are verified.
-        config: the first-boot configuration, JSON or YAML.
-        memory: MiB.
-        disk_size: bytes, when the boot disk should be larger than the image.
-        extra_disks: further, empty disks, described or just their bytes; one without a serial number of its own gets
-            ``extra0``, ``extra1`` ...
-        media: raw images of further disks, which are only read.
-        bus: how the boot disk is attached.
-        rtc: what the hardware clock says at power-on.
-        rng: whether it has a source of random numbers.
-        icount: whether its clock counts its instructions, so that what they take can be told; only when emulated.
-        log_writes: whether what is written to the boot disk is kept as :mod:`vm.disks.write_log` reads it.
-        hotplug: how many disks can be plugged in later.
-        tpm: whether it has a TPM 2.0.
-        secure_boot: the firmware starts only what is signed with the key of this certificate (a file, PEM or DER);
-            true means the image's own, or Microsoft's if it is not signed.
-        variables: the firmware's variables to begin with, in the tools tree, instead of those that this decides; they
-            say what is trusted.
-        watchdog: whether it has a watchdog that resets it.
+def plan_machine(image: Image, folder: MachineFolder, accel: Accel, request: MachineRequest = ANYTHING) -> VmSpec:
+    """A machine that boots this image from an overlay.
 
     Raises:
         ConfigError: the image has no artifact to boot so, or is of an architecture that is none of ours.
     """
+    emulator = architecture(image.arch).emulator
+    return VmSpec(
+        name=request.name or image.name,
+        arch=image.arch,
+        accel=accel,
+        disks=_plan_disks(image, folder, request),
+        uefi=_plan_firmware(image, folder, request, emulator),
+        kernel=_plan_kernel(image, request),
+        memory=request.memory,
+        cpus=request.cpus,
+        net=request.net,
+        restrict=request.restrict,
+        forwards=tuple(request.forwards) if request.net == "user" else (),
+        firstboot_config=request.config,
+        takes=_find_credentials(image, by_kernel=request.boot == "kernel"),
+        video=request.video,
+        rtc=request.rtc,
+        rng=request.rng,
+        icount=request.icount,
+        hotplug=request.hotplug,
+        tpm=folder.tpm if request.tpm else None,
+        watchdog=request.watchdog,
+    )
+
+
+def _plan_disks(image: Image, folder: MachineFolder, request: MachineRequest) -> tuple[Disk, ...]:
     path, disk_format = image.disk()
-    log = folder.root / "disk0.writes" if log_writes else None
-    disks = [Disk(folder.disk(0), base=path, base_format=disk_format, size=disk_size, bus=bus, log=log)]
-    for number, wish in enumerate(extra_disks):
-        extra = ExtraDisk(wish) if isinstance(wish, int) else wish
+    log = folder.root / "disk0.writes" if request.log_writes else None
+    size, bus = request.disk_size, request.bus
+    disks = [Disk(folder.disk(0), base=path, base_format=disk_format, size=size, bus=bus, log=log)]
+    for number, asked in enumerate(request.extra_disks):
+        extra = ExtraDisk(asked) if isinstance(asked, int) else asked
         disks.append(
             Disk(
                 folder.disk(number + 1),
@@ -87,48 +63,34 @@ def plan_machine(
                 block_size=extra.block_size,
             )
         )
-    disks += [Disk(path, format="raw", read_only=True) for path in media]
-    emulator = architecture(image.arch).emulator
-    uefi = None
-    if boot == "uefi" or not emulator.bare_kernel:
-        if not secure_boot:
-            uefi = Uefi(folder.variables, emulator.code, variables or emulator.variables)
-        else:
-            certificate = secure_boot if isinstance(secure_boot, Path) else image.certificate
-            uefi = _secure_firmware(folder.variables, emulator, certificate, variables)
-    elif secure_boot:
-        raise ConfigError("without firmware, nobody verifies what is started", hint="take 'kernel' or 'secure boot'")
-    kernel = None
-    if boot == "kernel":
-        # Whoever loads the kernel says what it is told: the word that fills a signed line up is left out.
-        words = [word for word in image.command_line.split() if not word.startswith(FULL_MARK)]
-        command_line = " ".join([*words, arguments]).rstrip()
-        kernel = Kernel(image.artifact("kernel").path, image.artifact("initrd").path, command_line)
-    return VmSpec(
-        name=name or image.name,
-        arch=image.arch,
-        accel=accel,
-        disks=tuple(disks),
-        uefi=uefi,
-        kernel=kernel,
-        memory=memory,
-        cpus=cpus,
-        net=net,
-        restrict=restrict,
-        forwards=tuple(forwards) if net == "user" else (),
-        firstboot_config=config,
-        takes=_takes_credentials(image, by_kernel=boot == "kernel"),
-        video=video,
-        rtc=rtc,
-        rng=rng,
-        icount=icount,
-        hotplug=hotplug,
-        tpm=folder.tpm if tpm else None,
-        watchdog=watchdog,
-    )
+    disks += [Disk(path, format="raw", read_only=True) for path in request.media]
+    return tuple(disks)
 
 
-def _takes_credentials(image: Image, *, by_kernel: bool) -> Credentials:
+def _plan_firmware(image: Image, folder: MachineFolder, request: MachineRequest, emulator: Emulator) -> Uefi | None:
+    own, variables = folder.variables, request.variables
+    if request.boot == "kernel" and emulator.bare_kernel:
+        if request.secure_boot:
+            raise ConfigError(
+                "without firmware, nobody verifies what is started", hint="take 'kernel' or 'secure boot'"
+            )
+        return None
+    if not request.secure_boot:
+        return Uefi(own, emulator.code, variables or emulator.variables)
+    certificate = request.secure_boot if isinstance(request.secure_boot, Path) else image.certificate
+    return _secure_firmware(own, emulator, certificate, variables)
+
+
+def _plan_kernel(image: Image, request: MachineRequest) -> Kernel | None:
+    if request.boot != "kernel":
+        return None
+    # Whoever loads the kernel says what it is told: the word that fills a signed line up is left out.
+    words = [word for word in image.command_line.split() if not word.startswith(FULL_MARK)]
+    command_line = " ".join([*words, request.arguments]).rstrip()
+    return Kernel(image.artifact("kernel").path, image.artifact("initrd").path, command_line)
+
+
+def _find_credentials(image: Image, *, by_kernel: bool) -> Credentials:
     """Whether systemd takes what we hand over. The last such word of a line counts, and a signed line is full."""
     words = [word for word in image.command_line.split() if word.startswith("systemd.import_credentials=")]
     if not words or words[-1] != NO_CREDENTIALS:

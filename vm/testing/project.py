@@ -1,12 +1,20 @@
-"""Where a project is, from wherever its tests are started, and how its tests are named there."""
+"""Where a project and what belongs to its tests is, from wherever they are started, and how they are named there."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+import pytest
+
+from builder.core.image import read_image
+from vm.testing import VARIABLE
+from vm.testing.rerun import suffix
 
 DEFINITION = "os.yaml"
 BUILD = Path("out/build.json")
+FOLDER, DENYLIST = "out/vm-tests", "tests/denylist.yaml"  # of the project
 
 
 def project_of(directory: Path) -> Path:
@@ -27,3 +35,46 @@ def test_id(path: Path, nodeid: str, directory: Path) -> str:
     name = nodeid.partition("::")[2]
     file = os.path.relpath(path, directory)
     return f"{file}::{name}" if name else file
+
+
+def build_json(config: pytest.Config) -> Path:
+    """Where the image under test is described."""
+    return Path(config.getoption("--build-json") or os.environ.get(VARIABLE) or home_of(config) / BUILD)
+
+
+def home_of(config: pytest.Config) -> Path:
+    """The project that the tests belong to, from whichever of its directories they are started."""
+    return project_of(config.rootpath)
+
+
+def placed(config: pytest.Config, option: str, default: str) -> Path:
+    """A path that an option names, as a shell means it, or where it is in every project."""
+    text = config.getoption(option)
+    return home_of(config) / default if text is None else config.invocation_params.dir / text
+
+
+def again(item: pytest.Item) -> list[str]:
+    """The command that runs one test again, where this one was typed."""
+    here = item.config.invocation_params.dir
+    chosen = item.config.getoption("--build-json")
+    image = [] if chosen is None else ["--image", str(chosen)]
+    return ["build-os", "test", test_id(item.path, item.nodeid, here), *image, "--shell-on-failure"]
+
+
+def arch_of(config: pytest.Config) -> str:
+    """The architecture of the image under test."""
+    return read_image(build_json(config)).arch
+
+
+def folder_of(item: pytest.Item) -> Path:
+    """A test's own folder, named so that it can be found."""
+    config = item.config
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", test_id(item.path, item.nodeid, home_of(config))).strip("-")[-120:]
+    return placed(config, "--vm-folder", FOLDER) / (name + attempt_suffix(config))
+
+
+def attempt_suffix(config: pytest.Config) -> str:
+    """For folders' names: empty, unless tests that have failed are run again (:mod:`vm.testing.rerun`)."""
+    if not config.getoption("--vm-rerun"):
+        return ""
+    return suffix(config)

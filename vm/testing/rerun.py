@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vm.testing import MACHINE_FIXTURES
+from vm.testing import FOLDERS, MACHINE_FIXTURES
 
 ATTEMPT = pytest.StashKey[int]()  # of the configuration
 FAILED = pytest.StashKey[bool]()  # of a test: this attempt has failed
@@ -65,12 +65,10 @@ class Rerun:
 
     Args:
         times: how often a test that failed is run again.
-        folders: where tests keep the folders of their machines.
     """
 
-    def __init__(self, times: int, folders: pytest.StashKey[list[Path]]) -> None:
+    def __init__(self, times: int) -> None:
         self._times = times
-        self._folders = folders
         self._failures: dict[str, Failure] = {}  # not told yet
         self._earlier: dict[str, Failure] = {}
         self._flaky: list[str] = []
@@ -84,14 +82,14 @@ class Rerun:
             failure.reports.append(copy.copy(report))
             report.outcome = OUTCOME  # type: ignore[assignment]  # pytest_report_teststatus knows it
         if report.when == "teardown" and item.nodeid in self._failures:
-            self._failures[item.nodeid].folders = item.stash.get(self._folders, [])
+            self._failures[item.nodeid].folders = item.stash.get(FOLDERS, [])
             # The test is not over. What writes JUnit takes a tear-down for its end.
             report.outcome, report.when = OUTCOME, "call"  # type: ignore[assignment]
         first = self._earlier.get(item.nodeid)
         if first is not None and report.passed and report.when == "call":
             report.flaky = True  # type: ignore[attr-defined]  # what a report has goes to xdist's controller as well
         if first is not None and report.passed and report.when == "teardown":
-            now = shown(item.stash.get(self._folders, []))
+            now = shown(item.stash.get(FOLDERS, []))
             report.user_properties.append((FLAKY, f"{first.summary()}, and passed when it was run again{now}"))
         if first is not None and report.failed:
             report.sections.append(("earlier attempt", self._earlier.pop(item.nodeid).summary()))
@@ -116,7 +114,7 @@ class Rerun:
                 failure = waiting.pop(0)
                 item = failure.item
                 self._earlier[item.nodeid] = failure
-                item.stash[self._folders] = []
+                item.stash[FOLDERS] = []
                 item.stash[FAILED] = False
                 item.user_properties.clear()
                 _announce(item)

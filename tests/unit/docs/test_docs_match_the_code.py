@@ -24,7 +24,7 @@ from firstboot import config
 from firstboot.sources import PLATFORMS
 from vm import pytest_plugin
 from vm.machine import Machine
-from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 
 pytestmark = pytest.mark.unit
 
@@ -175,5 +175,5 @@ def test_the_testing_page_names_what_there_is() -> None:
     own = {name for name, value in vars(Machine).items() if callable(value) and not name.startswith("_")}
     assert [name for name in sorted(own - FOR_THE_FIXTURES) if f"`{name}(" not in page] == []
     options = [name for row in table("docs/testing.md", "option | default") for name in re.findall(r"`(\w+)`", row[0])]
-    known = {*inspect.signature(plan_machine).parameters, "seconds", "check", "probe", "until", "isolation"}
+    known = {*inspect.signature(MachineRequest).parameters, "seconds", "check", "probe", "until", "isolation"}
     assert [name for name in options if name not in known] == []

@@ -82,7 +82,7 @@ def inner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qemu: FakeQemu) -> In
     (home / "build.json").write_text(json.dumps({**build, "artifacts": {"qcow2": artifact}}))
     (home / "conftest.py").write_text(textwrap.dedent(CONFTEST))
     (home / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
-    monkeypatch.setattr("vm.machine.connect", qemu.connect)
+    monkeypatch.setattr("vm.machine.base.connect", qemu.connect)
     monkeypatch.setenv("BUILD_OS_BUILD_JSON", str(home / "build.json"))
     monkeypatch.setenv("BUILD_OS_CACHE", str(tmp_path / "store"))
 

@@ -72,7 +72,7 @@ def tools(tmp_path: Path) -> Tools:
 
 @pytest.fixture(autouse=True)
 def wired(monkeypatch: pytest.MonkeyPatch, qemu: FakeQemu) -> None:
-    monkeypatch.setattr("vm.machine.connect", qemu.connect)
+    monkeypatch.setattr("vm.machine.base.connect", qemu.connect)
     RUN.clear()
 
 
@@ -138,7 +138,7 @@ def test_a_qemu_that_does_not_start_says_why(
         qemu.ends(1)
         return connection
 
-    monkeypatch.setattr("vm.machine.connect", connect)
+    monkeypatch.setattr("vm.machine.base.connect", connect)
     with pytest.raises(VmError) as caught:
         start().__enter__()
     assert caught.value.what.startswith("QEMU ended with status 1 (while waiting for QEMU")

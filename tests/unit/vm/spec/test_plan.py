@@ -14,6 +14,7 @@ from builder.core.image import Image, read_image
 from vm.spec import Accel, Credentials, Forward
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
+from vm.spec.request import MachineRequest
 
 pytestmark = pytest.mark.unit
 
@@ -127,7 +128,7 @@ def image(tmp_path: Path) -> Image:
 
 def test_a_machine_boots_from_an_overlay_with_uefi(image: Image, tmp_path: Path) -> None:
     folder = MachineFolder(tmp_path / "machine")
-    spec = plan_machine(image, folder, Accel.TCG, forwards=[Forward(80)], extra_disks=[1 << 30])
+    spec = plan_machine(image, folder, Accel.TCG, MachineRequest(forwards=[Forward(80)], extra_disks=[1 << 30]))
     assert spec.disks[0].path == folder.disk(0)
     assert spec.disks[0].base == tmp_path / "demo.qcow2"
     assert spec.disks[1].size == 1 << 30
@@ -138,14 +139,16 @@ def test_a_machine_boots_from_an_overlay_with_uefi(image: Image, tmp_path: Path)
 
 
 def test_a_kernel_boot_uses_the_images_own_command_line(image: Image, tmp_path: Path) -> None:
-    spec = plan_machine(image, MachineFolder(tmp_path / "machine"), Accel.KVM, boot="kernel", net="none")
+    spec = plan_machine(
+        image, MachineFolder(tmp_path / "machine"), Accel.KVM, MachineRequest(boot="kernel", net="none")
+    )
     assert spec.uefi is None
     assert spec.kernel is not None
     assert spec.kernel.command_line == "roothash=abcd console=ttyS0"
 
 
 def test_without_a_network_nothing_is_forwarded(image: Image, tmp_path: Path) -> None:
-    spec = plan_machine(image, MachineFolder(tmp_path), Accel.KVM, net="none", forwards=[Forward(80)])
+    spec = plan_machine(image, MachineFolder(tmp_path), Accel.KVM, MachineRequest(net="none", forwards=[Forward(80)]))
     assert spec.forwards == ()
 
 
@@ -166,12 +169,12 @@ def test_an_image_says_on_its_command_line_whether_it_takes_credentials(
     words: str, boot: Any, takes: Credentials, image: Image, tmp_path: Path
 ) -> None:
     told = replace(image, command_line=words)
-    assert plan_machine(told, MachineFolder(tmp_path), Accel.TCG, boot=boot).takes is takes
+    assert plan_machine(told, MachineFolder(tmp_path), Accel.TCG, MachineRequest(boot=boot)).takes is takes
 
 
 def test_who_loads_the_kernel_tells_it_more_than_a_signed_line_has_room_for(image: Image, tmp_path: Path) -> None:
     told = replace(image, command_line="quiet build_os.full=----")
-    spec = plan_machine(told, MachineFolder(tmp_path), Accel.TCG, boot="kernel", arguments="debug")
+    spec = plan_machine(told, MachineFolder(tmp_path), Accel.TCG, MachineRequest(boot="kernel", arguments="debug"))
     assert spec.kernel is not None
     assert spec.kernel.command_line == "quiet debug"
 
@@ -190,7 +193,7 @@ def signed(tmp_path: Path) -> Image:
 
 
 def trusted(image: Image, tmp_path: Path, **options: Any) -> tuple[str, Path | None]:
-    spec = plan_machine(image, MachineFolder(tmp_path / "machine"), Accel.TCG, **options)
+    spec = plan_machine(image, MachineFolder(tmp_path / "machine"), Accel.TCG, MachineRequest(**options))
     assert spec.uefi is not None
     assert (spec.uefi.code.name == "OVMF_CODE_4M.secboot.fd") is bool(options)
     return spec.uefi.template.name, spec.uefi.certificate

@@ -175,7 +175,7 @@ def reboots_unannounced(guest: Guest, mark: str) -> None:
 
 @pytest.fixture
 def machine(qemu: FakeQemu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr("vm.machine.connect", qemu.connect)
+    monkeypatch.setattr("vm.machine.base.connect", qemu.connect)
     spec = VmSpec("m", "amd64", Accel.KVM, (), kernel=Kernel(Path("k")))
     return Machine(spec, Tools(tmp_path, QuietConsole()), Deadline(20), folder=tmp_path / "m")
 
