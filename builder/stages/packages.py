@@ -14,8 +14,8 @@ from builder.debian.lock import LockedPackage, LockedRun
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, unused_decisions
 from builder.debian.scripts.diversions import diversions_of
-from builder.debian.scripts.filesystem import Installation
 from builder.debian.scripts.order import configuration_order
+from builder.debian.scripts.target_system import Installation
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision, ScriptDeclared, ScriptEffect, ScriptIgnored

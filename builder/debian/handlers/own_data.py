@@ -14,9 +14,9 @@ from builder.core.errors import ConfigError
 from builder.debian.handlers.needs import asks_debconf, missing_of
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.effects import Does, Effect
-from builder.debian.scripts.filesystem import OWN
 from builder.debian.scripts.subjects.builtins import CONFMODULE
 from builder.debian.scripts.subjects.debconf import read_templates
+from builder.debian.scripts.target_system import OWN
 from builder.tree.node import Kind, Node, file, symlink
 from builder.tree.tree import Tree
 

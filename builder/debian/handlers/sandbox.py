@@ -22,9 +22,9 @@ from builder.debian.handlers.surroundings import ASKED, CALLS, calls_in, debconf
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.evaluate import ASKING, Answers
-from builder.debian.scripts.filesystem import OWN, UNKNOWN, Installation, NotModelled, World
 from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.subjects.debconf import read_templates
+from builder.debian.scripts.target_system import OWN, UNKNOWN, Installation, NotModelled, TargetSystem
 from builder.tree.node import Inline, Kind, Node, file, symlink
 from builder.tree.tree import Tree, TreeError
 
@@ -306,8 +306,8 @@ def _replay(
     answers: Answers,
 ) -> tuple[Effect, ...]:
     """What the evaluator's models make of the calls that only made a note; ``answers`` are extended."""
-    world = World(work.tree, installation, package)
-    shell = Shell(world, work.commands, "", (), {})
+    system = TargetSystem(work.tree, installation, package)
+    shell = Shell(system, work.commands, "", (), {})
     answers.templates |= read_templates(scripts.get("templates", ""))
     shell.state.answers, shell.state.templates = answers, answers.templates
     for name, *arguments in calls:
@@ -315,4 +315,4 @@ def _replay(
             work.commands[name].run(shell, arguments)
         except (NotModelled, TreeError) as problem:
             work.tools.console.warn(f"{package}: {' '.join([name, *arguments])} has no effect on the image: {problem}")
-    return tuple(world.journal)
+    return tuple(system.journal)

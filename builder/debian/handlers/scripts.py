@@ -18,7 +18,7 @@ from builder.debian.scripts.evaluate import (
     evaluate,
     evaluate_decided,
 )
-from builder.debian.scripts.filesystem import UNKNOWN, Installation
+from builder.debian.scripts.target_system import UNKNOWN, Installation
 from builder.tree.node import Kind
 from builder.tree.tree import Tree
 

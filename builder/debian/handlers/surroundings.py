@@ -13,8 +13,8 @@ from pathlib import Path
 from builder.core.sandbox import OURS
 from builder.debian.handlers.programs import perl_client
 from builder.debian.handlers.room import SHOWN
-from builder.debian.scripts.filesystem import UNKNOWN
 from builder.debian.scripts.subjects import generated, services
+from builder.debian.scripts.target_system import UNKNOWN
 from builder.tree.node import Node, file
 
 ORIGIN = "stage:packages"

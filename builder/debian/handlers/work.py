@@ -13,9 +13,9 @@ from builder.core.tools import Tools
 from builder.debian.handlers.room import LargeFiles
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Does, Effect, Evaluation
-from builder.debian.scripts.filesystem import Installation
 from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.target_system import Installation
 from builder.tree.materialise import Workdir, materialise
 from builder.tree.tree import Tree
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from builder.debian.pack import Pack
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import Installation
+from builder.debian.scripts.target_system import Installation
 from builder.tree.node import symlink
 from builder.tree.tree import Tree
 

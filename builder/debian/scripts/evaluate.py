@@ -11,11 +11,11 @@ from dataclasses import replace
 from builder.core.errors import ConfigError
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 from builder.debian.scripts.effects import Effect, Evaluation, Unaccounted
-from builder.debian.scripts.filesystem import Installation, NotModelled, World
 from builder.debian.scripts.language.evaluator import SHELLS, Commands, Exit, Leave, Shell, TooLong, interpreter
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.language.words import ScriptSyntaxError
 from builder.debian.scripts.subjects.debconf import read_templates
+from builder.debian.scripts.target_system import Installation, NotModelled, TargetSystem
 from builder.tree.tree import Tree, TreeError
 
 # (script, arguments): what dpkg calls when a package is installed for the first time.
@@ -136,8 +136,8 @@ def _evaluate_one(
         what = f"it is written in {program}" if program else "it is no script"
         shown = lines[0][:80] if lines and lines[0].isprintable() else ""
         return Evaluation(package, name, (), (Unaccounted(1, max(len(lines), 1), shown, what),))
-    world = World(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
-    shell = Shell(world, commands, text, arguments, _environment(package, name, installation))
+    system = TargetSystem(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
+    shell = Shell(system, commands, text, arguments, _environment(package, name, installation))
     shell.state.answers, shell.unasked = dict(answers), unasked
     own = read_templates(scripts.get("templates", ""))
     shell.state.templates, shell.own_questions = {**answers.templates, **own}, frozenset(own)
@@ -166,8 +166,8 @@ def _evaluate_one(
     answers.clear()
     answers.update(shell.state.answers)
     answers.templates = shell.state.templates
-    world.sweep()
-    return Evaluation(package, name, tuple(world.journal), tuple(shell.unaccounted))
+    system.sweep()
+    return Evaluation(package, name, tuple(system.journal), tuple(shell.unaccounted))
 
 
 def _environment(package: str, name: str, installation: Installation) -> dict[str, str]:
@@ -197,8 +197,8 @@ def apply_declared(
     Raises:
         ConfigError: it cannot be done in this tree.
     """
-    world = World(tree, Installation(arch, {}), package)
-    shell = Shell(world, commands, "", (), {})
+    system = TargetSystem(tree, Installation(arch, {}), package)
+    shell = Shell(system, commands, "", (), {})
     for effect in effects:
         try:
             status = _apply(shell, effect)
@@ -209,7 +209,7 @@ def apply_declared(
                 f"scripts: {package}: {effect.kind} {effect.name} cannot be made",
                 hint="is something of that name there already, or its parent missing?",
             )
-    return tuple(world.journal)
+    return tuple(system.journal)
 
 
 def _apply(shell: Shell, effect: DeclaredEffect) -> int | None:
@@ -220,7 +220,7 @@ def _apply(shell: Shell, effect: DeclaredEffect) -> int | None:
         case "directory":
             status = call("mkdir", "-p", effect.name)
         case "file":
-            shell.world.write(effect.name, effect.text)
+            shell.system.write(effect.name, effect.text)
             status = 0
         case "link":
             return call("ln", "-sfn", effect.target, effect.name)

@@ -10,9 +10,9 @@ from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, decision_about
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.evaluate import Answers, evaluate_decided
-from builder.debian.scripts.filesystem import Installation
 from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.order import configuration_order
+from builder.debian.scripts.target_system import Installation
 from builder.tree.node import file
 from builder.tree.tree import Tree
 

@@ -1,7 +1,7 @@
 """What a shell knows while it evaluates a script, as one value: copied before a branch whose condition is not known,
 and joined after it. What differs between the ways is not known from then on.
 
-The tree is not in it: :class:`~builder.debian.scripts.filesystem.World` undoes what a way did to that.
+The tree is not in it: :class:`~builder.debian.scripts.target_system.TargetSystem` undoes what a way did to that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
-from builder.debian.scripts.filesystem import UNKNOWN
 from builder.debian.scripts.language.syntax import Command
+from builder.debian.scripts.target_system import UNKNOWN
 
 T = TypeVar("T")
 

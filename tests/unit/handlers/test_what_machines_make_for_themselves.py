@@ -12,10 +12,10 @@ from builder.core.errors import ConfigError
 from builder.debian.handlers.own_data import install_own_data, unit_file
 from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.handlers.work import Work
-from builder.debian.scripts.filesystem import Installation, World
 from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.target_system import Installation, TargetSystem
 from builder.tree.node import Kind, file
 from builder.tree.tree import Tree
 
@@ -47,7 +47,7 @@ def run_shell() -> Callable[[str], dict[str, str]]:
     """The variables of a shell after a script, by our own evaluator: its functions come before our models."""
 
     def run(text: str) -> dict[str, str]:
-        shell = Shell(World(Tree(), Installation("amd64", {}), "a"), make_commands(), text, (), {})
+        shell = Shell(TargetSystem(Tree(), Installation("amd64", {}), "a"), make_commands(), text, (), {})
         shell.run(parse(text))
         assert shell.unaccounted == []
         return shell.state.variables

@@ -9,8 +9,8 @@ import pytest
 
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.filesystem import Installation
 from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.target_system import Installation
 from builder.tree.node import Node, file, symlink
 from builder.tree.tree import Tree
 

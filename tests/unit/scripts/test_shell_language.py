@@ -102,8 +102,8 @@ def test_a_script_without_an_end_is_stopped(run: Callable[..., Outcome]) -> None
 @pytest.mark.parametrize("first", ["#!/usr/bin/perl -w", "#!/usr/bin/env python3", "\x7fELF"])
 def test_a_script_in_another_language_is_nobodys(first: str) -> None:
     from builder.debian.scripts.evaluate import evaluate
-    from builder.debian.scripts.filesystem import Installation
     from builder.debian.scripts.table import make_commands
+    from builder.debian.scripts.target_system import Installation
     from builder.tree.tree import Tree
 
     (found,) = evaluate(

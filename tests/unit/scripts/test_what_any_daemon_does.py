@@ -10,10 +10,10 @@ import pytest
 
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import Answers, evaluate
-from builder.debian.scripts.filesystem import Installation
 from builder.debian.scripts.language import evaluator as shell_module
 from builder.debian.scripts.language.time_limit import limited
 from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.target_system import Installation
 from builder.tree.node import directory, file
 from builder.tree.tree import Tree
 

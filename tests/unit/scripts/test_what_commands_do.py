@@ -8,9 +8,9 @@ import pytest
 
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.filesystem import Installation
 from builder.debian.scripts.subjects.packaging import capability
 from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.target_system import Installation
 from builder.tree.node import Kind, Node, file, symlink
 from builder.tree.tree import Tree
 

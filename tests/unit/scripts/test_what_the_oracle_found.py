@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.filesystem import Installation
 from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.target_system import Installation
 from builder.tree.node import Slice, file
 from builder.tree.tree import Tree
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from builder.debian.scripts.commands.awk_parser import Node, Program, awk_string, parse_awk
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status
 from builder.debian.scripts.language.patterns import PatternError, basic_regex, replaced
 from builder.debian.scripts.subjects.builtins import modest
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 
 MAX_STEPS = 500_000
 MAX_CALLS = 60
@@ -57,7 +57,7 @@ def awk(shell: Shell, arguments: list[str]) -> Status:
             given += [word, *([value] if word in ("-F", "-f") else [])]
     options = read_options("awk", [*given, "--", *rest[rest[:1] == ["--"] :]], "", "F f", mixed=False)
     operands = list(options.operands)
-    program = shell.world.read(shell.path(options.given["f"])) if "f" in options else None
+    program = shell.system.read(shell.path(options.given["f"])) if "f" in options else None
     if "f" not in options and operands:
         program = operands.pop(0)
     if program is None:
@@ -215,7 +215,7 @@ class _Machine:
         for name in [only] if only is not None else [*self.written, *self.piped]:
             if name in self.written:
                 text = "".join(self.written.pop(name))
-                self.shell.world.write(self.shell.path(name), text, append=name in self.appended)
+                self.shell.system.write(self.shell.path(name), text, append=name in self.appended)
                 self.appended.add(name)  # it is opened once more, after what is there
             elif name in self.piped:
                 saved, self.shell.state.input = self.shell.state.input, "".join(self.piped.pop(name))

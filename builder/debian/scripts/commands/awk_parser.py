@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.patterns import PatternError, basic_regex
+from builder.debian.scripts.target_system import NotModelled
 
 Node = tuple[Any, ...]
 KEYWORDS = frozenset(

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass, field
 
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status
 from builder.debian.scripts.language.patterns import PatternError, basic_regex, replaced
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 
 MAX_COMMANDS = 400
 MAX_STEPS = 500_000
@@ -139,15 +139,15 @@ def sed(shell: Shell, arguments: list[str]) -> Status:
     status = 0
     for name in rest:
         path = shell.path(name)
-        text = shell.world.read(path)
+        text = shell.system.read(path)
         if text is None:
             status = 2
             continue
         out, left = _run(shell, program, text, quiet, end)
         if backup:
             tail = path.rpartition("/")[2]
-            shell.world.write(path[: -len(tail)] + backup.replace("*", tail) if "*" in backup else path + backup, text)
-        shell.world.write(path, out)
+            shell.system.write(path[: -len(tail)] + backup.replace("*", tail) if "*" in backup else path + backup, text)
+        shell.system.write(path, out)
         status = status or left
     return status
 
@@ -178,7 +178,7 @@ def _programs(shell: Shell, arguments: list[str]) -> tuple[list[str], list[str]]
                 raise NotModelled(f"sed {word} without a value")
             value = words.pop(0)
         if kind == "f":
-            text = shell.world.read(shell.path(value))
+            text = shell.system.read(shell.path(value))
             if text is None:
                 raise NotModelled(f"there is no {value}")
             value = text.removesuffix("\n")
@@ -528,7 +528,7 @@ def _edit(shell: Shell, edit: Edit, state: _State) -> None:
         case "i":
             state.add(edit.text)
         case "r":
-            text = (shell.state.input or "") if edit.text == "/dev/stdin" else shell.world.read(shell.path(edit.text))
+            text = (shell.state.input or "") if edit.text == "/dev/stdin" else shell.system.read(shell.path(edit.text))
             if text:
                 state.after += text.removesuffix("\n").split("\n")
         case "h":

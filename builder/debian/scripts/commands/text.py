@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable
 from itertools import groupby
 
-from builder.debian.scripts.filesystem import MAX_CONTENT, NOT_OURS, UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status
 from builder.debian.scripts.language.patterns import PatternError, basic_regex
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import MAX_CONTENT, NOT_OURS, UNKNOWN, NotModelled
 
 MAX_PACKED = 1 << 20  # bytes of a compressed file that a script reads
 
@@ -24,7 +24,7 @@ def input_of(shell: Shell, names: list[str]) -> str | None:
         return shell.state.input or ""
     texts = []
     for name in names:
-        text = (shell.state.input or "") if name == "-" else shell.world.read(shell.path(name))
+        text = (shell.state.input or "") if name == "-" else shell.system.read(shell.path(name))
         if text is None:
             return None
         texts.append(text)
@@ -125,7 +125,7 @@ def tee(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("tee", arguments, "a append")
     text = shell.state.input or ""
     for name in options.operands:
-        shell.world.write(shell.path(name), text, append=bool({"a", "append"} & options.given.keys()))
+        shell.system.write(shell.path(name), text, append=bool({"a", "append"} & options.given.keys()))
     shell.say(text)
     return 0
 
@@ -155,7 +155,7 @@ def grep(shell: Shell, arguments: list[str]) -> Status:
         shell.say(UNKNOWN)
         return None
     if has("r", "R"):
-        operands = [path for name in operands for path, _ in shell.world.walk(shell.path(name))]
+        operands = [path for name in operands for path, _ in shell.system.walk(shell.path(name))]
     try:
         regex = _grep_regex(
             pattern,
@@ -460,7 +460,7 @@ def cmp(shell: Shell, arguments: list[str]) -> Status:
     if len(options.operands) != 2:
         raise NotModelled("cmp")
     one, other = (
-        shell.world.read(shell.path(name)) if not NOT_OURS.match(shell.path(name)) else UNKNOWN
+        shell.system.read(shell.path(name)) if not NOT_OURS.match(shell.path(name)) else UNKNOWN
         for name in options.operands
     )
     if one is None or other is None:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from builder.debian.scripts.effects import Does, Effect, Unaccounted
-from builder.debian.scripts.filesystem import DEVICES, SWEPT, UNKNOWN, NotModelled, World, joined
 from builder.debian.scripts.language.expand import Expander
 from builder.debian.scripts.language.parser import parse, parse_word
 from builder.debian.scripts.language.syntax import (
@@ -41,6 +40,7 @@ from builder.debian.scripts.language.time_limit import limited
 from builder.debian.scripts.language.words import ScriptSyntaxError
 from builder.debian.scripts.state import State
 from builder.debian.scripts.state import joined as joined_states
+from builder.debian.scripts.target_system import DEVICES, SWEPT, UNKNOWN, NotModelled, TargetSystem, joined
 from builder.tree.node import Node
 
 MAX_STEPS = 200_000  # php8.4-common takes 40,000
@@ -132,12 +132,12 @@ class Shell:
     """
 
     def __init__(
-        self, world: World, commands: Commands, text: str, arguments: Items[str], environment: dict[str, str]
+        self, system: TargetSystem, commands: Commands, text: str, arguments: Items[str], environment: dict[str, str]
     ) -> None:
-        self.world = world
+        self.system = system
         self.commands = commands
-        self.state = State(variables=dict(environment), arguments=list(arguments), umask=world.umask)
-        self.name = f"/var/lib/dpkg/info/{world.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
+        self.state = State(variables=dict(environment), arguments=list(arguments), umask=system.umask)
+        self.name = f"/var/lib/dpkg/info/{system.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
         self.unaccounted: list[Unaccounted] = []
         self.is_bash = interpreter(text) == "bash"
         self.status: Status = 0
@@ -296,7 +296,7 @@ class Shell:
             [name] if "/" in name else [f"/{where}/{name}" for where in ("usr/sbin", "usr/bin", "sbin", "bin")]
         ):
             path = self.path(place)
-            node = self.world.get(path)
+            node = self.system.get(path)
             if node is not None and node.is_executable:
                 return path
         return None
@@ -306,7 +306,7 @@ class Shell:
         path = self.find_program(name)
         if path is None and self._tested:
             return 127
-        text = (self.world.read(path) or "") if path is not None else ""
+        text = (self.system.read(path) or "") if path is not None else ""
         if interpreter(text) not in SHELLS:
             raise NotModelled(f"{name} is not known to build-os")
         if any(UNKNOWN in argument for argument in arguments):
@@ -320,7 +320,7 @@ class Shell:
             raise TooLong
         # Where getopts is belongs to one shell.
         environment = {name: value for name, value in self.state.variables.items() if name != "OPTIND"}
-        inner = Shell(self.world, self.commands, text, arguments, environment)
+        inner = Shell(self.system, self.commands, text, arguments, environment)
         inner.unasked, inner.own_questions = self.unasked, self.own_questions
         inner._out, inner._steps, inner._calls, inner._tested = self._out, self._steps, self._calls, 0
         ours, theirs = self.state, inner.state
@@ -340,7 +340,7 @@ class Shell:
             # What debconf knows outlives the process; all else was the process's own.
             ours.answers, ours.templates = inner.state.answers, inner.state.templates
             ours.asked = inner.state.asked
-            self.world.umask = ours.umask
+            self.system.umask = ours.umask
         if inner.unaccounted:
             worst = inner.unaccounted[0]
             raise NotModelled(f"{name}, line {worst.first}: {worst.reason}")
@@ -599,11 +599,11 @@ class Shell:
     def _either(self, ways: Items[Callable[[], Status]], condition: Command, whole: Command | None = None) -> Status:
         """Go every way from here; they must have the same effects, or the lines are unaccounted for."""
         before = len(self.unaccounted)
-        mark = self.world.mark()
+        mark = self.system.mark()
         start = self.state.copy()
         outcomes: list[_Outcome] = []
         for way in ways:
-            self.world.back_to(mark)
+            self.system.back_to(mark)
             self._go_on_with(start.copy())
             ended: Exit | Leave | None = None
             try:
@@ -615,7 +615,7 @@ class Shell:
                 if not isinstance(leave, Return) and leave.status != 0:
                     continue
                 status, ended = leave.status, leave
-            effects, changes = _real(self.world.journal[mark[0] :]), self.world.changes_since(mark)
+            effects, changes = _real(self.system.journal[mark[0] :]), self.system.changes_since(mark)
             outcomes.append(_Outcome(effects, changes, self.state, status, ended))
         if not outcomes:
             raise Exit(1)
@@ -631,7 +631,7 @@ class Shell:
             self._report("what happens here depends on something that only a running machine knows", first, final)
         for other in outcomes:
             paths = {path for path in other.changes.keys() | last.changes.keys() if SWEPT.match(path)}
-            self.world.unclear |= {p for p in paths if other.changes.get(p, self) != last.changes.get(p, self)}
+            self.system.unclear |= {p for p in paths if other.changes.get(p, self) != last.changes.get(p, self)}
         self._go_on_with(joined_states([outcome.state for outcome in outcomes]))
         if last.ended is not None and alike:
             raise last.ended
@@ -639,7 +639,7 @@ class Shell:
 
     def _go_on_with(self, state: State) -> None:
         self.state = state
-        self.world.umask = state.umask
+        self.system.umask = state.umask
 
     # --- surroundings ------------------------------------------------------------------------------
 
@@ -692,12 +692,12 @@ class Shell:
                 case "<<<":
                     self.state.input = text + "\n"
                 case "<" if redirect.fd > 2 and self.path(text) not in DEVICES:
-                    self.state.descriptors[redirect.fd] = self.world.read(self.path(text)) or ""
+                    self.state.descriptors[redirect.fd] = self.system.read(self.path(text)) or ""
                 case "<&" if text.isdigit() and int(text) in self.state.descriptors and redirect.fd == 0:
                     source = int(text)
                     self.state.input = self.state.descriptors[source]
                 case "<":
-                    content = UNKNOWN if UNKNOWN in text else self.world.read(self.path(text))
+                    content = UNKNOWN if UNKNOWN in text else self.system.read(self.path(text))
                     if content is None:
                         raise NotModelled(f"there is no {text}")
                     self.state.input = content
@@ -717,7 +717,7 @@ class Shell:
             with self._captured() as out:
                 yield
             if target is not None and not silent:
-                self.world.write(target[0], "".join(out), append=target[1])
+                self.system.write(target[0], "".join(out), append=target[1])
         finally:
             if source is not None:
                 self.state.descriptors[source] = self.state.input or ""

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled, World, joined
 from builder.debian.scripts.language.patterns import PatternError, glob_regex
 from builder.debian.scripts.language.syntax import Arithmetic, Command, Elements, Literal, Parameter, Part, Word
 from builder.debian.scripts.state import State
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled, TargetSystem, joined
 from builder.tree.node import Kind
 
 # (text, quoted, whether unquoted text is split into fields)
@@ -28,7 +28,7 @@ class Parameters(Protocol):
     """What expansion needs of a shell: its parameters, its files, and what commands write."""
 
     state: State
-    world: World
+    system: TargetSystem
 
     def value(self, name: str) -> str | None:
         """A parameter's value, or ``None`` if it is not set."""
@@ -297,7 +297,7 @@ class Expander:
             patterns = [re.compile(step) for step in steps]
         except (PatternError, re.error):
             return []
-        world = self._shell.world
+        system = self._shell.system
         found = [""]
         base = "" if text.startswith("/") else self._shell.path(".")
         for index, (step, pattern) in enumerate(zip(steps, patterns, strict=True)):
@@ -310,7 +310,7 @@ class Expander:
             for prefix in found:
                 # The index of names belongs to the real directory.
                 where = joined("/", f"{base}/{prefix}")
-                for name in world.children(where):
+                for name in system.children(where):
                     if (pattern.fullmatch(name)) and (not name.startswith(".") or step.startswith("\\.")):
                         path = f"{prefix}/{name}" if prefix or text.startswith("/") else name
                         last = index == len(steps) - 1
@@ -333,12 +333,12 @@ class Expander:
             return text
         if not login:
             return f"/root{slash}{rest}"
-        rows = (line.split(":") for line in (self._shell.world.read("/etc/passwd") or "").splitlines())
+        rows = (line.split(":") for line in (self._shell.system.read("/etc/passwd") or "").splitlines())
         home = next((row[5] for row in rows if row[0] == login and len(row) > 5), None)
         return text if home is None else f"{home}{slash}{rest}"
 
     def _is_directory(self, base: str, path: str) -> bool:
-        node = self._shell.world.get(joined("/", f"{base}/{path}"))
+        node = self._shell.system.get(joined("/", f"{base}/{path}"))
         return node is not None and node.kind is Kind.DIRECTORY
 
 

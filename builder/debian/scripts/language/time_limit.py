@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.target_system import NotModelled
 
 SECONDS = 5.0
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 
 FIRST_SYSTEM, LAST_SYSTEM = 100, 999
 FIRST_USER, LAST_USER = 1000, 59999
@@ -23,7 +23,7 @@ class NoSuchAccountError(NotModelled):
 
 
 def _rows(shell: Shell, path: str) -> list[list[str]]:
-    return [line.split(":") for line in (shell.world.read(path) or "").splitlines() if ":" in line]
+    return [line.split(":") for line in (shell.system.read(path) or "").splitlines() if ":" in line]
 
 
 def _find(shell: Shell, path: str, name: str) -> list[str] | None:
@@ -81,15 +81,15 @@ def _free(shell: Shell, first: int, last: int, *, both: bool) -> str:
 
 
 def _append(shell: Shell, path: str, line: str, mode: int) -> None:
-    known = shell.world.get(path)
-    quiet = len(shell.world.journal)
-    shell.world.write(path, line + "\n", append=True)
+    known = shell.system.get(path)
+    quiet = len(shell.system.journal)
+    shell.system.write(path, line + "\n", append=True)
     if known is None:
-        where = shell.world.tree.resolve(path)
+        where = shell.system.tree.resolve(path)
         gid = _find(shell, "/etc/group", "shadow")
-        shell.world.change(path, Does.MODE, "", mode=mode, gid=int(gid[2]) if gid and mode == 0o640 else 0)
+        shell.system.change(path, Does.MODE, "", mode=mode, gid=int(gid[2]) if gid and mode == 0o640 else 0)
         del where
-    del shell.world.journal[quiet:]  # the user is the effect, not the line
+    del shell.system.journal[quiet:]  # the user is the effect, not the line
 
 
 def add_group(shell: Shell, name: str, number: str | None, *, system: bool) -> None:
@@ -100,7 +100,7 @@ def add_group(shell: Shell, name: str, number: str | None, *, system: bool) -> N
         number = _free(shell, *((FIRST_SYSTEM, LAST_SYSTEM) if system else (FIRST_USER, LAST_USER)), both=False)
     _append(shell, "/etc/group", f"{name}:x:{number}:", 0o644)
     _append(shell, "/etc/gshadow", f"{name}:!::", 0o640)
-    shell.world.note(Does.GROUP, name, "system" if system else "")
+    shell.system.note(Does.GROUP, name, "system" if system else "")
 
 
 def add_user(
@@ -111,12 +111,12 @@ def add_user(
         raise NotModelled(f"the user {name}")
     _append(shell, "/etc/passwd", f"{name}:x:{number}:{group}:{comment}:{home}:{login}", 0o644)
     _append(shell, "/etc/shadow", f"{name}:{locked}:::::::", 0o640)
-    shell.world.note(Does.USER, name, f"home {home}, shell {login}")
+    shell.system.note(Does.USER, name, f"home {home}, shell {login}")
 
 
 def _join(shell: Shell, user: str, group: str) -> Status:
     for path, column in (("/etc/group", 3), ("/etc/gshadow", 3)):
-        text = shell.world.read(path)
+        text = shell.system.read(path)
         if text is None:
             continue
         lines = []
@@ -125,11 +125,11 @@ def _join(shell: Shell, user: str, group: str) -> Status:
             if row[0] == group and len(row) > column and user not in row[column].split(","):
                 row[column] = f"{row[column]},{user}" if row[column] else user
                 if path == "/etc/group":
-                    shell.world.note(Does.MEMBER, f"{user} to {group}")
+                    shell.system.note(Does.MEMBER, f"{user} to {group}")
             lines.append(":".join(row))
-        mark = len(shell.world.journal)
-        shell.world.write(path, "".join(f"{line}\n" for line in lines))
-        del shell.world.journal[mark:]
+        mark = len(shell.system.journal)
+        shell.system.write(path, "".join(f"{line}\n" for line in lines))
+        del shell.system.journal[mark:]
     return 0
 
 
@@ -189,9 +189,9 @@ def adduser(shell: Shell, arguments: list[str]) -> Status:
 
 def _make_home(shell: Shell, home: str, uid: int, gid: int) -> None:
     path = shell.path(home)
-    if shell.world.get(path) is None:
-        shell.world.make_directory(path, 0o755)
-        shell.world.change(path, Does.OWNER, f"{uid}:{gid}", uid=uid, gid=gid)
+    if shell.system.get(path) is None:
+        shell.system.make_directory(path, 0o755)
+        shell.system.change(path, Does.OWNER, f"{uid}:{gid}", uid=uid, gid=gid)
 
 
 def _new_user(shell: Shell, name: str, given: dict[str, str]) -> Status:
@@ -311,8 +311,8 @@ def usermod(shell: Shell, arguments: list[str]) -> Status:
     if (primary := options.get("g", "gid")) is not None:
         new[3] = str(group_id(shell, primary))
     if new != row:
-        text = (shell.world.read("/etc/passwd") or "").replace(":".join(row) + "\n", ":".join(new) + "\n")
-        shell.world.write("/etc/passwd", text)
+        text = (shell.system.read("/etc/passwd") or "").replace(":".join(row) + "\n", ":".join(new) + "\n")
+        shell.system.write("/etc/passwd", text)
     return 0
 
 
@@ -322,8 +322,8 @@ def _add_range(shell: Shell, path: str, name: str, given: str) -> None:
     if not dash or not first.isdigit() or not last.isdigit():
         raise NotModelled(f"usermod with the range {given}")
     row = f"{name}:{first}:{int(last) - int(first) + 1}\n"
-    if row not in (shell.world.read(path) or ""):
-        shell.world.write(path, row, append=True)
+    if row not in (shell.system.read(path) or ""):
+        shell.system.write(path, row, append=True)
 
 
 def gpasswd(shell: Shell, arguments: list[str]) -> Status:
@@ -344,7 +344,7 @@ def getent(shell: Shell, arguments: list[str]) -> Status:
     if any(UNKNOWN in argument for argument in arguments):
         raise NotModelled("an argument of getent is only known on a running machine")
     if len(arguments) == 1:
-        shell.say(shell.world.read(path) or "")
+        shell.say(shell.system.read(path) or "")
         return 0
     status = 0
     for name in arguments[1:]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import NotModelled
 
 ROOT = "/etc/apache2"
 STATE = "/var/lib/apache2"
@@ -40,7 +40,7 @@ def _enable(
     by_maintainer: bool,
     asking: tuple[str, ...],
 ) -> bool:
-    text = shell.world.read(f"{ROOT}/{directory}-available/{name}{suffixes[0]}")
+    text = shell.system.read(f"{ROOT}/{directory}-available/{name}{suffixes[0]}")
     if text is None:
         return False
     for needed in _words(text, "Depends"):
@@ -49,16 +49,16 @@ def _enable(
         ):
             return False
     for other in _words(text, "Conflicts"):
-        if shell.world.get(f"{ROOT}/{directory}-enabled/{other}{suffixes[0]}") is not None:
+        if shell.system.get(f"{ROOT}/{directory}-enabled/{other}{suffixes[0]}") is not None:
             raise NotModelled(f"{name} excludes {other}, which is enabled")
     for suffix in suffixes:
         target = f"{directory}-available/{name}{suffix}"
         link = f"{ROOT}/{directory}-enabled/{name}{suffix}"
-        if shell.world.get(f"{ROOT}/{target}") is not None and shell.world.get(link, follow=False) is None:
-            shell.world.link(link, f"../{target}")
+        if shell.system.get(f"{ROOT}/{target}") is not None and shell.system.get(link, follow=False) is None:
+            shell.system.link(link, f"../{target}")
     mark = f"{STATE}/{kind}/enabled_by_{'maint' if by_maintainer else 'admin'}/{name}"
-    if shell.world.get(mark) is None:
-        shell.world.write(mark, "")
+    if shell.system.get(mark) is None:
+        shell.system.write(mark, "")
     return True
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Exit, Leave, Return, Shell, Status, make_models
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 from builder.tree.node import Kind
 
 CONFMODULE = "/usr/share/debconf/confmodule"
@@ -157,7 +157,7 @@ def program_path(shell: Shell, name: str) -> str | None:
     if place is not None:
         return name if "/" in name else place
     short = name.rpartition("/")[2]
-    if short in PACKAGING or OF_EXCLUDED.get(short, "") in shell.world.installation.excluded:
+    if short in PACKAGING or OF_EXCLUDED.get(short, "") in shell.system.installation.excluded:
         return name if "/" in name else f"/usr/bin/{name}"
     return None
 
@@ -186,7 +186,7 @@ def type_(shell: Shell, arguments: list[str]) -> Status:
 def cd(shell: Shell, arguments: list[str]) -> Status:
     """``cd directory``."""
     path = shell.path(arguments[-1] if arguments else "/root")
-    node = shell.world.get(path)
+    node = shell.system.get(path)
     if node is None or node.kind is not Kind.DIRECTORY:
         return 1
     shell.state.directory = path
@@ -206,7 +206,7 @@ def source(shell: Shell, arguments: list[str]) -> Status:
     path = shell.path(arguments[0])
     if path in LIBRARIES:
         return 0
-    text = shell.world.read(path)
+    text = shell.system.read(path)
     if text is None:
         return 1
     if UNKNOWN in text:
@@ -318,7 +318,7 @@ def umask(shell: Shell, arguments: list[str]) -> Status:
     if not arguments:
         shell.say(UNKNOWN if shell.state.umask is None else f"{shell.state.umask:04o}\n")
     elif re.fullmatch("[0-7]{1,4}", arguments[0]):
-        shell.state.umask = shell.world.umask = int(arguments[0], 8)
+        shell.state.umask = shell.system.umask = int(arguments[0], 8)
     else:
         raise NotModelled("a umask in letters")
     return 0

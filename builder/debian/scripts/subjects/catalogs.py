@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import Options, read_options
+from builder.debian.scripts.target_system import NotModelled
 from builder.tree.node import Kind
 
 DATA = "/var/lib/xml-core"
@@ -39,7 +39,7 @@ def update_xmlcatalog(shell: Shell, arguments: list[str]) -> Status:
     starts = "StartString" if delegate else ""
     named = f"{kind}Id{starts}" if kind != "uri" else "uriStartString" if delegate else "name"
     element = f"delegate{'URI' if kind == 'uri' else kind.capitalize()}" if delegate else kind
-    rows = dict(_ROW.findall(shell.world.read(data) or ""))
+    rows = dict(_ROW.findall(shell.system.read(data) or ""))
     key, entry = f'{element} {named}="{entity}"', f'{attribute}="{leads_to}"'
     if "add" in options:
         if rows.setdefault(key, entry) != entry:
@@ -63,38 +63,38 @@ def _target(options: Options) -> tuple[str, str, bool, str, str] | None:
 
 
 def _is_file(shell: Shell, path: str) -> bool:
-    node = shell.world.get(shell.path(path)) if path else None
+    node = shell.system.get(shell.path(path)) if path else None
     return node is not None and node.kind is Kind.FILE
 
 
 def _write(shell: Shell, data: str, catalog: str, rows: dict[str, str]) -> None:
-    header, footer = (shell.world.read(PARTS + part) for part in ("header", "footer"))
+    header, footer = (shell.system.read(PARTS + part) for part in ("header", "footer"))
     if header is None or footer is None:
         raise NotModelled("update-xmlcatalog without xml-core's header")
     if not rows:
-        shell.world.remove(data)
-        shell.world.remove(catalog)
+        shell.system.remove(data)
+        shell.system.remove(catalog)
         return
-    shell.world.write(data, "".join(f"<{key}><{rows[key]}>\n" for key in sorted(rows)))
-    shell.world.write(catalog, header + "".join(f"<{key} {rows[key]}/>\n" for key in sorted(rows)) + footer)
+    shell.system.write(data, "".join(f"<{key}><{rows[key]}>\n" for key in sorted(rows)))
+    shell.system.write(catalog, header + "".join(f"<{key} {rows[key]}/>\n" for key in sorted(rows)) + footer)
 
 
 def update_catalog(shell: Shell, arguments: list[str]) -> Status:
     """``update-catalog --add|--remove CATALOG ENTRY``, and the catalog of all catalogs, which its handler makes."""
     options = read_options("update-catalog", arguments, "quiet add remove super update-super")
     if "update-super" in options or "super" in options:
-        shell.world.note(Does.GENERATED, "update-catalog", "the catalog of catalogs is made when all packages are in")
+        shell.system.note(Does.GENERATED, "update-catalog", "the catalog of catalogs is made when all packages are in")
         return 0
     if ("add" in options) == ("remove" in options) or len(options.operands) != 2:
         raise NotModelled("update-catalog")
     catalog, entry = options.operands
-    text = shell.world.read(shell.path(catalog))
+    text = shell.system.read(shell.path(catalog))
     if text is None:
-        template = shell.world.read("/usr/share/sgml-base/catalog.centralized") or ""
+        template = shell.system.read("/usr/share/sgml-base/catalog.centralized") or ""
         text = template.replace("CATALOG", catalog)
     kept = [line for line in text.splitlines() if entry not in line]
     added = [f"CATALOG {entry}"] if "add" in options else []
-    shell.world.write(shell.path(catalog), "".join(f"{line}\n" for line in (*kept, *added)))
+    shell.system.write(shell.path(catalog), "".join(f"{line}\n" for line in (*kept, *added)))
     return 0
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.filesystem import DEVICES, NOT_OURS, UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.language.patterns import PatternError, glob_regex
 from builder.debian.scripts.subjects.builtins import program_path
+from builder.debian.scripts.target_system import DEVICES, NOT_OURS, UNKNOWN, NotModelled
 from builder.tree.node import Kind
 
 _NUMBERS = {
@@ -141,14 +141,14 @@ class _Reader:
         if operator == "-ef":
             return self._resolved(left) == self._resolved(right)
         if operator in ("-nt", "-ot"):
-            one, other = self._shell.world.get(self._shell.path(left)), self._shell.world.get(self._shell.path(right))
+            one, other = self._shell.system.get(self._shell.path(left)), self._shell.system.get(self._shell.path(right))
             if one is None or other is None:
                 return one is not None if operator == "-nt" else other is not None
             return one.mtime > other.mtime if operator == "-nt" else one.mtime < other.mtime
         raise NotModelled(f"the test {operator}")
 
     def _resolved(self, path: str) -> str:
-        return self._shell.world.tree.resolve(self._shell.path(path))
+        return self._shell.system.tree.resolve(self._shell.path(path))
 
     def _file(self, kind: str, name: str) -> bool | None:
         if UNKNOWN in name:
@@ -162,7 +162,7 @@ class _Reader:
             return kind in "aecrw"
         if NOT_OURS.match(path):
             return False if path not in ("/proc", "/sys", "/dev") else kind in "aedrx"
-        node = self._shell.world.get(path, follow=kind not in "hL")
+        node = self._shell.system.get(path, follow=kind not in "hL")
         if node is None:
             # The package system is there while scripts run, whether it stays in the image or not.
             return kind in "aefrx" and path.startswith("/usr/") and program_path(self._shell, path) is not None
@@ -184,7 +184,7 @@ class _Reader:
             case "u" | "g" | "k":
                 return bool(node.mode & {"u": 0o4000, "g": 0o2000, "k": 0o1000}[kind])
             case "O" | "G":
-                mine = self._shell.world.owner
+                mine = self._shell.system.owner
                 return node.uid == mine[0] if kind == "O" else node.gid == mine[1]
             case _:
                 return True  # root may read and write all

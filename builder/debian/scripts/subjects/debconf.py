@@ -9,8 +9,8 @@ import re
 
 from builder.debian.control import ControlError, parse_stanza
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.target_system import NotModelled
 
 NOT_ASKED = 30  # db_input: the question is not shown
 
@@ -35,7 +35,7 @@ def _value(shell: Shell, question: str) -> str | None:
         raise NotModelled(f"what {question} asks depends on what only a running machine knows")
     if question in answers:
         return answers[question]
-    installed = shell.world.installation.answers.get(question)
+    installed = shell.system.installation.answers.get(question)
     if installed is not None:
         return installed
     template = shell.state.templates.get(question)
@@ -61,7 +61,7 @@ def db_set(shell: Shell, arguments: list[str]) -> Status:
     value = " ".join(arguments[1:])
     shell.state.answers[arguments[0]] = value
     shell.assign("RET", "value set")
-    shell.world.note(Does.ANSWER, arguments[0], value)
+    shell.system.note(Does.ANSWER, arguments[0], value)
     return 0
 
 
@@ -138,7 +138,7 @@ def db_metaget(shell: Shell, arguments: list[str]) -> Status:
     fields = {name.lower(): value for name, value in shell.state.templates.get(arguments[0], {}).items()}
     field = arguments[1].lower()
     if field == "owners":
-        shell.assign("RET", shell.world.package if arguments[0] in shell.own_questions else "")
+        shell.assign("RET", shell.system.package if arguments[0] in shell.own_questions else "")
         return 0
     # "-c" asks for the text before translation (debconf-devel(7)), which is what the bare field has.
     text = fields.get(field, fields.get(field.removesuffix("-c"), ""))
@@ -161,7 +161,7 @@ def db_nothing(shell: Shell, arguments: list[str]) -> Status:
 
 def debconf_show(shell: Shell, arguments: list[str]) -> Status:
     """``debconf-show package``: its questions with their answers, none of which was seen. debconf-show(1)."""
-    if arguments != [shell.world.package]:
+    if arguments != [shell.system.package]:
         raise NotModelled("debconf-show of another package")
     for question in sorted(shell.own_questions):
         value = _value(shell, question) or ""

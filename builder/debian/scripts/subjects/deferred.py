@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.target_system import NotModelled
 
 LIB = "{lib}"  # stands for /usr/lib/TRIPLET
 LOCALES = ("/usr/lib/locale", f"{LIB}/gconv")
@@ -110,7 +110,7 @@ def _defer(name: str) -> Callable[[Shell, list[str]], Status]:
             raise NotModelled(f"{name} is not in the image")
         fixed = DEFERRED[name].arguments
         words = [shell.path(word) if word.startswith("/") else word for word in arguments]
-        shell.world.note(Does.PROGRAM, name, "", program, *(words if fixed is None else fixed))
+        shell.system.note(Does.PROGRAM, name, "", program, *(words if fixed is None else fixed))
         return 0
 
     return run
@@ -119,7 +119,7 @@ def _defer(name: str) -> Callable[[Shell, list[str]], Status]:
 def emacs(shell: Shell, arguments: list[str]) -> Status:
     """``emacs -batch -f batch-byte-compile file ...``, from the directory of the files; ``emacs --version``."""
     if "--version" in arguments:
-        found = [name for name in shell.world.children("/usr/share/emacs") if re.fullmatch(r"[0-9][0-9.]*", name)]
+        found = [name for name in shell.system.children("/usr/share/emacs") if re.fullmatch(r"[0-9][0-9.]*", name)]
         if len(found) != 1:
             raise NotModelled("which Emacs it is")
         shell.say(f"GNU Emacs {found[0]}\n")
@@ -135,7 +135,7 @@ def emacs(shell: Shell, arguments: list[str]) -> Status:
     if {*options} - {"--no-init-file", "--no-site-file", "-batch", "--batch", "-q", "--quick", "-Q"}:
         raise NotModelled("a program in Emacs Lisp")
     words = (program, *options, "-L", shell.path("."), "-f", "batch-byte-compile", *files)
-    shell.world.note(Does.PROGRAM, "emacs", f"compiles {len(files)} files", *words)
+    shell.system.note(Does.PROGRAM, "emacs", f"compiles {len(files)} files", *words)
     return 0
 
 

@@ -6,8 +6,8 @@ Source: ``/usr/lib/emacsen-common/{emacs-package-install,emacs-install,lib.pl}``
 
 from __future__ import annotations
 
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.target_system import NotModelled
 from builder.tree.node import file
 
 ROOM = "/usr/lib/emacsen-common/packages"
@@ -19,7 +19,7 @@ def emacs_package_install(shell: Shell, arguments: list[str]) -> Status:
     """``emacs-package-install --preinst|--postinst PACKAGE``."""
     context, package = _context(arguments)
     if context == "preinst":
-        shell.world.remove(f"{PACKAGES}/{package}")
+        shell.system.remove(f"{PACKAGES}/{package}")
         return 0
     _touch(shell, f"{PACKAGES}/{package}")
     return _install(shell, [package], _listed(shell, FLAVORS))
@@ -29,7 +29,7 @@ def emacs_install(shell: Shell, arguments: list[str]) -> Status:
     """``emacs-install [--preinst|--postinst] FLAVOR``."""
     context, flavor = _context(arguments)
     if context == "preinst":
-        shell.world.remove(f"{FLAVORS}/{flavor}")
+        shell.system.remove(f"{FLAVORS}/{flavor}")
         return 0
     _touch(shell, f"{FLAVORS}/{flavor}")
     there, ready = _listed(shell, f"{ROOM}/compat"), _listed(shell, PACKAGES)
@@ -46,18 +46,18 @@ def _context(arguments: list[str]) -> tuple[str, str]:
 
 
 def _listed(shell: Shell, directory: str) -> list[str]:
-    return [name for name in shell.world.children(directory) if not name.endswith("~")]
+    return [name for name in shell.system.children(directory) if not name.endswith("~")]
 
 
 def _touch(shell: Shell, path: str) -> None:
-    if shell.world.get(path) is None:
-        shell.world.put(path, file("", origin=shell.world.origin))
+    if shell.system.get(path) is None:
+        shell.system.put(path, file("", origin=shell.system.origin))
 
 
 def _install(shell: Shell, packages: list[str], flavors: list[str]) -> Status:
     for package in packages:
         script = f"{ROOM}/install/{package}"
-        if shell.world.read(script) is None:
+        if shell.system.read(script) is None:
             continue
         for flavor in flavors:
             if shell.call([script, flavor]) != 0:

@@ -8,10 +8,10 @@ import stat
 from datetime import UTC, datetime
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.accounts import NoSuchAccountError, group_id, login_group, user_id
 from builder.debian.scripts.subjects.options import Options, read_options
+from builder.debian.scripts.target_system import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known
 from builder.tree.node import Kind, Node, file
 from builder.tree.tree import parent_of
 
@@ -57,17 +57,17 @@ def mkdir(shell: Shell, arguments: list[str]) -> Status:
     status = 0
     for name in options.operands:
         path = shell.path(name)
-        there = shell.world.get(path)
+        there = shell.system.get(path)
         parents = "p" in options or "parents" in options
         if NOT_OURS.match(path):
             continue
         if there is not None:
             status = status if parents and there.kind is Kind.DIRECTORY else 1
-        elif not parents and shell.world.get(parent_of(path)) is None:
+        elif not parents and shell.system.get(parent_of(path)) is None:
             status = 1
         else:
-            shell.world.make_directory(
-                path, changed_mode(mode, 0o777, directory=True) if mode else shell.world.masked(0o777)
+            shell.system.make_directory(
+                path, changed_mode(mode, 0o777, directory=True) if mode else shell.system.masked(0o777)
             )
     return status
 
@@ -83,8 +83,8 @@ def install(shell: Shell, arguments: list[str]) -> Status:
     if "d" in options or "directory" in options:
         for name in options.operands:
             path = shell.path(name)
-            if shell.world.get(path) is None:
-                shell.world.make_directory(path, mode)
+            if shell.system.get(path) is None:
+                shell.system.make_directory(path, mode)
             else:
                 _set_mode(shell, path, mode)
             targets.append(path)
@@ -106,7 +106,7 @@ def install(shell: Shell, arguments: list[str]) -> Status:
 
 def _into(shell: Shell, source: str, target: str) -> str:
     path = shell.path(target)
-    there = shell.world.get(path)
+    there = shell.system.get(path)
     if there is not None and there.kind is Kind.DIRECTORY:
         return joined(path, source.rstrip("/").rpartition("/")[2])
     return path
@@ -115,27 +115,27 @@ def _into(shell: Shell, source: str, target: str) -> str:
 def _copy(shell: Shell, source: str, path: str, *, keep: bool = False, links: bool = False) -> int:
     if NOT_OURS.match(source):
         if source == "/dev/null":
-            shell.world.write(path, "")
+            shell.system.write(path, "")
             return 0
         raise NotModelled(f"{source} belongs to a running machine")
-    node = shell.world.get(source, follow=not links)
+    node = shell.system.get(source, follow=not links)
     if node is None:
         return 1
     if node.kind is Kind.DIRECTORY:
         raise NotModelled("a directory copied like a file")
-    if (text := shell.world.unfinished(source)) is not None:
-        shell.world.write(path, text)
+    if (text := shell.system.unfinished(source)) is not None:
+        shell.system.write(path, text)
         return 0
     if node.origin.startswith(OWN):
         raise NotModelled(f"a copy of {source}, which every machine makes for itself")
     node = copy_of(node)
-    copied = node if keep else node.but(uid=0, gid=0, mode=shell.world.masked(node.mode & 0o777))
-    old = shell.world.get(path)
+    copied = node if keep else node.but(uid=0, gid=0, mode=shell.system.masked(node.mode & 0o777))
+    old = shell.system.get(path)
     if old is not None and not keep and node.kind is Kind.FILE:
         copied = old.but(content=node.content)
-        path = shell.world.tree.resolve(path)
-    shell.world.put(path, copied.but(origin=shell.world.origin))
-    shell.world.note(Does.FILE, path, f"a copy of {source}")
+        path = shell.system.tree.resolve(path)
+    shell.system.put(path, copied.but(origin=shell.system.origin))
+    shell.system.note(Does.FILE, path, f"a copy of {source}")
     return 0
 
 
@@ -155,17 +155,17 @@ def cp(shell: Shell, arguments: list[str]) -> Status:
     for source in sources:
         origin = shell.path(source)
         path = shell.path(target) if "T" in options else _into(shell, source, target)
-        if ("n" in options or "no-clobber" in options) and shell.world.get(path) is not None:
+        if ("n" in options or "no-clobber" in options) and shell.system.get(path) is not None:
             continue
-        node = shell.world.get(origin)
+        node = shell.system.get(origin)
         if node is not None and node.kind is Kind.DIRECTORY:
             if not (archive or "r" in options or "R" in options or "recursive" in options):
                 return 1
-            base = shell.world.tree.resolve(origin)
-            for below, each in shell.world.walk(origin):
+            base = shell.system.tree.resolve(origin)
+            for below, each in shell.system.walk(origin):
                 mode = each.mode if keep else each.mode & 0o755
-                shell.world.put(path + below[len(base) :], copy_of(each).but(mode=mode, origin=shell.world.origin))
-            shell.world.note(Does.FILE, path, f"a copy of {origin} with all in it")
+                shell.system.put(path + below[len(base) :], copy_of(each).but(mode=mode, origin=shell.system.origin))
+            shell.system.note(Does.FILE, path, f"a copy of {origin} with all in it")
         else:
             status = _copy(shell, origin, path, keep=keep, links=archive or "d" in options or "P" in options) or status
     return status
@@ -179,20 +179,20 @@ def mv(shell: Shell, arguments: list[str]) -> Status:
     *sources, target = options.operands
     for source in sources:
         origin = shell.path(source)
-        if shell.world.get(origin, follow=False) is None:
+        if shell.system.get(origin, follow=False) is None:
             return 1
         path = shell.path(target) if "T" in options else _into(shell, source, target)
         if SCRATCH.match(origin) and not SCRATCH.match(path):
-            node = shell.world.get(origin, follow=False)
+            node = shell.system.get(origin, follow=False)
             assert node is not None
-            if node.origin.startswith(OWN) or shell.world.unfinished(origin) is not None:
-                shell.world.move(origin, path)
+            if node.origin.startswith(OWN) or shell.system.unfinished(origin) is not None:
+                shell.system.move(origin, path)
                 continue
-            shell.world.put(path, known(node).but(origin=shell.world.origin))
-            shell.world.note(Does.FILE, path)
-            shell.world.remove(origin)
+            shell.system.put(path, known(node).but(origin=shell.system.origin))
+            shell.system.note(Does.FILE, path)
+            shell.system.remove(origin)
         else:
-            shell.world.move(origin, path)
+            shell.system.move(origin, path)
     return 0
 
 
@@ -202,13 +202,13 @@ def rm(shell: Shell, arguments: list[str]) -> Status:
     status = 0
     for name in options.operands:
         path = shell.path(name)
-        node = shell.world.get(path, follow=False)
+        node = shell.system.get(path, follow=False)
         if node is None:
             status = status if "f" in options or "force" in options else 1
         elif node.kind is Kind.DIRECTORY and not {"r", "R", "recursive"} & options.given.keys():
             status = 1
         else:
-            shell.world.remove(path)
+            shell.system.remove(path)
     return status
 
 
@@ -218,13 +218,13 @@ def rmdir(shell: Shell, arguments: list[str]) -> Status:
     status = 0
     for name in options.operands:
         path = shell.path(name)
-        node = shell.world.get(path, follow=False)
+        node = shell.system.get(path, follow=False)
         if node is None or node.kind is not Kind.DIRECTORY:
             status = 1
-        elif shell.world.children(path):
+        elif shell.system.children(path):
             status = status if "ignore-fail-on-non-empty" in options else 1
         else:
-            shell.world.remove(path)
+            shell.system.remove(path)
     return status
 
 
@@ -241,21 +241,21 @@ def ln(shell: Shell, arguments: list[str]) -> Status:
     symbolic = "s" in options or "symbolic" in options
     for target in targets:
         no_follow = {"n", "T", "no-dereference", "no-target-directory"} & options.given.keys()
-        there = shell.world.get(shell.path(where), follow=not no_follow)
+        there = shell.system.get(shell.path(where), follow=not no_follow)
         inside = there is not None and there.kind is Kind.DIRECTORY
         path = joined(shell.path(where), target.rpartition("/")[2]) if inside else shell.path(where)
-        if shell.world.get(path, follow=False) is not None and not {"f", "force"} & options.given.keys():
+        if shell.system.get(path, follow=False) is not None and not {"f", "force"} & options.given.keys():
             return 1
         if symbolic:
             if "r" in options or "relative" in options:
                 target = os.path.relpath(shell.path(target), parent_of(path))
-            shell.world.link(path, target)
+            shell.system.link(path, target)
         else:
-            node = shell.world.get(shell.path(target), follow=False)
+            node = shell.system.get(shell.path(target), follow=False)
             if node is None:
                 return 1
-            shell.world.put(path, node)
-            shell.world.note(Does.LINK, path, f"a second name of {target}")
+            shell.system.put(path, node)
+            shell.system.note(Does.LINK, path, f"a second name of {target}")
     return 0
 
 
@@ -266,9 +266,9 @@ def touch(shell: Shell, arguments: list[str]) -> Status:
         path = shell.path(name)
         if NOT_OURS.match(path):
             continue
-        if shell.world.get(path) is None and not {"c", "no-create"} & options.given.keys():
-            shell.world.put(path, file("", shell.world.masked(0o666), origin=shell.world.origin))
-            shell.world.note(Does.FILE, path, "empty")
+        if shell.system.get(path) is None and not {"c", "no-create"} & options.given.keys():
+            shell.system.put(path, file("", shell.system.masked(0o666), origin=shell.system.origin))
+            shell.system.note(Does.FILE, path, "empty")
     return 0
 
 
@@ -278,17 +278,17 @@ def _targets(shell: Shell, names: list[str], *, recursive: bool) -> list[str] | 
         path = shell.path(name)
         if NOT_OURS.match(path):
             continue
-        if shell.world.get(path) is None:
+        if shell.system.get(path) is None:
             return None
         if recursive:
-            found += [where for where, _ in shell.world.walk(path)]
+            found += [where for where, _ in shell.system.walk(path)]
         else:
             found.append(path)
     return found
 
 
 def _set_mode(shell: Shell, path: str, mode: int) -> None:
-    shell.world.change(path, Does.MODE, f"{mode:04o}", mode=mode)
+    shell.system.change(path, Does.MODE, f"{mode:04o}", mode=mode)
 
 
 def chmod(shell: Shell, arguments: list[str]) -> Status:
@@ -298,7 +298,7 @@ def chmod(shell: Shell, arguments: list[str]) -> Status:
     reference = [a.partition("=")[2] for a in rest if a.startswith("--reference=")]
     if reference:
         rest = [a for a in rest if not a.startswith("--")]
-        node = shell.world.get(shell.path(reference[0]))
+        node = shell.system.get(shell.path(reference[0]))
         if node is None:
             return 1
         rest.insert(0, f"{node.mode:05o}")
@@ -309,7 +309,7 @@ def chmod(shell: Shell, arguments: list[str]) -> Status:
     if paths is None:
         return 1
     for path in paths:
-        node = shell.world.get(path)
+        node = shell.system.get(path)
         if node is not None and node.kind is not Kind.SYMLINK:
             _set_mode(shell, path, changed_mode(rest[0], node.mode, directory=node.kind is Kind.DIRECTORY))
     return 0
@@ -322,7 +322,7 @@ def _set_owner(shell: Shell, path: str, user: str, group: str, *, follow: bool =
     if group:
         changes["gid"] = group_id(shell, group)
     if changes:
-        shell.world.change(path, Does.OWNER, f"{user}:{group}" if group else user, follow=follow, **changes)
+        shell.system.change(path, Does.OWNER, f"{user}:{group}" if group else user, follow=follow, **changes)
 
 
 def chown(shell: Shell, arguments: list[str]) -> Status:
@@ -335,7 +335,7 @@ def chown(shell: Shell, arguments: list[str]) -> Status:
         return 1
     owner, *names = options.operands
     if "reference" in options:
-        node = shell.world.get(shell.path(options.given["reference"]))
+        node = shell.system.get(shell.path(options.given["reference"]))
         if node is None:
             return 1
         owner, names = f"{node.uid}:{node.gid}", options.operands
@@ -371,7 +371,7 @@ def _change_owners(shell: Shell, names: list[str], user: str, group: str, option
     if recursive and "L" in options:
         raise NotModelled("owners of all that is behind links")
     if recursive and "H" in options:
-        names = [shell.world.tree.resolve(shell.path(name)) for name in names]
+        names = [shell.system.tree.resolve(shell.path(name)) for name in names]
     links = [name for name in names if not follow and _is_link(shell, name)]
     paths = _targets(shell, [name for name in names if name not in links], recursive=recursive)
     if paths is None:
@@ -383,7 +383,7 @@ def _change_owners(shell: Shell, names: list[str], user: str, group: str, option
 
 
 def _is_link(shell: Shell, name: str) -> bool:
-    node = shell.world.get(shell.path(name), follow=False)
+    node = shell.system.get(shell.path(name), follow=False)
     return node is not None and node.kind is Kind.SYMLINK
 
 
@@ -397,9 +397,9 @@ def readlink(shell: Shell, arguments: list[str]) -> Status:
             shell.say(UNKNOWN + "\n")
             continue
         if {"f", "e", "m", "canonicalize", "canonicalize-existing"} & options.given.keys():
-            shell.say(shell.world.tree.resolve(path) + "\n")
+            shell.say(shell.system.tree.resolve(path) + "\n")
             continue
-        node = shell.world.get(path, follow=False)
+        node = shell.system.get(path, follow=False)
         if node is None or node.kind is not Kind.SYMLINK:
             status = 1
         else:
@@ -419,7 +419,7 @@ def stat_(shell: Shell, arguments: list[str]) -> Status:
     if template is None:
         raise NotModelled("stat without -c")
     for name in options.operands:
-        node = shell.world.get(shell.path(name), follow="L" in options)
+        node = shell.system.get(shell.path(name), follow="L" in options)
         if node is None:
             return 1
         shell.say(re.sub("%([a-zA-Z])", lambda match, node=node: _stat_field(shell, match[1], node), template) + "\n")  # type: ignore[misc]  # mypy cannot type the default argument
@@ -430,7 +430,7 @@ def _stat_field(shell: Shell, letter: str, node: Node) -> str:
     names = {"U": ("/etc/passwd", node.uid), "G": ("/etc/group", node.gid)}
     if letter in names:
         path, number = names[letter]
-        for line in (shell.world.read(path) or "").splitlines():
+        for line in (shell.system.read(path) or "").splitlines():
             if line.split(":")[2:3] == [str(number)]:
                 return line.split(":")[0]
         return "UNKNOWN"
@@ -450,13 +450,13 @@ def mktemp(shell: Shell, arguments: list[str]) -> Status:
     number = 0
     while True:
         path = joined(base, re.sub("X{3,}", f"{number:06}", template)) + (options.get("suffix") or "")
-        if shell.world.get(path) is None:
+        if shell.system.get(path) is None:
             break
         number += 1
     if "d" in options or "directory" in options:
-        shell.world.make_directory(path, 0o700)
+        shell.system.make_directory(path, 0o700)
     else:
-        shell.world.put(path, file("", 0o600, origin=shell.world.origin))
+        shell.system.put(path, file("", 0o600, origin=shell.system.origin))
     shell.say(path + "\n")
     return 0
 
@@ -469,14 +469,14 @@ def ls(shell: Shell, arguments: list[str]) -> Status:
     operands = sorted(options.operands, key=_by_version) if "v" in options else options.operands
     for name in operands or ["."]:
         path = shell.path(name)
-        node = shell.world.get(path)
+        node = shell.system.get(path)
         if node is None:
             status = 2
         elif node.kind is Kind.DIRECTORY and "d" not in options:
             if long:
                 raise NotModelled("ls -l of a directory")
             hidden = bool({"a", "A", "all"} & options.given.keys())
-            names = [n for n in shell.world.children(path) if hidden or not n.startswith(".")]
+            names = [n for n in shell.system.children(path) if hidden or not n.startswith(".")]
             if "v" in options:
                 names.sort(key=_by_version)
             shell.say("".join(f"{n}\n" for n in names))

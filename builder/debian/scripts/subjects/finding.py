@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.language.patterns import PatternError, basic_regex, glob_regex
 from builder.debian.scripts.subjects.accounts import group_id, user_id
+from builder.debian.scripts.target_system import NotModelled
 from builder.tree.node import Kind, Node
 
 
@@ -62,11 +62,11 @@ def find(shell: Shell, arguments: list[str]) -> Status:
     expression = read_expression(shell, rest)
     status: Status = 0
     for start in starts or ["."]:
-        base = shell.world.tree.resolve(shell.path(start))
-        if shell.world.get(base) is None:
+        base = shell.system.tree.resolve(shell.path(start))
+        if shell.system.get(base) is None:
             status = 1
             continue
-        entries = list(shell.world.walk(base))
+        entries = list(shell.system.walk(base))
         for path, node in reversed(entries) if "-delete" in rest else entries:
             depth = path[len(base.rstrip("/")) :].count("/") if path != base else 0
             if not expression.least <= depth <= expression.most or _is_below(path, expression.pruned):
@@ -182,7 +182,7 @@ class _Reader:
                 raise NotModelled(f"find -printf {form}")
             return _always(lambda entry: shell.say(_printed(form, entry)))
         if word == "-delete":
-            return _always(lambda entry: shell.world.remove(entry.path))
+            return _always(lambda entry: shell.system.remove(entry.path))
         if word not in ("-exec", "-execdir"):
             raise NotModelled(f"find {word}")
         command: list[str] = []
@@ -239,7 +239,7 @@ def _check(shell: Shell, word: str, value: str) -> Test:
     if word == "-empty":
         return lambda entry: (
             (entry.node.kind is Kind.FILE and entry.node.size == 0)
-            or (entry.node.kind is Kind.DIRECTORY and not shell.world.children(entry.path))
+            or (entry.node.kind is Kind.DIRECTORY and not shell.system.children(entry.path))
         )
     if word == "-lname":
         pattern = re.compile(glob_regex([(value, False)]))

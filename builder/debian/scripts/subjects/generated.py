@@ -37,7 +37,7 @@ BY_WHAT = {
 
 def _generated(name: str, why: str) -> Callable[[Shell, list[str]], Status]:
     def run(shell: Shell, arguments: list[str]) -> Status:
-        shell.world.note(Does.GENERATED, name, why)
+        shell.system.note(Does.GENERATED, name, why)
         return 0
 
     return run

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import NotModelled
 
 CONF = "/etc/inetd.conf"
 OFF = "#<off># "
@@ -25,7 +25,7 @@ def update_inetd(shell: Shell, arguments: list[str]) -> Status:
     if len(given) != 1 or options.operands:
         raise NotModelled("update-inetd")
     path = shell.path(options.get("file") or CONF)
-    text = shell.world.read(path)
+    text = shell.system.read(path)
     if text is None:
         return 0
     off, value = options.get("comment-chars") or OFF, options.given[given[0]]
@@ -37,7 +37,7 @@ def update_inetd(shell: Shell, arguments: list[str]) -> Status:
             lines = _changed(lines, given[0], service, options.get("pattern") or "", off)
     changed = "".join(f"{line}\n" for line in lines)
     if changed != text:
-        shell.world.write(path, changed)
+        shell.system.write(path, changed)
     return 0
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from builder.debian.scripts.filesystem import NotModelled
+from builder.debian.scripts.target_system import NotModelled
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """What every machine must make for itself: secrets, and databases that have an identity.
 
 A key that is made with an image is a key that all its machines share, and that everybody has who has the image. So
-what these programs make is left to the machine (:meth:`~builder.debian.scripts.filesystem.World.leave_to_machine`), if
-it is known which files that are; a script that only reads the secret does what build-os does not model.
+what these programs make is left to the machine
+(:meth:`~builder.debian.scripts.target_system.TargetSystem.leave_to_machine`), if it is known which files that are; a
+script that only reads the secret does what build-os does not model.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from builder.debian.scripts.filesystem import MAX_OWN, RANDOM, SWEPT, UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.machine_values import command_for, word_for
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import MAX_OWN, RANDOM, SWEPT, UNKNOWN, NotModelled
 from builder.tree.node import Kind
 
 # Programs that make a text of a text, and nothing else.
@@ -36,7 +37,7 @@ def says(name: str) -> Callable[[Shell, list[str]], Status]:
     def run(shell: Shell, arguments: list[str]) -> Status:
         if any(UNKNOWN in argument for argument in arguments):
             raise NotModelled(f"an argument of {name} is only known on a running machine")
-        shell.say(shell.world.told(shlex.join([name, *arguments])) + "\n")
+        shell.say(shell.system.told(shlex.join([name, *arguments])) + "\n")
         return 0
 
     return run
@@ -56,9 +57,9 @@ def dd(shell: Shell, arguments: list[str]) -> Status:
         return _part_of(shell, given)
     if "of" in given:
         path = shell.path(given["of"])
-        shell.world.leave_to_machine(shlex.join(["dd", *arguments]), path)
+        shell.system.leave_to_machine(shlex.join(["dd", *arguments]), path)
     else:
-        shell.say(shell.world.told(shlex.join(["dd", *arguments])))
+        shell.say(shell.system.told(shlex.join(["dd", *arguments])))
     return 0
 
 
@@ -68,7 +69,7 @@ def _part_of(shell: Shell, given: Mapping[str, str]) -> Status:
     counts = [given.get(name, "0") for name in ("skip", "count")]
     if given.keys() - {"if", "bs", "skip", "count", "status"} or not all(n.isdigit() for n in (size, *counts)):
         raise NotModelled("dd")
-    text = shell.world.read(shell.path(given["if"])) if "if" in given else shell.state.input
+    text = shell.system.read(shell.path(given["if"])) if "if" in given else shell.state.input
     if text is None:
         return 1
     if UNKNOWN in text or "count" not in given:
@@ -83,9 +84,9 @@ def certtool(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("certtool", arguments, "generate-dh-params generate-privkey rsa", "sec-param bits outfile")
     command = shlex.join(["certtool", *arguments])
     if "outfile" in options:
-        shell.world.leave_to_machine(command, shell.path(options.given["outfile"]))
+        shell.system.leave_to_machine(command, shell.path(options.given["outfile"]))
     else:
-        shell.say(shell.world.told(command) + "\n")
+        shell.say(shell.system.told(command) + "\n")
     return 0
 
 
@@ -93,7 +94,7 @@ def mungekey(shell: Shell, arguments: list[str]) -> Status:
     """``mungekey [-c] [-f] [-k file]``: the key that machines of a cluster share. mungekey(8)."""
     options = read_options("mungekey", arguments, "c f v create force verbose", "k b keyfile bits")
     path = shell.path(options.get("k", "keyfile") or "/etc/munge/munge.key")
-    shell.world.leave_to_machine(shlex.join(["mungekey", *arguments]), path)
+    shell.system.leave_to_machine(shlex.join(["mungekey", *arguments]), path)
     return 0
 
 
@@ -110,7 +111,7 @@ def filtered(shell: Shell, words: Sequence[str]) -> bool:
     if name not in FILTERS or (name == "openssl" and not {*words[1:2]} & OPENSSL_FILTERS) or "-i" in words:
         return False
     if {*words[1:]} & RANDOM:
-        shell.say(shell.world.told(shlex.join(words)))
+        shell.say(shell.system.told(shlex.join(words)))
         return True
     spelled = [word_for(word) if UNKNOWN in word else shlex.quote(word) for word in words]
     files = [word for word in words[1:] if word.startswith("/") and UNKNOWN not in word and _is_file(shell, word)]
@@ -123,12 +124,12 @@ def filtered(shell: Shell, words: Sequence[str]) -> bool:
         if command is None or len(text) > MAX_OWN:
             return False
         call = f"{command} | {call}"
-    shell.say(shell.world.told(call, (text if not files else "") + "".join(words)))
+    shell.say(shell.system.told(call, (text if not files else "") + "".join(words)))
     return True
 
 
 def _is_file(shell: Shell, path: str) -> bool:
-    node = shell.world.get(path)
+    node = shell.system.get(path)
     return node is not None and node.kind is Kind.FILE
 
 
@@ -142,7 +143,7 @@ def openssl(shell: Shell, arguments: list[str]) -> Status:
         return says("openssl")(shell, arguments)
     if not made or any(path.startswith("/dev/") for path in made):
         return secret(shell, arguments)
-    shell.world.leave_to_machine(_command(shell, ["openssl", *arguments], made), *dict.fromkeys(made))
+    shell.system.leave_to_machine(_command(shell, ["openssl", *arguments], made), *dict.fromkeys(made))
     return 0
 
 
@@ -167,7 +168,7 @@ def rndc_confgen(shell: Shell, arguments: list[str]) -> Status:
     if "a" not in options:
         return secret(shell, arguments)
     path = shell.path(options.get("c") or "/etc/bind/rndc.key")
-    shell.world.leave_to_machine(shlex.join(["rndc-confgen", *arguments]), path)
+    shell.system.leave_to_machine(shlex.join(["rndc-confgen", *arguments]), path)
     return shell.call(["chown", options.given["u"], path]) if "u" in options else 0
 
 
@@ -176,15 +177,15 @@ def make_ssl_cert(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("make-ssl-cert", arguments, "f n force-overwrite no-overwrite", "x expiration-days")
     command = _command(shell, ["make-ssl-cert", *arguments], options.operands[1:])
     if options.operands == ["generate-default-snakeoil"]:
-        if shell.world.get(SNAKEOIL[1]) is not None:
+        if shell.system.get(SNAKEOIL[1]) is not None:
             return 0
-        shell.world.leave_to_machine(command, *SNAKEOIL)
+        shell.system.leave_to_machine(command, *SNAKEOIL)
         shell.call(["chmod", "0644", SNAKEOIL[0]])
         shell.call(["chgrp", "ssl-cert", SNAKEOIL[1]])
         return shell.call(["chmod", "0640", SNAKEOIL[1]])
     if len(options.operands) != 2:
         raise NotModelled("make-ssl-cert")
-    shell.world.leave_to_machine(command, shell.path(options.operands[1]))
+    shell.system.leave_to_machine(command, shell.path(options.operands[1]))
     return 0
 
 
@@ -192,7 +193,7 @@ def dropbearkey(shell: Shell, arguments: list[str]) -> Status:
     """``dropbearkey -t type -f file``: a key of a server; ``-y`` shows the public half to somebody."""
     options = read_options("dropbearkey", arguments, "y", "t f s C")
     if "y" not in options and "f" in options:
-        shell.world.leave_to_machine(shlex.join(["dropbearkey", *arguments]), shell.path(options.given["f"]))
+        shell.system.leave_to_machine(shlex.join(["dropbearkey", *arguments]), shell.path(options.given["f"]))
     return 0
 
 
@@ -201,7 +202,7 @@ def mariadb_install_db(shell: Shell, arguments: list[str]) -> Status:
     given = {name: value for name, _, value in (a.partition("=") for a in arguments if a.startswith("--"))}
     place = given.get("--datadir") or given.get("--ldata") or "/var/lib/mysql"
     user = given.get("--user")
-    shell.world.leave_to_machine(shlex.join(["mariadb-install-db", *arguments]), f"{place}/mysql/", f"{place}/*")
+    shell.system.leave_to_machine(shlex.join(["mariadb-install-db", *arguments]), f"{place}/mysql/", f"{place}/*")
     return shell.call(["chown", user, f"{place}/mysql"]) if user else 0
 
 
@@ -212,8 +213,8 @@ def munin_node_configure(shell: Shell, arguments: list[str]) -> Status:
     """
     if arguments != ["--shell"]:
         raise NotModelled("munin-node-configure")
-    if not shell.world.children("/etc/munin/plugins"):
-        shell.world.leave_to_machine(
+    if not shell.system.children("/etc/munin/plugins"):
+        shell.system.leave_to_machine(
             "munin-node-configure --shell | sh",
             "/etc/munin/plugins/*",
             "/var/lib/munin-node/plugin-state/*",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled, copy_of
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.language.patterns import glob_regex
 from builder.debian.scripts.subjects.accounts import group_id, user_id
 from builder.debian.scripts.subjects.files import changed_mode
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled, copy_of
 from builder.debian.version import is_version, version_key
 from builder.tree.node import Kind, symlink
 
@@ -30,7 +30,7 @@ def dpkg(shell: Shell, arguments: list[str]) -> Status:
         case "--compare-versions" if len(rest[rest[:1] == ["--"] :]) == 3:
             return _compare(*rest[-3:])
         case "--print-architecture":
-            shell.say(shell.world.installation.arch + "\n")
+            shell.say(shell.system.installation.arch + "\n")
             return 0
         case "--print-foreign-architectures":
             return 0
@@ -45,7 +45,7 @@ def dpkg(shell: Shell, arguments: list[str]) -> Status:
         case "-S" | "--search":
             return _search(shell, rest)
         case "-s" | "--status" | "-l" | "--list":
-            return int(not all(name.partition(":")[0] in shell.world.installation.versions for name in rest))
+            return int(not all(name.partition(":")[0] in shell.system.installation.versions for name in rest))
         case _:
             raise NotModelled(f"dpkg {action}")
 
@@ -53,11 +53,11 @@ def dpkg(shell: Shell, arguments: list[str]) -> Status:
 def files_of(shell: Shell, package: str) -> list[str]:
     """A package's paths: by dpkg's list if there is a database, or by what brought them."""
     name = package.partition(":")[0]
-    for listed in (f"{name}.list", f"{name}:{shell.world.installation.arch}.list"):
-        text = shell.world.read(f"{INFO}/{listed}")
+    for listed in (f"{name}.list", f"{name}:{shell.system.installation.arch}.list"):
+        text = shell.system.read(f"{INFO}/{listed}")
         if text is not None:
             return text.splitlines()
-    return [path for path, node in shell.world.walk("/") if node.origin == f"package:{name}"]
+    return [path for path, node in shell.system.walk("/") if node.origin == f"package:{name}"]
 
 
 def _search(shell: Shell, names: list[str]) -> Status:
@@ -69,14 +69,14 @@ def _search(shell: Shell, names: list[str]) -> Status:
             pattern = re.compile(glob_regex([(name if name[:1] in "*?[/" else f"*{name}*", False)]))
             found = [
                 f"{node.origin.removeprefix('package:')}: {path}\n"
-                for path, node in shell.world.walk("/")
+                for path, node in shell.system.walk("/")
                 if node.origin.startswith("package:") and pattern.fullmatch(path)
             ]
             shell.say("".join(found))
             status = status if found else 1
             continue
-        node = shell.world.get(name, follow=False)
-        direct = shell.world.tree.resolve(name, follow_last=False) == name
+        node = shell.system.get(name, follow=False)
+        direct = shell.system.tree.resolve(name, follow_last=False) == name
         if node is None or not direct or not node.origin.startswith("package:"):
             status = 1
         else:
@@ -115,14 +115,14 @@ def dpkg_query(shell: Shell, arguments: list[str]) -> Status:
     status = 0
     for request in options.operands:
         name = request.partition(":")[0]
-        version = shell.world.installation.versions.get(name)
+        version = shell.system.installation.versions.get(name)
         # A package that is being installed for the first time has no version yet, and no conffiles.
         if version is None or "*" in name:
             status = 1
             continue
         values = {
             "Package": name, "binary:Package": name, "Version": version, "Status": "install ok installed",
-            "db:Status-Status": "installed", "db:Status-Abbrev": "ii ", "Architecture": shell.world.installation.arch,
+            "db:Status-Status": "installed", "db:Status-Abbrev": "ii ", "Architecture": shell.system.installation.arch,
             "Conffiles": "", "db:Status-Want": "install", "db:Status-Eflag": "ok",
         }  # fmt: skip
         text = f"{name}\t{version}\n" if template is None else template.replace("\\n", "\n").replace("\\t", "\t")
@@ -138,7 +138,7 @@ def dpkg_statoverride(shell: Shell, arguments: list[str]) -> Status:
         "add remove list update force quiet force-all force-statoverride-add force-statoverride-remove",
         "admindir root",
     )
-    table = shell.world.read(OVERRIDES) or ""
+    table = shell.system.read(OVERRIDES) or ""
     if "list" in options:
         pattern = options.operands[0] if options.operands else ""
         found = [line for line in table.splitlines() if not pattern or line.split(None, 3)[3:] == [pattern]]
@@ -147,7 +147,7 @@ def dpkg_statoverride(shell: Shell, arguments: list[str]) -> Status:
     if "remove" in options:
         path = options.operands[-1]
         kept = [line for line in table.splitlines() if line.split(None, 3)[3:] != [path]]
-        shell.world.write(OVERRIDES, "".join(f"{line}\n" for line in kept))
+        shell.system.write(OVERRIDES, "".join(f"{line}\n" for line in kept))
         return 0
     if "add" not in options or len(options.operands) != 4:
         raise NotModelled("dpkg-statoverride")
@@ -155,11 +155,11 @@ def dpkg_statoverride(shell: Shell, arguments: list[str]) -> Status:
     if any(line.split(None, 3)[3:] == [path] for line in table.splitlines()):
         return 0 if "force" in options or "force-all" in options or "force-statoverride-add" in options else 2
     # In the table the mode is a number, without the zeros that somebody wrote before it.
-    shell.world.write(OVERRIDES, f"{user} {group} {mode.lstrip('0') or '0'} {path}\n", append=True)
-    shell.world.note(Does.OVERRIDE, path, f"{user}:{group} {mode}", user, group, mode)
-    if "update" in options and shell.world.get(path, follow=False) is not None:
+    shell.system.write(OVERRIDES, f"{user} {group} {mode.lstrip('0') or '0'} {path}\n", append=True)
+    shell.system.note(Does.OVERRIDE, path, f"{user}:{group} {mode}", user, group, mode)
+    if "update" in options and shell.system.get(path, follow=False) is not None:
         number = changed_mode(mode, 0, directory=False)
-        shell.world.change(
+        shell.system.change(
             path,
             Does.MODE,
             f"{user}:{group} {mode}",
@@ -178,7 +178,7 @@ def dpkg_divert(shell: Shell, arguments: list[str]) -> Status:
         "add remove rename no-rename quiet local list listpackage truename",
         "package divert admindir root",
     )
-    table = (shell.world.read(DIVERSIONS) or "").splitlines()
+    table = (shell.system.read(DIVERSIONS) or "").splitlines()
     known = {table[i]: (table[i + 1], table[i + 2]) for i in range(0, len(table) - 2, 3)}
     path = options.operands[0] if options.operands else ""
     if "list" in options:
@@ -196,21 +196,21 @@ def dpkg_divert(shell: Shell, arguments: list[str]) -> Status:
         if path not in known:
             return 0
         del known[path]
-        shell.world.write(DIVERSIONS, "".join(f"{p}\n{to}\n{by}\n" for p, (to, by) in known.items()))
+        shell.system.write(DIVERSIONS, "".join(f"{p}\n{to}\n{by}\n" for p, (to, by) in known.items()))
         return 0
     if not path:
         raise NotModelled("dpkg-divert without a path")
     target = options.get("divert") or f"{path}.distrib"
-    package = ":" if "local" in options else options.get("package") or shell.world.package
+    package = ":" if "local" in options else options.get("package") or shell.system.package
     if path in known:
         return 0 if known[path] == (target, package) else 2
     known[path] = (target, package)
-    shell.world.write(DIVERSIONS, "".join(f"{p}\n{to}\n{by}\n" for p, (to, by) in known.items()))
-    shell.world.note(Does.DIVERSION, path, f"to {target}", target, package)
-    node = shell.world.get(path, follow=False)
+    shell.system.write(DIVERSIONS, "".join(f"{p}\n{to}\n{by}\n" for p, (to, by) in known.items()))
+    shell.system.note(Does.DIVERSION, path, f"to {target}", target, package)
+    node = shell.system.get(path, follow=False)
     # The package that diverts keeps its own file.
     if "rename" in options and node is not None and node.origin != f"package:{package}":
-        shell.world.move(path, target)
+        shell.system.move(path, target)
     return 0
 
 
@@ -218,7 +218,7 @@ def maintscript_helper(shell: Shell, arguments: list[str]) -> Status:
     """``dpkg-maintscript-helper``: on a first installation it changes nothing, it looks after upgrades."""
     if arguments[:1] == ["supports"]:
         return 0
-    shell.world.note(Does.DROPPED, f"dpkg-maintscript-helper {' '.join(arguments[:2])}", "only for upgrades")
+    shell.system.note(Does.DROPPED, f"dpkg-maintscript-helper {' '.join(arguments[:2])}", "only for upgrades")
     return 0
 
 
@@ -226,7 +226,7 @@ def dpkg_realpath(shell: Shell, arguments: list[str]) -> Status:
     """``dpkg-realpath path``: with every link followed."""
     options = read_options("dpkg-realpath", arguments, "zero z", "root instdir")
     for name in options.operands:
-        shell.say(shell.world.tree.resolve(shell.path(name)) + "\n")
+        shell.say(shell.system.tree.resolve(shell.path(name)) + "\n")
     return 0
 
 
@@ -236,7 +236,7 @@ def dpkg_trigger(shell: Shell, arguments: list[str]) -> Status:
     if "check-supported" in options:
         return 0
     for name in options.operands:
-        shell.world.note(Does.TRIGGER, name)
+        shell.system.note(Does.TRIGGER, name)
     return 0
 
 
@@ -256,10 +256,10 @@ def update_alternatives(shell: Shell, arguments: list[str]) -> Status:
                 more = more[4:]
             else:
                 raise NotModelled(f"update-alternatives {more[0]}")
-        if shell.world.get(path) is None:
+        if shell.system.get(path) is None:
             # update-alternatives fails over a path that is not there.
             return 2
-        shell.world.note(Does.ALTERNATIVE, name, f"{path}, priority {priority}", link, path, int(priority), *slaves)
+        shell.system.note(Does.ALTERNATIVE, name, f"{path}, priority {priority}", link, path, int(priority), *slaves)
         shell.state.answers[f"{_ALTERNATIVE}{name} {path}"] = f"{priority} {link}"
         if max(_offers(shell, name).items(), key=lambda offer: offer[1][0])[0] == path:
             _link_alternative(shell, [(link, name, path), *slaves])
@@ -294,11 +294,11 @@ def _offers(shell: Shell, name: str) -> dict[str, tuple[int, str]]:
 def _link_alternative(shell: Shell, links: list[tuple[str, str, str]]) -> None:
     """Links of the best choice so far, for scripts that look for what it provides; the handler makes the last ones."""
     for link, name, path in links:
-        if shell.world.get(path) is not None:
+        if shell.system.get(path) is not None:
             place = f"/etc/alternatives/{name}"
-            shell.world.put(place, symlink(path, origin="stage:packages"))
-            if shell.world.get(link, follow=False) is None:
-                shell.world.put(link, symlink(place, origin="stage:packages"))
+            shell.system.put(place, symlink(path, origin="stage:packages"))
+            if shell.system.get(link, follow=False) is None:
+                shell.system.put(link, symlink(place, origin="stage:packages"))
 
 
 def ucf(shell: Shell, arguments: list[str]) -> Status:
@@ -313,14 +313,14 @@ def ucf(shell: Shell, arguments: list[str]) -> Status:
     if "purge" in options or "p" in options or len(options.operands) != 2:
         return 0
     source, target = (shell.path(name) for name in options.operands)
-    there = shell.world.get(source)
+    there = shell.system.get(source)
     if there is None or there.kind is not Kind.FILE:
         raise NotModelled(f"ucf of {source}, which is not there")
-    target = shell.world.tree.resolve(target)
-    if shell.world.get(target) is None:
-        shell.world.put(target, copy_of(there).but(origin=shell.world.origin, uid=0, gid=0))
-        shell.world.note(Does.FILE, target, f"a copy of {source}")
-    shell.world.note(Does.CONFIGURATION, target, "", source)
+    target = shell.system.tree.resolve(target)
+    if shell.system.get(target) is None:
+        shell.system.put(target, copy_of(there).but(origin=shell.system.origin, uid=0, gid=0))
+        shell.system.note(Does.FILE, target, f"a copy of {source}")
+    shell.system.note(Does.CONFIGURATION, target, "", source)
     return 0
 
 
@@ -333,7 +333,7 @@ def ucfr(shell: Shell, arguments: list[str]) -> Status:
         "state-dir",
     )
     if len(options.operands) == 2 and not {"p", "purge"} & options.given.keys():
-        shell.world.note(Does.CONFIGURATION, options.operands[1], f"of {options.operands[0]}", "", options.operands[0])
+        shell.system.note(Does.CONFIGURATION, options.operands[1], f"of {options.operands[0]}", "", options.operands[0])
     return 0
 
 
@@ -344,7 +344,7 @@ def setcap(shell: Shell, arguments: list[str]) -> Status:
         raise NotModelled("setcap -r")
     for text, name in zip(options.operands[::2], options.operands[1::2], strict=False):
         path = shell.path(name)
-        node = shell.world.get(path)
+        node = shell.system.get(path)
         if node is None:
             return 1
         xattr = ("security.capability", capability(text))
@@ -352,14 +352,14 @@ def setcap(shell: Shell, arguments: list[str]) -> Status:
             if xattr not in node.xattrs:
                 return 1
             continue
-        shell.world.change(path, Does.CAPABILITY, text, xattrs=(xattr,))
+        shell.system.change(path, Does.CAPABILITY, text, xattrs=(xattr,))
     return 0
 
 
 def getcap(shell: Shell, arguments: list[str]) -> Status:
     """``getcap path``: says which of the files have capabilities."""
     for name in arguments:
-        node = shell.world.get(shell.path(name)) if not name.startswith("-") else None
+        node = shell.system.get(shell.path(name)) if not name.startswith("-") else None
         if node is not None and any(key == "security.capability" for key, _ in node.xattrs):
             shell.say(f"{name} {UNKNOWN}\n")
     return 0
@@ -407,11 +407,11 @@ def capability(text: str) -> bytes:
 
 def add_shell(shell: Shell, arguments: list[str]) -> Status:
     """``add-shell path ...``: a line in ``/etc/shells``. update-shells(8) does that from ``shells.d`` by a trigger."""
-    lines = (shell.world.read("/etc/shells") or "").splitlines()
+    lines = (shell.system.read("/etc/shells") or "").splitlines()
     for name in arguments:
         if name not in lines:
-            shell.world.write("/etc/shells", f"{name}\n", append=True)
-            shell.world.note(Does.SHELL, name)
+            shell.system.write("/etc/shells", f"{name}\n", append=True)
+            shell.system.note(Does.SHELL, name)
     return 0
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 
 _CLOSING = {"{": "}", "(": ")", "[": "]", "<": ">"}
 # What Perl has in patterns and Python has not, or otherwise: possessive, recursive, \K, \Q, variables, arrays.
@@ -38,7 +38,7 @@ def perl(shell: Shell, arguments: list[str]) -> Status:
         for pattern, replacement, count in steps:
             text = "".join(pattern.sub(replacement, line, count) for line in text.splitlines(keepends=True))
         if "i" in letters and rest:
-            shell.world.write(shell.path(name), text)
+            shell.system.write(shell.path(name), text)
         else:
             shell.say(text)
     return 0

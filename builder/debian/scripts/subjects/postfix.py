@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 
 MAIN = "/etc/postfix/main.cf"
 _DEFAULTS = {
@@ -29,7 +29,7 @@ def postconf(shell: Shell, arguments: list[str]) -> Status:
     A value that only a running machine knows is left out: where nothing is set, Postfix asks the machine itself.
     """
     options = read_options("postconf", arguments, "e # h x X", "c")
-    text = shell.world.read(MAIN) or ""
+    text = shell.system.read(MAIN) or ""
     if "h" in options:
         for name in options.operands:
             found = re.search(_SETTING.format(name=re.escape(name)), text, re.M)
@@ -44,7 +44,7 @@ def postconf(shell: Shell, arguments: list[str]) -> Status:
         if UNKNOWN in name:
             raise NotModelled("postconf of what is only known on a running machine")
         if UNKNOWN in value:
-            shell.world.note(Does.DROPPED, f"postconf {name}", "where it is not set, Postfix asks the machine")
+            shell.system.note(Does.DROPPED, f"postconf {name}", "where it is not set, Postfix asks the machine")
             continue
         setting = re.compile(_SETTING.format(name=re.escape(name)), re.M)
         if "X" in options:
@@ -55,13 +55,13 @@ def postconf(shell: Shell, arguments: list[str]) -> Status:
             text = setting.sub(lambda _, line=f"{name} = {value}\n": line, text)  # type: ignore[misc]  # mypy cannot type the default argument
         else:
             text = text + ("" if not text or text.endswith("\n") else "\n") + f"{name} = {value}\n"
-    shell.world.write(MAIN, text)
+    shell.system.write(MAIN, text)
     return 0
 
 
 def newaliases(shell: Shell, arguments: list[str]) -> Status:
     """``newaliases``: an index in the format of a library, which the machine makes before the mail server starts."""
-    shell.world.leave_to_machine("newaliases", "/etc/aliases.db")
+    shell.system.leave_to_machine("newaliases", "/etc/aliases.db")
     return shell.call(["chmod", "0644", "/etc/aliases.db"])
 
 

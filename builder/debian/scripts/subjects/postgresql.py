@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import shlex
 
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import NotModelled
 
 CLUSTERS, DATA, LOGS = "/etc/postgresql", "/var/lib/postgresql", "/var/log/postgresql"
 DICTIONARIES = ("/usr/share/hunspell", "/usr/share/myspell/dicts")
@@ -29,7 +29,7 @@ def pg_createcluster(shell: Shell, arguments: list[str]) -> Status:
         "systemctl daemon-reload",
         f"systemctl --no-block start {unit}",
     ]
-    shell.world.leave_to_machine(
+    shell.system.leave_to_machine(
         "\n    ".join(command),
         f"{CLUSTERS}/{version}/{name}/",
         f"{DATA}/{version}/{name}/",
@@ -41,8 +41,8 @@ def pg_createcluster(shell: Shell, arguments: list[str]) -> Status:
 
 def pg_lsclusters(shell: Shell, arguments: list[str]) -> Status:
     """``pg_lsclusters -h``: one line a cluster; none runs."""
-    for version in shell.world.children(CLUSTERS):
-        for name in shell.world.children(f"{CLUSTERS}/{version}"):
+    for version in shell.system.children(CLUSTERS):
+        for name in shell.system.children(f"{CLUSTERS}/{version}"):
             log = f"{LOGS}/postgresql-{version}-{name}.log"
             shell.say(f"{version} {name} 5432 down postgres {DATA}/{version}/{name} {log}\n")
     return 0
@@ -51,9 +51,9 @@ def pg_lsclusters(shell: Shell, arguments: list[str]) -> Status:
 def pg_updatedicts(shell: Shell, arguments: list[str]) -> Status:
     """``pg_updatedicts`` where there is no dictionary: the directory for them."""
     for place in DICTIONARIES:
-        if any(name.endswith(".aff") for name in shell.world.children(place)):
+        if any(name.endswith(".aff") for name in shell.system.children(place)):
             raise NotModelled("pg_updatedicts with dictionaries of hunspell")
-    shell.world.make_directory("/var/cache/postgresql/dicts")
+    shell.system.make_directory("/var/cache/postgresql/dicts")
     return 0
 
 
@@ -62,7 +62,7 @@ def pg_conftool(shell: Shell, arguments: list[str]) -> Status:
     words = [word for word in arguments if not word.startswith("-")]
     if len(words) != 3 or words[1] != "show":
         raise NotModelled("pg_conftool")
-    text = shell.world.read(shell.path(words[0])) or ""
+    text = shell.system.read(shell.path(words[0])) or ""
     found = re.search(rf"^\s*{re.escape(words[2])}\s*=?\s*'?([^'#\s]*)", text, re.M)
     if found is None:
         return 1
@@ -79,7 +79,7 @@ def pam_getenv(shell: Shell, arguments: list[str]) -> Status:
     """``pam_getenv -l name``: from /etc/environment and /etc/default/locale."""
     names = [word for word in arguments if not word.startswith("-")]
     for path in ("/etc/environment", "/etc/default/locale"):
-        found = re.search(rf"^\s*{re.escape(names[0])}=[\"']?([^\"'\n]*)", shell.world.read(path) or "", re.M)
+        found = re.search(rf"^\s*{re.escape(names[0])}=[\"']?([^\"'\n]*)", shell.system.read(path) or "", re.M)
         if found is not None:
             shell.say(found[1] + "\n")
             return 0

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.subjects.packaging import files_of
+from builder.debian.scripts.target_system import NotModelled
 from builder.tree.node import Kind
 
 EXCLUDED = "/usr/share/python3/bcep"
@@ -24,21 +24,21 @@ _PUBLIC = re.compile(r".*?/usr/lib/python3(\.[0-9]+)?/(site|dist)-packages")
 def _note(shell: Shell, whose: str, paths: Iterable[str]) -> None:
     modules = tuple(sorted(path for path in set(paths) if path.endswith(".py") and _is_module(shell, path)))
     if modules:
-        shell.world.note(Does.BYTECODE, whose, f"{len(modules)} modules", *modules)
+        shell.system.note(Does.BYTECODE, whose, f"{len(modules)} modules", *modules)
 
 
 def _is_module(shell: Shell, path: str) -> bool:
-    node = shell.world.get(path)
+    node = shell.system.get(path)
     return node is not None and node.kind is Kind.FILE
 
 
 def _below(shell: Shell, name: str) -> list[str]:
     """What is in a directory; a module under its own name, also if that is a link."""
     path = shell.path(name)
-    node = shell.world.get(path)
+    node = shell.system.get(path)
     if node is None or node.kind is Kind.FILE:
         return [path]
-    return [found for found, _ in shell.world.walk(path)]
+    return [found for found, _ in shell.system.walk(path)]
 
 
 def py3compile(shell: Shell, arguments: list[str]) -> Status:
@@ -66,8 +66,8 @@ def py3compile(shell: Shell, arguments: list[str]) -> Status:
 def _excluded(shell: Shell) -> list[re.Pattern[str]]:
     """What packages ask not to compile: ``type|versions|directory|pattern`` lines."""
     found = []
-    for name in shell.world.children(EXCLUDED):
-        for line in (shell.world.read(f"{EXCLUDED}/{name}") or "").splitlines():
+    for name in shell.system.children(EXCLUDED):
+        for line in (shell.system.read(f"{EXCLUDED}/{name}") or "").splitlines():
             fields = line.split("|", 3)
             if line.startswith("#") or len(fields) < 3:
                 continue
@@ -87,7 +87,7 @@ def python(shell: Shell, arguments: list[str]) -> Status:
         program = shell.find_program("python3")
         if program is None:
             raise NotModelled("python3 is not in the image")
-        shell.world.note(Does.PROGRAM, "python3", "the cache of twisted's plugins", program, *arguments)
+        shell.system.note(Does.PROGRAM, "python3", "the cache of twisted's plugins", program, *arguments)
         return 0
     words = [a for a in arguments if not a.startswith("-")]
     compiles = words and (
@@ -106,7 +106,7 @@ def py3clean(shell: Shell, arguments: list[str]) -> Status:
 
 def py3versions(shell: Shell, arguments: list[str]) -> Status:
     """``py3versions -d`` (default), ``-s`` (supported), ``-i`` (installed), from Debian's own list."""
-    text = shell.world.read("/usr/share/python3/debian_defaults") or ""
+    text = shell.system.read("/usr/share/python3/debian_defaults") or ""
     found = re.search(r"default-version\s*=\s*(\S+)", text)
     if found is None or not set(arguments) <= {"-d", "-s", "-i", "-v", "-r"}:
         raise NotModelled("py3versions")

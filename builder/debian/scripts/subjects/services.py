@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import NOT_OURS, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.options import read_options
+from builder.debian.scripts.target_system import NOT_OURS, NotModelled
 
 RUNNING = "there is no running system"
 
@@ -20,7 +20,7 @@ def deb_systemd_helper(shell: Shell, arguments: list[str]) -> Status:
         return 1
     action, units = words[0], words[1:]
     scope = "user" if "--user" in options else ""
-    states = {e.name: e.data[1] for e in shell.world.journal if e.does is Does.UNIT and e.data[0] == scope}
+    states = {e.name: e.data[1] for e in shell.system.journal if e.does is Does.UNIT and e.data[0] == scope}
     match action:
         case "was-enabled":
             return 0
@@ -31,7 +31,7 @@ def deb_systemd_helper(shell: Shell, arguments: list[str]) -> Status:
         case "enable" | "disable" | "mask":
             for unit in units:
                 if states.get(unit) != action:
-                    shell.world.note(Does.UNIT, unit, f"{action}{' for users' if scope else ''}", scope, action)
+                    shell.system.note(Does.UNIT, unit, f"{action}{' for users' if scope else ''}", scope, action)
             return 0
         case "unmask" | "update-state" | "purge" | "reenable":
             return 0
@@ -51,7 +51,7 @@ def systemctl(shell: Shell, arguments: list[str]) -> Status:
     if action in ("enable", "disable", "mask"):
         for unit in units:
             name = unit if "." in unit else f"{unit}.service"
-            shell.world.note(Does.UNIT, name, action, scope, action)
+            shell.system.note(Does.UNIT, name, action, scope, action)
         return 0
     if action in ("is-active", "is-enabled", "is-failed", "is-system-running", "status", "show", "list-units"):
         return 1
@@ -63,7 +63,7 @@ def running(what: str) -> Callable[[Shell, list[str]], Status]:
 
     def run(shell: Shell, arguments: list[str]) -> Status:
         named = " ".join([what, *(a for a in arguments if not a.startswith("-"))][:3])
-        shell.world.note(Does.DROPPED, named, RUNNING)
+        shell.system.note(Does.DROPPED, named, RUNNING)
         return 0
 
     return run
@@ -71,13 +71,13 @@ def running(what: str) -> Callable[[Shell, list[str]], Status]:
 
 def update_rc_d(shell: Shell, arguments: list[str]) -> Status:
     """``update-rc.d name defaults``: links for sysvinit, which is not in the image."""
-    shell.world.note(Does.DROPPED, f"update-rc.d {arguments[0] if arguments else ''}", "links for sysvinit")
+    shell.system.note(Does.DROPPED, f"update-rc.d {arguments[0] if arguments else ''}", "links for sysvinit")
     return 0
 
 
 def systemd_tmpfiles(shell: Shell, arguments: list[str]) -> Status:
     """``systemd-tmpfiles --create [file ...]``: tmpfiles.d(5) makes the same at every boot."""
-    shell.world.note(
+    shell.system.note(
         Does.DROPPED,
         " ".join(["systemd-tmpfiles", *(a for a in arguments if not a.startswith("-"))]),
         "every boot does it",
@@ -90,7 +90,7 @@ def systemd_sysusers(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("systemd-sysusers", arguments, "inline", "root replace")
     if "inline" in options:
         raise NotModelled("systemd-sysusers --inline")
-    shell.world.note(Does.GENERATED, " ".join(["systemd-sysusers", *options.operands]), "users of sysusers.d")
+    shell.system.note(Does.GENERATED, " ".join(["systemd-sysusers", *options.operands]), "users of sysusers.d")
     return 0
 
 

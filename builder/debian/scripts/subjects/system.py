@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from builder.core.architecture import ARCHITECTURES, Arch
 from builder.debian.scripts.commands.text import input_of
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.filesystem import UNKNOWN, NotModelled
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.subjects.accounts import group_id, login_group, user_id
 from builder.debian.scripts.subjects.options import getopt, read_options
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 from builder.tree.node import Kind
 
 
 def uname(shell: Shell, arguments: list[str]) -> Status:
     """``uname -s``, ``-m``; of the kernel's version only that it is not one of the last century's."""
-    architecture = next((each for each in Arch if each == shell.world.installation.arch), None)
+    architecture = next((each for each in Arch if each == shell.system.installation.arch), None)
     machine = UNKNOWN if architecture is None else ARCHITECTURES[architecture].machines[0]
     known = {"-s": "Linux", "-m": machine, "-o": "GNU/Linux", "": "Linux", "-r": f"6.{UNKNOWN}"}
     shell.say(known.get(arguments[0] if arguments else "", UNKNOWN) + "\n")
@@ -44,7 +44,7 @@ def sh(shell: Shell, arguments: list[str]) -> Status:
     path = shell.path(options.operands[0])
     if path.rpartition("/")[2] in shell.commands:
         return shell.call([path, *options.operands[1:]])
-    text = shell.world.read(path) or ""
+    text = shell.system.read(path) or ""
     return shell.run_script(text, options.operands[1:], path) if text else 127
 
 
@@ -69,12 +69,12 @@ def getopt_(shell: Shell, arguments: list[str]) -> Status:
 @contextmanager
 def _as(shell: Shell, user: str, group: str) -> Iterator[None]:
     """What is made belongs to a user and a group. Nothing is refused them: a script does what it may."""
-    before = shell.world.owner
-    shell.world.owner = (user_id(shell, user), group_id(shell, group or login_group(shell, user)))
+    before = shell.system.owner
+    shell.system.owner = (user_id(shell, user), group_id(shell, group or login_group(shell, user)))
     try:
         yield
     finally:
-        shell.world.owner = before
+        shell.system.owner = before
 
 
 def su(shell: Shell, arguments: list[str]) -> Status:
@@ -115,11 +115,11 @@ def setpriv(shell: Shell, arguments: list[str]) -> Status:
 def groups(shell: Shell, arguments: list[str]) -> Status:
     """``groups name``: those whose member somebody is, the login group first."""
     for name in arguments:
-        rows = [line.split(":") for line in (shell.world.read("/etc/passwd") or "").splitlines()]
+        rows = [line.split(":") for line in (shell.system.read("/etc/passwd") or "").splitlines()]
         number = next((row[3] for row in rows if row[0] == name), None)
         if number is None:
             return 1
-        listed = [line.split(":") for line in (shell.world.read("/etc/group") or "").splitlines()]
+        listed = [line.split(":") for line in (shell.system.read("/etc/group") or "").splitlines()]
         first = [row[0] for row in listed if row[2] == number]
         others = [row[0] for row in listed if name in row[3].split(",") and row[0] not in first]
         shell.say(f"{name} : {' '.join([*first, *others])}\n")
@@ -135,8 +135,8 @@ def run_parts(shell: Shell, arguments: list[str]) -> Status:
     status: Status = 0
     for directory in options.operands[:1]:
         path = shell.path(directory)
-        for name in shell.world.children(path):
-            node = shell.world.get(f"{path}/{name}")
+        for name in shell.system.children(path):
+            node = shell.system.get(f"{path}/{name}")
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or node is None or node.kind is not Kind.FILE:
                 continue
             if {"list", "test"} & options.given.keys():
@@ -215,7 +215,7 @@ _CHRONYD = re.compile(r"\s*[^#!;%\s]")
 
 def chronyd(shell: Shell, arguments: list[str]) -> Status:
     """``chronyd -p``: the configuration without its comments; a failure if there is none. chronyd(8)."""
-    text = shell.world.read("/etc/chrony/chrony.conf")
+    text = shell.system.read("/etc/chrony/chrony.conf")
     if arguments != ["-p"]:
         raise NotModelled("chronyd")
     if text is None:
@@ -242,7 +242,7 @@ def check(name: str, *words: str) -> Callable[[Shell, list[str]], Status]:
     def run(shell: Shell, arguments: list[str]) -> Status:
         if words and not set(words) & set(arguments):
             raise NotModelled(name)
-        shell.world.note(Does.DROPPED, name, "it only looks at the configuration")
+        shell.system.note(Does.DROPPED, name, "it only looks at the configuration")
         return 0
 
     return run

@@ -20,7 +20,7 @@ NOT_OURS = re.compile(r"/(proc|sys|dev)(/|\Z)")
 SCRATCH = re.compile(r"/tmp/|/var/tmp/|/run/|/var/cache/debconf/|/var/lib/dpkg/")
 SWEPT = re.compile(r"/(tmp|var/tmp|run)/(?!lock\Z)")
 LOG = re.compile(r"/var/log/")
-# The origin of what stands for a file that every machine makes for itself: see World.leave_to_machine.
+# The origin of what stands for a file that every machine makes for itself: see TargetSystem.leave_to_machine.
 OWN = "machine:"
 DEVICES = frozenset(("/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty"))
 # What is different whenever it is read.
@@ -73,7 +73,7 @@ def known(node: Node) -> Node:
     return node
 
 
-class World:
+class TargetSystem:
     """A tree as the scripts of one package find it.
 
     Attributes:
