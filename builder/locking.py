@@ -40,7 +40,7 @@ from builder.definition.resolved import (
     recipe_sha256,
 )
 from builder.definition.where import pointing_at_names
-from builder.outputs.oci_read import find_image
+from builder.oci.layout import find_image
 from builder.stages.packages import decision_of
 from builder.toolstree import EXCLUDE, packages_for
 

@@ -47,8 +47,8 @@ def build_container(request: BuildRequest) -> BuildResult:
             request.console.note(f"nothing to do: {manifest} is up to date")
             return BuildResult(manifest)
         # Here, not above: a build that has nothing to do is over before these are imported.
-        from builder.outputs.oci import write_archive, write_layout
-        from builder.outputs.oci_check import validate_layout
+        from builder.oci.check import validate_layout
+        from builder.oci.image import write_archive, write_layout
         from builder.outputs.sbom import FORMAT, SUFFIX, container_sbom
 
         sweep_out(request.out)

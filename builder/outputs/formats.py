@@ -21,11 +21,11 @@ from pathlib import Path
 
 from builder.core.errors import ConfigError
 from builder.core.files import replacing
+from builder.core.sparse import copy_sparse
 from builder.core.tools import Tools
+from builder.oci.image import ImageConfig, container_disk, gzip_writer, write_archive, write_layout
 from builder.outputs.gce import write_disk_tar
-from builder.outputs.oci import ImageConfig, container_disk, gzip_writer, write_archive, write_layout
 from builder.outputs.ova import DISK, Appliance, write_ova
-from builder.outputs.sparse import copy_sparse
 from builder.outputs.stamps import stamp_vhd, stamp_vhdx, stamp_vmdk
 
 MIB, GIB = 1 << 20, 1 << 30

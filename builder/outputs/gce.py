@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from builder.outputs.sparse import Extent, find_extents, read_extents
+from builder.core.sparse import Extent, find_extents, read_extents
 from builder.tree.tar import BLOCK, Writer, seal, ustar
 
 MEMBER = b"disk.raw"

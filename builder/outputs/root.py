@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.errors import ProgramError
+from builder.core.sparse import copy_blocks
 from builder.core.tools import Tools
-from builder.outputs.sparse import copy_blocks
 from builder.tree.node import Kind, directory
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree, parent_of

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from builder.outputs.container_store import STORE
+from builder.oci.container_store import STORE
 from builder.outputs.purl import deb_purl, purl, pypi_purl
 from builder.tree.node import Kind, Node
 from builder.tree.tree import Tree, TreeError

@@ -12,12 +12,12 @@ from builder.debian.lock import LockedPackage
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
-from builder.outputs.container_store import install_image, storage_conf, user_storage_conf
-from builder.outputs.oci import Image, ImageConfig, assemble
-from builder.outputs.oci_read import read_layout
-from builder.outputs.quadlet import quadlet
+from builder.oci.container_store import install_image, storage_conf, user_storage_conf
+from builder.oci.image import Image, ImageConfig, assemble
+from builder.oci.layout import read_layout
 from builder.stages.overlays import lay_over
 from builder.stages.packages import answer_text, configure, decision_of, make_work, runs_of
+from builder.stages.quadlet import quadlet
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
 from builder.tree.node import file

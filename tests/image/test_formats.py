@@ -22,10 +22,10 @@ from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.oci.check import validate_layout
+from builder.oci.image import ImageConfig, write_layout
+from builder.oci.layout import read_layout
 from builder.outputs.formats import FORMATS, GIB, MIB, Identity, make_artifacts, size_problem
-from builder.outputs.oci import ImageConfig, write_layout
-from builder.outputs.oci_check import validate_layout
-from builder.outputs.oci_read import read_layout
 from builder.tree.node import file as file_node
 from builder.tree.tree import Tree
 

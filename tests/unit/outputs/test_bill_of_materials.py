@@ -8,9 +8,9 @@ import json
 import pytest
 
 from builder.debian.lock import LockedDecision, LockedPackage
-from builder.outputs.container_store import install_image
+from builder.oci.container_store import install_image
+from builder.oci.image import ImageConfig, assemble
 from builder.outputs.licences import declared, identifier, identifiers
-from builder.outputs.oci import ImageConfig, assemble
 from builder.outputs.purl import deb_purl, pypi_purl
 from builder.outputs.sbom import Product, Root, make_sbom
 from builder.outputs.sbom_found import installed_packages, python_distributions

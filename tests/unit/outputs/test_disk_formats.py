@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError, ProgramError
+from builder.core.sparse import BLOCK, copy_sparse, find_extents
 from builder.core.tools import Tools
 from builder.outputs.formats import (
     BASES,
@@ -33,7 +34,6 @@ from builder.outputs.formats import (
 )
 from builder.outputs.gce import number, write_disk_tar
 from builder.outputs.ova import Appliance, ovf, write_ova
-from builder.outputs.sparse import BLOCK, copy_sparse, find_extents
 from builder.outputs.stamps import crc32c, stamp_vhd, stamp_vhdx, stamp_vmdk
 
 pytestmark = pytest.mark.unit

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.errors import ConfigError
-from builder.outputs.container_store import (
+from builder.oci.container_store import (
     CLOSED,
     STORE,
     install_image,
@@ -21,8 +21,8 @@ from builder.outputs.container_store import (
     storage_conf,
     user_storage_conf,
 )
-from builder.outputs.oci import Image, ImageConfig, Layer, write_layout
-from builder.outputs.quadlet import quadlet, word
+from builder.oci.image import Image, ImageConfig, Layer, write_layout
+from builder.stages.quadlet import quadlet, word
 from builder.tree.node import Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, parent_of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from builder.core.errors import ConfigError, SourceError
 from builder.core.files import replacing
 from builder.core.store import Store
-from builder.outputs.oci import Image, Layer, digest_of
-from builder.outputs.oci_check import LAYER_TYPES, Descriptor, Found, check_layout, unpacked
+from builder.oci.check import LAYER_TYPES, Descriptor, Found, check_layout, unpacked
+from builder.oci.image import Image, Layer, digest_of
 from builder.tree.layer import read_layer
 from builder.tree.tree import Tree
 

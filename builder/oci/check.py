@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.outputs.oci import CONFIG, INDEX, LAYER, LAYER_GZIP, LAYOUT_VERSION, MANIFEST
-from builder.outputs.oci_fields import (
+from builder.oci.fields import (
     Json,
     Report,
     annotations_field,
@@ -30,6 +29,7 @@ from builder.outputs.oci_fields import (
     platform_field,
     strings_field,
 )
+from builder.oci.image import CONFIG, INDEX, LAYER, LAYER_GZIP, LAYOUT_VERSION, MANIFEST
 
 MAX_DOCUMENT = 4 << 20  # distribution-spec: registries accept manifests up to 4 MiB
 MAX_LAYERS = 500  # overlayfs takes no more lower directories, fs/overlayfs/params.c: OVL_MAX_STACK

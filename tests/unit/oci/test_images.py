@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from builder.core.errors import BuildError, ConfigError, SourceError
 from builder.core.store import Store
-from builder.outputs import oci_check
-from builder.outputs.oci import (
+from builder.oci import check as oci_check
+from builder.oci.check import unpacked, validate_layout
+from builder.oci.image import (
     CONFIG,
     INDEX,
     LAYER,
@@ -35,8 +36,7 @@ from builder.outputs.oci import (
     write_archive,
     write_layout,
 )
-from builder.outputs.oci_check import unpacked, validate_layout
-from builder.outputs.oci_read import read_layout
+from builder.oci.layout import read_layout
 from builder.tree.node import directory, file, symlink
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from builder.core.errors import ConfigError
-from builder.outputs.oci import LAYER_GZIP, Image, canonical, rfc3339
+from builder.oci.image import LAYER_GZIP, Image, canonical, rfc3339
 from builder.tree.node import Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, parent_of
 
