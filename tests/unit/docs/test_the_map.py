@@ -1,0 +1,46 @@
+"""The house as the imports draw it: which way they point, and who is on which floor."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.support.imports import PRODUCT, ROOT, find_circles, read_imports
+
+pytestmark = pytest.mark.unit
+
+# Circles that are being taken apart; each is named by its first file.
+KNOWN_CIRCLES = {"firstboot.config.buildos.encryption", "firstboot.failing", "firstboot.sources"}
+
+
+def packages() -> list[str]:
+    """Every directory of modules that is one step below an import name."""
+    return [f"{name}.{path.parent.name}" for name in PRODUCT for path in sorted((ROOT / name).glob("*/__init__.py"))]
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    circles = find_circles(read_imports())
+    assert [circle for circle in circles if circle[0] not in KNOWN_CIRCLES] == []
+
+
+def test_a_circle_is_found_wherever_its_imports_are(tmp_path: Path) -> None:
+    (tmp_path / "vm").mkdir()
+    (tmp_path / "vm" / "__init__.py").touch()
+    (tmp_path / "vm" / "one.py").write_text("def work():\n    from vm import two\n")
+    (tmp_path / "vm" / "two.py").write_text("from vm.three import name\n")
+    (tmp_path / "vm" / "three.py").write_text("if TYPE_CHECKING:\n    from vm.one import work\n")
+    assert find_circles(read_imports(tmp_path)) == [["vm.one", "vm.three", "vm.two"]]
+
+
+def test_every_package_is_in_a_contract_about_layers() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    named = {
+        module.strip(" ()")
+        for contract in config["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+        for layer in contract["layers"]
+        for module in layer.replace(":", "|").split("|")
+    }
+    assert [package for package in packages() if package not in named] == []
