@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
-import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder.core.architecture import architecture, host_arch
 from builder.core.console import Console
 from builder.core.errors import CapabilityError
-from builder.core.files import sync_file_system
-from builder.core.sealed import read_sealed, write_sealed
+from builder.core.kept import TOOLS, derive_key, keep, look_up
 from builder.core.store import Store
 from builder.core.tools import FOR_SCRIPTS, Tools
 from builder.debian.lock import LockedPackage
@@ -79,9 +76,6 @@ EXCLUDE = (
     "systemd-sysv",
 )
 NOT_CALLED = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/lintian/", "/var/")
-LAYOUT = "3"
-# Of a whole tree: what its files are. It is written last.
-LISTING, LISTED = ".complete", "tools 1"
 
 
 def packages_for(arch: str) -> tuple[str, ...]:
@@ -107,78 +101,40 @@ def open_tools(
             f"the lock's tools are for {', '.join(sorted(foreign))}, and this machine is {platform.machine()}",
             hint="run 'build-os lock' on this machine, or build on one like that which made the lock",
         )
-    key = hashlib.sha256("\n".join([LAYOUT, *sorted(p.sha256 for p in packages)]).encode()).hexdigest()[:32]
-    root = store.root / "tools" / key
-    if not is_whole(root):
-        with store.lock(f"tools-{key}", console, "unpacking the tools tree"):
-            if not is_whole(root):
-                if root.exists():
-                    console.warn(f"{root} in the store is damaged; unpacking the tools again")
-                with console.step("unpack tools"):
-                    packs = unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1, refetch=refetch)
-                    _write(unpack_tree(packs), root)
-    return Tools(root, console)
+    inputs = tools_inputs(packages)
+    key = derive_key(inputs)
+    if look_up(store, TOOLS, key)[0] is None:
+
+        def make(fresh: Path) -> None:
+            packs = unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1, refetch=refetch)
+            _write(unpack_tree(packs), fresh)
+
+        with store.lock(f"tools-{key}", console, "unpacking the tools tree"), console.step("unpack tools"):
+            keep(store, TOOLS, inputs, make, console)
+    return Tools(store.root / TOOLS.name / key, console)
 
 
-def is_whole(root: Path) -> bool:
-    """Whether a tools tree is as it was unpacked, as far as names, types, modes, sizes and times of its files tell."""
-    body = read_sealed(root / LISTING, LISTED)
-    if body is None:
-        return False
-    try:
-        found = dict(_entries(root))
-    except OSError:
-        return False
-    del found[f"/{LISTING}"]
-    return bool(found == json.loads(body))
+def tools_inputs(packages: Sequence[LockedPackage]) -> dict[str, str]:
+    """What the tools tree of these packages is made of."""
+    return {package.name: package.sha256 for package in sorted(packages, key=lambda package: package.name)}
 
 
-def _entries(root: Path) -> Iterator[tuple[str, list[int | str]]]:
-    """(path below the root, what it is) of all files and links."""
-    for directory, directories, names in os.walk(root):
-        links = [name for name in directories if os.path.islink(f"{directory}/{name}")]  # noqa: PTH114 - many
-        for name in (*names, *links):
-            path = f"{directory}/{name}"
-            yield path.removeprefix(str(root)), _entry(path)
-
-
-def _entry(path: str) -> list[int | str]:
-    status = os.lstat(path)
-    if stat.S_ISLNK(status.st_mode):
-        return [os.readlink(path)]  # noqa: PTH115 - many
-    return [status.st_mode, status.st_size, status.st_mtime_ns]
+def tools_key(packages: Sequence[LockedPackage]) -> str:
+    """The name of the tools tree of these packages: what a program of it made depends on it."""
+    return derive_key(tools_inputs(packages))
 
 
 def _write(tree: Tree, root: Path) -> None:
-    root.parent.mkdir(parents=True, exist_ok=True)
-    fresh = root.with_name(f".new-{root.name}")
-    gone = root.with_name(f".old-{root.name}")
-    for left in (fresh, gone):  # of a build that was killed: we hold the lock for this name
-        shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir()
-    try:
-        fresh.chmod(0o755)
-        for path, node in tree.walk():
-            if path != "/":
-                write_node(fresh, path, _tame(node))
-        (fresh / ".root").mkdir()  # where builder.core.enter builds its view
-        (fresh / "etc").mkdir(exist_ok=True)
-        (fresh / "etc/passwd").write_text("root:x:0:0:root:/nonexistent:/bin/sh\n")
-        (fresh / "etc/group").write_text("root:x:0:\n")
-        for name in ("resolv.conf", "hosts"):
-            (fresh / "etc" / name).touch()  # the host's own is bound over it
-        # The listing knows files by size and time: their bytes are on the disk before it is.
-        sync_file_system(fresh)
-        (fresh / FOR_SCRIPTS).write_text(json.dumps(_for_scripts(tree)))
-        write_sealed(fresh / LISTING, LISTED, json.dumps(dict(_entries(fresh))).encode())
-        # Aside first: what another build has just started from there finds its files until the last moment.
-        if root.exists():
-            root.rename(gone)
-        fresh.rename(root)
-        shutil.rmtree(gone, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+    for path, node in tree.walk():
+        if path != "/":
+            write_node(root, path, _tame(node))
+    (root / ".root").mkdir()  # where builder.core.enter builds its view
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/nonexistent:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    for name in ("resolv.conf", "hosts"):
+        (root / "etc" / name).touch()  # the host's own is bound over it
+    (root / FOR_SCRIPTS).write_text(json.dumps(_for_scripts(tree)))
 
 
 def _for_scripts(tree: Tree) -> list[str]:

@@ -18,13 +18,13 @@ from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import open_workspace, require_room, sweep_out
 from builder.core.errors import ConfigError
 from builder.core.files import replacing, write_file
+from builder.core.inputs import inputs_of, source_hash
 from builder.debian.lock import Lock
 from builder.definition.load import load_container
 from builder.definition.resolved import ResolvedContainer
 from builder.outputs.manifest import Artifact, Manifest, is_current
 from builder.stages.containers import image_config, make_container_tree
 from builder.stages.packages import decision_of
-from builder.stages.stage import inputs_of, source_hash
 
 
 def build_container(request: BuildRequest) -> BuildResult:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from builder.build.inputs import (
     fetch_missing_debs,
@@ -18,7 +17,8 @@ from builder.build.inputs import (
 )
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
-from builder.core.store import Store
+from builder.core.inputs import inputs_of, source_hash
+from builder.core.kept import prune
 from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.definition.load import load
@@ -33,19 +33,15 @@ from builder.stages import stages_for
 from builder.stages.packages import decision_of
 from builder.stages.plan import (
     Plan,
-    damaged_snapshot,
+    find_damaged_snapshot,
     forget_snapshot,
     load_snapshot,
     make_plan,
+    record_plan,
     run_plan,
     snapshot_path,
-    write_record,
 )
-from builder.stages.stage import inputs_of, source_hash
-
-# What the store keeps of earlier builds: root images and initrds (up to 250 MB each); snapshots (three files each).
-KEPT_OUTPUTS = 8
-KEPT_STAGES = 60
+from builder.toolstree import tools_key
 
 
 def build_system(request: BuildRequest) -> BuildResult:
@@ -101,21 +97,26 @@ def build_system(request: BuildRequest) -> BuildResult:
         tools = open_lasting_tools(workspace, resolved, lock, tools)
         manifest = make_manifest(workspace, resolved, lock, plan, made, tools, artifacts)
         manifest.write(workspace.manifest)
-        write_record(plan, record_path(request.definition, workspace.kept))
-        workspace.kept.prune("outputs", KEPT_OUTPUTS)
-        workspace.kept.prune("stages", KEPT_STAGES)
+        record_plan(plan, workspace.kept, request.definition)
+        prune(workspace.kept)
         return BuildResult(workspace.manifest, time.monotonic() - started, plan.reused, tree)
 
 
 def plan_system(workspace: Workspace, resolved: Resolved, lock: Lock) -> Plan:
     """What would run, without running it."""
-    record = record_path(workspace.request.definition, workspace.kept)
-    return make_plan(stages_for(resolved, lock), workspace.kept, record, anew=workspace.request.reason_to_start_anew)
+    request = workspace.request
+    return make_plan(
+        stages_for(resolved, lock),
+        workspace.kept,
+        request.definition,
+        tools=tools_key(lock.tools),
+        anew=request.reason_to_start_anew,
+    )
 
 
 def plan_around_damage(workspace: Workspace, resolved: Resolved, lock: Lock, plan: Plan) -> Plan:
     """The plan, or another one if the snapshot that it goes on from turns out to be damaged."""
-    while (key := damaged_snapshot(plan, workspace.kept)) is not None:
+    while (key := find_damaged_snapshot(plan, workspace.kept)) is not None:
         path = snapshot_path(workspace.kept, key)
         workspace.console.warn(f"{path} in the store is damaged; running its stages again")
         forget_snapshot(workspace.kept, key)
@@ -145,12 +146,6 @@ def key_of_system(request: BuildRequest, resolved: Resolved, lock: Lock, plan: P
         request.signed_by,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def record_path(definition: Path, kept: Store) -> Path:
-    """Where the store remembers the last build of this definition."""
-    name = hashlib.sha256(str(definition.absolute()).encode(errors="surrogateescape")).hexdigest()[:32]
-    return kept.root / "stages" / f"last-{name}.json"
 
 
 def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Signer | None:

@@ -15,7 +15,7 @@ from builder.core.console import Console, human_size
 HELP = "show or clear what is kept between builds"
 GROUPS = {
     "downloads": ("blobs", "partial", "indexes"),
-    "stages": ("packs", "stages", "outputs"),
+    "stages": ("packs", "stages", "presets", "builds", "outputs"),
     "tools": ("tools",),
     "machines": ("machines",),
 }

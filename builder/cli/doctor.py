@@ -104,6 +104,7 @@ def _mirror() -> Finding:
 
 
 def _accel(store: object, arch: str, console: Console) -> Iterator[Finding]:
+    from builder.core.kept import TOOLS, list_entries
     from builder.core.store import Store
     from builder.core.tools import Tools
     from vm.accel.choice import choose_accel
@@ -117,11 +118,11 @@ def _accel(store: object, arch: str, console: Console) -> Iterator[Finding]:
     if not os.access(device, os.R_OK | os.W_OK):
         yield Finding("note", "/dev/kvm may not be used by you: virtual machines are emulated", "join the group kvm")
         return
-    trees = sorted((store.root / "tools").glob("*/.complete"), key=lambda path: path.stat().st_mtime)
+    trees = sorted(list_entries(store, TOOLS), key=lambda entry: entry.seal.stat().st_mtime)
     if not trees:
         yield Finding("note", "/dev/kvm is there; whether it works is tried when the tools tree is ('build-os build')")
         return
-    verdict = choose_accel(Tools(trees[-1].parent, console), store, arch)
+    verdict = choose_accel(Tools(trees[-1].path, console), store, arch)
     if verdict.accel is Accel.KVM:
         yield Finding("ok", "KVM works: virtual machines run at full speed")
     else:

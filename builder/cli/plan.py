@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan."""
     from builder.build.request import BuildRequest
-    from builder.build.system import is_up_to_date, plan_system, record_path
+    from builder.build.system import is_up_to_date, plan_system
     from builder.build.workspace import Workspace
     from builder.core.store import Store
     from builder.debian.lock import Lock
@@ -50,11 +50,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         # Which packages there will be, only the archive knows; that all stages run then, we know without.
         reason = f"there is no {target.name} yet" if lock is None else f"{target.name} is stale and will be renewed"
         any_lock = Lock(wanted, resolved.arch, resolved.suite)
-        record = record_path(path, request.store)
-        plan, current = make_plan(stages_for(resolved, any_lock), request.store, record, anew=reason), False
+        stages = stages_for(resolved, any_lock)
+        plan, current = make_plan(stages, request.store, path, tools="", anew=reason), False
     if args.json:
-        stages = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]
-        sys.stdout.write(json.dumps({"current": current, "stages": stages}, indent=1) + "\n")
+        rows = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]
+        sys.stdout.write(json.dumps({"current": current, "stages": rows}, indent=1) + "\n")
         return 0
     sys.stdout.write("".join(f"{line}\n" for line in lines(plan)))
     what = (

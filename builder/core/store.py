@@ -3,15 +3,18 @@
 Layout below :attr:`Store.root`::
 
     blobs/sha256/ab/ab12...   downloads (debs, wheels, indexes), named by their own hash
-    packs/KEY.tar, KEY.json   a deb's files decompressed once, and the index of them
-    stages/KEY.json           a tree after a stage
+    packs/KEY.*               a deb's files decompressed once, and the index of them
+    stages/KEY.*              a tree after a stage
+    presets/, builds/         which units start; what the last build of a definition was made from
     outputs/KEY/              what outputs made
     tools/KEY/                the tools tree, unpacked
+    machines/KEY/             machines that booted once, for tests
     indexes/, partial/        lists of packages ready to be searched; downloads that were cut short
     scratch/, vm/             what builds and machines that run now are working on
     locks/                    one file a lock
 
-Nothing in it is needed to reproduce a build; all of it may be deleted at any time when no build runs.
+What has a ``KEY`` is described in :mod:`builder.core.kept`. Nothing in the store is needed to reproduce a build; all of
+it may be deleted at any time when no build runs.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ import errno
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ from builder.core.locks import file_lock
 IN_USE = "in-use"
 # Named by their hash, and compared with it by whoever reads one.
 DOWNLOADS = ("blobs", "partial")
-ROOMS = ("blobs", "partial", "indexes", "packs", "stages", "outputs", "tools", "machines")
+ROOMS = ("blobs", "partial", "indexes", "packs", "stages", "presets", "builds", "outputs", "tools", "machines")
 
 
 def default_root() -> Path:
@@ -168,22 +170,6 @@ class Store:
                     size += status.st_blocks * 512
             result[room] = (count, size)
         return result
-
-    def prune(self, room: str, keep: int, min_age: float = 3600.0) -> None:
-        """Drop all but the ``keep`` entries of a room that were used last (by their modification time).
-
-        Args:
-            min_age: seconds; what was used since then may be in use by another build, and stays.
-        """
-        directory = self.root / room
-        entries = [(path.lstat().st_mtime, path) for path in directory.iterdir()] if directory.is_dir() else []
-        for used, path in sorted(entries, reverse=True)[keep:]:
-            if time.time() - used < min_age:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
 
     def clear(self, console: Console, *rooms: str) -> None:
         """Delete whole rooms, once no build uses the store any more."""

@@ -1,15 +1,14 @@
 """A *pack* is what remains of a deb in the store: read once, verified, decompressed, indexed.
 
-It is the deb's ``data.tar`` as it is, uncompressed (``packs/SHA256.tar``), and an index of it together with
-the control files (``packs/SHA256.json``). Trees point into the tar; nothing is ever extracted.
+It is the deb's ``data.tar`` as it is, uncompressed (``packs/SHA256.tar``), and in its seal
+(:mod:`builder.core.kept`) an index of it together with the control files. Trees point into the tar; nothing is ever
+extracted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any, BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import SourceError
-from builder.core.files import replacing, sha256_file, sync_file_system
-from builder.core.sealed import read_sealed, write_sealed
+from builder.core.files import replacing, sync_file_system
+from builder.core.kept import DAMAGED, PACKS, SEAL, Row, is_usable, is_whole, read_entry, seal_entry
 from builder.core.store import Store
 from builder.debian.deb import Contents, DebError, Source, read_deb
 from builder.debian.faults import store_faults
@@ -26,7 +25,6 @@ from builder.debian.lock import LockedPackage
 from builder.debian.tarmembers import Member, TarError, read_members
 from builder.tree.node import Kind
 
-INDEX = "pack 1"
 _KINDS = {str(kind): kind for kind in Kind}
 
 
@@ -91,10 +89,23 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """A pack that does not count yet: its tar is written, and may not be on the disk; its index is not written."""
+    """A pack that does not count yet: its tar is written, and may not be on the disk; it has no seal."""
 
-    index: Path
-    body: bytes
+    key: str
+    size: int
+    sha256: str
+    value: dict[str, Any]
+
+    def seal(self, store: Store) -> None:
+        """Make it count."""
+        seal_entry(
+            store,
+            PACKS,
+            self.key,
+            inputs={"deb": self.key},
+            files={f"{self.key}.tar": [self.size, self.sha256]},
+            value=self.value,
+        )
 
 
 def unpack(
@@ -120,12 +131,13 @@ def unpack(
     found = load_pack(store, package, verify=verify)
     if found is not None:
         return found
-    if console is not None and _places(store, package)[1].exists():
-        console.warn(f"{package.name} in the store is damaged or of another format; unpacking it again")
+    tar = _tar_path(store, package)
+    if console is not None and (tar.exists() or tar.with_suffix(SEAL).exists()):
+        console.warn(f"{package.name} in the store {DAMAGED}; unpacking it again")
     with store_faults(store):
         pack, left = _make_pack(store, package, durable=unsettled is None)
         if unsettled is None:
-            write_sealed(left.index, INDEX, left.body)
+            left.seal(store)
         else:
             unsettled.append(left)
         return pack
@@ -140,41 +152,31 @@ def settle(store: Store, unsettled: Sequence[Unsettled]) -> None:
     if not unsettled:
         return
     with store_faults(store):
-        sync_file_system(unsettled[0].index.parent)
+        sync_file_system(store.root / PACKS.name)
         for left in unsettled:
-            write_sealed(left.index, INDEX, left.body)
+            left.seal(store)
 
 
 def load_pack(store: Store, package: LockedPackage, *, verify: bool = True) -> Pack | None:
     """The deb's pack if it is in the store and intact."""
-    tar, index = _places(store, package)
-    body = read_sealed(index, INDEX)
-    if body is None:
+    entry = read_entry(store, PACKS, package.sha256)
+    if entry is None or not (is_whole(entry) if verify else is_usable(entry)):
         return None
-    data = json.loads(body)
-    try:
-        status = tar.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size != data["tar_size"]:
-            return None
-        if verify and sha256_file(tar) != data["tar_sha256"]:
-            return None
-    except OSError:
-        return None
-    return _pack(package, tar, data)
+    return _pack(package, _tar_path(store, package), entry.files[f"{package.sha256}.tar"], entry.value)
 
 
-def _places(store: Store, package: LockedPackage) -> tuple[Path, Path]:
-    room = store.root / "packs"
-    return room / f"{package.sha256}.tar", room / f"{package.sha256}.json"
+def _tar_path(store: Store, package: LockedPackage) -> Path:
+    return store.root / PACKS.name / f"{package.sha256}.tar"
 
 
-def _pack(package: LockedPackage, tar: Path, data: dict[str, Any]) -> Pack:
+def _pack(package: LockedPackage, tar: Path, row: Row, data: dict[str, Any]) -> Pack:
     """The inverse of what :func:`_make_pack` writes; its hash was checked, so its shape is known."""
+    size, sha256 = row
     return Pack(
         package=package,
         tar=tar,
-        tar_sha256=data["tar_sha256"],
-        tar_size=data["tar_size"],
+        tar_sha256=str(sha256),
+        tar_size=int(size),
         control=data["control"],
         files={name: text.encode("latin-1") for name, text in data["files"].items()},
         members=tuple(
@@ -185,7 +187,7 @@ def _pack(package: LockedPackage, tar: Path, data: dict[str, Any]) -> Pack:
 
 
 def _make_pack(store: Store, package: LockedPackage, *, durable: bool) -> tuple[Pack, Unsettled]:
-    tar, index = _places(store, package)
+    tar = _tar_path(store, package)
     blob = store.blob(package.sha256)
     what = f"{package.name} {package.version}"
     if not store.has_blob(package.sha256, package.size):
@@ -206,15 +208,12 @@ def _make_pack(store: Store, package: LockedPackage, *, durable: bool) -> tuple[
             ) from error
         _require_intact(source.rest(), package, blob)
     data = {
-        "tar_sha256": contents.tar_sha256,
-        "tar_size": contents.tar_size,
         "control": contents.control,
         "files": {name: text.decode("latin-1") for name, text in contents.files.items()},
         "members": [[*member[:-1], *member.device] for member in members],
     }
-    body = json.dumps(data, separators=(",", ":")).encode()
     pack = Pack(package, tar, contents.tar_sha256, contents.tar_size, contents.control, contents.files, tuple(members))
-    return pack, Unsettled(index, body)
+    return pack, Unsettled(package.sha256, contents.tar_size, contents.tar_sha256, data)
 
 
 def _members_of(file: BinaryIO) -> list[Member]:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
+import hashlib
 import shutil
-import stat
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.core.files import write_file
-from builder.core.sealed import head_of, is_sealed, read_sealed, write_sealed
+from builder.core import kept
+from builder.core.files import replacing
+from builder.core.inputs import explain, inputs_of
+from builder.core.kept import BUILDS, STAGES, Row, derive_key, describe, forget_entry, read_entry, seal_entry
 from builder.core.store import Store
-from builder.stages.stage import Context, Stage, explain, inputs_of, key_of
+from builder.stages.stage import Context, Stage
 from builder.tree.node import Inline, Kind, Slice
 from builder.tree.tree import Tree
 
 # Content smaller than this stays in the snapshot itself.
 SPILL = 2048
-# The kinds of its files; a number is changed with what they hold.
-TREE, DATA, USES = "tree 1", "data 1", "uses 1"
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,13 @@ class Planned:
     """A stage, its key, and whether its result is in the store.
 
     Attributes:
+        inputs: what it depends on, besides the stage before.
         reason: why it runs; empty if it does not.
     """
 
     stage: Stage
     key: str
+    inputs: Mapping[str, str]
     run: bool
     reason: str = ""
 
@@ -56,26 +56,30 @@ class Plan:
         return tuple(planned.stage.name for planned in self.stages if not planned.run)
 
 
-def make_plan(stages: Sequence[Stage], store: Store, record: Path, *, anew: str = "") -> Plan:
-    """Compare the stages with the store, and with ``record``, which says what the last build of this definition had.
+def make_plan(stages: Sequence[Stage], store: Store, definition: Path, *, tools: str, anew: str = "") -> Plan:
+    """Compare the stages with the store, and with what the last build of this definition was made from.
 
     A stage whose snapshot is missing runs only if a later one needs its tree.
 
     Args:
+        tools: the key of the tools tree, whose programs the stages run.
         anew: why all stages run, whatever is in the store.
     """
-    before = _read_record(record)
+    inputs = [inputs_of(stage) | {"tools": tools} for stage in stages]
     keys: list[str] = []
-    for stage in stages:
-        keys.append(key_of(stage, keys[-1] if keys else ""))
+    for stage, labels in zip(stages, inputs, strict=True):
+        keys.append(derive_stage_key(stage, keys[-1] if keys else "", labels))
     if anew:
-        return Plan(tuple(Planned(stage, key, run=True, reason=anew) for stage, key in zip(stages, keys, strict=True)))
-    usable = [i for i, key in enumerate(keys) if is_usable(store, key)]
-    start = usable[-1] + 1 if usable else 0
+        return Plan(
+            tuple(Planned(*each, run=True, reason=anew) for each in zip(stages, keys, inputs, strict=True)),
+        )
+    start = next((i + 1 for i in reversed(range(len(keys))) if is_usable(store, keys[i])), 0)
+    last = read_entry(store, BUILDS, _name_of(definition))
+    before = {} if last is None else last.value
     planned = []
-    for index, (stage, key) in enumerate(zip(stages, keys, strict=True)):
+    for index, (stage, key, labels) in enumerate(zip(stages, keys, inputs, strict=True)):
         if index < start:
-            planned.append(Planned(stage, key, run=False))
+            planned.append(Planned(stage, key, labels, run=False))
             continue
         known = before.get(stage.name)
         if known is None:
@@ -83,85 +87,55 @@ def make_plan(stages: Sequence[Stage], store: Store, record: Path, *, anew: str 
         elif known["key"] == key:
             reason = "its result is not kept" if not stage.checkpoint else "its result is no longer in the store"
         else:
-            inputs = known["inputs"]
-            reason = explain(inputs if isinstance(inputs, dict) else {}, inputs_of(stage))
-        planned.append(Planned(stage, key, run=True, reason=reason))
+            reason = explain(known["inputs"], labels)
+        planned.append(Planned(stage, key, labels, run=True, reason=reason))
     return Plan(tuple(planned))
 
 
-def _read_record(record: Path) -> dict[str, dict[str, object]]:
-    try:
-        data = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    # Of another version, it may be anything.
-    known = data.items() if isinstance(data, dict) else ()
-    return {name: value for name, value in known if isinstance(value, dict) and "key" in value and "inputs" in value}
+def derive_stage_key(stage: Stage, before: str, inputs: Mapping[str, str]) -> str:
+    """The key of a stage's tree: its inputs, on top of the key of the stage before."""
+    return derive_key({"stage": type(stage).__qualname__, "before": before, **inputs})
 
 
-def write_record(plan: Plan, record: Path) -> None:
+def record_plan(plan: Plan, store: Store, definition: Path) -> None:
     """Remember what this build was made from, so that the next plan can say what changed."""
-    data = {p.stage.name: {"key": p.key, "inputs": inputs_of(p.stage)} for p in plan.stages}
-    write_file(record, json.dumps(data))
+    value = {p.stage.name: {"key": p.key, "inputs": p.inputs} for p in plan.stages}
+    seal_entry(store, BUILDS, _name_of(definition), value=value)
+
+
+def _name_of(definition: Path) -> str:
+    return hashlib.sha256(str(definition.absolute()).encode(errors="surrogateescape")).hexdigest()
 
 
 def snapshot_path(store: Store, key: str) -> Path:
-    """Where a stage's tree is kept. Beside it are ``.data``, what it had in memory, and ``.uses``, its files."""
-    return store.root / "stages" / f"{key}.tree"
+    """Where a stage's tree is kept. Beside it is ``.data``, what it had in memory."""
+    return store.root / STAGES.name / f"{key}.tree"
 
 
 def is_usable(store: Store, key: str) -> bool:
     """Whether a stage's tree is kept, with every file of the store that it points into, none written since.
 
     Packs were read through when they were made or used by the stage that unpacks; from then on their size and time
-    must stay. What is in the files of snapshots themselves, :func:`is_whole` knows.
+    must stay. What is in the files of snapshots themselves, :func:`find_damaged_snapshot` knows.
     """
-    uses = _uses(store, key)
-    if uses is None:
-        return False
-    try:
-        return all(_identity(name, timed=len(known) > 1) == known for name, known in uses.items())
-    except (OSError, ValueError):
-        return False
+    entry = read_entry(store, STAGES, key)
+    return entry is not None and kept.is_usable(entry)
 
 
-def is_whole(store: Store, key: str) -> bool:
-    """Whether a snapshot that is usable is so bit for bit; reads what is in its files and those of earlier stages."""
-    path = snapshot_path(store, key)
-    if not is_sealed(path, TREE):
-        return False
-    packs = [Path(name) for name in _uses(store, key) or () if Path(name).suffix == ".data"]
-    return all(is_sealed(pack, DATA) for pack in packs)
+def find_damaged_snapshot(plan: Plan, store: Store) -> str | None:
+    """The key of the snapshot that the plan goes on from, if that is damaged: it and those of earlier stages are read.
 
-
-def damaged_snapshot(plan: Plan, store: Store) -> str | None:
-    """The key of the snapshot that the plan goes on from, if that is damaged."""
+    Raises:
+        OSError: the disk failed.
+    """
     reused = [planned.key for planned in plan.stages if not planned.run]
-    return reused[-1] if reused and not is_whole(store, reused[-1]) else None
+    entry = read_entry(store, STAGES, reused[-1]) if reused else None
+    return reused[-1] if reused and (entry is None or not kept.is_whole(entry)) else None
 
 
 def forget_snapshot(store: Store, key: str) -> None:
     """Let nobody use a snapshot any more."""
-    snapshot_path(store, key).with_suffix(".uses").unlink(missing_ok=True)
-
-
-def _uses(store: Store, key: str) -> dict[str, list[int]] | None:
-    """Of all files that a snapshot points into: the size, and where that counts the time in nanoseconds."""
-    body = read_sealed(snapshot_path(store, key).with_suffix(".uses"), USES)
-    return None if body is None else dict(json.loads(body))
-
-
-def _identity(name: str, *, timed: bool) -> list[int]:
-    """Size and time of a regular file.
-
-    Raises:
-        OSError: there is none.
-        ValueError: it is something else.
-    """
-    status = os.lstat(name)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{name} is no regular file")
-    return [status.st_size, status.st_mtime_ns] if timed else [status.st_size]
+    forget_entry(store, STAGES, key)
 
 
 def run_plan(
@@ -209,41 +183,56 @@ class _scratch:
 def save_snapshot(store: Store, key: str, tree: Tree) -> Tree:
     """Keep a tree: larger content that is in memory goes into one file beside the index. Returns the kept tree."""
     path = snapshot_path(store, key)
-    pack = path.with_suffix(".data")
+    data = path.with_suffix(".data")
     nodes = dict(tree.walk())
     pieces = []
-    offset = len(head_of(DATA, 64 * "0"))
+    offset = 0
     for where, node in nodes.items():
         if node.kind is Kind.FILE and isinstance(node.content, Inline) and node.content.size >= SPILL:
             pieces.append(node.content.data)
-            nodes[where] = node.but(content=Slice(str(pack), offset, node.content.size))
+            nodes[where] = node.but(content=Slice(str(data), offset, node.content.size))
             offset += node.content.size
-    write_sealed(pack, DATA, *pieces)
-    kept = Tree(nodes)
-    write_sealed(path, TREE, kept.dumps())
-    names = {n.content.path for n in nodes.values() if isinstance(n.content, Slice)} | {str(pack), str(path)}
-    # The time of files of stages is when they were used last; they have their hash in them.
-    uses = {name: _identity(name, timed=Path(name).parent != path.parent) for name in sorted(names)}
-    # The list last: where it is, all the rest is.
-    write_sealed(path.with_suffix(".uses"), USES, json.dumps(uses).encode())
-    return kept
+    smaller = Tree(nodes)
+    files = {path.name: _write_hashed(path, [smaller.dumps()])}
+    if pieces:
+        files[data.name] = _write_hashed(data, pieces)
+    names = {n.content.path for n in nodes.values() if isinstance(n.content, Slice)} - {str(data)}
+    uses = {name: _row_of(store, Path(name)) for name in sorted(names)}
+    seal_entry(store, STAGES, key, files=files, uses=uses)
+    return smaller
+
+
+def _write_hashed(path: Path, pieces: Sequence[bytes]) -> Row:
+    digest = hashlib.sha256()
+    with replacing(path) as file:
+        for piece in pieces:
+            file.write(piece)
+            digest.update(piece)
+    return [sum(map(len, pieces)), digest.hexdigest()]
+
+
+def _row_of(store: Store, path: Path) -> Row:
+    """Of a file that a snapshot points into: of an earlier snapshot's, its hash."""
+    if path.parent == store.root / STAGES.name:
+        earlier = read_entry(store, STAGES, path.stem)
+        if earlier is not None:
+            return earlier.files[path.name]
+    return describe(str(path))
 
 
 def load_snapshot(store: Store, key: str) -> Tree:
     """A tree that :func:`save_snapshot` kept, now used again.
 
     Raises:
-        ValueError: it is damaged; see :func:`damaged_snapshot`.
+        ValueError: it is damaged; see :func:`find_damaged_snapshot`.
     """
     path = snapshot_path(store, key)
-    for name in (*(_uses(store, key) or ()), str(path.with_suffix(".uses"))):
-        # The data of earlier stages as well, or Store.prune would take those for unused.
-        if Path(name).parent == path.parent:
-            os.utime(name)
-    body = read_sealed(path, TREE)
-    if body is None:
+    entry = read_entry(store, STAGES, key)
+    if entry is None:
         raise ValueError(f"{path} is damaged")
-    return Tree.loads(body)
+    # With the data of earlier stages, or pruning would take those for unused.
+    entry.touch()
+    return Tree.loads(entry.read(path))
 
 
 def lines(plan: Plan) -> list[str]:

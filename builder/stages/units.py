@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
 import re
 import subprocess
 import tempfile
@@ -14,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from builder.core import kept
 from builder.core.errors import ConfigError
-from builder.core.sealed import read_sealed, write_sealed
+from builder.core.inputs import source_hash
+from builder.core.kept import Contents, keep
 from builder.core.suggest import did_you_mean
 from builder.definition.findings import shown as shown_path
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import TEMPLATE_SUFFIX, Values
 from builder.stages.overlays import lay_over
-from builder.stages.stage import Context, source_hash
+from builder.stages.stage import Context
 from builder.tree.materialise import materialise, part_of
 from builder.tree.node import Kind, file, symlink
 from builder.tree.tree import Tree
@@ -35,7 +33,6 @@ QUADLETS = "/usr/share/containers/systemd"
 # What systemd reads without the rest of the image: it knows all its settings. Programs and users are another matter.
 VERIFIED = (".service", ".socket", ".mount", ".automount", ".swap", ".target", ".path", ".timer", ".slice")
 _AT_LINE = re.compile(r"(?P<path>/\S+):(?P<line>\d+): (?P<message>(?:Unknown|Invalid|Failed to parse|Missing) .*)")
-LINKS = "presets 1"  # the kind of file in which the store keeps them
 QUADLET_SUFFIXES = (".container", ".volume", ".network", ".pod", ".kube", ".image", ".build")
 
 
@@ -136,12 +133,18 @@ def apply_presets(tree: Tree, context: Context, sources: Mapping[str, Path]) -> 
     """
     directories = [f"{part}/{sub}" for part in ("/usr/lib/systemd", "/etc/systemd") for sub in SHOWN]
     shown = [path for path in directories if path in tree]
-    parts = (source_hash(__name__), context.tools.root.name, part_of(tree, shown).digest())
-    kept = context.store.root / "stages" / f"presets-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
-    links = _read_links(kept)
-    if links is None:
-        links = _preset_all(tree, shown, context, sources)
-        write_sealed(kept, LINKS, json.dumps(links).encode())
+    inputs = {
+        "build-os": source_hash(__name__),
+        "tools": context.tools.root.name,
+        "units": part_of(tree, shown).digest(),
+    }
+
+    def make(_: Path) -> Contents:
+        return Contents(value=_preset_all(tree, shown, context, sources))
+
+    links: dict[str, str | None] = keep(
+        context.store, kept.PRESETS, inputs, make, context.console, context.scratch
+    ).value
     for path, target in links.items():
         if target is None:
             tree.remove(path)
@@ -198,13 +201,3 @@ def _require_understood(root: Path, sources: Mapping[str, Path], context: Contex
             details=list(problems),
             hint="see systemd.directives(7)",
         )
-
-
-def _read_links(path: Path) -> dict[str, str | None] | None:
-    body = read_sealed(path, LINKS)
-    if body is None:
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(path)  # used again: see Store.prune
-    links: dict[str, str | None] = json.loads(body)
-    return links

@@ -16,15 +16,12 @@ from pathlib import Path
 import pytest
 
 from builder.build import BuildRequest, build_system
+from builder.core import kept
 from builder.core.console import QuietConsole
-from builder.core.sealed import read_sealed, write_sealed
+from builder.core.kept import Entry, Room, describe, list_entries, seal_entry
 from builder.core.store import Store
-from builder.debian.pack import INDEX
-from builder.outputs.image import COMPLETE
 from builder.outputs.signing import KeyPair
-from builder.stages.plan import TREE, USES, load_snapshot
-from builder.stages.units import LINKS
-from builder.toolstree import LISTED, LISTING
+from builder.stages.plan import load_snapshot
 from builder.tree.node import file
 from vm.machine import golden
 
@@ -50,74 +47,75 @@ def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+def seal(entry: Entry, **changed: object) -> None:
+    """Seal an entry as if it had always been so."""
+    facts = {"inputs": entry.inputs, "files": entry.files, "uses": entry.uses, "value": entry.value, **changed}
+    entry.seal.unlink()
+    seal_entry(entry.store, entry.room, entry.key, **facts)  # type: ignore[arg-type]
+
+
+def entries(root: Path, room: Room) -> list[Entry]:
+    """All of a room; there are some."""
+    found = list(list_entries(Store(root), room))
+    assert found
+    return found
+
+
+def row(data: bytes) -> list[int | str]:
+    return [len(data), hashlib.sha256(data).hexdigest()]
+
+
 def plant_stage(root: Path) -> None:
     """The finished tree has a program more."""
-    store = Store(root)
-    for path in (root / "stages").glob("*.tree"):
-        tree = load_snapshot(store, path.stem)
+    for entry in entries(root, kept.STAGES):
+        tree = load_snapshot(entry.store, entry.key)
         tree.put("/usr/bin/planted", file("#!/bin/sh\n", 0o755, origin="package:bash"))
-        write_sealed(path, TREE, tree.dumps())
-        uses = path.with_suffix(".uses")
-        known = {**json.loads(read_sealed(uses, USES) or b""), str(path): [path.stat().st_size]}
-        write_sealed(uses, USES, json.dumps(known).encode())
+        write(entry.path.with_name(f"{entry.key}.tree"), tree.dumps())
+        seal(entry, files={**entry.files, f"{entry.key}.tree": row(tree.dumps())})
     shutil.rmtree(root / "outputs")
 
 
 def plant_output(root: Path) -> None:
-    """Every kept root, initrd and kernel image has a block more, and their lists say so."""
-    for directory in (root / "outputs").iterdir():
-        names = [path for path in sorted(directory.iterdir()) if path.name not in (COMPLETE, "roothash")]
-        for path in names:
+    """Every kept root, initrd and kernel image has a block more, and their seals say so."""
+    for entry in entries(root, kept.OUTPUTS):
+        files = {}
+        for name in entry.files:
+            path = entry.path.parent / name
             write(path, path.read_bytes() + b"!" * 4096)
-        every = [path for path in sorted(directory.iterdir()) if path.name != COMPLETE]
-        sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in every)
-        write(directory / COMPLETE, sums.encode())
+            files[name] = row(path.read_bytes())
+        seal(entry, files=files)
 
 
 def plant_preset(root: Path) -> None:
     """One unit more starts."""
-    for path in (root / "stages").glob("presets-*.json"):
-        body = read_sealed(path, LINKS)
-        assert body is not None
-        links = {**json.loads(body), "/etc/systemd/system/multi-user.target.wants/planted.service": "/dev/null"}
-        write_sealed(path, LINKS, json.dumps(links).encode())
-    for path in (*(root / "stages").glob("*.uses"), *(root / "outputs").glob(f"*/{COMPLETE}")):
+    for entry in entries(root, kept.PRESETS):
+        seal(entry, value={**entry.value, "/etc/systemd/system/multi-user.target.wants/planted.service": "/dev/null"})
+    for path in (*(root / "stages").glob("*.seal"), *(root / "outputs").glob("*.seal")):
         path.unlink()
 
 
 def plant_tools(root: Path) -> None:
-    """A program of the tools does something else than it should; the list of the tree is made for it."""
-    (tree,) = (path for path in (root / "tools").iterdir() if (path / LISTING).exists())
-    program = tree / "usr/bin/zstd"
-    program.rename(tree / "usr/bin/zstd.real")
+    """A program of the tools does something else than it should; the seal of the tree is made for it."""
+    (entry,) = entries(root, kept.TOOLS)
+    program = entry.path / "usr/bin/zstd"
+    program.rename(program.with_name("zstd.real"))
     program.write_text('#!/bin/bash\nexec /usr/bin/zstd.real "$@" -1\n')
     program.chmod(0o755)
-    body = read_sealed(tree / LISTING, LISTED)
-    assert body is not None
-    listing = json.loads(body)
-    for name in ("zstd", "zstd.real"):
-        status = (tree / "usr/bin" / name).lstat()
-        listing[f"/usr/bin/{name}"] = [status.st_mode, status.st_size, status.st_mtime_ns]
-    write_sealed(tree / LISTING, LISTED, json.dumps(listing).encode())
+    names = [f"{entry.key}/usr/bin/{name}" for name in ("zstd", "zstd.real")]
+    seal(entry, files={**entry.files, **{name: describe(f"{entry.path.parent}/{name}") for name in names}})
     shutil.rmtree(root / "outputs")
 
 
 def plant_pack(root: Path) -> None:
     """A file of a deb has other bytes; size, time and hash are as they should be."""
-    index = next(
-        path
-        for path in (root / "packs").glob("*.json")
-        if json.loads(read_sealed(path, INDEX) or b"{}")["control"]["Package"] == "base-files"
-    )
-    data = json.loads(read_sealed(index, INDEX) or b"{}")
-    tar = index.with_suffix(".tar")
+    entry = next(e for e in entries(root, kept.PACKS) if e.value["control"]["Package"] == "base-files")
+    tar = entry.path.with_name(f"{entry.key}.tar")
     status = tar.stat()
     content = tar.read_bytes().replace(b"Debian GNU/Linux", b"Debian GNU/Lunix")
     assert content != tar.read_bytes()
     write(tar, content)
     os.utime(tar, ns=(status.st_atime_ns, status.st_mtime_ns))
-    data["tar_sha256"] = hashlib.sha256(content).hexdigest()
-    write_sealed(index, INDEX, json.dumps(data).encode())
+    seal(entry, files={tar.name: row(content)})
     shutil.rmtree(root / "outputs")
 
 
@@ -147,7 +145,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory, store: Store, demo: Path) -> 
 @pytest.fixture
 def planted(warm: Path) -> Path:
     """The store as it was built: snapshots name files by their path, so it stays where it is."""
-    for room in ("stages", "outputs", "packs", "tools"):
+    for room in ("stages", "presets", "outputs", "packs", "tools"):
         shutil.rmtree(warm / room, ignore_errors=True)
         shutil.copytree(warm.parent / "copy" / room, warm / room, symlinks=True, copy_function=os.link)
     return warm
@@ -165,9 +163,11 @@ def plant_everything(root: Path) -> None:
     for plant in PLANTS.values():
         (root / "outputs").mkdir(exist_ok=True)
         plant(root)
-    machine = root / golden.ROOM / ("0" * 32)
+    machine = root / kept.MACHINES.name / ("0" * 64)
     machine.mkdir(parents=True, exist_ok=True)
     (machine / golden.MEMENTO).write_text('{"hello": null, "firstboot": []}')
+    memento = f"{machine.name}/{golden.MEMENTO}"
+    seal_entry(Store(root), kept.MACHINES, machine.name, files={memento: describe(str(machine / golden.MEMENTO))})
 
 
 def test_what_is_signed_is_right_whatever_is_in_the_store(

@@ -13,6 +13,7 @@ from builder.definition.load import load
 from builder.locking import lock_path
 from builder.stages import stages_for
 from builder.stages.plan import load_snapshot, make_plan
+from builder.toolstree import tools_key
 from builder.tree.tree import Tree
 from tests.suite import units
 from tests.suite.tree import CHECKS
@@ -29,7 +30,8 @@ def root(demo: Path, store: Store) -> Tree:
     """The tree that the image was made of; made again if other builds have pushed it out of the store since."""
     build(DEMO, demo.parent, store)
     resolved = load(DEMO).resolved
-    plan = make_plan(stages_for(resolved, Lock.load(lock_path(resolved.path))), store, Path("/nonexistent"))
+    lock = Lock.load(lock_path(resolved.path))
+    plan = make_plan(stages_for(resolved, lock), store, resolved.path, tools=tools_key(lock.tools))
     return load_snapshot(store, plan.key)
 
 

@@ -1,23 +1,24 @@
 """Golden machines: booted once, kept on disk with their memory, and woken up for a test in a second or two.
 
 A golden machine is a folder in the store: the disk overlays, which hold the snapshot, the firmware's variables, and
-what the machine had told until then. It is valid for one image, one configuration and one QEMU command line, of which
-:func:`golden_key` is made. :mod:`vm.qemu.snapshots` says what such a machine cannot be used for.
+what the machine had told until then. It is valid for one image, one configuration and one QEMU command line, which are
+among :func:`golden_inputs`; it is kept as all things are (:mod:`builder.core.kept`). :mod:`vm.qemu.snapshots` says what
+such a machine cannot be used for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from builder.core.efi_keys import read_certificate
 from builder.core.image import Image
+from builder.core.kept import MACHINES, Contents, add_entry, derive_key, forget_entry, is_whole, prune, read_entry
 from builder.core.store import Store
 from vm.guest import probe
 from vm.guest.probe_client import Hello
@@ -27,8 +28,6 @@ from vm.spec.folder import MachineFolder
 
 SNAPSHOT = "asleep"  # not what a test calls its own
 MEMENTO = "memento.json"
-ROOM = "machines"
-KEPT = 3  # each is as large as what its guest has in memory
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class Memento:
         return cls(Hello(**data["hello"]) if data["hello"] else None, events)
 
 
-def golden_key(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str]) -> str:
-    """Names the machine that this image becomes; everything that could make it another one is in it.
+def golden_inputs(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str]) -> dict[str, str]:
+    """What makes the machine that this image becomes; everything that could make it another one is among it.
 
     Args:
         tools: the tools tree, whose name tells QEMU's and the firmware's version.
@@ -67,45 +66,41 @@ def golden_key(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str]) ->
     )
     config = b"" if spec.firstboot_config is None else spec.firstboot_config.read_bytes()
     trusted = b"" if spec.uefi is None or spec.uefi.certificate is None else read_certificate(spec.uefi.certificate)
-    parts = [
-        argv(anywhere),
-        [str(disk.base) for disk in spec.disks],
-        [disk.size for disk in spec.disks],
-        sorted(artifact.sha256 for artifact in image.artifacts.values()),
-        hashlib.sha256(config).hexdigest(),
-        "" if spec.uefi is None else str(spec.uefi.template),
-        hashlib.sha256(trusted).hexdigest(),
-        hashlib.sha256(Path(probe.__file__).read_bytes()).hexdigest(),
-        str(tools),
-        list(steps),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return {
+        "command line": json.dumps(argv(anywhere)),
+        "disks": json.dumps([(str(disk.base), disk.size) for disk in spec.disks]),
+        "image": json.dumps(sorted(artifact.sha256 for artifact in image.artifacts.values())),
+        "config": hashlib.sha256(config).hexdigest(),
+        "firmware": "" if spec.uefi is None else str(spec.uefi.template),
+        "certificate": hashlib.sha256(trusted).hexdigest(),
+        "probe": hashlib.sha256(Path(probe.__file__).read_bytes()).hexdigest(),
+        "tools": str(tools),
+        "steps": json.dumps(steps),
+    }
 
 
 def find(store: Store, key: str) -> Path | None:
     """The golden machine's folder, if there is one."""
-    folder = store.root / ROOM / key
-    if not (folder / MEMENTO).exists():
+    entry = read_entry(store, MACHINES, key)
+    if entry is None or not is_whole(entry):
         return None
-    os.utime(folder)
-    return folder
+    entry.touch()
+    return entry.path
 
 
-def keep(store: Store, key: str, folder: MachineFolder, memento: Memento) -> Path:
+def keep(store: Store, inputs: Mapping[str, str], folder: MachineFolder, memento: Memento) -> Path:
     """Put a machine that is asleep, and off, into the store. Whoever comes first wins."""
-    room = store.root / ROOM
+    room = store.root / MACHINES.name
     room.mkdir(mode=0o700, exist_ok=True)
-    target = room / key
     with tempfile.TemporaryDirectory(dir=room, prefix=".new-") as directory:
         fresh = Path(directory) / "machine"
         fresh.mkdir()
         for path in folder.state():
             shutil.move(path, fresh / path.name)
         memento.write(fresh / MEMENTO)
-        if not target.exists():
-            fresh.rename(target)
-    store.prune(ROOM, KEPT)
-    return target
+        entry = add_entry(store, MACHINES, derive_key(inputs), fresh, inputs=inputs, contents=Contents())
+    prune(store, [MACHINES])
+    return entry.path
 
 
 def wake(golden: Path, folder: MachineFolder) -> Memento:
@@ -118,4 +113,4 @@ def wake(golden: Path, folder: MachineFolder) -> Memento:
 
 def remove(store: Store, key: str) -> None:
     """Forget a golden machine, for instance one that does not wake up."""
-    shutil.rmtree(store.root / ROOM / key, ignore_errors=True)
+    forget_entry(store, MACHINES, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Literal
 
 from builder.core.errors import BuildError
 from builder.core.image import Image
+from builder.core.kept import derive_key
 from builder.core.store import Store
 from vm.machine import Machine, golden
 from vm.spec import Accel, VmSpec
@@ -69,14 +70,15 @@ class Pool:
             VmError: it does not boot.
         """
         steps = ["firstboot", wish.until] if wish.spec.firstboot_config is not None else [wish.until]
-        key = golden.golden_key(self._image, wish.spec, self._tools, steps)
+        inputs = golden.golden_inputs(self._image, wish.spec, self._tools, steps)
+        key = derive_key(inputs)
         pooled = self._running.pop(key, None)
         if pooled is not None and not self._put_back(pooled, isolation):
             self._end(pooled)
             pooled = None
         if pooled is None:
             self._make_room()
-            pooled = Pooled(self._wake(key, wish, steps))
+            pooled = Pooled(self._wake(inputs, wish, steps))
         pooled.shared = isolation == "shared"
         self._running[key] = pooled
         return pooled.machine
@@ -115,9 +117,10 @@ class Pool:
             return False
         return True
 
-    def _wake(self, key: str, wish: Wish, steps: Sequence[str]) -> Machine:
+    def _wake(self, inputs: Mapping[str, str], wish: Wish, steps: Sequence[str]) -> Machine:
         if self._anew:
             return self._boot_and_stay(wish, steps)
+        key = derive_key(inputs)
         folder = golden.find(self._store, key)
         if folder is not None:
             try:
@@ -127,7 +130,7 @@ class Pool:
                 golden.remove(self._store, key)
         with wish.make(None) as machine:
             _wait_until_up(machine, wish, steps)
-            folder = golden.keep(self._store, key, machine.folder, machine.sleep())
+            folder = golden.keep(self._store, inputs, machine.folder, machine.sleep())
         return wish.make(folder).__enter__()
 
     @staticmethod

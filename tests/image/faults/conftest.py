@@ -25,7 +25,7 @@ DEFINITION = (
     "kind: container\nname: web\nversion: 1.0.0\npackages: [one, two, three, four]\nentrypoint: [/usr/bin/one]\n"
 )
 # Hidden names that belong to what is finished.
-FINISHED = (".lock", ".complete", ".root", ".for-scripts")
+FINISHED = (".lock", ".root", ".for-scripts")
 SUITES = ("trixie", "trixie-updates", "trixie-security")
 
 

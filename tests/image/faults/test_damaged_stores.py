@@ -50,11 +50,11 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     [
         "blobs/sha256/*/*",
         "packs/*.tar",
-        "packs/*.json",
+        "packs/*.seal",
         "indexes/*",
         "partial/*",
         "tools/*/etc/group",
-        "tools/*/.complete",
+        "tools/*.seal",
     ],
 )
 def test_a_damaged_entry_is_made_again(project: Project, entry: str, damage: str) -> None:
@@ -87,7 +87,7 @@ def test_a_damaged_entry_is_made_again(project: Project, entry: str, damage: str
         assert not path.is_symlink()
     if entry.endswith("group"):
         assert {path: path.read_bytes() for path in good} == good
-        assert "unpacking the tools again" in ending.said
+        assert "making it again" in ending.said
 
 
 # --- an image: its stages and outputs --------------------------------------------------------------
@@ -132,7 +132,7 @@ def flip_unseen(path: Path) -> None:
     [
         ("stages/*.tree", flip_unseen, "running its stages again"),
         ("stages/*.data", flip_unseen, "running its stages again"),
-        ("stages/*.uses", DAMAGE["another version's"], ""),
+        ("stages/*.seal", DAMAGE["another version's"], ""),
         ("packs/*.tar", DAMAGE["a flipped bit"], "unpacking it again"),
         ("outputs/*/*", flip_unseen, "making it again"),
     ],
@@ -140,7 +140,7 @@ def flip_unseen(path: Path) -> None:
 def test_an_image_is_never_made_of_damaged_entries(
     system: System, tmp_path: Path, entry: str, harm: Callable[[Path], object], said: str
 ) -> None:
-    for path in system.store.glob("stages/presets-*"):
+    for path in system.store.glob("presets/*.seal"):
         flip(path)
     paths = list(system.store.glob(entry))
     assert paths

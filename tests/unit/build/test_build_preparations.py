@@ -15,7 +15,7 @@ from builder.build import inputs
 from builder.build.container import build_container
 from builder.build.inputs import fetch_missing_debs, require_lock
 from builder.build.request import BuildRequest
-from builder.build.system import build_system, is_up_to_date, key_of_system, plan_system, record_path, wanted_of
+from builder.build.system import build_system, is_up_to_date, key_of_system, plan_system, wanted_of
 from builder.build.workspace import Workspace, open_scratch, open_store, require_room, sweep_scratch
 from builder.core.architecture import Arch
 from builder.core.errors import CapabilityError, ConfigError
@@ -342,12 +342,6 @@ def test_the_stages_are_read_aloud_in_order(resolved: Resolved) -> None:
         "containers",
         "seal",
     ]
-
-
-def test_two_definitions_have_two_records(definition: Path, tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "store")
-    assert record_path(definition, store) != record_path(tmp_path / "other.yaml", store)
-    assert record_path(Path("os.yaml"), store) == record_path(definition, store)
 
 
 def test_nothing_is_fetched_that_is_there(

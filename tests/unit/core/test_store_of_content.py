@@ -137,43 +137,6 @@ def test_usage_counts_a_sparse_file_by_what_is_on_the_disk(store: Store) -> None
     assert store.usage()["outputs"][1] < 1 << 20
 
 
-def test_pruning_keeps_what_was_used_last(store: Store) -> None:
-    room = store.root / "outputs"
-    for number in range(5):
-        (room / f"{number}").mkdir(parents=True)
-        (room / f"{number}" / "root.erofs").touch()
-        age(room / f"{number}", 10_000 - number)
-    store.prune("outputs", 2)
-    assert sorted(path.name for path in room.iterdir()) == ["3", "4"]
-
-
-def test_pruning_leaves_what_may_be_in_use(store: Store) -> None:
-    room = store.root / "stages"
-    room.mkdir()
-    for name, seconds in (("now", 0), ("lately", 1000), ("long-ago", 4000)):
-        (room / name).touch()
-        age(room / name, seconds)
-    store.prune("stages", 0)
-    assert sorted(path.name for path in room.iterdir()) == ["lately", "now"]
-
-
-def test_pruning_removes_links_and_not_what_they_point_to(store: Store, tmp_path: Path) -> None:
-    target = tmp_path / "mine"
-    (target / "sub").mkdir(parents=True)
-    room = store.root / "outputs"
-    room.mkdir()
-    (room / "link").symlink_to(target)
-    age(room / "link", 10_000)
-    store.prune("outputs", 0)
-    assert list(room.iterdir()) == []
-    assert (target / "sub").is_dir()
-
-
-def test_pruning_a_room_that_is_not_there_does_nothing(store: Store) -> None:
-    store.prune("outputs", 0)
-    assert files(store) == []
-
-
 def test_clearing_takes_whole_rooms_and_no_others(store: Store) -> None:
     store.add_bytes(DATA)
     for room in ("stages", "tools"):

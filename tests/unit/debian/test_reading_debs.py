@@ -403,7 +403,7 @@ def test_a_damaged_pack_is_made_again_with_a_warning(
     packed: Any, store: Store, tars: Any, console: Any, fault: str
 ) -> None:
     pack = packed(tars.entry("./x", "data"))
-    index = pack.tar.with_suffix(".json")
+    index = pack.tar.with_suffix(".seal")
     what, how = fault.split()
     victim = pack.tar if what == "tar" else index
     data = bytearray(victim.read_bytes())
@@ -418,7 +418,7 @@ def test_a_damaged_pack_is_made_again_with_a_warning(
         case "gone":
             victim.unlink()
         case "format":
-            victim.write_bytes(bytes(data).replace(b"pack 1", b"pack 0", 1))
+            victim.write_bytes(bytes(data).replace(b"packs 2", b"packs 0", 1))
     assert load_pack(store, pack.package) is None
     assert unpack(store, pack.package, console=console) == pack
     assert any("unpacking it again" in line for line in console.said)
@@ -442,9 +442,9 @@ def test_a_store_that_cannot_be_written_says_so(store: Store, put: Any, debs: An
 
 def test_the_index_of_a_pack_names_no_place(packed: Any, store: Store, tars: Any) -> None:
     pack = packed(tars.entry("./x", "data"))
-    body = pack.tar.with_suffix(".json").read_bytes().partition(b"\n")[2]
+    body = pack.tar.with_suffix(".seal").read_bytes().partition(b"\n")[2]
     assert str(store.root) not in body.decode()
-    assert sorted(json.loads(body)) == ["control", "files", "members", "tar_sha256", "tar_size"]
+    assert sorted(json.loads(body)["value"]) == ["control", "files", "members"]
 
 
 def test_errors_of_reading_are_source_errors() -> None:

@@ -23,7 +23,7 @@ from builder.debian.pack import load_pack, unpack
 from builder.debian.release import unverified_content
 from builder.debian.tarmembers import TarError
 from builder.outputs.manifest import FILE, SCHEMA, is_current, read_manifest
-from builder.stages.plan import is_usable, make_plan, snapshot_path
+from builder.stages.plan import is_usable, snapshot_path
 from builder.tree.modules import find_modules
 from builder.tree.node import file
 from builder.tree.shared_objects import find_libraries, read_soname
@@ -139,25 +139,8 @@ def test_snapshots_and_their_references(tmp_path: Path, data: bytes) -> None:
     store = Store(tmp_path)
     path = snapshot_path(store, "key")
     path.parent.mkdir(exist_ok=True)
-    path.with_suffix(".uses").write_bytes(data)
+    path.with_suffix(".seal").write_bytes(data)
     assert is_usable(store, "key") in (True, False)
-
-
-@examples(100)
-@given(value=json_values)
-@example(DEEP.decode())
-def test_records_of_earlier_builds(tmp_path: Path, value: Any) -> None:
-    record = tmp_path / "last.json"
-    record.write_text(value if isinstance(value, str) else json.dumps({"identity": value}))
-    plan = make_plan([stage()], Store(tmp_path), record)
-    assert plan.stages[0].reason
-
-
-def stage() -> Any:
-    from builder.stages.identity import Identity
-
-    fields = {name: "x" for name in Identity.__dataclass_fields__ if name not in ("name", "checkpoint")}
-    return Identity(**fields)
 
 
 @examples(200)
@@ -185,7 +168,7 @@ def test_indexes_of_packs(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
     deb = make_deb(files=(tar_entry("./x", "y"),), compression="")
     store.add_bytes(deb.data)
     unpack(store, deb.locked)
-    index = store.root / "packs" / f"{deb.sha256}.json"
+    index = store.root / "packs" / f"{deb.sha256}.seal"
     whole = index.read_bytes()
     index.write_bytes(data.draw(mutated(whole) | st.binary(max_size=40)))
     found = load_pack(store, deb.locked)

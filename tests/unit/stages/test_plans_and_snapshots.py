@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from builder.core.sealed import head_of, read_sealed, write_sealed
+from builder.core import kept
+from builder.core.kept import STAGES as ROOM
+from builder.core.kept import prune, read_entry, seal_entry
 from builder.core.store import Store
 from builder.stages.plan import (
-    DATA,
     SPILL,
-    TREE,
     Plan,
-    damaged_snapshot,
+    find_damaged_snapshot,
     forget_snapshot,
     is_usable,
-    is_whole,
     lines,
     load_snapshot,
     make_plan,
+    record_plan,
     run_plan,
     save_snapshot,
     snapshot_path,
-    write_record,
 )
 from builder.stages.stage import Context
 from builder.tree.node import Inline, Slice, directory, file, symlink
@@ -38,6 +36,7 @@ from builder.tree.tree import Tree
 pytestmark = pytest.mark.unit
 
 RAN: list[str] = []
+TOOLS = "a tools tree"
 
 
 @dataclass(frozen=True)
@@ -97,19 +96,19 @@ def nothing_ran() -> None:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Path:
-    return tmp_path / "store" / "stages" / "last-x.json"
+def definition(tmp_path: Path) -> Path:
+    return tmp_path / "os.yaml"
 
 
 @pytest.fixture
-def build(store: Store, record: Path, context: Context) -> Callable[[Stages], Tree]:
+def build(store: Store, definition: Path, context: Context) -> Callable[[Stages], Tree]:
     """Plan and run, as a build does."""
 
     def run(stages: Stages) -> Tree:
         RAN.clear()
-        plan = make_plan(stages, store, record)
+        plan = make_plan(stages, store, definition, tools=TOOLS)
         tree = run_plan(plan, context, {})
-        write_record(plan, record)
+        record_plan(plan, store, definition)
         return tree
 
     return run
@@ -119,18 +118,18 @@ def decisions(plan: Plan) -> list[tuple[str, bool, str]]:
     return [(p.stage.name, p.run, p.reason) for p in plan.stages]
 
 
-def test_at_first_everything_runs(store: Store, record: Path) -> None:
-    plan = make_plan(STAGES, store, record)
+def test_at_first_everything_runs(store: Store, definition: Path) -> None:
+    plan = make_plan(STAGES, store, definition, tools=TOOLS)
     assert decisions(plan) == [(name, True, "it has not run before") for name in ("first", "second", "third")]
     assert lines(plan)[0] == "first   runs    because it has not run before"
     assert plan.key == plan.stages[-1].key
     assert not (store.root / "stages").exists(), "making a plan changes nothing"
 
 
-def test_nothing_runs_twice(build: Callable[[Stages], Tree], store: Store, record: Path) -> None:
+def test_nothing_runs_twice(build: Callable[[Stages], Tree], store: Store, definition: Path) -> None:
     tree = build(STAGES)
     assert RAN == ["first", "second", "third"]
-    plan = make_plan(STAGES, store, record)
+    plan = make_plan(STAGES, store, definition, tools=TOOLS)
     assert lines(plan) == ["first   reused", "second  reused", "third   reused"]
     again = build(STAGES)
     assert RAN == []
@@ -139,11 +138,11 @@ def test_nothing_runs_twice(build: Callable[[Stages], Tree], store: Store, recor
 
 
 def test_a_late_change_starts_from_the_last_kept_tree(
-    build: Callable[[Stages], Tree], store: Store, record: Path
+    build: Callable[[Stages], Tree], store: Store, definition: Path
 ) -> None:
     build(STAGES)
     changed: Stages = [First(), Second(), Third("x")]
-    assert decisions(make_plan(changed, store, record)) == [
+    assert decisions(make_plan(changed, store, definition, tools=TOOLS)) == [
         ("first", False, ""),
         ("second", True, "its result is not kept"),
         ("third", True, "text changed"),
@@ -152,10 +151,10 @@ def test_a_late_change_starts_from_the_last_kept_tree(
     assert RAN == ["second", "third"]
 
 
-def test_an_early_change_runs_all_that_follow(build: Callable[[Stages], Tree], store: Store, record: Path) -> None:
+def test_an_early_change_runs_all_that_follow(build: Callable[[Stages], Tree], store: Store, definition: Path) -> None:
     build(STAGES)
     changed: Stages = [First("x"), Second(), Third()]
-    assert decisions(make_plan(changed, store, record)) == [
+    assert decisions(make_plan(changed, store, definition, tools=TOOLS)) == [
         ("first", True, "text changed"),
         ("second", True, "an earlier stage runs"),
         ("third", True, "an earlier stage runs"),
@@ -170,76 +169,91 @@ def test_going_back_to_what_was_built_before_runs_nothing(build: Callable[[Stage
     assert RAN == []
 
 
-def test_the_times_of_what_ran_are_measured(store: Store, record: Path, context: Context) -> None:
+def test_the_times_of_what_ran_are_measured(store: Store, definition: Path, context: Context) -> None:
     seconds: dict[str, float] = {}
-    run_plan(make_plan(STAGES, store, record), context, seconds)
+    run_plan(make_plan(STAGES, store, definition, tools=TOOLS), context, seconds)
     assert list(seconds) == ["first", "second", "third"]
     assert list(context.scratch.iterdir()) == [], "what stages make on the way is gone"
 
 
-def test_a_watcher_sees_the_tree_after_each_stage_that_ran(store: Store, record: Path, context: Context) -> None:
+def test_a_watcher_sees_the_tree_after_each_stage_that_ran(store: Store, definition: Path, context: Context) -> None:
     seen: list[tuple[str, int]] = []
-    run_plan(make_plan(STAGES, store, record), context, {}, lambda stage, tree: seen.append((stage, len(tree))))
+    run_plan(
+        make_plan(STAGES, store, definition, tools=TOOLS),
+        context,
+        {},
+        lambda stage, tree: seen.append((stage, len(tree))),
+    )
     assert seen == [("first", 2), ("second", 3), ("third", 4)]
 
 
 def test_a_stage_that_fails_leaves_no_scratch_and_no_snapshot(
-    store: Store, record: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+    store: Store, definition: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: Second, tree: Tree, context: Context) -> Tree:
         (context.scratch / "half").touch()
         raise ValueError("no")
 
     monkeypatch.setattr(Second, "apply", fail)
-    plan = make_plan(STAGES, store, record)
+    plan = make_plan(STAGES, store, definition, tools=TOOLS)
     with pytest.raises(ValueError, match="no"):
         run_plan(plan, context, {})
     assert list(context.scratch.iterdir()) == []
     assert [is_usable(store, p.key) for p in plan.stages] == [True, False, False]
 
 
-def test_a_damaged_record_only_costs_the_reason(build: Callable[[Stages], Tree], store: Store, record: Path) -> None:
+def test_a_damaged_record_only_costs_the_reason(
+    build: Callable[[Stages], Tree], store: Store, definition: Path
+) -> None:
     build(STAGES)
+    (record,) = (store.root / "builds").iterdir()
     for text in ("", "{", "[]", "\xff"):
         record.write_text(text)
-        plan = make_plan([First("x"), Second(), Third()], store, record)
+        plan = make_plan([First("x"), Second(), Third()], store, definition, tools=TOOLS)
         assert {p.reason for p in plan.stages} == {"it has not run before"}
-        assert lines(make_plan(STAGES, store, record))[2] == "third   reused"
+        assert lines(make_plan(STAGES, store, definition, tools=TOOLS))[2] == "third   reused"
+
+
+def test_other_tools_make_no_tree_twice(build: Callable[[Stages], Tree], store: Store, definition: Path) -> None:
+    """What a program of the tools tree wrote into a tree is another program's, once the tools are others."""
+    build(STAGES)
+    plan = make_plan(STAGES, store, definition, tools="another tools tree")
+    assert decisions(plan) == [(name, True, "tools changed") for name in ("first", "second", "third")]
 
 
 # --- snapshots -------------------------------------------------------------------------------------
 
 
-def third_key(store: Store, record: Path) -> str:
-    return make_plan(STAGES, store, record).key
+def third_key(store: Store, definition: Path) -> str:
+    return make_plan(STAGES, store, definition, tools=TOOLS).key
 
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("suffix", [".tree", ".data", ".uses"])
+@pytest.mark.parametrize("suffix", [".tree", ".data", ".seal"])
 @pytest.mark.parametrize("harm", [Path.unlink, cut], ids=["missing", "truncated"])
 def test_a_tree_that_is_not_whole_is_made_again(
-    build: Callable[[Stages], Tree], store: Store, record: Path, suffix: str, harm: Callable[[Path], None]
+    build: Callable[[Stages], Tree], store: Store, definition: Path, suffix: str, harm: Callable[[Path], None]
 ) -> None:
     tree = build(STAGES)
-    first = snapshot_path(store, make_plan(STAGES, store, record).stages[0].key)
+    first = snapshot_path(store, make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key)
     harm(first.with_suffix(suffix))
-    harm(snapshot_path(store, third_key(store, record)).with_suffix(".uses"))
-    plan = make_plan(STAGES, store, record)
+    harm(snapshot_path(store, third_key(store, definition)).with_suffix(".seal"))
+    plan = make_plan(STAGES, store, definition, tools=TOOLS)
     assert decisions(plan)[0] == ("first", True, "its result is no longer in the store")
     assert build(STAGES) == tree
     assert RAN == ["first", "second", "third"]
 
 
 def test_a_tree_that_points_into_a_lost_pack_of_an_earlier_stage_is_made_again(
-    build: Callable[[Stages], Tree], store: Store, record: Path
+    build: Callable[[Stages], Tree], store: Store, definition: Path
 ) -> None:
     tree = build(STAGES)
-    key = make_plan(STAGES, store, record).stages[0].key
+    key = make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key
     snapshot_path(store, key).with_suffix(".data").unlink()
-    assert not is_usable(store, third_key(store, record))
+    assert not is_usable(store, third_key(store, definition))
     assert build(STAGES) == tree
     assert RAN == ["first", "second", "third"]
 
@@ -257,21 +271,25 @@ def test_a_tree_is_kept_with_large_content_beside_it(store: Store) -> None:
     assert isinstance(kept.require("/large").content, Slice)
     assert isinstance(kept.require("/small").content, Inline)
     assert kept.require("/large").but(content=Inline(b"")) == tree.require("/large").but(content=Inline(b""))
-    head = len(head_of(DATA, "0" * 64))
-    assert (store.root / "stages" / "key.data").stat().st_size == head + 4 * SPILL
+    assert (store.root / "stages" / "key.data").stat().st_size == 4 * SPILL
 
 
-def test_a_tree_of_small_files_is_kept_too_and_needs_its_pack_as_well(store: Store) -> None:
+def test_a_tree_of_small_files_has_nothing_beside_it(store: Store) -> None:
     save_snapshot(store, "key", Tree())
     assert is_usable(store, "key")
-    (store.root / "stages" / "key.data").unlink()
-    assert not is_usable(store, "key")
+    assert not (store.root / "stages" / "key.data").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"/nowhere": 1}'])
-def test_references_that_make_no_sense_make_a_tree_unusable(store: Store, text: str) -> None:
+def test_a_seal_that_makes_no_sense_makes_a_tree_unusable(store: Store, text: str) -> None:
     save_snapshot(store, "key", Tree())
-    (store.root / "stages" / "key.uses").write_text(text)
+    (store.root / "stages" / "key.seal").write_text(text)
+    assert not is_usable(store, "key")
+
+
+def test_a_tree_that_points_to_nowhere_is_not_used(store: Store) -> None:
+    save_snapshot(store, "key", Tree())
+    seal_entry(store, ROOM, "key", uses={"/nowhere": [1, 2, 3]})
     assert not is_usable(store, "key")
 
 
@@ -287,20 +305,21 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".tree", ".data"])
 @pytest.mark.parametrize("stage", [0, -1], ids=["of an earlier stage", "of the last"])
 def test_a_flipped_bit_is_found_before_a_tree_is_used(
-    build: Callable[[Stages], Tree], store: Store, record: Path, suffix: str, stage: int
+    build: Callable[[Stages], Tree], store: Store, definition: Path, suffix: str, stage: int
 ) -> None:
-    build(STAGES)
-    plan = make_plan(STAGES, store, record)
-    assert damaged_snapshot(plan, store) is None
+    stages: Stages = [First(), Second(), Third("3" * SPILL)]
+    build(stages)
+    plan = make_plan(stages, store, definition, tools=TOOLS)
+    assert find_damaged_snapshot(plan, store) is None
     flip(snapshot_path(store, plan.stages[stage].key).with_suffix(suffix))
     if stage == 0 and suffix == ".tree":
-        assert damaged_snapshot(plan, store) is None, "only what the last tree needs counts"
+        assert find_damaged_snapshot(plan, store) is None, "only what the last tree needs counts"
         return
-    assert damaged_snapshot(plan, store) == plan.key
+    assert find_damaged_snapshot(plan, store) == plan.key
     forget_snapshot(store, plan.key)
-    again = make_plan(STAGES, store, record)
+    again = make_plan(stages, store, definition, tools=TOOLS)
     assert again.stages[-1].run
-    assert (damaged_snapshot(again, store) is not None) == (stage == 0)
+    assert (find_damaged_snapshot(again, store) is not None) == (stage == 0)
 
 
 @pytest.mark.parametrize(
@@ -329,32 +348,51 @@ def test_a_tree_that_points_into_a_pack_that_was_touched_since_is_not_used(
 
 def test_a_tree_of_another_version_of_build_os_is_not_misread(store: Store) -> None:
     save_snapshot(store, "key", Tree())
-    path = snapshot_path(store, "key")
-    write_sealed(path, "tree 99", read_sealed(path, TREE) or b"")
-    assert not is_whole(store, "key")
+    entry = read_entry(store, ROOM, "key")
+    assert entry is not None
+    seal_entry(store, replace(ROOM, version=99), "key", files=entry.files, uses=entry.uses)
+    assert not is_usable(store, "key")
+    with pytest.raises(ValueError, match="is damaged"):
+        load_snapshot(store, "key")
 
 
 def test_using_a_tree_keeps_it_from_being_pruned_with_all_it_points_into(
-    build: Callable[[Stages], Tree], store: Store, record: Path
+    build: Callable[[Stages], Tree], store: Store, definition: Path
 ) -> None:
     tree = build(STAGES)
     long_ago = time.time() - 100_000
     for path in (store.root / "stages").iterdir():
         os.utime(path, (long_ago, long_ago))
     build(STAGES)
-    store.prune("stages", 0)
+    prune(store, [replace(ROOM, last=0)])
     assert build(STAGES) == tree
     assert RAN == []
-    first = make_plan(STAGES, store, record).stages[0].key
+    first = make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key
     assert snapshot_path(store, first).with_suffix(".data").exists()
-    assert not snapshot_path(store, first).exists(), "what nobody used is gone"
+
+
+def test_what_nobody_used_is_pruned_whole(build: Callable[[Stages], Tree], store: Store) -> None:
+    build(STAGES)
+    build([First("x"), Second(), Third()])
+    assert len(list((store.root / "stages").iterdir())) == 10
+    long_ago = time.time() - 100_000
+    for path in (store.root / "stages").iterdir():
+        os.utime(path, (long_ago, long_ago))
+    build(STAGES)
+    prune(store, [replace(ROOM, last=2)])
+    assert len(list((store.root / "stages").iterdir())) == 5
+    build(STAGES)
+    assert RAN == []
 
 
 def test_the_record_says_what_a_person_could_change(
-    build: Callable[[Stages], Tree], store: Store, record: Path
+    build: Callable[[Stages], Tree], store: Store, definition: Path
 ) -> None:
     build(STAGES)
-    data = json.loads(record.read_text())
+    (record,) = (store.root / "builds").glob("*.seal")
+    entry = read_entry(store, kept.BUILDS, record.stem)
+    assert entry is not None
+    data = entry.value
     assert list(data) == ["first", "second", "third"]
-    assert list(data["first"]["inputs"]) == ["build-os", "text"]
-    assert data["third"]["key"] == third_key(store, record)
+    assert list(data["first"]["inputs"]) == ["build-os", "text", "tools"]
+    assert data["third"]["key"] == third_key(store, definition)

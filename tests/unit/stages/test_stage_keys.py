@@ -11,16 +11,21 @@ from typing import Any, ClassVar
 
 import pytest
 
+from builder.core import inputs as module
+from builder.core.inputs import explain, inputs_of, source_hash
 from builder.debian.handlers import run as handlers
 from builder.definition.model import Output, Presets
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values
-from builder.stages import stage as module
 from builder.stages.overlays import Overlays
 from builder.stages.packages import Packages
-from builder.stages.stage import explain, inputs_of, key_of, source_hash
+from builder.stages.plan import derive_stage_key
 
 pytestmark = pytest.mark.unit
+
+
+def key_of(stage: Any, before: str) -> str:
+    return derive_stage_key(stage, before, inputs_of(stage))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The root image through a pipe, and outputs that are used again."""
+"""The root image through a pipe."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import io
 import os
 import tarfile
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from builder.core.errors import BuildError, CapabilityError, ProgramError
+from builder.core.errors import CapabilityError, ProgramError
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.outputs.image import Timer, _kept, without_kernel
+from builder.outputs.image import Timer, without_kernel
 from builder.outputs.root import make_erofs, make_verity, split
 from builder.stages.stage import Context
 from builder.tree.node import Kind, Slice, directory, file
@@ -156,87 +155,6 @@ def test_only_the_kernel_itself_is_left_out_of_the_root(tree: Tree) -> None:
         tree.put(path, file("x", origin="package:a"))
     left = without_kernel(tree)
     assert [path for path, _ in tree.walk() if path not in left] == ["/usr/lib/modules/6.12/vmlinuz"]
-
-
-# --- what is kept ----------------------------------------------------------------------------------
-
-
-def keep(context: Context, key: str, text: str) -> bool:
-    """Whether it had to be made."""
-    with _kept(context, key) as (final, fresh):
-        if fresh is not None:
-            (fresh / "file").write_text(text)
-    assert (final / "file").exists()
-    return fresh is not None
-
-
-def entries(context: Context) -> list[str]:
-    return sorted(path.name for path in (context.store.root / "outputs").iterdir())
-
-
-def test_an_output_is_made_once(context: Context) -> None:
-    assert keep(context, "key", "first")
-    assert not keep(context, "key", "second")
-    assert (context.store.root / "outputs/key/file").read_text() == "first"
-    assert keep(context, "other", "x")
-    assert entries(context) == ["key", "other"]
-
-
-def test_using_an_output_keeps_it_from_being_pruned(context: Context) -> None:
-    keep(context, "key", "first")
-    directory = context.store.root / "outputs/key"
-    os.utime(directory, (1, 1))
-    keep(context, "key", "")
-    assert time.time() - directory.stat().st_mtime < 60
-
-
-def test_an_output_that_fails_is_not_kept(context: Context) -> None:
-    def fail() -> None:
-        with _kept(context, "key") as (_, fresh):
-            (fresh / "half").write_text("x")
-            raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        fail()
-    assert entries(context) == []
-    assert keep(context, "key", "whole")
-
-
-def test_a_directory_that_was_never_completed_is_replaced(context: Context) -> None:
-    half = context.store.root / "outputs/key"
-    half.mkdir(parents=True)
-    (half / "file").write_text("half")
-    assert keep(context, "key", "whole")
-    assert (half / "file").read_text() == "whole"
-
-
-@pytest.mark.parametrize("harm", ["other", "", None], ids=["changed", "emptied", "gone"])
-def test_a_kept_output_that_was_damaged_is_made_again(context: Context, harm: str | None) -> None:
-    keep(context, "key", "whole")
-    kept = context.store.root / "outputs/key/file"
-    kept.unlink()
-    if harm is not None:
-        kept.write_text(harm)
-    assert keep(context, "key", "whole")
-    assert kept.read_text() == "whole"
-
-
-def test_another_build_that_was_faster_is_as_good(context: Context) -> None:
-    with _kept(context, "key") as (final, fresh):
-        (fresh / "file").write_text("ours")
-        assert keep(context, "key", "theirs")
-    assert (final / "file").read_text() in ("ours", "theirs")
-    assert entries(context) == ["key"]
-
-
-def test_a_store_that_cannot_keep_an_output_says_so(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, target: Path) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(BuildError, match="cannot keep an output in the store: Input/output error"):
-        keep(context, "key", "x")
-    assert entries(context) == []
 
 
 def test_outputs_are_measured_by_name(context: Context) -> None:

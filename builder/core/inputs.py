@@ -1,0 +1,154 @@
+"""What a result is made of: its inputs as label -> hash, the source code that makes it among them.
+
+Nothing is listed by hand: inputs are the fields of a dataclass (files by their content), and code is what a module
+imports. The same inputs make the same result, which is why it can be kept (:mod:`builder.core.kept`).
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from builder.core.files import sha256_file
+
+ROOT = Path(__file__).parent.parent.parent
+OURS = ("builder.", "firstboot.")
+# How it looks and where it is kept makes no difference to a result.
+UNSEEN = (
+    "builder.core.console",
+    "builder.core.errors",
+    "builder.core.inputs",
+    "builder.core.kept",
+    "builder.core.store",
+    "builder.stages.stage",
+)
+# "import a.b", "from a.b import c, d" and the same over several lines in parentheses.
+IMPORT = re.compile(r"^[ ]*(?:import|from) +([\w.]+)(?: +import +(\([^)]*\)|[^\n]*))?", re.M)
+# A program beside a module, which the module starts and does not import: Path(__file__).with_name("launch.py").
+STARTED = re.compile(r"\"(\w+)\.py\"")
+
+
+def inputs_of(value: Any) -> dict[str, str]:
+    """The fields of a dataclass and the source of its module, as label -> hash. Labels are what a person looks at.
+
+    Raises:
+        TypeError: a field holds what has no content to be known by.
+    """
+    inputs = {"build-os": source_hash(type(value).__module__)}
+    for each in fields(value):
+        inputs.update(_flatten(each.name, getattr(value, each.name)))
+    return inputs
+
+
+def explain(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What differs between two sets of inputs, in a few words."""
+    changed = [label for label in now if label in before and before[label] != now[label]]
+    added = [label for label in now if label not in before]
+    removed = [label for label in before if label not in now]
+    words = [f"{label} changed" for label in changed]
+    words += [f"{label} is new" for label in added]
+    words += [f"{label} is gone" for label in removed]
+    if not words and list(before) != list(now):
+        return "the order of its inputs changed"
+    if not words:
+        return "an earlier stage runs"
+    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def _flatten(label: str, value: Any) -> Iterator[tuple[str, str]]:
+    """One row for each part of a value that a person could change by itself."""
+    if isinstance(value, Path):
+        yield from _flatten_path(label, value)
+    elif hasattr(value, "model_dump_json"):  # pydantic's, which is not imported for this
+        yield label, _digest(value.model_dump_json())
+    elif isinstance(value, enum.Enum) or value is None or isinstance(value, (str, int, float, bool, bytes)):
+        yield label, _digest(repr(value))
+    elif is_dataclass(value) and not isinstance(value, type):
+        for each in fields(value):
+            yield from _flatten(f"{label}.{each.name}", getattr(value, each.name))
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _flatten(f"{label}.{key}", value[key])
+    elif isinstance(value, (Sequence, frozenset, set)):
+        items = sorted(value) if isinstance(value, (set, frozenset)) else value
+        names = [getattr(item, "name", None) for item in items]
+        for index, (item, name) in enumerate(zip(items, names, strict=True)):
+            known_by_name = isinstance(name, str) and names.count(name) == 1
+            yield from _flatten(f"{label}[{name if known_by_name else index}]", item)
+    else:
+        raise TypeError(f"a stage cannot depend on a {type(value).__name__}: {label}")
+
+
+def _flatten_path(label: str, path: Path) -> Iterator[tuple[str, str]]:
+    if path.is_dir() and not path.is_symlink():
+        for entry in sorted(path.rglob("*")):
+            if "__pycache__" in entry.parts:
+                continue
+            yield f"{label}:{entry.relative_to(path)}", _entry_hash(entry)
+    else:
+        yield f"{label}:{path.name}", _entry_hash(path)
+
+
+def _entry_hash(path: Path) -> str:
+    if path.is_symlink():
+        return _digest(f"link {path.readlink()}")
+    if path.is_dir():
+        return "directory"
+    executable = bool(path.stat().st_mode & 0o111)
+    return f"{sha256_file(path)}{'x' if executable else ''}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+@cache
+def source_hash(module: str) -> str:
+    """The hash of the code that a module's result depends on: its own source and that of what it imports of ours, or
+    starts."""
+    seen: dict[str, str] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        source = _source(ROOT, name)
+        if source is None:
+            continue
+        seen[name], imports = source
+        pending.extend(imports)
+    return _digest(json.dumps(sorted(seen.items())))
+
+
+@cache
+def _source(root: Path, module: str) -> tuple[str, tuple[str, ...]] | None:
+    """The hash of a module of ours and what it may import or start; ``None`` if there is no such module of ours."""
+    path = _source_file(root, module)
+    if path is None:
+        return None
+    if module.startswith(UNSEEN):
+        return "", ()
+    source = path.read_text(encoding="utf-8")
+    imports = []
+    for package, names in IMPORT.findall(source):
+        if f"{package}.".startswith(OURS):
+            imports.append(package)
+            imports.extend(f"{package}.{word}" for word in re.findall(r"\w+", names))
+    package = ".".join(path.relative_to(root).parent.parts)
+    imports.extend(f"{package}.{name}" for name in STARTED.findall(source))
+    return _digest(source), tuple(imports)
+
+
+def _source_file(root: Path, module: str) -> Path | None:
+    """Where the source of a module of ours lies, whether it is loaded or not; ``None`` for what is none."""
+    if not module.startswith(OURS):
+        return None
+    base = root.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)

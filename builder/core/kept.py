@@ -1,0 +1,369 @@
+"""The one cache: what was made once is kept in the store, and used again for the same inputs.
+
+An entry is ``ROOM/KEY.seal`` and the files that the seal names: ``ROOM/KEY.*`` or all that is below ``ROOM/KEY/``. The
+seal's first line is ``build-os ROOM VERSION SHA256``, the hash being of the JSON after it: what the entry was made of,
+its files, the files elsewhere in the store that it points into, and a value. It is written last: where it is, all the
+rest is. An entry that was cut short, changed, replaced by a link or written by another version of build-os is none.
+
+A row of a file is ``[size, sha256]``, or ``[mode, size, time in ns]`` where reading all would cost more than making it
+again, or ``[target]`` of a link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builder.core.console import Console
+from builder.core.errors import BuildError
+from builder.core.files import replacing, sha256_file, sync_file_system
+from builder.core.inputs import explain
+from builder.core.store import Store
+
+SEAL = ".seal"
+DAMAGED = "is damaged or of another format"
+# What was used since then may be in use by another build. Seconds.
+LATELY = 3600.0
+Row = list[int | str]
+
+
+@dataclass(frozen=True)
+class Room:
+    """A kind of entries.
+
+    Attributes:
+        name: of the directory in the store.
+        version: is raised with every change of what its entries hold.
+        last: how many entries stay when a build has ended, those used last; ``None`` for all.
+        by_content: whether files are known by their hash, or by mode, size and time.
+    """
+
+    name: str
+    version: int
+    last: int | None = None
+    by_content: bool = True
+
+
+PACKS = Room("packs", 2)
+STAGES = Room("stages", 2, last=20)
+PRESETS = Room("presets", 2, last=20)
+OUTPUTS = Room("outputs", 2, last=8)  # up to 250 MB each
+TOOLS = Room("tools", 2, by_content=False)
+MACHINES = Room("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
+BUILDS = Room("builds", 1, last=100)
+KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, TOOLS, MACHINES, BUILDS)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept under a key.
+
+    Attributes:
+        inputs: what it was made of, as label -> hash.
+        files: row by path, relative to the room.
+        uses: row by path of files elsewhere that it points into.
+        value: whatever JSON can hold.
+    """
+
+    store: Store
+    room: Room
+    key: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Row] = field(default_factory=dict)
+    uses: Mapping[str, Row] = field(default_factory=dict)
+    value: Any = None
+
+    @property
+    def path(self) -> Path:
+        """``ROOM/KEY``: the directory, or what the names of its files begin with."""
+        return self.store.root / self.room.name / self.key
+
+    @property
+    def seal(self) -> Path:
+        """The file that makes it an entry."""
+        return self.path.with_name(self.key + SEAL)
+
+    def read(self, path: Path) -> bytes:
+        """The content of one of its files that is known by its hash.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        data = path.read_bytes()
+        if self.files[path.relative_to(self.path.parent).as_posix()] != [len(data), hashlib.sha256(data).hexdigest()]:
+            raise ValueError(f"{path} is damaged")
+        return data
+
+    def touch(self) -> None:
+        """Note that it is used now, with the entries of the same room that it points into."""
+        others = {Path(path).name.partition(".")[0] for path in self.uses if Path(path).parent == self.path.parent}
+        for key in (self.key, *others):
+            with suppress(OSError):  # in a store that we cannot write
+                os.utime(self.path.with_name(key + SEAL))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a maker says of what it made.
+
+    Attributes:
+        value: is kept in the seal.
+        hashes: of files by name, where the maker had the time to make them.
+    """
+
+    value: Any = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+def keep(
+    store: Store,
+    room: Room,
+    inputs: Mapping[str, str],
+    make: Callable[[Path], Contents | None],
+    console: Console,
+    scratch: Path | None = None,
+) -> Entry:
+    """The entry for these inputs: from the store, or made now in the empty directory that ``make`` is given.
+
+    Args:
+        scratch: where that directory is, so that a build that is killed leaves nothing for good; by default the room.
+
+    Raises:
+        BuildError: the entry cannot be put into the store.
+    """
+    key = derive_key(inputs)
+    entry, why = look_up(store, room, key, inputs)
+    if entry is not None:
+        entry.touch()
+        return entry
+    if why == DAMAGED:
+        console.warn(f"{store.root / room.name / key} in the store {why}; making it again")
+    else:
+        console.log(f"{room.name}/{key[:12]} is made because {why}")
+    parent = scratch or store.root / room.name
+    parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{room.name}-"))
+    try:
+        fresh.chmod(0o755)
+        return add_entry(store, room, key, fresh, inputs=inputs, contents=make(fresh) or Contents())
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def look_up(store: Store, room: Room, key: str, inputs: Mapping[str, str] | None = None) -> tuple[Entry | None, str]:
+    """The whole entry, or why there is none: for ``inputs``, what differs from the last one of the same labels."""
+    entry = read_entry(store, room, key)
+    if entry is None:
+        if (store.root / room.name / (key + SEAL)).exists() or (store.root / room.name / key).exists():
+            return None, DAMAGED
+        return None, _why_new(store, room, inputs or {})
+    return (entry, "") if is_whole(entry) else (None, DAMAGED)
+
+
+def _why_new(store: Store, room: Room, inputs: Mapping[str, str]) -> str:
+    """In what the inputs differ from those of the entry that was used last and has the same labels."""
+    for other in sorted(list_entries(store, room), key=lambda entry: entry.seal.stat().st_mtime, reverse=True):
+        if other.inputs.get("what") == inputs.get("what"):
+            return explain(other.inputs, inputs)
+    return "it was not made before"
+
+
+def read_entry(store: Store, room: Room, key: str) -> Entry | None:
+    """What the seal says, if there is one, whole and of this version. Of the files, :func:`is_usable` knows."""
+    bare = Entry(store, room, key)
+    try:
+        with _open_regular(bare.seal) as file:
+            head, _, body = file.read().partition(b"\n")
+    except OSError:
+        return None
+    if head != _head_of(room, body):
+        return None
+    return Entry(store, room, key, **json.loads(body))
+
+
+def list_entries(store: Store, room: Room) -> Iterator[Entry]:
+    """All entries of a room, in no order."""
+    for path in sorted((store.root / room.name).glob(f"*{SEAL}")):
+        entry = read_entry(store, room, path.name.removesuffix(SEAL))
+        if entry is not None:
+            yield entry
+
+
+def is_usable(entry: Entry) -> bool:
+    """Whether all files are there, of the right size, and where that is known of the right time; reads none."""
+    return _compare(entry, read=False)
+
+
+def is_whole(entry: Entry) -> bool:
+    """Whether all files are as they were; reads those that are known by their hash."""
+    return _compare(entry, read=True)
+
+
+def _compare(entry: Entry, *, read: bool) -> bool:
+    room = entry.path.parent
+    try:
+        if next(iter(entry.files), "").startswith(f"{entry.key}/"):
+            names = {path.removeprefix(f"{room}/") for path in _walk(entry.path)}
+            if names != set(entry.files):
+                return False
+        rows = ((f"{room}/{name}", row) for name, row in entry.files.items())
+        return all(_is_as(path, row, read=read) for path, row in (*rows, *entry.uses.items()))
+    except (OSError, ValueError):
+        return False
+
+
+def _is_as(path: str, row: Row, *, read: bool) -> bool:
+    if len(row) != 2:
+        return describe(path) == row
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != row[0]:
+        return False
+    return not read or sha256_file(Path(path)) == row[1]
+
+
+def describe(path: str) -> Row:
+    """The row of a file by mode, size and time, or of a link.
+
+    Raises:
+        OSError: there is none.
+    """
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        return [os.readlink(path)]  # noqa: PTH115 - many
+    return [status.st_mode, status.st_size, status.st_mtime_ns]
+
+
+def _walk(directory: Path) -> Iterator[str]:
+    """The paths of all files and links below a directory."""
+    for where, directories, names in os.walk(directory):
+        links = [name for name in directories if os.path.islink(f"{where}/{name}")]  # noqa: PTH114 - many
+        for name in (*names, *links):
+            yield f"{where}/{name}"
+
+
+def add_entry(
+    store: Store, room: Room, key: str, directory: Path, *, inputs: Mapping[str, str], contents: Contents
+) -> Entry:
+    """Move a directory into the store and seal it; whatever is there under this key is replaced.
+
+    Raises:
+        BuildError: it cannot be.
+    """
+    entry = Entry(store, room, key)
+    faster = read_entry(store, room, key)  # another build may have been
+    if faster is not None and is_whole(faster):
+        return faster
+    names = sorted(path.removeprefix(f"{directory}/") for path in _walk(directory))
+    if room.by_content:
+        hashed = {name: contents.hashes.get(name) or sha256_file(directory / name) for name in names}
+        files: dict[str, Row] = {f"{key}/{name}": [(directory / name).stat().st_size, hashed[name]] for name in names}
+    else:
+        # Known by size and time: the bytes are on the disk before the seal is.
+        sync_file_system(directory)
+        files = {f"{key}/{name}": describe(f"{directory}/{name}") for name in names}
+    entry.path.parent.mkdir(parents=True, exist_ok=True)
+    gone = entry.path.with_name(f".old-{key}-{secrets.token_hex(4)}")
+    try:
+        # Aside first: what another build has just started from there finds its files until the last moment.
+        entry.seal.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            entry.path.rename(gone)
+        if names:
+            directory.rename(entry.path)
+    except OSError as error:
+        raise BuildError(f"cannot keep {entry.path} in the store: {error.strerror}") from error
+    finally:
+        shutil.rmtree(gone, ignore_errors=True)
+    return seal_entry(store, room, key, inputs=inputs, files=files, value=contents.value)
+
+
+def seal_entry(
+    store: Store,
+    room: Room,
+    key: str,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    files: Mapping[str, Row] | None = None,
+    uses: Mapping[str, Row] | None = None,
+    value: Any = None,
+) -> Entry:
+    """Make an entry of files that lie in their places.
+
+    Raises:
+        OSError: the store cannot be written, the disk is full.
+    """
+    entry = Entry(store, room, key, inputs or {}, files or {}, uses or {}, value)
+    facts = {"inputs": entry.inputs, "files": entry.files, "uses": entry.uses, "value": value}
+    body = json.dumps(facts, separators=(",", ":")).encode()
+    with replacing(entry.seal) as file:
+        file.write(_head_of(room, body) + b"\n")
+        file.write(body)
+    return entry
+
+
+def forget_entry(store: Store, room: Room, key: str) -> None:
+    """Let nobody use an entry any more; files beside its seal go when the room is pruned."""
+    entry = Entry(store, room, key)
+    entry.seal.unlink(missing_ok=True)
+    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def prune(store: Store, rooms: Iterable[Room] = KEPT, lately: float = LATELY) -> None:
+    """Drop from each room all but the last entries that were used, and what has no seal."""
+    for room in rooms:
+        if room.last is not None:
+            _prune(store.root / room.name, room.last, lately)
+
+
+def _prune(directory: Path, last: int, lately: float) -> None:
+    paths: dict[str, list[Path]] = {}
+    used: dict[str, float] = {}
+    for path in directory.iterdir() if directory.is_dir() else ():
+        key = path.name if path.name.startswith(".") else path.name.partition(".")[0]
+        paths.setdefault(key, []).append(path)
+        used[key] = max(used.get(key, 0.0), path.lstat().st_mtime)
+    whole = [key for key in paths if directory / (key + SEAL) in paths[key]]
+    stay = set(sorted(whole, key=lambda key: used[key], reverse=True)[:last])
+    for key in paths.keys() - stay:
+        if time.time() - used[key] < lately:
+            continue
+        # The seal first: half an entry is none.
+        for path in sorted(paths[key], key=lambda path: path.suffix != SEAL):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def derive_key(inputs: Mapping[str, str]) -> str:
+    """The name of what is made of these inputs, in their order: the order of overlays decides which one wins."""
+    return hashlib.sha256(json.dumps(list(inputs.items())).encode()).hexdigest()
+
+
+def _head_of(room: Room, body: bytes) -> bytes:
+    return f"build-os {room.name} {room.version} {hashlib.sha256(body).hexdigest()}".encode()
+
+
+def _open_regular(path: Path) -> Any:
+    """Open a regular file.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    # Not blocking: a pipe in its place must not be waited for.
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path} is no regular file")
+    return file
