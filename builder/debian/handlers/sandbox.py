@@ -21,8 +21,9 @@ from builder.debian.handlers.room import SHOWN, Room
 from builder.debian.handlers.surroundings import ASKED, CALLS, calls_in, debconf, environment, write_notes
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.effects import Does, Effect
-from builder.debian.scripts.evaluate import ASKING, Answers
+from builder.debian.scripts.evaluate import ASKING
 from builder.debian.scripts.language.evaluator import Shell
+from builder.debian.scripts.state import Records
 from builder.debian.scripts.subjects.debconf import read_templates
 from builder.debian.scripts.target_system import OWN, UNKNOWN, Installation, NotModelled, TargetSystem
 from builder.tree.node import Inline, Kind, Node, file, symlink
@@ -65,7 +66,7 @@ def run_script(
     package: str,
     scripts: Mapping[str, str],
     call: tuple[str, tuple[str, ...]],
-    answers: Answers,
+    records: Records,
 ) -> tuple[Effect, ...]:
     """Run one of a package's scripts, ``(name, arguments)``, and take over what it changes.
 
@@ -74,16 +75,16 @@ def run_script(
         CapabilityError: this machine does not allow the sandbox.
     """
     require_runs_here(work.tree, package)
-    first, second = _run_twice(work, installation, package, scripts, call, answers)
+    first, second = _run_twice(work, installation, package, scripts, call, records)
     effects = _take_over(work, first, second, package, call[0])
-    return (*effects, *_replay(work, installation, first.calls, package, scripts, answers))
+    return (*effects, *_replay(work, installation, first.calls, package, scripts, records))
 
 
 def run_config(
-    work: Work, installation: Installation, package: str, scripts: Mapping[str, str], answers: Answers
+    work: Work, installation: Installation, package: str, scripts: Mapping[str, str], records: Records
 ) -> bool:
     """Run a package's ``config`` as debconf does for an installation that nobody watches. It only asks (Policy 3.9.1),
-    so ``answers`` are all that is kept of it.
+    so ``records`` are all that is kept of it.
 
     Returns:
         whether it came to an end, with the same answers twice; if not, it is as if there were none.
@@ -95,7 +96,7 @@ def run_config(
     require_runs_here(work.tree, package)
     instead = "; its questions have the answers of 'debconf' in the definition and of its templates"
     try:
-        first, second = _run_twice(work, installation, package, scripts, ("config", ASKING), answers)
+        first, second = _run_twice(work, installation, package, scripts, ("config", ASKING), records)
     except ConfigError as problem:
         work.tools.console.warn(f"{problem.what.removeprefix('scripts: ')}{instead}")
         return False
@@ -103,7 +104,7 @@ def run_config(
         work.tools.console.warn(f"{package}: its config answers something else each time{instead}")
         return False
     asked = [call for call in first.calls if call[0] in ASKED]
-    _replay(work, installation, asked, package, scripts, answers)
+    _replay(work, installation, asked, package, scripts, records)
     return True
 
 
@@ -113,11 +114,11 @@ def _run_twice(
     package: str,
     scripts: Mapping[str, str],
     call: tuple[str, tuple[str, ...]],
-    answers: Answers,
+    records: Records,
 ) -> tuple[Outcome, Outcome]:
     name, arguments = call
     tree = _as_found(work.tree, package, name)
-    known = {question: value for question, value in answers.items() if UNKNOWN not in value}
+    known = {question: value for question, value in records.answers.items() if UNKNOWN not in value}
     for path, node in debconf({**_defaults(work), **installation.answers, **known}).items():
         tree.put(path, node)
     around = _beside(work)
@@ -303,13 +304,13 @@ def _replay(
     calls: Iterable[list[str]],
     package: str,
     scripts: Mapping[str, str],
-    answers: Answers,
+    records: Records,
 ) -> tuple[Effect, ...]:
-    """What the evaluator's models make of the calls that only made a note; ``answers`` are extended."""
+    """What the evaluator's models make of the calls that only made a note; ``records`` are extended."""
     system = TargetSystem(work.tree, installation, package)
     shell = Shell(system, work.commands, "", (), {})
-    answers.templates |= read_templates(scripts.get("templates", ""))
-    shell.state.answers, shell.state.templates = answers, answers.templates
+    records.templates |= read_templates(scripts.get("templates", ""))
+    shell.state.shared.records = records
     for name, *arguments in calls:
         try:
             work.commands[name].run(shell, arguments)

@@ -12,12 +12,12 @@ from builder.debian.scripts.decisions import decision_about, require_accounted
 from builder.debian.scripts.effects import Does, Effect, Evaluation
 from builder.debian.scripts.evaluate import (
     CALLS,
-    Answers,
     ask,
     before_installation,
     evaluate,
     evaluate_decided,
 )
+from builder.debian.scripts.state import Records
 from builder.debian.scripts.target_system import UNKNOWN, Installation
 from builder.tree.node import Kind
 from builder.tree.tree import Tree
@@ -30,21 +30,21 @@ def evaluate_scripts(work: Work) -> None:
     Raises:
         ConfigError: a script does what nobody speaks for and the definition has not decided about.
     """
-    answers = Answers()
+    records = Records()
     for package, scripts in work.scripts.items():
-        work.evaluations.extend(_evaluate_package(work, package, scripts, answers))
+        work.evaluations.extend(_evaluate_package(work, package, scripts, records))
     require_accounted(work.evaluations, work.decisions, work.installation.versions)
 
 
-def _evaluate_package(work: Work, package: str, scripts: Mapping[str, str], answers: Answers) -> list[Evaluation]:
+def _evaluate_package(work: Work, package: str, scripts: Mapping[str, str], records: Records) -> list[Evaluation]:
     installation = before_installation(work.installation, package)
     decision = decision_about(work.decisions, package)
     if decision is not None and decision.answer == "sandbox":
-        trial = evaluate(work.tree.copy(), package, scripts, installation, work.commands, answers.copy())
+        trial = evaluate(work.tree.copy(), package, scripts, installation, work.commands, records.copy())
         run = {each.script for each in trial if each.unaccounted}
         if run:
-            return _run_some(work, package, scripts, installation, answers, trial, run)
-    return evaluate_decided(work.tree, package, scripts, work.installation, work.commands, answers, decision)
+            return _run_some(work, package, scripts, installation, records, trial, run)
+    return evaluate_decided(work.tree, package, scripts, work.installation, work.commands, records, decision)
 
 
 def _run_some(
@@ -52,13 +52,13 @@ def _run_some(
     package: str,
     scripts: Mapping[str, str],
     installation: Installation,
-    answers: Answers,
+    records: Records,
     trial: list[Evaluation],
     run: set[str],
 ) -> list[Evaluation]:
     """The scripts in the order of an installation: those of ``run`` in the sandbox, the others evaluated. Before them
     comes ``config``, which asks debconf's questions."""
-    if _ask(work, package, scripts, installation, answers):
+    if _ask(work, package, scripts, installation, records):
         scripts = {name: text for name, text in scripts.items() if name != "config"}
     done: list[Evaluation] = []
     calls = dict(CALLS)
@@ -66,26 +66,26 @@ def _run_some(
     for each in trial:
         if each.script in run:
             call = (each.script, calls[each.script])
-            effects = run_script(work, installation, package, scripts, call, answers)
+            effects = run_script(work, installation, package, scripts, call, records)
             done.append(replace(each, effects=effects))
             changed += [_in_full(work.tree, effect) for effect in effects if effect.does is not Does.ANSWER]
         else:
             only = {name: text for name, text in scripts.items() if name not in calls or name == each.script}
-            done += evaluate(work.tree, package, only, installation, work.commands, answers)
+            done += evaluate(work.tree, package, only, installation, work.commands, records)
     digest = hashlib.sha256("\n".join(sorted(changed)).encode(errors="surrogateescape")).hexdigest()
     work.ran[package] = f"{len(changed)} changes, sha256 {digest}"
     return done
 
 
-def _ask(work: Work, package: str, scripts: Mapping[str, str], installation: Installation, answers: Answers) -> bool:
-    """Have ``config`` extend the answers. It is run where it is not understood, or where what it sets depends on what
+def _ask(work: Work, package: str, scripts: Mapping[str, str], installation: Installation, records: Records) -> bool:
+    """Have ``config`` extend the records. It is run where it is not understood, or where what it sets depends on what
     no evaluation knows: a script that is run needs an answer."""
-    asked = answers.copy()
+    asked = records.copy()
     understood = ask(work.tree, package, scripts, installation, work.commands, asked)
-    if not understood or any(UNKNOWN in value and value != answers.get(name) for name, value in asked.items()):
-        return run_config(work, installation, package, scripts, answers)
-    answers.update(asked)
-    answers.templates |= asked.templates
+    before = records.get_texts()
+    if not understood or any(UNKNOWN in text and text != before.get(key) for key, text in asked.get_texts().items()):
+        return run_config(work, installation, package, scripts, records)
+    records.replace_by(asked)
     return True
 
 

@@ -74,7 +74,7 @@ DEBIAN_HAS_FRONTEND=1 DEBCONF_REDIR=1
 
 def debconf(answers: Mapping[str, str]) -> dict[str, Node]:
     """The clients of debconf for the shell and for Perl, by path, with these answers."""
-    known = {name: value for name, value in answers.items() if UNKNOWN not in value and " " not in name}
+    known = {name: value for name, value in answers.items() if UNKNOWN not in value}
     cases = "\n".join(f"{shlex.quote(name)}) RET={shlex.quote(value)};;" for name, value in sorted(known.items()))
     return {
         SHELL_CLIENT: file(CLIENT.format(cases=cases, calls=NOTES), origin=ORIGIN),

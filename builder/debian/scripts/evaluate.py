@@ -14,28 +14,16 @@ from builder.debian.scripts.effects import Effect, Evaluation, Unaccounted
 from builder.debian.scripts.language.evaluator import SHELLS, Commands, Exit, Leave, Shell, TooLong, interpreter
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.language.words import ScriptSyntaxError
+from builder.debian.scripts.state import Records
 from builder.debian.scripts.subjects.debconf import read_templates
 from builder.debian.scripts.target_system import Installation, NotModelled, TargetSystem
 from builder.tree.tree import Tree, TreeError
 
 # (script, arguments): what dpkg calls when a package is installed for the first time.
 ASKING = ("configure", "")
-Templates = dict[str, dict[str, str]]
 CALLS = (("preinst", ("install",)), ("postinst", ("configure", "")))
 # What an installation without a terminal speaks: every Debian has it, and it is nobody's.
 LANGUAGE = "C.UTF-8"
-
-
-class Answers(dict[str, str]):
-    """What debconf knows, of all packages: the answers by question, and its templates."""
-
-    def __init__(self, answers: Mapping[str, str] | None = None, templates: Templates | None = None) -> None:
-        super().__init__(answers or {})
-        self.templates: Templates = dict(templates or {})
-
-    def copy(self) -> Answers:
-        """The same, to be changed for itself."""
-        return Answers(self, self.templates)
 
 
 def evaluate_decided(
@@ -44,7 +32,7 @@ def evaluate_decided(
     scripts: Mapping[str, str],
     installation: Installation,
     commands: Commands,
-    answers: dict[str, str],
+    records: Records,
     decision: Decision | None,
 ) -> list[Evaluation]:
     """Evaluate the scripts of a package; where they are not understood and effects are declared, make those as well.
@@ -52,7 +40,7 @@ def evaluate_decided(
     Args:
         installation: of the whole image, the package's own version included.
     """
-    found = evaluate(tree, package, scripts, before_installation(installation, package), commands, answers)
+    found = evaluate(tree, package, scripts, before_installation(installation, package), commands, records)
     if decision is not None and decision.answer == "effects" and any(each.unaccounted for each in found):
         declared = apply_declared(tree, package, decision.effects, installation.arch, commands)
         found[-1] = replace(found[-1], effects=(*found[-1].effects, *declared))
@@ -71,24 +59,22 @@ def evaluate(
     scripts: Mapping[str, str],
     installation: Installation,
     commands: Commands,
-    answers: dict[str, str] | None = None,
+    records: Records | None = None,
 ) -> list[Evaluation]:
     """Evaluate the scripts of a package that is being installed, and change the tree as they would.
 
     Args:
         scripts: texts by name, ``templates`` among them.
-        answers: debconf's answers so far, by question; extended.
+        records: of the package system, so far; extended.
     """
     found: list[Evaluation] = []
-    known = answers if isinstance(answers, Answers) else Answers(answers)
+    known = Records() if records is None else records
     unasked = not ask(tree, package, scripts, installation, commands, known)
     for name, arguments in CALLS:
         if name in scripts:
             found.append(
                 _evaluate_one(tree, package, name, scripts, arguments, installation, commands, known, unasked=unasked)
             )
-    if answers is not None and answers is not known:
-        answers.update(known)
     return found
 
 
@@ -98,22 +84,21 @@ def ask(
     scripts: Mapping[str, str],
     installation: Installation,
     commands: Commands,
-    answers: Answers,
+    records: Records,
 ) -> bool:
-    """Evaluate a package's ``config``, if it has one, and extend the answers.
+    """Evaluate a package's ``config``, if it has one, and extend the records.
 
     Returns:
-        whether it is understood; if not, the answers are as they were.
+        whether it is understood; if not, the records are as they were.
     """
     if "config" not in scripts:
         return True
     # It only asks (Policy 3.9.1), so it works on copies; one that is not understood leaves the templates' defaults.
-    asked = answers.copy()
+    asked = records.copy()
     config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, commands, asked)
     if config.unaccounted:
         return False
-    answers.update(asked)
-    answers.templates |= asked.templates
+    records.replace_by(asked)
     return True
 
 
@@ -125,7 +110,7 @@ def _evaluate_one(
     arguments: tuple[str, ...],
     installation: Installation,
     commands: Commands,
-    answers: Answers,
+    records: Records,
     *,
     unasked: bool = False,
 ) -> Evaluation:
@@ -138,9 +123,10 @@ def _evaluate_one(
         return Evaluation(package, name, (), (Unaccounted(1, max(len(lines), 1), shown, what),))
     system = TargetSystem(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
     shell = Shell(system, commands, text, arguments, _environment(package, name, installation))
-    shell.state.answers, shell.unasked = dict(answers), unasked
     own = read_templates(scripts.get("templates", ""))
-    shell.state.templates, shell.own_questions = {**answers.templates, **own}, frozenset(own)
+    shell.state.shared.records = records.copy()
+    shell.records.templates |= own
+    shell.unasked, shell.own_questions = unasked, frozenset(own)
     shell.state.exit_on_error = " -e" in text.partition("\n")[0]
     try:
         shell.run(parse(text))
@@ -163,9 +149,7 @@ def _evaluate_one(
     except (Leave, NotModelled) as problem:
         first, last = shell.position
         shell.unaccounted.append(Unaccounted(first, last, "\n".join(lines[first - 1 : last]), str(problem)))
-    answers.clear()
-    answers.update(shell.state.answers)
-    answers.templates = shell.state.templates
+    records.replace_by(shell.records)
     system.sweep()
     return Evaluation(package, name, tuple(system.journal), tuple(shell.unaccounted))
 

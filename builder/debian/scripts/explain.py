@@ -9,9 +9,10 @@ from builder.debian.handlers.accounts import make_static_accounts
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, decision_about
 from builder.debian.scripts.effects import Evaluation
-from builder.debian.scripts.evaluate import Answers, evaluate_decided
+from builder.debian.scripts.evaluate import evaluate_decided
 from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.order import configuration_order
+from builder.debian.scripts.state import Records
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import file
 from builder.tree.tree import Tree
@@ -45,12 +46,12 @@ def explain(
     installation = Installation(arch, {pack.name: pack.package.version for pack in packs}, answers, frozenset(excluded))
     install_database(tree, packs)
     declare_accounts(tree)
-    known = Answers()
+    records = Records()
     found: list[Evaluation] = []
     for name in configuration_order({pack.name: pack.control for pack in packs}):
         scripts = {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
         decision = decision_about(decisions or {}, name)
-        evaluations = evaluate_decided(tree, name, scripts, installation, commands, known, decision)
+        evaluations = evaluate_decided(tree, name, scripts, installation, commands, records, decision)
         found += evaluations if name in wanted else []
     return found
 

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from builder.debian.scripts import machine_values
 from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.state import State
 from builder.tree.node import Inline, Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, TreeError, parent_of
 
@@ -27,7 +28,7 @@ DEVICES = frozenset(("/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/de
 RANDOM = frozenset(("/dev/random", "/dev/urandom", "/proc/sys/kernel/random/uuid"))
 MAX_CONTENT = 4 << 20
 MAX_OWN = 16 << 10  # bytes of a file that each machine writes with something of its own in it
-Mark = tuple[int, int, frozenset[str], frozenset[str]]
+Mark = tuple[int, int]
 
 
 class NotModelled(Exception):
@@ -78,9 +79,7 @@ class TargetSystem:
 
     Attributes:
         journal: the effects so far, in order.
-        umask: bits that files and directories do not get when they are made; ``None`` if not known.
-        unclear: paths below ``/tmp`` and the like that are not the same on all ways that lead here.
-        owner: the numbers of the user and group who is at work; what they make is theirs.
+        state: of the shell that is at work: its umask and owner are those of what is made.
         hidden: an origin whose files are not there yet: those of the package, while its preinst runs.
     """
 
@@ -89,15 +88,12 @@ class TargetSystem:
         self.installation = installation
         self.package = package
         self.hidden = hidden
-        self.umask: int | None = 0o022
-        self.unclear: set[str] = set()
-        self.owner = (0, 0)
+        self.state = State()
         self.journal: list[Effect] = []
         self.origin = f"package:{package}"
         self._told = 0
         self._used: dict[str, str] = {}  # where what a machine says only once is used
         self._undo: list[tuple[str, Node | None]] = []
-        self._made: set[str] = set()  # what the script itself wrote, which it sees whatever is hidden
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -107,13 +103,13 @@ class TargetSystem:
         Raises:
             NotModelled: that depends on what only a running machine knows.
         """
-        if path in self.unclear:
+        if ("path", path) in self.state.shared.unclear:
             raise NotModelled(f"what is at {path} depends on what only a running machine knows")
         try:
             node = self.tree.get(path, follow=follow)
         except TreeError:
             return None
-        if path in self._made:
+        if path in self.state.shared.made:
             return node
         if node is not None and node.origin == self.hidden and self.hidden:
             # The links of a merged /usr are there before the package that owns them.
@@ -125,7 +121,7 @@ class TargetSystem:
         if node.kind is not Kind.DIRECTORY:
             return False
         below = self.tree.walk(self.tree.resolve(path))
-        return any(each.origin != self.hidden or where in self._made for where, each in below)
+        return any(each.origin != self.hidden or where in self.state.shared.made for where, each in below)
 
     def read(self, path: str) -> str | None:
         """A file's text; ``None`` if there is none, and :data:`UNKNOWN` for what a running machine makes.
@@ -200,11 +196,11 @@ class TargetSystem:
             while missing[-1] != "/" and parent_of(missing[-1]) not in self.tree:
                 missing.append(parent_of(missing[-1]))
             self._undo.extend((each, self.tree.get(each)) for each in reversed(missing))
-            if self.owner != (0, 0):
-                node = node.but(uid=self.owner[0], gid=self.owner[1])
+            if self.state.owner != (0, 0):
+                node = node.but(uid=self.state.owner[0], gid=self.state.owner[1])
             where = self.tree.put(path, node)
-            self._made.add(where)
-            self.unclear -= {where, path}
+            self.state.shared.made.add(where)
+            self.state.shared.unclear -= {("path", where), ("path", path)}
         except TreeError as error:
             raise NotModelled(error.what) from error
 
@@ -245,7 +241,7 @@ class TargetSystem:
             NotModelled: it is not known how the machine comes to it, or the file is not the script's own.
         """
         command = machine_values.command_for(text)
-        own = old is None or path in self._made
+        own = old is None or path in self.state.shared.made
         if command is None or not own or len(text) > MAX_OWN:
             raise NotModelled(f"what would be written to {path} is not known")
         self._use(text, path)
@@ -260,9 +256,9 @@ class TargetSystem:
         Raises:
             NotModelled: the umask is not known.
         """
-        if self.umask is None:
+        if self.state.umask is None:
             raise NotModelled("the umask depends on what only a running machine knows")
-        return mode & ~self.umask & 0o7777
+        return mode & ~self.state.umask & 0o7777
 
     def make_directory(self, path: str, mode: int = 0o755) -> None:
         """Make a directory and missing parents."""
@@ -272,7 +268,7 @@ class TargetSystem:
             self.put(where, directory(mode, origin=self.origin))
             self.note(Does.DIRECTORY, where, f"mode {mode:04o}")
         elif there.origin == self.hidden and there.kind is Kind.DIRECTORY:
-            self._made.add(where)  # a preinst makes what the package brings, which is not there yet
+            self.state.shared.made.add(where)  # a preinst makes what the package brings, which is not there yet
 
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link, replacing what is there."""
@@ -348,7 +344,7 @@ class TargetSystem:
 
     def mark(self) -> Mark:
         """Where we are, for :meth:`back_to`."""
-        return len(self.journal), len(self._undo), frozenset(self._made), frozenset(self.unclear)
+        return len(self.journal), len(self._undo)
 
     def changes_since(self, mark: Mark) -> dict[str, Node | None]:
         """What is at each path that has changed since a mark."""
@@ -359,9 +355,8 @@ class TargetSystem:
         return {path: node for path, node in now.items() if node != before[path]}
 
     def back_to(self, mark: Mark) -> None:
-        """Undo all since a mark."""
+        """Undo all since a mark that was done to files. The state is the caller's."""
         del self.journal[mark[0] :]
-        self._made, self.unclear = set(mark[2]), set(mark[3])
         while len(self._undo) > mark[1]:
             path, node = self._undo.pop()
             if node is None:

@@ -11,7 +11,7 @@ from builder.debian.handlers.surroundings import calls_in
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Effect
-from builder.debian.scripts.evaluate import Answers
+from builder.debian.scripts.state import Records
 
 pytestmark = pytest.mark.unit
 
@@ -37,15 +37,15 @@ def test_config_is_run_where_its_answers_are_not_known_otherwise(
     runs: list[str] = []
     seen: list[str] = []
 
-    def run_config(work: Work, installation: object, package: str, scripts: object, answers: Answers) -> bool:
+    def run_config(work: Work, installation: object, package: str, scripts: object, records: Records) -> bool:
         runs.append("config")
-        answers["odd/name"] = "of the run"
+        records.answers["odd/name"] = "of the run"
         return True
 
     def run_script(
-        work: Work, installation: object, package: str, scripts: Mapping[str, str], call: object, answers: Answers
+        work: Work, installation: object, package: str, scripts: Mapping[str, str], call: object, records: Records
     ) -> tuple[Effect, ...]:
-        seen.append(answers["odd/name"])
+        seen.append(records.answers["odd/name"])
         return ()
 
     monkeypatch.setattr("builder.debian.handlers.scripts.run_config", run_config)

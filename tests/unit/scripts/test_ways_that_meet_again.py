@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 A = 'if [ "$(hostname)" = a ]; then {}; fi\n'
-TEMPLATES = "Template: mine/a\nType: string\nDefault: x\n\nTemplate: mine/b\nType: string\nDefault: x\n"
+TEMPLATES = "Template: mine/a\nType: string\nDefault: x\n\nTemplate: mine/b\nType: string\nDefault: x\n\n"
+TEMPLATES += "Template: mine/c\nType: string\nDescription: of ${choices}\n"
 
 # What one way does, what follows, and the line of it that nobody can account for.
 LEAKS = {
@@ -43,6 +44,12 @@ LEAKS = {
     "input": ("read x", 'read y\ntouch "/a-$y"', 4),
     "file for later": ("touch /tmp/flag", "if [ -e /tmp/flag ]; then touch /a; fi", 4),
     "diversion": ("dpkg-divert --local --rename --add /etc/a", ":", 3),
+    "an alternative": (
+        "update-alternatives --install /usr/bin/x x /etc/a 5",
+        "update-alternatives --query x > /a",
+        4,
+    ),
+    "a question's text": ("db_subst mine/c choices one", 'db_metaget mine/c Description\necho "$RET" > /a', 5),
     "override": ("dpkg-statoverride --add root root 0700 /etc/a", ":", 3),
 }
 

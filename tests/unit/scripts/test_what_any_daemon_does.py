@@ -9,9 +9,10 @@ from functools import partial
 import pytest
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.evaluate import Answers, evaluate
+from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.language import evaluator as shell_module
 from builder.debian.scripts.language.time_limit import limited
+from builder.debian.scripts.state import Records
 from builder.debian.scripts.table import make_commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import directory, file
@@ -70,13 +71,13 @@ def test_two_secrets_are_two(run: Callable[..., Outcome]) -> None:
 
 
 def test_what_debconf_has_of_another_package_is_asked_for(run: Callable[..., Outcome]) -> None:
-    tree, installation, answers = Tree(), Installation("amd64", {}), Answers()
+    tree, installation, records = Tree(), Installation("amd64", {}), Records()
     templates = "Template: common/how\nType: select\nChoices: inetd, standalone\nDefault: standalone\n"
     evaluate(
-        tree, "common", {"templates": templates, "postinst": "#!/bin/sh\n:\n"}, installation, make_commands(), answers
+        tree, "common", {"templates": templates, "postinst": "#!/bin/sh\n:\n"}, installation, make_commands(), records
     )
     script = '#!/bin/sh\nset -e\ndb_get common/how\necho "$RET" > /how\n'
-    (found,) = evaluate(tree, "server", {"postinst": script}, installation, make_commands(), answers)
+    (found,) = evaluate(tree, "server", {"postinst": script}, installation, make_commands(), records)
     assert found.unaccounted == ()
     assert tree.read_text("/how") == "standalone\n"
 

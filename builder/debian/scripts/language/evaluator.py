@@ -38,8 +38,7 @@ from builder.debian.scripts.language.syntax import (
 )
 from builder.debian.scripts.language.time_limit import limited
 from builder.debian.scripts.language.words import ScriptSyntaxError
-from builder.debian.scripts.state import State
-from builder.debian.scripts.state import joined as joined_states
+from builder.debian.scripts.state import Records, State, join_states
 from builder.debian.scripts.target_system import DEVICES, SWEPT, UNKNOWN, NotModelled, TargetSystem, joined
 from builder.tree.node import Node
 
@@ -123,7 +122,6 @@ class Shell:
     """The state of a shell while it evaluates a script.
 
     Attributes:
-        state: what differs from one way to another.
         unaccounted: lines that nobody speaks for, in the order they were met.
         own_questions: those of the package, of all that debconf has.
         unasked: the script that asks debconf's questions is not understood.
@@ -136,7 +134,7 @@ class Shell:
     ) -> None:
         self.system = system
         self.commands = commands
-        self.state = State(variables=dict(environment), arguments=list(arguments), umask=system.umask)
+        self.state = State(variables=dict(environment), arguments=list(arguments))
         self.name = f"/var/lib/dpkg/info/{system.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
         self.unaccounted: list[Unaccounted] = []
         self.is_bash = interpreter(text) == "bash"
@@ -152,6 +150,20 @@ class Shell:
         self._calls = 0
         self._line = (1, 1)
         self.position = (1, 1)
+
+    @property
+    def state(self) -> State:
+        """What differs from one way to another; the system that it works on needs it, too."""
+        return self.system.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.system.state = state
+
+    @property
+    def records(self) -> Records:
+        """What the package system remembers."""
+        return self.state.shared.records
 
     # --- for commands ------------------------------------------------------------------------------
 
@@ -194,17 +206,8 @@ class Shell:
         self.state.variables[name] = value
 
     def elements(self, name: str) -> list[tuple[str, str]]:
-        """An array's keys and values, by number; a variable that is none is an array of one."""
-        start = f"{name}["
-        found = [(key[len(start) : -1], value) for key, value in self.state.variables.items() if key.startswith(start)]
-        if not found and name in self.state.variables:
-            return [("0", self.state.variables[name])]
-        return found if name in self.state.associative else sorted(found, key=lambda item: int(item[0]))
-
-    def forget(self, name: str) -> None:
-        """Unset a variable, an array with all in it, or ``name[key]``."""
-        for key in [key for key in self.state.variables if key == name or key.startswith(f"{name}[")]:
-            del self.state.variables[key]
+        """An array's keys and values."""
+        return self.state.get_elements(name)
 
     def _assign_word(self, target: str, word: Word) -> None:
         name = target.removesuffix("+")
@@ -216,7 +219,7 @@ class Shell:
                 for value in (self.expander.fields([each]) if key is None else [self.expander.text(each)])
             ]
             if not adds:
-                self.forget(name)
+                self.state.unset(name)
             following = 1 + max((int(key) for key, _ in self.elements(name) if key.isdigit()), default=-1)
             for given, value in values:
                 key = str(following) if given is None else given
@@ -320,13 +323,13 @@ class Shell:
             raise TooLong
         # Where getopts is belongs to one shell.
         environment = {name: value for name, value in self.state.variables.items() if name != "OPTIND"}
+        outer = self.state
         inner = Shell(self.system, self.commands, text, arguments, environment)
         inner.unasked, inner.own_questions = self.unasked, self.own_questions
         inner._out, inner._steps, inner._calls, inner._tested = self._out, self._steps, self._calls, 0
-        ours, theirs = self.state, inner.state
-        theirs.answers, theirs.templates, theirs.asked = ours.answers, ours.templates, ours.asked
-        theirs.input, theirs.directory = ours.input, ours.directory
-        theirs.exit_on_error = " -e" in text.partition("\n")[0]
+        inner.state.shared, inner.state.input, inner.state.directory = outer.shared, outer.input, outer.directory
+        inner.state.umask, inner.state.owner = outer.umask, outer.owner
+        inner.state.exit_on_error = " -e" in text.partition("\n")[0]
         inner.name = name
         try:
             status = inner.run(parse(text))
@@ -337,10 +340,8 @@ class Shell:
         finally:
             self._steps = inner._steps
             self._calls -= 1
-            # What debconf knows outlives the process; all else was the process's own.
-            ours.answers, ours.templates = inner.state.answers, inner.state.templates
-            ours.asked = inner.state.asked
-            self.system.umask = ours.umask
+            outer.shared = inner.state.shared
+            self.state = outer
         if inner.unaccounted:
             worst = inner.unaccounted[0]
             raise NotModelled(f"{name}, line {worst.first}: {worst.reason}")
@@ -359,24 +360,7 @@ class Shell:
         finally:
             self.state.arguments = saved
             self._calls -= 1
-            frame = self.state.frames.pop()
-            for variable in frame:
-                self.forget(variable)
-            for variable, value in frame.items():
-                if value is None:
-                    self.state.variables.pop(variable, None)
-                else:
-                    self.state.variables[variable] = value
-
-    def make_local(self, name: str) -> None:
-        """Give a variable its value back when the function ends; until then dash lets it keep it, and bash does not."""
-        if self.state.frames and name not in self.state.frames[-1]:
-            self.state.frames[-1][name] = self.state.variables.get(name)
-            self.state.frames[-1] |= {
-                key: value for key, value in self.state.variables.items() if key.startswith(f"{name}[")
-            }
-            if self.is_bash:
-                self.forget(name)
+            self.state.end_function()
 
     # --- evaluation --------------------------------------------------------------------------------
 
@@ -455,11 +439,7 @@ class Shell:
                     self._assign_word(name, word)
                 return status
         finally:
-            for name, value in saved.items():
-                if value is None:
-                    self.state.variables.pop(name, None)
-                else:
-                    self.state.variables[name] = value
+            self.state.restore(saved)
 
     def _report(self, reason: str, first: int, last: int) -> None:
         text = "\n".join(self._lines[first - 1 : last])
@@ -604,7 +584,7 @@ class Shell:
         outcomes: list[_Outcome] = []
         for way in ways:
             self.system.back_to(mark)
-            self._go_on_with(start.copy())
+            self.state = start.copy()
             ended: Exit | Leave | None = None
             try:
                 status = way()
@@ -629,17 +609,14 @@ class Shell:
         if not alike and len(self.unaccounted) == before:
             first, final = _lines_of(whole or condition) or self._line
             self._report("what happens here depends on something that only a running machine knows", first, final)
+        self.state = join_states([outcome.state for outcome in outcomes])
         for other in outcomes:
             paths = {path for path in other.changes.keys() | last.changes.keys() if SWEPT.match(path)}
-            self.system.unclear |= {p for p in paths if other.changes.get(p, self) != last.changes.get(p, self)}
-        self._go_on_with(joined_states([outcome.state for outcome in outcomes]))
+            differing = {p for p in paths if other.changes.get(p, self) != last.changes.get(p, self)}
+            self.state.shared.unclear |= {("path", path) for path in differing}
         if last.ended is not None and alike:
             raise last.ended
         return last.status if all(other.status == last.status for other in outcomes) else None
-
-    def _go_on_with(self, state: State) -> None:
-        self.state = state
-        self.system.umask = state.umask
 
     # --- surroundings ------------------------------------------------------------------------------
 
@@ -654,8 +631,8 @@ class Shell:
 
     @contextmanager
     def _subshell(self) -> Iterator[None]:
-        """A process of its own: what it changes of its state it keeps to itself. What it has read is read, and what
-        debconf was told, it knows.
+        """A process of its own: what it changes of its state it keeps to itself, but for what it has read and what
+        processes share.
         """
         saved = self.state
         self.state = saved.copy()
@@ -663,9 +640,8 @@ class Shell:
             yield
         finally:
             inner = self.state
-            saved.answers, saved.templates, saved.asked = inner.answers, inner.templates, inner.asked
-            saved.input, saved.descriptors = inner.input, inner.descriptors
-            self._go_on_with(saved)
+            saved.shared, saved.input, saved.descriptors = inner.shared, inner.input, inner.descriptors
+            self.state = saved
 
     def _protected(self, command: Command) -> Status:
         """A command whose ``exit`` ends only itself."""

@@ -98,7 +98,7 @@ def local(shell: Shell, arguments: list[str]) -> Status:
         name, equals, value = argument.partition("=")
         if not name.startswith("-"):
             if "-g" not in arguments:
-                shell.make_local(name)
+                shell.state.make_local(name, is_bash=shell.is_bash)
             if any(re.fullmatch(r"-[a-z]*A[a-z]*", option) for option in arguments):
                 shell.state.associative.add(name)
             if equals:
@@ -109,7 +109,7 @@ def local(shell: Shell, arguments: list[str]) -> Status:
 def unset(shell: Shell, arguments: list[str]) -> Status:
     """``unset [-v|-f] name ...``."""
     for name in arguments:
-        shell.forget(name)
+        shell.state.unset(name)
         if "-f" in arguments:
             shell.state.functions.pop(name, None)
             shell.state.unclear.discard(name)
@@ -318,7 +318,7 @@ def umask(shell: Shell, arguments: list[str]) -> Status:
     if not arguments:
         shell.say(UNKNOWN if shell.state.umask is None else f"{shell.state.umask:04o}\n")
     elif re.fullmatch("[0-7]{1,4}", arguments[0]):
-        shell.state.umask = shell.system.umask = int(arguments[0], 8)
+        shell.state.umask = int(arguments[0], 8)
     else:
         raise NotModelled("a umask in letters")
     return 0

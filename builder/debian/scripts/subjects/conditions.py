@@ -184,7 +184,7 @@ class _Reader:
             case "u" | "g" | "k":
                 return bool(node.mode & {"u": 0o4000, "g": 0o2000, "k": 0o1000}[kind])
             case "O" | "G":
-                mine = self._shell.system.owner
+                mine = self._shell.state.owner
                 return node.uid == mine[0] if kind == "O" else node.gid == mine[1]
             case _:
                 return True  # root may read and write all

@@ -30,15 +30,15 @@ def read_templates(text: str) -> dict[str, dict[str, str]]:
 
 
 def _value(shell: Shell, question: str) -> str | None:
-    answers = shell.state.answers
-    if question in shell.state.unclear:
+    answers = shell.records.answers
+    if ("question", question) in shell.state.shared.unclear:
         raise NotModelled(f"what {question} asks depends on what only a running machine knows")
     if question in answers:
         return answers[question]
     installed = shell.system.installation.answers.get(question)
     if installed is not None:
         return installed
-    template = shell.state.templates.get(question)
+    template = shell.records.templates.get(question)
     if template is None:
         return None
     if shell.unasked and "Default" not in template and template.get("Type") != "boolean":
@@ -59,7 +59,7 @@ def db_set(shell: Shell, arguments: list[str]) -> Status:
     if not arguments:
         return 20
     value = " ".join(arguments[1:])
-    shell.state.answers[arguments[0]] = value
+    shell.records.answers[arguments[0]] = value
     shell.assign("RET", "value set")
     shell.system.note(Does.ANSWER, arguments[0], value)
     return 0
@@ -67,7 +67,7 @@ def db_set(shell: Shell, arguments: list[str]) -> Status:
 
 def db_input(shell: Shell, arguments: list[str]) -> Status:
     """``db_input priority question``: nobody is asked; of what can be chosen, ``db_go`` takes the first."""
-    shell.state.asked.extend(arguments[1:2])
+    shell.state.shared.asked.extend(arguments[1:2])
     return NOT_ASKED
 
 
@@ -76,66 +76,56 @@ def db_go(shell: Shell, arguments: list[str]) -> Status:
 
     Source: ``Debconf/Element/Noninteractive/Select.pm``.
     """
-    for question in shell.state.asked:
-        template = shell.state.templates.get(question, {})
+    for question in shell.state.shared.asked:
+        template = shell.records.templates.get(question, {})
         if template.get("Type") == "select":
             choices = _choices(shell, question)
             if choices and _value(shell, question) not in choices:
-                shell.state.answers[question] = choices[0]
-    shell.state.asked.clear()
+                shell.records.answers[question] = choices[0]
+    shell.state.shared.asked.clear()
     shell.assign("RET", "")
     return 0
 
 
 def _choices(shell: Shell, question: str) -> list[str]:
     """What can be chosen; the values, not their translations."""
-    template = shell.state.templates.get(question, {})
+    template = shell.records.templates.get(question, {})
     text = _substituted(shell, question, template.get("Choices-C") or template.get("Choices", ""))
     return [choice for each in re.split(r"(?<!\\),", text) if (choice := each.strip().replace("\\,", ","))]
 
 
 def _substituted(shell: Shell, question: str, text: str) -> str:
-    return re.sub(r"\$\{([^}]+)\}", lambda match: shell.state.answers.get(_variable(question, match[1]), ""), text)
-
-
-def _variable(question: str, name: str) -> str:
-    """Where a question's variable is kept among the answers: they outlive the script, as debconf's database does."""
-    return f"{question} ${{{name}}}"
+    return re.sub(r"\$\{([^}]+)\}", lambda match: shell.records.substitutions.get((question, match[1]), ""), text)
 
 
 def db_subst(shell: Shell, arguments: list[str]) -> Status:
     """``db_subst question variable text``: for the texts and choices of a question."""
     if len(arguments) > 1:
-        shell.state.answers[_variable(arguments[0], arguments[1])] = " ".join(arguments[2:])
+        shell.records.substitutions[arguments[0], arguments[1]] = " ".join(arguments[2:])
     shell.assign("RET", "")
     return 0
 
 
 def db_fget(shell: Shell, arguments: list[str]) -> Status:
     """``db_fget question flag``: nothing was seen before; other flags are as a script set them."""
-    flag = _flag(*arguments[:2]) if len(arguments) > 1 and arguments[1] != "seen" else ""
-    shell.assign("RET", shell.state.answers.get(flag, "false"))
+    question, flag = arguments[:2] if len(arguments) > 1 else ("", "seen")
+    shell.assign("RET", "false" if flag == "seen" else shell.records.flags.get((question, flag), "false"))
     return 0
 
 
 def db_fset(shell: Shell, arguments: list[str]) -> Status:
     """``db_fset question flag value``."""
     if len(arguments) > 2:
-        shell.state.answers[_flag(*arguments[:2])] = arguments[2]
+        shell.records.flags[arguments[0], arguments[1]] = arguments[2]
     shell.assign("RET", "true")
     return 0
-
-
-def _flag(question: str, name: str) -> str:
-    """Where a question's flag is kept among the answers."""
-    return f"{question} <{name}>"
 
 
 def db_metaget(shell: Shell, arguments: list[str]) -> Status:
     """``db_metaget question field``."""
     if len(arguments) < 2:
         return 20
-    fields = {name.lower(): value for name, value in shell.state.templates.get(arguments[0], {}).items()}
+    fields = {name.lower(): value for name, value in shell.records.templates.get(arguments[0], {}).items()}
     field = arguments[1].lower()
     if field == "owners":
         shell.assign("RET", shell.system.package if arguments[0] in shell.own_questions else "")
@@ -148,8 +138,8 @@ def db_metaget(shell: Shell, arguments: list[str]) -> Status:
 
 def db_register(shell: Shell, arguments: list[str]) -> Status:
     """``db_register template question``."""
-    if len(arguments) == 2 and arguments[0] in shell.state.templates:
-        shell.state.templates[arguments[1]] = shell.state.templates[arguments[0]]
+    if len(arguments) == 2 and arguments[0] in shell.records.templates:
+        shell.records.templates[arguments[1]] = shell.records.templates[arguments[0]]
     return 0
 
 

@@ -16,7 +16,6 @@ from builder.tree.node import Kind, symlink
 
 INFO = "/var/lib/dpkg/info"
 OVERRIDES, DIVERSIONS = "/var/lib/dpkg/statoverride", "/var/lib/dpkg/diversions"
-_ALTERNATIVE = "update-alternatives "  # and a name and a path: under that an offer is kept among debconf's answers
 _COMPARISONS = {
     "lt": (-1,), "le": (-1, 0), "eq": (0,), "ne": (-1, 1), "ge": (0, 1), "gt": (1,),
     "<<": (-1,), "<": (-1, 0), "<=": (-1, 0), "=": (0,), ">=": (0, 1), ">": (0, 1), ">>": (1,),
@@ -260,7 +259,7 @@ def update_alternatives(shell: Shell, arguments: list[str]) -> Status:
             # update-alternatives fails over a path that is not there.
             return 2
         shell.system.note(Does.ALTERNATIVE, name, f"{path}, priority {priority}", link, path, int(priority), *slaves)
-        shell.state.answers[f"{_ALTERNATIVE}{name} {path}"] = f"{priority} {link}"
+        shell.records.alternatives[name, path] = (int(priority), link)
         if max(_offers(shell, name).items(), key=lambda offer: offer[1][0])[0] == path:
             _link_alternative(shell, [(link, name, path), *slaves])
         return 0
@@ -284,11 +283,10 @@ def update_alternatives(shell: Shell, arguments: list[str]) -> Status:
 
 def _offers(shell: Shell, name: str) -> dict[str, tuple[int, str]]:
     """What scripts have offered for a name so far: priority and link by path. As dpkg's record, it outlives them."""
-    start = f"{_ALTERNATIVE}{name} "
-    rows = {
-        key[len(start) :]: value.split(" ", 1) for key, value in shell.state.answers.items() if key.startswith(start)
-    }
-    return {path: (int(priority), link) for path, (priority, link) in rows.items()}
+    if ("alternative", name) in shell.state.shared.unclear:
+        raise NotModelled(f"what is offered as {name} depends on what only a running machine knows")
+    offers = shell.records.alternatives
+    return {path: offer for (offered, path), offer in offers.items() if offered == name}
 
 
 def _link_alternative(shell: Shell, links: list[tuple[str, str, str]]) -> None:

@@ -69,12 +69,12 @@ def getopt_(shell: Shell, arguments: list[str]) -> Status:
 @contextmanager
 def _as(shell: Shell, user: str, group: str) -> Iterator[None]:
     """What is made belongs to a user and a group. Nothing is refused them: a script does what it may."""
-    before = shell.system.owner
-    shell.system.owner = (user_id(shell, user), group_id(shell, group or login_group(shell, user)))
+    before = shell.state.owner
+    shell.state.owner = (user_id(shell, user), group_id(shell, group or login_group(shell, user)))
     try:
         yield
     finally:
-        shell.system.owner = before
+        shell.state.owner = before
 
 
 def su(shell: Shell, arguments: list[str]) -> Status:
