@@ -17,8 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.support.recorded import OUTSIDE
+
 REPOSITORY = Path(__file__).parents[2]
-SHARED = REPOSITORY.parent / "shared" / "conformance"
 THEIRS = Path(os.environ.get("IGNITION", "/usr/lib/dracut/modules.d/30ignition/ignition"))  # Debian's place
 NEWEST = (3, 3)  # of the specifications that Ignition 2.14 reads
 # Rows that only wait: for devices and servers that never come.
@@ -27,7 +28,7 @@ PATIENT = re.compile(r"cmdline\.device\.notfound|timeouts\.(http|file\.create\.h
 
 def measure() -> None:
     """Run the rows by both, and print how many pass, what that takes, and how large each is."""
-    vectors = SHARED / "vectors" / "blackbox.json"
+    vectors = OUTSIDE / "vectors" / "blackbox.json"
     if not vectors.exists():
         print(f"no comparison with Ignition: {vectors} is not there")
         return
@@ -80,7 +81,7 @@ def show(title: str, provisioner: str, wanted: list[str], stubs: Path) -> None:
     command = [
         *("unshare", "--mount", sys.executable, str(Path(__file__).with_name("stand_in_systemd.py"))),
         sys.executable,
-        str(SHARED / "run_vectors.py"),
+        str(OUTSIDE / "run_vectors.py"),
         f"--vectors={stubs / 'vectors.json'}",
         f"--provisioner={charged} {provisioner}",
         f"--filter=^({'|'.join(map(re.escape, wanted))})$",

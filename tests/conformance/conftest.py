@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.recorded import MISSING, OUTSIDE, require_recorded
+
 Row = dict[str, Any]
-SHARED = Path(__file__).parents[3] / "shared" / "conformance"
-OURS = Path(__file__).parent / "vectors"
 SCORES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
-def vectors() -> Callable[[str], list[Row]]:
-    """The rows of a vector file; skips the test if they are in the shared folder and that is not there."""
+def vectors(pytestconfig: pytest.Config) -> Callable[[str], list[Row]]:
+    """The rows of a vector file; skips the test if that is not on this machine."""
 
     def load(name: str) -> list[Row]:
-        path = OURS / name
-        if not path.exists():
-            path = SHARED / "vectors" / name
-        if not path.exists():
-            pytest.skip(f"{path} is not there: the recorded vectors are kept beside the project, not in it")
-        with path.open(encoding="utf-8") as file:
+        with require_recorded(name, pytestconfig).open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
     return load
@@ -89,8 +83,10 @@ def _counts(counter: Counter[str]) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    lines = config.stash.get(SCORES, [])
+    lines = sorted(config.stash.get(SCORES, []))
+    for name in sorted(config.stash.get(MISSING, ())):
+        lines.append(f"{name}: NOT COMPARED, it is not in {OUTSIDE / 'vectors'} (CONFORMANCE names another directory)")
     if lines:
         terminalreporter.section("conformance")
-        for line in sorted(lines):
+        for line in lines:
             terminalreporter.write_line(line)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builder.core.console import QuietConsole
+from builder.core.store import Store
+from builder.core.tools import Tools
+from tests.support.archive import Source
+from tests.support.recorded import OUTSIDE, PROJECT, require_recorded
+
 pytestmark = pytest.mark.conformance
 
 Row = dict[str, Any]
-SHARED = Path(__file__).parents[3] / "shared" / "conformance"
-PROJECT = Path(__file__).parents[2]
-PROGRAMS = (
-    *("losetup", "partx", "blkid", "wipefs", "sgdisk", "sfdisk", "mke2fs", "mkfs.fat", "mkfs.btrfs", "mkfs.xfs"),
-    *("mkswap", "mdadm", "cryptsetup", "systemctl"),
+# What the runner and the provisioner take, from a tools tree: nothing is installed on this machine.
+PACKAGES = (
+    *("base-files", "btrfs-progs", "coreutils", "cryptsetup-bin", "dash", "dosfstools", "e2fsprogs", "fdisk", "gdisk"),
+    *("libc-bin", "mdadm", "mount", "python3", "python3-yaml", "systemd", "util-linux", "xfsprogs"),
 )
 
 # Rows that spend their time waiting: for a device that never comes, for servers that answer after 11 s.
@@ -42,22 +45,24 @@ def some_of_each(rows: list[Row]) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
-    """All rows; skips where they or something they need is not there."""
-    vectors = SHARED / "vectors" / "blackbox.json"
-    if not vectors.exists():
-        pytest.skip(f"{vectors} is not there")
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
-    if os.geteuid() != 0 or subprocess.run(["losetup", "-f"], capture_output=True, check=False).returncode:
+def rows(pytestconfig: pytest.Config) -> list[Row]:
+    """All rows; skips where they are not, and where no disk can be made."""
+    path = require_recorded("blackbox.json", pytestconfig)
+    losetup = subprocess.run(["losetup", "-f"], capture_output=True, check=False) if os.geteuid() == 0 else None
+    if losetup is None or losetup.returncode:
         pytest.skip("needs root and loop devices")
-    found: list[Row] = json.loads(vectors.read_text())["tests"]
+    found: list[Row] = json.loads(path.read_text())["tests"]
     return found
 
 
+@pytest.fixture(scope="module")
+def programs(store: Store) -> Tools:
+    """The programs that the rows need."""
+    return Source.open(store, QuietConsole()).tools(PACKAGES)
+
+
 @pytest.fixture
-def run_rows(tmp_path: Path, say_score: Callable[[str], None]) -> Callable[[list[Row]], None]:
+def run_rows(programs: Tools, tmp_path: Path, say_score: Callable[[str], None]) -> Callable[[list[Row]], None]:
     """Run rows by the reference runner; fail with those that differ."""
 
     def run(wanted: list[Row]) -> None:
@@ -66,18 +71,13 @@ def run_rows(tmp_path: Path, say_score: Callable[[str], None]) -> Callable[[list
         for name in ("useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel"):
             (stubs / name).symlink_to(Path(__file__).with_name("shadow_stub.py"))
         results = tmp_path / "results.json"
-        runner = [
-            sys.executable,
-            str(SHARED / "run_vectors.py"),
-            f"--provisioner={sys.executable} -m firstboot",
-            f"--filter=^({'|'.join(re.escape(name_of(row)) for row in wanted)})$",
-            f"--out={results}",
-            "--skip-unfeasible",
-        ]
-        environment = {**os.environ, "PATH": f"{stubs}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+        runner = programs.argv(
+            *("python3", OUTSIDE / "run_vectors.py", "--provisioner=python3 -m firstboot", f"--out={results}"),
+            *(f"--filter=^({'|'.join(re.escape(name_of(row)) for row in wanted)})$", "--skip-unfeasible"),
+        )
+        environment = programs.env({"PATH": f"{stubs}:/usr/sbin:/usr/bin", "PYTHONPATH": str(PROJECT)})
         done = subprocess.run(runner, env=environment, capture_output=True, text=True, check=False)
-        if not results.exists():
-            pytest.skip(f"the runner cannot run here: {done.stderr.strip().splitlines()[-1:]}")
+        assert results.exists(), f"the runner left no results:\n{done.stdout}{done.stderr}"
         outcome = json.loads(results.read_text())
         failed = [f"{name_of(each)}: {each['detail']}" for each in outcome if each["result"] != "PASS"]
         line = f"blackbox.json: {len(outcome) - len(failed)} of {len(wanted)} rows pass"
@@ -86,6 +86,7 @@ def run_rows(tmp_path: Path, say_score: Callable[[str], None]) -> Callable[[list
             line += f", {len(left)} cannot be run on this machine ({', '.join(left)})"
         say_score(line)
         assert not failed, "\n".join(failed)
+        assert outcome, "no row was run"
 
     return run
 
