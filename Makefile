@@ -60,9 +60,10 @@ bench: venv  ## the numbers of docs/performance.md, beside mkosi where it is ins
 schema: venv  ## write configs/schema.json anew
 	$(BIN)/build-os schema > configs/schema.json.new && mv configs/schema.json.new configs/schema.json
 
-reference: venv  ## write docs/config-reference.md and configs/machine-schema.json anew
+reference: venv  ## write docs/config-reference.md, configs/machine-schema.json and the lists of platforms anew
 	$(BIN)/build-os config reference > docs/config-reference.md.new && mv docs/config-reference.md.new docs/config-reference.md
 	$(BIN)/build-os config schema > configs/machine-schema.json.new && mv configs/machine-schema.json.new configs/machine-schema.json
+	$(BIN)/python -m tests.unit.docs.platform_lists
 
 format: venv  ## format the code
 	$(BIN)/ruff format --quiet .

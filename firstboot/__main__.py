@@ -41,13 +41,13 @@ def main(arguments: list[str]) -> int:
         from firstboot.apply.root import Root  # noqa: PLC0415
         from firstboot.log import Log  # noqa: PLC0415
         from firstboot.places import Places  # noqa: PLC0415
-        from firstboot.sources.deleting import delete_kept_config  # noqa: PLC0415
+        from firstboot.sources.deletion import delete_kept_config  # noqa: PLC0415
 
         places = Places()
         with Root(places.root) as root:
             return 0 if delete_kept_config(root, places, Log()) else 1
     if arguments[:1] == ["metadata"]:
-        from firstboot.metadata.command import command as metadata  # noqa: PLC0415
+        from firstboot.sources.metadata import run_metadata_command as metadata  # noqa: PLC0415
 
         return metadata(arguments[1:])
     if arguments[:1] in (["status"], ["diff"], ["factory-reset"]) or (

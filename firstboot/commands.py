@@ -21,9 +21,10 @@ from firstboot.config.text import LocatedError, Problem, decode
 from firstboot.gathering import fetched_files
 from firstboot.log import Log
 from firstboot.places import Places
+from firstboot.platform_index import load_index
+from firstboot.platforms import Fetched
 from firstboot.remote import Remote
 from firstboot.run import compile_all
-from firstboot.sources import PLATFORMS, Fetched
 from firstboot.stages import STAGES, Options, run_stage
 
 FAILED, WRONG = 1, 2
@@ -146,7 +147,7 @@ def refuse_devices(loaded: LoadedConfig) -> None:
 
 def _ignition(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="firstboot", allow_abbrev=False)
-    parser.add_argument("-platform", required=True, choices=PLATFORMS)
+    parser.add_argument("-platform", required=True, choices=load_index().names)
     parser.add_argument("-stage", required=True, choices=STAGES)
     parser.add_argument("-root", default="/")
     parser.add_argument("-config-cache", type=Path, default=Path("/run/ignition.json"))

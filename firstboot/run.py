@@ -19,10 +19,13 @@ from firstboot.apply.durable import sync
 from firstboot.apply.root import Root
 from firstboot.log import Log
 from firstboot.places import BASE_DIRECTORY, Places
+from firstboot.platform_index import load_index
+from firstboot.platforms import ConfigUnavailable, Fetched
 from firstboot.prepare import attempt_of, made_by_attempt, note_made
 from firstboot.restart import StartAgain
-from firstboot.sources import DELETING, Fetched, SourceError, base_configs_of, fetch_config, platform_of
-from firstboot.sources.deleting import delete_kept_config, keep_platform
+from firstboot.sources.deletion import delete_kept_config, write_deletion_note
+from firstboot.sources.detection import detect_platform
+from firstboot.sources.user_config import fetch_base_configs, fetch_config
 from firstboot.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -101,13 +104,13 @@ def provisioned(places: Places, root: Root, log: Log, attempt: Attempt) -> Itera
     """The machine as its config wants it, with all its filesystems mounted: what is still to be written belongs there.
 
     Raises:
-        SourceError, LocatedError, ConfigError, ActionFailed, OSError
+        ConfigUnavailable, LocatedError, ConfigError, ActionFailed, OSError
         StartAgain: the machine has to start again for this, and nothing else was done.
     """
     attempt.base = base_configs(places)
-    attempt.platform = platform_of(places)
+    attempt.platform = detect_platform(places)
     user = fetch_config(attempt.platform, places, log)
-    attempt.base += base_configs_of(attempt.platform, places)
+    attempt.base += fetch_base_configs(attempt.platform, places)
     # An empty value is how a platform says "none".
     attempt.user = user if user is not None and user.data else None
     texts = [*attempt.base, *([attempt.user] if attempt.user is not None else [])]
@@ -201,7 +204,7 @@ def base_configs(places: Places) -> tuple[Fetched, ...]:
     """The image's own configs, in the order of their names.
 
     Raises:
-        SourceError
+        ConfigUnavailable
     """
     directory = places.at(BASE_DIRECTORY)
     try:
@@ -209,14 +212,14 @@ def base_configs(places: Places) -> tuple[Fetched, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:  # what cannot be read is not absent
-        raise SourceError(f"{BASE_DIRECTORY} cannot be read: {error.strerror}") from None
+        raise ConfigUnavailable(f"{BASE_DIRECTORY} cannot be read: {error.strerror}") from None
     found = []
     for path in paths:
         if path.suffix in BASE_SUFFIXES:
             try:
                 found.append(Fetched(f"{BASE_DIRECTORY}/{path.name}", path.read_bytes()))
             except OSError as error:
-                raise SourceError(f"{BASE_DIRECTORY}/{path.name} cannot be read: {error.strerror}") from None
+                raise ConfigUnavailable(f"{BASE_DIRECTORY}/{path.name} cannot be read: {error.strerror}") from None
     return tuple(found)
 
 
@@ -254,7 +257,7 @@ def apply_nothing(machine: Machine, log: Log) -> None:
 
     for each in identity.plan(machine.root):
         if isinstance(each, Problem):
-            raise SourceError(each.message)
+            raise ConfigUnavailable(each.message)
         with log.operation(each.describe()):
             each.perform(machine)
 
@@ -277,8 +280,8 @@ def complete(machine: Machine, result: dict[str, Any], log: Log) -> None:
     """
     root, config = machine.root, result["config"]
     with log.operation("write marker"):
-        if result["platform"] in DELETING:
-            keep_platform(root, result["platform"])
+        if result["platform"] in load_index().with_deletion:
+            write_deletion_note(root, result["platform"])
         sync(machine)
         marker = {"attempt": attempt_of(root), "image": result["image"], "time": result["time"]}
         report.write_marker(root, marker | {"config_sha256": None if config is None else config["sha256"]})

@@ -32,8 +32,11 @@ from firstboot.fetch.errors import FetchError, NeedsNetwork
 from firstboot.gathering import fetch_keys, fetched_files, keys, scratch
 from firstboot.log import Log
 from firstboot.places import Places
+from firstboot.platform_index import load_index
+from firstboot.platforms import Fetched
 from firstboot.remote import Remote
-from firstboot.sources import OFFLINE, Fetched, command_line, source
+from firstboot.sources import command_line
+from firstboot.sources.user_config import fetch_from_platform
 
 STAGES = ("fetch-offline", "fetch", "kargs", "disks", "mount", "files", "umount")
 # Where configs of the system lie, the most important first.
@@ -199,12 +202,12 @@ def user_config(options: Options, places: Places, log: Log, remote: Remote, base
     """
     named = command_line.find_named(places)
     if named is not None:
-        return compiled(command_line.fetch(named, options.platform, places, log), remote, base)
+        return compiled(command_line.fetch_named(named, options.platform, places, log), remote, base)
     path = _find_user_config()
     if path is not None:
         return compiled(Fetched(str(path), path.read_bytes()), remote, base)
     with log.operation(f"fetch config from {options.platform}"):
-        fetched = source(options.platform).fetch(places, log)
+        fetched = fetch_from_platform(options.platform, places, log)
     if fetched is None or not fetched.data:
         fetched = Fetched("no config", json.dumps({"ignition": {"version": name_of(NEWEST)}}).encode())
     return compiled(fetched, remote, base)
@@ -219,7 +222,7 @@ def _needs_network(platform: str, places: Places) -> bool:
     named = command_line.find_named(places)
     if named is not None:
         return bool(named.url) and not named.url.startswith("data:")
-    return _find_user_config() is None and platform not in OFFLINE
+    return _find_user_config() is None and platform in load_index().with_network
 
 
 def _write_privately(path: Path, text: str, mode: int) -> None:

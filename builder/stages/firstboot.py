@@ -11,8 +11,10 @@ from builder.tree.bytecode import compile_below
 from builder.tree.materialise import tree_of
 from builder.tree.node import directory, file
 from builder.tree.tree import Tree
+from firstboot.platform_index import fill_in, make_index
 
 ORIGIN = "stage:firstboot"
+INDEX = "/platform_index.py"
 PACKAGE = "/usr/lib/python3/dist-packages/firstboot"
 BASE = "/usr/lib/firstboot/base.d"
 COMMAND = "/usr/bin/firstboot"
@@ -38,7 +40,10 @@ class FirstBoot:
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree, able to provision itself."""
         for path, node in tree_of(self.package, origin=ORIGIN).walk():
-            if path.endswith(".py") and "/__pycache__/" not in path:
+            if path == INDEX:
+                text = fill_in((self.package / path[1:]).read_text(encoding="utf-8"), make_index())
+                tree.put(PACKAGE + path, file(text, origin=ORIGIN))
+            elif path.endswith(".py") and "/__pycache__/" not in path:
                 tree.put(PACKAGE + path, node.but(mode=0o644))
         tree.put(COMMAND, file(SCRIPT, 0o755, origin=ORIGIN))
         compile_below(tree, context.tools, [PACKAGE], origin=ORIGIN, scratch=context.scratch)

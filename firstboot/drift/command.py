@@ -31,9 +31,10 @@ from firstboot.drift.units_after import reload_units
 from firstboot.fetch.errors import FetchError
 from firstboot.log import Log
 from firstboot.places import KEPT_RESULT, Places
+from firstboot.platform_index import load_index
+from firstboot.platforms import Fetched
 from firstboot.remote import Remote
 from firstboot.run import base_configs, compile_all
-from firstboot.sources import DELETING, Fetched
 from firstboot.translating import translated
 
 FAILED, WRONG, DIFFERS = 1, 2, 3
@@ -253,7 +254,7 @@ def _factory_reset(options: argparse.Namespace, root: Root, places: Places) -> i
     if not options.yes:
         print("At the next boot everything on this machine's state partition is removed: /var, with all data, and the")
         print("changes to /etc. Then the first boot runs again. Other disks stay as they are.")
-        if reset.has_lost_its_config(root, DELETING):
+        if reset.has_lost_its_config(root, load_index().with_deletion):
             print("The platform no longer has this machine's config: it will come up as its image is, without users.")
         try:
             answer = input(f"Type the name of the image, {image['id']}, to go on: ")

@@ -47,7 +47,7 @@ def is_requested(root: Root) -> bool:
     return root.exists(RESET)
 
 
-def has_lost_its_config(root: Root, deleting: frozenset[str]) -> bool:
+def has_lost_its_config(root: Root, deleting: tuple[str, ...]) -> bool:
     """Whether the config was taken away from the platform after the first boot, so that the next one finds none.
 
     Args:

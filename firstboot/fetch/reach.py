@@ -136,11 +136,14 @@ class Reach:
         """
         import socket  # noqa: PLC0415
 
+        connection = None
         try:
             connection = _bound(socket.AF_VSOCK, source_ports)
             connection.settimeout(self.clock.real(seconds))
             connection.connect((cid, port))
         except OSError as error:
+            if connection is not None:
+                connection.close()
             is_over = isinstance(error, TimeoutError)
             what = f"no connection to the hypervisor's vsock port {port}: {'no answer' if is_over else error.strerror}"
             raise (TimeOver if is_over else Temporary)(what) from None

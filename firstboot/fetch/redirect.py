@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.metadata_services import SERVICES
+from firstboot.platform_index import load_index
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -114,4 +114,4 @@ def is_link_local(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     address = address if mapped is None else mapped
-    return address.is_link_local or str(address) in SERVICES
+    return address.is_link_local or str(address) in load_index().addresses

@@ -14,8 +14,8 @@ from firstboot.fetch.settings import PROVIDER_SECONDS
 from firstboot.log import Log
 from firstboot.network import bring_up
 from firstboot.places import Places
-from firstboot.sources import Fetched, SourceError
-from firstboot.sources.drives import read_drive, wait_for_drive
+from firstboot.platforms import ConfigUnavailable, Fetched
+from firstboot.platforms.shared.config_drive import read_drive, wait_for_drive
 
 URL, DEVICE, PATH = "ignition.config.url", "ignition.config.device", "ignition.config.path"
 DEVICE_SECONDS = 30
@@ -40,7 +40,7 @@ def find_named(places: Places) -> Named | None:
     return named if any(named) else None
 
 
-def fetch(named: Named, platform: str, places: Places, log: Log) -> Fetched:
+def fetch_named(named: Named, platform: str, places: Places, log: Log) -> Fetched:
     """The config.
 
     Raises:
@@ -52,11 +52,11 @@ def fetch(named: Named, platform: str, places: Places, log: Log) -> Fetched:
         fetcher = Fetcher(places.reach, platform, log.info, Settings(total_seconds=PROVIDER_SECONDS))
         return Fetched(f"the config of {URL}=", fetcher.fetch_url(named.url, MAX_BYTES))
     if not named.device or not named.path:
-        raise SourceError(f"the kernel's command line has only one of {DEVICE}= and {PATH}=", "name both")
+        raise ConfigUnavailable(f"the kernel's command line has only one of {DEVICE}= and {PATH}=", "name both")
     device = wait_for_drive(places, log, (named.device,), DEVICE_SECONDS)
     if device is None:
-        raise SourceError(f"no device with the label {named.device} came within {DEVICE_SECONDS} s")
-    found = read_drive(places, device, (named.path,))
-    if not found:
-        raise SourceError(f"there is no {named.path} on the device with the label {named.device}")
-    return found[0]
+        raise ConfigUnavailable(f"no device with the label {named.device} came within {DEVICE_SECONDS} s")
+    files = read_drive(places, device, (named.path,))
+    if not files:
+        raise ConfigUnavailable(f"there is no {named.path} on the device with the label {named.device}")
+    return files[0]

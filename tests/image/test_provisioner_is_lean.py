@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from firstboot import platform_index
+from firstboot.platform_index import fill_in, make_index
 from tests.bench.firstboot import CONFIGS
 
 pytestmark = pytest.mark.image
@@ -15,6 +18,7 @@ pytestmark = pytest.mark.image
 # Runs a first boot in a directory whose programs do nothing, and prints the modules that are there then.
 PROGRAM = """
 import sys
+sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from firstboot.lean import start_alone
 start_alone()
@@ -44,6 +48,18 @@ from firstboot.prepare import prepare
 status = prepare(Places(Path(sys.argv[1])), Log())
 print(status, *sorted(name for name, module in sys.modules.items() if module is not None))
 """
+PLATFORM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from firstboot.places import Places
+from firstboot.platforms import import_platform
+from firstboot.platform_index import FROM_THE_BUILD, PlatformIndex
+from firstboot.sources.detection import detect_platform
+import_platform(detect_platform(Places(Path(sys.argv[2]))))
+files = (name.removeprefix("firstboot.platforms.") for name in sys.modules if name.startswith("firstboot.platforms."))
+print(FROM_THE_BUILD, *(name for name in files if not name.startswith("shared")), sep="\\n")
+"""
 # Each is known for what it brings along, or for what it takes.
 HEAVY = {
     *("requests", "urllib3", "http.client", "http.server", "ssl", "socket", "email", "urllib.request", "asyncio"),
@@ -70,8 +86,19 @@ NEVER = {
 MOST = {"none": 125, "typical": 205}  # 103 and 180 when this was written, with Python 3.11
 
 
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A directory with the provisioner as it is in an image."""
+    source = Path(platform_index.__file__)
+    directory = tmp_path / "packages"
+    shutil.copytree(source.parent, directory / "firstboot", ignore=shutil.ignore_patterns("__pycache__"))
+    text = fill_in(source.read_text(encoding="utf-8"), make_index())
+    (directory / "firstboot/platform_index.py").write_text(text, encoding="utf-8")
+    return directory
+
+
 @pytest.mark.parametrize("which", ["none", "typical"])
-def test_a_first_boot_imports_only_what_it_needs(tmp_path: Path, which: str) -> None:
+def test_a_first_boot_imports_only_what_it_needs(tmp_path: Path, packages: Path, which: str) -> None:
     for directory in ("sys/firmware/qemu_fw_cfg/by_name", "proc", "dev", "etc", "var", "run/state", "usr/lib"):
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "usr/lib/os-release").write_text("IMAGE_ID=lean\nIMAGE_VERSION=1\n")
@@ -86,7 +113,7 @@ def test_a_first_boot_imports_only_what_it_needs(tmp_path: Path, which: str) -> 
         text = "\n".join(left)
         (entry / "raw").write_text(text)
         (entry / "size").write_text(f"{len(text)}\n")
-    command = [sys.executable, "-I", "-c", PROGRAM, str(tmp_path)]
+    command = [sys.executable, "-I", "-c", PROGRAM, str(tmp_path), str(packages)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     status, *modules = done.stdout.split()
     assert status == "0", done.stderr
@@ -102,3 +129,16 @@ def test_deciding_whether_it_is_a_first_boot_imports_next_to_nothing(tmp_path: P
     assert status == "0", done.stderr
     assert (HEAVY | {"json", "subprocess", "firstboot.report", "firstboot.config.models"}) & {*modules} == set()
     assert (tmp_path / "run/build-os/first-boot").exists()
+
+
+@pytest.mark.parametrize(("vendor", "platform"), [("Nutanix", "nutanix"), ("QEMU", "qemu"), ("Dell Inc.", "metal")])
+def test_a_machine_imports_the_file_of_its_own_platform_and_no_other(
+    tmp_path: Path, packages: Path, vendor: str, platform: str
+) -> None:
+    (tmp_path / "sys/class/dmi/id").mkdir(parents=True)
+    (tmp_path / "sys/class/dmi/id/sys_vendor").write_text(f"{vendor}\n")
+    if platform == "qemu":
+        (tmp_path / "sys/firmware/qemu_fw_cfg").mkdir(parents=True)
+    command = [sys.executable, "-I", "-c", PLATFORM, str(packages), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [repr(make_index()), platform]

@@ -145,7 +145,7 @@ class VmSpec:
     at power-on (none: the host's time); ``hotplug`` the number of slots for disks that are plugged in later. ``tpm`` is
     the directory in which the machine's TPM 2.0 keeps its state. With
     ``watchdog``, a device resets it when nobody has fed that.
-    ``base_configs`` are first-boot configs that the machine's own is merged over (:mod:`firstboot.sources.qemu`).
+    ``base_configs`` are first-boot configs that the machine's own is merged over (:mod:`firstboot.platforms.qemu`).
     ``serial``, ``qmp``, ``ports``, ``cables`` and ``tpm_control`` are filled in by :class:`vm.machine.Machine`, which
     makes the sockets.
     """

@@ -14,8 +14,8 @@ from builder.core.errors import ConfigError
 from firstboot import config
 from firstboot.config.models import Config
 from firstboot.config.urls import decode_data_url
+from firstboot.platforms import Fetched
 from firstboot.run import compile_all
-from firstboot.sources import Fetched
 
 pytestmark = pytest.mark.unit
 

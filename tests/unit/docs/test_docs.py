@@ -29,8 +29,8 @@ from firstboot import commands as firstboot_commands
 from firstboot import config, report
 from firstboot.drift import command as drift_command
 from firstboot.failing import WRONG_CONFIG
+from firstboot.platforms import Fetched
 from firstboot.run import compile_all
-from firstboot.sources import Fetched
 from vm import pytest_plugin
 from vm.testing import denylist
 

@@ -21,7 +21,8 @@ from builder.outputs.initrd import UNITS
 from builder.stages import stages_for
 from builder.stages.seal import UNPRIVILEGED
 from firstboot import config
-from firstboot.sources import PLATFORMS
+from firstboot.platform_index import load_index
+from tests.unit.docs import platform_lists
 from vm import pytest_plugin
 from vm.machine import Machine
 from vm.spec.request import MachineRequest
@@ -153,8 +154,21 @@ def test_what_the_page_calls_refused_is_refused(words: str, text: str) -> None:
         config.load(f"variant: fcos\nversion: 1.7.0\n{text}\n", "x")
 
 
-def test_the_table_of_platforms_is_complete() -> None:
-    assert sorted(row[0].strip("`") for row in table("docs/platforms.md", "platform | chosen")) == sorted(PLATFORMS)
+@pytest.mark.parametrize("name", platform_lists.FILES)
+def test_lists_of_platforms_are_made_from_their_files(name: str) -> None:
+    assert page(name) == platform_lists.FILES[name](page(name)), "run `make reference`"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "platforms"),
+    [
+        ("docs/platforms.md", "let anybody in the machine read the config", load_index().with_deletion),
+        ("docs/metadata.md", "tells the platform that the machine is up", load_index().with_check_in),
+    ],
+)
+def test_sentences_about_some_platforms_name_all_of_them(name: str, sentence: str, platforms: tuple[str, ...]) -> None:
+    line = next(line for line in page(name).splitlines() if sentence in line)
+    assert {word for word in re.findall(r"`(\w+)`", line) if word in load_index().names} == set(platforms)
 
 
 # What fixtures do with a machine, and a test has no use for.

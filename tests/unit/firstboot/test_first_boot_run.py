@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import stat
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from firstboot import report
 from firstboot.apply.programs import ProgramError
 from firstboot.places import Places
+from firstboot.platforms import vmware
 from tests.support.guest import Guest
 from tests.support.logins import KEY
 
@@ -360,23 +360,18 @@ def test_that_a_config_is_to_be_deleted_is_noted_before_the_mark(guest: Guest, m
     class PowerCut(BaseException):
         pass
 
-    class Platform:
-        @staticmethod
-        def fetch(*_arguments: object) -> None:
-            return None
-
-        @staticmethod
-        def delete(*_arguments: object) -> None:
-            raise PowerCut
+    def cut(*_arguments: object) -> None:
+        raise PowerCut
 
     (guest.root / "proc/cmdline").write_text("ignition.platform.id=vmware\n")
-    monkeypatch.setitem(sys.modules, "firstboot.sources.vmware", Platform)
+    monkeypatch.setattr(vmware.PLATFORM, "fetch_config", lambda *_arguments: None)
+    monkeypatch.setattr(vmware.PLATFORM, "delete_config", cut)
     with pytest.raises(PowerCut):
         guest.boot()
     assert guest.marker.exists()
     note = guest.root / "run/state/firstboot/config-to-delete"
     assert note.read_text() == "vmware\n"
-    monkeypatch.setattr(Platform, "delete", lambda *_arguments: None)
+    monkeypatch.setattr(vmware.PLATFORM, "delete_config", lambda *_arguments: None)
     guest.marker.unlink()
     assert guest.boot() == 0
     assert not note.exists()
@@ -441,9 +436,13 @@ def test_a_machine_without_a_config_imports_no_models() -> None:
         "report",
         "places",
         "log",
-        "sources/__init__",
-        "sources/qemu",
-        "sources/metal",
+        "sources/deletion",
+        "sources/detection",
+        "sources/user_config",
+        "platform_index",
+        "platforms/__init__",
+        "platforms/qemu",
+        "platforms/metal",
         "apply/identity",
     )
     light += (

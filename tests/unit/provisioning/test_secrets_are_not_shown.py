@@ -23,8 +23,8 @@ from firstboot.drift.command import drift
 from firstboot.failing import explained
 from firstboot.fetch import Fetcher, FetchError, shown
 from firstboot.places import Places
+from firstboot.platforms import Fetched
 from firstboot.run import Attempt, compile_all
-from firstboot.sources import Fetched
 from tests.support.command import run_command
 from tests.support.guest import Guest
 from tests.unit.provisioning.conftest import Build

@@ -22,17 +22,12 @@ from firstboot.apply.programs import ProgramError, Programs
 from firstboot.apply.root import Root
 from firstboot.log import Log
 from firstboot.places import TO_DELETE, Places
-from firstboot.sources import (
-    PLATFORMS,
-    Fetched,
-    SourceError,
-    hyperv,
-    ovf_environment,
-    platform_of,
-    source,
-)
-from firstboot.sources.deleting import delete_kept_config, keep_platform
-from firstboot.sources.guestinfo import packed, payload_of
+from firstboot.platform_index import load_index
+from firstboot.platforms import ConfigUnavailable, Fetched, hyperv, import_platform
+from firstboot.platforms.vmware import OVF_NAMESPACE, make_message, parse_message, read_properties
+from firstboot.sources.deletion import delete_kept_config, write_deletion_note
+from firstboot.sources.detection import detect_platform
+from firstboot.sources.user_config import fetch_from_platform
 
 pytestmark = pytest.mark.unit
 
@@ -53,11 +48,11 @@ class Guest:
         target.write_bytes(data.encode() if isinstance(data, str) else data)
 
     def fetch(self, platform: str) -> Fetched | None:
-        return source(platform).fetch(self.places, Log(self.log, priorities=False))
+        return fetch_from_platform(platform, self.places, Log(self.log, priorities=False))
 
     def delete(self, platform: str) -> None:
         with Root(self.root) as root:
-            keep_platform(root, platform)
+            write_deletion_note(root, platform)
             assert delete_kept_config(root, self.places, Log(self.log, priorities=False))
             assert delete_kept_config(root, self.places, Log(self.log, priorities=False))  # nothing is left to delete
 
@@ -68,14 +63,14 @@ def guest(tree: Path, programs: Programs, outside: Any) -> Guest:
     return Guest(tree, programs, outside)
 
 
-def test_there_is_a_source_for_every_platform() -> None:
-    assert len(PLATFORMS) == 31  # Ignition's thirty, and "file" for tests
-    assert all(callable(source(name).fetch) for name in PLATFORMS)
+def test_every_platform_has_a_file() -> None:
+    assert len(load_index().names) == 31  # Ignition's thirty, and "file" for tests
+    assert all(callable(import_platform(name).fetch_config) for name in load_index().names)
 
 
 def test_an_unknown_platform_is_refused() -> None:
-    with pytest.raises(SourceError, match="'digitalocena' is not supported"):
-        source("digitalocena")
+    with pytest.raises(ConfigUnavailable, match="'digitalocena' is not supported"):
+        import_platform("digitalocena")
 
 
 @pytest.mark.parametrize("device", ["vda", "vdb"])
@@ -161,7 +156,7 @@ def test_an_empty_card_reader_is_no_config(guest: Guest, outside: Any) -> None:
 
 def test_a_card_reader_that_fails_is_an_error(guest: Guest, programs: Any) -> None:
     programs.failing = {"vmur"}
-    with pytest.raises(SourceError, match="card reader 000c cannot be read"):
+    with pytest.raises(ConfigUnavailable, match="card reader 000c cannot be read"):
         guest.fetch("zvm")
 
 
@@ -201,7 +196,7 @@ def hyperv_host(outside: Any) -> Iterator[Hyperv]:
         opened.extend([ours, theirs])
         host = Host(theirs, pairs)
         host.start()
-        pools = hyperv.receive(ours.fileno(), outside.clock)
+        pools = hyperv.receive_pools(ours.fileno(), outside.clock)
         host.join(2)
         return host, pools
 
@@ -220,11 +215,11 @@ def test_hypervs_pairs_are_received_and_answered(hyperv_host: Hyperv) -> None:
 def test_a_large_config_is_in_several_values(hyperv_host: Hyperv) -> None:
     parts = [b"a" * 1000, b"b" * 1000, b"c"]
     _, pools = hyperv_host([(1, 0, f"ignition.config.{n}", part) for n, part in reversed(list(enumerate(parts)))])
-    assert hyperv.join(pools[0]) == b"".join(parts)
+    assert hyperv.find_config(pools[0]) == b"".join(parts)
 
 
 def test_hyperv_without_the_key_has_no_config() -> None:
-    assert hyperv.join({"other": b"x"}) is None
+    assert hyperv.find_config({"other": b"x"}) is None
 
 
 def test_hyperv_without_the_device_has_no_config(guest: Guest) -> None:
@@ -233,7 +228,7 @@ def test_hyperv_without_the_device_has_no_config(guest: Guest) -> None:
 
 def test_hypervs_pools_are_kept_for_its_daemon(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     guest.write("dev/vmbus/hv_kvp", b"")
-    monkeypatch.setattr(hyperv, "receive", lambda *_: [{"ignition.config": CONFIG}, {}, {}, {"a": b"b"}, {}])
+    monkeypatch.setattr(hyperv, "receive_pools", lambda *_: [{"ignition.config": CONFIG}, {}, {}, {"a": b"b"}, {}])
     assert guest.fetch("hyperv") == Fetched("Hyper-V key ignition.config", CONFIG)
     path = guest.root / "var/lib/hyperv/.kvp_pool_3"
     assert path.read_bytes() == b"a".ljust(512, b"\0") + b"b".ljust(2048, b"\0")
@@ -313,7 +308,7 @@ def test_virtualbox_without_the_property_has_no_config(guest: Guest, virtualbox:
 
 def test_an_encoded_guest_property_is_refused(guest: Guest, virtualbox: GuestProperties) -> None:
     virtualbox.values |= {"/Ignition/Config": CONFIG, "/Ignition/Config/Encoding": b"base64"}
-    with pytest.raises(SourceError, match="Encoding is not empty"):
+    with pytest.raises(ConfigUnavailable, match="Encoding is not empty"):
         guest.fetch("virtualbox")
 
 
@@ -328,7 +323,7 @@ def test_a_config_that_cannot_be_deleted_is_deleted_later(guest: Guest, virtualb
     device = guest.root / "dev/vboxguest"
     virtualbox.values |= {"/Ignition/Config": CONFIG}
     with Root(guest.root) as root:
-        keep_platform(root, "virtualbox")
+        write_deletion_note(root, "virtualbox")
         away = device.rename(device.with_name("away"))
         assert not delete_kept_config(root, guest.places, Log(guest.log, priorities=False))
         assert "everybody in this machine can read its config from virtualbox" in guest.log.getvalue()
@@ -340,7 +335,7 @@ def test_a_config_that_cannot_be_deleted_is_deleted_later(guest: Guest, virtualb
 
 
 def test_without_virtualboxs_driver_it_says_what_is_missing(guest: Guest) -> None:
-    with pytest.raises(SourceError, match="module vboxguest"):
+    with pytest.raises(ConfigUnavailable, match="module vboxguest"):
         guest.fetch("virtualbox")
 
 
@@ -367,7 +362,7 @@ class Hypervisor:
                 return
             with connection, connection.makefile("rb") as reader:
                 (size,) = struct.unpack("!I", reader.read(4))
-                connection.sendall(packed(self._answer(payload_of(reader.read(size)).decode()).encode()))
+                connection.sendall(make_message(self._answer(parse_message(reader.read(size)).decode()).encode()))
 
     def _answer(self, command: str) -> str:
         verb, name, *value = command.split(" ", 2)
@@ -425,7 +420,7 @@ def environment(properties: dict[str, str]) -> str:
     rows = "".join(
         f"<Property oe:key={quoted(key)} oe:value={quoted(value)}/>" for key, value in {"a": "b", **properties}.items()
     )
-    namespace = ovf_environment.NAMESPACE
+    namespace = OVF_NAMESPACE
     head = f'<Environment xmlns="{namespace}" xmlns:oe="{namespace}" oe:id="">'
     return f'<?xml version="1.0" encoding="UTF-8"?>{head}<PropertySection>{rows}</PropertySection></Environment>'
 
@@ -454,7 +449,7 @@ def test_what_vmware_gives_in_a_wrong_form_is_an_error(
     guest: Guest, vmware: VMware, variables: dict[str, str], says: str
 ) -> None:
     vmware(variables)
-    with pytest.raises(SourceError, match=says):
+    with pytest.raises(ConfigUnavailable, match=says):
         guest.fetch("vmware")
 
 
@@ -463,7 +458,7 @@ def test_vmwares_config_is_taken_away_afterwards(guest: Guest, vmware: VMware) -
     guest.delete("vmware")
     assert host.variables[DATA] == "e30K"
     assert host.variables[ENCODING] == "base64"
-    assert ovf_environment.properties_of(host.variables["guestinfo.ovfenv"]) == {"a": "b"}
+    assert read_properties(host.variables["guestinfo.ovfenv"]) == {"a": "b"}
 
 
 def test_an_old_vmware_is_asked_by_its_own_program(guest: Guest, outside: Any) -> None:
@@ -485,14 +480,14 @@ def test_an_old_vmware_is_asked_by_its_own_program(guest: Guest, outside: Any) -
 
 def test_vmware_without_either_says_what_is_missing(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(guest.places.programs), "find", lambda *_: None)
-    with pytest.raises(SourceError, match="open-vm-tools"):
+    with pytest.raises(ConfigUnavailable, match="open-vm-tools"):
         guest.fetch("vmware")
 
 
 @pytest.mark.parametrize("message", [b"", b"\0" * 3, struct.pack("!III", 2, 2, 99) + b"x", struct.pack("!II", 9, 9)])
 def test_a_message_of_no_hypervisor_is_refused(message: bytes) -> None:
-    with pytest.raises(SourceError, match="not understood"):
-        payload_of(message)
+    with pytest.raises(ConfigUnavailable, match="not understood"):
+        parse_message(message)
 
 
 # Which platform it is
@@ -517,10 +512,10 @@ def test_a_message_of_no_hypervisor_is_refused(message: bytes) -> None:
 def test_a_platform_is_recognised_by_its_firmware(guest: Guest, firmware: dict[str, str], platform: str) -> None:
     for name, value in firmware.items():
         guest.write(f"sys/class/dmi/id/{name}", f"{value}\n")
-    assert platform_of(guest.places) == platform
+    assert detect_platform(guest.places) == platform
 
 
 def test_the_command_line_decides_before_the_firmware(guest: Guest) -> None:
     guest.write("sys/class/dmi/id/sys_vendor", "Hetzner\n")
     guest.write("proc/cmdline", "quiet ignition.platform.id=aws ignition.platform.id=metal\n")
-    assert platform_of(guest.places) == "metal"
+    assert detect_platform(guest.places) == "metal"

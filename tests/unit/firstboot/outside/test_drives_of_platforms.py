@@ -17,7 +17,9 @@ from firstboot.apply.programs import ProgramError, Programs
 from firstboot.fetch import FetchError
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.sources import Fetched, SourceError, drives, fetch_config, source
+from firstboot.platforms import ConfigUnavailable, Fetched
+from firstboot.platforms.shared import config_drive
+from firstboot.sources.user_config import fetch_config, fetch_from_platform
 
 pytestmark = pytest.mark.unit
 
@@ -108,7 +110,7 @@ class Guest:
         return directory
 
     def fetch(self, platform: str) -> Fetched | None:
-        return source(platform).fetch(self.places, Log(io.StringIO(), priorities=False))
+        return fetch_from_platform(platform, self.places, Log(io.StringIO(), priorities=False))
 
 
 @pytest.fixture
@@ -120,13 +122,13 @@ def guest(tree: Path, outside: Any) -> Guest:
 @pytest.mark.parametrize("make", [iso, fat, fat32, ext4])
 def test_labels_are_read_from_every_kind_of_file_system(tmp_path: Path, make: Callable[[str], bytes]) -> None:
     (tmp_path / "device").write_bytes(make("config-2"))
-    assert drives.label_of(tmp_path / "device") == "config-2"
+    assert config_drive.label_of(tmp_path / "device") == "config-2"
 
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(40_000), b"\xff" * 40_000])
 def test_whatever_else_is_on_a_device_has_no_label(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "device").write_bytes(content)
-    assert drives.label_of(tmp_path / "device") is None
+    assert config_drive.label_of(tmp_path / "device") is None
 
 
 OPENSTACK = "openstack/latest/user_data"
@@ -174,7 +176,7 @@ def test_some_platforms_have_no_drive_where_there_is_no_config(guest: Guest, pla
 
 @pytest.mark.parametrize("platform", ["nutanix", "powervs", "kubevirt"])
 def test_a_drive_that_never_comes_ends_with_a_reason(guest: Guest, platform: str) -> None:
-    with pytest.raises(SourceError, match="no drive with the label"):
+    with pytest.raises(ConfigUnavailable, match="no drive with the label"):
         guest.fetch(platform)
 
 
@@ -191,20 +193,20 @@ def test_a_link_on_a_drive_leads_nowhere(guest: Guest) -> None:
     secret.write_bytes(b"root:hash")
     directory = guest.attach("sr0", iso("cidata"), {})
     (directory / "user-data").symlink_to(secret)
-    with pytest.raises(SourceError, match="symbolic link"):
+    with pytest.raises(ConfigUnavailable, match="symbolic link"):
         guest.fetch("kubevirt")
 
 
 def test_a_drive_that_cannot_be_mounted_is_an_error(guest: Guest) -> None:
     guest.attach("sr0", iso("config-2"), {})
     del guest.content["sr0"]
-    with pytest.raises(SourceError, match="the config drive sr0 cannot be read: mount failed"):
+    with pytest.raises(ConfigUnavailable, match="the config drive sr0 cannot be read: mount failed"):
         guest.fetch("nutanix")
 
 
 def test_a_config_on_a_drive_has_a_limit(guest: Guest) -> None:
     guest.attach("sr0", iso("cidata"), {"user-data": bytes(11 << 20)})
-    with pytest.raises(SourceError, match="larger than"):
+    with pytest.raises(ConfigUnavailable, match="larger than"):
         guest.fetch("kubevirt")
 
 
@@ -235,7 +237,7 @@ def test_openstack_without_user_data(guest: Guest) -> None:
 
 
 def test_openstack_with_neither_ends_with_a_reason(guest: Guest) -> None:
-    with pytest.raises(SourceError, match="neither a drive with the label config-2 nor the metadata service"):
+    with pytest.raises(ConfigUnavailable, match="neither a drive with the label config-2 nor the metadata service"):
         guest.fetch("openstack")
 
 
@@ -283,7 +285,7 @@ def test_a_dvd_without_custom_data_is_no_config(guest: Guest) -> None:
 def test_an_empty_dvd_drive_ends_with_a_reason(guest: Guest, disc_status: dict[str, int]) -> None:
     disc_status["value"] = 1
     guest.attach("sr0", b"", {"ovf-env.xml": b"<Environment/>"})
-    with pytest.raises(SourceError, match=r"no DVD with ovf-env.xml came within 120 s"):
+    with pytest.raises(ConfigUnavailable, match=r"no DVD with ovf-env.xml came within 120 s"):
         guest.fetch("azurestack")
 
 
@@ -348,5 +350,5 @@ def test_the_command_line_names_a_config_on_a_device(guest: Guest, label: str) -
 )
 def test_a_device_that_is_named_must_have_a_config(guest: Guest, arguments: str, says: str) -> None:
     guest.attach("vdb", ext4("IGNCONFIG"), {"config.ign": CONFIG})
-    with pytest.raises(SourceError, match=says):
+    with pytest.raises(ConfigUnavailable, match=says):
         named(guest, arguments)

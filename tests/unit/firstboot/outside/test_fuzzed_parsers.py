@@ -18,12 +18,17 @@ from firstboot.fetch.redirect import follow, is_link_local, parse
 from firstboot.fetch.s3 import parse_s3
 from firstboot.fetch.tls import require_certificates
 from firstboot.fetch.unpack import Unpacker
-from firstboot.metadata import Metadata
-from firstboot.metadata.command import environment
-from firstboot.sources import drives, hyperv
-from firstboot.sources.guestinfo import packed, payload_of
-from firstboot.sources.ovf_environment import properties_of, without
-from firstboot.sources.vmware import decoded
+from firstboot.platforms import hyperv
+from firstboot.platforms.shared import config_drive
+from firstboot.platforms.shared.metadata import Metadata
+from firstboot.platforms.vmware import (
+    decode_config,
+    make_message,
+    parse_message,
+    read_properties,
+    remove_properties,
+)
+from firstboot.sources.metadata import make_environment
 
 pytestmark = pytest.mark.unit
 
@@ -77,13 +82,13 @@ def test_compressed_bodies(pieces: list[bytes], is_gzip: bool) -> None:
 @given(st.binary(max_size=200))
 def test_hypervisors_messages(data: bytes) -> None:
     with contextlib.suppress(FetchError):
-        payload_of(data)
-    assert payload_of(packed(data)[4:]) == data
+        parse_message(data)
+    assert parse_message(make_message(data)[4:]) == data
 
 
 @given(st.binary(max_size=300))
 def test_hypervs_messages(data: bytes) -> None:
-    key, value = hyperv._pair(data.ljust(hyperv._MESSAGE_BYTES, b"\xff"))
+    key, value = hyperv._parse_pair(data.ljust(hyperv._MESSAGE_BYTES, b"\xff"))
     assert len(key.encode("utf-8", "surrogatepass")) <= 3 * 512
     assert len(value) <= 2048
 
@@ -96,25 +101,27 @@ def test_superblocks(tmp_path: Path, at: int, data: bytes) -> None:
     struct.pack_into("<H", head, 0x438, 0xEF53)
     head[at : at + len(data)] = data
     (tmp_path / "device").write_bytes(head)
-    assert drives.label_of(tmp_path / "device") is None or "\0" not in str(drives.label_of(tmp_path / "device"))
+    assert config_drive.label_of(tmp_path / "device") is None or "\0" not in str(
+        config_drive.label_of(tmp_path / "device")
+    )
 
 
 @given(st.text() | st.text().map("<Environment>{}</Environment>".format))
 def test_ovf_environments(text: str) -> None:
     with contextlib.suppress(FetchError):
-        properties_of(text)
-        without(text, ["a"])
+        read_properties(text)
+        remove_properties(text, ["a"])
 
 
 @given(st.text(), st.sampled_from(["", "base64", "gzip", "gzip+base64", "gz+b64", "+", "x"]))
 def test_encodings(value: str, encoding: str) -> None:
     with contextlib.suppress(FetchError):
-        decoded("x", value.replace("\ud800", ""), encoding)
+        decode_config("x", value.replace("\ud800", ""), encoding)
 
 
 @given(st.dictionaries(st.sampled_from(["A", "B", "C"]), st.text(st.characters(exclude_categories=["Cs"]))))
 def test_attributes_are_one_variable_each(values: dict[str, str]) -> None:
-    text = environment(Metadata(values))
+    text = make_environment(Metadata(values))
     lines = text.split("\n")[:-1]
     assert [line.partition("=")[0] for line in lines] == [
         f"AFTERBURN_{k}" for k in sorted(values) if is_visible(values[k])

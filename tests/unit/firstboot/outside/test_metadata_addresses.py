@@ -1,43 +1,16 @@
-"""The addresses of metadata services: one list for redirects, for the firewall and for the documentation."""
+"""The addresses of metadata services: no redirect leads to one of them."""
 
 from __future__ import annotations
-
-import ipaddress
-import re
-from pathlib import Path
 
 import pytest
 
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.metadata_services import SERVICES
 from firstboot.fetch.redirect import follow, parse
+from firstboot.platform_index import load_index
 
 pytestmark = pytest.mark.unit
 
-REPOSITORY = Path(__file__).parents[4]
-GUARD = REPOSITORY / "overlays/containers/usr/lib/build-os/metadata-guard.nft"
-
-
-def addresses(text: str) -> set[str]:
-    """Those in a text."""
-    found = set()
-    for word in re.findall(r"[0-9a-f.:]{6,}", text):
-        try:
-            found.add(str(ipaddress.ip_address(word)))
-        except ValueError:
-            continue
-    return found
-
-
-def test_containers_are_kept_from_every_one() -> None:
-    elements = re.findall(r"elements = \{([^}]*)\}", GUARD.read_text())
-    assert addresses(" ".join(elements)) == SERVICES.keys()
-
-
-def test_the_documentation_lists_every_one() -> None:
-    text = (REPOSITORY / "docs/metadata.md").read_text().partition("## Who may ask")[2]
-    listed = {name for row in text.splitlines() if row.startswith("| `") for name in addresses(row)}
-    assert listed == SERVICES.keys()
+SERVICES = load_index().addresses
 
 
 @pytest.mark.parametrize("address", SERVICES)

@@ -16,10 +16,9 @@ import pytest
 
 from firstboot.apply.programs import Programs
 from firstboot.log import Log
-from firstboot.metadata import PROVIDERS, Metadata, provider
-from firstboot.metadata.command import command, environment
 from firstboot.places import Places
-from firstboot.sources.detect import FIRMWARE
+from firstboot.platforms.shared.metadata import Metadata
+from firstboot.sources.metadata import make_environment, read_metadata, run_metadata_command
 
 pytestmark = pytest.mark.unit
 
@@ -225,12 +224,10 @@ class Guest:
         self.places = Places(self.root, mounting, self.outside)
 
     def read(self, platform: str) -> Metadata:
-        module = provider(platform)
-        assert module is not None
-        return module.read(self.places, Log(self.said, priorities=False))
+        return read_metadata(platform, self.places, Log(self.said, priorities=False))
 
     def run(self, *arguments: str) -> int:
-        return command(list(arguments), self.places, Log(self.said, priorities=False))
+        return run_metadata_command(list(arguments), self.places, Log(self.said, priorities=False))
 
 
 @pytest.fixture
@@ -393,7 +390,7 @@ def test_attributes_are_for_environment_files(guest: Guest) -> None:
     ],
 )
 def test_a_value_is_one_variable_whatever_is_in_it(value: str, line: str) -> None:
-    assert environment(Metadata({"X": value})) == f"{line}\n"
+    assert make_environment(Metadata({"X": value})) == f"{line}\n"
 
 
 def test_keys_go_to_a_user_and_go_away_again(guest: Guest) -> None:
@@ -471,7 +468,7 @@ def test_a_document_of_another_shape_gives_what_it_has(guest: Guest, platform: s
     odd = {"interfaces": 7, "compute": [], "metadata": "x", "ssh_public_keys": {"a": 1}, "hostname": {"a": "b"}}
     guest.outside.serve(SERVICES[platform][0], lambda _: json.dumps(odd).encode())
     found = guest.read(platform)
-    assert environment(found) == ""
+    assert make_environment(found) == ""
     assert (found.hostname, found.ssh_keys) == ("", ())
 
 
@@ -485,23 +482,3 @@ def test_a_service_that_refuses_is_an_error(guest: Guest) -> None:
 def test_a_platform_without_metadata_has_nothing_to_do(guest: Guest, platform: str) -> None:
     assert guest.run("--platform", platform, "--attributes", "--check-in") == 0
     assert "nothing to do" in guest.said.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("unit", "platforms"),
-    [
-        ("afterburn.service", PROVIDERS),
-        ("afterburn-sshkeys@.service", PROVIDERS),
-        ("afterburn-checkin.service", ("azure", "packet", "scaleway")),
-    ],
-)
-def test_units_start_on_the_platforms_that_have_something_for_them(unit: str, platforms: tuple[str, ...]) -> None:
-    text = (Path(__file__).parents[4] / "units" / "metadata" / unit).read_text()
-    lines = [line for line in text.splitlines() if line.startswith("Condition")]
-    named = [f"ConditionKernelCommandLine=|ignition.platform.id={name}" for name in platforms]
-    recognised = [
-        f'ConditionFirmware=|smbios-field({field} =$ "{beginning}*")'
-        for field, beginning, platform in FIRMWARE
-        if platform in platforms
-    ]
-    assert lines == named + recognised

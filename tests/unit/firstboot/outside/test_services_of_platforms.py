@@ -16,7 +16,8 @@ import pytest
 from firstboot.fetch import FetchError
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.sources import Fetched, source
+from firstboot.platforms import Fetched
+from firstboot.sources.user_config import fetch_from_platform
 
 pytestmark = pytest.mark.unit
 
@@ -105,7 +106,7 @@ def fetch(outside: Any, tree: Path, programs: Any) -> Fetch:
 
     def run(platform: str) -> Fetched | None:
         log = Log(io.StringIO(), priorities=False)
-        return source(platform).fetch(Places(tree, programs, outside), log)
+        return fetch_from_platform(platform, Places(tree, programs, outside), log)
 
     return run
 

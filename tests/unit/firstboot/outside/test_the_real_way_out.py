@@ -20,7 +20,8 @@ from firstboot.fetch import Fetcher, FetchError, Reach
 from firstboot.fetch.reach import Clock
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.sources import Fetched, source
+from firstboot.platforms import Fetched
+from firstboot.sources.user_config import fetch_from_platform
 
 pytestmark = [
     pytest.mark.unit,
@@ -92,7 +93,7 @@ def test_a_service_is_asked_at_its_own_address(
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
             try:
-                return source(platform).fetch(Places(tree, programs), Log(io.StringIO(), priorities=False))
+                return fetch_from_platform(platform, Places(tree, programs), Log(io.StringIO(), priorities=False))
             finally:
                 server.shutdown()
 
@@ -106,7 +107,7 @@ def test_without_a_route_it_ends_with_a_reason(tree: Path, programs: Any, platfo
     places = Places(tree, programs, Reach(Clock(500)))
 
     def ask() -> Fetched | None:
-        return source(platform).fetch(places, Log(io.StringIO(), priorities=False))
+        return fetch_from_platform(platform, places, Log(io.StringIO(), priorities=False))
 
     with pytest.raises(FetchError, match=r"given up after 120 s: no connection to 169.*: Network is unreachable"):
         in_own_network([], ask)

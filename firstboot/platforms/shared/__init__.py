@@ -1,0 +1,1 @@
+"""What several platforms have in common: metadata services, config drives, documents."""
