@@ -25,7 +25,6 @@ from builder.definition.load import load
 from builder.definition.resolved import Resolved
 from builder.definition.shipped import shipped_root
 from builder.definition.where import pointing_at_names
-from builder.outputs.disk import Layout
 from builder.outputs.manifest import Artifact, Manifest, is_current
 from builder.outputs.signing import Signer
 from builder.outputs.wanted import Made, Wanted
@@ -202,10 +201,5 @@ def wanted_of(resolved: Resolved) -> Wanted:
         modules=resolved.modules,
         credentials=resolved.credentials,
         initrd_overlay=shipped_root() / "overlays" / "initrd",
-        layout=Layout(
-            disk=int(resolved.disk.size),
-            esp=int(resolved.disk.esp),
-            slot=int(resolved.disk.slot),
-            state_minimum=int(resolved.disk.state_minimum),
-        ),
+        layout=resolved.disk,
     )

@@ -174,7 +174,7 @@ def check_disk(disk: Disk) -> Iterator[Problem]:
         yield Problem(
             ("disk", "size"),
             f"{disk.size} is too small: the partitions need {disk.minimum}",
-            f"esp {disk.esp}, twice (slot {disk.slot}, verity {disk.verity}, signature {disk.signature}), "
+            f"esp {disk.esp}, twice (slot {disk.slot}, verity {disk.verity}, signature 16K), "
             f"state_minimum {disk.state_minimum}, partition tables 4M",
         )
 

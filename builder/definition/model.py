@@ -36,6 +36,7 @@ from builder.definition.scalars import (
 from builder.definition.scripts import Question, ScriptDecisions
 
 DEFAULT_SUITE = "trixie"
+SIGNATURE_SIZE = 16384  # UAPI.2: a signature is padded to a multiple of 4096; we leave room for several
 _ARCHITECTURES = " or ".join(f"`{arch}`" for arch in Arch)
 _KERNELS = " or ".join(f"`{facts.kernel_package}`" for facts in ARCHITECTURES.values())
 
@@ -131,15 +132,11 @@ class Disk(Model):
         return Size(-(-self.slot // (100 * 32 * MIB)) * 32 * MIB)
 
     @property
-    def signature(self) -> Size:
-        """Room for a root hash's signature: 16 KiB, and partitions begin at whole MiB."""
-        return Size(MIB)
-
-    @property
     def minimum(self) -> Size:
         """The least :attr:`size` that holds everything, partition tables included."""
         tables = 4 * MIB
-        return Size(tables + self.esp + 2 * (self.slot + self.verity + self.signature) + self.state_minimum)
+        needed = tables + self.esp + 2 * (self.slot + self.verity + SIGNATURE_SIZE) + self.state_minimum
+        return Size(-(-needed // MIB) * MIB)
 
 
 class Root(Model):

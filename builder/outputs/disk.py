@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.architecture import architecture
 from builder.core.console import human_size
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
+from builder.definition.model import SIGNATURE_SIZE, Disk
 from builder.outputs.root import Root, stable_uuid
 from builder.outputs.signing import Signer
 from builder.outputs.uki import EFI_STUBS
 from builder.tree.tree import Tree
 
-MIB = 1 << 20
-SIGNATURE_SIZE = 16384  # UAPI.2: a signature is padded to a multiple of 4096; we leave room for several
 FULL = 0.70
 # systemd-sysupdate writes the next version into a partition with this label.
 EMPTY = "_empty"
@@ -29,34 +27,6 @@ FAT_EPOCH = 315_532_800  # 1980-01-01, the first moment a FAT file system knows
 # Where systemd-boot looks for keys that it may enrol by itself.
 ENROLLED = "loader/keys/auto"
 LOADER_CONF = "timeout 0\nconsole-mode keep\neditor no\n"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Sizes in bytes."""
-
-    disk: int
-    esp: int
-    slot: int
-    state_minimum: int
-
-    @property
-    def verity(self) -> int:
-        """Room for a slot's hash tree: under 1 % of the slot for 4096-byte blocks, rounded up to 32 MiB."""
-        return -(-self.slot // 100 // (32 * MIB)) * 32 * MIB
-
-    def check(self) -> None:
-        """Everything and a state partition must fit.
-
-        Raises:
-            ConfigError: it does not.
-        """
-        needed = self.esp + 2 * (self.slot + self.verity + SIGNATURE_SIZE) + self.state_minimum + 4 * MIB
-        if needed > self.disk:
-            raise ConfigError(
-                f"a disk of {human_size(self.disk)} is too small for the layout, which takes {human_size(needed)}",
-                hint="raise disk.size, or lower disk.slot",
-            )
 
 
 def require_room(what: str, used: int, size: int, option: str) -> None:
@@ -74,7 +44,7 @@ def require_room(what: str, used: int, size: int, option: str) -> None:
 
 
 def partitions(
-    layout: Layout, root: Root, *, arch: str, name: str, esp_files: Path, signature: Path | None = None
+    layout: Disk, root: Root, *, arch: str, name: str, esp_files: Path, signature: Path | None = None
 ) -> Mapping[str, str]:
     """``repart.d(5)`` files by name. Pure: the same arguments give the same text.
 
@@ -84,7 +54,14 @@ def partitions(
     kind = f"root-{architecture(arch).partition}"
 
     def text(kind: str, label: str, size: int, uuid: object, **more: object) -> str:
-        lines = {"Type": kind, "Label": label, "UUID": uuid, "SizeMinBytes": size, "SizeMaxBytes": size, **more}
+        lines = {
+            "Type": kind,
+            "Label": label,
+            "UUID": uuid,
+            "SizeMinBytes": int(size),
+            "SizeMaxBytes": int(size),
+            **more,
+        }
         return "[Partition]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
 
     def empty(kind: str, size: int) -> str:
@@ -135,7 +112,7 @@ def write_esp_files(
 
 
 def make_disk(
-    layout: Layout,
+    layout: Disk,
     root: Root,
     tools: Tools,
     scratch: Path,
@@ -152,10 +129,9 @@ def make_disk(
         signature: of the root hash, at most :data:`SIGNATURE_SIZE` bytes.
 
     Raises:
-        ConfigError: a partition is over 70 % full, or the layout does not fit.
+        ConfigError: a partition is over 70 % full.
         ProgramError: systemd-repart failed.
     """
-    layout.check()
     require_room("the root slot", root.image.stat().st_size, layout.slot, "disk.slot")
     used = sum(path.stat().st_size for path in esp.rglob("*") if path.is_file())
     require_room("the EFI system partition", used, layout.esp, "disk.esp")
@@ -172,7 +148,7 @@ def make_disk(
         "systemd-repart",
         "--offline=yes",
         "--empty=create",
-        f"--size={layout.disk}",
+        f"--size={int(layout.size)}",
         "--dry-run=no",
         "--no-pager",
         f"--definitions={definitions}",

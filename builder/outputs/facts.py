@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from builder.outputs.disk import MIB, Layout
+from builder.definition.model import Disk
+from builder.definition.scalars import MIB
 from builder.tree.node import Kind, Node
 from builder.tree.tree import Tree
 
@@ -35,7 +36,7 @@ COMMENTED = ("/etc/systemd/", "/usr/lib/systemd/", "/etc/ssh/", "/etc/containers
 HIDDEN = ("/var/", "/run/", "/dev/", "/proc/", "/sys/", "/tmp/")
 
 
-def make_facts(tree: Tree, layout: Layout, label: str) -> bytes:
+def make_facts(tree: Tree, layout: Disk, label: str) -> bytes:
     """The facts of a finished root, as JSON. The same tree gives the same bytes.
 
     Args:
@@ -61,7 +62,7 @@ def make_facts(tree: Tree, layout: Layout, label: str) -> bytes:
             text = node.content.read().decode("utf-8", "replace")
             texts[path] = _without_comments(text) if path.startswith(COMMENTED) else text
     partitions = {"esp": layout.esp // MIB, label: layout.slot // MIB, "state": None}
-    data = {"schema": SCHEMA, "disk": layout.disk // MIB, "partitions": partitions, "paths": root, "texts": texts}
+    data = {"schema": SCHEMA, "disk": layout.size // MIB, "partitions": partitions, "paths": root, "texts": texts}
     return json.dumps(data, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 

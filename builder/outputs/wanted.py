@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.definition.model import Compression
-from builder.outputs.disk import Layout
+from builder.definition.model import Compression, Disk
 from builder.outputs.root import Root
 
 
@@ -29,7 +28,7 @@ class Wanted:
     extra_command_line: tuple[str, ...]
     modules: tuple[str, ...]
     initrd_overlay: Path
-    layout: Layout
+    layout: Disk
     credentials: tuple[str, ...] | None = None
 
     def import_credentials(self, *, signed: bool) -> bool:

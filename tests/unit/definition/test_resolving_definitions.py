@@ -399,7 +399,7 @@ def test_verity_and_signature_fit_into_their_partitions(project: Project) -> Non
     disk = project.load(SMALL).definition.disk
     hashes = -(-disk.slot // 4096) * 32
     assert hashes * 129 // 128 + 4096 < disk.verity < disk.slot // 32
-    assert str(disk.minimum) == "6214M"
+    assert str(disk.minimum) == "6213M"
 
 
 def test_a_problem_of_a_feature_that_is_read_twice_is_shown_once(project: Project) -> None:

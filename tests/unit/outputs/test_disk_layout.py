@@ -9,7 +9,8 @@ import pytest
 
 from builder.core.errors import ConfigError
 from builder.definition.model import Compression, Disk, Output
-from builder.outputs.disk import MIB, Layout, make_disk, partitions, require_room, write_esp_files
+from builder.definition.scalars import MIB, Size
+from builder.outputs.disk import make_disk, partitions, require_room, write_esp_files
 from builder.outputs.formats import FORMATS
 from builder.outputs.root import Root, compression_arguments, stable_uuid
 from builder.outputs.uki import NO_ROOT_HASH, command_line, find_kernel, make_uki, read_parts, sealed, write_root_hash
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.unit
 
 GIB = 1 << 30
 HASH = "00112233445566778899aabbccddeeff" + "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
-LAYOUT = Layout(disk=8 * GIB, esp=GIB, slot=2 * GIB, state_minimum=GIB)
+LAYOUT = Disk()
 ROOT = Root(Path("/store/root.erofs"), Path("/store/root.verity"), HASH)
 
 
@@ -81,36 +82,19 @@ def test_a_hash_tree_has_room_for_any_slot_and_not_much_more(slot: int) -> None:
     while blocks > 1:
         blocks = -(-blocks // 128)
         needed += blocks * 4096
-    verity = Layout(0, 0, slot, 0).verity
+    verity = Disk(slot=Size(slot)).verity
     assert needed <= verity < needed * 1.28 + 32 * MIB
     assert verity % (32 * MIB) == 0
 
 
-def test_the_definition_and_the_layout_agree_on_the_hash_trees_size() -> None:
-    disk = Disk()
-    assert Layout(int(disk.size), int(disk.esp), int(disk.slot), int(disk.state_minimum)).verity == int(disk.verity)
-
-
-def test_a_layout_that_does_not_fit_is_refused_and_says_what_it_takes() -> None:
-    LAYOUT.check()
-    with pytest.raises(
-        ConfigError, match=r"a disk of 4\.3 GB is too small for the layout, which takes 6\.5 GB"
-    ) as caught:
-        Layout(4 * GIB, GIB, 2 * GIB, GIB).check()
-    assert "disk.size" in str(caught.value)
-
-
-def test_a_layout_fits_to_the_byte() -> None:
-    needed = GIB + 2 * (2 * GIB + 32 * MIB + 16384) + GIB + 4 * MIB
-    Layout(needed, GIB, 2 * GIB, GIB).check()
-    with pytest.raises(ConfigError):
-        Layout(needed - 1, GIB, 2 * GIB, GIB).check()
-
-
-def test_what_the_definition_lets_pass_fits() -> None:
-    for slot in (512 * MIB, 2 * GIB, 5 * GIB + MIB):
-        disk = Disk().model_copy(update={"slot": type(Disk().slot)(slot)})
-        Layout(int(disk.minimum), int(disk.esp), slot, int(disk.state_minimum)).check()
+@pytest.mark.parametrize("slot", [512 * MIB, 2 * GIB, 5 * GIB + MIB])
+def test_the_least_disk_holds_what_repart_is_told_to_write(slot: int) -> None:
+    disk = Disk(slot=Size(slot))
+    texts = partitions(disk, ROOT, arch="amd64", name="demo", esp_files=Path("/esp")).values()
+    sizes = [int(re.findall(r"SizeMinBytes=(\d+)", text)[0]) for text in texts]
+    assert len(sizes) == 7
+    tables = disk.minimum - sum(sizes) - disk.state_minimum
+    assert 4 * MIB <= tables < 5 * MIB
 
 
 def test_seventy_percent_is_room_enough_and_more_is_not() -> None:
@@ -139,13 +123,6 @@ def test_a_root_that_is_too_large_is_refused_before_a_program_runs(tmp_path: Pat
         make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="a", esp=tmp_path / "esp")
     assert "disk.esp" in str(caught.value)
     assert fake_tools.calls == []
-
-
-def test_a_layout_that_does_not_fit_never_reaches_repart(tmp_path: Path, fake_tools: object) -> None:
-    root = Root(tmp_path / "root", tmp_path / "verity", HASH)
-    layout = Layout(4 * GIB, GIB, 2 * GIB, GIB)
-    with pytest.raises(ConfigError, match="too small for the layout"):
-        make_disk(layout, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="a", esp=tmp_path)
 
 
 def test_repart_is_told_everything_that_would_differ_between_machines(tmp_path: Path, fake_tools: object) -> None:
@@ -211,8 +188,7 @@ def test_the_kernel_is_told_where_the_verified_root_is_and_then_what_the_user_wa
 def test_a_signed_image_takes_no_credentials_of_the_platform_unless_its_definition_asks(
     asked: tuple[str, ...] | None, *, signed: bool, all_of_them: bool
 ) -> None:
-    layout = Layout(disk=1, esp=1, slot=1, state_minimum=1)
-    wanted = Wanted("a", "1", "amd64", Compression.LZ4, None, (), (), Path(), layout, credentials=asked)
+    wanted = Wanted("a", "1", "amd64", Compression.LZ4, None, (), (), Path(), LAYOUT, credentials=asked)
     assert wanted.import_credentials(signed=signed) is all_of_them
     words = command_line(HASH, (), import_credentials=all_of_them).split()
     assert ("systemd.import_credentials=no" in words) is not all_of_them

@@ -10,8 +10,7 @@ import pytest
 
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.definition.model import Compression
-from builder.outputs.disk import Layout
+from builder.definition.model import Compression, Disk
 from builder.outputs.image import make_outputs
 from builder.outputs.wanted import Wanted
 from builder.stages.stage import Context
@@ -34,7 +33,7 @@ def wanted(overlay: Path) -> Wanted:
         extra_command_line=("console=ttyS0",),
         modules=("mine",),
         initrd_overlay=overlay,
-        layout=Layout(disk=8 * GIB, esp=GIB, slot=2 * GIB, state_minimum=GIB),
+        layout=Disk(),
     )
 
 

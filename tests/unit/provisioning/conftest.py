@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from builder.core.files import sha256_file
-from builder.outputs.disk import MIB, Layout
+from builder.definition.model import Disk
+from builder.definition.scalars import Size
 from builder.outputs.facts import make_facts
 from builder.tree.node import directory, file, symlink
 from builder.tree.tree import Tree
 
 ORIGIN = "package:a"
-LAYOUT = Layout(disk=4096 * MIB, esp=512 * MIB, slot=1024 * MIB, state_minimum=256 * MIB)
+LAYOUT = Disk(size=Size.parse("4G"), esp=Size.parse("512M"), slot=Size.parse("1G"), state_minimum=Size.parse("256M"))
 UNITS = "/usr/lib/systemd/system"
 FILES: dict[str, str] = {
     "/etc/passwd": "root:x:0:0::/root:/bin/bash\nwww:x:33:33::/:/usr/sbin/nologin\n",
