@@ -249,3 +249,91 @@ def test_a_failure_in_the_background_is_nobodys(run: Callable[..., Outcome]) -> 
     outcome = run("set -e\nmkdir -f /a &> /dev/null || true\n{ cd /etc; false; } &\nmkdir b")
     assert outcome.unaccounted == []
     assert "/b" in outcome.tree
+
+
+def test_a_person_gets_numbers_after_the_last_one_and_a_range_for_containers(run: Callable[..., Outcome]) -> None:
+    files = {"/etc/subuid": "other:100000:65536\n", "/etc/subgid": ""}
+    outcome = run("useradd -M ann\nuseradd -r -M daemon2\nuseradd -r -F -M worker", files)
+    assert outcome.unaccounted == []
+    assert outcome.text("/etc/subuid") == "other:100000:65536\nann:165536:65536\nworker:231072:65536\n"
+    assert outcome.text("/etc/subgid") == "ann:100000:65536\nworker:165536:65536\n"
+    assert "ann:x:1000:" in outcome.text("/etc/passwd")
+
+
+def test_limits_of_numbers_that_a_call_gives_are_kept(run: Callable[..., Outcome]) -> None:
+    script = "useradd -r -M -g 1 -u 300 a\nuseradd -M -g 1 -K PASS_MAX_DAYS=-1 -K UID_MIN=200 -K UID_MAX=400 b"
+    assert "\nb:x:301:1:" in run(script).text("/etc/passwd")
+
+
+@pytest.mark.parametrize(("given", "left"), [("1-4294967295", ""), ("1-99", "mine:100000:65536\n")])
+def test_subordinate_ids_are_taken_away(run: Callable[..., Outcome], given: str, left: str) -> None:
+    rows = {"/etc/subuid": "mine:100000:65536\nother:1:2\n"}
+    outcome = run(f"useradd -r -M -g 1 mine\nusermod --del-subuids {given} mine", rows)
+    assert outcome.unaccounted == []
+    assert outcome.text("/etc/subuid") == f"{left}other:1:2\n"
+
+
+def test_subordinate_ids_that_overlap_are_not_guessed_at(run: Callable[..., Outcome]) -> None:
+    outcome = run("useradd -r -M -g 1 mine\nusermod -V 100001-200000 mine", {"/etc/subuid": "mine:100000:65536\n"})
+    assert [line for line, _ in outcome.unaccounted] == [3]
+
+
+def test_a_password_that_nobody_can_type_may_be_set_and_no_other(run: Callable[..., Outcome]) -> None:
+    shadow = {"/etc/shadow": "mine:!:::::::\n"}
+    outcome = run("useradd -r -M -g 1 mine\nusermod -p '*' mine", shadow)
+    assert outcome.unaccounted == []
+    assert "mine:*:::::::\n" in outcome.text("/etc/shadow")
+    outcome = run("useradd -r -M -g 1 mine\nusermod -p '$6$a$b' mine", shadow)
+    assert [line for line, _ in outcome.unaccounted] == [3]
+
+
+def test_getent_reads_the_files_of_the_image_for_several_names(run: Callable[..., Outcome]) -> None:
+    outcome = run("getent -s files group daemon nobody-has-it root > /out || echo $? >> /out")
+    assert outcome.text("/out").splitlines()[-1] == "2"
+    assert [line.split(":")[0] for line in outcome.text("/out").splitlines()[:-1]] == ["daemon", "root"]
+    assert run("getent -s sss passwd root").unaccounted != []
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "status"),
+    [
+        ("-m a", "a (enabled by site administrator)\n", 0),
+        ("-m a.load", "a (enabled by site administrator)\n", 0),
+        ("-c on", "on (enabled by maintainer script)\n", 0),
+        ("-q -c on", "", 0),
+        ("-m b", "", 33),
+        ("-c off", "", 32),
+        ("-s never", "", 1),
+        ("-M", "event\n", 0),
+    ],
+)
+def test_apache_is_asked_what_is_enabled(run: Callable[..., Outcome], question: str, said: str, status: int) -> None:
+    enabled = ("mods-enabled/a.load", "mods-enabled/mpm_event.load", "conf-enabled/on.conf", "sites-enabled/x.conf")
+    marks = ("module/enabled_by_admin/a", "conf/enabled_by_maint/on", "module/disabled_by_maint/b")
+    files = {f"/etc/apache2/{path}": "" for path in enabled}
+    files |= {f"/var/lib/apache2/{path}": "" for path in (*marks, "conf/disabled_by_admin/off")}
+    outcome = run(f"a2query {question} > /out && status=$? || status=$?\necho $status > /status", files)
+    assert outcome.unaccounted == []
+    assert (outcome.text("/out"), outcome.text("/status")) == (said, f"{status}\n")
+
+
+def test_the_users_of_sasl_are_each_machines_own(run: Callable[..., Outcome]) -> None:
+    script = "echo '!' | saslpasswd2 -c no:user\nchmod 660 /etc/sasldb2\nsaslpasswd2 -d no:user"
+    outcome = run(script)
+    assert outcome.unaccounted == []
+    commands = [e.data[0] for each in outcome.found for e in each.effects if e.does is Does.OWN_DATA]
+    assert commands == ["printf %s '!\n' | saslpasswd2 -c no:user", "saslpasswd2 -d no:user"]
+    assert outcome.tree.get("/etc/sasldb2").mode == 0o660
+
+
+def test_the_keys_of_cfengine_are_each_machines_own(run: Callable[..., Outcome]) -> None:
+    outcome = run("[ -f /var/lib/cfengine3/ppkeys/localhost.priv ] || cf-key")
+    assert outcome.unaccounted == []
+    assert [e.data[0] for each in outcome.found for e in each.effects if e.does is Does.OWN_DATA] == ["cf-key"]
+
+
+def test_what_bash_compares_with_may_have_parentheses_in_it(run: Callable[..., Outcome]) -> None:
+    script = "f() {\n  [[ $1 =~ kernel_(pre|post(in st|rm)) && -e /x ]] && return 1\n}\ntouch /yes"
+    outcome = run(script, shell="bash")
+    assert outcome.unaccounted == []
+    assert outcome.tree.get("/yes") is not None

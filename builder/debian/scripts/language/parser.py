@@ -433,7 +433,7 @@ class _Parser(WordReader):
                 arrays.append((match[1] + match[2], self._elements()))
                 words.append(Word((Literal(match[1], quoted=True),), match[1]))
                 continue
-            word = self.word()
+            word = self.word(regex=conditional and bool(words) and words[-1].text == "=~")
             if word is None and conditional and (match := _CONDITIONAL.match(self.text, self.at)):
                 self.at = match.end()
                 word = Word((Literal(match[0], quoted=False),), match[0])

@@ -73,9 +73,13 @@ class WordReader:
 
     # --- words -------------------------------------------------------------------------------------
 
-    def word(self) -> Word | None:
-        """The word that begins here, or ``None`` if none does."""
-        start = self.at
+    def word(self, *, regex: bool = False) -> Word | None:
+        """The word that begins here, or ``None`` if none does.
+
+        Args:
+            regex: it is what ``=~`` of bash compares with, to which parentheses and ``|`` belong.
+        """
+        start, depth = self.at, 0
         parts: list[Part] = []
         text, end = self.text, len(self.text)
         while self.at < end:
@@ -84,8 +88,14 @@ class WordReader:
                 parts.append(Literal(match[0], quoted=False))
                 self.at = match.end()
                 continue
-            if not self._special(parts):
+            if self._special(parts):
+                continue
+            char = self.peek()
+            if not regex or (char not in "()|" and not depth) or (char == ")" and not depth):
                 break
+            depth += (char == "(") - (char == ")")
+            parts.append(Literal(char, quoted=False))
+            self.at += 1
         if self.at == start:
             return None
         return Word(_joined(parts), text[start : self.at])

@@ -6,7 +6,9 @@ Numbers are given as the programs do: the first free one from 100 up (``FIRST_SY
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterable
 
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
@@ -15,6 +17,7 @@ from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 
 FIRST_SYSTEM, LAST_SYSTEM = 100, 999
 FIRST_USER, LAST_USER = 1000, 59999
+FIRST_SUBORDINATE, SUBORDINATE_COUNT = 100000, 65536  # SUB_UID_MIN, SUB_UID_COUNT of login.defs(5)
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]*\$?", re.I)
 
 
@@ -248,8 +251,11 @@ def groupadd(shell: Shell, arguments: list[str]) -> Status:
 
 
 def useradd(shell: Shell, arguments: list[str]) -> Status:
-    """``useradd [-r] [-g group] [-d home] [-s shell] [-c comment] [-G groups] [-M|-m] name``."""
-    flags = "r M m N U o l system no-create-home create-home no-user-group user-group no-log-init badname"
+    """``useradd [-r] [-g group] [-d home] [-s shell] [-c comment] [-G groups] [-M|-m] [-F] [-K name=value] name``."""
+    flags = (
+        "r m M N U o l F system no-create-home create-home no-user-group user-group no-log-init badname "
+        "add-subids-for-system"
+    )
     options = read_options(
         "useradd", arguments, flags, "g d s c G u K home-dir home shell comment groups gid uid base-dir b"
     )
@@ -258,8 +264,7 @@ def useradd(shell: Shell, arguments: list[str]) -> Status:
         return 9
     system = bool({"r", "system"} & options.given.keys())
     taken = {row[2] for path in ("/etc/group", "/etc/passwd") for row in _rows(shell, path)}
-    span = range(LAST_SYSTEM, FIRST_SYSTEM, -1) if system else range(FIRST_USER, LAST_USER)
-    number = options.get("u", "uid") or next(str(n) for n in span if str(n) not in taken)
+    number = options.get("u", "uid") or _free_number(taken, _overridden(arguments), system=system)
     group = options.get("g", "gid")
     if group is not None:
         gid = str(group_id(shell, group))
@@ -284,7 +289,52 @@ def useradd(shell: Shell, arguments: list[str]) -> Status:
             _join(shell, name, other)
     if {"m", "create-home"} & options.given.keys():
         _make_home(shell, home, int(number), int(gid))
+    if not system or {"F", "add-subids-for-system"} & options.given.keys():
+        for path in ("/etc/subuid", "/etc/subgid"):
+            if shell.system.get(path) is not None:
+                first = _free_range(shell, path)
+                _add_range(shell, path, name, f"{first}-{first + SUBORDINATE_COUNT - 1}")
     return 0
+
+
+def _overridden(arguments: list[str]) -> dict[str, str]:
+    """What ``-K NAME=VALUE`` says instead of login.defs(5)."""
+    values = (value for option, value in itertools.pairwise(arguments) if option in ("-K", "--key"))
+    return dict(value.partition("=")[::2] for value in values)
+
+
+def _free_number(taken: set[str], settings: dict[str, str], *, system: bool) -> str:
+    """Of a new user: a system's from the top down, a person's the next after the last (shadow's find_new_uid.c).
+
+    Raises:
+        NotModelled: a limit that is no number, or no number is left.
+    """
+    start = "SYS_UID" if system else "UID"
+    limits = (FIRST_SYSTEM + 1, LAST_SYSTEM) if system else (FIRST_USER, LAST_USER)
+    given = [settings.get(f"{start}_{end}", str(limit)) for end, limit in zip(("MIN", "MAX"), limits, strict=True)]
+    if not all(text.isdigit() for text in given):
+        raise NotModelled(f"useradd -K {' '.join(given)}")
+    first, last = (int(text) for text in given)
+    if system:
+        numbers: Iterable[int] = range(last, first - 1, -1)
+    else:
+        highest = max((int(text) for text in taken if first <= int(text) <= last), default=first - 1)
+        numbers = (*range(highest + 1, last + 1), *range(first, highest))
+    number = next((str(number) for number in numbers if str(number) not in taken), None)
+    if number is None:
+        raise NotModelled("useradd, where all numbers are taken")
+    return number
+
+
+def _free_range(shell: Shell, path: str) -> int:
+    """Where the next row of subuid(5) begins."""
+    rows = sorted((int(row[1]), int(row[2])) for row in _rows(shell, path))
+    first = FIRST_SUBORDINATE
+    for start, count in rows:
+        if start - first >= SUBORDINATE_COUNT:
+            break
+        first = max(first, start + count)
+    return first
 
 
 def usermod(shell: Shell, arguments: list[str]) -> Status:
@@ -293,7 +343,8 @@ def usermod(shell: Shell, arguments: list[str]) -> Status:
         "usermod",
         arguments,
         "a L U m append lock unlock move-home",
-        "G d s c g u e v w groups home shell comment gid expiredate add-subuids add-subgids",
+        "G d s c g u e v w p V W groups home shell comment gid expiredate add-subuids add-subgids password "
+        "del-subuids del-subgids",
     )
     name = options.operands[0] if options.operands else ""
     row = _find(shell, "/etc/passwd", name)
@@ -302,6 +353,11 @@ def usermod(shell: Shell, arguments: list[str]) -> Status:
     for path, names in (("/etc/subuid", ("v", "add-subuids")), ("/etc/subgid", ("w", "add-subgids"))):
         if (given := options.get(*names)) is not None:
             _add_range(shell, path, name, given)
+    for path, names in (("/etc/subuid", ("V", "del-subuids")), ("/etc/subgid", ("W", "del-subgids"))):
+        if (given := options.get(*names)) is not None:
+            _remove_ranges(shell, path, name, given)
+    if (password := options.get("p", "password")) is not None:
+        _set_password(shell, name, password)
     for group in (options.get("G", "groups") or "").split(","):
         if group:
             _join(shell, name, group)
@@ -318,12 +374,40 @@ def usermod(shell: Shell, arguments: list[str]) -> Status:
 
 def _add_range(shell: Shell, path: str, name: str, given: str) -> None:
     """``FIRST-LAST`` as a row of subuid(5)."""
-    first, dash, last = given.partition("-")
-    if not dash or not first.isdigit() or not last.isdigit():
-        raise NotModelled(f"usermod with the range {given}")
-    row = f"{name}:{first}:{int(last) - int(first) + 1}\n"
+    first, last = _range(given)
+    row = f"{name}:{first}:{last - first + 1}\n"
     if row not in (shell.system.read(path) or ""):
         shell.system.write(path, row, append=True)
+
+
+def _range(given: str) -> tuple[int, int]:
+    first, dash, last = given.partition("-")
+    if not dash or not first.isdigit() or not last.isdigit():
+        raise NotModelled(f"the range {given}")
+    return int(first), int(last)
+
+
+def _remove_ranges(shell: Shell, path: str, name: str, given: str) -> None:
+    first, last = _range(given)
+    kept = []
+    for row in _rows(shell, path):
+        start, end = int(row[1]), int(row[1]) + int(row[2]) - 1
+        if row[0] != name or end < first or start > last:
+            kept.append(":".join(row) + "\n")
+        elif start < first or end > last:
+            raise NotModelled(f"usermod that takes {given} from {start}-{end}")
+    if "".join(kept) != (shell.system.read(path) or ""):
+        shell.system.write(path, "".join(kept))
+
+
+def _set_password(shell: Shell, name: str, password: str) -> None:
+    """Only one with which nobody logs in: all machines of an image would share it."""
+    if password.strip("*!x"):
+        raise NotModelled(f"usermod gives {name} a password, which all machines of the image would share")
+    lines = [line.split(":") for line in (shell.system.read("/etc/shadow") or "").splitlines()]
+    new = [[row[0], password, *row[2:]] if row[0] == name else row for row in lines]
+    if new != lines:
+        shell.system.write("/etc/shadow", "".join(":".join(row) + "\n" for row in new))
 
 
 def gpasswd(shell: Shell, arguments: list[str]) -> Status:
@@ -335,7 +419,11 @@ def gpasswd(shell: Shell, arguments: list[str]) -> Status:
 
 
 def getent(shell: Shell, arguments: list[str]) -> Status:
-    """``getent passwd|group [name]`` from the tree's files."""
+    """``getent [-s SERVICE] passwd|group [name ...]`` from the tree's files."""
+    options = read_options("getent", arguments, "i A no-idn no-addrconfig", "s service", mixed=False)
+    if (options.get("s", "service") or "files") != "files":
+        raise NotModelled(f"getent of {options.get('s', 'service')}")
+    arguments = options.operands
     if not arguments or arguments[0] not in ("passwd", "group", "shadow", "hosts", "services"):
         raise NotModelled("getent")
     if arguments[0] in ("hosts", "services"):

@@ -1,4 +1,4 @@
-"""a2enmod(8), a2enconf(8), a2ensite(8): links into ``*-enabled``, for a module those that it depends on as well."""
+"""a2enmod(8), a2enconf(8), a2ensite(8): links into ``*-enabled``, with those a module depends on; a2query(1)."""
 
 from __future__ import annotations
 
@@ -66,6 +66,47 @@ def _words(text: str, field: str) -> list[str]:
     return [word for line in re.findall(rf"^# {field}:(.*)$", text, re.M) for word in line.split()]
 
 
-COMMANDS = make_models(
-    {"a2enmod": enabler(*MODULES), "a2enconf": enabler(*CONFIGURATIONS), "a2ensite": enabler(*SITES)}
-)
+def a2query(shell: Shell, arguments: list[str]) -> Status:
+    """``a2query [-q] -m MODULE | -c CONF | -s SITE``: whether it is enabled, and if not, who turned it off; ``-M``."""
+    options = read_options("a2query", arguments, "q M", "m c s")
+    modules = _enabled(shell, MODULES)
+    if modules is None:
+        return 1
+    said, status = "", 0
+    for letter, kind in (("m", MODULES), ("s", SITES), ("c", CONFIGURATIONS)):
+        if letter not in options:
+            continue
+        name = re.sub(r"\.(conf|load)", "", options.given[letter].removeprefix("mod"), count=1)
+        if name in (_enabled(shell, kind) or ()):
+            who = {"admin": "site administrator", "maint": "maintainer script"}.get(_by(shell, kind, "enabled", name))
+            said += f"{name} (enabled by {who or 'unknown'})\n"
+        else:
+            status = {"admin": 32, "maint": 33}.get(_by(shell, kind, "disabled", name), 1)
+            break
+    else:
+        if "M" in options:
+            kinds = [name.removeprefix("mpm_") for name in modules if name.startswith("mpm_")]
+            said += f"{kinds[0] if kinds else 'invalid'}\n"
+        elif not options.given.keys() - {"q"}:
+            raise NotModelled("a2query without a question")
+    if "q" not in options:
+        shell.say(said)
+    return status
+
+
+def _enabled(shell: Shell, kind: tuple[str, tuple[str, ...], str]) -> list[str] | None:
+    directory, suffixes, _ = kind
+    if shell.system.get(f"{ROOT}/{directory}-enabled") is None:
+        return None
+    names = shell.system.children(f"{ROOT}/{directory}-enabled")
+    return [name.removesuffix(suffixes[0]) for name in names if name.endswith(suffixes[0])]
+
+
+def _by(shell: Shell, kind: tuple[str, tuple[str, ...], str], what: str, name: str) -> str:
+    marks = (f"{STATE}/{kind[2]}/{what}_by_{who}/{name}" for who in ("maint", "admin"))
+    return next((who for who, mark in zip(("maint", "admin"), marks, strict=True) if shell.system.get(mark)), "")
+
+
+COMMANDS = make_models({
+    "a2enmod": enabler(*MODULES), "a2enconf": enabler(*CONFIGURATIONS), "a2ensite": enabler(*SITES), "a2query": a2query,
+})  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
+from builder.debian.scripts.effects import Does
 from builder.debian.scripts.language.evaluator import Shell, Status, make_models
 from builder.debian.scripts.machine_values import command_for, word_for
 from builder.debian.scripts.subjects.options import read_options
@@ -222,6 +223,26 @@ def munin_node_configure(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+def saslpasswd2(shell: Shell, arguments: list[str]) -> Status:
+    """``saslpasswd2 [-c] [-d] [-p] [-n] [-f FILE] USER``: what SASL knows of users, a database. saslpasswd2(8)."""
+    options = read_options("saslpasswd2", arguments, "p c d n", "u f a")
+    path = shell.path(options.get("f") or "/etc/sasldb2")
+    made = shell.system.get(path)
+    shell.system.leave_to_machine(_command(shell, ["saslpasswd2", *arguments]), path)
+    if made is not None:  # the file is there; what the script gave it stays
+        shell.system.change(path, Does.MODE, "", mode=made.mode, uid=made.uid, gid=made.gid)
+    return 0
+
+
+def cf_key(shell: Shell, arguments: list[str]) -> Status:
+    """``cf-key``: the key pair by which machines of CFEngine know each other. cf-key(8)."""
+    if arguments:
+        raise NotModelled(f"cf-key {arguments[0]}")
+    keys = "/var/lib/cfengine3/ppkeys"
+    shell.system.leave_to_machine("cf-key", f"{keys}/localhost.priv", f"{keys}/localhost.pub")
+    return shell.call(["chmod", "0600", f"{keys}/localhost.priv", f"{keys}/localhost.pub"])
+
+
 # What the packet filter has when a machine starts is what iptables-persistent keeps.
 SAYING = (
     "iptables-save",
@@ -240,5 +261,6 @@ COMMANDS = make_models({
     "munin-node-configure": munin_node_configure,
     "dropbearkey": dropbearkey,
     "hostname": hostname, "dd": dd, "nvme": nvme, "certtool": certtool, "mungekey": mungekey, "slappasswd": secret,
+    "saslpasswd2": saslpasswd2, "cf-key": cf_key,
     **{name: says(name) for name in SAYING},
 })  # fmt: skip
