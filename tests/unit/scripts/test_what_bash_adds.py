@@ -59,3 +59,25 @@ def test_an_array_that_depends_on_the_machine_is_not_written(run: Callable[..., 
     outcome = run('a=($(date)); echo "${a[0]}" > /out', shell="bash")
     assert len(outcome.unaccounted) == 1
     assert "/out" not in outcome.tree
+
+
+@pytest.mark.parametrize(
+    ("test", "holds"),
+    [
+        ("! $nothing && -e /etc/passwd", True),
+        ("$nothing", False),
+        ("$two == 'a b'", True),
+        ("$two == a*", True),
+        ('$two == "a*"', False),
+        ("$two == $star", True),
+        ('$two == "$star"', False),
+        ("$two != *c*", True),
+        ("/etc/pass* == '/etc/pass*'", True),
+        (r"$two == a\ *", True),
+        ("-z $nothing || $two", True),
+    ],
+)
+def test_words_of_a_condition_are_neither_split_nor_paths(run: Callable[..., Outcome], test: str, holds: bool) -> None:
+    outcome = run(f"two='a b'\nstar='a*'\nif [[ {test} ]]; then touch /yes; fi", shell="bash")
+    assert outcome.unaccounted == []
+    assert (outcome.tree.get("/yes") is not None) is holds

@@ -426,7 +426,8 @@ class Shell:
             with self._redirected(command.redirects):
                 return status
         self._substituted = [0]
-        words = self.expander.fields(command.words)
+        is_conditional = command.words[0].text == "[["
+        words = (self.expander.conditional_fields if is_conditional else self.expander.fields)(command.words)
         if not words:
             return self._substituted[-1]
         saved = {name: self.state.variables.get(name) for name, _ in command.assignments}

@@ -19,6 +19,8 @@ from builder.tree.node import Kind
 Segment = tuple[str, bool, bool]
 _FIELD_END: Segment = ("", True, True)  # between the fields of "$@"
 _WILD = re.compile(r"[*?\[]")
+_GLOB = re.compile(r"[*?\[\]\\]")
+_COMPARED = frozenset(("=", "==", "!="))
 _NUMBER = re.compile(r"[0-9]+")
 _ARITHMETIC = re.compile(r"[\s0-9()+*/%<>=!&|^~?:-]+")
 _VARIABLE = re.compile(r"\$?\b([A-Za-z_][A-Za-z0-9_]*)")
@@ -68,6 +70,20 @@ class Expander:
                 result.append(self._tilde(parts[0], alone=True))
             else:
                 result.extend(self._split(self._segments(parts)))
+        return result
+
+    def conditional_fields(self, words: Iterable[Word]) -> list[str]:
+        """Words of bash's ``[[ ... ]]``: nothing is split and no pattern becomes paths, bash(1), "Compound Commands".
+
+        What is quoted on the right of ``==`` stands for itself in the pattern.
+        """
+        result: list[str] = []
+        for word in words:
+            if result and result[-1] in _COMPARED:
+                segments = self._segments(word.parts, one_field=True)
+                result.append("".join(_GLOB.sub(r"\\\g<0>", text) if quoted else text for text, quoted, _ in segments))
+            else:
+                result.append(self.text(word))
         return result
 
     def text(self, word: Word) -> str:
