@@ -155,10 +155,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Write down what would run."""
     if (text := session.config.getoption("--vm-list")) is not None:
-        from vm.testing.selection import listing
+        from vm.testing.selection import format_listing
 
         path = Path(text)
-        path.write_text(listing(session.items, as_json=path.suffix == ".json"), encoding="utf-8")
+        path.write_text(format_listing(session.items, as_json=path.suffix == ".json"), encoding="utf-8")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -166,11 +166,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test with a machine that the denylist names is skipped or, after its day, fails."""
     if not MACHINE_FIXTURES.intersection(getattr(item, "fixturenames", ())):
         return
-    from vm.testing.denylist import judge
-    from vm.testing.project import DENYLIST, arch_of, placed
+    from vm.testing.denylist import find_denial
+    from vm.testing.project import DENYLIST, read_arch, resolve_option
 
-    path = placed(item.config, "--vm-denylist", DENYLIST)
-    answer = judge(path, item.nodeid, partial(arch_of, item.config))
+    path = resolve_option(item.config, "--vm-denylist", DENYLIST)
+    answer = find_denial(path, item.nodeid, partial(read_arch, item.config))
     if answer is not None:
         (pytest.skip if answer.skip else partial(pytest.fail, pytrace=False))(answer.why)
 
@@ -182,19 +182,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None and sys.modules.get("vm.machine") is not None:
         from dataclasses import asdict
 
-        from vm.machine.counts import Tally
-        from vm.testing.records import TALLY_OF_WORKER
+        from vm.machine.counts import Counts
+        from vm.testing.records import COUNTS_OF_WORKER
 
-        output[TALLY_OF_WORKER] = asdict(Tally.now())
+        output[COUNTS_OF_WORKER] = asdict(Counts.measure())
 
 
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config) -> Image:
     """The image under test."""
     from builder.core.image import read_image
-    from vm.testing.project import build_json
+    from vm.testing.project import locate_build_json
 
-    path = build_json(pytestconfig)
+    path = locate_build_json(pytestconfig)
     if not path.exists():
         pytest.fail(
             f"no image to boot: there is no {path}; 'build-os build' makes it, or give --build-json PATH or {VARIABLE}",
@@ -232,9 +232,9 @@ def vm_accel(vm_tools: Tools, vm_store: Store, image: Image) -> Verdict:
 def vm_pool(pytestconfig: pytest.Config, image: Image, vm_tools: Tools, vm_store: Store) -> Iterator[Pool]:
     """The machines that serve more than one test."""
     from vm.testing.pool import Pool
-    from vm.testing.project import attempt_suffix
+    from vm.testing.project import make_attempt_suffix
 
-    pool = Pool(image, vm_store, vm_tools.root, anew=attempt_suffix(pytestconfig) != "")
+    pool = Pool(image, vm_store, vm_tools.root, anew=make_attempt_suffix(pytestconfig) != "")
     yield pool
     pool.close()
 
@@ -302,17 +302,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy sends the hook's result
     folders = item.stash.setdefault(FOLDERS, [])
     if report.when == "call" and "vm.machine" in sys.modules:
-        from vm.testing.fixtures import folders_of_fixtures
+        from vm.testing.fixtures import find_folders_of_fixtures
 
-        folders += [folder for folder in folders_of_fixtures(item) if folder not in folders]
+        folders += [folder for folder in find_folders_of_fixtures(item) if folder not in folders]
     if report.failed and folders:
         from vm.spec.folder import MachineFolder
-        from vm.testing.project import again
+        from vm.testing.project import make_rerun_command
         from vm.testing.rerun import FAILED
 
         item.stash[FAILED] = True
-        lines = [line for folder in folders for line in MachineFolder(folder).pointers()]
-        lines.append(f"again, with a prompt in the machine: {shlex.join(again(item))}")
+        lines = [line for folder in folders for line in MachineFolder(folder).list_logs()]
+        lines.append(f"again, with a prompt in the machine: {shlex.join(make_rerun_command(item))}")
         report.sections.append(("virtual machines", "\n".join(lines)))
     return report  # type: ignore[return-value]
 
@@ -330,7 +330,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
         results = config.pluginmanager.get_plugin("build-os-results")
         assert isinstance(results, Results)
-        terminalreporter.write_line(results.line())
+        terminalreporter.write_line(results.format_summary())
         terminalreporter.write_line(
             f"results: {config.invocation_params.dir / config.getoption('--vm-results') / PAGE}"
         )

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     manifest = built.manifest
     host = open_host(manifest, console)
     machines = registry(host.store)
-    name = machines.unused_name(host.image.name, kept_machines().names())
+    name = machines.choose_name(host.image.name, kept_machines().list_names())
     folder = MachineFolder((args.out / "vm" / name).absolute())
     shutil.rmtree(folder.root, ignore_errors=True)
     key = (args.out / "vm" / "key").absolute()
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         with console.step("container answers"):
             page = machine.wait_http(PORT)
             answered = time.monotonic() - started
-        machine.booted()
+        machine.release_boot_slot()
         phases = dict(measure_phases(machine).seconds)
         phases["container"] = max(0.0, answered - sum(phases.values()))
         provisioned = provisioning(machine.read("/run/firstboot/result.json"))
@@ -99,9 +99,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     print_tables(manifest, provisioned, phases, page)
     sys.stdout.write(f"\npower-on to container: {seconds(answered)}, {cpu:.1f} CPU seconds ({host.verdict})\n")
     if left is not None:
-        from vm.registry.ssh import pasteable
+        from vm.registry.ssh import quote_command
 
-        sys.stdout.write(f"http://127.0.0.1:{port}/ answers; log in with:\n  {shlex.join(pasteable(left.ssh()))}\n")
+        sys.stdout.write(
+            f"http://127.0.0.1:{port}/ answers; log in with:\n  {shlex.join(quote_command(left.find_ssh_target()))}\n"
+        )
         sys.stdout.write(f"stop it, which deletes its disk, with:\n  build-os machine stop {name}\n")
     return 0
 

@@ -82,7 +82,7 @@ def start(name: str | None, machines: Registry, kept: KeptMachines, store: Store
     from builder.core.tools import Tools
     from vm.registry.kept import require_disks
     from vm.registry.running import SSH_PORT
-    from vm.waiting.deadline import Deadline, timeout_scale
+    from vm.waiting.deadline import Deadline, choose_timeout_scale
 
     name = kept.find(name).name
     with kept.lock(name, console):
@@ -94,7 +94,7 @@ def start(name: str | None, machines: Registry, kept: KeptMachines, store: Store
         tools = Tools(tools_for(machine), console)
         say_what_has_changed(machine, console)
         verdict = choose(tools, store, machine.spec.arch, console)
-        deadline = Deadline(BOOT_SECONDS, timeout_scale(verdict.accel, os.environ))
+        deadline = Deadline(BOOT_SECONDS, choose_timeout_scale(verdict.accel, os.environ))
         spec = replace(machine.spec, accel=verdict.accel)
         folder = kept.folder(name)
         begin = Start(spec, tools, store, deadline, folder, first=False)
@@ -171,20 +171,20 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
 
     from builder.cli.machines import kept_machines
     from builder.core.errors import ConfigError, VmError
-    from vm.guest.console import clean
-    from vm.machine.terminal import LEAVE_NAME, bridge, show
+    from vm.guest.console import strip_controls
+    from vm.machine.terminal import LEAVE_NAME, connect_terminal, show
     from vm.qemu.start import connect_to
-    from vm.registry.running import line_is_taken
+    from vm.registry.running import is_line_taken
     from vm.spec.folder import MachineFolder
 
-    record = machines.find(name, kept_machines().names())
+    record = machines.find(name, kept_machines().list_names())
     folder = MachineFolder(record.folder)
     if not sys.stdin.isatty():
         raise ConfigError(
             "a console needs a terminal, and this is none", hint=f"what it has said is in {folder.serial_log}"
         )
     try:
-        if line_is_taken(record):
+        if is_line_taken(record):
             raise ConfigError(f"somebody else is at the console of {record.name}", hint=f"{LEAVE_NAME} leaves it there")
         line = connect_to(folder.console)
     except OSError as error:
@@ -192,8 +192,8 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
     with line:
         console.note(f"{LEAVE_NAME} leaves the console; {record.name} runs on")
         # Without what draws and asks the terminal, whose answers would be typed there now.
-        said = clean(folder.serial_log.read_bytes()).splitlines()[-LAST_LINES:]
+        said = strip_controls(folder.serial_log.read_bytes()).splitlines()[-LAST_LINES:]
         show("\r\n".join(said).encode())
-        is_off = bridge(line, sys.stdin.fileno(), show)
+        is_off = connect_terminal(line, sys.stdin.fileno(), show)
     console.note(f"{record.name} is off" if is_off else f"{record.name} runs on")
     return 0

@@ -14,9 +14,9 @@ from builder.core.image import Image, read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from vm.accel.choice import Verdict, choose_accel
-from vm.registry.kept import KeptMachines, kept_root
-from vm.registry.running import Registry, registry_root
-from vm.waiting.deadline import Deadline, timeout_scale
+from vm.registry.kept import KeptMachines, locate_kept_machines
+from vm.registry.running import Registry, locate_registry
+from vm.waiting.deadline import Deadline, choose_timeout_scale
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Host:
 
     def deadline(self, seconds: float) -> Deadline:
         """That many seconds, more under emulation."""
-        return Deadline(seconds, timeout_scale(self.verdict.accel, os.environ))
+        return Deadline(seconds, choose_timeout_scale(self.verdict.accel, os.environ))
 
 
 def open_host(build_json: Path, console: Console) -> Host:
@@ -60,12 +60,12 @@ def choose(tools: Tools, store: Store, arch: str, console: Console) -> Verdict:
 
 def registry(store: Store) -> Registry:
     """The machines that run on without us."""
-    return Registry(registry_root(os.environ, store))
+    return Registry(locate_registry(os.environ, store))
 
 
 def kept_machines() -> KeptMachines:
     """The machines whose disks stay."""
-    return KeptMachines(kept_root(os.environ))
+    return KeptMachines(locate_kept_machines(os.environ))
 
 
 def make_ssh_key(tools: Tools, path: Path) -> str:
@@ -94,7 +94,7 @@ def show_list(running: Registry, kept: KeptMachines, *, as_json: bool = False) -
 def list_rows(running: Registry, kept: KeptMachines) -> list[dict[str, object]]:
     """What there is to say about each machine, by name."""
     records = {record.name: record for record in running.list()}
-    made = {name: kept.find(name) for name in kept.names()}
+    made = {name: kept.find(name) for name in kept.list_names()}
     rows: list[dict[str, object]] = []
     for name in sorted({*records, *made}):
         record, machine = records.get(name), made.get(name)
@@ -125,7 +125,7 @@ def stop(machines: Registry, name: str | None, console: Console, *, force: bool 
     """
     from vm.spec.folder import MachineFolder
 
-    record = machines.find(name, kept_machines().names())
+    record = machines.find(name, kept_machines().list_names())
     kept = MachineFolder(record.folder).is_kept
     with console.step(f"power off {record.name}"):
         in_good_order = machines.stop(record, 0) if force else machines.stop(record)

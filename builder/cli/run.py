@@ -114,8 +114,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.cli.starting import Start, require_terminal, start_and_leave, stay_at_console
     from builder.core.errors import ConfigError
     from builder.provisioning.build_comparison import compare_with_build
-    from vm.disks.bind import parse_bind, with_binds
-    from vm.registry.kept import KeptMachine, keepable, require_name
+    from vm.disks.bind import add_binds, parse_bind
+    from vm.registry.kept import KeptMachine, make_keepable, require_name
     from vm.spec import Forward
     from vm.spec.extra_disk import parse_disk
     from vm.spec.plan import plan_machine
@@ -181,10 +181,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
             public = make_ssh_key(host.tools, key)
             spec = replace(spec, base_configs=(write_login_config(Path(scratch), args.user, public),))
         if args.keep:
-            spec = keepable(spec)
+            spec = make_keepable(spec)
         if binds:
             folder.create()
-            spec = with_binds(spec, binds, host.tools, folder)
+            spec = add_binds(spec, binds, host.tools, folder)
 
         def done(made: VmSpec) -> None:
             if args.keep:
@@ -245,10 +245,10 @@ def unused_folder(parent: Path, wanted: str, machines: Registry, kept: KeptMachi
 
     starting: set[str] = set()
     while True:
-        name = machines.unused_name(wanted, starting.union(kept.names()))
+        name = machines.choose_name(wanted, starting.union(kept.list_names()))
         with file_lock_if_free(parent / f".{name}.lock") as ours:
             # Whoever had it may have become a machine that runs since we looked.
-            if ours and name == machines.unused_name(wanted, starting.union(kept.names())):
+            if ours and name == machines.choose_name(wanted, starting.union(kept.list_names())):
                 yield MachineFolder(parent / name)
                 return
         starting.add(name)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.core.tools import Tools
-    from vm.registry.ssh import argv, pasteable
+    from vm.registry.ssh import make_argv, quote_command
 
     machines = registry(Store.open())
     if args.list:
@@ -51,17 +51,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return stop(machines, name or None, console)
     if args.root and user not in ("", ROOT):
         raise ConfigError(f"as {user} or as root?", hint="leave out one of them")
-    record = machines.find(name or None, kept_machines().names())
-    way = record.ssh(ROOT if args.root else user or None, args.identity)
+    record = machines.find(name or None, kept_machines().list_names())
+    way = record.find_ssh_target(ROOT if args.root else user or None, args.identity)
     if way.user == ROOT and record.key is None and args.identity is None:
         raise ConfigError(
             f"{record.name} has no key for root: it was started with --no-login, or by a test",
             hint="-i FILE names one that its config lets in as root",
         )
-    console.log(shlex.join(pasteable(way)))
+    console.log(shlex.join(quote_command(way)))
     tools = Tools(tools_of(record.folder), console)
     # A terminal of the user's own: nothing is captured, and Ctrl-C belongs to the remote side.
-    return subprocess.run(tools.argv(*argv(way, command)), env=terminal_environment(tools), check=False).returncode
+    return subprocess.run(tools.argv(*make_argv(way, command)), env=terminal_environment(tools), check=False).returncode
 
 
 def target_and_command(words: Sequence[str], typed: Sequence[str]) -> tuple[str, list[str]]:

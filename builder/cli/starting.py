@@ -12,7 +12,7 @@ from builder.core.console import Console
 from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
 from builder.core.tools import Tools
-from vm.guest.bad_signs import failed_unit
+from vm.guest.bad_signs import find_failed_unit
 from vm.guest.console import Sighting
 from vm.machine import Machine
 from vm.machine.terminal import LEAVE_NAME, attend, show
@@ -92,7 +92,7 @@ def wait_for_ssh(machine: Machine, console: Console) -> None:
     Raises:
         VmError: it has ended.
     """
-    if SSH_UNIT in {failed_unit(sighting.line.text) for sighting in machine.sightings}:
+    if SSH_UNIT in {find_failed_unit(sighting.line.text) for sighting in machine.sightings}:
         return  # it is told with the other units that have failed
     try:
         with console.step("ssh answers"):
@@ -125,7 +125,7 @@ def stay_at_console(start: Start, console: Console) -> None:
 
         def look() -> None:
             nonlocal waiting_for_first
-            machine.notice_boot()
+            machine.release_if_booted()
             if waiting_for_first and machine.is_provisioned:
                 waiting_for_first = False
                 start.done(machine.spec)
@@ -146,7 +146,7 @@ def what_went_wrong(sightings: tuple[Sighting, ...], name: str, *, can_ssh: bool
     """One line for each unit that has failed and each other bad sign, with how to look."""
     lines: dict[str, None] = {}
     for sighting in sightings:
-        unit = failed_unit(sighting.line.text)
+        unit = find_failed_unit(sighting.line.text)
         if unit is None:
             lines[f"the console shows {sighting.sign.name}: {sighting.line.text.strip()}"] = None
             continue

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
     from importlib.util import find_spec
 
     from builder.core.errors import CapabilityError, ConfigError
-    from vm.testing.project import project_of
+    from vm.testing.project import find_project
     from vm.waiting.deadline import SCALE_VARIABLE
 
     if find_spec("pytest") is None:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
     words = [*pytest_words(args, patterns), *shlex.split(args.pytest), *paths]
     if args.list:
         return list_tests(words, as_json=args.json)
-    results = args.results or project_of(Path.cwd()) / RESULTS
+    results = args.results or find_project(Path.cwd()) / RESULTS
     if args.json:
         raise ConfigError("--json is for --list", hint=f"results as JSON are in {results}/results.json")
     words += ["--vm-results", str(results.absolute())]

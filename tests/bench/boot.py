@@ -14,7 +14,7 @@ from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
 from vm.spec.request import MachineRequest
-from vm.waiting.deadline import timeout_scale
+from vm.waiting.deadline import choose_timeout_scale
 
 
 def measure(manifest: Path, config: Path, runs: int) -> None:
@@ -33,7 +33,7 @@ def measure(manifest: Path, config: Path, runs: int) -> None:
                 rows["login prompt"].append((time.monotonic() - started, machine.cpu_seconds()))
                 machine.wait_http(8080)
                 rows["container answers"].append((time.monotonic() - started, machine.cpu_seconds()))
-    scale = timeout_scale(host.verdict.accel, os.environ)
+    scale = choose_timeout_scale(host.verdict.accel, os.environ)
     print(f"boot, from power-on ({host.verdict}; {runs} runs; waits scaled by {scale:g})")
     for title, values in rows.items():
         wall, cpu = zip(*values, strict=True)

@@ -11,7 +11,7 @@ from builder.core.image import Image, read_image
 from builder.core.store import Store
 from tests.support.machines import booted
 from vm.machine import Machine
-from vm.testing.rerun import session_suffix
+from vm.testing.rerun import make_session_suffix
 
 REPOSITORY = Path(__file__).parent.parent.parent
 MACHINES = REPOSITORY / "configs" / "machines"
@@ -26,6 +26,6 @@ def image(demo: Path) -> Image:
 @pytest.fixture(scope="session")
 def demo_machine(demo: Path, store: Store, pytestconfig: pytest.Config) -> Iterator[Machine]:
     """The demo as 'make demo' boots it: UEFI, its own first-boot YAML."""
-    folder = REPOSITORY / "out" / "boot-tests" / f"demo{session_suffix(pytestconfig)}"
+    folder = REPOSITORY / "out" / "boot-tests" / f"demo{make_session_suffix(pytestconfig)}"
     with booted(demo, folder, store, config=MACHINES / "demo.yaml", memory=2048) as machine:
         yield machine

@@ -90,4 +90,4 @@ def test_the_next_boot_has_the_same_and_without_its_device_the_machine_stops(mac
 
 
 def console(machine: Machine) -> str:
-    return "\n".join(line.text for line in machine.transcript.lines())
+    return "\n".join(line.text for line in machine.transcript.list_lines())

@@ -61,7 +61,7 @@ class Case:
         return self.state()
 
     def state(self) -> State:
-        place = tamper.find(tamper.partitions(self.disk, self.tools), "state")
+        place = tamper.find_partition(tamper.list_partitions(self.disk, self.tools), "state")
         return State(self.disk.path, self.tools, place.start)
 
     def boot(self, *, faults: tuple[Fault, ...] = (), read_only: bool = False) -> None:
@@ -77,7 +77,7 @@ class Case:
         """This boot's console once it shows a text."""
         while True:
             over = self.machine.is_off or self.machine.deadline.expired
-            lines = "\n".join(line.text for line in self.machine.transcript.lines(self._since))
+            lines = "\n".join(line.text for line in self.machine.transcript.list_lines(self._since))
             if text in lines:
                 return lines
             assert not over, f"{text!r} is not on the console:\n{lines}"
@@ -86,7 +86,7 @@ class Case:
     def ends(self) -> str:
         """This boot's console once the machine runs or has stopped."""
         while True:
-            lines = "\n".join(line.text for line in self.machine.transcript.lines(self._since))
+            lines = "\n".join(line.text for line in self.machine.transcript.list_lines(self._since))
             if "stopped before its root was started" in lines or self.machine.probe.hello is not None:
                 return lines
             assert not self.machine.is_off, lines
@@ -98,7 +98,7 @@ class Case:
         lines = self.shown("stopped before its root was started")
         assert text in lines
         assert "login:" not in lines
-        self.machine.booted()
+        self.machine.release_boot_slot()
         return lines
 
     def everything_is_there(self, scratch: Path) -> None:
@@ -209,7 +209,7 @@ def test_each_kind_of_damage_ends_in_a_repair_or_in_a_stop(case: Case, tmp_path:
         shown = case.ends()
         told = [line for line in shown.splitlines() if "state partition" in line or "build-os" in line]
         print(f"| {damage} | boot {boot + 1} | {'; '.join(told) or 'runs'} |")
-        case.machine.booted()
+        case.machine.release_boot_slot()
         if "stopped" not in shown:
             break
     assert ends == "" or ends in shown or ends == "login:"
@@ -254,7 +254,7 @@ def test_a_first_boot_that_cannot_write_everything_says_so(
     ranges = [each.split("-") for group in free[:8] for each in group.split(", ") if "-" in each]
     blocks = [block for first, last in ranges for block in range(int(first), int(last), 1024)]
     faults = [Fault("write", (state.offset + block * 4096) // 512) for block in blocks]
-    case.machine.booted()
+    case.machine.release_boot_slot()
 
     def fails(disk: Disk) -> Disk:
         return replace(disk, faults=tuple(faults))
@@ -265,7 +265,7 @@ def test_a_first_boot_that_cannot_write_everything_says_so(
         with pytest.raises(VmError) as caught:
             machine.wait_firstboot()
         assert "what was written did not reach the disk" in str(caught.value)
-        shown = "\n".join(line.text for line in machine.transcript.lines())
+        shown = "\n".join(line.text for line in machine.transcript.list_lines())
         assert "A disk of this machine cannot be read or written as it should" in shown
         machine.unplug()
         raw = tmp_path / "disk.raw"

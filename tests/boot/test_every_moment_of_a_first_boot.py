@@ -113,7 +113,7 @@ class Watched:
 
     def copy_out(self, name: str, most: int | None = None) -> bool:
         """Copy what is not empty of a partition, or of its beginning; false before it is made."""
-        listed = tamper.partitions(Disk(self.disk, format="raw"), self.tools)
+        listed = tamper.list_partitions(Disk(self.disk, format="raw"), self.tools)
         found = [each for each in listed if name in (each.name, each.type)]
         if not found:
             return False
@@ -248,7 +248,7 @@ def recorded(tools: Tools, store: Store) -> Iterator[Recorded]:
     types = {"state": STATE_TYPE}
     rows = [f"size={size}M, name={name}, type={types.get(name, 'L')}" for name, size in PARTITIONS]
     tools.run("sfdisk", "--quiet", "--append", before, input="".join(f"{row}\n" for row in rows).encode())
-    place = tamper.find(tamper.partitions(Disk(before, format="raw"), tools), "state")
+    place = tamper.find_partition(tamper.list_partitions(Disk(before, format="raw"), tools), "state")
     tools.run(
         "mke2fs", "-q", "-t", "ext4", "-E", f"offset={place.start}", "-L", "state", before, f"{place.size // 1024}k"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.core.image import Image
-from vm.disks.bind import Bind, with_binds
+from vm.disks.bind import Bind, add_binds
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
@@ -32,7 +32,7 @@ def test_an_image_that_nobody_signed_is_not_started_where_signatures_are_asked_f
 def test_a_watchdog_resets_a_machine_that_forgets_it_and_a_bound_directory_is_there(
     image: Image, vm_tools: Tools, vm_store: Store, vm_accel: Verdict, tmp_path: Path
 ) -> None:
-    from vm.testing.fixtures import deadline_of
+    from vm.testing.fixtures import make_deadline
 
     source = tmp_path / "source"
     source.mkdir()
@@ -40,8 +40,8 @@ def test_a_watchdog_resets_a_machine_that_forgets_it_and_a_bound_directory_is_th
     folder = MachineFolder(tmp_path / "machine")
     folder.create()
     spec = plan_machine(image, folder, vm_accel.accel, MachineRequest(memory=768, net="none", watchdog=True))
-    spec = with_binds(replace(spec, name="watched"), [Bind(source, "/run/given/here")], vm_tools, folder)
-    with Machine(spec, vm_tools, deadline_of(120, vm_accel), folder=folder.root, store=vm_store) as machine:
+    spec = add_binds(replace(spec, name="watched"), [Bind(source, "/run/given/here")], vm_tools, folder)
+    with Machine(spec, vm_tools, make_deadline(120, vm_accel), folder=folder.root, store=vm_store) as machine:
         machine.wait_unit("multi-user.target")
         assert machine.read("/run/given/here/page") == "from the host"
         machine.fail("touch", "/run/given/here/new")

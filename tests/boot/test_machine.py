@@ -44,6 +44,6 @@ def test_the_cable_is_pulled_and_put_back(vm: Machine) -> None:
 
 def test_each_test_begins_where_the_machine_had_booted(vm: Machine) -> None:
     assert vm.fail("cat", "/var/on-disk").status == 1
-    assert vm.firstboot.finished() is not None
+    assert vm.firstboot.find_finished() is not None
     assert vm.unit("multi-user.target")["ActiveState"] == "active"
     assert "<html" in vm.wait_http(8080)

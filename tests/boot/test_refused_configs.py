@@ -89,7 +89,7 @@ def seen(machine: Machine, text: str) -> str:
     """The console once it shows ``text``. The harness's own waits end at once by now: it has heard the bad news."""
     while True:
         over = machine.is_off or machine.deadline.expired
-        shown = "\n".join(line.text for line in machine.transcript.lines())
+        shown = "\n".join(line.text for line in machine.transcript.list_lines())
         if text in shown:
             return shown
         assert not over, f"{text!r} is not on the console:\n{shown}"

@@ -17,12 +17,12 @@ from builder.core.architecture import architecture
 from builder.core.gpt import HEAD, parse_gpt
 from builder.core.image import Artifact, Image, read_image
 from firstboot.apply.kernel.addon import make_addon
-from vm.guest.credentials import stub_argument
+from vm.guest.credentials import make_stub_argument
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
 from vm.spec.request import MachineRequest
-from vm.waiting.deadline import Deadline, timeout_scale
+from vm.waiting.deadline import Deadline, choose_timeout_scale
 
 if TYPE_CHECKING:
     from builder.core.store import Store
@@ -94,7 +94,7 @@ def with_everything_a_host_may_hand_over(spec: VmSpec, room: Path) -> VmSpec:
     strings = [
         f"io.systemd.credential:{first}={plain}",
         f"io.systemd.credential.binary:{second}={in_base64(2)}",
-        f"{stub_argument()} systemd.set_credential_binary={fourth}:{in_base64(4)}",
+        f"{make_stub_argument()} systemd.set_credential_binary={fourth}:{in_base64(4)}",
     ]
     files = [room / f"{number}" for number in range(len(strings))]
     for file, text in zip(files, strings, strict=True):
@@ -113,7 +113,7 @@ def firmware(
     """A machine whose console is all that is looked at."""
     home = MachineFolder(folder)
     spec = plan_machine(image, home, accel.accel, MachineRequest(memory=512, net="none", secure_boot=True, **options))
-    deadline = Deadline(120, timeout_scale(accel.accel, os.environ))
+    deadline = Deadline(120, choose_timeout_scale(accel.accel, os.environ))
     with Machine(spec, tools, deadline, folder=home.root, store=store, probe=False) as machine:
         yield machine
 
@@ -125,7 +125,7 @@ def test_a_signed_image_starts_locked_down_and_obeys_nobody_but_its_config_and_r
     home = MachineFolder(tmp_path / "machine")
     spec = plan_machine(beset, home, vm_accel.accel, MachineRequest(memory=1024, net="none", secure_boot=True))
     spec = with_everything_a_host_may_hand_over(spec, tmp_path / "handed")
-    deadline = Deadline(400, timeout_scale(vm_accel.accel, os.environ))
+    deadline = Deadline(400, choose_timeout_scale(vm_accel.accel, os.environ))
     with Machine(spec, tools, deadline, folder=home.root, store=store) as machine:
         assert machine.succeed("od", "-An", "-tx1", SECURE_BOOT).split()[-1] == "01"
         assert "Secure Boot: enabled (user)" in machine.run("bootctl", "status", "--no-pager").stdout
@@ -167,7 +167,7 @@ def test_a_root_with_changed_blocks_panics_and_is_not_gone_on_with(
     home = MachineFolder(tmp_path / "machine")
     damaged = replace(image, artifacts=artifacts)
     spec = plan_machine(damaged, home, vm_accel.accel, MachineRequest(memory=512, net="none", boot="kernel"))
-    deadline = Deadline(120, timeout_scale(vm_accel.accel, os.environ))
+    deadline = Deadline(120, choose_timeout_scale(vm_accel.accel, os.environ))
     expected = (r"is corrupted", r"Kernel panic")
     with Machine(spec, tools, deadline, folder=home.root, store=store, probe=False, allow=expected) as machine:
         machine.wait_console(r"Kernel panic - not syncing: dm-verity device corrupted")

@@ -18,7 +18,7 @@ from vm.spec import Credentials
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
 from vm.spec.request import MachineRequest
-from vm.waiting.deadline import Deadline, timeout_scale
+from vm.waiting.deadline import Deadline, choose_timeout_scale
 
 if TYPE_CHECKING:
     from builder.core.store import Store
@@ -81,7 +81,7 @@ def machine(
     # The probe comes with the config, as to a signed image: nobody tells this one to take all that it is handed.
     assert spec.takes is Credentials.IF_TOLD
     spec = replace(spec, takes=Credentials.REFUSED, credentials=write_credentials(HANDED, room / "credentials"))
-    deadline = Deadline(400, timeout_scale(vm_accel.accel, os.environ))
+    deadline = Deadline(400, choose_timeout_scale(vm_accel.accel, os.environ))
     with Machine(spec, tools, deadline, folder=home.root, store=store) as started:
         started.wait_firstboot()
         started.wait_unit("multi-user.target")

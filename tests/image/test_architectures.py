@@ -16,7 +16,7 @@ import pytest
 from builder.core.console import QuietConsole
 from builder.core.tools import Tools
 from tests.image.test_build import partitions, pe_sections
-from vm.accel.choice import GUESTS, probe_argv
+from vm.accel.choice import GUESTS, make_probe_argv
 
 pytestmark = pytest.mark.image
 
@@ -127,6 +127,6 @@ def test_the_guest_that_tries_kvm_gets_to_its_end(built: Unpacked, tmp_path: Pat
     guest, firmware, marks = GUESTS[built.arch], tmp_path / "firmware", tmp_path / "marks"
     firmware.write_bytes(guest.firmware())
     emulated: Callable[[str], str] = lambda word: {"kvm": "tcg", "host": "max"}.get(word, word)  # noqa: E731
-    with built.tools.spawn(*map(emulated, probe_argv(built.arch, firmware, marks))) as process:
+    with built.tools.spawn(*map(emulated, make_probe_argv(built.arch, firmware, marks))) as process:
         assert process.wait(30) == guest.EXIT_STATUS
     assert marks.read_text() == "".join(guest.STEPS)

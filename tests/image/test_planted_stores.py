@@ -165,9 +165,11 @@ def plant_everything(root: Path) -> None:
         plant(root)
     machine = root / kept.MACHINES.name / ("0" * 64)
     machine.mkdir(parents=True, exist_ok=True)
-    (machine / golden.MEMENTO).write_text('{"hello": null, "firstboot": []}')
-    memento = f"{machine.name}/{golden.MEMENTO}"
-    seal_entry(Store(root), kept.MACHINES, machine.name, files={memento: describe(str(machine / golden.MEMENTO))})
+    (machine / golden.SNAPSHOT_FILE).write_text('{"hello": null, "firstboot": []}')
+    snapshot = f"{machine.name}/{golden.SNAPSHOT_FILE}"
+    seal_entry(
+        Store(root), kept.MACHINES, machine.name, files={snapshot: describe(str(machine / golden.SNAPSHOT_FILE))}
+    )
 
 
 def test_what_is_signed_is_right_whatever_is_in_the_store(

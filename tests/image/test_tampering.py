@@ -10,7 +10,7 @@ from builder.core.errors import ProgramError, VmError
 from builder.core.image import read_image
 from builder.core.tools import Tools
 from vm.disks.prepare import make_disk
-from vm.disks.tamper import find, flip, partitions
+from vm.disks.tamper import find_partition, invert_bytes, list_partitions
 from vm.spec import Disk
 
 pytestmark = pytest.mark.image
@@ -21,16 +21,16 @@ def test_bytes_of_a_partition_are_inverted_in_the_overlay_alone(tmp_path: Path, 
     before = path.stat().st_mtime_ns
     disk = Disk(tmp_path / "disk0.qcow2", base=path, base_format=form)
     make_disk(disk, tools)
-    found = partitions(disk, tools)
-    root = find(found, "root")
+    found = list_partitions(disk, tools)
+    root = find_partition(found, "root")
     assert [partition.type for partition in found[:3]] == ["esp", "root", "root-verity"]
 
-    flip(disk, tools, root, 70_001, 1000)
+    invert_bytes(disk, tools, root, 70_001, 1000)
 
     with pytest.raises(ProgramError) as caught:
         tools.run("qemu-img", "compare", "-f", disk.format, "-F", form, disk.path, path)
     assert f"mismatch at offset {(root.start + 70_001) // 512 * 512}!" in str(caught.value)
-    flip(disk, tools, root, 70_001, 1000)
+    invert_bytes(disk, tools, root, 70_001, 1000)
     assert "identical" in tools.run("qemu-img", "compare", "-f", disk.format, "-F", form, disk.path, path)
     assert path.stat().st_mtime_ns == before
 
@@ -40,8 +40,8 @@ def test_what_is_not_within_the_partition_is_refused(
     tmp_path: Path, demo: Path, tools: Tools, offset: int, length: int
 ) -> None:
     path, form = read_image(demo).disk()
-    found = partitions(Disk(path, format=form), tools)
+    found = list_partitions(Disk(path, format=form), tools)
     with pytest.raises(VmError, match="not within"):
-        flip(Disk(path, format=form), tools, find(found, "root"), offset, length)
+        invert_bytes(Disk(path, format=form), tools, find_partition(found, "root"), offset, length)
     with pytest.raises(VmError, match="0 partitions are named 'nothing'"):
-        find(found, "nothing")
+        find_partition(found, "nothing")

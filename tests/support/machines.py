@@ -22,7 +22,7 @@ from vm.spec import Disk
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
 from vm.spec.request import MachineRequest
-from vm.waiting.deadline import Deadline, timeout_scale
+from vm.waiting.deadline import Deadline, choose_timeout_scale
 
 
 def build(definition: Path, out: Path, store: Store, key_pair: KeyPair | None = None) -> Path:
@@ -65,7 +65,7 @@ def started(
     spec = replace(spec, credentials=write_credentials(credentials, folder.with_name(f"{folder.name}-credentials")))
     first, *others = spec.disks
     spec = replace(spec, disks=(disk(first), *others))
-    deadline = Deadline(seconds, timeout_scale(accel, os.environ))
+    deadline = Deadline(seconds, choose_timeout_scale(accel, os.environ))
     with Machine(spec, tools, deadline, folder=folder, store=store) as machine:
         yield machine
 

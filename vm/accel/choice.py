@@ -72,10 +72,10 @@ class Guest(Protocol):
     STEPS: dict[str, str]
     DONE: str
 
-    def devices(self, marks: str) -> list[str]:
+    def list_devices(self, marks: str) -> list[str]:
         """QEMU's options for where the marks go."""
 
-    def firmware(self) -> bytes:
+    def make_firmware(self) -> bytes:
         """The image."""
 
 
@@ -108,7 +108,7 @@ def judge(guest: Guest, status: int | None, marks: str, said: str) -> Verdict:
     )
 
 
-def probe_argv(arch: str, firmware: Path, marks: Path) -> list[str]:
+def make_probe_argv(arch: str, firmware: Path, marks: Path) -> list[str]:
     """QEMU's command line for the probe."""
     emulator = architecture(arch).emulator
     return [
@@ -116,7 +116,7 @@ def probe_argv(arch: str, firmware: Path, marks: Path) -> list[str]:
         *("-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),
         *("-machine", emulator.machine, "-accel", "kvm", "-cpu", "host", "-m", "32M"),
         *("-bios", str(firmware)),
-        *GUESTS[arch].devices(str(marks)),
+        *GUESTS[arch].list_devices(str(marks)),
     ]
 
 
@@ -136,10 +136,10 @@ def _probe(tools: Tools, arch: str) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="build-os-kvm-") as name:
         folder = Path(name)
         firmware, marks, said = folder / "firmware", folder / "marks", folder / "stderr"
-        firmware.write_bytes(GUESTS[arch].firmware())
+        firmware.write_bytes(GUESTS[arch].make_firmware())
         with (
             said.open("wb") as stderr,
-            tools.spawn(*probe_argv(arch, firmware, marks), stderr=stderr) as process,
+            tools.spawn(*make_probe_argv(arch, firmware, marks), stderr=stderr) as process,
         ):
             try:
                 status: int | None = process.wait(PATIENCE_SECONDS)
@@ -159,7 +159,7 @@ def _probe(tools: Tools, arch: str) -> Verdict:
 def _key(tools: Tools, arch: str) -> str:
     """Everything that could change the answer: this boot of this kernel, this QEMU, this probe."""
     boot = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
-    known = (boot, platform.release(), platform.version(), str(tools.root), arch, GUESTS[arch].firmware().hex())
+    known = (boot, platform.release(), platform.version(), str(tools.root), arch, GUESTS[arch].make_firmware().hex())
     return hashlib.sha256("\0".join(known).encode()).hexdigest()[:16]
 
 

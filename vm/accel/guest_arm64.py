@@ -41,12 +41,12 @@ _BLOCK = 0b01 | 1 << 10  # a block of 1 GiB, accessed
 _SYSTEM_OFF = 0x8400_0008  # PSCI (DEN 0022), function numbers
 
 
-def devices(marks: str) -> list[str]:
+def list_devices(marks: str) -> list[str]:
     """QEMU's options for where the marks go."""
     return ["-chardev", f"file,id=marks,path={marks}", "-serial", "chardev:marks"]
 
 
-def firmware() -> bytes:
+def make_firmware() -> bytes:
     """The image, for ``-bios``: the processor starts at its first byte."""
     words = [
         *_mark("s"),

@@ -26,7 +26,7 @@ STEPS = {
 DONE = "d"
 
 
-def devices(marks: str) -> list[str]:
+def list_devices(marks: str) -> list[str]:
     """QEMU's options for where the marks go, and the way out."""
     return [
         *("-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1"),
@@ -35,7 +35,7 @@ def devices(marks: str) -> list[str]:
     ]
 
 
-def firmware() -> bytes:
+def make_firmware() -> bytes:
     """The image, for ``-bios``."""
     real = _real_mode()
     # Each part ends with a far jump into the next, whose address depends on its own length.

@@ -44,7 +44,7 @@ def parse_bind(text: str) -> Bind:
     return Bind(Path(source).absolute(), str(PurePosixPath(path)))
 
 
-def with_binds(spec: VmSpec, binds: Sequence[Bind], tools: Tools, folder: MachineFolder) -> VmSpec:
+def add_binds(spec: VmSpec, binds: Sequence[Bind], tools: Tools, folder: MachineFolder) -> VmSpec:
     """A machine that mounts copies of these directories before its services start.
 
     Raises:

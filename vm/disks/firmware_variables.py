@@ -23,11 +23,11 @@ _CUSTOM = ("CustomMode", uuid.UUID("c076ec0c-7028-4399-a072-71ee5c448b9f"), b"\0
 _PRIVATE = 0x03  # EFI_VARIABLE_NON_VOLATILE, _BOOTSERVICE_ACCESS
 
 
-class NoVariables(Exception):
+class NotFirmwareVariables(Exception):
     """It is no file of this kind, or has no room."""
 
 
-def with_own_keys(variables: bytes, certificate: bytes) -> bytes:
+def add_own_keys(variables: bytes, certificate: bytes) -> bytes:
     """The file with Secure Boot on, and one certificate (DER) as the only one that firmware trusts.
 
     Raises:
@@ -42,7 +42,7 @@ def with_own_keys(variables: bytes, certificate: bytes) -> bytes:
         ]
     )
     if start + len(added) > end:
-        raise NoVariables("the firmware's variables have no room for the keys")
+        raise NotFirmwareVariables("the firmware's variables have no room for the keys")
     return variables[:start] + added + variables[start + len(added) :]
 
 
@@ -52,10 +52,10 @@ def _room(variables: bytes) -> tuple[int, int]:
         (at,) = struct.unpack_from("<H", variables, _VOLUME_HEADER_SIZE_AT)
         kind, size = _STORE_HEADER.unpack_from(variables, at)
     except struct.error:
-        raise NoVariables("the file of firmware variables is cut short") from None
+        raise NotFirmwareVariables("the file of firmware variables is cut short") from None
     volume = variables[_VOLUME_SIGNATURE_AT : _VOLUME_SIGNATURE_AT + len(_VOLUME_SIGNATURE)]
     if volume != _VOLUME_SIGNATURE or kind != _STORE.bytes_le or at + size > len(variables):
-        raise NoVariables("this is no file of firmware variables")
+        raise NotFirmwareVariables("this is no file of firmware variables")
     start, end = _up(at + _STORE_HEADER.size), at + size
     while start + _HEADER.size <= end:
         first, *_, name_size, data_size, _vendor = _HEADER.unpack_from(variables, start)

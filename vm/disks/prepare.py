@@ -11,12 +11,12 @@ from builder.core.efi_keys import read_certificate
 from builder.core.errors import CapabilityError, ConfigError
 from builder.core.files import write_file
 from builder.core.tools import Tools
-from vm.disks.firmware_variables import NoVariables, with_own_keys
+from vm.disks.firmware_variables import NotFirmwareVariables, add_own_keys
 from vm.guest.credentials import (
     CREDENTIALS_AFTER_ALL,
-    config_with_probe,
-    probe_credentials,
-    stub_argument,
+    add_probe_to_config,
+    make_probe_credentials,
+    make_stub_argument,
     write_credentials,
 )
 from vm.spec import Credentials, Disk, Uefi, VmSpec
@@ -47,29 +47,29 @@ def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -
     if by_config or spec.firstboot_config is not None:
         config = None if spec.firstboot_config is None else read_config(spec.firstboot_config)
         # QEMU sees the tools tree's /etc and /usr instead of the host's: what it is to read lies in the folder.
-        write_file(folder.config, (config_with_probe(config) if by_config else config) or b"", mode=0o600)
-        spec = with_config(spec, folder.config)
+        write_file(folder.config, (add_probe_to_config(config) if by_config else config) or b"", mode=0o600)
+        spec = add_config(spec, folder.config)
     copies = [copy_config(path, folder.root / path.name) for path in spec.base_configs]
     spec = replace(spec, base_configs=tuple(copies))
     if probe and not by_config:
-        files = write_credentials(probe_credentials(), folder.credentials)
+        files = write_credentials(make_probe_credentials(), folder.credentials)
         spec = replace(spec, credentials=(*spec.credentials, *files))
     if spec.credentials and spec.takes is Credentials.IF_TOLD:
-        spec = told_to_take_credentials(spec, folder)
+        spec = tell_to_take_credentials(spec, folder)
     return spec
 
 
-def told_to_take_credentials(spec: VmSpec, folder: MachineFolder) -> VmSpec:
+def tell_to_take_credentials(spec: VmSpec, folder: MachineFolder) -> VmSpec:
     """The machine whose kernel is told to, by whoever makes its command line: QEMU, or the stub in the image."""
     if spec.kernel is not None and spec.kernel.command_line is not None:
         words = f"{spec.kernel.command_line} {CREDENTIALS_AFTER_ALL}"
         return replace(spec, kernel=replace(spec.kernel, command_line=words))
     path = folder.credentials / "argument"
-    write_file(path, stub_argument(), mode=0o600)
+    write_file(path, make_stub_argument(), mode=0o600)
     return replace(spec, credentials=(*spec.credentials, path))
 
 
-def with_config(spec: VmSpec, config: Path) -> VmSpec:
+def add_config(spec: VmSpec, config: Path) -> VmSpec:
     """The machine with this configuration: in fw_cfg, or on a disk if it is large."""
     size = config.stat().st_size
     # A driver finds all its devices at once: where the root is on virtio, so is the config by then.
@@ -123,8 +123,8 @@ def copy_variables(uefi: Uefi, tools: Tools) -> None:
         shutil.copyfile(template, uefi.variables)
         return
     try:
-        own = with_own_keys(template.read_bytes(), read_certificate(uefi.certificate))
-    except NoVariables as error:
+        own = add_own_keys(template.read_bytes(), read_certificate(uefi.certificate))
+    except NotFirmwareVariables as error:
         raise CapabilityError(f"cannot put keys into {uefi.template}: {error}") from error
     write_file(uefi.variables, own)
 

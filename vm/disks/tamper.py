@@ -13,7 +13,7 @@ from vm.spec import Disk
 UNUSED = "_empty"  # what systemd-sysupdate calls the slot that is not in use
 
 
-def partitions(disk: Disk, tools: Tools) -> list[Partition]:
+def list_partitions(disk: Disk, tools: Tools) -> list[Partition]:
     """The partitions of a disk, as the machine that writes it sees them.
 
     Raises:
@@ -26,7 +26,7 @@ def partitions(disk: Disk, tools: Tools) -> list[Partition]:
         raise VmError(f"the machine's disk: {error}") from None
 
 
-def find(found: list[Partition], name: str) -> Partition:
+def find_partition(found: list[Partition], name: str) -> Partition:
     """The partition with this name, or of this type: ``root-verity`` is that of the slot in use.
 
     Raises:
@@ -40,7 +40,7 @@ def find(found: list[Partition], name: str) -> Partition:
     return chosen[0]
 
 
-def flip(disk: Disk, tools: Tools, partition: Partition, offset: int, length: int) -> None:
+def invert_bytes(disk: Disk, tools: Tools, partition: Partition, offset: int, length: int) -> None:
     """Invert every bit of some bytes of a partition. Done twice, it is undone.
 
     Raises:

@@ -31,7 +31,7 @@ class Flag(IntFlag):
     MARK = 8
 
 
-class Entry(NamedTuple):
+class LoggedWrite(NamedTuple):
     """One request of the guest.
 
     Attributes:
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     data_at: int
 
 
-def read_entries(log: BinaryIO) -> Iterator[Entry]:
+def read_entries(log: BinaryIO) -> Iterator[LoggedWrite]:
     """All entries, in order.
 
     Raises:
@@ -64,7 +64,7 @@ def read_entries(log: BinaryIO) -> Iterator[Entry]:
         log.seek(position)
         start, length, flags, _data_length = _ENTRY.unpack(log.read(_ENTRY.size))
         position += sector
-        entry = Entry(start * sector, length * sector, Flag(flags), position)
+        entry = LoggedWrite(start * sector, length * sector, Flag(flags), position)
         if not entry.flags & Flag.DISCARD:
             position += entry.size
         yield entry

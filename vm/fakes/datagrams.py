@@ -52,7 +52,7 @@ class DnsServer(DatagramServer):
     """Knows the IPv4 addresses of some names, and that there are no others."""
 
     def __init__(self, names: dict[str, str]) -> None:
-        self.names = {name.lower().rstrip("."): address for name, address in names.items()}
+        self.list_names = {name.lower().rstrip("."): address for name, address in names.items()}
         super().__init__(self._resolve)
 
     def _resolve(self, query: bytes) -> bytes | None:
@@ -62,7 +62,7 @@ class DnsServer(DatagramServer):
             return None
 
     def _address(self, name: str) -> IPv4Address | None:
-        return IPv4Address(self.names[name]) if name in self.names else None
+        return IPv4Address(self.list_names[name]) if name in self.list_names else None
 
 
 class NtpServer(DatagramServer):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 
-from vm.fakes.web import Reply, Request, WebServer
+from vm.fakes.web import HttpRequest, Reply, WebServer
 
 # P-521 (FIPS 186-4, D.1.2.5): y^2 = x^3 - 3x + b
 PRIME = 2**521 - 1
@@ -50,58 +50,63 @@ class Tang:
     def __init__(self, web: WebServer) -> None:
         self.web = web
         self._signing, self._exchange = (secrets.randbelow(ORDER - 1) + 1 for _ in range(2))
-        signing = {**jwk(multiplied(self._signing, BASE)), "alg": "ES512", "key_ops": ["verify"]}
-        exchange = {**jwk(multiplied(self._exchange, BASE)), "alg": "ECMR", "key_ops": ["deriveKey"]}
-        self.thumbprint = thumbprint(signing)
-        advertisement = Reply(signed({"keys": [signing, exchange]}, self._signing))
+        signing = {**make_jwk(multiply_point(self._signing, BASE)), "alg": "ES512", "key_ops": ["verify"]}
+        exchange = {**make_jwk(multiply_point(self._exchange, BASE)), "alg": "ECMR", "key_ops": ["deriveKey"]}
+        self.thumbprint = compute_thumbprint(signing)
+        advertisement = Reply(sign({"keys": [signing, exchange]}, self._signing))
         web.put("/adv", advertisement)
         web.put(f"/adv/{self.thumbprint}", advertisement)
-        web.put(f"/rec/{thumbprint(exchange)}", self._recover)
+        web.put(f"/rec/{compute_thumbprint(exchange)}", self._recover)
 
-    def _recover(self, request: Request) -> Reply:
+    def _recover(self, request: HttpRequest) -> Reply:
         if request.method != "POST":
             return Reply(status=405)
         asked = json.loads(request.body)
-        point = (number(asked["x"]), number(asked["y"]))
+        point = (decode_number(asked["x"]), decode_number(asked["y"]))
         if not is_on_curve(point):
             return Reply(status=400)
-        answer = {**jwk(multiplied(self._exchange, point)), "alg": "ECMR", "key_ops": ["deriveKey"]}
+        answer = {**make_jwk(multiply_point(self._exchange, point)), "alg": "ECMR", "key_ops": ["deriveKey"]}
         return Reply(json.dumps(answer).encode(), headers={"Content-Type": "application/jwk+json"})
 
 
-def signed(payload: object, key: int) -> bytes:
+def sign(payload: object, key: int) -> bytes:
     """A JWS of it (RFC 7515, 7.2.2), by ECDSA with SHA-512 (RFC 7518, 3.4)."""
-    protected = text(json.dumps({"alg": "ES512", "cty": "jwk-set+json"}).encode())
-    body = text(json.dumps(payload).encode())
+    protected = encode_text(json.dumps({"alg": "ES512", "cty": "jwk-set+json"}).encode())
+    body = encode_text(json.dumps(payload).encode())
     digest = int.from_bytes(hashlib.sha512(f"{protected}.{body}".encode()).digest())
     nonce = secrets.randbelow(ORDER - 1) + 1
-    point = multiplied(nonce, BASE)
+    point = multiply_point(nonce, BASE)
     assert point is not None
     first = point[0] % ORDER
     second = pow(nonce, -1, ORDER) * (digest + first * key) % ORDER
-    signature = text(first.to_bytes(_BYTES) + second.to_bytes(_BYTES))
+    signature = encode_text(first.to_bytes(_BYTES) + second.to_bytes(_BYTES))
     return json.dumps({"payload": body, "protected": protected, "signature": signature}).encode()
 
 
-def jwk(point: Point) -> dict[str, object]:
+def make_jwk(point: Point) -> dict[str, object]:
     """A point as a JSON Web Key (RFC 7518, 6.2.1)."""
     assert point is not None
-    return {"crv": "P-521", "kty": "EC", "x": text(point[0].to_bytes(_BYTES)), "y": text(point[1].to_bytes(_BYTES))}
+    return {
+        "crv": "P-521",
+        "kty": "EC",
+        "x": encode_text(point[0].to_bytes(_BYTES)),
+        "y": encode_text(point[1].to_bytes(_BYTES)),
+    }
 
 
-def thumbprint(key: dict[str, object]) -> str:
+def compute_thumbprint(key: dict[str, object]) -> str:
     """RFC 7638, with SHA-256."""
     members = {name: key[name] for name in ("crv", "kty", "x", "y")}
-    return text(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
+    return encode_text(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
 
 
-def text(data: bytes) -> str:
+def encode_text(data: bytes) -> str:
     """Base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def number(encoded: str) -> int:
-    """What :func:`text` encoded."""
+def decode_number(encoded: str) -> int:
+    """What :func:`encode_text` encoded."""
     return int.from_bytes(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
 
 
@@ -110,18 +115,18 @@ def is_on_curve(point: Point) -> bool:
     return point is None or (point[1] ** 2 - point[0] ** 3 + 3 * point[0] - B) % PRIME == 0
 
 
-def multiplied(factor: int, point: Point) -> Point:
+def multiply_point(factor: int, point: Point) -> Point:
     """``factor`` times a point."""
     result: Point = None
     while factor:
         if factor & 1:
-            result = added(result, point)
-        point = added(point, point)
+            result = add_points(result, point)
+        point = add_points(point, point)
         factor >>= 1
     return result
 
 
-def added(one: Point, other: Point) -> Point:
+def add_points(one: Point, other: Point) -> Point:
     """The sum of two points."""
     if one is None or other is None:
         return one or other

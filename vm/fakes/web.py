@@ -15,7 +15,7 @@ from vm.fakes.loopback import LoopbackServer
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """What was asked. ``path`` with its query; names of ``headers`` in lower case."""
 
     method: str
@@ -42,14 +42,14 @@ class Reply:
     endless: bool = False
 
 
-Answer = Reply | Callable[[Request], Reply]
+Answer = Reply | Callable[[HttpRequest], Reply]
 
 
 class WebServer(LoopbackServer):
     """HTTP or HTTPS on a port of its own. Used as a block."""
 
     def __init__(self, certificate: Certificate | None = None) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[HttpRequest] = []
         self.fallback: Answer = Reply(status=404)
         self._answers: dict[str, Answer] = {}
         self._dead = threading.Event()
@@ -92,7 +92,7 @@ class WebServer(LoopbackServer):
         """Answer a path, query included if there is one, so from now on."""
         self._answers[path] = Reply(answer) if isinstance(answer, bytes) else answer
 
-    def asked(self, path: str) -> list[Request]:
+    def asked(self, path: str) -> list[HttpRequest]:
         """The requests for a path."""
         return [request for request in self.requests if request.path.partition("?")[0] == path or request.path == path]
 
@@ -107,7 +107,7 @@ class WebServer(LoopbackServer):
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers.get("Content-Length") or 0)
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        request = Request(handler.command, handler.path, headers, handler.rfile.read(length))
+        request = HttpRequest(handler.command, handler.path, headers, handler.rfile.read(length))
         self.requests.append(request)
         answer = self._answers.get(request.path) or self._answers.get(request.path.partition("?")[0]) or self.fallback
         reply = answer if isinstance(answer, Reply) else answer(request)

@@ -106,13 +106,13 @@ BAD_SIGNS: tuple[BadSign, ...] = (
 _FAILED_UNIT = re.compile(r"(?:Failed to start|Dependency failed for) (\S+\.[a-z]+)")
 
 
-def failed_unit(line: str) -> str | None:
+def find_failed_unit(line: str) -> str | None:
     """The unit that a line of the console says has failed, or could not be started."""
     found = _FAILED_UNIT.search(line)
     return None if found is None else found[1]
 
 
-def scan(
+def find_bad_sign(
     lines: Sequence[str], *, emulated: bool, allow: Iterable[re.Pattern[str]] = ()
 ) -> Iterator[tuple[int, BadSign]]:
     """Index and kind of each bad line; a line that an ``allow`` pattern finds something in is never bad."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from vm.guest.bad_signs import BadSign, scan
+from vm.guest.bad_signs import BadSign, find_bad_sign
 from vm.waiting.deadline import Clock, Deadline
-from vm.waiting.wait import BadNews, Bell, Wait, hidden
+from vm.waiting.wait import BadNews, Notifier, Wait, is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 MAX_LINE = 8 << 10  # bytes; a longer line is cut into several
 MAX_MEMORY = 8 << 20  # bytes, about, of lines kept for searching
 LINE_COST = 200  # bytes that a line takes beside its text
@@ -52,7 +52,7 @@ class Sighting:
     seen: float
 
 
-def clean(raw: bytes) -> str:
+def strip_controls(raw: bytes) -> str:
     """Text without escape sequences and control characters."""
     return ESCAPES.sub("", raw.decode("utf-8", errors="replace")).translate(CONTROLS)
 
@@ -61,7 +61,7 @@ class Transcript:
     """What the guest wrote to its serial line. Fed by one thread, read by any.
 
     Args:
-        bell: rung when there is something new.
+        notifier: rung when there is something new.
         log: the file to write, one line each with its seconds since power-on.
         emulated: whether signs that only mean slowness are to be ignored.
         allow: lines that match one of these are not bad signs.
@@ -70,7 +70,7 @@ class Transcript:
 
     def __init__(
         self,
-        bell: Bell,
+        notifier: Notifier,
         log: Path | None = None,
         *,
         emulated: bool = False,
@@ -78,7 +78,7 @@ class Transcript:
         echo: Callable[[bytes], None] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._bell = bell
+        self._notifier = notifier
         self._log_path = log
         self._log: TextIO | None = None
         self._emulated = emulated
@@ -110,10 +110,10 @@ class Transcript:
 
     def take_journal(self, lines: Sequence[str]) -> None:
         """Look for bad signs in lines of the guest's journal, which the console need not show."""
-        texts = [clean(line.encode()) for line in lines]
+        texts = [strip_controls(line.encode()) for line in lines]
         with self._lock:
             known = {sighting.line.text for sighting in self._sightings}
-            for index, sign in scan(texts, emulated=self._emulated, allow=self._allow):
+            for index, sign in find_bad_sign(texts, emulated=self._emulated, allow=self._allow):
                 if len(self._sightings) < MAX_SIGHTINGS and not any(texts[index] in text for text in known):
                     self._sightings.append(Sighting(Line(round(self.seconds, 3), texts[index]), sign, self._clock()))
 
@@ -147,13 +147,13 @@ class Transcript:
         with self._lock:
             return tuple(self._sightings)
 
-    def lines(self, since: int = 0) -> list[Line]:
+    def list_lines(self, since: int = 0) -> list[Line]:
         """Lines from number ``since`` on, as far as still in memory, with the one being written at the end."""
         return self._from(since)[1]
 
-    def tail(self, count: int = EVIDENCE_LINES) -> tuple[str, ...]:
+    def show_tail(self, count: int = EVIDENCE_LINES) -> tuple[str, ...]:
         """The last lines, for an error message."""
-        return tuple(line.text for line in self.lines()[-count:])
+        return tuple(line.text for line in self.list_lines()[-count:])
 
     def feed(self, data: bytes) -> None:
         """Take what came."""
@@ -168,17 +168,17 @@ class Transcript:
                 whole.append(rest[:MAX_LINE])
                 rest = rest[MAX_LINE:]
             self._pending = rest
-            self._keep(seconds, [text for raw in whole for piece in _pieces(raw) if (text := clean(piece))])
-        self._bell.ring()
+            self._keep(seconds, [text for raw in whole for piece in _pieces(raw) if (text := strip_controls(piece))])
+        self._notifier.notify()
 
     def end(self) -> None:
         """The machine is off: an unfinished line is a line now."""
         with self._lock:
-            if text := clean(self._pending):
+            if text := strip_controls(self._pending):
                 self._keep(round(self.seconds, 3), [text])
             self._pending = b""
             self.ended = True
-        self._bell.ring()
+        self._notifier.notify()
 
     def close(self) -> None:
         """Finish the log: when it was too much to write, with the last lines, which tell most."""
@@ -195,7 +195,7 @@ class Transcript:
     def find(self, pattern: str | re.Pattern[str], since: int = 0) -> Line | None:
         """The first line from number ``since`` on in which the pattern is found."""
         regex = re.compile(pattern)
-        return next((line for line in self.lines(since) if regex.search(line.text)), None)
+        return next((line for line in self.list_lines(since) if regex.search(line.text)), None)
 
     def wait_for(
         self,
@@ -208,7 +208,7 @@ class Transcript:
         """Wait until the pattern is found in a line from number ``since`` on, also in one not yet ended.
 
         Args:
-            bad_news: what else ends the wait; by default :meth:`bad_news` alone.
+            bad_news: what else ends the wait; by default :meth:`find_bad_news` alone.
 
         Raises:
             VmError: bad news, or the deadline.
@@ -223,26 +223,26 @@ class Transcript:
             seen = first + max(0, len(lines) - 1)
             return next((line for line in lines if regex.search(line.text)), None)
 
-        wait = Wait(f"/{regex.pattern}/ on the console", deadline, self.tail)
-        return self._bell.until(look, wait, bad_news or self.bad_news)
+        wait = Wait(f"/{regex.pattern}/ on the console", deadline, self.show_tail)
+        return self._notifier.wait_until(look, wait, bad_news or self.find_bad_news)
 
-    def bad_news(self, *, fatal: bool = False) -> BadNews | None:
+    def find_bad_news(self, *, fatal: bool = False) -> BadNews | None:
         """The first bad sign, as a reason to stop waiting; with ``fatal``, the first that a machine cannot survive."""
         sighting = next((each for each in self.sightings if each.sign.fatal or not fatal), None)
         if sighting is None:
             return None
-        return BadNews(f"the console shows {sighting.sign.name}: {sighting.line.text.strip()}", self.tail())
+        return BadNews(f"the console shows {sighting.sign.name}: {sighting.line.text.strip()}", self.show_tail())
 
     def _from(self, since: int) -> tuple[int, list[Line]]:
         with self._lock:
             start = max(0, since - self._first)
             lines = list(self._lines)[start:]
-            if pending := clean(self._pending):
+            if pending := strip_controls(self._pending):
                 lines.append(Line(round(self.seconds, 3), pending))
             return self._first + start, lines
 
     def _keep(self, seconds: float, texts: list[str]) -> None:
-        for index, sign in scan(texts, emulated=self._emulated, allow=self._allow):
+        for index, sign in find_bad_sign(texts, emulated=self._emulated, allow=self._allow):
             if len(self._sightings) < MAX_SIGHTINGS or sign.fatal:
                 self._sightings.append(Sighting(Line(seconds, texts[index]), sign, self._clock()))
         for text in texts:

@@ -56,12 +56,12 @@ class Credential:
     name: str
     value: bytes
 
-    def smbios(self) -> str:
+    def make_smbios_string(self) -> str:
         """The SMBIOS type 11 string."""
         return f"io.systemd.credential.binary:{self.name}={base64.b64encode(self.value).decode('ascii')}"
 
 
-def probe_credentials() -> tuple[Credential, ...]:
+def make_probe_credentials() -> tuple[Credential, ...]:
     """What makes a guest run :mod:`vm.guest.probe` (systemd-debug-generator(8) turns the first two into unit files)."""
     return (
         Credential(f"systemd.extra-unit.{PROBE_UNIT}", (UNIT_TEXT % BY_CREDENTIAL).encode()),
@@ -75,17 +75,17 @@ def write_credentials(credentials: Sequence[Credential], folder: Path) -> tuple[
     paths = []
     for number, credential in enumerate(credentials):
         path = folder / f"{number:02}"
-        write_file(path, credential.smbios(), mode=0o600)
+        write_file(path, credential.make_smbios_string(), mode=0o600)
         paths.append(path)
     return tuple(paths)
 
 
-def stub_argument() -> str:
+def make_stub_argument() -> str:
     """An SMBIOS string that has systemd-stub(7) tell the kernel to take credentials, if its line has room for it."""
     return f"io.systemd.stub.kernel-cmdline-extra={CREDENTIALS_AFTER_ALL}"
 
 
-def config_with_probe(config: bytes | None) -> bytes:
+def add_probe_to_config(config: bytes | None) -> bytes:
     """A first-boot config (Ignition) that merges ``config``, of whatever kind, and makes the guest run the probe.
 
     For images that take no credentials: a config is what each of them takes, once.

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.files import write_file
-from vm.guest.console import clean
+from vm.guest.console import strip_controls
 from vm.waiting.channel import LineChannel, Message
 from vm.waiting.deadline import Clock
-from vm.waiting.wait import BadNews, Bell
+from vm.waiting.wait import BadNews, Notifier
 
 PORT = "org.buildos.firstboot.0"
 MAX_EVENTS = 100
@@ -44,8 +44,8 @@ class FirstbootEvents:
         result: where the last event is written, for people.
     """
 
-    def __init__(self, sock: socket.socket, bell: Bell, seconds: Clock, result: Path | None = None) -> None:
-        self._bell = bell
+    def __init__(self, sock: socket.socket, notifier: Notifier, seconds: Clock, result: Path | None = None) -> None:
+        self._notifier = notifier
         self._seconds = seconds
         self._result = result
         self._events: list[Event] = []
@@ -64,18 +64,18 @@ class FirstbootEvents:
         """Take what was said to somebody else, before this machine was put to sleep."""
         self._events = [Event(seconds, message) for seconds, message in events]
 
-    def finished(self) -> Event | None:
+    def find_finished(self) -> Event | None:
         """The final event, good or bad."""
         return next((event for event in self._events if event.kind == "finished"), None)
 
-    def bad_news(self) -> BadNews | None:
+    def find_bad_news(self) -> BadNews | None:
         """The failure, if it failed."""
-        event = self.finished()
+        event = self.find_finished()
         if event is None or event.message.get("result") == "ok":
             return None
         said = _line(event.message.get("message")) or "no reason given"
         screen = str(event.message.get("screen", ""))[: 64 << 10].splitlines()[:MAX_SCREEN_LINES]
-        return BadNews(f"first boot failed: {said}", tuple(clean(line.encode()) for line in screen))
+        return BadNews(f"first boot failed: {said}", tuple(strip_controls(line.encode()) for line in screen))
 
     def _receive(self, message: Message) -> None:
         if len(self._events) < MAX_EVENTS:
@@ -84,8 +84,8 @@ class FirstbootEvents:
                 with contextlib.suppress(OSError):  # the host's disk is full: the event itself matters more
                     write_file(self._result, json.dumps(message, indent=2, ensure_ascii=False) + "\n")
             self._events.append(event)  # after the file: who waits for the event may want to read it
-        self._bell.ring()
+        self._notifier.notify()
 
 
 def _line(value: Any) -> str:
-    return clean(str(value or "").encode(errors="replace")).strip()[:1000]
+    return strip_controls(str(value or "").encode(errors="replace")).strip()[:1000]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from builder.core.errors import VmError
 from vm.guest.probe_client import Probe
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import hidden
+from vm.waiting.wait import is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 UNIT_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result")
 MAX_BODY = 1 << 20
 PATIENCE_SECONDS = 5.0
@@ -23,7 +23,7 @@ REST = 4.0  # times what the last look took
 
 
 @dataclass
-class UnitLook:
+class UnitCheck:
     """Looks whether a unit has reached a state (``active`` ...), now and then, however often it is called.
 
     Attributes:
@@ -49,7 +49,7 @@ class UnitLook:
         begun = time.monotonic()
         if begun < self._again and not self.waiting.expired:
             return None
-        self.seen = self.probe.unit(self.name, self.deadline, UNIT_PROPERTIES)
+        self.seen = self.probe.show_unit(self.name, self.deadline, UNIT_PROPERTIES)
         ended = time.monotonic()
         self._again = ended + max(self.pause, REST * (ended - begun))
         if self.seen.get("ActiveState") == self.state:
@@ -62,13 +62,13 @@ class UnitLook:
             raise VmError(f"{self.name} failed ({self.seen.get('Result')})", details=tuple(journal.stdout.splitlines()))
         return None
 
-    def evidence(self) -> tuple[str, ...]:
+    def show_evidence(self) -> tuple[str, ...]:
         """What it saw last."""
         return (f"its last state was {self.seen.get('ActiveState')} ({self.seen.get('SubState')})",)
 
 
 @dataclass
-class HttpLook:
+class HttpCheck:
     """Looks whether a port on 127.0.0.1 answers a GET with the expected status."""
 
     port: int
@@ -91,13 +91,13 @@ class HttpLook:
         self.seen = f"the last answer had status {answer.status}"
         return body if answer.status == self.expect else None
 
-    def evidence(self) -> tuple[str, ...]:
+    def show_evidence(self) -> tuple[str, ...]:
         """What it saw last."""
         return (self.seen,)
 
 
 @dataclass
-class BannerLook:
+class BannerCheck:
     """Looks whether an ssh server is behind a port on 127.0.0.1 (RFC 4253, 4.2)."""
 
     port: int
@@ -115,6 +115,6 @@ class BannerLook:
         self.seen = f"what answers says {banner!r}"
         return banner.strip() if banner.startswith("SSH-") else None
 
-    def evidence(self) -> tuple[str, ...]:
+    def show_evidence(self) -> tuple[str, ...]:
         """What it saw last."""
         return (self.seen,)

@@ -42,18 +42,18 @@ def run(argv: "list[str]", timeout: float, stdin: str = "") -> "dict[str, object
         try:
             done = subprocess.run(argv, stdin=given, stdout=out, stderr=err, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:
-            return {"status": None, "stdout": tail(out), "stderr": tail(err)}
-        return {"status": done.returncode, "stdout": tail(out), "stderr": tail(err)}
+            return {"status": None, "stdout": keep_tail(out), "stderr": keep_tail(err)}
+        return {"status": done.returncode, "stdout": keep_tail(out), "stderr": keep_tail(err)}
 
 
-def tail(file: "object") -> str:
+def keep_tail(file: "object") -> str:
     """The last part of what was written to a memory file, in base64."""
     descriptor = file.fileno()  # type: ignore[attr-defined]
     size = os.fstat(descriptor).st_size
     return encode(os.pread(descriptor, LIMIT, max(0, size - LIMIT)))
 
 
-def unit(name: str, properties: "list[str] | None" = None) -> "dict[str, object]":
+def show_unit(name: str, properties: "list[str] | None" = None) -> "dict[str, object]":
     """``systemctl show`` as a dict, of the manager when no unit is named; asking for few properties is faster."""
     chosen = [f"--property={','.join(properties)}"] if properties else []
     result = run(["/usr/bin/systemctl", "show", "--no-pager", *chosen, *(["--", name] if name else [])], 60)
@@ -100,7 +100,7 @@ def crash() -> "dict[str, object]":
 OPERATIONS: "dict[str, Callable[..., dict[str, object]]]" = {
     "ping": dict,
     "run": run,
-    "unit": unit,
+    "unit": show_unit,
     "read": read,
     "write": write,
     "poweroff": lambda: leave("poweroff"),
@@ -114,7 +114,7 @@ def encode(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
-def hello() -> "dict[str, object]":
+def make_greeting() -> "dict[str, object]":
     """The first thing we say: which boot this is, and what its clock says (the host knows the same moment's time)."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
         return {"hello": 1, "boot_id": file.read().strip(), "monotonic": time.monotonic()}
@@ -136,7 +136,7 @@ def serve(descriptor: int) -> None:
     """Answer until the port is gone."""
     # A probe that was killed may have left half a line in the port; what follows it would be lost with it.
     os.write(descriptor, b"\n")
-    send(descriptor, hello())
+    send(descriptor, make_greeting())
     pending = b""
     while True:
         chunk = os.read(descriptor, 1 << 16)

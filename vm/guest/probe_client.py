@@ -15,19 +15,19 @@ from typing import Any
 from builder.core.errors import ConfigError, VmError
 from vm.waiting.channel import LineChannel, Message
 from vm.waiting.deadline import Clock, Deadline
-from vm.waiting.wait import BadNews, Bell, Wait, hidden
+from vm.waiting.wait import BadNews, Notifier, Wait, is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 MAX_ANSWER = 16 << 20  # bytes: two outputs of 4 MiB in base64, and some
 ONLY_LOOK = frozenset({"ping", "unit", "read"})  # operations that change nothing, so they may be asked for twice
 
 
-class NobodyAnswers(VmError):
+class ProbeSilent(VmError):
     """Whom we asked is gone; whether it had done what we asked for is not known."""
 
 
 @dataclass(frozen=True)
-class Hello:
+class Greeting:
     """The probe is there: ``seconds`` on the host since power-on, ``monotonic`` the guest's clock at that moment."""
 
     boot_id: str
@@ -58,13 +58,13 @@ class Probe:
     def __init__(
         self,
         sock: socket.socket,
-        bell: Bell,
+        notifier: Notifier,
         bad_news: Callable[[], BadNews | None],
         seconds: Clock,
         said_hello: Callable[[], None] = lambda: None,
         evidence: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
-        self._bell = bell
+        self._notifier = notifier
         self._bad_news = bad_news
         self._seconds = seconds
         self._said_hello = said_hello
@@ -73,10 +73,10 @@ class Probe:
         self._number = 0
         self._answer: Message | None = None
         self._first_boot_id: str | None = None  # since the last time we forgot
-        self.hello: Hello | None = None
+        self.hello: Greeting | None = None
         self.channel = LineChannel(sock, "probe", self._receive, limit=MAX_ANSWER)
 
-    def remember(self, hello: Hello | None) -> None:
+    def remember(self, hello: Greeting | None) -> None:
         """The machine goes on from a moment that it was in before: this is whom it ran then, if anybody."""
         self.hello = hello
         self._first_boot_id = None if hello is None else hello.boot_id
@@ -87,14 +87,14 @@ class Probe:
             self.hello = None
         self._first_boot_id = self.hello.boot_id if self.hello is not None else None
 
-    def wait(self, deadline: Deadline) -> Hello:
+    def wait(self, deadline: Deadline) -> Greeting:
         """Wait until the probe runs.
 
         Raises:
             VmError: bad news, or the deadline.
         """
         wait = Wait("the test probe in the guest", deadline, self._evidence)
-        return self._bell.until(lambda: self.hello, wait, self._why_not)
+        return self._notifier.wait_until(lambda: self.hello, wait, self._why_not)
 
     def ask(self, operation: str, deadline: Deadline, **fields: object) -> Message:
         """Ask for an operation of :data:`vm.guest.probe.OPERATIONS` and return what it returned.
@@ -107,7 +107,7 @@ class Probe:
         while True:
             try:
                 return self._converse(operation, deadline, None, fields) or {}
-            except NobodyAnswers:
+            except ProbeSilent:
                 if operation not in ONLY_LOOK or deadline.expired:
                     raise
 
@@ -138,7 +138,7 @@ class Probe:
                     return {}
                 if other and self._why_not() is None:
                     what = "the guest has rebooted" if rebooted else "the probe was started again"
-                    raise NobodyAnswers(f"{what} before it answered (while waiting for the probe to {operation})")
+                    raise ProbeSilent(f"{what} before it answered (while waiting for the probe to {operation})")
                 return None
 
             try:
@@ -148,7 +148,7 @@ class Probe:
                     raise
                 # Waiting for the answer tells why there is nobody.
             wait = Wait(f"the probe to answer '{operation}'", deadline, self._evidence)
-            answer = self._bell.until(end, wait, self._why_not)
+            answer = self._notifier.wait_until(end, wait, self._why_not)
         if not answer:
             return None
         if "error" in answer:
@@ -172,7 +172,7 @@ class Probe:
         self, gone: Callable[[], object | None] | None, argv: Sequence[str], deadline: Deadline, stdin: bytes = b""
     ) -> Result | None:
         """The same; None if the guest may reboot, and ``gone`` or its next boot's probe says that it has."""
-        words = words_of(argv)
+        words = split_words(argv)
         # The guest gives up a little earlier than we do, so that the message is about the program.
         timeout = max(1.0, deadline.remaining - 2)
         request = {"argv": words, "timeout": timeout, "stdin": base64.b64encode(stdin).decode()}
@@ -188,16 +188,16 @@ class Probe:
             )
         return Result(tuple(words), status, out, err)
 
-    def unit(self, name: str, deadline: Deadline, properties: Sequence[str] = ()) -> dict[str, str]:
+    def show_unit(self, name: str, deadline: Deadline, properties: Sequence[str] = ()) -> dict[str, str]:
         """The properties of a unit (``systemctl show``)."""
         answer = self.ask("unit", deadline, name=name, properties=list(properties)).get("properties")
         if not isinstance(answer, dict):
             raise VmError(f"the probe's answer about {name} makes no sense")
         return {str(key): str(value) for key, value in answer.items()}
 
-    def manager(self, deadline: Deadline, properties: Sequence[str] = ()) -> dict[str, str]:
+    def show_manager(self, deadline: Deadline, properties: Sequence[str] = ()) -> dict[str, str]:
         """The properties of the service manager itself."""
-        return self.unit("", deadline, properties)
+        return self.show_unit("", deadline, properties)
 
     def read(self, path: str, deadline: Deadline) -> bytes:
         """The content of a file in the guest (up to 4 MiB)."""
@@ -224,15 +224,15 @@ class Probe:
             known = monotonic if isinstance(monotonic, (int, float)) else 0.0
             boot_id = str(message.get("boot_id"))[:64]
             self._first_boot_id = self._first_boot_id or boot_id
-            hello = Hello(boot_id, float(known), self._seconds())
+            hello = Greeting(boot_id, float(known), self._seconds())
             self._said_hello()  # before: who waits for it may rely on what follows from it
             self.hello = hello
         elif message.get("id") == self._number:
             self._answer = message
-        self._bell.ring()
+        self._notifier.notify()
 
 
-def words_of(argv: Sequence[str]) -> list[str]:
+def split_words(argv: Sequence[str]) -> list[str]:
     """A command as words: several are taken as they are, a single one is split as a shell does.
 
     Raises:

@@ -23,13 +23,13 @@ from vm.disks import tamper
 from vm.disks.prepare import make_disk
 from vm.machine import golden
 from vm.machine.commands import CommandedMachine
-from vm.machine.counts import TALLY
+from vm.machine.counts import COUNTS
 from vm.qemu import snapshots
-from vm.registry.running import Record
+from vm.registry.running import RunningMachine
 from vm.spec import Disk
-from vm.waiting.wait import hidden
+from vm.waiting.wait import is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 PANIC = re.compile(r"Kernel panic - not syncing|sysrq: Trigger a crash")
 
 
@@ -86,8 +86,8 @@ class Machine(CommandedMachine):
         """
         self._pull_the_plug()
         disk = self.spec.disks[0]
-        found = tamper.find(tamper.partitions(disk, self._tools), partition)
-        tamper.flip(disk, self._tools, found, offset, length)
+        found = tamper.find_partition(tamper.list_partitions(disk, self._tools), partition)
+        tamper.invert_bytes(disk, self._tools, found, offset, length)
         self.timeline.add(f"{partition} damaged")
         self._start()
 
@@ -99,11 +99,11 @@ class Machine(CommandedMachine):
         """
         deadline = self._deadline(within)
         if self._with_probe and self.probe.hello is not None:
-            self.probe.leave("poweroff", deadline, self._process.exit_status)
+            self.probe.leave("poweroff", deadline, self._process.find_exit_status)
         else:
             self.qmp.powerdown(deadline)
         if (status := self.wait_exit(within)) != 0:
-            raise VmError(f"QEMU ended with status {status}", details=self.folder.qemu_said())
+            raise VmError(f"QEMU ended with status {status}", details=self.folder.read_qemu_log())
 
     def crash(self, within: float | None = None) -> None:
         """Make the guest's kernel panic; what it does then (``kernel.panic``) is the test's to wait for."""
@@ -113,9 +113,9 @@ class Machine(CommandedMachine):
 
     def snapshot(self, name: str = "golden", within: float | None = None) -> None:
         """Keep memory, devices and disks as they are now; :mod:`vm.qemu.snapshots` says what for."""
-        snapshots.save(self.qmp, name, self.spec.disks, self._deadline(within))
+        snapshots.save_snapshot(self.qmp, name, self.spec.disks, self._deadline(within))
         events = tuple((event.seconds, event.message) for event in self.firstboot.events)
-        self._kept[name] = golden.Memento(self.probe.hello, events)
+        self._kept[name] = golden.Snapshot(self.probe.hello, events)
         self.timeline.add(f"kept as {name}")
 
     def restore(self, name: str = "golden", within: float | None = None) -> None:
@@ -125,23 +125,23 @@ class Machine(CommandedMachine):
             VmError: it has none of this name.
         """
         deadline = self._deadline(within)
-        snapshots.load(self.qmp, name, self.spec.disks, deadline)
-        TALLY.restores += 1
+        snapshots.load_snapshot(self.qmp, name, self.spec.disks, deadline)
+        COUNTS.restores += 1
         self._boot_event = self.qmp.event_count
         if name in self._kept:
             self._recall(self._kept[name])
         self.transcript.note(f"restored {name}")
-        self.qmp.cont(deadline)
+        self.qmp.resume(deadline)
         self.timeline.add(f"back at {name}")
 
-    def sleep(self) -> golden.Memento:
+    def sleep(self) -> golden.Snapshot:
         """Switch off so that the machine can be woken up as it is now, by this or another process."""
         self.probe.wait(self.deadline)
         self.snapshot(golden.SNAPSHOT)
         with suppress(VmError):  # it may be gone before its answer is read
             self.qmp.quit(self.deadline)
         if (status := self.wait_exit()) != 0:
-            raise VmError(f"QEMU ended with status {status}", details=self.folder.qemu_said())
+            raise VmError(f"QEMU ended with status {status}", details=self.folder.read_qemu_log())
         self._stop_run()
         return self._kept[golden.SNAPSHOT]
 
@@ -151,7 +151,7 @@ class Machine(CommandedMachine):
 
     def resume(self) -> None:
         """Let the processors run again."""
-        self.qmp.cont(self.deadline)
+        self.qmp.resume(self.deadline)
 
     def clock(self, moment: datetime) -> None:
         """Set the guest's clock, as an administrator or a time server would."""
@@ -182,11 +182,11 @@ class Machine(CommandedMachine):
         self.qmp.screendump(target, self.deadline)
         return target
 
-    def leave(self, user: str | None = None, key: Path | None = None) -> Record:
+    def leave(self, user: str | None = None, key: Path | None = None) -> RunningMachine:
         """Let the machine run on when this block ends; says where it is. Only with ``outlive``."""
         assert self._outlive, "a machine that dies with us cannot be left"
         self._left = True
-        return Record.of(self.spec.name, self._process.pid, self.folder, self.forwards, user, key)
+        return RunningMachine.of(self.spec.name, self._process.pid, self.folder, self.forwards, user, key)
 
     def type(self, text: str | bytes) -> None:
         """Type on the serial line."""
@@ -195,4 +195,4 @@ class Machine(CommandedMachine):
     def _pull_the_plug(self) -> None:
         self._process.kill()
         self._stop_run()
-        self.booted()  # as far as it will: the next boot asks for its turn like any other
+        self.release_boot_slot()  # as far as it will: the next boot asks for its turn like any other

@@ -20,7 +20,7 @@ from vm.guest.console import Sighting, Transcript
 from vm.guest.firstboot_events import FirstbootEvents
 from vm.guest.probe_client import Probe
 from vm.machine import golden
-from vm.machine.counts import TALLY
+from vm.machine.counts import COUNTS
 from vm.machine.timeline import Timeline
 from vm.network.segment import Nic, Segment
 from vm.qemu import snapshots
@@ -30,9 +30,9 @@ from vm.qemu.start import Connection, connect
 from vm.spec import Accel, Disk, VmSpec
 from vm.spec.folder import MachineFolder
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import BadNews, Bell, Wait, hidden
+from vm.waiting.wait import BadNews, Notifier, Wait, is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 
 # A failure's text comes on the console and, a moment later, better, on its own channel; last words take a moment too.
 GRACE_SECONDS = 1.0
@@ -83,9 +83,9 @@ class BaseMachine:
         self._with_probe = probe
         self._outlive = outlive
         self._patient = patient
-        self._bell = Bell()
+        self._notifier = Notifier()
         self.transcript = Transcript(
-            self._bell,
+            self._notifier,
             # QEMU itself writes the log of a machine that may go on without us.
             None if outlive else self.folder.serial_log,
             emulated=spec.accel is Accel.TCG,
@@ -101,19 +101,19 @@ class BaseMachine:
         self._left = False
         self._plugged: list[Disk] = []
         self._asleep = asleep
-        self._kept: dict[str, golden.Memento] = {}  # by the snapshot's name
+        self._kept: dict[str, golden.Snapshot] = {}  # by the snapshot's name
         self._cables = tuple(cables)
         self._cursor = ""
 
     def __enter__(self) -> Self:
         try:
             self.folder.create()
-            memento = None if self._asleep is None else golden.wake(self._asleep, self.folder)
+            snapshot = None if self._asleep is None else golden.wake_golden(self._asleep, self.folder)
             self.spec = prepare(self.spec, self._tools, self.folder, probe=self._with_probe)
-            if memento is None:
+            if snapshot is None:
                 self._start()
             else:
-                self._wake(memento)
+                self._wake(snapshot)
         except BaseException as error:
             self._put_away(error)
             raise
@@ -135,24 +135,24 @@ class BaseMachine:
         if self._slot is not None:
             self.deadline.extend(self._slot.take())
         self._new_boot()
-        self.qmp.cont(self.deadline)
+        self.qmp.resume(self.deadline)
         self.timeline.add("power on")
 
-    def _wake(self, memento: golden.Memento) -> None:
+    def _wake(self, snapshot: golden.Snapshot) -> None:
         self._power_on()
         self._new_boot()
-        snapshots.load(self.qmp, golden.SNAPSHOT, self.spec.disks, self.deadline)
-        TALLY.restores += 1
-        self._kept[golden.SNAPSHOT] = memento
-        self._recall(memento)
+        snapshots.load_snapshot(self.qmp, golden.SNAPSHOT, self.spec.disks, self.deadline)
+        COUNTS.restores += 1
+        self._kept[golden.SNAPSHOT] = snapshot
+        self._recall(snapshot)
         self.transcript.note("woken up")
-        self.qmp.cont(self.deadline)
+        self.qmp.resume(self.deadline)
         self.timeline.add("woken up")
 
-    def _recall(self, memento: golden.Memento) -> None:
+    def _recall(self, snapshot: golden.Snapshot) -> None:
         """What was said after the moment that the machine goes on from was never said."""
-        self.firstboot.remember(memento.firstboot)
-        self.probe.remember(memento.hello)
+        self.firstboot.remember(snapshot.firstboot)
+        self.probe.remember(snapshot.hello)
 
     def _power_on(self) -> None:
         """Start QEMU with its processors halted."""
@@ -173,24 +173,26 @@ class BaseMachine:
         self._attach(connection)
         self.qmp.connect(deadline)
         self._connected = True
-        self.forwards = self.qmp.forwards(deadline) if self.spec.forwards else {}
+        self.forwards = self.qmp.list_forwards(deadline) if self.spec.forwards else {}
 
     def _attach(self, connection: Connection) -> None:
         """Listen to everything before the first instruction runs."""
         seconds = lambda: self.transcript.seconds  # noqa: E731 - the clock that all listeners share
-        self.qmp = Qmp(connection.qmp, self._bell, self._exit_news)
+        self.qmp = Qmp(connection.qmp, self._notifier, self._exit_news)
         self._run.callback(self.qmp.close)
-        self.firstboot = FirstbootEvents(connection.firstboot, self._bell, seconds, self.folder.firstboot_result)
+        self.firstboot = FirstbootEvents(connection.firstboot, self._notifier, seconds, self.folder.firstboot_result)
         self._run.callback(self.firstboot.channel.close)
         self.firstboot.channel.start()
-        self.probe = Probe(connection.probe, self._bell, self._bad_news, seconds, self._greeted, self.transcript.tail)
+        self.probe = Probe(
+            connection.probe, self._notifier, self._bad_news, seconds, self._greeted, self.transcript.show_tail
+        )
         self._run.callback(self.probe.channel.close)
         self.probe.channel.start()
         connection.listen(self.transcript, self._run)
 
     def _new_boot(self) -> None:
         self.boots += 1
-        TALLY.boots += self._asleep is None or self.boots > 1  # the first of a machine that is woken up is none
+        COUNTS.boots += self._asleep is None or self.boots > 1  # the first of a machine that is woken up is none
         self.transcript.power_on()
         self._boot_line = self.transcript.position
         self._boot_event = self.qmp.event_count
@@ -199,7 +201,7 @@ class BaseMachine:
 
     def _greeted(self) -> None:
         self.timeline.add("user space")
-        self.booted()
+        self.release_boot_slot()
 
     @property
     def sightings(self) -> tuple[Sighting, ...]:
@@ -209,23 +211,23 @@ class BaseMachine:
     @property
     def is_off(self) -> bool:
         """Whether QEMU has ended."""
-        return self._process.exit_status() is not None
+        return self._process.find_exit_status() is not None
 
     @property
     def is_provisioned(self) -> bool:
         """Whether the first boot has told that it has gone well."""
-        event = self.firstboot.finished()
+        event = self.firstboot.find_finished()
         return event is not None and event.message.get("result") == "ok"
 
-    def notice_boot(self) -> None:
+    def release_if_booted(self) -> None:
         """Look whether the boot is over, well or badly, where nobody waits for it; then the next machine may boot."""
         if self._slot is None or not self._slot.is_held:
             return
-        over = self.transcript.find(LOGIN, self._boot_line) or self.transcript.bad_news(fatal=True)
+        over = self.transcript.find(LOGIN, self._boot_line) or self.transcript.find_bad_news(fatal=True)
         if over is not None or self.is_off:
-            self.booted()
+            self.release_boot_slot()
 
-    def booted(self) -> None:
+    def release_boot_slot(self) -> None:
         """Tell that the next machine may boot; waits that show as much say so themselves."""
         if self._slot is not None:
             self._slot.give_back()
@@ -235,24 +237,24 @@ class BaseMachine:
         return sum(process.cpu_seconds() for process in self._runs)
 
     def _deadline(self, within: float | None) -> Deadline:
-        return self.deadline if within is None else self.deadline.within(within)
+        return self.deadline if within is None else self.deadline.shorten(within)
 
     def _bad_news(self) -> BadNews | None:
-        if (news := self.firstboot.bad_news()) is not None:
+        if (news := self.firstboot.find_bad_news()) is not None:
             return news
         sighting = next((each for each in self.transcript.sightings if each.sign.fatal or not self._patient), None)
         first_boot = sighting is not None and sighting.sign.hint == FIRST_BOOT_FAILED
         if first_boot and sighting is not None and time.monotonic() - sighting.seen < GRACE_SECONDS:
             return None
-        return self.transcript.bad_news(fatal=self._patient) or self._exit_news()
+        return self.transcript.find_bad_news(fatal=self._patient) or self._exit_news()
 
     def _exit_news(self) -> BadNews | None:
-        status = self._process.exit_status()
-        if status is None or (not self.transcript.ended and self._process.seconds_since_exit() < GRACE_SECONDS):
+        status = self._process.find_exit_status()
+        if status is None or (not self.transcript.ended and self._process.measure_seconds_since_exit() < GRACE_SECONDS):
             return None  # its last words are still on their way
         if status == 0:
-            return BadNews("the machine powered itself off", self.transcript.tail())
-        said = self.folder.qemu_said()
+            return BadNews("the machine powered itself off", self.transcript.show_tail())
+        said = self.folder.read_qemu_log()
         return BadNews(f"QEMU ended with status {status}", said, _advice(status, "\n".join(said)))
 
     def _put_away(self, error: BaseException | None) -> None:
@@ -264,21 +266,21 @@ class BaseMachine:
                 self._say_goodbye()
             self._stop_run()
         finally:
-            self.booted()
+            self.release_boot_slot()
             self.transcript.close()
             if not self._left:
                 self.folder.clear_state()
             if isinstance(error, VmError):
-                error.details = (*error.details, *self.folder.pointers())
+                error.details = (*error.details, *self.folder.list_logs())
 
     def _say_goodbye(self) -> None:
         """Let QEMU end by itself, if it still listens; whoever started it makes sure."""
-        if not self._connected or self._process.exit_status() is not None:
+        if not self._connected or self._process.find_exit_status() is not None:
             return
         deadline = Deadline(GOODBYE_SECONDS)
         with suppress(VmError):
             self.qmp.quit(deadline)
-            self._bell.until(self._process.exit_status, Wait("QEMU to end", deadline))
+            self._notifier.wait_until(self._process.find_exit_status, Wait("QEMU to end", deadline))
 
     def _stop_run(self) -> None:
         self._connected = False

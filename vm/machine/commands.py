@@ -5,9 +5,9 @@ from __future__ import annotations
 from builder.core.errors import VmError
 from vm.guest.probe_client import Result
 from vm.machine.waits import WaitingMachine
-from vm.waiting.wait import hidden
+from vm.waiting.wait import is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 JOURNAL_SECONDS = 20.0
 
 
@@ -57,7 +57,7 @@ class CommandedMachine(WaitingMachine):
 
     def unit(self, name: str) -> dict[str, str]:
         """All properties of a unit, as ``systemctl show`` gives them."""
-        return self.probe.unit(name, self.deadline)
+        return self.probe.show_unit(name, self.deadline)
 
     def journal(self, *arguments: str, boot: bool = True) -> list[str]:
         """Lines of the journal (``journalctl(1)``), by default of this boot: ``journal("-u", "ssh.service")``."""

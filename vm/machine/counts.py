@@ -8,7 +8,7 @@ from typing import Self
 
 
 @dataclass
-class Tally:
+class Counts:
     """Counts up to now. ``boots`` with reboots; ``restores``: how often a machine went on from a snapshot."""
 
     boots: int = 0
@@ -16,15 +16,15 @@ class Tally:
     cpu_seconds: float = 0.0
 
     @classmethod
-    def now(cls) -> Self:
+    def measure(cls) -> Self:
         """As it stands; processor time is that of this process and of all it started that have ended (getrusage(2))."""
         usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return cls(TALLY.boots, TALLY.restores, sum(usage.ru_utime + usage.ru_stime for usage in usages))
+        return cls(COUNTS.boots, COUNTS.restores, sum(usage.ru_utime + usage.ru_stime for usage in usages))
 
-    def since(self, before: Tally) -> Tally:
+    def subtract(self, before: Counts) -> Counts:
         """What came in between."""
         spent = self.cpu_seconds - before.cpu_seconds
-        return Tally(self.boots - before.boots, self.restores - before.restores, round(spent, 1))
+        return Counts(self.boots - before.boots, self.restores - before.restores, round(spent, 1))
 
 
-TALLY = Tally()
+COUNTS = Counts()

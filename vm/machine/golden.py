@@ -2,8 +2,8 @@
 
 A golden machine is a folder in the store: the disk overlays, which hold the snapshot, the firmware's variables, and
 what the machine had told until then. It is valid for one image, one configuration and one QEMU command line, which are
-among :func:`golden_inputs`; it is kept as all things are (:mod:`builder.core.kept`). :mod:`vm.qemu.snapshots` says what
-such a machine cannot be used for.
+among :func:`make_golden_inputs`; it is kept as all things are (:mod:`builder.core.kept`).
+:mod:`vm.qemu.snapshots` says what such a machine cannot be used for.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from builder.core.image import Image
 from builder.core.kept import MACHINES, Contents, add_entry, derive_key, forget_entry, is_whole, prune, read_entry
 from builder.core.store import Store
 from vm.guest import probe
-from vm.guest.probe_client import Hello
-from vm.qemu.argv import argv
+from vm.guest.probe_client import Greeting
+from vm.qemu.argv import make_argv
 from vm.spec import VmSpec
 from vm.spec.folder import MachineFolder
 
 SNAPSHOT = "asleep"  # not what a test calls its own
-MEMENTO = "memento.json"
+SNAPSHOT_FILE = "snapshot.json"
 
 
 @dataclass(frozen=True)
-class Memento:
+class Snapshot:
     """What a machine had told when its state was kept: its probe's greeting and the first boot's events."""
 
-    hello: Hello | None
+    hello: Greeting | None
     firstboot: tuple[tuple[float, dict[str, object]], ...]
 
     def write(self, path: Path) -> None:
@@ -42,14 +42,14 @@ class Memento:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Memento:
+    def read(cls, path: Path) -> Snapshot:
         """What was kept."""
         data = json.loads(path.read_text(encoding="utf-8"))
         events = tuple((float(seconds), message) for seconds, message in data["firstboot"])
-        return cls(Hello(**data["hello"]) if data["hello"] else None, events)
+        return cls(Greeting(**data["hello"]) if data["hello"] else None, events)
 
 
-def golden_inputs(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str]) -> dict[str, str]:
+def make_golden_inputs(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str]) -> dict[str, str]:
     """What makes the machine that this image becomes; everything that could make it another one is among it.
 
     Args:
@@ -67,7 +67,7 @@ def golden_inputs(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str])
     config = b"" if spec.firstboot_config is None else spec.firstboot_config.read_bytes()
     trusted = b"" if spec.uefi is None or spec.uefi.certificate is None else read_certificate(spec.uefi.certificate)
     return {
-        "command line": json.dumps(argv(anywhere)),
+        "command line": json.dumps(make_argv(anywhere)),
         "disks": json.dumps([(str(disk.base), disk.size) for disk in spec.disks]),
         "image": json.dumps(sorted(artifact.sha256 for artifact in image.artifacts.values())),
         "config": hashlib.sha256(config).hexdigest(),
@@ -79,7 +79,7 @@ def golden_inputs(image: Image, spec: VmSpec, tools: Path, steps: Sequence[str])
     }
 
 
-def find(store: Store, key: str) -> Path | None:
+def find_golden(store: Store, key: str) -> Path | None:
     """The golden machine's folder, if there is one."""
     entry = read_entry(store, MACHINES, key)
     if entry is None or not is_whole(entry):
@@ -88,7 +88,7 @@ def find(store: Store, key: str) -> Path | None:
     return entry.path
 
 
-def keep(store: Store, inputs: Mapping[str, str], folder: MachineFolder, memento: Memento) -> Path:
+def keep_golden(store: Store, inputs: Mapping[str, str], folder: MachineFolder, snapshot: Snapshot) -> Path:
     """Put a machine that is asleep, and off, into the store. Whoever comes first wins."""
     room = store.root / MACHINES.name
     room.mkdir(mode=0o700, exist_ok=True)
@@ -97,20 +97,20 @@ def keep(store: Store, inputs: Mapping[str, str], folder: MachineFolder, memento
         fresh.mkdir()
         for path in folder.state():
             shutil.move(path, fresh / path.name)
-        memento.write(fresh / MEMENTO)
+        snapshot.write(fresh / SNAPSHOT_FILE)
         entry = add_entry(store, MACHINES, derive_key(inputs), fresh, inputs=inputs, contents=Contents())
     prune(store, [MACHINES])
     return entry.path
 
 
-def wake(golden: Path, folder: MachineFolder) -> Memento:
+def wake_golden(golden: Path, folder: MachineFolder) -> Snapshot:
     """Give a machine that is about to start its own copy of what the golden one has."""
     for path in golden.iterdir():
-        if path.name != MEMENTO:
+        if path.name != SNAPSHOT_FILE:
             shutil.copyfile(path, folder.root / path.name)
-    return Memento.read(golden / MEMENTO)
+    return Snapshot.read(golden / SNAPSHOT_FILE)
 
 
-def remove(store: Store, key: str) -> None:
+def remove_golden(store: Store, key: str) -> None:
     """Forget a golden machine, for instance one that does not wake up."""
     forget_entry(store, MACHINES, key)

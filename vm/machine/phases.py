@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vm.guest.firstboot_events import Event
-from vm.guest.probe_client import Hello
+from vm.guest.probe_client import Greeting
 
 if TYPE_CHECKING:
     from vm.machine import Machine
@@ -29,8 +29,8 @@ class Phases:
         return sum(self.seconds.values())
 
 
-def boot_phases(
-    hello: Hello, manager: Mapping[str, str], multi_user: Mapping[str, str], events: Sequence[Event]
+def compute_phases(
+    hello: Greeting, manager: Mapping[str, str], multi_user: Mapping[str, str], events: Sequence[Event]
 ) -> Phases:
     """Put together what three clocks say.
 
@@ -69,9 +69,9 @@ def measure_phases(machine: Machine) -> Phases:
     """
     deadline = machine.deadline
     hello = machine.probe.wait(deadline)
-    manager = machine.probe.manager(deadline, MANAGER_PROPERTIES)
-    multi_user = machine.probe.unit(MULTI_USER, deadline, ("ActiveEnterTimestampMonotonic",))
-    return boot_phases(hello, manager, multi_user, machine.firstboot.events)
+    manager = machine.probe.show_manager(deadline, MANAGER_PROPERTIES)
+    multi_user = machine.probe.show_unit(MULTI_USER, deadline, ("ActiveEnterTimestampMonotonic",))
+    return compute_phases(hello, manager, multi_user, machine.firstboot.events)
 
 
 def _first_boot(events: Sequence[Event]) -> float:

@@ -26,7 +26,7 @@ def show(data: bytes) -> None:
 
 
 @contextmanager
-def raw(descriptor: int) -> Iterator[None]:
+def make_raw(descriptor: int) -> Iterator[None]:
     """A terminal that hands on every key, Ctrl-C included; one that is none is left alone."""
     if not os.isatty(descriptor):
         yield
@@ -45,7 +45,7 @@ def attend(machine: Machine, descriptor: int, look: Callable[[], None] = lambda:
     Args:
         look: called often meanwhile.
     """
-    with raw(descriptor):
+    with make_raw(descriptor):
         while not machine.is_off:
             look()
             ready, _, _ = select.select([descriptor], [], [], 0.25)
@@ -59,9 +59,9 @@ def attend(machine: Machine, descriptor: int, look: Callable[[], None] = lambda:
     return True
 
 
-def bridge(line: socket.socket, descriptor: int, show: Callable[[bytes], None]) -> bool:
+def connect_terminal(line: socket.socket, descriptor: int, show: Callable[[bytes], None]) -> bool:
     """The same over a socket that is a machine's serial line; nothing happens to the machine when the person leaves."""
-    with raw(descriptor):
+    with make_raw(descriptor):
         while True:
             ready, _, _ = select.select([descriptor, line.fileno()], [], [])
             if line.fileno() in ready:

@@ -8,16 +8,16 @@ from typing import TypeVar
 
 from vm.guest.console import Line
 from vm.guest.firstboot_events import Event
-from vm.guest.looks import BannerLook, HttpLook, UnitLook
-from vm.guest.probe_client import Hello
+from vm.guest.looks import BannerCheck, HttpCheck, UnitCheck
+from vm.guest.probe_client import Greeting
 from vm.machine.base import GRACE_SECONDS, LOGIN, BaseMachine
 from vm.registry.running import SSH_PORT
 from vm.spec import Accel
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import Wait, hidden
+from vm.waiting.wait import Wait, is_hidden
 
 T = TypeVar("T")
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 
 
 class WaitingMachine(BaseMachine):
@@ -34,7 +34,7 @@ class WaitingMachine(BaseMachine):
         """
         line = self.transcript.wait_for(pattern, self._deadline(within), since=self._boot_line, bad_news=self._bad_news)
         if LOGIN.search(line.text):
-            self.booted()
+            self.release_boot_slot()
         return line
 
     def wait_firstboot(self, within: float | None = None) -> Event:
@@ -45,13 +45,13 @@ class WaitingMachine(BaseMachine):
         """
 
         def finished() -> Event | None:
-            return self.firstboot.finished() if self.is_provisioned else None
+            return self.firstboot.find_finished() if self.is_provisioned else None
 
         event = self._until(finished, "first boot to finish", within)
         self.timeline.add("first boot finished")
         return event
 
-    def wait_probe(self, within: float | None = None) -> Hello:
+    def wait_probe(self, within: float | None = None) -> Greeting:
         """Wait until the guest's user space runs the probe."""
         return self.probe.wait(self._deadline(within))
 
@@ -66,37 +66,37 @@ class WaitingMachine(BaseMachine):
         # A question that is under way when time is up may still be answered, so that we can say what was seen last.
         last = Deadline(deadline.remaining + GRACE_SECONDS)
         pause = 1.0 if self.spec.accel is Accel.TCG else 0.2
-        look = UnitLook(self.probe, name, state, deadline, last, pause)
-        wait = Wait(f"{name} to be {state}", deadline, look.evidence)
-        found = self._bell.until(look, wait, self._bad_news)
+        look = UnitCheck(self.probe, name, state, deadline, last, pause)
+        wait = Wait(f"{name} to be {state}", deadline, look.show_evidence)
+        found = self._notifier.wait_until(look, wait, self._bad_news)
         self.timeline.add(f"{name} {state}")
-        self.booted()
+        self.release_boot_slot()
         return found
 
     def wait_http(self, port: int, path: str = "/", *, expect: int = 200, within: float | None = None) -> str:
         """Wait until the guest answers a GET with status ``expect``; returns the body (up to 1 MiB)."""
-        look = HttpLook(self.forward(port), path, expect)
-        wait = Wait(f"an answer from the guest's port {port}", self._deadline(within), look.evidence)
-        body = self._bell.until(look, wait, self._bad_news)
+        look = HttpCheck(self.forward(port), path, expect)
+        wait = Wait(f"an answer from the guest's port {port}", self._deadline(within), look.show_evidence)
+        body = self._notifier.wait_until(look, wait, self._bad_news)
         self.timeline.add(f"port {port} answers")
-        self.booted()
+        self.release_boot_slot()
         return body
 
     def wait_ssh(self, within: float | None = None) -> str:
         """Wait until the guest's ssh server answers; returns what it calls itself."""
-        look = BannerLook(self.forward(SSH_PORT))
-        wait = Wait("an answer from the guest's ssh server", self._deadline(within), look.evidence)
-        banner = self._bell.until(look, wait, self._bad_news)
+        look = BannerCheck(self.forward(SSH_PORT))
+        wait = Wait("an answer from the guest's ssh server", self._deadline(within), look.show_evidence)
+        banner = self._notifier.wait_until(look, wait, self._bad_news)
         self.timeline.add("ssh answers")
-        self.booted()
+        self.release_boot_slot()
         return banner
 
     def wait_exit(self, within: float | None = None) -> int:
         """Wait until the machine is off; returns QEMU's exit status."""
-        wait = Wait("the machine to be off", self._deadline(within), self.transcript.tail)
-        status = self._bell.until(self._process.exit_status, wait)
+        wait = Wait("the machine to be off", self._deadline(within), self.transcript.show_tail)
+        status = self._notifier.wait_until(self._process.find_exit_status, wait)
         self.timeline.add("off")
-        self.booted()
+        self.release_boot_slot()
         return status
 
     def wait_reboot(self, within: float | None = None) -> None:
@@ -107,8 +107,8 @@ class WaitingMachine(BaseMachine):
 
     def wait_reset(self, within: float | None = None) -> None:
         """Wait only until the guest has been reset, by itself or by its hardware."""
-        wait = Wait("the guest to reboot", self._deadline(within), self.transcript.tail)
-        self._bell.until(self._reset_seen, wait, self._exit_news)
+        wait = Wait("the guest to reboot", self._deadline(within), self.transcript.show_tail)
+        self._notifier.wait_until(self._reset_seen, wait, self._exit_news)
         self.timeline.add("reboots")
         self._new_boot()
 
@@ -122,5 +122,5 @@ class WaitingMachine(BaseMachine):
         return self.forwards[guest_port]
 
     def _until(self, look: Callable[[], T | None], what: str, within: float | None) -> T:
-        wait = Wait(what, self._deadline(within), self.transcript.tail)
-        return self._bell.until(look, wait, self._bad_news)
+        wait = Wait(what, self._deadline(within), self.transcript.show_tail)
+        return self._notifier.wait_until(look, wait, self._bad_news)

@@ -28,7 +28,7 @@ class Nic:
     address: str
 
 
-def hardware(mac: str) -> bytes:
+def make_hardware_address(mac: str) -> bytes:
     """An address as it is in frames."""
     return bytes.fromhex(mac.replace(":", ""))
 
@@ -67,13 +67,13 @@ class Segment:
             sock.close()
         self._selector.close()
 
-    def nic(self, name: str) -> Nic:
+    def make_nic(self, name: str) -> Nic:
         """A machine's place, with an address that it keeps: the same for the same name."""
         if name not in self._nics:
             number = len(self._nics) + 10
             # Locally administered, and the same in every run.
             mac = f"52:54:00:77:00:{number:02x}"
-            address = self._services.join(hardware(mac), name, number)
+            address = self._services.join(make_hardware_address(mac), name, number)
             self._nics[name] = Nic(name, mac, str(address))
         return self._nics[name]
 
@@ -125,7 +125,7 @@ class Segment:
     def _pass_on(self, frame: bytes, source: socket.socket) -> None:
         target, sender = frame[:6], frame[6:12]
         self._seen[sender] = source
-        for answer in self._services.answers(frame):
+        for answer in self._services.answer(frame):
             self._send(source, answer)
         known = self._seen.get(target)
         if known is not None and not target[0] & 1:

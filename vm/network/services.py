@@ -38,7 +38,7 @@ class Services:
         self._clients[hardware] = (name, NETWORK[number])
         return NETWORK[number]
 
-    def answers(self, frame: bytes) -> Iterator[bytes]:
+    def answer(self, frame: bytes) -> Iterator[bytes]:
         """Frames to send back to where ``frame`` came from; none for what is not meant for us or makes no sense."""
         kind = int.from_bytes(frame[12:14])
         try:
@@ -67,7 +67,7 @@ class Services:
         body = packet[length : int.from_bytes(packet[2:4])]
         if protocol == ICMP and target == OURSELVES.packed and body[0] == 8:
             reply = bytes([0, 0, 0, 0]) + body[4:]
-            reply = reply[:2] + checksum(reply).to_bytes(2) + reply[4:]
+            reply = reply[:2] + compute_checksum(reply).to_bytes(2) + reply[4:]
             return _frame(frame[6:12], _packet(ICMP, OURSELVES.packed, source, reply))
         if protocol != UDP:
             return None
@@ -109,7 +109,7 @@ class Services:
         return next((address for known, address in self._clients.values() if known == short), None)
 
 
-def checksum(data: bytes) -> int:
+def compute_checksum(data: bytes) -> int:
     """The internet checksum (RFC 1071)."""
     even = data + bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(even) // 2}H", even))
@@ -138,7 +138,7 @@ def _udp(source: bytes, source_port: int, target: bytes, target_port: int, data:
 
 def _packet(protocol: int, source: bytes, target: bytes, body: bytes) -> bytes:
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0, 64, protocol, 0, source, target)
-    return head[:10] + checksum(head).to_bytes(2) + head[12:] + body
+    return head[:10] + compute_checksum(head).to_bytes(2) + head[12:] + body
 
 
 def _frame(target: bytes, packet: bytes) -> bytes:

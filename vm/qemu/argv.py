@@ -14,7 +14,7 @@ FIRSTBOOT_CONFIG = "opt/com.coreos/config"
 BASE_CONFIGS = "opt/org.buildos/base"
 
 
-def argv(spec: VmSpec) -> list[str]:
+def make_argv(spec: VmSpec) -> list[str]:
     """The command line, program first.
 
     Raises:

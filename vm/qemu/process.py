@@ -20,7 +20,7 @@ class QemuProcess:
         self._ended: float | None = None
         self.pid = process.pid
 
-    def exit_status(self) -> int | None:
+    def find_exit_status(self) -> int | None:
         """As :meth:`subprocess.Popen.poll`; takes the last look at the processor time before the process is reaped."""
         if self._process.returncode is None:
             with contextlib.suppress(ChildProcessError):
@@ -31,8 +31,8 @@ class QemuProcess:
             self._ended = time.monotonic()
         return status
 
-    def seconds_since_exit(self) -> float:
-        """Since :meth:`exit_status` first told of the end; 0 before that."""
+    def measure_seconds_since_exit(self) -> float:
+        """Since :meth:`find_exit_status` first told of the end; 0 before that."""
         return 0.0 if self._ended is None else time.monotonic() - self._ended
 
     def cpu_seconds(self) -> float:
@@ -49,7 +49,7 @@ class QemuProcess:
 
     def _sample(self) -> None:
         with contextlib.suppress(OSError):
-            self._cpu = sum(cpu_ticks(self.pid)) / TICKS
+            self._cpu = sum(count_cpu_ticks(self.pid)) / TICKS
 
 
 def _fields(pid: int) -> list[str]:
@@ -57,7 +57,7 @@ def _fields(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
-def cpu_ticks(pid: int) -> tuple[int, int]:
+def count_cpu_ticks(pid: int) -> tuple[int, int]:
     """User and system time of a process (``proc_pid_stat(5)``, fields 14 and 15).
 
     Raises:
@@ -67,7 +67,7 @@ def cpu_ticks(pid: int) -> tuple[int, int]:
     return int(fields[11]), int(fields[12])
 
 
-def start_time(pid: int) -> int | None:
+def find_start_time(pid: int) -> int | None:
     """When a process started, in ticks since boot; with the number it identifies a process. ``None``: it is gone."""
     try:
         fields = _fields(pid)

@@ -17,9 +17,9 @@ from builder.core.errors import VmError
 from vm.spec import Disk
 from vm.waiting.channel import LineChannel, Message
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import BadNews, Bell, Wait, hidden
+from vm.waiting.wait import BadNews, Notifier, Wait, is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 MAX_EVENTS = 1000
 FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)")
 
@@ -31,8 +31,10 @@ class Qmp:
         gone: why QEMU will not answer any more, if so.
     """
 
-    def __init__(self, sock: socket.socket, bell: Bell, gone: Callable[[], BadNews | None] = lambda: None) -> None:
-        self._bell = bell
+    def __init__(
+        self, sock: socket.socket, notifier: Notifier, gone: Callable[[], BadNews | None] = lambda: None
+    ) -> None:
+        self._notifier = notifier
         self._gone = gone
         self._lock = threading.Lock()
         self._number = 0
@@ -80,7 +82,7 @@ class Qmp:
             raise VmError(f"QEMU refused '{name}': {answer['error'].get('desc', 'no reason given')}")
         return answer.get("return")
 
-    def job(self, name: str, deadline: Deadline, **arguments: object) -> None:
+    def run_job(self, name: str, deadline: Deadline, **arguments: object) -> None:
         """Execute a command that QEMU works on in the background, and wait until it is done.
 
         Raises:
@@ -121,7 +123,7 @@ class Qmp:
         """
         return self._until(lambda: self.find_event(name, since), f"QEMU's event {name}", deadline)
 
-    def cont(self, deadline: Deadline) -> None:
+    def resume(self, deadline: Deadline) -> None:
         """Let the processors run."""
         self.command("cont", deadline)
 
@@ -129,7 +131,7 @@ class Qmp:
         """Halt the processors."""
         self.command("stop", deadline)
 
-    def status(self, deadline: Deadline) -> str:
+    def read_status(self, deadline: Deadline) -> str:
         """``running``, ``paused``, ``prelaunch``, ``shutdown`` ..."""
         return str(self.command("query-status", deadline)["status"])
 
@@ -165,7 +167,7 @@ class Qmp:
         arguments = {"driver": "virtio-blk-pci", "id": node, "drive": node, "bus": f"slot{slot}"}
         self.command("device_add", deadline, **arguments, **({"serial": disk.serial} if disk.serial else {}))
 
-    def forwards(self, deadline: Deadline) -> dict[int, int]:
+    def list_forwards(self, deadline: Deadline) -> dict[int, int]:
         """Guest port -> host port of each TCP forward, as they really are."""
         text = self.command("human-monitor-command", deadline, command_line="info usernet")
         return {int(guest): int(host) for host, guest in FORWARD.findall(str(text))}
@@ -180,10 +182,10 @@ class Qmp:
         said = self.command("human-monitor-command", deadline, command_line=f"hostfwd_add net0 {rule}")
         if str(said).strip():
             raise VmError(f"cannot forward to the guest's port {guest}: {str(said).strip()}")
-        return self.forwards(deadline)[guest]
+        return self.list_forwards(deadline)[guest]
 
     def _until(self, look: Callable[[], Message | None], what: str, deadline: Deadline) -> Message:
-        return self._bell.until(look, Wait(what, deadline), self._bad_news)
+        return self._notifier.wait_until(look, Wait(what, deadline), self._bad_news)
 
     def _bad_news(self) -> BadNews | None:
         if (news := self._gone()) is not None:
@@ -198,4 +200,4 @@ class Qmp:
             self._event_count += 1
         elif isinstance(number := message.get("id"), int):
             self._answers[number] = message
-        self._bell.ring()
+        self._notifier.notify()

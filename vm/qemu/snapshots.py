@@ -23,7 +23,7 @@ from vm.spec import Disk
 from vm.waiting.deadline import Deadline
 
 
-def nodes(disks: Sequence[Disk]) -> list[str]:
+def list_nodes(disks: Sequence[Disk]) -> list[str]:
     """The block nodes that a snapshot is made of.
 
     Raises:
@@ -42,24 +42,24 @@ def nodes(disks: Sequence[Disk]) -> list[str]:
     return list(written)
 
 
-def save(qmp: Qmp, name: str, disks: Sequence[Disk], deadline: Deadline) -> None:
+def save_snapshot(qmp: Qmp, name: str, disks: Sequence[Disk], deadline: Deadline) -> None:
     """Keep the machine's present state under a name; one of the same name is replaced.
 
     Raises:
-        ConfigError: see :func:`nodes`.
+        ConfigError: see :func:`list_nodes`.
         VmError: QEMU could not, or the deadline.
     """
-    places = nodes(disks)
-    qmp.job("snapshot-delete", deadline, tag=name, devices=places)
-    qmp.job("snapshot-save", deadline, tag=name, vmstate=places[0], devices=places)
+    places = list_nodes(disks)
+    qmp.run_job("snapshot-delete", deadline, tag=name, devices=places)
+    qmp.run_job("snapshot-save", deadline, tag=name, vmstate=places[0], devices=places)
 
 
-def load(qmp: Qmp, name: str, disks: Sequence[Disk], deadline: Deadline) -> None:
+def load_snapshot(qmp: Qmp, name: str, disks: Sequence[Disk], deadline: Deadline) -> None:
     """Put the machine into a state that was kept; its processors stay halted.
 
     Raises:
         VmError: there is no such snapshot, or the deadline.
     """
-    places = nodes(disks)
+    places = list_nodes(disks)
     qmp.stop(deadline)
-    qmp.job("snapshot-load", deadline, tag=name, vmstate=places[0], devices=places)
+    qmp.run_job("snapshot-load", deadline, tag=name, vmstate=places[0], devices=places)

@@ -15,8 +15,8 @@ from builder.core.tools import Tools, stop
 from vm.guest import firstboot_events, probe
 from vm.guest.console import SerialReader, Transcript
 from vm.network.segment import Nic, Segment
-from vm.qemu.argv import argv
-from vm.qemu.tpm import swtpm
+from vm.qemu.argv import make_argv
+from vm.qemu.tpm import make_swtpm_argv
 from vm.spec import Cable, ListeningFd, Port, SocketFd, VmSpec
 from vm.spec.folder import MachineFolder
 
@@ -108,10 +108,10 @@ def connect(
         log = stack.enter_context(folder.qemu_log.open("ab"))
         if tpm is not None and spec.tpm is not None:
             spec.tpm.mkdir(mode=0o700, exist_ok=True)
-            command = swtpm(spec.tpm, tpm.fileno())
+            command = make_swtpm_argv(spec.tpm, tpm.fileno())
             stack.enter_context(start(command, [tpm.fileno()]))
         fds = [end.fileno() for end in theirs if end is not tpm]
-        process = stack.enter_context(start(argv(wired), fds))
+        process = stack.enter_context(start(make_argv(wired), fds))
     except BaseException:
         for end in (serial, first, probe_ours, qmp):
             end.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def swtpm(state: Path, fd: int) -> list[str]:
+def make_swtpm_argv(state: Path, fd: int) -> list[str]:
     """The command line; it ends when the other end of the socket is closed.
 
     Args:

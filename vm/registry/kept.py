@@ -61,7 +61,7 @@ class KeptMachine:
 _KEPT = TypeAdapter(KeptMachine)
 
 
-def kept_root(environment: Mapping[str, str]) -> Path:
+def locate_kept_machines(environment: Mapping[str, str]) -> Path:
     """Where they are: ``build-os/machines`` below ``$XDG_DATA_HOME``, by default ``~/.local/share``."""
     data = environment.get("XDG_DATA_HOME")
     return (Path(data) if data else Path(environment.get("HOME", "/")) / ".local/share") / "build-os" / "machines"
@@ -82,7 +82,7 @@ class KeptMachines:
         require_name(name)
         return MachineFolder(self.root / name)
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Of all, sorted."""
         return sorted(path.parent.name for path in self.root.glob("*/machine.json")) if self.root.is_dir() else []
 
@@ -96,7 +96,7 @@ class KeptMachines:
             folder = self.folder(name)
             if folder.is_kept:
                 return self._read(folder)
-        names = self.names()
+        names = self.list_names()
         if name is None and len(names) == 1:
             return self.find(names[0])
         if not names:
@@ -136,7 +136,7 @@ class KeptMachines:
             ) from error
 
 
-def keepable(spec: VmSpec) -> VmSpec:
+def make_keepable(spec: VmSpec) -> VmSpec:
     """The same machine with disks that need nothing but themselves.
 
     Raises:

@@ -19,21 +19,21 @@ from typing import Any, Self
 from builder.core.errors import ConfigError, VmError
 from builder.core.files import write_file
 from builder.core.store import Store
-from vm.qemu.process import start_time
+from vm.qemu.process import find_start_time
 from vm.qemu.qmp import Qmp
 from vm.qemu.start import connect_to
 from vm.registry.kept import require_name
 from vm.registry.ssh import SshTarget
 from vm.spec.folder import MachineFolder
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import BadNews, Bell
+from vm.waiting.wait import BadNews, Notifier
 
 SSH_PORT = 22
 
 
 @dataclass(frozen=True)
-class Record:
-    """A machine that runs on; ``pid`` and ``started`` identify its process (:func:`vm.qemu.process.start_time`).
+class RunningMachine:
+    """A machine that runs on; ``pid`` and ``started`` identify its process (:func:`vm.qemu.process.find_start_time`).
 
     ``forwards`` maps guest ports to ports on 127.0.0.1; ``user`` and ``key`` are for ssh.
     """
@@ -61,17 +61,17 @@ class Record:
         Raises:
             VmError: it does not.
         """
-        started = start_time(pid)
+        started = find_start_time(pid)
         if started is None:
-            raise VmError(f"the machine {name} has ended", details=folder.qemu_said())
+            raise VmError(f"the machine {name} has ended", details=folder.read_qemu_log())
         return cls(name, pid, started, folder.root, dict(forwards), user, key)
 
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
-        return start_time(self.pid) == self.started
+        return find_start_time(self.pid) == self.started
 
-    def ssh(self, user: str | None = None, key: Path | None = None) -> SshTarget:
+    def find_ssh_target(self, user: str | None = None, key: Path | None = None) -> SshTarget:
         """Where ssh leads to it.
 
         Raises:
@@ -90,7 +90,7 @@ class Record:
         return SshTarget(self.forwards[SSH_PORT], chosen, key or self.key)
 
 
-def registry_root(environment: Mapping[str, str], store: Store) -> Path:
+def locate_registry(environment: Mapping[str, str], store: Store) -> Path:
     """Where the records are: gone with the user's last session where the system offers that, else in the store."""
     runtime = environment.get("XDG_RUNTIME_DIR")
     return Path(runtime) / "build-os" / "machines" if runtime else store.root / "vm" / "running"
@@ -102,7 +102,7 @@ class Registry:
 
     root: Path
 
-    def add(self, record: Record) -> None:
+    def add(self, record: RunningMachine) -> None:
         """Remember a machine.
 
         Raises:
@@ -116,7 +116,7 @@ class Registry:
         text = json.dumps({**asdict(record), "forwards": list(record.forwards.items())}, default=str, indent=2)
         write_file(self._path(record.name), text + "\n", mode=0o600)
 
-    def list(self) -> list[Record]:
+    def list(self) -> list[RunningMachine]:
         """Machines that run, by name; what is left of others is removed."""
         found = []
         for path in sorted(self.root.glob("*.json")) if self.root.is_dir() else []:
@@ -127,7 +127,7 @@ class Registry:
                 self._drop(path, record)
         return found
 
-    def find(self, name: str | None = None, kept: Collection[str] = ()) -> Record:
+    def find(self, name: str | None = None, kept: Collection[str] = ()) -> RunningMachine:
         """The machine of this name; without a name, the only one.
 
         Args:
@@ -150,13 +150,13 @@ class Registry:
             raise ConfigError("which machine?", hint=f"running: {names}")
         return chosen[0]
 
-    def unused_name(self, wanted: str, reserved: Collection[str] = ()) -> str:
+    def choose_name(self, wanted: str, reserved: Collection[str] = ()) -> str:
         """``wanted``, or with the first number that no running machine has; ``reserved`` ones are not used either."""
         taken = {record.name for record in self.list()}.union(reserved)
         names = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
 
-    def stop(self, record: Record, patience: float = 180.0) -> bool:
+    def stop(self, record: RunningMachine, patience: float = 180.0) -> bool:
         """Power off in good order, else quit, else kill; then forget it, and remove its disks unless they are kept.
 
         Args:
@@ -170,7 +170,7 @@ class Registry:
         for command, seconds in (("system_powerdown", patience), ("quit", 10.0)):
             if record.alive and seconds:
                 with contextlib.suppress(VmError, OSError):
-                    ask(monitor, command)
+                    ask_monitor(monitor, command)
                     _wait_for_end(record, seconds)
             in_good_order |= command == "system_powerdown" and not record.alive
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -184,16 +184,16 @@ class Registry:
         require_name(name)
         return self.root / f"{name}.json"
 
-    def _drop(self, path: Path, record: Record | None) -> None:
+    def _drop(self, path: Path, record: RunningMachine | None) -> None:
         path.unlink(missing_ok=True)
         if record is not None:
             MachineFolder(record.folder).clear_state()
 
-    def _read(self, path: Path) -> Record | None:
+    def _read(self, path: Path) -> RunningMachine | None:
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             key = data["key"]
-            return Record(
+            return RunningMachine(
                 str(data["name"]),
                 int(data["pid"]),
                 int(data["started"]),
@@ -206,25 +206,25 @@ class Registry:
             return None  # a record that makes no sense is as good as none
 
 
-def line_is_taken(record: Record) -> bool:
+def is_line_taken(record: RunningMachine) -> bool:
     """Whether somebody is connected to the machine's serial line, which one at a time can be.
 
     Raises:
         VmError, OSError: the machine does not answer.
     """
-    lines = ask(MachineFolder(record.folder).monitor, "query-chardev")
+    lines = ask_monitor(MachineFolder(record.folder).monitor, "query-chardev")
     name = next((str(each["filename"]) for each in lines if each["label"] == "serial0"), "")
     return not name.startswith("disconnected:")
 
 
-def ask(monitor: Path, command: str) -> Any:
+def ask_monitor(monitor: Path, command: str) -> Any:
     """Give one command to a running machine's monitor; returns the answer.
 
     Raises:
         VmError, OSError: nobody answers.
     """
     deadline = Deadline(5)
-    qmp = Qmp(connect_to(monitor), Bell(), lambda: BadNews("QEMU is gone") if not monitor.exists() else None)
+    qmp = Qmp(connect_to(monitor), Notifier(), lambda: BadNews("QEMU is gone") if not monitor.exists() else None)
     try:
         qmp.connect(deadline)
         return qmp.command(command, deadline)
@@ -232,13 +232,13 @@ def ask(monitor: Path, command: str) -> Any:
         qmp.close()
 
 
-def _wait_for_end(record: Record, seconds: float) -> None:
+def _wait_for_end(record: RunningMachine, seconds: float) -> None:
     deadline = Deadline(seconds)
     while record.alive and not deadline.expired:
         time.sleep(0.1)
 
 
-def _signal(record: Record, number: signal.Signals) -> None:
+def _signal(record: RunningMachine, number: signal.Signals) -> None:
     """Send a signal to the process that the record means, and to no other that got its number since."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(record.pid)

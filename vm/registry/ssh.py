@@ -20,7 +20,7 @@ class SshTarget:
     host: str = "127.0.0.1"
 
 
-def argv(target: SshTarget, command: Sequence[str] = ()) -> list[str]:
+def make_argv(target: SshTarget, command: Sequence[str] = ()) -> list[str]:
     """ssh(1)'s command line, program first. ``command`` is joined by the remote shell, as ssh does."""
     # An emulated machine on a busy host takes its time to start the program that answers.
     patience = 60 if is_loopback(target.host) else 10
@@ -35,7 +35,7 @@ def argv(target: SshTarget, command: Sequence[str] = ()) -> list[str]:
     return [PROGRAM, *options, "--", f"{target.user}@{target.host}", *command]
 
 
-def pasteable(target: SshTarget) -> list[str]:
+def quote_command(target: SshTarget) -> list[str]:
     """A shorter line for people to paste, for an ssh of their own."""
     key = ["-i", str(target.key)] if target.key is not None else []
     relaxed = (

@@ -133,12 +133,12 @@ class Cable:
 
 @dataclass(frozen=True)
 class VmSpec:
-    """Everything that decides QEMU's command line (:func:`vm.qemu.argv.argv`).
+    """Everything that decides QEMU's command line (:func:`vm.qemu.argv.make_argv`).
 
     ``memory`` in MiB. ``credentials`` are files with one SMBIOS type 11 string each (:mod:`vm.guest.credentials`).
     ``takes`` says what becomes of them.
     ``firstboot_config`` is handed to the guest as fw_cfg ``opt/com.coreos/config``, where Ignition looks for it; a
-    large one becomes a disk (:func:`vm.disks.prepare.with_config`).
+    large one becomes a disk (:func:`vm.disks.prepare.add_config`).
     ``restrict`` keeps a guest with a network from reaching anything but us.
     With ``icount`` the guest's clock goes by its instructions, a nanosecond each, and emulation uses one thread.
     Without ``rng`` the guest has no source of random numbers but its processor. ``rtc`` is what the hardware clock says

@@ -141,7 +141,7 @@ class MachineFolder:
                 shutil.copy2(path, target)
         return MachineFolder(target)
 
-    def pointers(self) -> tuple[str, ...]:
+    def list_logs(self) -> tuple[str, ...]:
         """Lines that name what there is to read."""
         return tuple(f"{what}: {path}" for what, path in self._named() if path.exists() and path.stat().st_size)
 
@@ -156,7 +156,7 @@ class MachineFolder:
             ("screen", self.screenshot),
         )
 
-    def qemu_said(self) -> tuple[str, ...]:
+    def read_qemu_log(self) -> tuple[str, ...]:
         """QEMU's last lines."""
         with contextlib.suppress(OSError):
             return tuple(self.qemu_log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])

@@ -14,10 +14,10 @@ from builder.core.errors import BuildError, VmError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from vm.machine import Machine
-from vm.registry.running import SSH_PORT, Registry, registry_root
+from vm.registry.running import SSH_PORT, Registry, locate_registry
 from vm.testing import shell
 from vm.testing.collect import collect
-from vm.testing.records import MachineRecord, machine_property
+from vm.testing.records import MachineRecord, make_machine_property
 from vm.testing.rerun import FAILED
 
 KEPT = pytest.StashKey[list[str]]()
@@ -36,7 +36,7 @@ def look_through(item: pytest.Item, machine: Machine, cpu_before: float = 0.0) -
         if item.config.getoption("--vm-shell"):
             with _terminal(item.config):
                 shell.attend(machine, input, _say)
-    item.user_properties.append(machine_property(MachineRecord.of(machine, cpu_before)))
+    item.user_properties.append(make_machine_property(MachineRecord.of(machine, cpu_before)))
 
 
 def has_failed(item: pytest.Item, machine: Machine) -> bool:
@@ -52,11 +52,11 @@ def keep_if_asked(item: pytest.Item, machine: Machine, store: Store, tools: Tool
     """
     if not (item.config.getoption("--vm-keep") and has_failed(item, machine)) or machine.is_off:
         return
-    machines = Registry(registry_root(os.environ, store))
+    machines = Registry(locate_registry(os.environ, store))
     with suppress(BuildError):  # without a network, or without anybody to answer, it still runs
         machine.forward(SSH_PORT)
     machine.resume()
-    record = replace(machine.leave(), name=machines.unused_name(machine.spec.name))
+    record = replace(machine.leave(), name=machines.choose_name(machine.spec.name))
     (machine.folder.root / "tools").write_text(str(tools.root), encoding="utf-8")
     machines.add(record)
     release()

@@ -23,12 +23,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from builder.core.errors import ConfigError
-from vm.testing.selection import matches
+from vm.testing.selection import is_match
 
 FILE = "denylist.yaml"
 
 
-class Denied(BaseModel):
+class DenylistEntry(BaseModel):
     """One entry. ``architectures``: only these; none means all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,7 +40,7 @@ class Denied(BaseModel):
 
 
 @cache
-def load_denylist(path: Path) -> tuple[Denied, ...]:
+def load_denylist(path: Path) -> tuple[DenylistEntry, ...]:
     """The entries of a file; a file that is not there has none.
 
     Raises:
@@ -53,21 +53,21 @@ def load_denylist(path: Path) -> tuple[Denied, ...]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     try:
-        return TypeAdapter(tuple[Denied, ...]).validate_python(data or ())
+        return TypeAdapter(tuple[DenylistEntry, ...]).validate_python(data or ())
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         raise ConfigError(f"{path} is not a denylist", details=problems, hint="see docs/testing.md") from None
 
 
 @dataclass(frozen=True)
-class Answer:
+class Denial:
     """What becomes of a denied test, and why."""
 
     skip: bool
     why: str
 
 
-def judge(path: Path, nodeid: str, arch: Callable[[], str], today: date | None = None) -> Answer | None:
+def find_denial(path: Path, nodeid: str, arch: Callable[[], str], today: date | None = None) -> Denial | None:
     """Whether a denylist names a test.
 
     Args:
@@ -77,9 +77,9 @@ def judge(path: Path, nodeid: str, arch: Callable[[], str], today: date | None =
         ConfigError: the file is not a denylist.
     """
     for entry in load_denylist(path):
-        if not matches(nodeid, entry.pattern) or (entry.architectures and arch() not in entry.architectures):
+        if not is_match(nodeid, entry.pattern) or (entry.architectures and arch() not in entry.architectures):
             continue
         if (today or date.today()) >= entry.expires:
-            return Answer(False, f"{path.name}: its entry has expired on {entry.expires}: {entry.reason}")
-        return Answer(True, f"denied until {entry.expires}: {entry.reason}")
+            return Denial(False, f"{path.name}: its entry has expired on {entry.expires}: {entry.reason}")
+        return Denial(True, f"denied until {entry.expires}: {entry.reason}")
     return None

@@ -24,10 +24,10 @@ from vm.spec.plan import plan_machine
 from vm.spec.request import MachineRequest
 from vm.testing import FOLDERS
 from vm.testing.afterwards import has_failed, keep_if_asked, look_through
-from vm.testing.pool import Pool, Wish
-from vm.testing.project import FOLDER, build_json, folder_of, placed
-from vm.testing.rerun import session_suffix
-from vm.waiting.deadline import Deadline, timeout_scale
+from vm.testing.pool import Pool, PoolRequest
+from vm.testing.project import FOLDER, locate_build_json, locate_folder, resolve_option
+from vm.testing.rerun import make_session_suffix
+from vm.waiting.deadline import Deadline, choose_timeout_scale
 
 DEFAULT_SECONDS = 60.0
 
@@ -44,15 +44,15 @@ class Host:
     def make_machine(self, folder: Path, request: MachineRequest, seconds: float, **options: Any) -> Machine:
         """One that is to be switched on; ``options`` are those of :class:`vm.machine.Machine`."""
         spec = plan_machine(self.image, MachineFolder(folder), self.accel.accel, request)
-        deadline = deadline_of(seconds, self.accel)
+        deadline = make_deadline(seconds, self.accel)
         return Machine(spec, self.tools, deadline, folder=folder, store=self.store, **options)
 
 
 @contextmanager
 def make_machines(test: pytest.Item, host: Host) -> Iterator[Callable[..., Machine]]:
     """What the fixture ``vm_factory`` is: starts machines, which end with the test."""
-    allow = allowed_patterns(test)
-    home = folder_of(test)
+    allow = compile_allowed_patterns(test)
+    home = locate_folder(test)
     outlive = test.config.getoption("--vm-keep")
     machines: list[Machine] = []
 
@@ -68,8 +68,8 @@ def make_machines(test: pytest.Item, host: Host) -> Iterator[Callable[..., Machi
             **options: Any,
         ) -> Machine:
             folder = home / f"machine{len(machines)}"
-            path = config_file(config, home / f"config{len(machines)}")
-            refuse(test.config, path if check else None)
+            path = write_config(config, home / f"config{len(machines)}")
+            fail_on_refused_config(test.config, path if check else None)
             request = MachineRequest(config=path, **options)
             machine = host.make_machine(
                 folder, request, seconds, probe=probe, allow=allow, outlive=outlive, cables=cables
@@ -82,7 +82,7 @@ def make_machines(test: pytest.Item, host: Host) -> Iterator[Callable[..., Machi
         for machine in machines:
             look_through(test, machine)
             keep_if_asked(test, machine, host.store, host.tools, lambda: None)
-    complain(machines)
+    fail_on_bad_signs(machines)
 
 
 @contextmanager
@@ -94,13 +94,13 @@ def lend_machine(test: pytest.Item, host: Host, pool: Pool) -> Iterator[Machine]
     seconds, check = options.pop("seconds", DEFAULT_SECONDS), options.pop("check", True)
     if isolation not in ("snapshot", "shared"):
         pytest.fail(f"a vm's isolation is 'snapshot' or 'shared', not {isolation!r}", pytrace=False)
-    home = folder_of(test)
-    machines = placed(test.config, "--vm-folder", FOLDER) / "machines"
-    config = config_file(options.pop("config", None), home / "config")
-    refuse(test.config, config if check else None)
-    name = mark_name(config, options) + session_suffix(test.config)
+    home = locate_folder(test)
+    machines = resolve_option(test.config, "--vm-folder", FOLDER) / "machines"
+    config = write_config(options.pop("config", None), home / "config")
+    fail_on_refused_config(test.config, config if check else None)
+    name = make_mark_name(config, options) + make_session_suffix(test.config)
     outlive = test.config.getoption("--vm-keep")
-    allow = allowed_patterns(test)
+    allow = compile_allowed_patterns(test)
     request = MachineRequest(config=config, **options)
 
     def make(asleep: Path | None) -> Machine:
@@ -109,8 +109,8 @@ def lend_machine(test: pytest.Item, host: Host, pool: Pool) -> Iterator[Machine]
         return host.make_machine(folder, request, seconds, allow=allow, asleep=asleep, outlive=outlive)
 
     spec = plan_machine(host.image, MachineFolder(home), host.accel.accel, request)
-    machine = pool.take(Wish(spec, until, make), isolation)
-    machine.deadline = deadline_of(seconds, host.accel)
+    machine = pool.take(PoolRequest(spec, until, make), isolation)
+    machine.deadline = make_deadline(seconds, host.accel)
     machine.start_over(allow)
     cpu_before = machine.cpu_seconds()
     test.stash[FOLDERS] = [machine.folder.root]
@@ -118,9 +118,9 @@ def lend_machine(test: pytest.Item, host: Host, pool: Pool) -> Iterator[Machine]
     look_through(test, machine, cpu_before)
     if has_failed(test, machine):  # the next test that gets this machine goes on with its logs
         test.stash[FOLDERS] = [machine.folder.copy_logs(home / "machine").root]
-    keep_if_asked(test, machine, host.store, host.tools, lambda: pool.let_go(machine))
-    pool.rest()
-    complain([machine])
+    keep_if_asked(test, machine, host.store, host.tools, lambda: pool.release(machine))
+    pool.pause()
+    fail_on_bad_signs([machine])
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def connect_machines(make_machine: Callable[..., Machine]) -> Iterator[Callable[
             machines = []
             for name in names:
                 wanted: dict[str, Any] = {"name": name, "net": "none", **options}
-                machine = make_machine(cables=[(segment, segment.nic(name))], **wanted)
+                machine = make_machine(cables=[(segment, segment.make_nic(name))], **wanted)
                 machines.append(machine)
                 if options.get("config") is not None:
                     machine.wait_firstboot()
@@ -142,26 +142,26 @@ def connect_machines(make_machine: Callable[..., Machine]) -> Iterator[Callable[
         yield make
 
 
-def folders_of_fixtures(item: pytest.Item) -> list[Path]:
+def find_folders_of_fixtures(item: pytest.Item) -> list[Path]:
     """Those of machines that fixtures of the project itself have given to a test."""
     values = (getattr(item, "funcargs", None) or {}).values()
     return [value.folder.root for value in values if isinstance(value, Machine)]
 
 
-def refuse(config: pytest.Config, path: Path | None) -> None:
+def fail_on_refused_config(config: pytest.Config, path: Path | None) -> None:
     """Fail the test at once if the image under test would refuse its config, instead of booting into that."""
     if path is not None and (
-        why := config.hook.pytest_build_os_refusal(config_file=path, build_json=build_json(config))
+        why := config.hook.pytest_build_os_refusal(config_file=path, build_json=locate_build_json(config))
     ):
         pytest.fail(f"{why}\n  = a test of just this says check=False", pytrace=False)
 
 
-def allowed_patterns(item: pytest.Item) -> list[re.Pattern[str]]:
+def compile_allowed_patterns(item: pytest.Item) -> list[re.Pattern[str]]:
     """What ``allow_console`` markers on the test, its class and its module allow."""
     return [re.compile(pattern) for mark in item.iter_markers("allow_console") for pattern in mark.args]
 
 
-def config_file(config: Path | str | None, target: Path) -> Path | None:
+def write_config(config: Path | str | None, target: Path) -> Path | None:
     """A first-boot configuration as a file; text is written to ``target``."""
     if not isinstance(config, str):
         return config
@@ -170,18 +170,18 @@ def config_file(config: Path | str | None, target: Path) -> Path | None:
     return target
 
 
-def mark_name(config: Path | None, options: dict[str, Any]) -> str:
+def make_mark_name(config: Path | None, options: dict[str, Any]) -> str:
     """A short name for the folder of the machine that tests with the same marker share."""
     content = b"" if config is None else config.read_bytes()
     return hashlib.sha256(content + repr(sorted(options.items())).encode()).hexdigest()[:12]
 
 
-def deadline_of(seconds: float, verdict: Verdict) -> Deadline:
+def make_deadline(seconds: float, verdict: Verdict) -> Deadline:
     """A deadline that begins now, stretched as this host needs it."""
-    return Deadline(seconds, timeout_scale(verdict.accel, os.environ))
+    return Deadline(seconds, choose_timeout_scale(verdict.accel, os.environ))
 
 
-def complain(machines: Sequence[Machine]) -> None:
+def fail_on_bad_signs(machines: Sequence[Machine]) -> None:
     """Fail the test if a machine has shown bad signs."""
     complaints = [
         f"{machine.folder.root.name}: {sighting.sign.name} after {sighting.line.seconds:.1f} s: {sighting.line.text}"

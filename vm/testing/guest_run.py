@@ -57,8 +57,8 @@ def run_script(machine: Machine, script: Path) -> Ending:
     said = ""
     mark = ""
     for _ in range(REBOOTS):
-        install(machine, script)
-        result = machine.run_until_reboot(*command(script, mark))
+        install_script(machine, script)
+        result = machine.run_until_reboot(*make_command(script, mark))
         announced = None if result is None else machine.run_until_reboot("cat", MARK)
         if result is not None:
             said += result.stdout + result.stderr
@@ -74,7 +74,7 @@ def run_script(machine: Machine, script: Path) -> Ending:
     raise VmError(f"{script.name} has rebooted the machine {REBOOTS} times and wants more")
 
 
-def command(script: Path, mark: str) -> list[str]:
+def make_command(script: Path, mark: str) -> list[str]:
     """How it is started: in a unit of its own, so that nothing it leaves behind outlives it."""
     environment = {"AUTOPKGTEST_TMP": f"{HOME}/tmp", "TEST_DATA": f"{HOME}/data", "AUTOPKGTEST_REBOOT_MARK": mark}
     return [
@@ -90,15 +90,15 @@ def command(script: Path, mark: str) -> list[str]:
     ]
 
 
-def install(machine: Machine, script: Path) -> None:
+def install_script(machine: Machine, script: Path) -> None:
     """Put the script, its data and the two commands for rebooting into the guest."""
     machine.succeed("mkdir", "-p", f"{HOME}/tmp", f"{HOME}/data")
-    machine.succeed("python3", "-c", UNPACK, HOME, stdin=bundle(script))
+    machine.succeed("python3", "-c", UNPACK, HOME, stdin=make_bundle(script))
     for name, text in (("autopkgtest-reboot", REBOOT), ("autopkgtest-reboot-prepare", PREPARE)):
         machine.write(f"/tmp/{name}", text, 0o755)
 
 
-def bundle(script: Path) -> bytes:
+def make_bundle(script: Path) -> bytes:
     """A tar of the script and, where there is one, of the directory ``data`` beside it."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:

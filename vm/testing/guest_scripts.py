@@ -62,7 +62,7 @@ class Header(BaseModel):
     allow_console: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
 
-    def vm_options(self, script: Path) -> dict[str, Any]:
+    def make_options(self, script: Path) -> dict[str, Any]:
         """Keywords of the ``vm`` marker."""
         config = None if self.config is None else (script.parent / self.config).resolve()
         options: dict[str, Any] = {"config": config, "memory": self.memory, "cpus": self.cpus}
@@ -135,7 +135,7 @@ class GuestScript(pytest.File):
             header = read_header(self.path)
         except ValueError as error:
             raise self.CollectError(f"{self.path}: {error}") from None
-        function = own_machine if header.isolation == "own" else pooled_machine
+        function = start_machine if header.isolation == "own" else take_machine
         body = function(self.path, header)
         body.__doc__ = header.description
         test = pytest.Function.from_parent(self, name=self.path.name, callobj=body)
@@ -145,33 +145,33 @@ class GuestScript(pytest.File):
         if header.allow_console:
             test.add_marker(pytest.mark.allow_console(*header.allow_console))
         if header.isolation != "own":
-            test.add_marker(pytest.mark.vm(isolation=header.isolation, **header.vm_options(self.path)))
+            test.add_marker(pytest.mark.vm(isolation=header.isolation, **header.make_options(self.path)))
         yield test
 
 
-def pooled_machine(script: Path, header: Header) -> Any:
+def take_machine(script: Path, header: Header) -> Any:
     """A test function for a machine that has been woken up."""
 
     def run_script(request: pytest.FixtureRequest, image: Any, vm: Machine) -> None:
-        execute(request, script, header, image.arch, vm)
+        run_guest_script(request, script, header, image.arch, vm)
 
     return run_script
 
 
-def own_machine(script: Path, header: Header) -> Any:
+def start_machine(script: Path, header: Header) -> Any:
     """A test function for a machine that is booted for it."""
 
     def run_script(request: pytest.FixtureRequest, image: Any, vm_factory: Any) -> None:
-        machine = vm_factory(**header.vm_options(script))
+        machine = vm_factory(**header.make_options(script))
         if header.config is not None:
             machine.wait_firstboot()
         machine.wait_unit("multi-user.target")
-        execute(request, script, header, image.arch, machine)
+        run_guest_script(request, script, header, image.arch, machine)
 
     return run_script
 
 
-def execute(request: pytest.FixtureRequest, script: Path, header: Header, arch: str, machine: Machine) -> None:
+def run_guest_script(request: pytest.FixtureRequest, script: Path, header: Header, arch: str, machine: Machine) -> None:
     """Run it and tell how it ended."""
     if header.architectures and arch not in header.architectures:
         pytest.skip(f"it is for {', '.join(header.architectures)}")

@@ -15,9 +15,9 @@ from builder.core.kept import derive_key
 from builder.core.store import Store
 from vm.machine import Machine, golden
 from vm.spec import Accel, VmSpec
-from vm.waiting.wait import hidden
+from vm.waiting.wait import is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 Isolation = Literal["snapshot", "shared"]
 # QEMU's emulated time stamp counter never goes back within one process (cpu_get_ticks() in its cpu-timers.c): a guest
 # that is put back sees its clock jump by all that it has run since it was woken up. After 21 s its kernel complains,
@@ -27,7 +27,7 @@ RUNNING = 2  # machines kept running between tests; each takes its guest's memor
 
 
 @dataclass
-class Pooled:
+class PooledMachine:
     """A machine that runs, or is paused between two tests; ``shared``: the last of them only looked."""
 
     machine: Machine
@@ -36,7 +36,7 @@ class Pooled:
 
 
 @dataclass(frozen=True)
-class Wish:
+class PoolRequest:
     """The machine that a test wants.
 
     Attributes:
@@ -61,16 +61,16 @@ class Pool:
         self._store = store
         self._tools = tools
         self._anew = anew
-        self._running: dict[str, Pooled] = {}
+        self._running: dict[str, PooledMachine] = {}
 
-    def take(self, wish: Wish, isolation: Isolation) -> Machine:
+    def take(self, request: PoolRequest, isolation: Isolation) -> Machine:
         """A machine as it was right after it had booted; with ``shared``, as the last test that shares it left it.
 
         Raises:
             VmError: it does not boot.
         """
-        steps = ["firstboot", wish.until] if wish.spec.firstboot_config is not None else [wish.until]
-        inputs = golden.golden_inputs(self._image, wish.spec, self._tools, steps)
+        steps = ["firstboot", request.until] if request.spec.firstboot_config is not None else [request.until]
+        inputs = golden.make_golden_inputs(self._image, request.spec, self._tools, steps)
         key = derive_key(inputs)
         pooled = self._running.pop(key, None)
         if pooled is not None and not self._put_back(pooled, isolation):
@@ -78,19 +78,19 @@ class Pool:
             pooled = None
         if pooled is None:
             self._make_room()
-            pooled = Pooled(self._wake(inputs, wish, steps))
+            pooled = PooledMachine(self._wake(inputs, request, steps))
         pooled.shared = isolation == "shared"
         self._running[key] = pooled
         return pooled.machine
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Halt every machine, so that the next test has the processors for itself."""
         for pooled in self._running.values():
             with suppress(BuildError):
                 if not pooled.machine.is_off:
                     pooled.machine.pause()
 
-    def let_go(self, machine: Machine) -> None:
+    def release(self, machine: Machine) -> None:
         """End our part of a machine that was left running (:meth:`vm.machine.Machine.leave`)."""
         for key, pooled in list(self._running.items()):
             if pooled.machine is machine:
@@ -101,7 +101,7 @@ class Pool:
         while self._running:
             self._end(self._running.popitem()[1])
 
-    def _put_back(self, pooled: Pooled, isolation: Isolation) -> bool:
+    def _put_back(self, pooled: PooledMachine, isolation: Isolation) -> bool:
         """Whether the machine can be used again."""
         machine = pooled.machine
         if machine.is_off:
@@ -117,27 +117,27 @@ class Pool:
             return False
         return True
 
-    def _wake(self, inputs: Mapping[str, str], wish: Wish, steps: Sequence[str]) -> Machine:
+    def _wake(self, inputs: Mapping[str, str], request: PoolRequest, steps: Sequence[str]) -> Machine:
         if self._anew:
-            return self._boot_and_stay(wish, steps)
+            return self._boot_and_stay(request, steps)
         key = derive_key(inputs)
-        folder = golden.find(self._store, key)
+        folder = golden.find_golden(self._store, key)
         if folder is not None:
             try:
-                return wish.make(folder).__enter__()
+                return request.make(folder).__enter__()
             except BuildError:
                 # Another kernel of the host, a damaged file: what was kept is worth a boot, and no more.
-                golden.remove(self._store, key)
-        with wish.make(None) as machine:
-            _wait_until_up(machine, wish, steps)
-            folder = golden.keep(self._store, inputs, machine.folder, machine.sleep())
-        return wish.make(folder).__enter__()
+                golden.remove_golden(self._store, key)
+        with request.make(None) as machine:
+            _wait_until_up(machine, request, steps)
+            folder = golden.keep_golden(self._store, inputs, machine.folder, machine.sleep())
+        return request.make(folder).__enter__()
 
     @staticmethod
-    def _boot_and_stay(wish: Wish, steps: Sequence[str]) -> Machine:
+    def _boot_and_stay(request: PoolRequest, steps: Sequence[str]) -> Machine:
         with ExitStack() as stack:
-            machine = stack.enter_context(wish.make(None))
-            _wait_until_up(machine, wish, steps)
+            machine = stack.enter_context(request.make(None))
+            _wait_until_up(machine, request, steps)
             machine.snapshot(golden.SNAPSHOT)
             stack.pop_all()
         return machine
@@ -147,11 +147,11 @@ class Pool:
             self._end(self._running.pop(next(iter(self._running))))
 
     @staticmethod
-    def _end(pooled: Pooled) -> None:
+    def _end(pooled: PooledMachine) -> None:
         pooled.machine.__exit__(None, None, None)
 
 
-def _wait_until_up(machine: Machine, wish: Wish, steps: Sequence[str]) -> None:
+def _wait_until_up(machine: Machine, request: PoolRequest, steps: Sequence[str]) -> None:
     if "firstboot" in steps:
         machine.wait_firstboot()
-    machine.wait_unit(wish.until)
+    machine.wait_unit(request.until)

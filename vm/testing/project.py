@@ -10,14 +10,14 @@ import pytest
 
 from builder.core.image import read_image
 from vm.testing import VARIABLE
-from vm.testing.rerun import suffix
+from vm.testing.rerun import make_suffix
 
 DEFINITION = "os.yaml"
 BUILD = Path("out/build.json")
 FOLDER, DENYLIST = "out/vm-tests", "tests/denylist.yaml"  # of the project
 
 
-def project_of(directory: Path) -> Path:
+def find_project(directory: Path) -> Path:
     """The nearest directory, this one or one above, that has a definition or a build; this one if none has."""
     found = (
         each for each in (directory, *directory.parents) if (each / DEFINITION).exists() or (each / BUILD).exists()
@@ -25,7 +25,7 @@ def project_of(directory: Path) -> Path:
     return next(found, directory)
 
 
-def test_id(path: Path, nodeid: str, directory: Path) -> str:
+def make_test_id(path: Path, nodeid: str, directory: Path) -> str:
     """The id of a test as it can be typed in a directory.
 
     Args:
@@ -37,44 +37,44 @@ def test_id(path: Path, nodeid: str, directory: Path) -> str:
     return f"{file}::{name}" if name else file
 
 
-def build_json(config: pytest.Config) -> Path:
+def locate_build_json(config: pytest.Config) -> Path:
     """Where the image under test is described."""
-    return Path(config.getoption("--build-json") or os.environ.get(VARIABLE) or home_of(config) / BUILD)
+    return Path(config.getoption("--build-json") or os.environ.get(VARIABLE) or find_home(config) / BUILD)
 
 
-def home_of(config: pytest.Config) -> Path:
+def find_home(config: pytest.Config) -> Path:
     """The project that the tests belong to, from whichever of its directories they are started."""
-    return project_of(config.rootpath)
+    return find_project(config.rootpath)
 
 
-def placed(config: pytest.Config, option: str, default: str) -> Path:
+def resolve_option(config: pytest.Config, option: str, default: str) -> Path:
     """A path that an option names, as a shell means it, or where it is in every project."""
     text = config.getoption(option)
-    return home_of(config) / default if text is None else config.invocation_params.dir / text
+    return find_home(config) / default if text is None else config.invocation_params.dir / text
 
 
-def again(item: pytest.Item) -> list[str]:
+def make_rerun_command(item: pytest.Item) -> list[str]:
     """The command that runs one test again, where this one was typed."""
     here = item.config.invocation_params.dir
     chosen = item.config.getoption("--build-json")
     image = [] if chosen is None else ["--image", str(chosen)]
-    return ["build-os", "test", test_id(item.path, item.nodeid, here), *image, "--shell-on-failure"]
+    return ["build-os", "test", make_test_id(item.path, item.nodeid, here), *image, "--shell-on-failure"]
 
 
-def arch_of(config: pytest.Config) -> str:
+def read_arch(config: pytest.Config) -> str:
     """The architecture of the image under test."""
-    return read_image(build_json(config)).arch
+    return read_image(locate_build_json(config)).arch
 
 
-def folder_of(item: pytest.Item) -> Path:
+def locate_folder(item: pytest.Item) -> Path:
     """A test's own folder, named so that it can be found."""
     config = item.config
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", test_id(item.path, item.nodeid, home_of(config))).strip("-")[-120:]
-    return placed(config, "--vm-folder", FOLDER) / (name + attempt_suffix(config))
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", make_test_id(item.path, item.nodeid, find_home(config))).strip("-")[-120:]
+    return resolve_option(config, "--vm-folder", FOLDER) / (name + make_attempt_suffix(config))
 
 
-def attempt_suffix(config: pytest.Config) -> str:
+def make_attempt_suffix(config: pytest.Config) -> str:
     """For folders' names: empty, unless tests that have failed are run again (:mod:`vm.testing.rerun`)."""
     if not config.getoption("--vm-rerun"):
         return ""
-    return suffix(config)
+    return make_suffix(config)

@@ -15,14 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from builder.core.files import write_file
 from vm.machine import Machine
-from vm.machine.counts import Tally
+from vm.machine.counts import Counts
 from vm.machine.timeline import Moment
 from vm.testing.rerun import FLAKY, OUTCOME
 
 PROPERTY = "machines"
 RESULTS, PAGE, JUNIT = "results.json", "index.html", "junit.xml"
 SCHEMA = 1
-TALLY_OF_WORKER = "build_os_tally"
+COUNTS_OF_WORKER = "build_os_tally"
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Results:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._started = datetime.now(UTC)
-        self._before = Tally.now()
-        self._workers: list[Tally] = []
+        self._before = Counts.measure()
+        self._workers: list[Counts] = []
         self._tests: dict[str, TestRecord] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -96,28 +96,28 @@ class Results:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """A worker of xdist has done its part."""
-        if (text := getattr(node, "workeroutput", {}).get(TALLY_OF_WORKER)) is not None:
-            self._workers.append(Tally(**text))
+        if (text := getattr(node, "workeroutput", {}).get(COUNTS_OF_WORKER)) is not None:
+            self._workers.append(Counts(**text))
 
-    def cost(self) -> Tally:
+    def sum_costs(self) -> Counts:
         """What the run has cost so far, with its workers."""
-        parts = [Tally.now().since(self._before), *self._workers]
+        parts = [Counts.measure().subtract(self._before), *self._workers]
         cpu = round(sum(part.cpu_seconds for part in parts), 1)
-        return Tally(sum(part.boots for part in parts), sum(part.restores for part in parts), cpu)
+        return Counts(sum(part.boots for part in parts), sum(part.restores for part in parts), cpu)
 
     def pytest_sessionfinish(self) -> None:
         """Write what there is; a run that was interrupted leaves what it came to."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        summary = self.summary()
+        summary = self.summarize()
         write_file(self._directory / RESULTS, json.dumps(summary, indent=2) + "\n")
-        write_file(self._directory / PAGE, page(summary, self._link))
+        write_file(self._directory / PAGE, render_page(summary, self._link))
 
-    def summary(self) -> dict[str, Any]:
+    def summarize(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
         tests = list(self._tests.values())
         outcomes = [test.outcome for test in tests]
         machines = [machine for test in tests for machine in test.machines]
-        cost = self.cost()
+        cost = self.sum_costs()
         return {
             "schema": SCHEMA,
             "started": self._started.isoformat(timespec="seconds"),
@@ -130,9 +130,9 @@ class Results:
             "tests": [asdict(test) for test in tests],
         }
 
-    def line(self) -> str:
+    def format_summary(self) -> str:
         """The summary in one line."""
-        summary = self.summary()
+        summary = self.summarize()
         said = f"{len(summary['tests'])} tests, {summary['boots']} boots, {summary['restores']} restores"
         return f"{said}, {summary['seconds']:.0f} s, {summary['cpu_seconds']:.0f} CPU seconds"
 
@@ -140,12 +140,12 @@ class Results:
         return os.path.relpath(folder, self._directory)
 
 
-def machine_property(record: MachineRecord) -> tuple[str, str]:
+def make_machine_property(record: MachineRecord) -> tuple[str, str]:
     """A record as a property of a test, which survives JUnit and the way from a worker to its controller."""
     return PROPERTY, json.dumps(asdict(record))
 
 
-def page(summary: dict[str, Any], link: Any) -> str:
+def render_page(summary: dict[str, Any], link: Any) -> str:
     """``index.html`` of a summary. ``link`` makes a folder's name relative to it."""
     environment = Environment(
         loader=PackageLoader("vm.testing", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True

@@ -25,19 +25,19 @@ MARKERS = "vm_rerun_markers"
 MOST = 20  # more failures are no accident, and each may have lasted as long as its deadline
 
 
-def suffix(config: pytest.Config) -> str:
+def make_suffix(config: pytest.Config) -> str:
     """For names of folders, so that an attempt does not overwrite what an earlier one has left."""
     attempt = config.stash.get(ATTEMPT, 1)
     return "" if attempt == 1 else f"-attempt{attempt}"
 
 
-def session_suffix(config: pytest.Config) -> str:
+def make_session_suffix(config: pytest.Config) -> str:
     """The same for machines of a session, of which each worker of xdist has one."""
     worker = getattr(config, "workerinput", {}).get("workerid")
-    return suffix(config) if worker is None else f"-{worker}{suffix(config)}"
+    return make_suffix(config) if worker is None else f"-{worker}{make_suffix(config)}"
 
 
-def may_run_again(item: pytest.Item) -> bool:
+def can_run_again(item: pytest.Item) -> bool:
     """Whether a test has to do with machines: by its fixtures, or by a marker that the ini option names."""
     markers = {mark.name for mark in item.iter_markers()}
     fixtures = getattr(item, "fixturenames", ())
@@ -52,12 +52,12 @@ class Failure:
     reports: list[pytest.TestReport] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
 
-    def summary(self) -> str:
+    def summarize(self) -> str:
         """One line: why, and the folders of its machines."""
         longrepr = self.reports[0].longrepr
         crash = getattr(longrepr, "reprcrash", None)
         lines = str(longrepr if crash is None else crash.message).split("\n")
-        return f"{lines[0][:300]}{shown(self.folders)}"
+        return f"{lines[0][:300]}{format_folders(self.folders)}"
 
 
 class Rerun:
@@ -77,7 +77,7 @@ class Rerun:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         """Keep a failure for later while there is another attempt."""
         report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy sends the hook's result
-        if report.failed and item.config.stash.get(ATTEMPT, 1) <= self._times and may_run_again(item):
+        if report.failed and item.config.stash.get(ATTEMPT, 1) <= self._times and can_run_again(item):
             failure = self._failures.setdefault(item.nodeid, Failure(item))
             failure.reports.append(copy.copy(report))
             report.outcome = OUTCOME  # type: ignore[assignment]  # pytest_report_teststatus knows it
@@ -89,10 +89,10 @@ class Rerun:
         if first is not None and report.passed and report.when == "call":
             report.flaky = True  # type: ignore[attr-defined]  # what a report has goes to xdist's controller as well
         if first is not None and report.passed and report.when == "teardown":
-            now = shown(item.stash.get(FOLDERS, []))
-            report.user_properties.append((FLAKY, f"{first.summary()}, and passed when it was run again{now}"))
+            now = format_folders(item.stash.get(FOLDERS, []))
+            report.user_properties.append((FLAKY, f"{first.summarize()}, and passed when it was run again{now}"))
         if first is not None and report.failed:
-            report.sections.append(("earlier attempt", self._earlier.pop(item.nodeid).summary()))
+            report.sections.append(("earlier attempt", self._earlier.pop(item.nodeid).summarize()))
         return report  # type: ignore[return-value]
 
     @pytest.hookimpl(wrapper=True)
@@ -159,6 +159,6 @@ def _announce(item: pytest.Item) -> None:
                 plugin.item_index = item.session.items.index(item)
 
 
-def shown(folders: list[Path]) -> str:
+def format_folders(folders: list[Path]) -> str:
     """Folders at the end of a line."""
     return "".join(f" [{folder}]" for folder in folders)

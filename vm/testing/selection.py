@@ -37,12 +37,12 @@ class Share:
         return cls(int(match[1]), int(match[2]))
 
 
-def uses_machines(item: pytest.Item) -> bool:
+def has_machine(item: pytest.Item) -> bool:
     """Whether a test has to do with virtual machines."""
     return bool(MACHINE_FIXTURES.intersection(getattr(item, "fixturenames", ())))
 
 
-def machine_of(item: pytest.Item) -> Hashable:
+def make_machine_key(item: pytest.Item) -> Hashable:
     """What tests have in common that are served by one machine; they belong on one host."""
     mark = item.get_closest_marker("vm")
     if "vm" in getattr(item, "fixturenames", ()) and mark is not None:
@@ -51,11 +51,11 @@ def machine_of(item: pytest.Item) -> Hashable:
     return item.nodeid
 
 
-def share_of(items: Sequence[pytest.Item], share: Share) -> list[pytest.Item]:
+def choose_share(items: Sequence[pytest.Item], share: Share) -> list[pytest.Item]:
     """The tests of one share: every test is in exactly one, and those that a machine serves are in the same."""
     machines: dict[Hashable, list[pytest.Item]] = {}
     for item in items:
-        machines.setdefault(machine_of(item), []).append(item)
+        machines.setdefault(make_machine_key(item), []).append(item)
     loads = [0] * share.count
     chosen: set[str] = set()
     for group in sorted(machines.values(), key=lambda group: (-len(group), group[0].nodeid)):
@@ -74,13 +74,13 @@ def choose(
     Raises:
         ConfigError: ``share`` is none.
     """
-    chosen = [item for item in items if not only_machines or uses_machines(item)]
+    chosen = [item for item in items if not only_machines or has_machine(item)]
     if patterns:
-        chosen = [item for item in chosen if any(matches(item.nodeid, pattern) for pattern in patterns)]
-    return chosen if share is None else share_of(chosen, Share.parse(share))
+        chosen = [item for item in chosen if any(is_match(item.nodeid, pattern) for pattern in patterns)]
+    return chosen if share is None else choose_share(chosen, Share.parse(share))
 
 
-def matches(nodeid: str, pattern: str) -> bool:
+def is_match(nodeid: str, pattern: str) -> bool:
     """Whether a test is meant: a glob (fnmatch(3)) of its id, of the id without leading directories, or of its name
     without parameters; without ``*``, ``?`` and ``[``, any part of the id."""
     if not re.search(r"[*?\[]", pattern):
@@ -90,7 +90,7 @@ def matches(nodeid: str, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in (*tails, nodeid.rpartition("::")[2].partition("[")[0]))
 
 
-def listing(items: Sequence[pytest.Item], *, as_json: bool) -> str:
+def format_listing(items: Sequence[pytest.Item], *, as_json: bool) -> str:
     """The tests, a line each; as JSON also what they are about and their tags."""
     if not as_json:
         return "".join(f"{item.nodeid}\n" for item in items)

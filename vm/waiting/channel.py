@@ -17,9 +17,9 @@ from typing import Any
 
 from builder.core.errors import VmError
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import hidden
+from vm.waiting.wait import is_hidden
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 Message = dict[str, Any]
 
 KIB = 1 << 10

@@ -15,7 +15,7 @@ SCALE_VARIABLE = "BUILD_OS_TIMEOUT_SCALE"
 Clock = Callable[[], float]
 
 
-def timeout_scale(accel: Accel, environment: Mapping[str, str]) -> float:
+def choose_timeout_scale(accel: Accel, environment: Mapping[str, str]) -> float:
     """How much longer than written a deadline is: for emulation, and times ``$BUILD_OS_TIMEOUT_SCALE``.
 
     Raises:
@@ -39,7 +39,7 @@ class Deadline:
 
     Args:
         seconds: as it would be on a machine with KVM.
-        scale: what :func:`timeout_scale` says.
+        scale: what :func:`choose_timeout_scale` says.
         clock: monotonic seconds.
     """
 
@@ -63,7 +63,7 @@ class Deadline:
         """Move the end: time spent waiting for our turn is not the machine's fault. Real seconds, not scaled."""
         self._end += seconds
 
-    def within(self, seconds: float) -> Deadline:
+    def shorten(self, seconds: float) -> Deadline:
         """A deadline for one step, ``seconds`` (scaled) from now but never after this one."""
         step = Deadline(seconds, self.scale, self._clock)
         if step._end > self._end:

@@ -16,7 +16,7 @@ from vm.waiting.deadline import Deadline
 T = TypeVar("T")
 
 
-def hidden(info: Any) -> bool:
+def is_hidden(info: Any) -> bool:
     """Whether pytest leaves our functions out of a traceback: where the machine has failed, and not we.
 
     Set as ``__tracebackhide__`` in the modules that tests call (pytest, "Writing well integrated assertion helpers").
@@ -24,9 +24,9 @@ def hidden(info: Any) -> bool:
     return isinstance(info.value, VmError)
 
 
-__tracebackhide__ = hidden
+__tracebackhide__ = is_hidden
 
-# News rings the bell at once; this is for what nobody rings for, such as a process that is gone.
+# News rings the notifier at once; this is for what nobody rings for, such as a process that is gone.
 LOOK_AGAIN_SECONDS = 0.25
 
 
@@ -48,20 +48,20 @@ class Wait:
     evidence: Callable[[], tuple[str, ...]] = tuple
 
 
-class Bell:
-    """Rung by whoever has news (serial line, channels, QMP); all waits of a machine listen to one bell."""
+class Notifier:
+    """Rung by whoever has news (serial line, channels, QMP); all waits of a machine listen to one notifier."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._rings = 0
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """There may be something new to see."""
         with self._condition:
             self._rings += 1
             self._condition.notify_all()
 
-    def until(
+    def wait_until(
         self,
         look: Callable[[], T | None],
         wait: Wait,

@@ -22,10 +22,10 @@ from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
 from tests.support.command import Outcome, run_command
-from vm.guest.bad_signs import scan
+from vm.guest.bad_signs import find_bad_sign
 from vm.guest.console import Line, Sighting
 from vm.registry.kept import KeptMachine
-from vm.registry.running import Record, Registry, registry_root
+from vm.registry.running import Registry, RunningMachine, locate_registry
 from vm.spec import Accel, Disk, Kernel, VmSpec
 from vm.spec.folder import MachineFolder
 
@@ -46,10 +46,10 @@ def build_os(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 def runs(tmp_path: Path, name: str, folder: MachineFolder | None = None) -> Registry:
     """A machine runs: our own process stands for it."""
-    registry = Registry(registry_root(os.environ, Store.open()))
+    registry = Registry(locate_registry(os.environ, Store.open()))
     folder = folder or MachineFolder(tmp_path / name)
     folder.create()
-    registry.add(Record.of(name, os.getpid(), folder, {22: 40022}, "core", tmp_path / "key"))
+    registry.add(RunningMachine.of(name, os.getpid(), folder, {22: 40022}, "core", tmp_path / "key"))
     return registry
 
 
@@ -65,9 +65,9 @@ def keep(name: str) -> MachineFolder:
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Machines end when they are asked to."""
-    monkeypatch.setattr("vm.registry.running.ask", lambda *_: None)
+    monkeypatch.setattr("vm.registry.running.ask_monitor", lambda *_: None)
     alive = iter([True, True])
-    monkeypatch.setattr(Record, "alive", property(lambda _: next(alive, False)))
+    monkeypatch.setattr(RunningMachine, "alive", property(lambda _: next(alive, False)))
     monkeypatch.setattr("vm.registry.running._signal", lambda *_: None)
 
 
@@ -195,7 +195,7 @@ def test_a_command_needs_no_name_where_one_machine_runs(
 
 
 def sighting(text: str) -> Sighting:
-    (found,) = scan([text], emulated=True)
+    (found,) = find_bad_sign([text], emulated=True)
     return Sighting(Line(1.0, text), found[1], 0.0)
 
 
@@ -238,7 +238,7 @@ def test_nobody_is_promised_a_login_that_is_not_there() -> None:
 def test_a_machine_that_never_became_one_is_no_machine(
     build_os: BuildOs, tmp_path: Path, error: BaseException, left: list[str]
 ) -> None:
-    registry = Registry(registry_root(os.environ, Store.open()))
+    registry = Registry(locate_registry(os.environ, Store.open()))
     args = argparse.Namespace(name="web", keep=True, image=Path("out/build.json"))
     host: Any = SimpleNamespace(image=SimpleNamespace(name="demo"))
     console = QuietConsole()
@@ -259,7 +259,7 @@ def test_a_machine_that_never_became_one_is_no_machine(
 
 def test_a_kept_name_is_not_given_to_another_machine(build_os: BuildOs, tmp_path: Path) -> None:
     keep("demo")
-    registry = Registry(registry_root(os.environ, Store.open()))
+    registry = Registry(locate_registry(os.environ, Store.open()))
     free = partial(unused_folder, tmp_path, "demo", registry, kept_machines())
     with free() as first, free() as second:
         assert (first.root.name, second.root.name) == ("demo-2", "demo-3")

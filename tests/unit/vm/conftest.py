@@ -50,7 +50,7 @@ class FakeQemu:
         self.specs: list[VmSpec] = []
         self.commands: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
-        self.answers: dict[str, Callable[[dict[str, Any]], object]] = {"unit": lambda _: {"properties": {}}}
+        self.answer: dict[str, Callable[[dict[str, Any]], object]] = {"unit": lambda _: {"properties": {}}}
         self.on_command: Callable[[str], None] = lambda _: None
         self.job_errors: dict[str, str] = {}
         self._jobs: dict[str, dict[str, str]] = {}
@@ -133,7 +133,7 @@ class FakeQemu:
     def _serve_probe(self, sock: socket.socket) -> None:
         for request in _lines(sock):
             self.requests.append(request)
-            answer = self.answers.get(request["op"], lambda _: {"error": "not here"})(request)
+            answer = self.answer.get(request["op"], lambda _: {"error": "not here"})(request)
             if answer is None:  # it is gone before it could answer
                 continue
             wrapped = answer if isinstance(answer, dict) and "error" in answer else {"ok": answer}

@@ -171,8 +171,8 @@ def journal(qemu: FakeQemu) -> list[str]:
         return {"status": 0, "stdout": base64.b64encode(text.encode()).decode(), "stderr": ""}
 
     qemu.on_command = qemu.greets_when_it_boots
-    qemu.answers["unit"] = lambda _: {"properties": {"ActiveState": "active", "LoadState": "loaded"}}
-    qemu.answers |= {"run": run, "read": lambda _: {"data": base64.b64encode(b"journal").decode()}}
+    qemu.answer["unit"] = lambda _: {"properties": {"ActiveState": "active", "LoadState": "loaded"}}
+    qemu.answer |= {"run": run, "read": lambda _: {"data": base64.b64encode(b"journal").decode()}}
     return lines
 
 
@@ -294,7 +294,7 @@ def guest_answers(qemu: FakeQemu, status: int, output: str) -> None:
         return {"status": code, "stdout": base64.b64encode(said.encode()).decode(), "stderr": ""}
 
     unit = {"properties": {"ActiveState": "active", "LoadState": "loaded"}}
-    qemu.answers |= {"run": run, "write": lambda _: {}, "unit": lambda _: unit}
+    qemu.answer |= {"run": run, "write": lambda _: {}, "unit": lambda _: unit}
     qemu.on_command = qemu.greets_when_it_boots
 
 
@@ -335,7 +335,7 @@ def test_a_machine_that_was_woken_up_and_reboots_is_waited_for(inner: Inner, qem
         qemu.greets()
         return {}
 
-    qemu.answers["reboot"] = reboot
+    qemu.answer["reboot"] = reboot
     reports = inner("""
         def test_it(vm):
             before = vm.probe.hello.boot_id
@@ -590,7 +590,7 @@ def test_a_share_that_is_none_is_refused(inner: Inner, capfd: pytest.CaptureFixt
 
 def test_a_failure_shows_the_tests_own_line_and_nothing_of_ours(inner: Inner, qemu: FakeQemu) -> None:
     qemu.on_command = qemu.greets_when_it_boots
-    qemu.answers["run"] = lambda _: {"status": 1, "stdout": "", "stderr": ""}
+    qemu.answer["run"] = lambda _: {"status": 1, "stdout": "", "stderr": ""}
     said = inner("""
         def test_it(vm_factory):
             vm_factory().succeed("false")
@@ -602,7 +602,7 @@ def test_a_failure_shows_the_tests_own_line_and_nothing_of_ours(inner: Inner, qe
 
 def test_a_bug_of_ours_keeps_its_traceback(inner: Inner, qemu: FakeQemu, monkeypatch: pytest.MonkeyPatch) -> None:
     qemu.on_command = qemu.greets_when_it_boots
-    monkeypatch.setattr("vm.guest.probe_client.words_of", lambda _: 1 / 0)
+    monkeypatch.setattr("vm.guest.probe_client.split_words", lambda _: 1 / 0)
     said = inner("""
         def test_it(vm_factory):
             vm_factory().succeed("false")

@@ -14,7 +14,7 @@ from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.core.tools import Tools
 from vm.accel import guest_arm64, guest_x86_64
-from vm.accel.choice import GUESTS, Verdict, choose_accel, judge, probe_argv
+from vm.accel.choice import GUESTS, Verdict, choose_accel, judge, make_probe_argv
 from vm.spec import Accel
 
 pytestmark = pytest.mark.unit
@@ -65,7 +65,7 @@ def test_a_warning_does_not_spoil_a_success() -> None:
     ("arch", "program", "machine"), [("amd64", "qemu-system-x86_64", "q35"), ("arm64", "qemu-system-aarch64", "virt")]
 )
 def test_the_probe_uses_the_processor_that_machines_get(arch: str, program: str, machine: str) -> None:
-    argv = probe_argv(arch, Path("/t/fw"), Path("/t/marks"))
+    argv = make_probe_argv(arch, Path("/t/fw"), Path("/t/marks"))
     assert argv[0] == program
     assert argv[argv.index("-machine") + 1] == machine
     assert argv[argv.index("-cpu") + 1] == "host"
@@ -74,7 +74,7 @@ def test_the_probe_uses_the_processor_that_machines_get(arch: str, program: str,
 
 
 def test_the_firmware_starts_where_a_processor_does() -> None:
-    image = guest_x86_64.firmware()
+    image = guest_x86_64.make_firmware()
     assert len(image) == 64 << 10
     assert image[guest_x86_64.RESET] == 0xE9
     target = guest_x86_64.RESET + 3 + struct.unpack_from("<H", image, guest_x86_64.RESET + 1)[0]

@@ -14,7 +14,7 @@ from hypothesis import given
 from builder.core.errors import CapabilityError, ConfigError
 from builder.core.tools import Tools
 from tests.support.fuzz import examples, mutated
-from vm.disks.firmware_variables import NoVariables, with_own_keys
+from vm.disks.firmware_variables import NotFirmwareVariables, add_own_keys
 from vm.disks.prepare import copy_variables
 from vm.spec import Uefi
 
@@ -47,7 +47,7 @@ def variables(data: bytes) -> Iterator[tuple[str, str, int, bytes]]:
 
 
 def test_all_keys_are_the_certificate_and_it_is_verified() -> None:
-    data = with_own_keys(fresh(), CERTIFICATE)
+    data = add_own_keys(fresh(), CERTIFICATE)
     assert len(data) == len(fresh())
     assert data.endswith(b"spare blocks")
     found = {name: (vendor, attributes, content) for name, vendor, attributes, content in variables(data)}
@@ -65,19 +65,19 @@ def test_all_keys_are_the_certificate_and_it_is_verified() -> None:
 def test_what_was_there_stays() -> None:
     head = struct.pack("<HBxIQ16sIII16s", 0x55AA, 0x3F, 7, 0, bytes(16), 0, 6, 3, uuid.uuid4().bytes_le)
     before = (head + "it".encode("utf-16-le") + b"\0\0" + b"abc").ljust(72, b"\xff")
-    names = [name for name, *_ in variables(with_own_keys(fresh(before=before), CERTIFICATE))]
+    names = [name for name, *_ in variables(add_own_keys(fresh(before=before), CERTIFICATE))]
     assert (names[0], len(names)) == ("it", 6)
 
 
 def test_a_store_that_is_too_small_is_refused() -> None:
-    with pytest.raises(NoVariables, match="no room"):
-        with_own_keys(fresh(room=2000), CERTIFICATE)
+    with pytest.raises(NotFirmwareVariables, match="no room"):
+        add_own_keys(fresh(room=2000), CERTIFICATE)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 20, b"x" * 4096, fresh()[:200], fresh().replace(b"_FVH", b"_XXX")])
 def test_another_file_is_refused(data: bytes) -> None:
-    with pytest.raises(NoVariables):
-        with_own_keys(data, CERTIFICATE)
+    with pytest.raises(NotFirmwareVariables):
+        add_own_keys(data, CERTIFICATE)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def uefi(fake_tools: Tools, tmp_path: Path) -> Uefi:
 
 def test_a_machine_begins_with_the_certificate_and_keeps_what_it_changes(uefi: Uefi, fake_tools: Tools) -> None:
     copy_variables(uefi, fake_tools)
-    assert uefi.variables.read_bytes() == with_own_keys(fresh(), CERTIFICATE)
+    assert uefi.variables.read_bytes() == add_own_keys(fresh(), CERTIFICATE)
     uefi.variables.write_bytes(b"changed by the guest")
     copy_variables(uefi, fake_tools)
     assert uefi.variables.read_bytes() == b"changed by the guest"
@@ -116,5 +116,5 @@ def test_what_is_wrong_with_certificate_or_firmware_is_said(uefi: Uefi, fake_too
 @examples(200)
 @given(data=mutated(fresh(room=4000)))
 def test_whatever_it_is_given_it_keeps_its_size_or_is_refused(data: bytes) -> None:
-    with contextlib.suppress(NoVariables):
-        assert len(with_own_keys(data, CERTIFICATE)) == len(data)
+    with contextlib.suppress(NotFirmwareVariables):
+        assert len(add_own_keys(data, CERTIFICATE)) == len(data)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from vm.guest.bad_signs import BAD_SIGNS, BadSign, scan
+from vm.guest.bad_signs import BAD_SIGNS, BadSign, find_bad_sign
 
 pytestmark = pytest.mark.unit
 
@@ -62,7 +62,7 @@ ONLY_SLOW = [
 
 
 def names(line: str, *, emulated: bool = False) -> list[str]:
-    return [sign.name for _, sign in scan([line], emulated=emulated)]
+    return [sign.name for _, sign in find_bad_sign([line], emulated=emulated)]
 
 
 @pytest.mark.parametrize(("line", "name"), BAD)
@@ -84,7 +84,7 @@ def test_slowness_is_a_bad_sign_only_where_machines_are_fast(line: str) -> None:
 
 def test_a_line_may_be_allowed() -> None:
     lines = ["Kernel panic - not syncing: x", "Oops: 1"]
-    assert [index for index, _ in scan(lines, emulated=False, allow=[re.compile("panic")])] == [1]
+    assert [index for index, _ in find_bad_sign(lines, emulated=False, allow=[re.compile("panic")])] == [1]
 
 
 @pytest.mark.parametrize("sign", BAD_SIGNS, ids=lambda sign: sign.pattern.pattern)

@@ -14,9 +14,9 @@ import pytest
 
 from builder.core.errors import VmError
 from vm.guest import console
-from vm.guest.console import MAX_LINE, MAX_MEMORY, SerialReader, Transcript, clean
+from vm.guest.console import MAX_LINE, MAX_MEMORY, SerialReader, Transcript, strip_controls
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import BadNews, Bell
+from vm.waiting.wait import BadNews, Notifier
 
 pytestmark = pytest.mark.unit
 
@@ -30,7 +30,7 @@ class FakeClock:
 
 
 def make(**options: object) -> Transcript:
-    return Transcript(Bell(), **options)  # type: ignore[arg-type]
+    return Transcript(Notifier(), **options)  # type: ignore[arg-type]
 
 
 def soon(action: Callable[[], None]) -> None:
@@ -40,7 +40,7 @@ def soon(action: Callable[[], None]) -> None:
 
 
 def texts(transcript: Transcript) -> list[str]:
-    return [line.text for line in transcript.lines()]
+    return [line.text for line in transcript.list_lines()]
 
 
 # What is kept
@@ -53,7 +53,7 @@ def test_lines_come_with_their_seconds_and_without_colours() -> None:
     transcript.feed(b"\x1b[0;32m[  OK  ]\x1b[0m Started\r\n")
     clock.now = 2.0
     transcript.feed(b"vm login: ")
-    assert [(line.seconds, line.text) for line in transcript.lines()] == [
+    assert [(line.seconds, line.text) for line in transcript.list_lines()] == [
         (1.5, "[  OK  ] Started"),
         (2.0, "vm login: "),
     ]
@@ -74,7 +74,7 @@ def test_lines_come_with_their_seconds_and_without_colours() -> None:
     ],
 )
 def test_terminal_sequences_are_removed(raw: bytes, text: str) -> None:
-    assert clean(raw).strip() == text.strip()
+    assert strip_controls(raw).strip() == text.strip()
 
 
 def test_a_line_and_a_sequence_may_come_in_pieces() -> None:
@@ -115,7 +115,7 @@ def test_a_flood_is_bounded_in_memory_and_on_disk(tmp_path: Path, monkeypatch: p
         transcript.feed(chunk)
     transcript.feed(b"the last line\n")
     transcript.close()
-    assert sum(len(line.text) for line in transcript.lines()) < MAX_MEMORY
+    assert sum(len(line.text) for line in transcript.list_lines()) < MAX_MEMORY
     log = (tmp_path / "serial.log").read_text()
     assert len(log) < 2 << 20
     assert "characters left out" in log
@@ -141,7 +141,7 @@ def test_a_line_without_an_end_is_cut() -> None:
     transcript = make()
     for _ in range(100):
         transcript.feed(b"x" * 65536)
-    lines = transcript.lines()
+    lines = transcript.list_lines()
     assert max(len(line.text) for line in lines) == MAX_LINE
     assert sum(len(line.text) for line in lines) <= MAX_MEMORY + MAX_LINE
 

@@ -17,10 +17,10 @@ import pytest
 
 from builder.core.errors import ConfigError, VmError
 from vm.guest import credentials, probe
-from vm.guest.credentials import Credential, probe_credentials, write_credentials
-from vm.guest.probe_client import Probe, words_of
+from vm.guest.credentials import Credential, make_probe_credentials, write_credentials
+from vm.guest.probe_client import Probe, split_words
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import BadNews, Bell
+from vm.waiting.wait import BadNews, Notifier
 
 pytestmark = pytest.mark.unit
 
@@ -93,7 +93,7 @@ def test_only_the_end_of_a_long_output_is_sent(monkeypatch: pytest.MonkeyPatch) 
     with os.fdopen(os.memfd_create("out"), "w+b") as file:
         file.write(b"0123456789")
         file.flush()
-        assert probe.tail(file) == b64(b"56789")
+        assert probe.keep_tail(file) == b64(b"56789")
 
 
 def test_the_port_is_found_by_its_name(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_probe_is_heard_after_one_that_was_killed_in_the_middle_of_a_line(gues
 
 
 def test_the_probe_is_delivered_as_credentials(tmp_path: Path) -> None:
-    paths = write_credentials(probe_credentials(), tmp_path)
+    paths = write_credentials(make_probe_credentials(), tmp_path)
     unit, dropin, program = [path.read_text() for path in paths]
     prefix = "io.systemd.credential.binary:"
     assert unit.startswith(f"{prefix}systemd.extra-unit.buildos-probe.service=")
@@ -160,14 +160,14 @@ def test_the_probe_is_delivered_as_credentials(tmp_path: Path) -> None:
 
 
 def test_the_unit_names_the_credential_that_it_runs() -> None:
-    unit = next(each for each in credentials.probe_credentials() if each.name.endswith(credentials.PROBE_UNIT))
+    unit = next(each for each in credentials.make_probe_credentials() if each.name.endswith(credentials.PROBE_UNIT))
     lines = unit.value.decode().splitlines()
     assert f"ImportCredential={credentials.PROBE_PROGRAM}" in lines
     assert f"ExecStart=/usr/bin/python3 -I -S %d/{credentials.PROBE_PROGRAM}" in lines
 
 
 def test_a_binary_credential_survives() -> None:
-    text = Credential("name", b"\x00\xff,=").smbios()
+    text = Credential("name", b"\x00\xff,=").make_smbios_string()
     assert "," not in text.partition("=")[2]
     assert base64.b64decode(text.partition("=")[2]) == b"\x00\xff,="
 
@@ -208,7 +208,7 @@ def guest() -> Iterator[FakeGuest]:
 
 
 def client(guest: FakeGuest, bad_news: Callable[[], BadNews | None] = lambda: None) -> Probe:
-    made = Probe(guest.ours, Bell(), bad_news, lambda: 9.0)  # type: ignore[attr-defined]
+    made = Probe(guest.ours, Notifier(), bad_news, lambda: 9.0)  # type: ignore[attr-defined]
     made.channel.start()
     return made
 
@@ -321,7 +321,7 @@ def test_a_guest_that_refuses_to_leave_says_why(guest: FakeGuest) -> None:
     ],
 )
 def test_a_command_is_words(argv: tuple[str, ...], words: list[str]) -> None:
-    assert words_of(argv) == words
+    assert split_words(argv) == words
 
 
 @pytest.mark.parametrize(
@@ -339,5 +339,5 @@ def test_a_command_is_words(argv: tuple[str, ...], words: list[str]) -> None:
 )
 def test_what_only_a_shell_understands_is_refused_with_the_way_to_say_it(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)) as caught:
-        words_of((text,))
+        split_words((text,))
     assert caught.value.hint is None or 'run("sh", "-c", "...")' in caught.value.hint

@@ -27,11 +27,11 @@ from firstboot.config.urls import decode_data_url
 from vm.accel.boot_slot import BootSlot
 from vm.disks.prepare import LARGE_CONFIG, prepare, read_config
 from vm.guest import probe
-from vm.guest.bad_signs import failed_unit
+from vm.guest.bad_signs import find_failed_unit
 from vm.machine import Machine
 from vm.machine.terminal import attend
 from vm.qemu import snapshots
-from vm.qemu.argv import argv
+from vm.qemu.argv import make_argv
 from vm.qemu.start import Connection, spawn_apart
 from vm.registry.running import Registry
 from vm.spec import Accel, Credentials, Disk, Forward, Kernel, Uefi, VmSpec
@@ -238,7 +238,7 @@ def test_programs_succeed_and_fail(start: Start, qemu: FakeQemu) -> None:
         status = 0 if request["argv"][0] == "true" else 1
         return {"status": status, "stdout": b64("said\n"), "stderr": b64("complained\n")}
 
-    qemu.answers["run"] = run
+    qemu.answer["run"] = run
     with start() as machine:
         qemu.greets()
         assert machine.succeed("true") == "said"
@@ -251,7 +251,7 @@ def test_programs_succeed_and_fail(start: Start, qemu: FakeQemu) -> None:
 
 
 def test_an_answer_that_is_lost_with_the_probe_is_not_waited_for(start: Start, qemu: FakeQemu) -> None:
-    qemu.answers["run"] = lambda _: qemu.greets()
+    qemu.answer["run"] = lambda _: qemu.greets()
     with start() as machine:
         qemu.greets()
         with pytest.raises(VmError, match="started again before it answered"):
@@ -260,7 +260,7 @@ def test_an_answer_that_is_lost_with_the_probe_is_not_waited_for(start: Start, q
 
 def test_what_only_looks_is_asked_again_when_the_probe_is_killed(start: Start, qemu: FakeQemu) -> None:
     answers = iter([qemu.greets, lambda: {"data": base64.b64encode(b"x").decode()}])
-    qemu.answers["read"] = lambda _: next(answers)()
+    qemu.answer["read"] = lambda _: next(answers)()
     with start() as machine:
         qemu.greets()
         assert machine.read("/x") == "x"
@@ -269,7 +269,7 @@ def test_what_only_looks_is_asked_again_when_the_probe_is_killed(start: Start, q
 
 def test_a_guest_that_reboots_by_itself_is_not_waited_for(start: Start, qemu: FakeQemu) -> None:
     boots = iter(["second", "third"])
-    qemu.answers["run"] = lambda _: qemu.greets(next(boots))
+    qemu.answer["run"] = lambda _: qemu.greets(next(boots))
     with start() as machine:
         qemu.greets()
         with pytest.raises(VmError, match="the guest has rebooted before it answered"):
@@ -284,8 +284,8 @@ def test_files_go_there_and_back(start: Start, qemu: FakeQemu) -> None:
         kept[request["path"]] = request["data"]
         return {}
 
-    qemu.answers["write"] = write
-    qemu.answers["read"] = lambda request: {"data": kept[request["path"]]}
+    qemu.answer["write"] = write
+    qemu.answer["read"] = lambda request: {"data": kept[request["path"]]}
     with start() as machine:
         qemu.greets()
         machine.write("/etc/motd", "hello")
@@ -304,7 +304,7 @@ def states(*states: str, load: str = "loaded") -> Callable[[dict[str, Any]], obj
 
 
 def test_a_unit_is_waited_for(start: Start, qemu: FakeQemu) -> None:
-    qemu.answers["unit"] = states("inactive", "activating", "active")
+    qemu.answer["unit"] = states("inactive", "activating", "active")
     with start(changes={"accel": Accel.KVM}) as machine:
         qemu.greets()
         assert machine.wait_unit("web.service")["ActiveState"] == "active"
@@ -312,8 +312,8 @@ def test_a_unit_is_waited_for(start: Start, qemu: FakeQemu) -> None:
 
 
 def test_a_unit_that_failed_ends_the_wait_with_its_journal(start: Start, qemu: FakeQemu) -> None:
-    qemu.answers["unit"] = states("failed")
-    qemu.answers["run"] = lambda _: {"status": 0, "stdout": b64("no such file\n"), "stderr": ""}
+    qemu.answer["unit"] = states("failed")
+    qemu.answer["run"] = lambda _: {"status": 0, "stdout": b64("no such file\n"), "stderr": ""}
     with start() as machine:
         qemu.greets()
         with pytest.raises(VmError, match=r"web.service failed \(exit-code\)") as caught:
@@ -322,7 +322,7 @@ def test_a_unit_that_failed_ends_the_wait_with_its_journal(start: Start, qemu: F
 
 
 def test_a_unit_that_does_not_exist_is_not_waited_for(start: Start, qemu: FakeQemu) -> None:
-    qemu.answers["unit"] = states("inactive", load="not-found")
+    qemu.answer["unit"] = states("inactive", load="not-found")
     with start() as machine:
         qemu.greets()
         with pytest.raises(VmError, match=r"the machine has no unit web\.service"):
@@ -330,7 +330,7 @@ def test_a_unit_that_does_not_exist_is_not_waited_for(start: Start, qemu: FakeQe
 
 
 def test_a_unit_that_never_comes_shows_its_last_state(start: Start, qemu: FakeQemu) -> None:
-    qemu.answers["unit"] = states("activating")
+    qemu.answer["unit"] = states("activating")
     with start() as machine:
         qemu.greets()
         with pytest.raises(VmError, match=r"web\.service to be active did not come within") as caught:
@@ -353,7 +353,7 @@ def test_a_reboot_is_over_when_the_probe_is_back(start: Start, qemu: FakeQemu) -
         soon(come_back)
         return {}
 
-    qemu.answers["reboot"] = reboot
+    qemu.answer["reboot"] = reboot
     with start() as machine:
         qemu.says("first boot's line\n")
         machine.wait_console("line")
@@ -453,8 +453,10 @@ def test_a_machine_that_is_damaged_while_it_boots_boots_again(
     store = Store(tmp_path / "store")
     root = Partition(2, "root", "demo_1", 4096, 8192)
     damaged = []
-    monkeypatch.setattr("vm.disks.tamper.partitions", lambda disk, tools: [root])
-    monkeypatch.setattr("vm.disks.tamper.flip", lambda disk, tools, *where: damaged.append((disk.path.name, *where)))
+    monkeypatch.setattr("vm.disks.tamper.list_partitions", lambda disk, tools: [root])
+    monkeypatch.setattr(
+        "vm.disks.tamper.invert_bytes", lambda disk, tools, *where: damaged.append((disk.path.name, *where))
+    )
     with start(store=store) as machine:
         machine.tamper("root", 7, 3)
         assert machine.boots == 2
@@ -470,14 +472,14 @@ def test_a_machine_at_whose_console_somebody_sits_lets_the_next_one_boot_when_it
     taken = store.root / "locks" / "vm-boot"
     shown = threading.Event()
     with start(store=store, echo=lambda _: shown.set()) as machine:
-        machine.notice_boot()
+        machine.release_if_booted()
         assert taken.read_text() != ""
         qemu.says(says)
         assert shown.wait(10)
         soon(lambda: qemu.ends(0))
         keyboard, hand = os.pipe()
         seen: list[str] = []
-        attend(machine, keyboard, lambda: (machine.notice_boot(), seen.append(taken.read_text()))[0])
+        attend(machine, keyboard, lambda: (machine.release_if_booted(), seen.append(taken.read_text()))[0])
         os.close(keyboard)
         os.close(hand)
         assert seen[0] == ""
@@ -511,7 +513,7 @@ def test_a_unit_that_fails_does_not_end_a_machine_that_somebody_wants_to_look_at
             qemu.says(f"[FAILED] Failed to start bad{number}.service - Fails.\n")
         qemu.says("web login: ")
         machine.wait_console("login:")
-        assert failed_unit(machine.sightings[0].line.text) == "bad0.service"
+        assert find_failed_unit(machine.sightings[0].line.text) == "bad0.service"
         qemu.says("Kernel panic - not syncing: x\n")
         with pytest.raises(VmError, match="the console shows a kernel panic"):
             machine.wait_console("a line that never comes")
@@ -663,7 +665,7 @@ def test_a_large_configuration_is_on_a_disk(tools: Tools, folder: Path, tmp_path
     data = disk.path.read_bytes()
     assert len(data) % 512 == 0
     assert data.rstrip(b"\0") == config.read_bytes()
-    assert "-fw_cfg" not in argv(made)
+    assert "-fw_cfg" not in make_argv(made)
     assert disk.path.stat().st_mode & 0o777 == 0o600
 
 
@@ -781,12 +783,12 @@ def test_a_machine_that_went_back_before_a_reboot_runs_the_probe_of_then(
         machine.wait_firstboot()
         before = machine.wait_probe()
         machine.snapshot()
-        qemu.answers["reboot"] = lambda _: qemu.happens("RESET") or qemu.greets()
+        qemu.answer["reboot"] = lambda _: qemu.happens("RESET") or qemu.greets()
         machine.reboot()
         machine.restore()
         assert machine.wait_probe() == before
         assert machine.wait_firstboot().message["result"] == "ok"
-        qemu.answers["run"] = lambda _: qemu.greets(before.boot_id)
+        qemu.answer["run"] = lambda _: qemu.greets(before.boot_id)
         with pytest.raises(VmError, match="the probe was started again before it answered"):
             machine.run("true")
 
@@ -807,7 +809,7 @@ def test_a_snapshot_that_is_not_there_says_so(start: Start, qemu: FakeQemu) -> N
 )
 def test_a_machine_that_cannot_be_kept_says_why(disk: Disk, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        snapshots.nodes([disk])
+        snapshots.list_nodes([disk])
 
 
 def test_a_crash_is_what_was_asked_for_and_no_bad_sign(start: Start, qemu: FakeQemu) -> None:
@@ -815,7 +817,7 @@ def test_a_crash_is_what_was_asked_for_and_no_bad_sign(start: Start, qemu: FakeQ
         soon(lambda: qemu.says("Kernel panic - not syncing: sysrq triggered crash\n"))
         return {}
 
-    qemu.answers["crash"] = panic
+    qemu.answer["crash"] = panic
     with start() as machine:
         qemu.greets()
         machine.crash()
@@ -836,7 +838,7 @@ def test_a_disk_is_plugged_into_the_next_slot(start: Start, qemu: FakeQemu, fold
 
 
 def test_the_cable_the_clock_and_the_processors(start: Start, qemu: FakeQemu) -> None:
-    qemu.answers["run"] = lambda _: {"status": 0, "stdout": "", "stderr": ""}
+    qemu.answer["run"] = lambda _: {"status": 0, "stdout": "", "stderr": ""}
     with start() as machine:
         qemu.greets()
         machine.net_down()

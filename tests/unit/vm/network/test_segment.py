@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm.network.segment import Segment, hardware
-from vm.network.services import COOKIE, HARDWARE, OURSELVES, Services, checksum
+from vm.network.segment import Segment, make_hardware_address
+from vm.network.services import COOKIE, HARDWARE, OURSELVES, Services, compute_checksum
 
 pytestmark = pytest.mark.unit
 
@@ -42,8 +42,8 @@ class Card:
     """A machine's card: what QEMU would be at the end of the cable."""
 
     def __init__(self, segment: Segment, name: str) -> None:
-        self.nic = segment.nic(name)
-        self.mac = hardware(self.nic.mac)
+        self.nic = segment.make_nic(name)
+        self.mac = make_hardware_address(self.nic.mac)
         self.cable = segment.plug(self.nic)
         self.cable.settimeout(10)
 
@@ -70,7 +70,7 @@ def udp(source: str, port: int, target: str, target_port: int, data: bytes) -> b
 
 
 def payload(frame: bytes) -> bytes:
-    assert checksum(frame[14:34]) == 0  # the header's own, as its receiver checks it
+    assert compute_checksum(frame[14:34]) == 0  # the header's own, as its receiver checks it
     return frame[14 + 20 + 8 :]
 
 
@@ -103,7 +103,7 @@ def test_our_address_is_told_and_echoes(segment: Segment, card: Callable[[str], 
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(echo), 0, 0, 64, 1, 0)
     mine.send(HARDWARE, head + socket.inet_aton(mine.nic.address) + OURSELVES.packed + echo, 0x0800)
     answer = mine.receive()[34:]
-    assert (answer[0], answer[4:], checksum(answer)) == (0, echo[4:], 0)
+    assert (answer[0], answer[4:], compute_checksum(answer)) == (0, echo[4:], 0)
 
 
 @pytest.mark.parametrize(("asks", "gets"), [(1, 2), (3, 5)])
@@ -135,7 +135,7 @@ def test_a_machine_gets_its_address_its_name_and_who_knows_names(
 def test_a_machine_is_found_by_name(
     segment: Segment, card: Callable[[str], Card], name: str, kind: int, code: int, found: bool
 ) -> None:
-    mine, other = card("web"), segment.nic("db")
+    mine, other = card("web"), segment.make_nic("db")
     question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
     query = b"id" + struct.pack("!HHHHH", 0x0100, 1, 0, 0, 0) + question + struct.pack("!HH", kind, 1)
     mine.send(HARDWARE, udp(mine.nic.address, 5353, str(OURSELVES), 53, query), 0x0800)
@@ -147,9 +147,9 @@ def test_a_machine_is_found_by_name(
 
 
 def test_names_keep_their_addresses_and_no_two_have_the_same(segment: Segment) -> None:
-    nics = [segment.nic(f"node{number}") for number in range(20)]
+    nics = [segment.make_nic(f"node{number}") for number in range(20)]
     assert len({nic.address for nic in nics}) == len({nic.mac for nic in nics}) == 20
-    assert segment.nic("node7") == nics[7]
+    assert segment.make_nic("node7") == nics[7]
 
 
 @given(st.binary(max_size=400), st.sampled_from([0x0806, 0x0800]), st.booleans())
@@ -157,7 +157,7 @@ def test_no_frame_breaks_the_services(data: bytes, kind: int, to_us: bool) -> No
     services = Services("cluster.test")
     services.join(b"\x52\x54\0\0\0\1", "web", 10)
     frame = (HARDWARE if to_us else BROADCAST) + b"\x52\x54\0\0\0\1" + kind.to_bytes(2) + data
-    assert all(len(answer) >= 14 for answer in services.answers(frame))
+    assert all(len(answer) >= 14 for answer in services.answer(frame))
 
 
 def test_a_flood_does_not_stop_the_switch(segment: Segment, card: Callable[[str], Card]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from builder.core.architecture import architecture
 from builder.core.errors import ConfigError
-from vm.qemu.argv import argv, escape
+from vm.qemu.argv import escape, make_argv
 from vm.spec import Accel, Disk, Fault, Forward, Kernel, ListeningFd, Port, SocketFd, Uefi, VmSpec
 
 pytestmark = pytest.mark.unit
@@ -37,13 +37,13 @@ SPEC = VmSpec(
 
 
 def test_an_emulated_machine_with_everything(golden: Golden) -> None:
-    golden("tcg-uefi", argv(SPEC))
+    golden("tcg-uefi", make_argv(SPEC))
 
 
 def test_an_emulated_arm_machine_with_everything(golden: Golden) -> None:
     emulator = architecture("arm64").emulator
     uefi = Uefi(Path("/m/variables.fd"), emulator.code, emulator.variables)
-    golden("tcg-uefi-arm64", argv(replace(SPEC, arch="arm64", uefi=uefi, video=True)))
+    golden("tcg-uefi-arm64", make_argv(replace(SPEC, arch="arm64", uefi=uefi, video=True)))
 
 
 def test_a_virtual_machine_that_runs_on_without_us(golden: Golden) -> None:
@@ -61,7 +61,7 @@ def test_a_virtual_machine_that_runs_on_without_us(golden: Golden) -> None:
         video=True,
         paused=False,
     )
-    golden("kvm-detached", argv(spec))
+    golden("kvm-detached", make_argv(spec))
 
 
 def test_a_kernel_without_firmware(golden: Golden) -> None:
@@ -79,7 +79,7 @@ def test_a_kernel_without_firmware(golden: Golden) -> None:
         cpus=1,
         cpu="max",
     )
-    golden("tcg-kernel", argv(spec))
+    golden("tcg-kernel", make_argv(spec))
 
 
 def test_a_machine_of_other_parts(golden: Golden) -> None:
@@ -97,31 +97,31 @@ def test_a_machine_of_other_parts(golden: Golden) -> None:
         tpm=Path("/m/tpm"),
         tpm_control=SocketFd(9),
     )
-    golden("other-parts", argv(spec))
+    golden("other-parts", make_argv(spec))
 
 
 def test_a_disk_that_fails(golden: Golden) -> None:
     faults = (Fault("read", 4096), Fault("write"))
-    golden("failing-disk", argv(replace(SPEC, disks=(Disk(Path("/m/disk0.raw"), format="raw", faults=faults),))))
+    golden("failing-disk", make_argv(replace(SPEC, disks=(Disk(Path("/m/disk0.raw"), format="raw", faults=faults),))))
 
 
 def test_commas_in_file_names_are_doubled() -> None:
     assert escape(Path("/a,b/c,,d")) == "/a,,b/c,,,,d"
     spec = replace(SPEC, disks=(Disk(Path("/m,1/disk0.qcow2"), serial="a,b"),), firstboot_config=Path("/m,1/config"))
-    words = argv(spec)
+    words = make_argv(spec)
     assert any("file.filename=/m,,1/disk0.qcow2" in word for word in words)
     assert any(word.endswith("file=/m,,1/config") for word in words)
     assert any(word.endswith("serial=a,,b") for word in words)
 
 
 def test_a_machine_is_never_reachable_from_outside_this_host() -> None:
-    forwards = [part for word in argv(SPEC) for part in word.split(",") if part.startswith("hostfwd=")]
+    forwards = [part for word in make_argv(SPEC) for part in word.split(",") if part.startswith("hostfwd=")]
     assert forwards == ["hostfwd=tcp:127.0.0.1:0-:22", "hostfwd=tcp:127.0.0.1:8080-:80"]
 
 
 def test_an_unknown_architecture_is_refused() -> None:
     with pytest.raises(ConfigError, match="does not know the architecture 'riscv64'"):
-        argv(replace(SPEC, arch="riscv64"))
+        make_argv(replace(SPEC, arch="riscv64"))
 
 
 def test_a_machine_needs_something_to_start_from() -> None:

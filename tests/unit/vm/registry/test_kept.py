@@ -12,9 +12,9 @@ from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
 from vm.disks.prepare import make_disk
-from vm.qemu.argv import argv
-from vm.registry.kept import KeptMachine, KeptMachines, keepable, kept_root, require_disks
-from vm.registry.running import Record, Registry
+from vm.qemu.argv import make_argv
+from vm.registry.kept import KeptMachine, KeptMachines, locate_kept_machines, make_keepable, require_disks
+from vm.registry.running import Registry, RunningMachine
 from vm.spec import Accel, Disk, Forward, Kernel, Uefi, VmSpec
 from vm.spec.folder import MachineFolder
 
@@ -45,7 +45,7 @@ def made(kept: KeptMachines, name: str = "web") -> KeptMachine:
     folder.create()
     for path in (folder.disk(0), folder.root / "config", folder.variables):
         path.write_text("data")
-    spec = keepable(spec_in(folder, Path("/project/out/demo.qcow2")))
+    spec = make_keepable(spec_in(folder, Path("/project/out/demo.qcow2")))
     machine = KeptMachine(
         name,
         "demo",
@@ -65,8 +65,8 @@ def test_a_machine_can_be_started_again_as_it_was_made(kept: KeptMachines) -> No
     machine = made(kept)
     assert kept.find("web") == machine
     assert kept.find() == machine
-    assert kept.names() == ["web"]
-    assert argv(kept.find("web").spec) == argv(machine.spec)
+    assert kept.list_names() == ["web"]
+    assert make_argv(kept.find("web").spec) == make_argv(machine.spec)
     assert kept.folder("web").kept.stat().st_mode & 0o777 == 0o600  # a command line, a config: they may hold secrets
 
 
@@ -87,7 +87,7 @@ def test_a_machine_that_is_gone_from_the_list_of_those_that_run_keeps_its_disk(
 ) -> None:
     made(kept)
     registry = Registry(tmp_path / "running")
-    registry.add(Record("web", os.getpid(), 1, kept.folder("web").root, {}))  # this number was another process'
+    registry.add(RunningMachine("web", os.getpid(), 1, kept.folder("web").root, {}))  # this number was another process'
     assert registry.list() == []
     assert kept.folder("web").disk(0).read_text() == "data"
 
@@ -101,7 +101,7 @@ def test_a_kept_disk_is_a_copy_that_no_later_build_changes_and_whose_flushes_cou
             Path(command[-1]).write_text("copied")
             return ""
 
-    spec = keepable(spec_in(MachineFolder(tmp_path), tmp_path / "demo.qcow2"))
+    spec = make_keepable(spec_in(MachineFolder(tmp_path), tmp_path / "demo.qcow2"))
     disk = spec.disks[0]
     make_disk(disk, FakeTools(tmp_path, QuietConsole()))
     assert disk.path.read_text() == "copied"
@@ -109,15 +109,15 @@ def test_a_kept_disk_is_a_copy_that_no_later_build_changes_and_whose_flushes_cou
     assert "-b" not in commands[0]
     make_disk(disk, FakeTools(tmp_path, QuietConsole()))
     assert len(commands) == 1, "what is there is not copied over"
-    words = argv(replace(spec, disks=(disk,)))
+    words = make_argv(replace(spec, disks=(disk,)))
     assert not any("cache.no-flush" in word for word in words)
-    assert any("cache.no-flush=on" in word for word in argv(replace(spec, disks=(replace(disk, kept=False),))))
+    assert any("cache.no-flush=on" in word for word in make_argv(replace(spec, disks=(replace(disk, kept=False),))))
 
 
 def test_a_machine_that_starts_from_a_kernel_beside_it_cannot_be_kept(tmp_path: Path) -> None:
     spec = replace(spec_in(MachineFolder(tmp_path)), kernel=Kernel(Path("out/demo.vmlinuz")))
     with pytest.raises(ConfigError, match="starts from its own disk"):
-        keepable(spec)
+        make_keepable(spec)
 
 
 def test_a_machine_whose_disk_is_gone_is_not_given_an_empty_one(kept: KeptMachines) -> None:
@@ -132,7 +132,7 @@ def test_a_machine_is_deleted_with_everything(kept: KeptMachines) -> None:
     made(kept)
     kept.remove("web")
     assert not kept.folder("web").root.exists()
-    assert kept.names() == []
+    assert kept.list_names() == []
 
 
 def test_which_machine_is_said_by_name(kept: KeptMachines) -> None:
@@ -160,5 +160,5 @@ def test_what_another_version_wrote_is_said_and_nothing_is_lost(kept: KeptMachin
 
 
 def test_kept_machines_are_the_users_data_and_not_in_the_cache() -> None:
-    assert kept_root({"HOME": "/home/me"}) == Path("/home/me/.local/share/build-os/machines")
-    assert kept_root({"HOME": "/home/me", "XDG_DATA_HOME": "/data"}) == Path("/data/build-os/machines")
+    assert locate_kept_machines({"HOME": "/home/me"}) == Path("/home/me/.local/share/build-os/machines")
+    assert locate_kept_machines({"HOME": "/home/me", "XDG_DATA_HOME": "/data"}) == Path("/data/build-os/machines")

@@ -13,12 +13,12 @@ import pytest
 
 from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
-from vm.machine.terminal import bridge
-from vm.qemu.process import start_time
+from vm.machine.terminal import connect_terminal
+from vm.qemu.process import find_start_time
 from vm.qemu.start import connect_to, listen_at
 from vm.registry import running
-from vm.registry.running import Record, Registry, registry_root
-from vm.registry.ssh import SshTarget, argv, is_loopback, pasteable
+from vm.registry.running import Registry, RunningMachine, locate_registry
+from vm.registry.ssh import SshTarget, is_loopback, make_argv, quote_command
 from vm.spec.folder import MachineFolder
 
 pytestmark = pytest.mark.unit
@@ -29,11 +29,11 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "machines")
 
 
-def record(tmp_path: Path, name: str = "demo", user: str | None = "core") -> Record:
+def record(tmp_path: Path, name: str = "demo", user: str | None = "core") -> RunningMachine:
     """Our own process stands for a machine."""
     folder = MachineFolder(tmp_path / name)
     folder.create()
-    return Record.of(name, os.getpid(), folder, {22: 40022, 80: 40080}, user, tmp_path / "key")
+    return RunningMachine.of(name, os.getpid(), folder, {22: 40022, 80: 40080}, user, tmp_path / "key")
 
 
 def test_a_record_comes_back_as_it_was(registry: Registry, tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_which_machine_is_asked_when_there_are_several(registry: Registry, tmp_p
     assert caught.value.hint == "running: a, b"
     with pytest.raises(ConfigError, match="no machine named c runs"):
         registry.find("c")
-    assert registry.unused_name("a") == "a-2"
-    assert registry.unused_name("c") == "c"
+    assert registry.choose_name("a") == "a-2"
+    assert registry.choose_name("c") == "c"
 
 
 def test_a_name_is_used_once(registry: Registry, tmp_path: Path) -> None:
@@ -103,19 +103,19 @@ def test_a_machine_that_has_ended_cannot_be_left(tmp_path: Path) -> None:
     folder = MachineFolder(tmp_path)
     folder.qemu_log.write_text("qemu: out of memory\n")
     with pytest.raises(VmError, match="has ended") as caught:
-        Record.of("demo", 2**22 + 1, folder, {}, None, None)
+        RunningMachine.of("demo", 2**22 + 1, folder, {}, None, None)
     assert caught.value.details == ("qemu: out of memory",)
 
 
 def test_a_process_is_known_by_number_and_start() -> None:
-    assert start_time(os.getpid()) is not None
-    assert start_time(2**22 + 1) is None
+    assert find_start_time(os.getpid()) is not None
+    assert find_start_time(2**22 + 1) is None
 
 
 def test_records_live_where_the_session_does(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert registry_root({"XDG_RUNTIME_DIR": "/run/user/1000"}, store) == Path("/run/user/1000/build-os/machines")
-    assert registry_root({}, store) == tmp_path / "vm" / "running"
+    assert locate_registry({"XDG_RUNTIME_DIR": "/run/user/1000"}, store) == Path("/run/user/1000/build-os/machines")
+    assert locate_registry({}, store) == tmp_path / "vm" / "running"
 
 
 # Stopping
@@ -124,14 +124,14 @@ def test_records_live_where_the_session_does(tmp_path: Path) -> None:
 class FakeMachine:
     """A monitor that ends its machine at a chosen command, and processes that end at a chosen signal."""
 
-    def __init__(self, made: Record, monkeypatch: pytest.MonkeyPatch, obeys: set[str]) -> None:
+    def __init__(self, made: RunningMachine, monkeypatch: pytest.MonkeyPatch, obeys: set[str]) -> None:
         self.record = made
         self.obeys = obeys
         self.told: list[str] = []
         self.running = True
         self.listener = listen_at(MachineFolder(made.folder).monitor)
         threading.Thread(target=self.serve, daemon=True).start()
-        monkeypatch.setattr(Record, "alive", property(lambda _: self.running))
+        monkeypatch.setattr(RunningMachine, "alive", property(lambda _: self.running))
         monkeypatch.setattr(running, "_signal", lambda _, number: self.tell(number.name))
 
     def tell(self, what: str) -> None:
@@ -220,11 +220,11 @@ def test_keys_go_to_the_machine_and_what_it_says_comes_until_the_person_leaves()
     with ours, theirs:
         theirs.sendall(b"web login: ")
         os.write(hand, b"root\x1drest")
-        assert bridge(ours, keyboard, shown.append) is False
+        assert connect_terminal(ours, keyboard, shown.append) is False
         assert theirs.recv(10) == b"root"
         assert shown == [b"web login: "]
         theirs.close()
-        assert bridge(ours, keyboard, shown.append) is True  # the machine is off
+        assert connect_terminal(ours, keyboard, shown.append) is True  # the machine is off
     os.close(keyboard)
     os.close(hand)
 
@@ -237,15 +237,15 @@ def test_a_console_at_which_somebody_sits_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, taken: bool
 ) -> None:
     lines = [{"label": "qmp", "filename": "unix:qmp"}, {"label": "serial0", "filename": name}]
-    monkeypatch.setattr(running, "ask", lambda _monitor, command: lines if command == "query-chardev" else None)
-    assert running.line_is_taken(record(tmp_path)) is taken
+    monkeypatch.setattr(running, "ask_monitor", lambda _monitor, command: lines if command == "query-chardev" else None)
+    assert running.is_line_taken(record(tmp_path)) is taken
 
 
 # ssh
 
 
 def test_ssh_to_a_loopback_port_remembers_nothing() -> None:
-    words = argv(SshTarget(40022, "core", Path("/keys/id")), ["systemctl", "status"])
+    words = make_argv(SshTarget(40022, "core", Path("/keys/id")), ["systemctl", "status"])
     assert words[0] == "ssh"
     assert words[-4:] == ["--", "core@127.0.0.1", "systemctl", "status"]
     assert "StrictHostKeyChecking=no" in words
@@ -258,19 +258,19 @@ def test_ssh_to_a_loopback_port_remembers_nothing() -> None:
 def test_ssh_to_anywhere_else_checks_host_keys(host: str) -> None:
     target = SshTarget(22, "core", host=host)
     assert not is_loopback(host)
-    assert not any("StrictHostKeyChecking" in word for word in [*argv(target), *pasteable(target)])
+    assert not any("StrictHostKeyChecking" in word for word in [*make_argv(target), *quote_command(target)])
 
 
 def test_without_a_key_the_agent_is_asked() -> None:
-    assert "-i" not in argv(SshTarget(22, "core"))
-    assert "IdentitiesOnly=yes" not in argv(SshTarget(22, "core"))
+    assert "-i" not in make_argv(SshTarget(22, "core"))
+    assert "IdentitiesOnly=yes" not in make_argv(SshTarget(22, "core"))
 
 
 def test_a_record_knows_the_way_in(tmp_path: Path) -> None:
     made = record(tmp_path)
-    assert made.ssh() == SshTarget(40022, "core", tmp_path / "key")
-    assert made.ssh("root", Path("/other")) == SshTarget(40022, "root", Path("/other"))
+    assert made.find_ssh_target() == SshTarget(40022, "core", tmp_path / "key")
+    assert made.find_ssh_target("root", Path("/other")) == SshTarget(40022, "root", Path("/other"))
     with pytest.raises(ConfigError, match="without a port for ssh"):
-        replace(made, forwards={80: 1}).ssh()
+        replace(made, forwards={80: 1}).find_ssh_target()
     with pytest.raises(ConfigError, match="as whom"):
-        replace(made, user=None).ssh()
+        replace(made, user=None).find_ssh_target()

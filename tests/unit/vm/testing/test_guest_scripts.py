@@ -16,7 +16,7 @@ from builder.core.errors import VmError
 from builder.core.tools import Tools
 from vm.machine import Machine
 from vm.spec import Accel, Kernel, VmSpec
-from vm.testing.guest_run import MARK, UNIT, bundle, run_script
+from vm.testing.guest_run import MARK, UNIT, make_bundle, run_script
 from vm.testing.guest_scripts import Header, is_guest_script, read_header
 from vm.waiting.deadline import Deadline
 
@@ -66,7 +66,7 @@ def test_a_header_says_what_the_machine_is(tmp_path: Path) -> None:
         isolation="shared",
         minutes=2,
     )
-    options = header.vm_options(tmp_path / "guest" / "works")
+    options = header.make_options(tmp_path / "guest" / "works")
     assert options["config"] == tmp_path / "web.yaml"
     assert [(disk.size, disk.serial, disk.block_size) for disk in options["extra_disks"]] == [(1 << 30, "data", 4096)]
     assert options["seconds"] == 120
@@ -115,7 +115,7 @@ def test_what_goes_to_the_guest_is_the_script_and_its_data_owned_by_root(tmp_pat
     path = script(tmp_path, "#!/bin/sh\n")
     (path.parent / "data").mkdir()
     (path.parent / "data" / "page").write_text("hello")
-    with tarfile.open(fileobj=io.BytesIO(bundle(path))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(make_bundle(path))) as tar:
         members = {member.name: (member.uid, member.gid, member.mode & 0o111 != 0) for member in tar}
     assert members == {"works": (0, 0, True), "data": (0, 0, True), "data/page": (0, 0, False)}
 
@@ -128,7 +128,7 @@ class Guest:
         self.files: dict[str, str] = {}
         self.scripts = scripts
         self.marks: list[str] = []
-        qemu.answers |= {"run": self.run, "write": lambda _: {}, "reboot": self.reboot, "unit": self.unit}
+        qemu.answer |= {"run": self.run, "write": lambda _: {}, "reboot": self.reboot, "unit": self.unit}
 
     def unit(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"properties": {"ActiveState": "active", "LoadState": "loaded"}}

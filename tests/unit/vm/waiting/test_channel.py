@@ -17,7 +17,7 @@ from vm.guest.firstboot_events import FirstbootEvents
 from vm.qemu.qmp import Qmp
 from vm.waiting.channel import LineChannel
 from vm.waiting.deadline import Deadline
-from vm.waiting.wait import BadNews, Bell
+from vm.waiting.wait import BadNews, Notifier
 
 pytestmark = pytest.mark.unit
 
@@ -99,7 +99,7 @@ class FakeMonitor(threading.Thread):
     def __init__(self, sock: socket.socket, answers: dict[str, list[dict[str, Any]]]) -> None:
         super().__init__(daemon=True)
         self.sock = sock
-        self.answers = answers
+        self.answer = answers
         self.requests: list[dict[str, Any]] = []
 
     def run(self) -> None:
@@ -108,7 +108,7 @@ class FakeMonitor(threading.Thread):
             for line in file:
                 request = json.loads(line)
                 self.requests.append(request)
-                for answer in self.answers.get(request["execute"], [{"return": {}}]):
+                for answer in self.answer.get(request["execute"], [{"return": {}}]):
                     self.say(answer if "event" in answer else {**answer, "id": request["id"]})
 
     def say(self, message: dict[str, Any]) -> None:
@@ -118,15 +118,15 @@ class FakeMonitor(threading.Thread):
 def monitor(peer: Peer, command: str = "", *answers: dict[str, Any]) -> tuple[Qmp, FakeMonitor]:
     fake = FakeMonitor(peer.theirs, {command: list(answers)})
     fake.start()
-    qmp = Qmp(peer.ours, Bell())
+    qmp = Qmp(peer.ours, Notifier())
     qmp.connect(Deadline(60))
     return qmp, fake
 
 
 def test_qmp_negotiates_and_commands(peer: Peer) -> None:
     qmp, fake = monitor(peer, "query-status", {"return": {"status": "prelaunch"}})
-    assert qmp.status(Deadline(60)) == "prelaunch"
-    qmp.cont(Deadline(60))
+    assert qmp.read_status(Deadline(60)) == "prelaunch"
+    qmp.resume(Deadline(60))
     qmp.screendump(Path("/tmp/x.png"), Deadline(60))
     assert [request["execute"] for request in fake.requests] == [
         "qmp_capabilities",
@@ -162,7 +162,7 @@ def test_qmp_learns_which_ports_qemu_really_has(peer: Peer) -> None:
         "  TCP[HOST_FORWARD]  10       127.0.0.1 35995       10.0.2.15    80     0     0\r\n"
     )
     qmp, _ = monitor(peer, "human-monitor-command", {"return": table})
-    assert qmp.forwards(Deadline(60)) == {22: 35377, 80: 35995}
+    assert qmp.list_forwards(Deadline(60)) == {22: 35377, 80: 35995}
     qmp.close()
 
 
@@ -176,7 +176,7 @@ def test_qmp_says_why_a_port_cannot_be_forwarded(peer: Peer) -> None:
 
 
 def test_qmp_does_not_wait_for_a_qemu_that_is_gone(peer: Peer) -> None:
-    qmp = Qmp(peer.ours, Bell(), lambda: BadNews("QEMU ended with status 1", ("no such cpu",)))
+    qmp = Qmp(peer.ours, Notifier(), lambda: BadNews("QEMU ended with status 1", ("no such cpu",)))
     with pytest.raises(VmError, match="QEMU ended with status 1") as caught:
         qmp.connect(Deadline(60))
     assert caught.value.details == ("no such cpu",)
@@ -184,7 +184,7 @@ def test_qmp_does_not_wait_for_a_qemu_that_is_gone(peer: Peer) -> None:
 
 
 def test_qmp_has_a_deadline(peer: Peer) -> None:
-    qmp = Qmp(peer.ours, Bell())
+    qmp = Qmp(peer.ours, Notifier())
     with pytest.raises(VmError, match=r"QEMU's greeting did not come within 0\.1 s"):
         qmp.connect(Deadline(0.1))
     qmp.close()
@@ -195,7 +195,7 @@ def test_qmp_has_a_deadline(peer: Peer) -> None:
 
 @pytest.fixture
 def events(peer: Peer, tmp_path: Path) -> Iterator[FirstbootEvents]:
-    listener = FirstbootEvents(peer.ours, Bell(), lambda: 7.5, tmp_path / "firstboot-result.json")
+    listener = FirstbootEvents(peer.ours, Notifier(), lambda: 7.5, tmp_path / "firstboot-result.json")
     listener.channel.start()
     yield listener
     listener.channel.close()
@@ -203,7 +203,7 @@ def events(peer: Peer, tmp_path: Path) -> Iterator[FirstbootEvents]:
 
 def wait_until_finished(events: FirstbootEvents) -> None:
     deadline = Deadline(60)
-    while events.finished() is None:
+    while events.find_finished() is None:
         assert not deadline.expired
         threading.Event().wait(0.01)
 
@@ -211,7 +211,7 @@ def wait_until_finished(events: FirstbootEvents) -> None:
 def test_a_good_first_boot_is_no_bad_news(peer: Peer, events: FirstbootEvents, tmp_path: Path) -> None:
     peer.sends(b'{"event": "started", "image": "demo"}', b'{"event": "finished", "result": "ok", "seconds": 1.5}')
     wait_until_finished(events)
-    assert events.bad_news() is None
+    assert events.find_bad_news() is None
     assert [(event.kind, event.seconds) for event in events.events] == [("started", 7.5), ("finished", 7.5)]
     assert json.loads((tmp_path / "firstboot-result.json").read_text())["seconds"] == 1.5
 
@@ -220,7 +220,7 @@ def test_a_failed_first_boot_is_told_in_the_guests_words(peer: Peer, events: Fir
     message = {"event": "finished", "result": "failed", "message": "no user \x1b[31mbob", "screen": "line 1\nline 2"}
     peer.sends(json.dumps(message).encode())
     wait_until_finished(events)
-    news = events.bad_news()
+    news = events.find_bad_news()
     assert news is not None
     assert news.what == "first boot failed: no user bob"
     assert news.details == ("line 1", "line 2")
@@ -229,7 +229,7 @@ def test_a_failed_first_boot_is_told_in_the_guests_words(peer: Peer, events: Fir
 def test_a_result_that_is_neither_is_a_failure(peer: Peer, events: FirstbootEvents) -> None:
     peer.sends(b'{"event": "finished", "screen": ["no", "text"]}')
     wait_until_finished(events)
-    news = events.bad_news()
+    news = events.find_bad_news()
     assert news is not None
     assert news.what == "first boot failed: no reason given"
 

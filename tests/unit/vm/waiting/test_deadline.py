@@ -6,7 +6,7 @@ import pytest
 
 from builder.core.errors import ConfigError
 from vm.spec import Accel
-from vm.waiting.deadline import TCG_SCALE, Deadline, timeout_scale
+from vm.waiting.deadline import TCG_SCALE, Deadline, choose_timeout_scale
 
 pytestmark = pytest.mark.unit
 
@@ -46,20 +46,20 @@ def test_waiting_for_our_turn_does_not_count() -> None:
 def test_a_step_ends_no_later_than_the_whole() -> None:
     clock = FakeClock()
     deadline = Deadline(10, 2.0, clock)
-    assert deadline.within(3).remaining == 6
-    assert deadline.within(60).remaining == 20
+    assert deadline.shorten(3).remaining == 6
+    assert deadline.shorten(60).remaining == 20
     clock.now += 19
-    assert deadline.within(3).remaining == 1
+    assert deadline.shorten(3).remaining == 1
 
 
 def test_emulation_stretches_and_the_environment_multiplies() -> None:
-    assert timeout_scale(Accel.KVM, {}) == 1
-    assert timeout_scale(Accel.TCG, {}) == TCG_SCALE
-    assert timeout_scale(Accel.TCG, {"BUILD_OS_TIMEOUT_SCALE": "1.5"}) == TCG_SCALE * 1.5
-    assert timeout_scale(Accel.KVM, {"BUILD_OS_TIMEOUT_SCALE": ""}) == 1
+    assert choose_timeout_scale(Accel.KVM, {}) == 1
+    assert choose_timeout_scale(Accel.TCG, {}) == TCG_SCALE
+    assert choose_timeout_scale(Accel.TCG, {"BUILD_OS_TIMEOUT_SCALE": "1.5"}) == TCG_SCALE * 1.5
+    assert choose_timeout_scale(Accel.KVM, {"BUILD_OS_TIMEOUT_SCALE": ""}) == 1
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "nan", "inf", "1e9"])
 def test_a_scale_that_is_no_positive_number_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="BUILD_OS_TIMEOUT_SCALE"):
-        timeout_scale(Accel.KVM, {"BUILD_OS_TIMEOUT_SCALE": text})
+        choose_timeout_scale(Accel.KVM, {"BUILD_OS_TIMEOUT_SCALE": text})
