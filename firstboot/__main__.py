@@ -17,51 +17,35 @@ from __future__ import annotations
 
 import sys
 
-# `run` comes first and imports nothing it does not need: argparse alone takes longer than an empty first
-# boot.
+from firstboot.config.lazy import lazy
+
+# One front a process: argparse alone takes longer to import than an empty first boot.
+FRONTS = {
+    "run": "firstboot.cli.run",
+    "prepare": "firstboot.cli.run",
+    "status": "firstboot.cli.drift",
+    "diff": "firstboot.cli.drift",
+    "factory-reset": "firstboot.cli.drift",
+    "delete-config": "firstboot.cli.run",
+    "metadata": "firstboot.sources.metadata",
+}
+DIRECTORY, DRIFT, IGNITION = "firstboot.cli.directory", "firstboot.cli.drift", "firstboot.cli.ignition"
+
+
+def find_front(arguments: list[str]) -> str:
+    """The module whose ``run_command`` takes these arguments."""
+    first = arguments[0] if arguments else ""
+    if first.startswith("-") and first not in ("-h", "--help"):
+        return IGNITION
+    if first == "apply" and not any(each.partition("=")[0] == "--root" for each in arguments):
+        return DRIFT
+    return FRONTS.get(first, DIRECTORY)
 
 
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit status: 0, 1 failed, 2 a config or a command line is wrong."""
-    if arguments in (["run"], ["prepare"]):
-        from firstboot.lean import start_alone  # noqa: PLC0415
-
-        start_alone()
-        from firstboot.log import Log  # noqa: PLC0415
-        from firstboot.places import Places  # noqa: PLC0415
-
-        if arguments == ["prepare"]:
-            from firstboot.prepare import prepare  # noqa: PLC0415
-
-            return prepare(Places(), Log())
-        from firstboot.run import run  # noqa: PLC0415
-
-        return run(Places(), Log())
-    if arguments == ["delete-config"]:
-        from firstboot.apply.root import Root  # noqa: PLC0415
-        from firstboot.log import Log  # noqa: PLC0415
-        from firstboot.places import Places  # noqa: PLC0415
-        from firstboot.sources.deletion import delete_kept_config  # noqa: PLC0415
-
-        places = Places()
-        with Root(places.root) as root:
-            return 0 if delete_kept_config(root, places, Log()) else 1
-    if arguments[:1] == ["metadata"]:
-        from firstboot.sources.metadata import run_metadata_command as metadata  # noqa: PLC0415
-
-        return metadata(arguments[1:])
-    if arguments[:1] in (["status"], ["diff"], ["factory-reset"]) or (
-        arguments[:1] == ["apply"] and not any(each.partition("=")[0] == "--root" for each in arguments)
-    ):
-        from firstboot.lean import start_lean  # noqa: PLC0415
-
-        start_lean()
-        from firstboot.drift.command import drift  # noqa: PLC0415
-
-        return drift(arguments)
-    from firstboot.commands import command  # noqa: PLC0415
-
-    return command(arguments)
+    status: int = lazy(find_front(arguments)).run_command(arguments)
+    return status
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from builder.core.errors import BuildError, ConfigError
 
 if TYPE_CHECKING:
     from firstboot.apply.action import Machine
-    from firstboot.drift.again import Again
+    from firstboot.drift.reapply import Again
 
 
 def plan(args: argparse.Namespace, console: Console) -> int:
@@ -28,8 +28,8 @@ def plan(args: argparse.Namespace, console: Console) -> int:
 
 def apply(args: argparse.Namespace, console: Console) -> int:
     """Do it. If anything fails, the directory is as it was."""
-    from firstboot.apply.planning import ActionFailed
-    from firstboot.drift.again import apply_again
+    from firstboot.drift.reapply import apply_again
+    from firstboot.engine.errors import ActionFailed
     from firstboot.log import Log
     from firstboot.places import Places
 
@@ -65,15 +65,13 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
     from builder.provisioning.values import require_declared
     from firstboot.apply.action import Machine
     from firstboot.apply.root import Root
-    from firstboot.commands import refuse_devices
-    from firstboot.config import origins
-    from firstboot.config.loading import finish
-    from firstboot.config.rendering import render_document
-    from firstboot.config.text import LocatedError
+    from firstboot.cli.directory import refuse_devices
     from firstboot.drift import undo
-    from firstboot.drift.again import planned
-    from firstboot.drift.record import read_record
-    from firstboot.translating import translated
+    from firstboot.drift.reapply import planned
+    from firstboot.engine.compile import finish, merge_documents
+    from firstboot.engine.errors import EXPECTED, WRONG_CONFIG, describe
+    from firstboot.engine.keyfiles import translate_keyfiles
+    from firstboot.engine.record import read_record
 
     if not args.root.is_dir():
         raise ConfigError(f"{args.root} is no directory", hint="--root names the directory that is somebody's /")
@@ -93,7 +91,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
             values = values_of(args)
             document = read_located(args.file, args.files_dir, values)
             require_declared(values, [document.located])
-            loaded = translated(finish(render_document(document, remote)), root)
+            loaded = translate_keyfiles(finish(merge_documents([document], remote)), root)
             refuse_devices(loaded)
             for warning in loaded.warnings:
                 console.warn(str(warning))
@@ -101,8 +99,10 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
                 for warning in machine.warnings:
                     console.warn(str(warning))
                 yield again, machine
-    except (LocatedError, origins.ConfigError) as error:
+    except WRONG_CONFIG as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         where = f"{args.root}{error.filename}" if error.filename else str(args.root)
         raise BuildError(f"{where}: {error.strerror}") from error
+    except EXPECTED as error:
+        raise BuildError(f"{args.root}: {describe(error)}") from error

@@ -39,7 +39,8 @@ def read_config(path: Path, values: Values | None = None) -> CheckedConfig:
     Raises:
         ConfigError: it cannot be read, or the machine would refuse it; shows every problem at its line.
     """
-    from firstboot import config
+    from firstboot.config.text import LocatedError
+    from firstboot.engine import compile as compiling
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -51,8 +52,8 @@ def read_config(path: Path, values: Values | None = None) -> CheckedConfig:
         if compiled is not None:
             return compiled
     try:
-        loaded = config.load(text, str(path))
-    except config.LocatedError as error:
+        loaded = compiling.load(text, str(path))
+    except LocatedError as error:
         compiled = _compile(path, values)
         if compiled is None:
             raise ConfigError(str(error).rstrip()) from error
@@ -68,7 +69,8 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
     """
     from builder.provisioning.reading import read_document, require_usable
     from builder.provisioning.values import NO_VALUES, require_declared
-    from firstboot import config
+    from firstboot.config.text import LocatedError
+    from firstboot.engine import compile as compiling
 
     given = NO_VALUES if values is None else values
     document = read_document(path, path.parent, given)
@@ -76,7 +78,7 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
     warnings = require_usable(document, strict=False)
     text = json.dumps(document.compiled())
     try:
-        config.load(text, str(path))
-    except config.LocatedError:
+        compiling.load(text, str(path))
+    except LocatedError:
         return None
     return CheckedConfig(text, draw_warnings(warnings))

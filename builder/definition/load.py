@@ -231,7 +231,7 @@ def _find_firstboot(name: str | None, located: Located, directory: Path, finding
     if not path.is_file():
         findings.add(located, [Problem(("firstboot",), f"there is no file {shown(path)}")])
         return None
-    from firstboot.config.loading import load as load_config  # noqa: PLC0415 - most definitions have no base config
+    from firstboot.engine.compile import load as load_config  # noqa: PLC0415 - most definitions have no base config
 
     try:
         for warning in load_config(decode(path.read_bytes(), shown(path)), shown(path)).warnings:

@@ -17,20 +17,20 @@ from firstboot.apply.allowed import where_allowed
 from firstboot.apply.contents import Contents, Stored
 from firstboot.apply.kernel.arguments import baked, wanted_words
 from firstboot.apply.kernel.stage import SetArguments
-from firstboot.apply.planning import WHOLE_MACHINE, foreseen, plan, plan_devices
 from firstboot.config.document import read
-from firstboot.config.loaded import Document, LoadedConfig, merge_all
-from firstboot.config.loading import finish
+from firstboot.config.loaded import Document, LoadedConfig
 from firstboot.config.models import Config, Resource
 from firstboot.config.origins import Complaint, ConfigError
-from firstboot.config.rendering import render_document
 from firstboot.config.resource import is_inline
-from firstboot.config.text import LocatedError, Problem
+from firstboot.config.text import Problem
+from firstboot.engine.compile import finish, merge_documents
+from firstboot.engine.errors import WRONG_CONFIG, list_complaints
+from firstboot.engine.keyfiles import translate_keyfiles
+from firstboot.engine.plan import WHOLE_MACHINE, foresee, plan, plan_devices
+from firstboot.engine.provision import BASE_SUFFIXES
+from firstboot.engine.resources import list_keys
 from firstboot.fetch import shown
-from firstboot.gathering import keys
 from firstboot.places import BASE_DIRECTORY, Places
-from firstboot.run import BASE_SUFFIXES
-from firstboot.translating import translated
 
 CHECKS = (units.check, ports.check, places.check, accounts.check, logins.check, python.check, packages.check)
 
@@ -75,11 +75,9 @@ def compare_with_image(
     root = ImageRoot(facts)
     try:
         loaded, notes = _load(path, files_dir, facts, values)
-    except ConfigError as error:
-        return Comparison(error.complaints)
-    except LocatedError as error:
-        return Comparison(tuple(Complaint(error.located, each) for each in error.problems))
-    loaded = translated(loaded, root)
+    except WRONG_CONFIG as error:
+        return Comparison(tuple(list_complaints(error)))
+    loaded = translate_keyfiles(loaded, root)
     machine = Machine(root, ImagePrograms.of(root))
     machine.fetched = unfetched(loaded.config)
     complaints = [*loaded.warnings]
@@ -91,7 +89,7 @@ def compare_with_image(
         actions += plan_devices(loaded, machine)
     except ConfigError as error:
         complaints += error.complaints
-    later = foreseen(loaded, machine) if loaded.config.has_devices else machine
+    later = foresee(loaded, machine) if loaded.config.has_devices else machine
     try:
         actions += plan(drop_archives(loaded), later, WHOLE_MACHINE)
     except ConfigError as error:
@@ -135,12 +133,7 @@ def _load(
         documents.append(read_located(path, files_dir, values))
     if not documents:
         documents.append(read('{"ignition": {"version": "3.6.0"}}', "no config"))
-    merged: LoadedConfig | None = None
-    for document in documents:
-        loaded = render_document(document, None, merged)
-        merged = loaded if merged is None else merge_all([merged, loaded])
-    assert merged is not None
-    return finish(merged), [note for document in documents for note in _not_looked_at(document)]
+    return finish(merge_documents(documents)), [note for document in documents for note in _not_looked_at(document)]
 
 
 def drop_archives(loaded: LoadedConfig) -> LoadedConfig:
@@ -165,7 +158,7 @@ def list_remote_resources(config: Config) -> Iterator[Resource]:
     for file in config.storage.files:
         yield from (each for each in (file.contents, *file.append) if each.source and not is_inline(each))
     yield from (each.resource for each in config.storage.archives)
-    yield from (resource for _, resource in keys(config) if resource.source)
+    yield from (resource for _, resource in list_keys(config) if resource.source)
 
 
 def _not_looked_at(document: Document) -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from firstboot.engine.remote import Remote
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.remote import Remote
 
 TOTAL_SECONDS = 15  # unless the config says how long
 

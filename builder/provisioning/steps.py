@@ -12,8 +12,8 @@ from firstboot.apply.disks.mounts import mounted
 from firstboot.apply.files import WriteFile
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.text import Path
+from firstboot.engine.resources import list_keys
 from firstboot.fetch import shown
-from firstboot.gathering import keys
 
 # Modules that carry out what people call otherwise.
 _STAGES = dict.fromkeys(("partitions", "raid", "luks", "lvm", "filesystems", "subvolumes"), "disks")
@@ -109,7 +109,7 @@ def _at_of(loaded: LoadedConfig, name: str) -> Path:
     for index, archive in enumerate(loaded.config.storage.archives):
         if shown(archive.source or "") == name:
             return ("storage", "archives", index, "source")
-    for place, resource in keys(loaded.config):
+    for place, resource in list_keys(loaded.config):
         if shown(resource.source or "") == name:
             return (*place, "source")
     raise AssertionError(name)

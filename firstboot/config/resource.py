@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from firstboot.config.lazy import lazy
 from firstboot.config.models import Resource
 from firstboot.config.urls import BadUrl, decode_data_url
+
+if TYPE_CHECKING:
+    from firstboot.config import digests
+else:
+    digests = lazy("firstboot.config.digests")
 
 MAX_BYTES = 512 << 20  # of one resource after decompression: a zip bomb must end somewhere
 
@@ -87,9 +93,8 @@ def verify(data: bytes, expected: str | None, *, lower_case: bool = False) -> No
     if expected is None:
         return
     function, _, digest = expected.partition("-")
-    import hashlib  # noqa: PLC0415 - loads the cryptography library; few resources have a hash
-
-    actual = hashlib.new(function, data).hexdigest()
+    make = {"sha256": digests.sha256, "sha512": digests.sha512}[function]
+    actual = make(data).hexdigest()
     wanted = digest if lower_case else digest.lower()
     if actual != wanted:
         raise BadResource(f"the contents have the hash {function}-{actual}, which is not the one given", "hash")

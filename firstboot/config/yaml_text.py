@@ -11,10 +11,9 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from firstboot.config import yaml_parser
 from firstboot.config.text import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -26,6 +25,11 @@ from firstboot.config.text import (
     check_text,
     refuse,
 )
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = yaml_parser.load_parser()
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

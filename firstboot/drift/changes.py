@@ -15,8 +15,8 @@ from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.models import Config
 from firstboot.config.redaction import conceal_lines
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
-from firstboot.drift.record import Entry, Record, is_public, look
 from firstboot.drift.settle import settle
+from firstboot.engine.record import Entry, Record, is_public, look
 
 SHOWN_BYTES = 256 << 10
 _CONTEXT_LINES = 3

@@ -6,7 +6,6 @@ an earlier run made may be replaced, as if the config said ``overwrite``.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +17,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET, WritePreset, preset_lines
 from firstboot.apply.users import NO_PASSWORD
 from firstboot.config.checks.units import UNIT_DIRECTORY
+from firstboot.config.digests import sha256
 from firstboot.config.models import (
     BLOCK_DEVICES,
     Config,
@@ -33,7 +33,7 @@ from firstboot.config.models import (
     User,
 )
 from firstboot.config.resource import BadResource, is_inline
-from firstboot.drift.record import HASHED_BYTES, Record, digest_of, keys_path, look, source_of
+from firstboot.engine.record import HASHED_BYTES, Record, digest_of, keys_path, look, source_of
 
 N = TypeVar("N", bound=Node)
 
@@ -163,7 +163,7 @@ def _has_contents(file: File, now: Now) -> bool:
 
 
 def _is_same(path: str, wanted: list[Contents], root: Root) -> bool:
-    total = hashlib.sha256()
+    total = sha256()
     size = 0
     for piece in pieces(*wanted):
         total.update(piece)
@@ -172,7 +172,7 @@ def _is_same(path: str, wanted: list[Contents], root: Root) -> bool:
     if seen.stat is None or seen.stat.st_size != size:
         return False
     if size > HASHED_BYTES:
-        there = hashlib.sha256(root.read(path, follow=False)).hexdigest()
+        there = sha256(root.read(path, follow=False)).hexdigest()
         return there == total.hexdigest()
     entry = look(root, path)
     return entry is not None and entry.digest == total.hexdigest()

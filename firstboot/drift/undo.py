@@ -19,7 +19,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET, Mask, Systemctl, Unmask, WritePreset, WriteUnit
 from firstboot.apply.users import RunProgram, WriteKeys
 from firstboot.config.checks.units import UNIT_DIRECTORY
-from firstboot.drift.record import keys_path
+from firstboot.engine.record import keys_path
 from firstboot.places import UNDO
 
 INDEX = f"{UNDO}/index.json"

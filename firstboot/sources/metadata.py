@@ -25,7 +25,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 
 
-def run_metadata_command(arguments: list[str], places: Places | None = None, log: Log | None = None) -> int:
+def run_command(arguments: list[str], places: Places | None = None, log: Log | None = None) -> int:
     """Run the command.
 
     Returns:

@@ -155,7 +155,7 @@ def own_size(manifest: Path) -> None:
 
 def parsing() -> None:
     """Parse and check typical configs in one process, as 'build-os check' does."""
-    from firstboot.config.loading import check
+    from firstboot.engine.compile import check
 
     texts = [CONFIGS["typical: 20 files, 2 users, 5 units"].replace("bench", f"bench{each}") for each in range(PARSED)]
     check([("warm", texts[0])])

@@ -20,12 +20,9 @@ PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from firstboot.lean import start_alone
-start_alone()
-from firstboot.log import Log
 from firstboot.apply.programs import Programs
+from firstboot.cli.run import run_command
 from firstboot.places import Places
-from firstboot.run import run
 
 class Nothing(Programs):
     def find(self, name):
@@ -33,19 +30,16 @@ class Nothing(Programs):
     def status(self, argv, *_rest):
         return (1, "disabled") if "is-enabled" in argv else (0, "")
 
-status = run(Places(Path(sys.argv[1]), Nothing()), Log())
+status = run_command(["run"], Places(Path(sys.argv[1]), Nothing()))
 print(status, *sorted(name for name, module in sys.modules.items() if module is not None))
 """
 DECIDES = """
 import sys
 from pathlib import Path
-from firstboot.lean import start_alone
-start_alone()
-from firstboot.log import Log
+from firstboot.cli.run import run_command
 from firstboot.places import Places
-from firstboot.prepare import prepare
 
-status = prepare(Places(Path(sys.argv[1])), Log())
+status = run_command(["prepare"], Places(Path(sys.argv[1])))
 print(status, *sorted(name for name, module in sys.modules.items() if module is not None))
 """
 PLATFORM = """

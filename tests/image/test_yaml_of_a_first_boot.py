@@ -16,8 +16,8 @@ pytestmark = pytest.mark.image
 PROGRAM = """
 import json, sys
 if sys.argv[1] == "alone":
-    from firstboot.lean_yaml import load_parser_only
-    load_parser_only()
+    from firstboot.config import yaml_parser
+    yaml_parser.is_alone = True
 from firstboot.config.text import LocatedError
 from firstboot.config.yaml_text import load_yaml
 for text in json.load(sys.stdin):

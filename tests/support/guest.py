@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from firstboot.apply.programs import Programs
+from firstboot.engine.provision import run
 from firstboot.fetch.reach import Reach
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.run import run
 
 
 class Guest:

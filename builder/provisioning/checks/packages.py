@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from builder.provisioning.checks.configured_image import ConfiguredImage
 from builder.provisioning.checks.readers import READERS, WITHOUT_NETWORKD
 from firstboot.config.text import Path, Problem
-from firstboot.translating import NETWORKD
+from firstboot.engine.keyfiles import NETWORKD
 
 DEFAULTS = "/etc/default/"
 # Of the base system; nothing is named like them.

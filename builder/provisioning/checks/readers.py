@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
-from firstboot.translating import KEYFILES, NETWORK_MANAGER
+from firstboot.engine.keyfiles import KEYFILES, NETWORK_MANAGER
 
 
 class Reader(NamedTuple):
@@ -75,5 +75,5 @@ READERS = (
     _reads("/usr/sbin/rsyslogd", _package("rsyslog"), "/etc/rsyslog.conf", "/etc/rsyslog.d/"),
     _reads("/usr/bin/fail2ban-server", _package("fail2ban"), "/etc/fail2ban/"),
 )
-# Connections of NetworkManager are translated where networkd is (firstboot/translating.py).
+# Connections of NetworkManager are translated where networkd is (firstboot/engine/keyfiles.py).
 WITHOUT_NETWORKD = _reads(NETWORK_MANAGER, _NETWORK, KEYFILES)

@@ -11,11 +11,11 @@ from builder.cli.configs import read_config
 from builder.cli.demo import print_table, provisioning
 from builder.cli.login import SSHD_FILE, login_config
 from builder.core.errors import ConfigError
-from firstboot import config
 from firstboot.config.models import Config
 from firstboot.config.urls import decode_data_url
+from firstboot.engine import compile as compiling
+from firstboot.engine.compile import compile_all
 from firstboot.platforms import Fetched
-from firstboot.run import compile_all
 
 pytestmark = pytest.mark.unit
 
@@ -75,7 +75,7 @@ def test_a_config_gets_the_files_beside_it(tmp_path: Path) -> None:
         "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - {path: /etc/motd, contents: {local: motd}}\n"
     )
     checked = read_config(path)
-    file = config.load(checked.text, "compiled").config.storage.files[0]
+    file = compiling.load(checked.text, "compiled").config.storage.files[0]
     assert file.contents.source == "data:,hello%0A"
     (tmp_path / "motd").unlink()
     with pytest.raises(ConfigError, match=r"machine\.yaml:5.*'motd' cannot be read"):

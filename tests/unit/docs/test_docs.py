@@ -25,12 +25,15 @@ from builder.core.architecture import Arch
 from builder.definition.init import _NAMES, STARTER
 from builder.definition.load import load, load_container
 from builder.outputs.formats import size_problem
-from firstboot import commands as firstboot_commands
-from firstboot import config, report
-from firstboot.drift import command as drift_command
-from firstboot.failing import WRONG_CONFIG
+from firstboot import report
+from firstboot.cli import directory as firstboot_commands
+from firstboot.cli import drift as drift_command
+from firstboot.config.origins import ConfigError
+from firstboot.config.text import LocatedError
+from firstboot.engine import compile as compiling
+from firstboot.engine.compile import compile_all
+from firstboot.engine.failure import CORRECT_THE_CONFIG
 from firstboot.platforms import Fetched
-from firstboot.run import compile_all
 from vm import pytest_plugin
 from vm.testing import denylist
 
@@ -127,7 +130,7 @@ def execute(block: Block, of: Page, directory: Path) -> None:
         name = "fw_cfg opt/com.coreos/config"
         try:
             loaded = compile_all([Fetched(name, block.body.encode())])
-        except (config.LocatedError, config.ConfigError) as error:
+        except (LocatedError, ConfigError) as error:
             raise Refused(str(error)) from None
         if loaded.warnings:
             raise Refused("\n".join(map(str, loaded.warnings)))
@@ -176,8 +179,8 @@ def definition_warnings(path: Path, kind: str) -> list[str]:
         resolved = loaded.resolved
         sizes = [size_problem(output, int(resolved.disk.size)) for output in resolved.outputs]
         if resolved.firstboot is not None:
-            config.load(resolved.firstboot.read_text(encoding="utf-8"), resolved.firstboot.name)
-    except (errors.BuildError, config.LocatedError) as error:
+            compiling.load(resolved.firstboot.read_text(encoding="utf-8"), resolved.firstboot.name)
+    except (errors.BuildError, LocatedError) as error:
         raise Refused(str(error)) from None
     return [*loaded.warnings, *(each for each in sizes if each is not None)]
 
@@ -214,7 +217,7 @@ def test_a_wrong_example_is_refused_with_the_text_on_the_page(
         execute(block, of, tmp_path)
     text = str(caught.value)
     if "first boot failed" in shown:
-        assert report.screen(text.strip(), WRONG_CONFIG) == shown
+        assert report.screen(text.strip(), CORRECT_THE_CONFIG) == shown
     else:
         assert text.strip() == shown.strip()
 

@@ -20,7 +20,8 @@ from builder.outputs.formats import FORMATS, file_name
 from builder.outputs.initrd import UNITS
 from builder.stages import stages_for
 from builder.stages.seal import UNPRIVILEGED
-from firstboot import config
+from firstboot.config.text import LocatedError
+from firstboot.engine import compile as compiling
 from firstboot.platform_index import load_index
 from tests.unit.docs import platform_lists
 from vm import pytest_plugin
@@ -150,8 +151,8 @@ def test_the_security_page_lists_settings_and_programs() -> None:
 def test_what_the_page_calls_refused_is_refused(words: str, text: str) -> None:
     refused = page("docs/firstboot.md").partition("## What is refused")[2].partition("\n## ")[0]
     assert f"`{words}`" in refused
-    with pytest.raises(config.LocatedError, match=r"not supported|no files beside|no images"):
-        config.load(f"variant: fcos\nversion: 1.7.0\n{text}\n", "x")
+    with pytest.raises(LocatedError, match=r"not supported|no files beside|no images"):
+        compiling.load(f"variant: fcos\nversion: 1.7.0\n{text}\n", "x")
 
 
 @pytest.mark.parametrize("name", platform_lists.FILES)

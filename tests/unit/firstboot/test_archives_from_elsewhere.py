@@ -26,8 +26,8 @@ from firstboot.apply.files import Known
 from firstboot.apply.programs import ProgramError, Programs
 from firstboot.apply.unpacking import Archive, BadArchive, Member, ways_of_links
 from firstboot.config.document import read
-from firstboot.config.loading import load
 from firstboot.config.text import LocatedError, Problem
+from firstboot.engine.compile import load
 from tests.support.fuzz import examples, mutated
 
 pytestmark = pytest.mark.unit

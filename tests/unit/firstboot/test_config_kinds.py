@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from firstboot import config
 from firstboot.config.document import read
 from firstboot.config.dump import dump
 from firstboot.config.located import LocatedError
 from firstboot.config.urls import decode_data_url
+from firstboot.engine import compile as compiling
 
 pytestmark = pytest.mark.unit
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 def problems(text: str, name: str = "x.yaml") -> list[str]:
     """``path: message (hint)`` of everything that is found."""
     found = []
-    for each in config.check([(name, text)]):
+    for each in compiling.check([(name, text)]):
         path = ".".join(map(str, each.problem.path))
         hint = f" ({each.problem.hint})" if each.problem.hint else ""
         sign = "!" if each.problem.severity == "error" else "?"
@@ -90,7 +90,7 @@ def test_partitions_that_override_those_of_a_mirror_are_found_by_their_labels() 
 )
 def test_what_cannot_be_read_is_explained(text: str, says: str) -> None:
     with pytest.raises(LocatedError) as caught:
-        config.load(text, "x")
+        compiling.load(text, "x")
     assert says in str(caught.value)
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_explained(text: str, says: str) -> None:
     ],
 )
 def test_supported_kinds_are_told_apart_by_content(text: str) -> None:
-    loaded = config.load(text, "x")
+    loaded = compiling.load(text, "x")
     assert loaded.config.ignition.version == "3.7.0-experimental"
 
 
@@ -129,13 +129,13 @@ def test_settings_of_a_later_version_are_unknown_to_an_earlier_one() -> None:
         "? passwd.users.0.shouldExist: unknown setting, ignored "
         "(it came with Ignition 3.2.0; raise the version at the top)"
     ]
-    assert config.load(text, "x").config.passwd.users[0].should_exist is None
+    assert compiling.load(text, "x").config.passwd.users[0].should_exist is None
 
 
 def test_keys_match_in_any_case_with_one_remark() -> None:
     text = ignition(Storage={"Files": [{"Path": "/a", "bogus": 1}]})
     assert problems(text) == ["? Storage: this setting is spelled 'storage'"]
-    assert config.load(text, "x").config.storage.files[0].path == "/a"
+    assert compiling.load(text, "x").config.storage.files[0].path == "/a"
 
 
 def test_null_means_unset() -> None:
@@ -147,9 +147,9 @@ def test_the_special_bits_are_dropped_before_3_6() -> None:
     old, new = (
         ignition(version, storage={"files": [{"path": "/a", "mode": 0o4755}]}) for version in ("3.5.0", "3.6.0")
     )
-    assert config.load(old, "x").config.storage.files[0].mode == 0o755
+    assert compiling.load(old, "x").config.storage.files[0].mode == 0o755
     assert "setuid" in problems(old)[0]
-    assert config.load(new, "x").config.storage.files[0].mode == 0o4755
+    assert compiling.load(new, "x").config.storage.files[0].mode == 0o4755
 
 
 def test_all_problems_come_at_once_types_and_sense() -> None:
@@ -181,7 +181,7 @@ def test_hidden_settings_are_not_drawn() -> None:
         passwd={"users": [{"name": "u", "passwordHash": "$6$hash", "uid": "x"}]},
         storage={"files": [{"path": "a", "contents": {"source": "data:,topsecret"}}]},
     )
-    drawn = "\n".join(map(str, config.check([("x.ign", text)])))
+    drawn = "\n".join(map(str, compiling.check([("x.ign", text)])))
     assert drawn.count("x.ign:1:") == 2
     assert "hash" not in drawn.replace("passwordHash", "")
     assert "topsecret" not in drawn
@@ -205,7 +205,7 @@ def test_butane_reads_scalars_as_go_does() -> None:
         "passwd:\n  users:\n    - {name: 0123, no_create_home: on, uid: 1_000, gecos: 1.50}\n"
         "storage:\n  files:\n    - {path: /a, mode: 0o644, overwrite: no}\n"
     )
-    loaded = config.load(text, "x").config
+    loaded = compiling.load(text, "x").config
     user, file = loaded.passwd.users[0], loaded.storage.files[0]
     assert (user.name, user.no_create_home, user.uid, user.gecos) == ("0123", True, 1000, "1.50")
     assert (file.mode, file.overwrite) == (0o644, False)
@@ -260,7 +260,7 @@ def test_buildos_is_strict_about_settings_and_types() -> None:
 
 def test_a_complaint_points_at_the_users_own_line() -> None:
     with pytest.raises(LocatedError) as caught:
-        config.load(buildos("passwd:\n  users:\n    - name: core\n      ssh_authorised_keys: []\n"), "machine.yaml")
+        compiling.load(buildos("passwd:\n  users:\n    - name: core\n      ssh_authorised_keys: []\n"), "machine.yaml")
     assert str(caught.value) == (
         "machine.yaml:6:7: unknown setting\n"
         "   |\n"
@@ -271,7 +271,7 @@ def test_a_complaint_points_at_the_users_own_line() -> None:
 
 
 def test_hostname_and_timezone_become_a_file_and_a_link() -> None:
-    loaded = config.load(buildos("hostname: demo-1.example\ntimezone: Europe/Berlin\n"), "x").config
+    loaded = compiling.load(buildos("hostname: demo-1.example\ntimezone: Europe/Berlin\n"), "x").config
     file, link = loaded.storage.files[0], loaded.storage.links[0]
     assert (file.path, file.mode, decode_data_url(file.contents.source or "")) == (
         "/etc/hostname",

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstboot import config
 from firstboot.config.building import build
 from firstboot.config.dump import dump
 from firstboot.config.located import Located, LocatedError, load_json, load_yaml
@@ -20,6 +19,7 @@ from firstboot.config.origins import Origins
 from firstboot.config.shape import Dialect, Walk
 from firstboot.config.unit_text import BadUnit, options
 from firstboot.config.urls import BadUrl, check_url, data_url, decode_data_url
+from firstboot.engine import compile as compiling
 
 pytestmark = pytest.mark.unit
 
@@ -119,7 +119,7 @@ def test_json_round_trips(data: Any) -> None:
 @given(almost)
 @settings(deadline=None)
 def test_any_text_loads_as_a_config_or_is_refused_readably(text: str) -> None:
-    error = refusal(lambda: config.load(text, "x"), LocatedError)
+    error = refusal(lambda: compiling.load(text, "x"), LocatedError)
     if error is not None:
         assert error.problems
         assert str(error)
@@ -129,7 +129,7 @@ def test_any_text_loads_as_a_config_or_is_refused_readably(text: str) -> None:
 @settings(deadline=None)
 def test_any_shape_of_ignition_config_is_judged(data: dict[str, Any]) -> None:
     data["ignition"] = {"version": "3.6.0"}
-    config.check([("x", json.dumps(data))])
+    compiling.check([("x", json.dumps(data))])
 
 
 @given(st.binary(max_size=200))

@@ -10,7 +10,7 @@ import pytest
 
 from firstboot.apply.action import Refused
 from firstboot.apply.disks.beforehand import is_made
-from firstboot.config.loading import load
+from firstboot.engine.compile import load
 from tests.support.guest import Guest
 from tests.unit.firstboot.conftest import FakePrograms
 

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from firstboot.apply.action import Machine
-from firstboot.apply.planning import ActionFailed, carry_out, plan
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.loading import load
 from firstboot.config.origins import ConfigError
+from firstboot.engine.compile import load
+from firstboot.engine.errors import ActionFailed
+from firstboot.engine.perform import carry_out
+from firstboot.engine.plan import plan
 from firstboot.log import Log
 
 pytestmark = pytest.mark.unit

@@ -269,7 +269,7 @@ def test_a_bug_shows_its_traceback_and_says_that_it_is_one(guest: Guest, monkeyp
     def bug(_places: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("firstboot.run.base_configs", bug)
+    monkeypatch.setattr("firstboot.engine.provision.base_configs", bug)
     assert guest.boot() == 1
     assert "This is a bug in build-os" in guest.console()
     assert guest.events()[-1]["message"] == "ZeroDivisionError: division by zero"
@@ -425,14 +425,16 @@ def test_a_machine_without_a_config_imports_no_models() -> None:
     import ast
 
     heavy = (
-        "firstboot.config.loading",
+        "firstboot.engine.compile",
         "firstboot.config.models",
-        "firstboot.apply.planning",
+        "firstboot.engine.plan",
         "pydantic",
         "yaml",
     )
     light = (
-        "run",
+        "cli/run",
+        "engine/provision",
+        "engine/attempt",
         "report",
         "places",
         "log",

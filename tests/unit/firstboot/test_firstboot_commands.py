@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from firstboot import state
 from firstboot.__main__ import main
 from firstboot.apply.action import Machine
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
+from firstboot.cli import stage_state
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 @pytest.fixture(autouse=True)
 def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unit tests start no program, and do not wait for the disks of the machine they run on."""
-    for module in ("commands", "stages"):
+    for module in ("cli.directory", "cli.ignition"):
         monkeypatch.setattr(f"firstboot.{module}.sync", lambda _machine: None)
 
 
@@ -178,7 +178,7 @@ def test_the_key_of_an_encrypted_device_is_kept_for_the_files_stage(ignition: Ig
         machine = Machine(root)
         machine.keys["data"] = b"\0key"
         machine.luks_uuids["data"] = "1234"
-        (ignition.directory / "state-file").write_text(state.dumps(machine))
+        (ignition.directory / "state-file").write_text(stage_state.dumps(machine))
     assert ignition.stage("files") == 0
     assert (ignition.root / "etc/luks/data").read_bytes() == b"\0key"
     assert (ignition.root / "etc/crypttab").read_text() == "data UUID=1234 /etc/luks/data luks\n"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from firstboot.config.document import read
-from firstboot.config.loading import check
 from firstboot.config.origins import by_document
 from firstboot.config.text import MAX_BYTES, LocatedError, decode
+from firstboot.engine.compile import check
 
 pytestmark = pytest.mark.unit
 

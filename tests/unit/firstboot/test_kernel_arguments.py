@@ -17,9 +17,9 @@ from firstboot.apply.disks import devices
 from firstboot.apply.kernel.addon import NoAddon, make_addon, read_addon
 from firstboot.apply.kernel.arguments import addon_text, read_command_line
 from firstboot.config.kernel_words import is_one_argument
+from firstboot.engine.provision import run
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.run import run
 from tests.support.fuzz import examples, mutated
 
 pytestmark = pytest.mark.unit

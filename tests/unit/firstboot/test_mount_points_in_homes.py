@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from firstboot import state
 from firstboot.apply.action import Machine
 from firstboot.apply.disks.mounts import make_mount_point
-from firstboot.apply.planning import plan
-from firstboot.config.loading import load
+from firstboot.cli import stage_state
+from firstboot.engine.compile import load
+from firstboot.engine.plan import plan
 
 pytestmark = pytest.mark.unit
 
@@ -43,5 +43,5 @@ def test_they_are_given_to_the_user_once_there_is_one(
 def test_a_later_stage_knows_them(machine: Machine) -> None:
     make_mount_point("/data", machine)
     later = Machine(machine.root)
-    state.load(later, state.dumps(machine))
+    stage_state.load(later, stage_state.dumps(machine))
     assert later.mount_points == ["/data"]

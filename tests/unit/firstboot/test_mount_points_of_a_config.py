@@ -12,12 +12,12 @@ import pytest
 from builder.stages.seal import MOVED
 from firstboot.apply.action import Machine
 from firstboot.apply.root import Root
-from firstboot.config.loading import load
 from firstboot.config.mount_points import LINKS
 from firstboot.config.origins import ConfigError
 from firstboot.config.text import LocatedError
-from firstboot.drift.again import planned, recorded_config
-from firstboot.drift.record import read_record
+from firstboot.drift.reapply import planned, recorded_config
+from firstboot.engine.compile import load
+from firstboot.engine.record import read_record
 from tests.support.guest import Guest
 from tests.support.logins import KEY
 from tests.unit.firstboot.conftest import FakePrograms

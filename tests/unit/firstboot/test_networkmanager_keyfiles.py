@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot.apply.action import Machine
-from firstboot.apply.planning import CONFIG_ONLY, carry_out, plan
 from firstboot.config.dump import dump
-from firstboot.config.loading import load
 from firstboot.config.networkmanager import Translated, translate
+from firstboot.engine.compile import load
+from firstboot.engine.keyfiles import KEYFILES, NETWORK_MANAGER, NETWORKD, translate_keyfiles
+from firstboot.engine.perform import carry_out
+from firstboot.engine.plan import CONFIG_ONLY, plan
 from firstboot.log import Log
-from firstboot.translating import KEYFILES, NETWORK_MANAGER, NETWORKD, translated
 from tests.support.fuzz import examples
 
 pytestmark = pytest.mark.unit
@@ -207,7 +208,7 @@ def networkd(tree: Path) -> Path:
 
 
 def test_a_config_for_networkmanager_sets_up_networkd(networkd: Path, machine: Machine) -> None:
-    loaded = translated(load("variant: fcos\nversion: 1.5.0\nstorage: " + storage(), "m.bu"), machine.root)
+    loaded = translate_keyfiles(load("variant: fcos\nversion: 1.5.0\nstorage: " + storage(), "m.bu"), machine.root)
     assert loaded.warnings == ()
     carry_out(plan(loaded, machine, CONFIG_ONLY), loaded, machine, Log(io.StringIO()))
     made = networkd / "etc/systemd/network/20-nm-ens2.network"
@@ -215,7 +216,7 @@ def test_a_config_for_networkmanager_sets_up_networkd(networkd: Path, machine: M
     assert made.stat().st_mode & 0o777 == 0o644
     assert (networkd / KEYFILES.lstrip("/") / "ens2.nmconnection").stat().st_mode & 0o777 == 0o600
     # What was applied is recorded whole; made again it is the same.
-    again = translated(load(json.dumps(dump(loaded.config)), "applied.json"), machine.root)
+    again = translate_keyfiles(load(json.dumps(dump(loaded.config)), "applied.json"), machine.root)
     assert [file.path for file in again.config.storage.files] == [file.path for file in loaded.config.storage.files]
 
 
@@ -228,13 +229,13 @@ def test_an_image_with_networkmanager_gets_nothing_else(networkd: Path, machine:
     (networkd / "usr/sbin").mkdir()
     (networkd / NETWORK_MANAGER.lstrip("/")).touch()
     loaded = load("variant: fcos\nversion: 1.5.0\nstorage: " + storage(), "m.bu")
-    assert translated(loaded, machine.root) == loaded
+    assert translate_keyfiles(loaded, machine.root) == loaded
 
 
 def test_what_has_no_effect_is_a_warning_at_the_files_line(networkd: Path, machine: Machine) -> None:
     text = "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n" + f"    - path: {KEYFILES}w.nmconnection\n"
     text += "      contents:\n        inline: |\n          [connection]\n          type=wifi\n"
-    (warning,) = translated(load(text, "m.bu"), machine.root).warnings
+    (warning,) = translate_keyfiles(load(text, "m.bu"), machine.root).warnings
     assert str(warning).startswith(
         f"m.bu:5:13: warning: {KEYFILES}w.nmconnection, line 2: without effect: a connection"
     )
@@ -244,4 +245,4 @@ def test_a_file_of_the_config_itself_comes_first(networkd: Path, machine: Machin
     files = json.loads(storage())["files"]
     files.append({"path": "/etc/systemd/network/20-nm-ens2.network", "contents": {"inline": "[Match]\nName=x\n"}})
     loaded = load("variant: fcos\nversion: 1.5.0\nstorage: " + json.dumps({"files": files}), "m.bu")
-    assert len(translated(loaded, machine.root).config.storage.files) == 2
+    assert len(translate_keyfiles(loaded, machine.root).config.storage.files) == 2

@@ -13,9 +13,9 @@ from firstboot.apply.disks.plan import devices
 from firstboot.apply.programs import Programs
 from firstboot.config.clevis import Binding, advertisement_of, binding_of, with_advertisements
 from firstboot.config.devices import Clevis, ClevisCustom, Luks, Tang
-from firstboot.config.loading import load
 from firstboot.config.text import LocatedError, Problem
-from firstboot.gathering import keys
+from firstboot.engine.compile import load
+from firstboot.engine.resources import list_keys
 
 pytestmark = pytest.mark.unit
 
@@ -80,7 +80,7 @@ def test_what_could_never_be_opened_is_refused(clevis: str, complaint: str) -> N
 def test_servers_are_asked_before_a_disk_is_touched() -> None:
     assert advertisement_of(TWO).source == "http://two/adv/b"
     config = load(HEAD + SERVERS, "m.yaml").config
-    assert [(path, each.source) for path, each in keys(config)] == [
+    assert [(path, each.source) for path, each in list_keys(config)] == [
         (("storage", "luks", 0, "clevis", "tang", 0), "http://one/adv/a")
     ]
     binding = bound(tang=(ONE, TWO), threshold=2)

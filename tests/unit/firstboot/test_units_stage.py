@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from firstboot.apply.action import Machine
-from firstboot.apply.planning import CONFIG_ONLY, WHOLE_MACHINE, Scope, carry_out, plan
 from firstboot.apply.units import PRESET, preset_lines
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.loading import load
 from firstboot.config.origins import ConfigError
+from firstboot.engine.compile import load
+from firstboot.engine.perform import carry_out
+from firstboot.engine.plan import CONFIG_ONLY, WHOLE_MACHINE, Scope, plan
 from firstboot.log import Log
 
 pytestmark = pytest.mark.unit

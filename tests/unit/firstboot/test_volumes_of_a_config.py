@@ -17,8 +17,8 @@ from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
 from firstboot.config.devices import LogicalVolume, Raid, VolumeGroup
 from firstboot.config.document import read
-from firstboot.config.loading import load
 from firstboot.config.text import LocatedError, Problem
+from firstboot.engine.compile import load
 
 pytestmark = pytest.mark.unit
 

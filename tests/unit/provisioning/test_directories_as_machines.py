@@ -248,3 +248,20 @@ def test_other_programs_are_not_started(programs: OfflinePrograms) -> None:
     assert programs.find("mkfs.ext4") is None
     with pytest.raises(ProgramError):
         programs.run(["mkfs.ext4", "/dev/vda"])
+
+
+@pytest.mark.parametrize("action", ["plan", "apply"])
+def test_a_program_that_fails_while_planning_is_no_bug_of_ours(
+    action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> tuple[int, str]:
+        raise ProgramError("systemctl took longer than 120 s")
+
+    directory = Directory(tmp_path / "root", capsys)
+    monkeypatch.setattr(OfflinePrograms, "status", broken)
+    text = "variant: buildos\nversion: 1.0.0\nsystemd: {units: [{name: a.service, enabled: false}]}\n"
+    status, _, err = directory.call(action, text)
+    assert status == 1
+    assert "systemctl took longer than 120 s" in err
+    assert "Traceback" not in err
+    assert "bug" not in err

@@ -15,16 +15,17 @@ from builder.cli.configs import read_config
 from builder.core.errors import BuildError
 from builder.provisioning.offline import OfflinePrograms
 from firstboot.apply.root import Root
-from firstboot.commands import command as firstboot
+from firstboot.cli.directory import run_command as firstboot
+from firstboot.cli.drift import run_command as drift
 from firstboot.config.document import read
 from firstboot.config.origins import ConfigError
 from firstboot.config.text import LocatedError, Mark, Problem, render
-from firstboot.drift.command import drift
-from firstboot.failing import explained
+from firstboot.engine.attempt import Attempt
+from firstboot.engine.compile import compile_all
+from firstboot.engine.failure import explain
 from firstboot.fetch import Fetcher, FetchError, shown
 from firstboot.places import Places
 from firstboot.platforms import Fetched
-from firstboot.run import Attempt, compile_all
 from tests.support.command import run_command
 from tests.support.guest import Guest
 from tests.unit.provisioning.conftest import Build
@@ -329,7 +330,7 @@ def test_no_mistake_beside_it_shows_it(text: str) -> None:
     count = 0
     for each in mutations(text):
         for error in complaints(each):
-            failure = explained(error, Attempt())
+            failure = explain(error, Attempt({}))
             said = f"{failure.text}\n{failure.screen}\n{failure.problems}"
             assert CANARY not in said, f"{each}\n{said}"
             count += 1

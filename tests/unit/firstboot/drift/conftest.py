@@ -12,10 +12,10 @@ import pytest
 
 from builder.provisioning.offline import OfflinePrograms
 from firstboot.apply.root import Root
-from firstboot.drift.command import drift
+from firstboot.cli.drift import run_command as drift
+from firstboot.engine.provision import run
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.run import run
 
 CONFIG = """\
 variant: buildos

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from firstboot.apply import planning
 from firstboot.apply.action import Action, Machine
 from firstboot.apply.root import Root
 from firstboot.drift import undo
+from firstboot.engine import perform
 from firstboot.places import KEPT_RESULT, MARKER, RESET
 from tests.unit.firstboot.drift.conftest import CONFIG, Guest
 
@@ -41,7 +41,7 @@ class Pulled(BaseException):
 def stop_after(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> list[Action]:
     """Fail once that many actions are done."""
     done: list[Action] = []
-    real = planning.carry_out
+    real = perform.carry_out
 
     def carry_out(actions: list[Action], loaded: object, machine: Machine, log: object) -> None:
         for action in actions:
@@ -50,7 +50,7 @@ def stop_after(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatc
             real([action], loaded, machine, log)  # type: ignore[arg-type]
             done.append(action)
 
-    monkeypatch.setattr("firstboot.drift.again.carry_out", carry_out)
+    monkeypatch.setattr("firstboot.drift.reapply.carry_out", carry_out)
     return done
 
 

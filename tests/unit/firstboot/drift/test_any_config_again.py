@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from builder.provisioning.offline import OfflinePrograms
 from firstboot.apply.action import Machine
-from firstboot.apply.planning import ActionFailed
 from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.loading import load
 from firstboot.config.origins import ConfigError
 from firstboot.config.text import LocatedError
-from firstboot.drift.again import apply_again, planned
 from firstboot.drift.changes import changes
-from firstboot.drift.record import read_record
+from firstboot.drift.reapply import apply_again, planned
+from firstboot.engine.compile import load
+from firstboot.engine.errors import ActionFailed
+from firstboot.engine.record import read_record
 from firstboot.log import Log
 
 pytestmark = pytest.mark.unit

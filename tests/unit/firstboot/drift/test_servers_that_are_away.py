@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.drift.command import PATIENCE
+from firstboot.cli.drift import PATIENCE
 from firstboot.fetch.errors import Temporary
 from firstboot.fetch.reach import Clock, Reach
 

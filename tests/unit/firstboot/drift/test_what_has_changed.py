@@ -11,10 +11,10 @@ import pytest
 
 from firstboot.apply.action import Machine
 from firstboot.apply.root import Root
-from firstboot.config.loading import load
 from firstboot.config.models import Config
-from firstboot.drift.record import make_record, read_record
 from firstboot.drift.settle import settle
+from firstboot.engine.compile import load
+from firstboot.engine.record import make_record, read_record
 from tests.unit.firstboot.drift.conftest import CONFIG, Damage, Guest
 
 pytestmark = pytest.mark.unit
@@ -203,7 +203,7 @@ def test_who_may_not_read_it_is_told_to_become_root(made: Guest, monkeypatch: py
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/var/lib/firstboot/applied.json")
 
-    monkeypatch.setattr("firstboot.drift.command.read_record", refuse)
+    monkeypatch.setattr("firstboot.cli.drift.read_record", refuse)
     status, out, err = made.call("diff")
     assert (status, out) == (1, "")
     assert err == "/var/lib/firstboot/applied.json: only root may do this\n"

@@ -9,8 +9,8 @@ import stat
 import pytest
 
 from firstboot.apply.root import Root
-from firstboot.drift import record
-from firstboot.drift.record import read_record
+from firstboot.engine import record
+from firstboot.engine.record import read_record
 from tests.unit.firstboot.drift.conftest import CONFIG, Guest
 
 pytestmark = pytest.mark.unit

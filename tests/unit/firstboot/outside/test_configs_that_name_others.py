@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from firstboot.engine.provision import run
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.run import run
 
 pytestmark = pytest.mark.unit
 

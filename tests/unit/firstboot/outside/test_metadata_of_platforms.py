@@ -18,7 +18,7 @@ from firstboot.apply.programs import Programs
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms.shared.metadata import Metadata
-from firstboot.sources.metadata import make_environment, read_metadata, run_metadata_command
+from firstboot.sources.metadata import make_environment, read_metadata, run_command
 
 pytestmark = pytest.mark.unit
 
@@ -227,7 +227,7 @@ class Guest:
         return read_metadata(platform, self.places, Log(self.said, priorities=False))
 
     def run(self, *arguments: str) -> int:
-        return run_metadata_command(list(arguments), self.places, Log(self.said, priorities=False))
+        return run_command(list(arguments), self.places, Log(self.said, priorities=False))
 
 
 @pytest.fixture

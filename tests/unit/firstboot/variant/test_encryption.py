@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from firstboot.config import load
 from firstboot.config.devices import Luks
 from firstboot.config.tpm import tpm_of
+from firstboot.engine.compile import load
 from tests.support.variant import Read
 
 pytestmark = pytest.mark.unit

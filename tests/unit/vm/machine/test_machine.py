@@ -22,8 +22,8 @@ from builder.core.errors import CapabilityError, ConfigError, VmError
 from builder.core.gpt import Partition
 from builder.core.store import Store
 from builder.core.tools import Tools
-from firstboot.config.loading import load
 from firstboot.config.urls import decode_data_url
+from firstboot.engine.compile import load
 from vm.accel.boot_slot import BootSlot
 from vm.disks.prepare import LARGE_CONFIG, prepare, read_config
 from vm.guest import probe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firstboot.config.lazy import lazy
 from firstboot.config.models import File, Resource
 from firstboot.config.origins import Complaint, Made, Origins
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
@@ -12,14 +13,17 @@ from firstboot.config.urls import data_url
 
 if TYPE_CHECKING:
     from firstboot.apply.root import Root
+    from firstboot.config import networkmanager
     from firstboot.config.loaded import LoadedConfig
+else:
+    networkmanager = lazy("firstboot.config.networkmanager")
 
 KEYFILES = "/etc/NetworkManager/system-connections/"
 NETWORK_MANAGER = "/usr/sbin/NetworkManager"
 NETWORKD = "/usr/lib/systemd/systemd-networkd"
 
 
-def translated(loaded: LoadedConfig, root: Root) -> LoadedConfig:
+def translate_keyfiles(loaded: LoadedConfig, root: Root) -> LoadedConfig:
     """The config with files for systemd-networkd, if it has keyfiles for NetworkManager and the image has none.
 
     What has no effect is among the warnings.
@@ -31,8 +35,6 @@ def translated(loaded: LoadedConfig, root: Root) -> LoadedConfig:
     }
     if not keyfiles or root.exists(NETWORK_MANAGER) or not root.exists(NETWORKD):
         return loaded
-    from firstboot.config.networkmanager import translate  # noqa: PLC0415 - few configs have any
-
     warnings: list[Complaint] = []
     texts = {}
     for path, (index, file) in keyfiles.items():
@@ -42,7 +44,7 @@ def translated(loaded: LoadedConfig, root: Root) -> LoadedConfig:
             warnings.append(_warning(loaded, index, message))
         else:
             texts[path] = text
-    found = translate(texts)
+    found = networkmanager.translate(texts)
     for remark in found.remarks:
         line = f", line {remark.line}" if remark.line else ""
         message = f"{remark.file}{line}: without effect: {remark.message}"

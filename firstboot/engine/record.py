@@ -6,7 +6,6 @@ the machine anyway; what is said about disks, with the keys to them, is left out
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from time import gmtime, strftime
@@ -18,6 +17,7 @@ from firstboot.apply.keys import config_keys_file
 from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET
 from firstboot.config.checks.units import UNIT_DIRECTORY
+from firstboot.config.digests import sha256
 from firstboot.config.dump import dump
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.model import Model
@@ -154,7 +154,7 @@ def look(root: Root, path: str) -> Entry | None:
         return Entry("other", mode, there.st_uid, there.st_gid)
     if there.st_size > HASHED_BYTES:
         return Entry("file", mode, there.st_uid, there.st_gid, f"{there.st_size} bytes of {there.st_mtime_ns}")
-    digest = hashlib.sha256(root.read(path, follow=False)).hexdigest()
+    digest = sha256(root.read(path, follow=False)).hexdigest()
     return Entry("file", mode, there.st_uid, there.st_gid, digest)
 
 
@@ -165,13 +165,13 @@ def is_public(entry: Entry | None) -> bool:
 
 def digest_of(part: Model) -> str:
     """A hash of what a config says of something."""
-    return hashlib.sha256(json.dumps(dump(part), sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(dump(part), sort_keys=True).encode()).hexdigest()
 
 
 def source_of(file: File) -> str:
     """A hash of what a config says the contents of a file are."""
     said = [dump(file.contents), *map(dump, file.append)]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def write_record(root: Root, record: Record) -> None:

@@ -7,45 +7,60 @@ from contextlib import contextmanager
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
+from firstboot.apply.programs import ProgramError
+from firstboot.config.lazy import lazy
+from firstboot.config.rendering import refused
 from firstboot.config.resource import BadResource, is_inline
 from firstboot.places import MARKER, RUN_DIRECTORY, Places
 
 if TYPE_CHECKING:
+    import shutil
+    import tempfile
+
+    from firstboot.apply import archives as unpack
+    from firstboot.apply import contents as stored
+    from firstboot.apply import unpacking
     from firstboot.apply.contents import Contents, Fetched
     from firstboot.apply.programs import Programs
+    from firstboot.config import clevis
     from firstboot.config.loaded import LoadedConfig
     from firstboot.config.models import Config, Resource
     from firstboot.config.text import Path
-    from firstboot.remote import Remote
+    from firstboot.engine.remote import Remote
+else:
+    clevis = lazy("firstboot.config.clevis")
+    shutil = lazy("shutil")
+    stored = lazy("firstboot.apply.contents")
+    tempfile = lazy("tempfile")
+    unpack = lazy("firstboot.apply.archives")
+    unpacking = lazy("firstboot.apply.unpacking")
 
 _PREFIX = "fetched-"
 
 
-def keys(config: Config) -> list[tuple[Path, Resource]]:
+def list_keys(config: Config) -> list[tuple[Path, Resource]]:
     """Keys of encrypted devices that are elsewhere, and what Tang servers say of theirs, with places in the config."""
     found: list[tuple[Path, Resource]] = []
     for index, each in enumerate(config.storage.luks):
         at: Path = ("storage", "luks", index)
         found.append(((*at, "keyFile"), each.key_file))
         if each.clevis.tang:
-            from firstboot.config.clevis import advertisement_of  # noqa: PLC0415 - few machines have any
-
             asked = [(place, tang) for place, tang in enumerate(each.clevis.tang) if not tang.advertisement]
-            found += [((*at, "clevis", "tang", place), advertisement_of(tang)) for place, tang in asked]
+            found += [((*at, "clevis", "tang", place), clevis.advertisement_of(tang)) for place, tang in asked]
     return [(path, resource) for path, resource in found if not is_inline(resource)]
 
 
-def files(config: Config) -> list[tuple[Path, Resource]]:
+def list_files(config: Config) -> list[tuple[Path, Resource]]:
     """Contents of files that are elsewhere, with their places in the config."""
     found: list[tuple[Path, Resource]] = []
     for index, file in enumerate(config.storage.files):
         at: Path = ("storage", "files", index)
         found.append(((*at, "contents"), file.contents))
         found += [((*at, "append", position), each) for position, each in enumerate(file.append)]
-    return [(path, resource) for path, resource in found if not is_inline(resource)] + archives(config)
+    return [(path, resource) for path, resource in found if not is_inline(resource)] + list_archives(config)
 
 
-def archives(config: Config) -> list[tuple[Path, Resource]]:
+def list_archives(config: Config) -> list[tuple[Path, Resource]]:
     """Archives, with their places in the config."""
     return [(("storage", "archives", index), each.resource) for index, each in enumerate(config.storage.archives)]
 
@@ -56,8 +71,6 @@ def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
     Raises:
         ConfigError: one cannot be had.
     """
-    from firstboot.config.rendering import refused  # noqa: PLC0415 - few configs name anything
-
     found: dict[Resource, Contents] = {}
     for index, luks in enumerate(loaded.config.storage.luks):
         if luks.clevis.custom.needs_network:
@@ -65,7 +78,7 @@ def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
                 remote.connect()
             except BadResource as error:
                 raise refused(loaded, error, ("storage", "luks", index, "clevis", "custom")) from None
-    for path, resource in keys(loaded.config):
+    for path, resource in list_keys(loaded.config):
         try:
             found[resource] = remote.read_key(resource)
         except BadResource as error:
@@ -85,17 +98,11 @@ def fetched_files(
     Raises:
         ConfigError: one cannot be had.
     """
-    wanted = files(loaded.config)
-    packed = {resource for _, resource in archives(loaded.config)}
+    wanted = list_files(loaded.config)
+    packed = {resource for _, resource in list_archives(loaded.config)}
     if not wanted:
         yield {}
         return
-    import shutil  # noqa: PLC0415 - few configs name anything
-    import tempfile  # noqa: PLC0415
-
-    from firstboot.apply.contents import Stored  # noqa: PLC0415
-    from firstboot.config.rendering import refused  # noqa: PLC0415
-
     if above is not None:
         above.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in above.glob(f"{_PREFIX}*"):
@@ -111,26 +118,22 @@ def fetched_files(
                     remote.read_into(resource, file)
                 if resource in packed:
                     _decompress(target, programs)
-                found[resource] = Stored(target, target.stat().st_size)
+                found[resource] = stored.Stored(target, target.stat().st_size)
             except BadResource as error:
                 raise refused(loaded, error, path) from None
         yield found
 
 
 def _decompress(path: FilePath, programs: Programs) -> None:
-    from firstboot.apply.archives import decompress  # noqa: PLC0415 - few machines unpack anything
-    from firstboot.apply.programs import ProgramError  # noqa: PLC0415
-    from firstboot.apply.unpacking import BadArchive  # noqa: PLC0415
-
     try:
-        decompress(path, programs)
-    except BadArchive as error:
+        unpack.decompress(path, programs)
+    except unpacking.BadArchive as error:
         raise BadResource(f"the archive {error}", "source") from None
     except ProgramError as error:
         raise BadResource(f"the archive cannot be unpacked: {error}", "source") from None
 
 
-def scratch(places: Places) -> FilePath:
+def find_scratch(places: Places) -> FilePath:
     """Where large things fit: on the state partition if there is one, for memory may be small."""
     state = places.at(MARKER).parent
     return state if state.parent.is_dir() else places.at(RUN_DIRECTORY)

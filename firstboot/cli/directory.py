@@ -1,4 +1,4 @@
-"""The commands besides ``run``: for people, tests and conformance runners."""
+"""``check``, ``plan`` and ``apply`` for configs and a directory: for people and tests."""
 
 from __future__ import annotations
 
@@ -10,34 +10,29 @@ from pathlib import Path
 
 from firstboot.apply.action import Machine
 from firstboot.apply.durable import sync
-from firstboot.apply.planning import ActionFailed, carry_out, plan
-from firstboot.apply.programs import ProgramError
 from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.loading import check
 from firstboot.config.models import BLOCK_DEVICES
 from firstboot.config.origins import ConfigError, draw_each
-from firstboot.config.text import LocatedError, Problem, decode
-from firstboot.gathering import fetched_files
+from firstboot.config.text import Problem, decode
+from firstboot.engine.compile import check, compile_all
+from firstboot.engine.errors import EXPECTED, WRONG_CONFIG, describe
+from firstboot.engine.perform import carry_out
+from firstboot.engine.plan import plan
+from firstboot.engine.remote import Remote
+from firstboot.engine.resources import fetched_files
 from firstboot.log import Log
 from firstboot.places import Places
-from firstboot.platform_index import load_index
-from firstboot.platforms import Fetched
-from firstboot.remote import Remote
-from firstboot.run import compile_all
-from firstboot.stages import STAGES, Options, run_stage
 
 FAILED, WRONG = 1, 2
 
 
-def command(arguments: list[str]) -> int:
+def run_command(arguments: list[str]) -> int:
     """Run the command that the arguments name.
 
     Returns:
         0; 1 if something failed; 2 if a config is wrong.
     """
-    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
-        return _ignition(arguments)
     options = _parser().parse_args(arguments)
     try:
         match options.command:
@@ -47,12 +42,9 @@ def command(arguments: list[str]) -> int:
                 return _plan(options.root, options.files)
             case _:
                 return _apply(options.root, options.files)
-    except (LocatedError, ConfigError) as error:
-        print(error, file=sys.stderr)
-        return WRONG
-    except (ActionFailed, ProgramError, OSError) as error:
-        print(error, file=sys.stderr)
-        return FAILED
+    except EXPECTED as error:
+        print(describe(error), file=sys.stderr)
+        return WRONG if isinstance(error, WRONG_CONFIG) else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         ("diff", "say what has changed since"),
         ("factory-reset", "begin again at the next boot"),
     ):
-        commands.add_parser(name, help=text)  # see firstboot.drift.command
+        commands.add_parser(name, help=text)  # see firstboot.cli.drift
     for name, text in (
         ("check", "say what is wrong with configs, as they would be merged"),
         ("plan", "say what would be done to a directory"),
@@ -77,12 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _texts(paths: list[Path]) -> list[Fetched]:
-    return [Fetched(str(path), path.read_bytes()) for path in paths]
+def _texts(paths: list[Path]) -> list[tuple[str, bytes]]:
+    return [(str(path), path.read_bytes()) for path in paths]
 
 
 def _check(paths: list[Path]) -> int:
-    complaints = check([(each.name, decode(each.data, each.name)) for each in _texts(paths)])
+    complaints = check([(name, decode(data, name)) for name, data in _texts(paths)])
     for each in draw_each(complaints):
         print(each, file=sys.stderr)
     return WRONG if any(each.problem.severity == "error" for each in complaints) else 0
@@ -143,19 +135,3 @@ def refuse_devices(loaded: LoadedConfig) -> None:
         problems.append(Problem(("kernelArguments",), message, "only on a machine", on_key=True))
     if problems:
         raise ConfigError([loaded.complaint(problem) for problem in problems])
-
-
-def _ignition(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="firstboot", allow_abbrev=False)
-    parser.add_argument("-platform", required=True, choices=load_index().names)
-    parser.add_argument("-stage", required=True, choices=STAGES)
-    parser.add_argument("-root", default="/")
-    parser.add_argument("-config-cache", type=Path, default=Path("/run/ignition.json"))
-    parser.add_argument("-state-file", type=Path, default=Path("/run/ignition/state"))
-    parser.add_argument("-neednet", type=Path, default=Path("/run/ignition/neednet"))
-    parser.add_argument("-log-to-stdout", action="store_true")
-    options = parser.parse_args(arguments)
-    log = Log(sys.stdout if options.log_to_stdout else sys.stderr)
-    files = (options.config_cache, options.state_file, options.neednet)
-    stage = Options(options.platform, options.stage, options.root, *files)
-    return run_stage(stage, Places(), log)

@@ -1,7 +1,10 @@
-"""PyYAML's parser alone, for a first boot: the rest of the package took a quarter of all that a typical one executes.
+"""PyYAML's parser. In a process that is a first boot and nothing else: without the rest of the package.
 
 ``import yaml`` brings what makes objects of YAML and YAML of objects, with the expressions that are compiled for that.
-Configs are read from libyaml's events (:mod:`firstboot.config.yaml_text`), which need none of it.
+Configs are read from libyaml's events (:mod:`firstboot.config.yaml_text`), which need none of it; but libyaml's wrapper
+asks for the package when it is loaded. So this is the one place that puts modules into ``sys.modules`` that are not
+what they are called: the package without its ``__init__``, and in place of seven of its modules the one error class
+that the wrapper wants of each.
 """
 
 from __future__ import annotations
@@ -12,8 +15,11 @@ from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
-# What libyaml's wrapper imports and never uses here, and the error that each is known for.
-_STAND_INS = {
+is_alone = False
+"""Whether nothing else in this process wants YAML; set before a config is read."""
+
+# What libyaml's wrapper imports and never uses here, and the error that it wants of each.
+_ERRORS = {
     "scanner": "ScannerError",
     "parser": "ParserError",
     "composer": "ComposerError",
@@ -24,10 +30,17 @@ _STAND_INS = {
 }
 
 
-def load_parser_only() -> None:
-    """Call before anything imports yaml. Where the package is of another form nothing has happened."""
+def load_parser() -> Any:
+    """The package, or as much of it as is needed."""
+    if is_alone and "yaml" not in sys.modules:
+        _load_alone()
+    return import_module("yaml")
+
+
+def _load_alone() -> None:
+    """Where the package is of another form, nothing has happened."""
     spec = PathFinder.find_spec("yaml")
-    if "yaml" in sys.modules or spec is None or spec.submodule_search_locations is None:
+    if spec is None or spec.submodule_search_locations is None:
         return
     package: Any = ModuleType("yaml")
     package.__path__ = spec.submodule_search_locations
@@ -41,12 +54,12 @@ def load_parser_only() -> None:
 
 def _fill(package: Any) -> None:
     error, events, *_ = (import_module(f"yaml.{name}") for name in ("error", "events", "tokens", "nodes"))
-    for name, known_for in _STAND_INS.items():
+    for name, wanted in _ERRORS.items():
         module: Any = ModuleType(f"yaml.{name}")
-        setattr(module, known_for, type(known_for, (error.MarkedYAMLError,), {}))
+        setattr(module, wanted, type(wanted, (error.MarkedYAMLError,), {}))
         sys.modules[module.__name__] = module
         setattr(package, name, module)
-    package.reader = sys.modules["yaml.reader"] = _reader(error.YAMLError)
+    package.reader = sys.modules["yaml.reader"] = _make_reader(error.YAMLError)
     parser = import_module("yaml._yaml").CParser
     package.__dict__.update({name: each for name, each in vars(events).items() if name.endswith("Event")})
     package.MarkedYAMLError = error.MarkedYAMLError
@@ -54,7 +67,7 @@ def _fill(package: Any) -> None:
     package.parse = _parse
 
 
-def _reader(base: type[Exception]) -> Any:
+def _make_reader(base: type[Exception]) -> Any:
     """``yaml.reader`` with its error, whose arguments are the original's."""
 
     class ReaderError(base):  # type: ignore[valid-type, misc]  # a class of the package

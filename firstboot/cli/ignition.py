@@ -7,34 +7,36 @@ only hold for images of ours are not applied.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from firstboot import gathering, state
 from firstboot.apply.action import Machine
 from firstboot.apply.disks.plan import mounts, unmounts
 from firstboot.apply.durable import sync
-from firstboot.apply.planning import ActionFailed, carry_out, plan, plan_devices, require_ready, unmounted_if_it_fails
-from firstboot.apply.programs import ProgramError
 from firstboot.apply.root import Root
+from firstboot.cli import stage_state
 from firstboot.config.document import read
 from firstboot.config.dump import dump, has_own
-from firstboot.config.loaded import LoadedConfig, merge_all
-from firstboot.config.loading import finish
+from firstboot.config.loaded import LoadedConfig
 from firstboot.config.models import Config
-from firstboot.config.origins import ConfigError
 from firstboot.config.rendering import render_document
-from firstboot.config.text import LocatedError, decode
+from firstboot.config.text import decode
 from firstboot.config.versions import NEWEST, OWN_SUFFIX, name_of
-from firstboot.fetch.errors import FetchError, NeedsNetwork
-from firstboot.gathering import fetch_keys, fetched_files, keys, scratch
+from firstboot.engine.compile import finish, merge_over
+from firstboot.engine.errors import EXPECTED, describe
+from firstboot.engine.perform import carry_out, unmounted_if_it_fails
+from firstboot.engine.plan import plan, plan_devices, require_ready
+from firstboot.engine.remote import Remote
+from firstboot.engine.resources import fetch_keys, fetched_files, find_scratch, list_files, list_keys
+from firstboot.fetch.errors import NeedsNetwork
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platform_index import load_index
 from firstboot.platforms import Fetched
-from firstboot.remote import Remote
 from firstboot.sources import command_line
 from firstboot.sources.user_config import fetch_from_platform
 
@@ -64,6 +66,23 @@ class Options(NamedTuple):
     need_network: Path
 
 
+def run_command(arguments: list[str]) -> int:
+    """Run the stage that Ignition's arguments name; 0 if it succeeded."""
+    parser = argparse.ArgumentParser(prog="firstboot", allow_abbrev=False)
+    parser.add_argument("-platform", required=True, choices=load_index().names)
+    parser.add_argument("-stage", required=True, choices=STAGES)
+    parser.add_argument("-root", default="/")
+    parser.add_argument("-config-cache", type=Path, default=Path("/run/ignition.json"))
+    parser.add_argument("-state-file", type=Path, default=Path("/run/ignition/state"))
+    parser.add_argument("-neednet", type=Path, default=Path("/run/ignition/neednet"))
+    parser.add_argument("-log-to-stdout", action="store_true")
+    options = parser.parse_args(arguments)
+    log = Log(sys.stdout if options.log_to_stdout else sys.stderr)
+    files = (options.config_cache, options.state_file, options.neednet)
+    stage = Options(options.platform, options.stage, options.root, *files)
+    return run_stage(stage, Places(), log)
+
+
 def run_stage(options: Options, places: Places, log: Log) -> int:
     """Run one stage; 0 if it succeeded, 1 if not, with a line that begins ``CRITICAL``."""
     try:
@@ -84,8 +103,8 @@ def run_stage(options: Options, places: Places, log: Log) -> int:
                 files(options, places, log)
             case _:
                 log.info(f"stage {options.stage}: nothing to do")
-    except (FetchError, LocatedError, ConfigError, ActionFailed, ProgramError, OSError) as error:
-        log.error(f"CRITICAL : stage {options.stage} failed: {error}")
+    except EXPECTED as error:
+        log.error(f"CRITICAL : stage {options.stage} failed: {describe(error)}")
         return 1
     return 0
 
@@ -97,7 +116,7 @@ def fetch_offline(options: Options, places: Places, log: Log) -> None:
             raise NeedsNetwork("the config is asked for over the network")
         loaded = fetch(options, places, log, Remote(places, options.platform, log, offline=True))
         custom = any(each.clevis.custom.needs_network for each in loaded.config.storage.luks)
-        if custom or keys(loaded.config) or gathering.files(loaded.config):
+        if custom or list_keys(loaded.config) or list_files(loaded.config):
             raise NeedsNetwork("the config names contents that are elsewhere")
     except NeedsNetwork as error:
         log.info(str(error))
@@ -116,7 +135,7 @@ def fetch(options: Options, places: Places, log: Log, remote: Remote) -> LoadedC
         return cached_config(options, remote)
     base = base_config(options.platform, remote)
     user = user_config(options, places, log, remote, base)
-    loaded = finish(user if base is None else merge_all([base, user]), verified=False)
+    loaded = finish(merge_over(base, user), verified=False)
     _write_privately(options.config_cache, json.dumps(cached(user.config)), 0o600)
     return loaded
 
@@ -149,7 +168,7 @@ def disks(options: Options, places: Places, log: Log) -> None:
         require_ready(actions, loaded, machine)
         carry_out(actions, loaded, machine, log)
         if machine.luks_uuids:
-            _write_privately(options.state_file, state.dumps(machine), 0o600)
+            _write_privately(options.state_file, stage_state.dumps(machine), 0o600)
 
 
 def mount(options: Options, places: Places, log: Log) -> None:
@@ -158,11 +177,11 @@ def mount(options: Options, places: Places, log: Log) -> None:
     with Root(options.root) as root:
         machine = Machine(root, places.programs)
         if options.state_file.exists():
-            state.load(machine, options.state_file.read_text(encoding="utf-8"))
+            stage_state.load(machine, options.state_file.read_text(encoding="utf-8"))
         with unmounted_if_it_fails(machine):
             carry_out(mounts(loaded.config), loaded, machine, log)
         if machine.mount_points:
-            _write_privately(options.state_file, state.dumps(machine), 0o600)
+            _write_privately(options.state_file, stage_state.dumps(machine), 0o600)
 
 
 def umount(options: Options, places: Places, log: Log) -> None:
@@ -181,9 +200,9 @@ def files(options: Options, places: Places, log: Log) -> None:
     with Root(options.root) as root:
         machine = Machine(root, places.programs)
         if options.state_file.exists():
-            state.load(machine, options.state_file.read_text(encoding="utf-8"))
+            stage_state.load(machine, options.state_file.read_text(encoding="utf-8"))
         configured = remote.configured(loaded.config.ignition)
-        with fetched_files(loaded, configured, scratch(places), places.programs) as machine.fetched:
+        with fetched_files(loaded, configured, find_scratch(places), places.programs) as machine.fetched:
             carry_out(plan(loaded, machine), loaded, machine, log)
         sync(machine)
 
@@ -193,7 +212,7 @@ def cached_config(options: Options, remote: Remote) -> LoadedConfig:
     cached = Fetched(str(options.config_cache), options.config_cache.read_bytes())
     base = base_config(options.platform, remote)
     user = compiled(cached, remote, base)
-    return finish(user if base is None else merge_all([base, user]), verified=False)
+    return finish(merge_over(base, user), verified=False)
 
 
 def user_config(options: Options, places: Places, log: Log, remote: Remote, base: LoadedConfig | None) -> LoadedConfig:
@@ -245,7 +264,7 @@ def base_config(platform: str, remote: Remote) -> LoadedConfig | None:
                     paths.setdefault(path.name, path)
         for name in sorted(paths):
             loaded = compiled(Fetched(str(paths[name]), paths[name].read_bytes()), remote, base)
-            base = loaded if base is None else merge_all([base, loaded])
+            base = merge_over(base, loaded)
     return base
 
 

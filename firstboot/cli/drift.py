@@ -17,25 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from firstboot.apply.action import Machine
-from firstboot.apply.planning import ActionFailed
-from firstboot.apply.programs import ProgramError
 from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.origins import ConfigError
-from firstboot.config.text import LocatedError
 from firstboot.drift import reset, undo
-from firstboot.drift.again import Again, apply_again, planned, recorded_config
 from firstboot.drift.changes import changes
-from firstboot.drift.record import Record, read_record
+from firstboot.drift.reapply import Again, apply_again, planned, recorded_config
 from firstboot.drift.units_after import reload_units
-from firstboot.fetch.errors import FetchError
+from firstboot.engine.compile import compile_all
+from firstboot.engine.errors import EXPECTED, WRONG_CONFIG, describe
+from firstboot.engine.keyfiles import translate_keyfiles
+from firstboot.engine.provision import base_configs
+from firstboot.engine.record import Record, read_record
+from firstboot.engine.remote import Remote
 from firstboot.log import Log
 from firstboot.places import KEPT_RESULT, Places
 from firstboot.platform_index import load_index
 from firstboot.platforms import Fetched
-from firstboot.remote import Remote
-from firstboot.run import base_configs, compile_all
-from firstboot.translating import translated
 
 FAILED, WRONG, DIFFERS = 1, 2, 3
 PATIENCE = 30  # seconds: somebody sits and waits, or a timer will try again
@@ -53,7 +50,7 @@ class Quiet(Log):
         """Nothing."""
 
 
-def drift(arguments: list[str], places: Places | None = None) -> int:
+def run_command(arguments: list[str], places: Places | None = None) -> int:
     """Run one of :data:`COMMANDS`.
 
     Returns:
@@ -73,15 +70,12 @@ def drift(arguments: list[str], places: Places | None = None) -> int:
                     return _apply(options, machine, places)
                 case _:
                     return _factory_reset(options, root, places)
-    except (LocatedError, ConfigError) as error:
-        print(error, file=sys.stderr)
-        return WRONG
     except PermissionError as error:
         print(f"{error.filename}: only root may do this", file=sys.stderr)
         return FAILED
-    except (Trouble, ActionFailed, reset.CannotReset, ProgramError, FetchError, OSError) as error:
-        print(error, file=sys.stderr)
-        return FAILED
+    except (*EXPECTED, Trouble, reset.CannotReset) as error:
+        print(describe(error), file=sys.stderr)
+        return WRONG if isinstance(error, WRONG_CONFIG) else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -229,7 +223,7 @@ def _required(record: Record | None) -> Record:
 def _given(files: Sequence[Path], machine: Machine, places: Places, remote: Remote) -> LoadedConfig:
     """The image's base configs with these on top, as a first boot would merge them."""
     texts = [*base_configs(places), *(Fetched(str(path), path.read_bytes()) for path in files)]
-    return translated(compile_all(texts, remote), machine.root)
+    return translate_keyfiles(compile_all(texts, remote), machine.root)
 
 
 def _tell(again: Again, options: argparse.Namespace) -> None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import errno
+import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firstboot import report
+from firstboot.config.redaction import conceal
+from firstboot.config.text import path_text, printable
+from firstboot.engine.errors import EXPECTED, describe, list_complaints
 from firstboot.fetch.errors import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from firstboot.apply.root import Root
     from firstboot.config.origins import Complaint
+    from firstboot.engine.attempt import Attempt
     from firstboot.log import Log
     from firstboot.places import Places
-    from firstboot.run import Attempt
 
 SHELL_FILE = "/etc/firstboot/emergency-shell"
 """A config that would write this file allows a shell if it cannot be carried out."""
 
-WRONG_CONFIG = (
+CORRECT_THE_CONFIG = (
     "Correct the config and start the machine again: nothing of this attempt is kept.",
     "'build-os check --config FILE' finds most of this on your own machine, before a boot.",
 )
@@ -58,42 +60,22 @@ class Failure(NamedTuple):
     bug: bool
 
 
-def explained(error: Exception, attempt: Attempt) -> Failure:
+def explain(error: Exception, attempt: Attempt) -> Failure:
     """What an error means to whoever set the machine up."""
-    from firstboot.config.redaction import conceal  # noqa: PLC0415 - not before something failed
-
-    if not is_expected(error):
-        import traceback  # noqa: PLC0415 - only for a mistake of ours
-
+    if not isinstance(error, EXPECTED):
         text = conceal("".join(traceback.format_exception(error)).strip())
         return Failure(text, text.splitlines()[-1], (), report.screen(text, _BUG), bug=True)
-    text = conceal((_said(error) if isinstance(error, OSError) else str(error)).strip()) or type(error).__name__
-    problems = tuple(_described(each) for each in _complaints(error))
+    text = conceal(describe(error).strip()) or type(error).__name__
+    problems = tuple(_described(each) for each in list_complaints(error))
     screen = report.screen(text, _advice(error, attempt))
     return Failure(text, text.splitlines()[0], problems, screen, bug=False)
 
 
-def is_expected(error: Exception) -> bool:
-    """Whether the error is about the config or the machine, and not a mistake of ours."""
-    if isinstance(error, FetchError | OSError):
-        return True
-    from firstboot.apply.planning import ActionFailed  # noqa: PLC0415 - not before something failed
-    from firstboot.apply.programs import ProgramError  # noqa: PLC0415
-    from firstboot.config.origins import ConfigError  # noqa: PLC0415
-    from firstboot.config.text import LocatedError  # noqa: PLC0415
-
-    return isinstance(error, LocatedError | ConfigError | ActionFailed | ProgramError)
-
-
-def tell(failure: Failure, result: dict[str, Any], attempt: Attempt, places: Places, root: Root, log: Log) -> None:
-    """Say it on the console, in the journal and in the result, and let a shell in if that is allowed.
-
-    Args:
-        result: what else is known of this first boot.
-    """
+def tell(failure: Failure, attempt: Attempt, places: Places, root: Root, log: Log) -> None:
+    """Say it on the console, in the journal and in the result, and let a shell in if that is allowed."""
     log.error(failure.text)
     shell = allows_shell(attempt)
-    report.write_failure(root, failure.text + "\n", result | _as_result(failure, shell=shell), shell=shell)
+    report.write_failure(root, failure.text + "\n", attempt.describe() | _as_result(failure, shell=shell), shell=shell)
     report.show_on_console(places, failure.screen)
     report.send_to_journal(places, _as_entry(failure))
 
@@ -101,12 +83,6 @@ def tell(failure: Failure, result: dict[str, Any], attempt: Attempt, places: Pla
 def allows_shell(attempt: Attempt) -> bool:
     """Whether a config allows a shell after a failure. One that is wrong allows nothing."""
     return any(file.path == SHELL_FILE for config in attempt.configs for file in config.storage.files)
-
-
-def _said(error: OSError) -> str:
-    """Without the number that Python puts before it."""
-    what = error.strerror or str(error)
-    return what if error.filename is None else f"{error.filename}: {what}"
 
 
 def _as_result(failure: Failure, *, shell: bool) -> dict[str, Any]:
@@ -124,30 +100,10 @@ def _advice(error: Exception, attempt: Attempt) -> tuple[str, ...]:
         return _DISK_FAILS
     if attempt.disks:
         return _DISKS_STAY
-    return _NOT_THERE if isinstance(error, FetchError) else WRONG_CONFIG
-
-
-def _complaints(error: Exception) -> Iterator[Complaint]:
-    """The places in configs that an error is about."""
-    from firstboot.apply.planning import ActionFailed  # noqa: PLC0415 - not before something failed
-    from firstboot.config.origins import Complaint, ConfigError  # noqa: PLC0415
-    from firstboot.config.text import LocatedError  # noqa: PLC0415
-
-    match error:
-        case ConfigError():
-            yield from error.complaints
-        case LocatedError():
-            yield from (Complaint(error.located, problem) for problem in error.problems)
-        case ActionFailed():
-            if error.complaint is not None:
-                yield error.complaint
-        case _:
-            pass
+    return _NOT_THERE if isinstance(error, FetchError) else CORRECT_THE_CONFIG
 
 
 def _described(complaint: Complaint) -> dict[str, Any]:
-    from firstboot.config.text import path_text, printable  # noqa: PLC0415 - not before something failed
-
     located, problem = complaint
     secrets = located.secrets()
     mark = located.mark_of(problem.path, on_key=problem.on_key)

@@ -9,22 +9,22 @@ from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
 from firstboot.apply.durable import sync
-from firstboot.apply.planning import Scope, carry_out, plan
 from firstboot.config.document import read
 from firstboot.config.loaded import LoadedConfig
-from firstboot.config.loading import finish
 from firstboot.config.models import Config
 from firstboot.config.mount_points import VAR_UNIT, VAR_UNIT_FILE
 from firstboot.config.origins import ConfigError
-from firstboot.config.rendering import render_document
 from firstboot.config.text import Problem
 from firstboot.drift import undo
-from firstboot.drift.record import Record, remember
 from firstboot.drift.settle import settle, without_repeats
-from firstboot.gathering import fetched_files
+from firstboot.engine.compile import finish, merge_documents
+from firstboot.engine.perform import carry_out
+from firstboot.engine.plan import Scope, plan
+from firstboot.engine.record import Record, remember
+from firstboot.engine.remote import Remote
+from firstboot.engine.resources import fetched_files
 from firstboot.log import Log
 from firstboot.places import APPLIED
-from firstboot.remote import Remote
 
 ENABLE = Scope(enable=True)
 
@@ -49,7 +49,7 @@ def recorded_config(record: Record) -> LoadedConfig:
         LocatedError, ConfigError: another version wrote it.
     """
     # Its disks are not in it, so what depends on them cannot be judged again: it was when it was applied.
-    return finish(render_document(read(json.dumps(record.config), APPLIED)), verified=False)
+    return finish(merge_documents([read(json.dumps(record.config), APPLIED)]), verified=False)
 
 
 @contextmanager
