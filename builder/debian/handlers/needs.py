@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
-from builder.debian.scripts.language.evaluator import SHELLS, interpreter
+from builder.debian.scripts.language.interpreter import SHELLS, interpreter
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.language.syntax import Function, Literal, Simple
 from builder.debian.scripts.language.words import ScriptSyntaxError

@@ -11,7 +11,9 @@ from dataclasses import replace
 from builder.core.errors import ConfigError
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 from builder.debian.scripts.effects import Effect, Evaluation, Unaccounted
-from builder.debian.scripts.language.evaluator import SHELLS, Commands, Exit, Leave, Shell, TooLong, interpreter
+from builder.debian.scripts.language.control_flow import Exit, Leave, TooLong
+from builder.debian.scripts.language.evaluator import Commands, Shell
+from builder.debian.scripts.language.interpreter import SHELLS, interpreter
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.language.words import ScriptSyntaxError
 from builder.debian.scripts.state import Records

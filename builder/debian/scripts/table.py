@@ -11,7 +11,8 @@ from dataclasses import replace
 from builder.debian.scripts.commands.awk import AWK
 from builder.debian.scripts.commands.sed import SED
 from builder.debian.scripts.commands.text import TEXT
-from builder.debian.scripts.language.evaluator import Commands, Model, Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Commands, Model, Shell, make_models
 from builder.debian.scripts.subjects import (
     accounts,
     apache,

@@ -12,7 +12,8 @@ from typing import Any
 
 from builder.debian.scripts.commands.awk_parser import Node, Program, awk_string, parse_awk
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.language.evaluator import Shell, Status
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.language.patterns import PatternError, basic_regex, replaced
 from builder.debian.scripts.subjects.builtins import modest
 from builder.debian.scripts.subjects.options import read_options

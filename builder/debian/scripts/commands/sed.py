@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, field
 
 from builder.debian.scripts.commands.text import input_of
-from builder.debian.scripts.language.evaluator import Shell, Status
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.language.patterns import PatternError, basic_regex, replaced
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable
 from itertools import groupby
 
-from builder.debian.scripts.language.evaluator import Shell, Status
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.language.patterns import PatternError, basic_regex
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import MAX_CONTENT, NOT_OURS, UNKNOWN, NotModelled

@@ -16,9 +16,14 @@ from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from builder.debian.scripts.effects import Does, Effect, Unaccounted
+from builder.debian.scripts.effects import Unaccounted
+from builder.debian.scripts.language.branches import Outcome, get_lasting_effects
+from builder.debian.scripts.language.control_flow import Exit, Leave, Return, Status, TooLong
 from builder.debian.scripts.language.expand import Expander
+from builder.debian.scripts.language.interpreter import SHELLS, interpreter
 from builder.debian.scripts.language.parser import parse, parse_word
+from builder.debian.scripts.language.process import Process
+from builder.debian.scripts.language.redirections import open_redirects
 from builder.debian.scripts.language.syntax import (
     AndOr,
     Case,
@@ -38,16 +43,12 @@ from builder.debian.scripts.language.syntax import (
 )
 from builder.debian.scripts.language.time_limit import limited
 from builder.debian.scripts.language.words import ScriptSyntaxError
-from builder.debian.scripts.state import Records, State, join_states
-from builder.debian.scripts.target_system import DEVICES, SWEPT, UNKNOWN, NotModelled, TargetSystem, joined
-from builder.tree.node import Node
+from builder.debian.scripts.state import State, join_states
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled, TargetSystem
 
 MAX_STEPS = 200_000  # php8.4-common takes 40,000
 MAX_CALLS = 60
-MAX_VALUE = 1 << 20  # characters; a variable that is doubled in a loop would fill the memory
 BINARIES = frozenset(("/usr/bin", "/usr/sbin", "/bin", "/sbin"))
-SHELLS = frozenset(("sh", "dash", "bash"))
-Status = int | None  # None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,42 +85,8 @@ def make_models(
     }
 
 
-class Exit(Exception):
-    """``exit``, or a failure under ``set -e``."""
-
-    def __init__(self, status: Status) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class Return(Exit):
-    """``return``."""
-
-
-class Leave(Exception):
-    """``break`` and ``continue``: out of ``levels`` loops."""
-
-    def __init__(self, levels: int, *, again: bool) -> None:
-        super().__init__(levels)
-        self.levels = levels
-        self.again = again
-
-
-class TooLong(Exception):
-    """The script did not come to an end."""
-
-
-def interpreter(text: str) -> str:
-    """The name of the program that a script is written for; empty if it is no script."""
-    first = text.partition("\n")[0]
-    words = first[2:].split() if first.startswith("#!") else []
-    if words and words[0].endswith("/env"):
-        words = words[1:]
-    return words[0].rpartition("/")[2] if words else ""
-
-
-class Shell:
-    """The state of a shell while it evaluates a script.
+class Shell(Process):
+    """A shell that evaluates a script.
 
     Attributes:
         unaccounted: lines that nobody speaks for, in the order they were met.
@@ -132,82 +99,21 @@ class Shell:
     def __init__(
         self, system: TargetSystem, commands: Commands, text: str, arguments: Items[str], environment: dict[str, str]
     ) -> None:
-        self.system = system
+        name = f"/var/lib/dpkg/info/{system.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
+        super().__init__(system, name, State(variables=dict(environment), arguments=list(arguments)))
         self.commands = commands
-        self.state = State(variables=dict(environment), arguments=list(arguments))
-        self.name = f"/var/lib/dpkg/info/{system.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
         self.unaccounted: list[Unaccounted] = []
         self.is_bash = interpreter(text) == "bash"
-        self.status: Status = 0
         self.unasked = False
         self.own_questions: frozenset[str] = frozenset()
-        self.expander = Expander(self)
+        self.expander = Expander(self, self.output_of)
         self._lines = text.split("\n")
-        self._out: list[list[str]] = []
         self._substituted: list[Status] = [0]
         self._tested = 0
         self._steps = 0
         self._calls = 0
         self._line = (1, 1)
         self.position = (1, 1)
-
-    @property
-    def state(self) -> State:
-        """What differs from one way to another; the system that it works on needs it, too."""
-        return self.system.state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self.system.state = state
-
-    @property
-    def records(self) -> Records:
-        """What the package system remembers."""
-        return self.state.shared.records
-
-    # --- for commands ------------------------------------------------------------------------------
-
-    def say(self, text: str) -> None:
-        """Write to the standard output."""
-        if self._out:
-            self._out[-1].append(text)
-
-    def value(self, name: str) -> str | None:
-        """A parameter's value, or ``None`` if it is not set."""
-        if name.isdigit():
-            number = int(name)
-            if number == 0:
-                return self.name
-            if self.state.arguments is None:
-                return UNKNOWN
-            return self.state.arguments[number - 1] if number <= len(self.state.arguments) else None
-        match name:
-            case "#":
-                return UNKNOWN if self.state.arguments is None else str(len(self.state.arguments))
-            case "?":
-                return UNKNOWN if self.status is None else str(self.status)
-            case "@" | "*":
-                return " ".join(self.arguments()) if self.state.arguments != [] else None
-            case "$" | "!":
-                return UNKNOWN
-            case "-":
-                return ""
-            case _:
-                return self.state.variables.get(name, self.state.variables.get(f"{name}[0]"))
-
-    def arguments(self) -> list[str]:
-        """The positional parameters; one that is not known, if not even their number is."""
-        return [UNKNOWN] if self.state.arguments is None else self.state.arguments
-
-    def assign(self, name: str, value: str) -> None:
-        """Set a variable."""
-        if len(value) > MAX_VALUE:
-            raise TooLong
-        self.state.variables[name] = value
-
-    def elements(self, name: str) -> list[tuple[str, str]]:
-        """An array's keys and values."""
-        return self.state.get_elements(name)
 
     def _assign_word(self, target: str, word: Word) -> None:
         name = target.removesuffix("+")
@@ -231,17 +137,9 @@ class Shell:
             name = f"{match[1]}[{self.expander.key(match[1], parse_word(match[2]))}]"
         self.assign(name, (self.state.variables.get(name, "") if adds else "") + text)
 
-    def path(self, argument: str) -> str:
-        """An argument as an absolute path."""
-        if UNKNOWN in argument:
-            raise NotModelled("a path that is not known")
-        if self.state.directory == UNKNOWN and not argument.startswith("/"):
-            raise NotModelled("in which directory this happens depends on what only a running machine knows")
-        return joined(self.state.directory, argument)
-
     def output_of(self, command: Command) -> str:
         """What commands write, run as in ``$(...)``."""
-        with self._subshell(), self._captured() as out:
+        with self._subshell(), self.captured() as out:
             self.status = self._protected(command)
         self._substituted = [self.status]
         return "".join(out)
@@ -482,7 +380,7 @@ class Shell:
         try:
             for index, each in enumerate(commands):
                 if index < len(commands) - 1:
-                    with self._subshell(), self._captured() as out:
+                    with self._subshell(), self.captured() as out:
                         status = self._protected(each)
                     self.state.input = "".join(out)
                 else:
@@ -582,7 +480,7 @@ class Shell:
         before = len(self.unaccounted)
         mark = self.system.mark()
         start = self.state.copy()
-        outcomes: list[_Outcome] = []
+        outcomes: list[Outcome] = []
         for way in ways:
             self.system.back_to(mark)
             self.state = start.copy()
@@ -596,39 +494,23 @@ class Shell:
                 if not isinstance(leave, Return) and leave.status != 0:
                     continue
                 status, ended = leave.status, leave
-            effects, changes = _real(self.system.journal[mark[0] :]), self.system.changes_since(mark)
-            outcomes.append(_Outcome(effects, changes, self.state, status, ended))
+            effects, changes = get_lasting_effects(self.system.journal[mark[0] :]), self.system.changes_since(mark)
+            outcomes.append(Outcome(effects, changes, self.state, status, ended))
         if not outcomes:
             raise Exit(1)
         last = outcomes[-1]
-        alike = all(
-            other.effects == last.effects
-            and _lasting(other.changes) == _lasting(last.changes)
-            and _same_end(other.ended, last.ended)
-            for other in outcomes
-        )
+        alike = all(outcome.is_like(last) for outcome in outcomes)
         if not alike and len(self.unaccounted) == before:
             first, final = _lines_of(whole or condition) or self._line
             self._report("what happens here depends on something that only a running machine knows", first, final)
         self.state = join_states([outcome.state for outcome in outcomes])
-        for other in outcomes:
-            paths = {path for path in other.changes.keys() | last.changes.keys() if SWEPT.match(path)}
-            differing = {p for p in paths if other.changes.get(p, self) != last.changes.get(p, self)}
-            self.state.shared.unclear |= {("path", path) for path in differing}
+        differing = {path for outcome in outcomes for path in outcome.find_differing(last)}
+        self.state.shared.unclear |= {("path", path) for path in differing}
         if last.ended is not None and alike:
             raise last.ended
         return last.status if all(other.status == last.status for other in outcomes) else None
 
     # --- surroundings ------------------------------------------------------------------------------
-
-    @contextmanager
-    def _captured(self) -> Iterator[list[str]]:
-        out: list[str] = []
-        self._out.append(out)
-        try:
-            yield out
-        finally:
-            self._out.pop()
 
     @contextmanager
     def _subshell(self) -> Iterator[None]:
@@ -658,75 +540,19 @@ class Shell:
             yield
             return
         saved = self.state.input
-        target: tuple[str, bool] | None = None
-        source: int | None = None
-        silent = False
-        for redirect in redirects:
-            text = self.expander.text(redirect.target)
-            match redirect.operator:
-                case "<<" | "<<-":
-                    self.state.input = text
-                case "<<<":
-                    self.state.input = text + "\n"
-                case "<" if redirect.fd > 2 and self.path(text) not in DEVICES:
-                    self.state.descriptors[redirect.fd] = self.system.read(self.path(text)) or ""
-                case "<&" if text.isdigit() and int(text) in self.state.descriptors and redirect.fd == 0:
-                    source = int(text)
-                    self.state.input = self.state.descriptors[source]
-                case "<":
-                    content = UNKNOWN if UNKNOWN in text else self.system.read(self.path(text))
-                    if content is None:
-                        raise NotModelled(f"there is no {text}")
-                    self.state.input = content
-                case ">&" | "<&":
-                    silent = silent or (redirect.fd == 1 and text not in ("1", "3", "5"))
-                case ">" | ">>" | ">|" if redirect.fd == 1:
-                    path = self.path(text)
-                    silent, target = path in DEVICES, (path, redirect.operator == ">>")
-                case ">" | ">>" if redirect.fd == 2 or self.path(text) in DEVICES:
-                    pass
-                case _:
-                    raise NotModelled(f"the redirection {redirect.fd}{redirect.operator}")
+        opened = open_redirects(self, self.expander, redirects)
         try:
-            if target is None and not silent:
+            if opened.path is None and not opened.is_silent:
                 yield
                 return
-            with self._captured() as out:
+            with self.captured() as out:
                 yield
-            if target is not None and not silent:
-                self.system.write(target[0], "".join(out), append=target[1])
+            if opened.path is not None and not opened.is_silent:
+                self.system.write(opened.path, "".join(out), append=opened.appends)
         finally:
-            if source is not None:
-                self.state.descriptors[source] = self.state.input or ""
+            if opened.source is not None:
+                self.state.descriptors[opened.source] = self.state.input or ""
             self.state.input = saved
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """Where a way through a script ends: what it did, what it leaves in the tree, what the shell knows then."""
-
-    effects: list[Effect]
-    changes: Mapping[str, Node | None]
-    state: State
-    status: Status
-    ended: Exit | Leave | None
-
-
-def _lasting(changes: Mapping[str, Node | None]) -> dict[str, Node | None]:
-    """The changes that are not gone when the installation is over."""
-    return {path: node for path, node in changes.items() if not SWEPT.match(path)}
-
-
-def _same_end(one: Exit | Leave | None, other: Exit | Leave | None) -> bool:
-    """Whether two ways go on at the same place."""
-    if isinstance(one, Leave) and isinstance(other, Leave):
-        return (one.levels, one.again) == (other.levels, other.again)
-    return type(one) is type(other) and getattr(one, "status", None) == getattr(other, "status", None)
-
-
-def _real(journal: list[Effect]) -> list[Effect]:
-    """The effects that make a difference to the image. Answers are a part of the state, and compared there."""
-    return [effect for effect in journal if effect.does not in (Does.DROPPED, Does.GENERATED, Does.ANSWER)]
 
 
 def _lines_of(command: Command) -> tuple[int, int] | None:

@@ -6,13 +6,12 @@ Source: POSIX.1-2024, "Shell Command Language", 2.6.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from builder.debian.scripts.language.patterns import PatternError, glob_regex
+from builder.debian.scripts.language.process import Process
 from builder.debian.scripts.language.syntax import Arithmetic, Command, Elements, Literal, Parameter, Part, Word
-from builder.debian.scripts.state import State
-from builder.debian.scripts.target_system import UNKNOWN, NotModelled, TargetSystem, joined
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled, joined
 from builder.tree.node import Kind
 
 # (text, quoted, whether unquoted text is split into fields)
@@ -26,36 +25,12 @@ _ARITHMETIC = re.compile(r"[\s0-9()+*/%<>=!&|^~?:-]+")
 _VARIABLE = re.compile(r"\$?\b([A-Za-z_][A-Za-z0-9_]*)")
 
 
-class Parameters(Protocol):
-    """What expansion needs of a shell: its parameters, its files, and what commands write."""
-
-    state: State
-    system: TargetSystem
-
-    def value(self, name: str) -> str | None:
-        """A parameter's value, or ``None`` if it is not set."""
-
-    def arguments(self) -> list[str]:
-        """The positional parameters."""
-
-    def elements(self, name: str) -> list[tuple[str, str]]:
-        """An array's keys and values."""
-
-    def assign(self, name: str, value: str) -> None:
-        """Set a variable."""
-
-    def path(self, argument: str) -> str:
-        """An argument as an absolute path."""
-
-    def output_of(self, command: Command) -> str:
-        """What commands write."""
-
-
 class Expander:
-    """Expansion in the state of a shell."""
+    """Expansion in the state of a process."""
 
-    def __init__(self, shell: Parameters) -> None:
-        self._shell = shell
+    def __init__(self, process: Process, get_output: Callable[[Command], str]) -> None:
+        self._process = process
+        self._get_output = get_output
 
     def fields(self, words: Iterable[Word]) -> list[str]:
         """Words as the arguments of a command."""
@@ -121,13 +96,13 @@ class Expander:
             elif isinstance(part, Arithmetic):
                 segments.append((self.arithmetic(self.text(part.expression)), part.quoted, True))
             else:
-                segments.append((self._shell.output_of(part.body).rstrip("\n"), part.quoted, True))
+                segments.append((self._get_output(part.body).rstrip("\n"), part.quoted, True))
         return segments
 
     def _parameter(self, part: Parameter, one_field: bool) -> list[Segment]:
-        shell = self._shell
+        process = self._process
         if part.name in ("@", "*") and not part.operator:
-            arguments = shell.arguments()
+            arguments = process.arguments()
             if not part.quoted or (part.name == "@" and not one_field):
                 result: list[Segment] = []
                 for index, argument in enumerate(arguments):
@@ -139,11 +114,11 @@ class Expander:
         if operator == "keys" or (part.subscript is not None and part.subscript.text in ("@", "*")):
             return self._all_of_array(part, one_field)
         if part.subscript is not None:
-            value = shell.state.variables.get(f"{part.name}[{self.key(part.name, part.subscript)}]")
+            value = process.state.variables.get(f"{part.name}[{self.key(part.name, part.subscript)}]")
         else:
-            value = shell.value(part.name)
+            value = process.value(part.name)
         if operator == "indirect":
-            return [(shell.value(value or "") or "", part.quoted, True)]
+            return [(process.value(value or "") or "", part.quoted, True)]
         if not operator:
             return [(value or "", part.quoted, True)]
         if operator == "length":
@@ -162,7 +137,7 @@ class Expander:
             case "=":
                 if missing:
                     value = self.text(word)
-                    shell.assign(part.name, value)
+                    process.assign(part.name, value)
                 return [(value or "", part.quoted, True)]
             case _:
                 if missing:
@@ -172,17 +147,17 @@ class Expander:
     def key(self, name: str, subscript: Word) -> str:
         """An array's key: a text, or a number that is calculated."""
         text = self.text(subscript)
-        if name in self._shell.state.associative:
+        if name in self._process.state.associative:
             return text
         number = self.arithmetic(text)
         if not number.startswith("-"):
             return number
-        items = self._shell.elements(name)  # from the end
+        items = self._process.elements(name)  # from the end
         return str(int(items[-1][0]) + 1 + int(number)) if items else number
 
     def _all_of_array(self, part: Parameter, one_field: bool) -> list[Segment]:
         """``${name[@]}`` and what is done to each element of it."""
-        items = self._shell.elements(part.name)
+        items = self._process.elements(part.name)
         if part.operator == "length":
             return [(str(len(items)), part.quoted, True)]
         values = [key if part.operator == "keys" else value for key, value in items]
@@ -249,7 +224,7 @@ class Expander:
         Raises:
             NotModelled: it is none, or one with something else in it.
         """
-        names = _VARIABLE.sub(lambda match: (self._shell.value(match[1]) or "0").strip(), text)
+        names = _VARIABLE.sub(lambda match: (self._process.value(match[1]) or "0").strip(), text)
         if UNKNOWN in names:
             return UNKNOWN
         if not _ARITHMETIC.fullmatch(names) or "**" in names or "<<" in names or len(names) > 200:
@@ -266,7 +241,7 @@ class Expander:
 
     def _split(self, segments: list[Segment]) -> list[str]:
         """Fields of a word: what was expanded unquoted is split at white space, then patterns become paths."""
-        separators = self._shell.value("IFS")
+        separators = self._process.value("IFS")
         splitter = (
             re.compile(r"[ \t\n]+" if separators in (None, " \t\n") else f"[{re.escape(separators)}]")
             if separators != ""
@@ -301,9 +276,9 @@ class Expander:
         text = "".join(part for part, _ in field)
         if UNKNOWN in text or not any(_WILD.search(part) for part, quoted in field if not quoted):
             return [text]
-        if self._shell.state.no_glob is None:
+        if self._process.state.no_glob is None:
             raise NotModelled("whether patterns are files depends on what only a running machine knows")
-        if self._shell.state.no_glob:
+        if self._process.state.no_glob:
             return [text]
         return self._matches(field, text) or [text]
 
@@ -313,9 +288,9 @@ class Expander:
             patterns = [re.compile(step) for step in steps]
         except (PatternError, re.error):
             return []
-        system = self._shell.system
+        system = self._process.system
         found = [""]
-        base = "" if text.startswith("/") else self._shell.path(".")
+        base = "" if text.startswith("/") else self._process.path(".")
         for index, (step, pattern) in enumerate(zip(steps, patterns, strict=True)):
             if step == "":
                 # Of two slashes the second means nothing; one at the end leaves directories.
@@ -349,12 +324,12 @@ class Expander:
             return text
         if not login:
             return f"/root{slash}{rest}"
-        rows = (line.split(":") for line in (self._shell.system.read("/etc/passwd") or "").splitlines())
+        rows = (line.split(":") for line in (self._process.system.read("/etc/passwd") or "").splitlines())
         home = next((row[5] for row in rows if row[0] == login and len(row) > 5), None)
         return text if home is None else f"{home}{slash}{rest}"
 
     def _is_directory(self, base: str, path: str) -> bool:
-        node = self._shell.system.get(joined("/", f"{base}/{path}"))
+        node = self._process.system.get(joined("/", f"{base}/{path}"))
         return node is not None and node.kind is Kind.DIRECTORY
 
 

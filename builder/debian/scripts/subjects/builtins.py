@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.language.evaluator import Exit, Leave, Return, Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Exit, Leave, Return, Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 from builder.tree.node import Kind
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.language.patterns import PatternError, glob_regex
 from builder.debian.scripts.subjects.builtins import program_path
 from builder.debian.scripts.target_system import DEVICES, NOT_OURS, UNKNOWN, NotModelled

@@ -9,7 +9,8 @@ import re
 
 from builder.debian.control import ControlError, parse_stanza
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import NotModelled
 
 NOT_ASKED = 30  # db_input: the question is not shown

@@ -6,7 +6,8 @@ Source: ``/usr/lib/emacsen-common/{emacs-package-install,emacs-install,lib.pl}``
 
 from __future__ import annotations
 
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import NotModelled
 from builder.tree.node import file
 

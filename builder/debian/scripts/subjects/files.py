@@ -8,7 +8,8 @@ import stat
 from datetime import UTC, datetime
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.accounts import NoSuchAccountError, group_id, login_group, user_id
 from builder.debian.scripts.subjects.options import Options, read_options
 from builder.debian.scripts.target_system import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known

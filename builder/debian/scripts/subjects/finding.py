@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.language.patterns import PatternError, basic_regex, glob_regex
 from builder.debian.scripts.subjects.accounts import group_id, user_id
 from builder.debian.scripts.target_system import NotModelled

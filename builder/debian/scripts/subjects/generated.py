@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 
 LIBRARIES = "the index of shared libraries is made when all packages are in"
 MODULES = "the index of kernel modules is made when all packages are in"

@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.machine_values import command_for, word_for
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import MAX_OWN, RANDOM, SWEPT, UNKNOWN, NotModelled

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.language.patterns import glob_regex
 from builder.debian.scripts.subjects.accounts import group_id, user_id
 from builder.debian.scripts.subjects.files import changed_mode

@@ -6,7 +6,8 @@ import gzip
 import re
 
 from builder.debian.scripts.effects import Does
-from builder.debian.scripts.language.evaluator import Shell, Status, make_models
+from builder.debian.scripts.language.control_flow import Status
+from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.subjects.packaging import ucf
 from builder.debian.scripts.target_system import NotModelled, joined
