@@ -13,7 +13,7 @@ from builder.core.tools import Tools
 from builder.tree.cpio import write_cpio
 from builder.tree.elf import find_closure
 from builder.tree.materialise import tree_of
-from builder.tree.modules import decompressed, find_modules, kernel_release, require_known
+from builder.tree.modules import decompressed, find_modules, index_modules, kernel_release, require_known
 from builder.tree.node import Kind, directory, file, symlink
 from builder.tree.tree import Tree
 
@@ -195,10 +195,7 @@ def _copy_modules(image: Tree, tree: Tree, wanted: Sequence[str]) -> None:
 
 def write_initrd(tree: Tree, tools: Tools, scratch: Path, out: Path) -> None:
     """Index the modules and write the tree as a zstd-compressed cpio archive."""
-    from builder.debian.handlers.indexes import make_module_index  # noqa: PLC0415 - only when an initrd is made
-    from builder.debian.handlers.work import Work  # noqa: PLC0415
-
-    make_module_index(Work(tree, {}, tools, scratch))
+    index_modules(tree, tools, scratch, origin=ORIGIN)
     plain = scratch / "initrd.cpio"
     with plain.open("wb") as file_:
         write_cpio(tree, file_)

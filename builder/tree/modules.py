@@ -1,11 +1,15 @@
-"""Kernel modules and what they depend on, read from the index that ``depmod`` made."""
+"""Kernel modules and what they depend on, by the index that ``depmod`` makes."""
 
 from __future__ import annotations
 
 import lzma
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from builder.core.suggest import did_you_mean
+from builder.core.tools import Tools
+from builder.tree.materialise import materialise
 from builder.tree.node import Node, file
 from builder.tree.tree import Tree, TreeError
 
@@ -24,6 +28,22 @@ def kernel_release(tree: Tree) -> str:
     if len(releases) != 1:
         raise TreeError(f"an image has one kernel; this one has {', '.join(releases) or 'none'}")
     return releases[0]
+
+
+def index_modules(tree: Tree, tools: Tools, scratch: Path, *, origin: str) -> None:
+    """Write ``modules.dep`` and its like for every kernel in the tree, by ``depmod``.
+
+    Raises:
+        ProgramError: a module is damaged.
+    """
+    if tree.get("/usr/lib/modules", follow=True) is None:
+        return
+    for release in tree.children("/usr/lib/modules"):
+        base = f"/usr/lib/modules/{release}"
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="modules-") as root:
+            part = materialise(tree, Path(root), [base])
+            tools.run("depmod", "-b", part.root, release)
+            part.absorb(tree, origin=origin, below=base)
 
 
 def module_name(path: str) -> str:

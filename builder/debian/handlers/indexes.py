@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder.core.architecture import ARCHITECTURES
 from builder.debian.handlers.work import Work
 from builder.tree.library_cache import generator_in, make_cache
+from builder.tree.modules import index_modules
 from builder.tree.node import file
 from builder.tree.shared_objects import CONFIG, find_libraries
 
@@ -27,13 +28,7 @@ def make_library_cache(work: Work) -> None:
 
 def make_module_index(work: Work) -> None:
     """``modules.dep`` and its like for every kernel in the tree, by ``depmod``."""
-    if not work.has("/usr/lib/modules"):
-        return
-    for release in work.tree.children("/usr/lib/modules"):
-        base = f"/usr/lib/modules/{release}"
-        with work.directory(base) as part:
-            work.tools.run("depmod", "-b", part.root, release)
-            part.absorb(work.tree, origin=ORIGIN, below=base)
+    index_modules(work.tree, work.tools, work.scratch, origin=ORIGIN)
 
 
 def make_hardware_database(work: Work) -> None:
