@@ -1,8 +1,8 @@
 """The unit that runs a container of the image: ``NAME.container``, of which podman makes a service.
 
 What the user wrote passes through three readers: quadlet's (podman-systemd.unit(5)), then systemd's
-specifiers and variables in the ``ExecStart=`` that it generates, then podman's arguments. :func:`word` gets
-through the first two; the third sees one argument.
+specifiers and variables in the ``ExecStart=`` that it generates, then podman's arguments.
+:func:`quote_argument` gets through the first two; the third sees one argument.
 """
 
 from __future__ import annotations
@@ -13,18 +13,15 @@ from collections.abc import Mapping, Sequence
 from builder.core.errors import ConfigError
 from builder.definition.ports import parse_publish
 from builder.definition.scalars import NotAccepted
-from firstboot.config.unit_text import is_lost_by_podman
+from firstboot.config.unit_text import is_lost_by_podman, quote_word
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9./-]*@sha256:[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def word(text: str) -> str:
-    r"""One word of a command line, whatever is in it.
-
-    ``"`` and ``\`` are escaped as systemd.syntax(7) says, ``%`` and ``$`` doubled (systemd.unit(5),
-    systemd.service(5)), and what cannot stand in a line becomes ``\xNN``.
+def quote_argument(text: str) -> str:
+    """One argument of a command line, whatever is in it.
 
     Raises:
         ConfigError: no way of writing it gets through.
@@ -36,8 +33,7 @@ def word(text: str) -> str:
             f"the argument {text!r} cannot be handed to a container by its unit",
             hint="put the arguments into a script in the container",
         )
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return '"' + re.sub(r"[\x01-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
+    return quote_word(text, command=True)
 
 
 def quadlet(
@@ -71,9 +67,9 @@ def quadlet(
     for key, value in sorted((environment or {}).items()):
         if not _VARIABLE.fullmatch(key):
             raise ConfigError(f"container {name}: {key!r} is no name of an environment variable")
-        container.append(f"Environment={word(f'{key}={value}')}")
+        container.append(f"Environment={quote_argument(f'{key}={value}')}")
     if command:
-        container.append("Exec=" + " ".join(word(argument) for argument in command))
+        container.append("Exec=" + " ".join(quote_argument(argument) for argument in command))
     lines = [
         "[Unit]",
         f"Description=Container {name}",

@@ -1,6 +1,6 @@
-"""Unit files as far as checks must understand them: is the text well formed, and which sections has it.
+"""Unit files as far as checks must understand them, and how a value is quoted in them (systemd.syntax(7)).
 
-Follows go-systemd's lexer, which Ignition uses, with its leniency: all before the first section is skipped.
+Reading follows go-systemd's lexer, which Ignition uses, with its leniency: all before the first section is skipped.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 LINE_MAX = 2048  # bytes; systemd cuts longer lines off, so they are refused
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _LONG_LINE = re.compile(rb"[^\r\n]{%d}" % LINE_MAX)
 
 
@@ -119,6 +121,29 @@ def _option(data: bytes, start: int) -> tuple[str, str, int]:
             break
         value += b"\n"
     return name, value.decode("utf-8", "replace").strip(), position
+
+
+def quote_word(word: str, *, specifiers: bool = False, command: bool = False) -> str:
+    """One word of a setting.
+
+    Args:
+        word: what it shall be.
+        specifiers: leave ``%`` as it is: the word has some on purpose, or the setting knows none.
+        command: it is an argument of a command line, in which systemd also replaces ``$``.
+    """
+    if not specifiers:
+        word = word.replace("%", "%%")
+    if command:
+        word = word.replace("$", "$$")
+    if _PLAIN.fullmatch(word):
+        return word
+    return '"' + "".join(_escaped(char) for char in word) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    return f"\\x{ord(char):02x}" if ord(char) < ord(" ") or ord(char) == 0x7F else char
 
 
 def is_lost_by_podman(argument: str) -> bool:

@@ -9,10 +9,10 @@ from firstboot.config.buildos.common import check_service, is_duration
 from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.services import Container, ContainerHealth
 from firstboot.config.buildos.staging import load_credentials
-from firstboot.config.buildos.unit_writing import one_line, quoted
+from firstboot.config.buildos.unit_writing import command_line, one_line
 from firstboot.config.butane.quadlets import ROOTFUL
 from firstboot.config.text import Path
-from firstboot.config.unit_text import is_lost_by_podman
+from firstboot.config.unit_text import is_lost_by_podman, quote_word
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 _PORT = re.compile(
@@ -89,8 +89,8 @@ def _quadlet(container: Container, at: Path, making: Making) -> str:
     unit += [f"{name}={' '.join(units)}" for name, units in _order(container) if units]
     own = [("ContainerName", container.name), ("Image", container.image), ("Pull", container.pull or "missing")]
     # Podman gives what it starts to systemd, which replaces % and $ once more.
-    own += [("Exec", " ".join(quoted(each, command=True) for each in container.command))] if container.command else []
-    own += [("Environment", quoted(f"{name}={value}", command=True)) for name, value in container.environment.items()]
+    own += [("Exec", command_line(container.command))] if container.command else []
+    own += [("Environment", _quote_pair(name, value)) for name, value in container.environment.items()]
     own += [("EnvironmentFile", path.replace("%", "%%")) for path in container.environment_files]
     own += [("PublishPort", each) for each in container.ports]
     own += [("Volume", each.replace("%", "%%").replace("$", "$$")) for each in container.volumes]
@@ -100,7 +100,7 @@ def _quadlet(container: Container, at: Path, making: Making) -> str:
     own += [("ReadOnly", "true")] if container.read_only else []
     own += [("AddCapability", each) for each in container.capabilities]
     own += [("DropCapability", each) for each in container.drop_capabilities]
-    own += [("Label", quoted(f"{name}={value}", command=True)) for name, value in container.labels.items()]
+    own += [("Label", _quote_pair(name, value)) for name, value in container.labels.items()]
     own += _health(container.health)
     # An image that is not there yet has to come over the network first.
     service = [("Restart", container.restart or "always"), ("TimeoutStartSec", "15min")]
@@ -111,6 +111,10 @@ def _quadlet(container: Container, at: Path, making: Making) -> str:
     if container.enabled is not False:
         lines += ["", "[Install]", "WantedBy=multi-user.target"]
     return "\n".join(lines) + "\n"
+
+
+def _quote_pair(name: str, value: str) -> str:
+    return quote_word(f"{name}={value}", command=True)
 
 
 def _order(container: Container) -> tuple[tuple[str, tuple[str, ...]], ...]:

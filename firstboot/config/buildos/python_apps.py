@@ -11,9 +11,10 @@ from firstboot.config.buildos.common import check_service
 from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.services import PythonApp
 from firstboot.config.buildos.staging import load_credentials
-from firstboot.config.buildos.unit_writing import command_line, quoted, unit
+from firstboot.config.buildos.unit_writing import command_line, unit
 from firstboot.config.butane.files import NoLocalFile
 from firstboot.config.text import Path
+from firstboot.config.unit_text import quote_word
 
 PYTHON = "/usr/bin/python3"
 WHEELS = "/var/lib/python-apps"
@@ -136,7 +137,7 @@ def _unit(app: PythonApp, wheel: str | None, credentials: list[tuple[str, str]])
     environment |= app.environment
     network = app.network is not False
     service: list[tuple[str, str]] = [("Type", "exec"), ("ExecStart", command_line(_command(app)))]
-    service += [("Environment", quoted(f"{name}={value}")) for name, value in environment.items()]
+    service += [("Environment", quote_word(f"{name}={value}")) for name, value in environment.items()]
     service += credentials
     service.append(("User", app.user) if app.user is not None else ("DynamicUser", "yes"))
     if app.state is not False:
@@ -147,7 +148,7 @@ def _unit(app: PythonApp, wheel: str | None, credentials: list[tuple[str, str]])
         service.append(("PrivateNetwork", "yes"))
     capabilities = "CAP_NET_BIND_SERVICE" if app.privileged_ports else ""
     service += [("CapabilityBoundingSet", capabilities), ("AmbientCapabilities", capabilities)]
-    service += [("ReadWritePaths", quoted(path)) for path in app.writes]
+    service += [("ReadWritePaths", quote_word(path)) for path in app.writes]
     service += [("MemoryMax", app.memory_max)] if app.memory_max is not None else []
     service.append(("Restart", app.restart or "on-failure"))
     online = ("network-online.target",) if network else ()

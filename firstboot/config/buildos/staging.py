@@ -10,9 +10,10 @@ import re
 from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.models import Secret
 from firstboot.config.buildos.secrets import MODE, OTHERS, SOURCES, NoSecret, value_of
-from firstboot.config.buildos.unit_writing import quoted, unit
+from firstboot.config.buildos.unit_writing import unit
 from firstboot.config.models import Owner
 from firstboot.config.text import Path
+from firstboot.config.unit_text import quote_word
 
 CREDSTORE = "/etc/credstore"  # systemd.exec(5), LoadCredential=
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -86,7 +87,7 @@ def _writing_unit(secret: Secret, path: str) -> str:
             ("Type", "oneshot"),
             ("RemainAfterExit", "yes"),
             ("LoadCredential", f"{secret.name}:{secret.credential}"),
-            ("ExecStart", " ".join(quoted(each, specifiers=True) for each in command)),
+            ("ExecStart", " ".join(quote_word(each, specifiers=True) for each in command)),
         ],
         wanted_by="sysinit.target",
     )

@@ -6,8 +6,9 @@ import re
 
 from firstboot.config.buildos.making import Making, in_directory
 from firstboot.config.buildos.models import SwapFile
-from firstboot.config.buildos.unit_writing import command_line, quoted, unit
+from firstboot.config.buildos.unit_writing import command_line, unit
 from firstboot.config.butane.mounts import escape
+from firstboot.config.unit_text import quote_word
 
 _LOCALE = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9-]+)?(?:@[A-Za-z0-9]+)?")
 _KEYMAP = re.compile(r"[A-Za-z0-9_.-]+")
@@ -86,7 +87,7 @@ def make_swap_file(making: Making) -> None:
         before=(name,),
         settings=[
             ("DefaultDependencies", "no"),
-            ("RequiresMountsFor", quoted(path)),
+            ("RequiresMountsFor", quote_word(path)),
             ("ConditionPathExists", f"!{plain}"),
         ],
         service=[

@@ -5,44 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from firstboot.config.unit_text import quote_word
+
 Settings = Iterable[tuple[str, str]]
 
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.-]{0,200}")
 _UNIT = re.compile(
     r"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|mount|path|timer|device|slice|swap)"
 )
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def quoted(word: str, *, specifiers: bool = False, command: bool = False) -> str:
-    """One word of a setting.
-
-    Args:
-        word: what it shall be.
-        specifiers: leave ``%`` as it is: the word has some on purpose, or the setting knows none.
-        command: it is an argument of a command line, in which systemd also replaces ``$``.
-    """
-    if not specifiers:
-        word = word.replace("%", "%%")
-    if command:
-        word = word.replace("$", "$$")
-    if _PLAIN.fullmatch(word):
-        return word
-    return '"' + "".join(_escaped(char) for char in word) + '"'
-
-
-def _escaped(char: str) -> str:
-    if char in _ESCAPES:
-        return _ESCAPES[char]
-    return f"\\x{ord(char):02x}" if ord(char) < ord(" ") or ord(char) == 0x7F else char
 
 
 def command_line(words: Sequence[str]) -> str:
     """The value of ``ExecStart=``. A first word that begins with one of systemd's marks is quoted in vain, so it must
     be a path.
     """
-    return " ".join(quoted(each, command=True) for each in words)
+    return " ".join(quote_word(each, command=True) for each in words)
 
 
 def one_line(text: str) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from firstboot.config.buildos.unit_writing import command_line, one_line, quoted
-from firstboot.config.unit_text import options
+from firstboot.config.buildos.unit_writing import command_line, one_line
+from firstboot.config.unit_text import options, quote_word
 
 pytestmark = pytest.mark.unit
 
@@ -35,7 +35,7 @@ def _unescaped(match: re.Match[str]) -> str:
 @given(WORDS)
 @example('a "b" \\ $HOME %h\n[Service]\nUser=root')
 def test_a_word_is_read_back_as_it_was(word: str) -> None:
-    value = quoted(word)
+    value = quote_word(word)
     assert "\n" not in value
     assert [each.replace("%%", "%") for each in words_of(value)] == [word]
 
