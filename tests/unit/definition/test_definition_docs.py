@@ -42,8 +42,8 @@ def test_every_example_loads(definition: str, project: Project) -> None:
 
 
 def test_there_are_examples() -> None:
-    assert len(DEFINITIONS) >= 5
-    assert len(FILES) >= 3
+    assert DEFINITIONS != []
+    assert FILES != {}
 
 
 @pytest.mark.parametrize("described", MODELS, ids=lambda each: each.__name__)
