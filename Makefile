@@ -60,7 +60,12 @@ bench: venv  ## the numbers of docs/performance.md, beside mkosi where it is ins
 schema: venv  ## write configs/schema.json anew
 	$(BIN)/build-os schema > configs/schema.json.new && mv configs/schema.json.new configs/schema.json
 
+<<<<<<< HEAD
 reference: venv  ## write docs/config-reference.md, configs/machine-schema.json and the lists of platforms anew
+=======
+reference: venv  ## write docs/config-reference.md, configs/machine-schema.json and the tables of outputs anew
+	$(BIN)/python -m builder.products.tables .
+>>>>>>> 94d8118 (products: one catalogue of what a build can be asked for)
 	$(BIN)/build-os config reference > docs/config-reference.md.new && mv docs/config-reference.md.new docs/config-reference.md
 	$(BIN)/build-os config schema > configs/machine-schema.json.new && mv configs/machine-schema.json.new configs/machine-schema.json
 	$(BIN)/python -m tests.unit.docs.platform_lists

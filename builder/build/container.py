@@ -17,12 +17,13 @@ from builder.build.inputs import (
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import open_workspace, require_room, sweep_out
 from builder.core.errors import ConfigError
-from builder.core.files import replacing, write_file
 from builder.core.inputs import inputs_of, source_hash
 from builder.debian.lock import Lock
 from builder.definition.load import load_container
 from builder.definition.resolved import ResolvedContainer
-from builder.outputs.manifest import Artifact, Manifest, is_current
+from builder.outputs.manifest import Manifest, is_current
+from builder.products.catalogue import PRODUCTS
+from builder.products.product import Identity, Part
 from builder.stages.containers import image_config, make_container_tree
 from builder.stages.packages import decision_of
 
@@ -48,8 +49,9 @@ def build_container(request: BuildRequest) -> BuildResult:
             return BuildResult(manifest)
         # Here, not above: a build that has nothing to do is over before these are imported.
         from builder.oci.check import validate_layout
-        from builder.oci.image import write_archive, write_layout
-        from builder.outputs.sbom import FORMAT, SUFFIX, container_sbom
+        from builder.oci.image import write_layout
+        from builder.outputs.publish import publish
+        from builder.outputs.sbom import container_sbom
 
         sweep_out(request.out)
         require_room(request.store.root, request.out)
@@ -68,11 +70,17 @@ def build_container(request: BuildRequest) -> BuildResult:
             if problems := validate_layout(layout):
                 raise AssertionError(f"we wrote an image layout that is none: {problems}")
             manifest.unlink(missing_ok=True)
-            target = request.out / f"{resolved.name}.oci.tar"
-            with replacing(target, durable=True) as file:
-                write_archive(layout, file)
-            sbom = request.out / f"{resolved.name}{SUFFIX}"
-            write_file(sbom, container_sbom(resolved, lock, tree, image.digest), durable=True)
+            artifacts = publish(
+                [product for product in PRODUCTS.values() if product.needs == {Part.OCI}],
+                {Part.OCI: layout},
+                {},
+                container_sbom(resolved, lock, tree, image.digest),
+                request.out,
+                tools,
+                request.console,
+                Identity(resolved.name, resolved.version, resolved.arch, image.digest),
+                workspace.timings.outputs,
+            )
         Manifest(
             name=resolved.name,
             version=resolved.version,
@@ -85,7 +93,7 @@ def build_container(request: BuildRequest) -> BuildResult:
             command_line="",
             tools=str(open_lasting_tools(workspace, resolved, lock, tools).root),
             key=key_of_container(resolved, lock),
-            artifacts={"oci": Artifact.of(target, "oci"), "sbom": Artifact.of(sbom, FORMAT)},
+            artifacts=artifacts,
             scripts={name: decision_of(decided).answer for name, decided in sorted(resolved.scripts.items())},
             timings=workspace.timings,
         ).write(manifest)

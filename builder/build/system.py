@@ -28,6 +28,8 @@ from builder.definition.where import pointing_at_names
 from builder.outputs.manifest import Artifact, Manifest, is_current
 from builder.outputs.signing import Signer
 from builder.outputs.wanted import Made, Wanted
+from builder.products.catalogue import SYSTEM_PRODUCTS
+from builder.products.product import Identity
 from builder.stages import stages_for
 from builder.stages.packages import decision_of
 from builder.stages.plan import (
@@ -62,13 +64,11 @@ def build_system(request: BuildRequest) -> BuildResult:
             tree = load_snapshot(workspace.kept, plan.key) if request.with_tree else None
             return BuildResult(workspace.manifest, reused=plan.reused, tree=tree)
         # Here, not above: a build that has nothing to do is over before these are imported.
-        from builder.outputs.formats import Identity, require_sizes
         from builder.outputs.image import make_outputs
         from builder.outputs.publish import publish
         from builder.outputs.sbom import image_sbom
 
         sweep_out(request.out)
-        require_sizes(resolved.outputs, int(resolved.disk.size))
         require_room(request.store.root, request.out)
         plan = plan_around_damage(workspace, resolved, lock, plan)
         fetch_missing_debs(workspace, resolved, lock)
@@ -84,8 +84,9 @@ def build_system(request: BuildRequest) -> BuildResult:
             identity = Identity(resolved.name, resolved.version, resolved.arch, made.root.roothash, epoch)
             workspace.manifest.unlink(missing_ok=True)
             artifacts = publish(
-                resolved.outputs,
-                made,
+                [SYSTEM_PRODUCTS[name] for name in resolved.outputs],
+                made.parts,
+                made.companions,
                 sbom,
                 request.out,
                 tools,

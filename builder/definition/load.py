@@ -27,6 +27,7 @@ from builder.definition.resolved import (
 )
 from builder.definition.shipped import Part, search_path
 from builder.definition.template import Values
+from builder.products.catalogue import SYSTEM_PRODUCTS
 from firstboot.config.located import Located, LocatedError, Problem, decode, load_yaml, suggestion
 
 Kind = Literal["system", "container"]
@@ -243,6 +244,10 @@ def _find_firstboot(name: str | None, located: Located, directory: Path, finding
 
 def _check_whole(resolved: Resolved) -> Iterator[Problem]:
     """What can be said once everything is merged."""
+    for index, name in enumerate(resolved.outputs):
+        problem = SYSTEM_PRODUCTS[name].find_size_problem(int(resolved.disk.size))
+        if problem is not None:
+            yield Problem(("outputs", index), problem, "change disk.size, or take the output out")
     if resolved.containers and "podman" not in map(package_name, resolved.packages):
         yield Problem(("containers",), "nothing in this image runs containers", "add 'containers' to features")
     names: dict[str, Path] = {}

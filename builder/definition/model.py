@@ -25,6 +25,7 @@ from builder.definition.scalars import (
     PackageRequest,
     PartName,
     PathGlob,
+    ProductName,
     RelativePath,
     Size,
     Suite,
@@ -34,31 +35,12 @@ from builder.definition.scalars import (
     Version,
 )
 from builder.definition.scripts import Question, ScriptDecisions
+from builder.products.catalogue import DEFAULT
 
 DEFAULT_SUITE = "trixie"
 SIGNATURE_SIZE = 16384  # UAPI.2: a signature is padded to a multiple of 4096; we leave room for several
 _ARCHITECTURES = " or ".join(f"`{arch}`" for arch in Arch)
 _KERNELS = " or ".join(f"`{facts.kernel_package}`" for facts in ARCHITECTURES.values())
-
-
-class Output(enum.StrEnum):
-    """What an image is written as."""
-
-    RAW = "raw"
-    QCOW2 = "qcow2"
-    AWS = "aws"
-    VSPHERE = "vsphere"
-    AZURE = "azure"
-    HYPERV = "hyperv"
-    GCE = "gce"
-    OPENSTACK = "openstack"
-    NUTANIX = "nutanix"
-    ALIBABA = "alibaba"
-    ORACLE = "oracle"
-    EXOSCALE = "exoscale"
-    DIGITALOCEAN = "digitalocean"
-    AKAMAI = "akamai"
-    KUBEVIRT = "kubevirt"
 
 
 class Compression(enum.StrEnum):
@@ -244,8 +226,8 @@ class Definition(Contents):
         Disk(), description="Sizes like `512M` or `2G`. The `state` partition is what they leave of `size`."
     )
     root: Root = Field(Root(), description="The root file system.")
-    outputs: tuple[Output, ...] = Field(
-        (Output.QCOW2,), description="Formats to write: for virtual machines, disks and clouds."
+    outputs: tuple[ProductName, ...] = Field(
+        (DEFAULT,), description="Formats to write: for virtual machines, disks and clouds."
     )
     firstboot: RelativePath | None = Field(
         None,

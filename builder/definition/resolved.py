@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.architecture import Arch
-from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Output, Presets, Root
+from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Presets, Root
 from builder.definition.ports import Publish
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision
@@ -136,7 +136,7 @@ class Resolved:
     root: Root
     remove: tuple[str, ...]
     keep: tuple[str, ...]
-    outputs: tuple[Output, ...]
+    outputs: tuple[str, ...]
     layers: tuple[tuple[str, ...], ...] = ()
     optional_units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     firstboot: Path | None = None

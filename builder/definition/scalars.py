@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from builder.products.catalogue import SYSTEM_PRODUCTS
+
 MIB = 1 << 20
 _UNITS = {"M": 20, "G": 30, "T": 40}
 _SIZE = re.compile(r"([1-9][0-9]{0,6})([MGT])")
@@ -234,3 +236,15 @@ Mirrors = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """One URL or a list of them."""
+
+
+class _ProductNames:
+    """One of the names in the catalogue of products."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(list(SYSTEM_PRODUCTS))
+
+
+ProductName = Annotated[str, _ProductNames]
+"""What a system can be written as."""

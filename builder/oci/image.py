@@ -9,20 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from builder.core.architecture import architecture as facts
-from builder.core.errors import ProgramError
 from builder.core.files import replacing, sha256_file, write_file
+from builder.core.pigz import open_gzip
 from builder.core.store import HashingWriter
 from builder.core.tools import Tools
-from builder.tree.node import Kind, Node, Slice, directory, file
+from builder.tree.node import Kind, Node, Slice, directory
 from builder.tree.tar import Writer, write_tar
 from builder.tree.tree import Tree
 
@@ -34,8 +31,6 @@ LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_VERSION = {"imageLayoutVersion": "1.0.0"}
-
-PIGZ = ("pigz", "--no-name", "--processes", "4", "--stdout")
 
 
 @dataclass(frozen=True)
@@ -230,7 +225,7 @@ def _write_layer(tree: Tree, blobs: Path, created: int, gzip: Tools | None) -> L
             plain = stored
             write_tar(tree, plain, latest=created)
         else:
-            with gzip_writer(gzip, out, level=6) as compressor:
+            with open_gzip(gzip, out, level=6) as compressor:
                 plain = HashingWriter(compressor)
                 write_tar(tree, plain, latest=created)
     diff_id = f"sha256:{plain.sha256}"
@@ -238,35 +233,6 @@ def _write_layer(tree: Tree, blobs: Path, created: int, gzip: Tools | None) -> L
     size = path.stat().st_size
     path.replace(blobs / digest.removeprefix("sha256:"))
     return Layer(LAYER if gzip is None else LAYER_GZIP, digest, size, diff_id, plain.size, tree)
-
-
-@contextmanager
-def gzip_writer(tools: Tools, out: BinaryIO, *, level: int) -> Iterator[BinaryIO]:
-    """Compress what is written, into ``out``.
-
-    pigz cuts its input into blocks of fixed size, so its output does not depend on the number of processors,
-    as long as it is told to use more than one.
-
-    Raises:
-        CapabilityError: the tools tree has no pigz.
-        ProgramError: it failed.
-    """
-    command = (*PIGZ, f"-{level}")
-    out.flush()
-    try:
-        with (
-            tools.spawn(*command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE) as process,
-            process,  # closes the pipes
-        ):
-            assert process.stdin is not None
-            assert process.stderr is not None
-            yield process.stdin  # type: ignore[misc]  # an IO[bytes] is all that is needed
-            process.stdin.close()
-            message = process.stderr.read().decode(errors="replace")
-            if process.wait() != 0:
-                raise ProgramError("pigz failed", details=message.splitlines())
-    except BrokenPipeError as error:
-        raise ProgramError("pigz ended before its input", hint="is the disk full?") from error
 
 
 def layout_tree(layout: Path) -> Tree:
@@ -287,12 +253,3 @@ def layout_tree(layout: Path) -> Tree:
 def write_archive(layout: Path, file: Writer, *, created: int = 0) -> None:
     """An image layout as one tar, which ``podman load`` and ``skopeo copy oci-archive:`` take."""
     write_tar(layout_tree(layout), file, latest=created)
-
-
-def container_disk(qcow2: Path, name: str) -> Tree:
-    """A KubeVirt containerDisk: nothing but ``/disk/NAME.qcow2``, readable by the user QEMU runs as there."""
-    tree = Tree()
-    tree.put("/disk", directory(0o555, origin="output:kubevirt", uid=107, gid=107))
-    disk = file(b"", 0o440, origin="output:kubevirt", uid=107, gid=107)
-    tree.put(f"/disk/{name}.qcow2", disk.but(content=Slice(str(qcow2), 0, qcow2.stat().st_size)))
-    return tree

@@ -1,11 +1,11 @@
-"""The wanted formats, written, hashed, and moved into the output directory."""
+"""A build's products, written, hashed, and moved into the output directory with what lies beside them."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +14,15 @@ from builder.core.console import Console
 from builder.core.files import sync_content, sync_names
 from builder.core.tools import Tools
 from builder.outputs import sbom as sboms
-from builder.outputs.formats import FORMATS, Identity, make_artifacts
 from builder.outputs.manifest import Artifact
-from builder.outputs.wanted import Made
+from builder.products.making import make_products
+from builder.products.product import Identity, Part, Product
 
 
 def publish(
-    formats: Sequence[str],
-    made: Made,
+    products: Sequence[Product],
+    parts: Mapping[Part, Path],
+    companions: Mapping[str, tuple[Path, str]],
     sbom: bytes,
     out: Path,
     tools: Tools,
@@ -29,30 +30,24 @@ def publish(
     identity: Identity,
     seconds: dict[str, float],
 ) -> dict[str, Artifact]:
-    """Write the formats and move everything into ``out``, each file whole or not at all.
+    """Write the products and move everything into ``out``, each file whole or not at all.
 
     Args:
+        parts: what products are made of.
+        companions: other files that are left beside them, with their suffix (no dot), by kind.
         sbom: the bill of materials.
-        seconds: receives how long the formats took.
+        seconds: receives how long the products took.
 
     Returns:
-        The artifacts, by kind: the parts, then the formats.
+        The artifacts, by kind: the companions, then the products.
 
     Raises:
-        ConfigError, CapabilityError, ProgramError: see :func:`builder.outputs.formats.make_artifacts`.
+        ConfigError, CapabilityError, ProgramError: see :func:`builder.products.making.make_products`.
     """
     with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as directory:
         fresh = Path(directory)
         files: dict[str, tuple[Path, str]] = {}
-        parts = [
-            ("uki", made.uki, "efi"),
-            ("kernel", made.kernel, "vmlinuz"),
-            ("initrd", made.initrd, "initrd"),
-            ("facts", made.facts, "facts.json"),
-        ]
-        if made.certificate is not None:
-            parts.append(("certificate", made.certificate, "cer"))
-        for kind, source, suffix in parts:
+        for kind, (source, suffix) in companions.items():
             target = fresh / f"{identity.name}.{suffix}"
             shutil.copyfile(source, target)
             files[kind] = (target, suffix)
@@ -60,22 +55,22 @@ def publish(
         target.write_bytes(sbom)
         files["sbom"] = (target, sboms.FORMAT)
         started = time.monotonic()
-        with console.step(f"write {', '.join(formats)}"):
-            written = make_artifacts(formats, made.disk, fresh, tools, identity)
+        with console.step(f"write {', '.join(product.name for product in products)}"):
+            written = make_products(products, parts, fresh, tools, identity)
         seconds["formats"] = time.monotonic() - started
-        files |= {kind: (path, FORMATS[kind].base) for kind, path in written.items()}
+        files |= {product.name: (written[product.name], product.format) for product in products}
         with console.step("hash artifacts"):
             for path, _ in files.values():
                 path.chmod(0o644)
             # OpenSSL leaves Python's lock while it hashes, and the disk writes meanwhile.
-            found = beside(*(partial(_durable_artifact, path, form) for path, form in files.values()))
+            artifacts = beside(*(partial(_make_durable, path, form) for path, form in files.values()))
         for path, _ in files.values():
             path.replace(out / path.name)
         sync_names(out)
-    return dict(zip(files, found, strict=True))
+    return dict(zip(files, artifacts, strict=True))
 
 
-def _durable_artifact(path: Path, form: str) -> Artifact:
+def _make_durable(path: Path, form: str) -> Artifact:
     """Describe a file whose content is on the disk by then."""
     artifact, _ = beside(partial(Artifact.of, path, form), partial(sync_content, path))
     assert isinstance(artifact, Artifact)

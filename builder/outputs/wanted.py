@@ -7,6 +7,7 @@ from pathlib import Path
 
 from builder.definition.model import Compression, Disk
 from builder.outputs.root import Root
+from builder.products.product import Part
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,26 @@ class Made:
     facts: Path
     command_line: str
     certificate: Path | None = None
+
+    @property
+    def parts(self) -> dict[Part, Path]:
+        """What products are made of."""
+        return {
+            Part.RAW: self.disk,
+            Part.ROOT: self.root.image,
+            Part.VERITY: self.root.hash_tree,
+            Part.KERNEL: self.kernel,
+            Part.INITRD: self.initrd,
+            Part.UKI: self.uki,
+        }
+
+    @property
+    def companions(self) -> dict[str, tuple[Path, str]]:
+        """What every build leaves beside its products: kind -> (file, suffix)."""
+        files = {
+            "uki": (self.uki, "efi"),
+            "kernel": (self.kernel, "vmlinuz"),
+            "initrd": (self.initrd, "initrd"),
+            "facts": (self.facts, "facts.json"),
+        }
+        return files if self.certificate is None else {**files, "certificate": (self.certificate, "cer")}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from builder.core.files import sha256_file
 from builder.core.tools import Tools
-from builder.outputs.formats import FORMATS
+from builder.products.catalogue import PRODUCTS
+from builder.products.product import Part as ProductPart
 from builder.verify.artifacts import TABLES, Part, differing, members, partitions, sections
 from builder.verify.compare import Built, Compared, manifest_differences
 from builder.verify.records import Change
@@ -60,8 +61,8 @@ class Locator:
         """All differences, each once: a UKI that is also on the disk is taken apart as an artifact."""
         names = [row.name for row in compared if not row.same]
         found = []
-        disks = [name for name in names if name in FORMATS]
-        walked = next((name for name in disks if FORMATS[name].finish is None), None)
+        disks = [name for name in names if name in PRODUCTS and ProductPart.RAW in PRODUCTS[name].needs]
+        walked = next((name for name in disks if PRODUCTS[name].finish is None), None)
         for name in names:
             if self._path(name) is None:
                 found.append(Difference(name, what="only one of the builds has it"))
@@ -79,7 +80,7 @@ class Locator:
                 found += self._trees("oci", "")
             elif name == walked:
                 found += self._disk(name)
-            elif name in FORMATS and walked is not None:
+            elif name in disks and walked is not None:
                 found.append(Difference(name, what=f"it holds the same disk as {walked}"))
             else:
                 found.append(Difference(name, what="its bytes differ"))
@@ -159,7 +160,7 @@ class Locator:
             yield Difference(name, what="it holds the same disk, written differently", stage="formats")
 
     def _raw(self, name: str, number: int, path: Path) -> Path:
-        if FORMATS[name].base == "raw":
+        if PRODUCTS[name].conversion is None:
             return path
         raw = self.scratch / f"disk{number}.raw"
         self.tools.run("qemu-img", "convert", "-O", "raw", path, raw)

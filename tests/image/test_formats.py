@@ -25,14 +25,16 @@ from builder.core.tools import Tools
 from builder.oci.check import validate_layout
 from builder.oci.image import ImageConfig, write_layout
 from builder.oci.layout import read_layout
-from builder.outputs.formats import FORMATS, GIB, MIB, Identity, make_artifacts, size_problem
+from builder.products.catalogue import SYSTEM_PRODUCTS
+from builder.products.making import make_products
+from builder.products.product import GIB, MIB, Identity, Part
 from builder.tree.node import file as file_node
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.image
 
 IDENTITY = Identity("demo", "1.0.0", "amd64", "seed", 1_700_000_000)
-ALL = [name for name in FORMATS if FORMATS[name].exactly is None]
+ALL = [name for name, product in SYSTEM_PRODUCTS.items() if product.disk_size is None]
 BLOCK = 1 << 16  # no format has smaller units of allocation
 Pieces = Iterator[tuple[int, bytes]]
 
@@ -67,7 +69,11 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def artifacts(disk: Path, tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    return make_artifacts(ALL, disk, tmp_path_factory.mktemp("artifacts"), tools, IDENTITY)
+    return make(ALL, disk, tmp_path_factory.mktemp("artifacts"), tools)
+
+
+def make(names: list[str], disk: Path, out: Path, tools: Tools) -> dict[str, Path]:
+    return make_products([SYSTEM_PRODUCTS[name] for name in names], {Part.RAW: disk}, out, tools, IDENTITY)
 
 
 def assert_has_content_of(disk: Path, pieces: Pieces) -> None:
@@ -361,7 +367,7 @@ def test_same_content_gives_the_same_bytes_whatever_the_file_systems_blocks(
     artifacts: Mapping[str, Path], tools: Tools, tmp_path: Path
 ) -> None:
     other = make_disk(tmp_path / "another-name.img", GIB, filled=True)
-    again = make_artifacts(ALL, other, tmp_path / "out", tools, IDENTITY)
+    again = make(ALL, other, tmp_path / "out", tools)
     assert {name: sha256_of(path) for name, path in again.items()} == {
         name: sha256_of(path) for name, path in artifacts.items()
     }
@@ -372,8 +378,8 @@ def test_exoscale_takes_ten_gib_and_nothing_else(tools: Tools, tmp_path: Path) -
     with disk.open("wb") as file:
         file.truncate(10 * GIB)
         file.write(b"boot")
-    assert size_problem("exoscale", 10 * GIB) is None
-    made = make_artifacts(["exoscale"], disk, tmp_path / "out", tools, IDENTITY)
+    assert SYSTEM_PRODUCTS["exoscale"].find_size_problem(10 * GIB) is None
+    made = make(["exoscale"], disk, tmp_path / "out", tools)
     with made["exoscale"].open("rb") as image:
         assert struct.unpack(">Q", at(image, 24, 8))[0] == 10 * GIB
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from builder.definition.load import load
 from builder.locking import recipe
 from builder.outputs import publish
 from builder.outputs.manifest import Manifest, read_manifest
+from builder.products.product import Part, Product
 from builder.tree.tree import Tree
 from tests.support.power import SyncedDisk
 
@@ -52,17 +53,19 @@ def system_request(tmp_path: Path, image: Tree, writing_tools: Tools, monkeypatc
     lock = Lock(recipe_sha256=recipe(resolved), arch="amd64", suite="trixie", packages=(package,), tools=(package,))
     lock.dump(Path("os.lock"))
 
-    def make_artifacts(names: Sequence[str], raw: Path, directory: Path, *_: object) -> dict[str, Path]:
-        paths = {name: directory / f"mine.{name}" for name in names}
+    def make_products(
+        products: Sequence[Product], parts: Mapping[Part, Path], directory: Path, *_: object
+    ) -> dict[str, Path]:
+        paths = {product.name: directory / f"mine.{product.name}" for product in products}
         for name, path in paths.items():
-            path.write_text(f"{name} of {raw.read_text()}")
+            path.write_text(f"{name} of {parts[Part.RAW].read_text()}")
             path.chmod(0o600)
         return paths
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 10**12))
     monkeypatch.setattr(inputs, "open_tools", lambda *_: writing_tools)
     monkeypatch.setattr(system, "run_plan", lambda *_: image.copy())
-    monkeypatch.setattr(publish, "make_artifacts", make_artifacts)
+    monkeypatch.setattr(publish, "make_products", make_products)
     writing_tools.root.mkdir()
     return BuildRequest(Path("os.yaml"), Path("out"), store, writing_tools.console)
 
@@ -161,11 +164,11 @@ def test_a_failure_at_the_end_leaves_no_manifest_that_speaks_for_half_a_build(
     build_system(system_request)
     Path("os.yaml").write_text(Path("os.yaml").read_text().replace("1.0.0", "2.0.0"))
 
-    def fail(names: object, raw: object, directory: Path, *_: object) -> None:
+    def fail(products: object, parts: object, directory: Path, *_: object) -> None:
         (directory / "half").write_text("x")
         raise ProgramError("qemu-img failed with status 1")
 
-    monkeypatch.setattr(publish, "make_artifacts", fail)
+    monkeypatch.setattr(publish, "make_products", fail)
     with pytest.raises(ProgramError):
         build_system(system_request)
     assert "build.json" not in visible(system_request.out)

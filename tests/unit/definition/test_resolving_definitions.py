@@ -13,7 +13,7 @@ from builder.core.architecture import Arch, architecture, host_arch
 from builder.core.errors import ConfigError
 from builder.definition import load as load_module
 from builder.definition.load import kind_of, load, load_container
-from builder.definition.model import Compression, Definition, Output
+from builder.definition.model import Compression, Definition
 from builder.definition.ports import Publish, parse_publish
 from builder.definition.resolved import OciLayout, ResolvedContainer, package_sets, recipe_sha256
 from builder.definition.scalars import NotAccepted, Size
@@ -39,7 +39,7 @@ def test_two_lines_are_a_definition(project: Project) -> None:
     assert resolved.features == ("base",)
     assert resolved.packages == ("systemd",)
     assert resolved.kernel_package == "linux-image-cloud-amd64"
-    assert resolved.outputs == (Output.QCOW2,)
+    assert resolved.outputs == ("qcow2",)
     assert resolved.root.compression is Compression.LZ4
     assert resolved.disk.size == 8 << 30
     assert resolved.firstboot is None

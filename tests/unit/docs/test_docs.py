@@ -24,7 +24,6 @@ from builder.core import errors
 from builder.core.architecture import Arch
 from builder.definition.init import _NAMES, STARTER
 from builder.definition.load import load, load_container
-from builder.outputs.formats import size_problem
 from firstboot import report
 from firstboot.cli import directory as firstboot_commands
 from firstboot.cli import drift as drift_command
@@ -177,12 +176,11 @@ def definition_warnings(path: Path, kind: str) -> list[str]:
             return [*load_container(path, arch=Arch.AMD64, shipped=ROOT).warnings]
         loaded = load(path, arch=Arch.AMD64, shipped=ROOT)
         resolved = loaded.resolved
-        sizes = [size_problem(output, int(resolved.disk.size)) for output in resolved.outputs]
         if resolved.firstboot is not None:
             compiling.load(resolved.firstboot.read_text(encoding="utf-8"), resolved.firstboot.name)
     except (errors.BuildError, LocatedError) as error:
         raise Refused(str(error)) from None
-    return [*loaded.warnings, *(each for each in sizes if each is not None)]
+    return [*loaded.warnings]
 
 
 def write(path: Path, text: str) -> Path:

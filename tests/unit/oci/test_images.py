@@ -30,7 +30,6 @@ from builder.oci.image import (
     ImageConfig,
     assemble,
     canonical,
-    container_disk,
     digest_of,
     tag,
     write_archive,
@@ -204,15 +203,6 @@ def test_our_own_layout_reads_back_as_the_same_tree(tmp_path: Path) -> None:
 
 def test_versions_become_tags_that_registries_take() -> None:
     assert tag("2026.1~rc1^git+3") == "2026.1_rc1_git_3"
-
-
-def test_container_disk_holds_the_disk_alone(tmp_path: Path) -> None:
-    qcow2 = tmp_path / "x.qcow2"
-    qcow2.write_bytes(b"QFI\xfb")
-    tree = container_disk(qcow2, "demo")
-    assert [path for path, _ in tree.walk()] == ["/", "/disk", "/disk/demo.qcow2"]
-    node = tree.require("/disk/demo.qcow2")
-    assert (node.uid, node.gid, node.mode, node.content.read()) == (107, 107, 0o440, b"QFI\xfb")
 
 
 def test_validator_is_not_fooled_by_a_changed_layer(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.definition.model import Compression, Disk, Output
+from builder.definition.model import Compression, Disk
 from builder.definition.scalars import MIB, Size
 from builder.outputs.disk import make_disk, partitions, require_room, write_esp_files
-from builder.outputs.formats import FORMATS
 from builder.outputs.root import Root, compression_arguments, stable_uuid
 from builder.outputs.uki import NO_ROOT_HASH, command_line, find_kernel, make_uki, read_parts, sealed, write_root_hash
 from builder.outputs.wanted import Wanted
@@ -279,7 +278,3 @@ def test_partition_uuids_are_the_halves_of_the_root_hash() -> None:
 )
 def test_compression_is_told_to_mkfs(compression: str, level: int | None, first: str) -> None:
     assert compression_arguments(compression, level)[0] == first
-
-
-def test_every_output_that_can_be_asked_for_can_be_made() -> None:
-    assert {output.value for output in Output} == set(FORMATS)

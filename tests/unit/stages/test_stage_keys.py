@@ -14,7 +14,7 @@ import pytest
 from builder.core import inputs as module
 from builder.core.inputs import explain, inputs_of, source_hash
 from builder.debian.handlers import run as handlers
-from builder.definition.model import Output, Presets
+from builder.definition.model import Compression, Presets
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values
 from builder.stages.overlays import Overlays
@@ -46,7 +46,7 @@ class Everything:
     yes: bool = True
     nothing: str | None = None
     data: bytes = b"x"
-    output: Output = Output.RAW
+    compression: Compression = Compression.LZ4
     presets: Presets = field(default_factory=lambda: Presets(enable=("a.service",)))
     words: tuple[str, ...] = ("a", "b")
     named: tuple[Named, ...] = (Named("x", 1), Named("y", 2))
@@ -66,7 +66,7 @@ BASE = Everything()
         ({"yes": False}, "yes changed"),
         ({"nothing": ""}, "nothing changed"),
         ({"data": b"y"}, "data changed"),
-        ({"output": Output.QCOW2}, "output changed"),
+        ({"compression": Compression.ZSTD}, "compression changed"),
         ({"presets": Presets(enable=("b.service",))}, "presets changed"),
         ({"words": ("a", "c")}, "words[1] changed"),
         ({"words": ("a", "b", "c")}, "words[2] is new"),

@@ -1,4 +1,4 @@
-"""Formats of the disk: what is asked of qemu-img, what is refused, and what we write ourselves."""
+"""The catalogue of products: what is asked of qemu-img, what is refused, and what we write ourselves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tarfile
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,23 +19,15 @@ from hypothesis import strategies as st
 
 from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError, ProgramError
-from builder.core.sparse import BLOCK, copy_sparse, find_extents
+from builder.core.sparse import BLOCK
 from builder.core.tools import Tools
-from builder.outputs.formats import (
-    BASES,
-    FORMATS,
-    GIB,
-    MIB,
-    Identity,
-    convert_argv,
-    file_name,
-    make_artifacts,
-    require_format,
-    size_problem,
-)
-from builder.outputs.gce import number, write_disk_tar
-from builder.outputs.ova import Appliance, ovf, write_ova
-from builder.outputs.stamps import crc32c, stamp_vhd, stamp_vhdx, stamp_vmdk
+from builder.products.catalogue import PRODUCTS, SYSTEM_PRODUCTS
+from builder.products.formats.gce import number, write_disk_tar
+from builder.products.formats.kubevirt import make_container_disk
+from builder.products.formats.ova import Appliance, ovf, write_ova
+from builder.products.making import make_convert_argv, make_products
+from builder.products.product import GIB, MIB, Identity, Job, Part, Product
+from builder.products.stamps import crc32c, stamp_vhd, stamp_vhdx, stamp_vmdk
 
 pytestmark = pytest.mark.unit
 
@@ -42,43 +35,43 @@ DEMO = Identity("demo", "1.0.0", "amd64", "roothash", 86400)
 ID = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")
 
 
-# -- the table
+# -- the catalogue
 
 
 @pytest.mark.parametrize(
-    ("base", "argv"),
+    ("name", "argv"),
     [
         ("qcow2", "qemu-img convert -f raw -O qcow2 -o compat=1.1 /d.raw /o"),
-        ("qcow2-zlib", "qemu-img convert -f raw -O qcow2 -o compat=1.1,compression_type=zlib -c /d.raw /o"),
+        ("nutanix", "qemu-img convert -f raw -O qcow2 -o compat=1.1,compression_type=zlib -c /d.raw /o"),
         (
-            "vmdk",
+            "aws",
             "qemu-img convert -f raw -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,compat6=on /d.raw /o",
         ),
-        ("vhd", "qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on /d.raw /o"),
-        ("vhdx", "qemu-img convert -f raw -O vhdx -o subformat=dynamic /d.raw /o"),
+        ("azure", "qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on /d.raw /o"),
+        ("hyperv", "qemu-img convert -f raw -O vhdx -o subformat=dynamic /d.raw /o"),
     ],
 )
-def test_each_base_is_one_command(base: str, argv: str) -> None:
-    assert " ".join(convert_argv(base, Path("/d.raw"), Path("/o"))) == argv
+def test_a_conversion_is_one_command(name: str, argv: str) -> None:
+    conversion = PRODUCTS[name].conversion
+    assert conversion is not None
+    assert " ".join(make_convert_argv(conversion, Path("/d.raw"), Path("/o"))) == argv
 
 
-def test_every_format_has_a_base_and_a_name_of_its_own() -> None:
-    assert {form.base for form in FORMATS.values()} == {*BASES, "raw"}
-    names = [file_name(name, "demo") for name in FORMATS]
+def test_every_product_has_a_file_name_of_its_own() -> None:
+    names = [product.make_file_name("demo") for product in PRODUCTS.values()]
     assert len(set(names)) == len(names)
-    assert file_name("qcow2", "demo") == "demo.qcow2"
-    assert file_name("azure", "demo") == "demo-azure.vhd"
+    assert PRODUCTS["qcow2"].make_file_name("demo") == "demo.qcow2"
+    assert PRODUCTS["azure"].make_file_name("demo") == "demo-azure.vhd"
+    assert PRODUCTS["oci"].make_file_name("demo") == "demo.oci.tar"
 
 
-def test_unknown_format_is_told_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="there is no output format 'vspere'") as error:
-        require_format("vspere")
-    assert error.value.hint == "did you mean 'vsphere'?"
+def test_what_only_a_container_has_is_no_output_of_a_system() -> None:
+    assert PRODUCTS.keys() - SYSTEM_PRODUCTS.keys() == {"oci"}
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_ten_gib_suit_every_format(name: str) -> None:
-    assert size_problem(name, 10 * GIB) is None
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_ten_gib_suit_every_product(name: str) -> None:
+    assert PRODUCTS[name].find_size_problem(10 * GIB) is None
 
 
 @pytest.mark.parametrize(
@@ -91,10 +84,10 @@ def test_ten_gib_suit_every_format(name: str) -> None:
     ],
 )
 def test_disk_of_the_wrong_size_is_refused(name: str, size: int, problem: str) -> None:
-    assert str(size_problem(name, size)).startswith(problem)
+    assert str(PRODUCTS[name].find_size_problem(size)).startswith(problem)
 
 
-# -- making artifacts
+# -- making products
 
 
 class FakeTools(Tools):
@@ -136,9 +129,13 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
-def test_formats_that_are_the_same_are_converted_once(disk: Path, tmp_path: Path) -> None:
+def make(disk: Path, names: Sequence[str], out: Path, tools: Tools, identity: Identity) -> dict[str, Path]:
+    return make_products([PRODUCTS[name] for name in names], {Part.RAW: disk}, out, tools, identity)
+
+
+def test_products_that_are_the_same_are_converted_once(disk: Path, tmp_path: Path) -> None:
     tools = fake_tools()
-    made = make_artifacts(["qcow2", "openstack", "qcow2", "raw"], disk, tmp_path / "out", tools, DEMO)
+    made = make(disk, ["qcow2", "openstack", "raw"], tmp_path / "out", tools, DEMO)
     assert tools.ran == ["qcow2"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "demo-openstack.qcow2",
@@ -154,13 +151,13 @@ def test_formats_that_are_the_same_are_converted_once(disk: Path, tmp_path: Path
 def test_old_artifact_is_replaced(disk: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/demo.qcow2").write_text("old")
-    made = make_artifacts(["qcow2"], disk, tmp_path / "out", fake_tools(), DEMO)
+    made = make(disk, ["qcow2"], tmp_path / "out", fake_tools(), DEMO)
     assert made["qcow2"].read_text().startswith("made by")
 
 
 def test_nothing_is_visible_when_a_conversion_fails(disk: Path, tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="qemu-img failed"):
-        make_artifacts(["qcow2", "openstack"], disk, tmp_path / "out", fake_tools(fail=True), DEMO)
+        make(disk, ["qcow2", "openstack"], tmp_path / "out", fake_tools(fail=True), DEMO)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -170,18 +167,34 @@ def test_all_misfits_are_named_before_anything_is_made(tmp_path: Path) -> None:
         file.truncate(MIB + 512)
     tools = fake_tools()
     with pytest.raises(ConfigError) as error:
-        make_artifacts(["gce", "azure"], odd, tmp_path / "out", tools, DEMO)
+        make(odd, ["gce", "azure"], tmp_path / "out", tools, DEMO)
     assert error.value.what.startswith("gce takes")
     assert error.value.details[0].startswith("azure takes")
     assert tools.ran == []
 
 
+def test_a_product_can_be_made_of_any_part_and_needs_no_disk(tmp_path: Path) -> None:
+    """What a netboot or an update wants: the root and what boots it, without the disk around them."""
+
+    def finish(job: Job) -> None:
+        job.out.write_bytes(job.parts[Part.ROOT].read_bytes() + job.parts[Part.UKI].read_bytes())
+
+    product = Product(
+        "payload", "updates", "root and UKI", ".bin", needs=frozenset({Part.ROOT, Part.UKI}), finish=finish
+    )
+    parts = {Part.ROOT: tmp_path / "root", Part.UKI: tmp_path / "uki"}
+    for part, path in parts.items():
+        path.write_text(f"{part}\n")
+    made = make_products([product], parts, tmp_path / "out", fake_tools(), DEMO)
+    assert made == {"payload": tmp_path / "out/demo-payload.bin"}
+    assert made["payload"].read_text() == "root\nuki\n"
+    assert product.format == "bin"
+    assert product.find_size_problem(1) is None
+
+
 def test_uuids_depend_on_the_seed_and_the_purpose() -> None:
-    assert DEMO.uuid("a") == DEMO.uuid("a")
-    assert len({DEMO.uuid("a"), DEMO.uuid("b"), Identity("demo", "1.0.0", "amd64", "other").uuid("a")}) == 3
-
-
-# -- holes
+    assert DEMO.make_uuid("a") == DEMO.make_uuid("a")
+    assert len({DEMO.make_uuid("a"), DEMO.make_uuid("b"), replace(DEMO, seed="other").make_uuid("a")}) == 3
 
 
 def make_file(path: Path, size: int, pieces: dict[int, bytes], *, filled: bool = False) -> Path:
@@ -195,30 +208,16 @@ def make_file(path: Path, size: int, pieces: dict[int, bytes], *, filled: bool =
     return path
 
 
-@pytest.mark.parametrize("filled", [False, True])
-def test_extents_depend_on_content_and_not_on_the_file_systems_holes(tmp_path: Path, filled: bool) -> None:
-    pieces = {0: b"a", BLOCK: b"b", 5 * BLOCK - 1: b"c", 40 * BLOCK + 7: b"d", 50 * BLOCK: bytes(3 * BLOCK)}
-    path = make_file(tmp_path / "f", 64 * BLOCK + 100, {**pieces, 64 * BLOCK + 99: b"e"}, filled=filled)
-    with path.open("rb") as file:
-        assert find_extents(file) == [
-            (0, 2 * BLOCK),
-            (4 * BLOCK, BLOCK),
-            (40 * BLOCK, BLOCK),
-            (64 * BLOCK, 100),
-        ]
+# -- KubeVirt
 
 
-@pytest.mark.parametrize("size", [0, 1, BLOCK, 3 * BLOCK + 1])
-def test_file_of_zeros_has_no_extents(tmp_path: Path, size: int) -> None:
-    with make_file(tmp_path / "f", size, {}).open("rb") as file:
-        assert find_extents(file) == []
-
-
-def test_copy_has_the_content_and_more_holes(tmp_path: Path) -> None:
-    source = make_file(tmp_path / "a", 200 * BLOCK, {3 * BLOCK: os.urandom(BLOCK)}, filled=True)
-    copy_sparse(source, tmp_path / "b")
-    assert (tmp_path / "b").read_bytes() == source.read_bytes()
-    assert (tmp_path / "b").stat().st_blocks < source.stat().st_blocks
+def test_container_disk_holds_the_disk_alone(tmp_path: Path) -> None:
+    qcow2 = tmp_path / "x.qcow2"
+    qcow2.write_bytes(b"QFI\xfb")
+    tree = make_container_disk(qcow2, "demo")
+    assert [path for path, _ in tree.walk()] == ["/", "/disk", "/disk/demo.qcow2"]
+    node = tree.require("/disk/demo.qcow2")
+    assert (node.uid, node.gid, node.mode, node.content.read()) == (107, 107, 0o440, b"QFI\xfb")
 
 
 # -- Google Compute Engine

@@ -8,15 +8,16 @@ The first-boot config is handed over in the OVF properties that Ignition reads.
 from __future__ import annotations
 
 import hashlib
+import html
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from builder.core.errors import ConfigError
-from builder.core.files import sha256_file
+from builder.core.files import replacing, sha256_file
+from builder.products.formats.vmdk import DISK_NAME, VMDK
+from builder.products.product import Job, Part, Product
 from builder.tree.tar import BLOCK, Writer, ustar
 
-DISK = "disk.vmdk"
 HARDWARE = "vmx-17"  # vSphere 7
 CPUS, MEMORY_MIB = 2, 2048
 MAX_MEMBER = 8**11 - 1  # bytes; an OVA is a ustar archive (DSP0243, "Distribution as a single file")
@@ -57,12 +58,12 @@ def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) ->
             hint="take packages out, or build 'aws', which is the bare VMDK",
         )
     text = ovf(appliance).encode()
-    sums = {f"{appliance.name}.ovf": hashlib.sha256(text).hexdigest(), DISK: sha256_file(vmdk)}
+    sums = {f"{appliance.name}.ovf": hashlib.sha256(text).hexdigest(), DISK_NAME: sha256_file(vmdk)}
     manifest = "".join(f"SHA256({name})= {sha256}\n" for name, sha256 in sums.items()).encode()
     for name, content in ((f"{appliance.name}.ovf", text), (f"{appliance.name}.mf", manifest)):
         out.write(_header(name, len(content), created))
         out.write(content + bytes(-len(content) % BLOCK))
-    out.write(_header(DISK, appliance.vmdk_size, created))
+    out.write(_header(DISK_NAME, appliance.vmdk_size, created))
     with vmdk.open("rb") as disk:
         while piece := disk.read(CHUNK):
             out.write(piece)
@@ -75,7 +76,7 @@ def _header(name: str, size: int, created: int) -> bytes:
 
 def ovf(appliance: Appliance) -> str:
     """The description. Values are escaped; it has no comments and no times."""
-    name, version = escape(appliance.name, {'"': "&quot;"}), escape(appliance.version, {'"': "&quot;"})
+    name, version = html.escape(appliance.name), html.escape(appliance.version)
     properties = "".join(
         f"""
       <Property ovf:key="{key}" ovf:type="string" ovf:userConfigurable="true" ovf:value="">
@@ -92,7 +93,7 @@ def ovf(appliance: Appliance) -> str:
           xmlns:vssd="{SCHEMA}/CIM_VirtualSystemSettingData"
           xmlns:vmw="http://www.vmware.com/schema/ovf">
   <References>
-    <File ovf:id="disk" ovf:href="{DISK}" ovf:size="{appliance.vmdk_size}"/>
+    <File ovf:id="disk" ovf:href="{DISK_NAME}" ovf:size="{appliance.vmdk_size}"/>
   </References>
   <DiskSection>
     <Info>Disks</Info>
@@ -168,3 +169,23 @@ def ovf(appliance: Appliance) -> str:
   </VirtualSystem>
 </Envelope>
 """
+
+
+def finish_ova(job: Job) -> None:
+    """Pack the converted disk."""
+    sizes = job.parts[Part.RAW].stat().st_size, job.disk.stat().st_size
+    appliance = Appliance(job.identity.name, job.identity.version, *sizes)
+    with replacing(job.out) as file:
+        write_ova(job.disk, file, appliance, created=job.identity.created)
+
+
+PRODUCTS = (
+    Product(
+        "vsphere",
+        "VMware vSphere 7 and newer",
+        "OVA: OVF for UEFI and a paravirtual disk, a manifest with the SHA-256 of both, then the VMDK of `aws`",
+        ".ova",
+        finish=finish_ova,
+        conversion=VMDK,
+    ),
+)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from builder.core.files import replacing
+from builder.core.pigz import open_gzip
 from builder.core.sparse import Extent, find_extents, read_extents
+from builder.products.product import GIB, Job, Part, Product
 from builder.tree.tar import BLOCK, Writer, seal, ustar
 
 MEMBER = b"disk.raw"
@@ -78,3 +81,21 @@ def _entry(offset: int, length: int) -> bytes:
 def number(value: int) -> bytes:
     """A 12-byte field: octal, and GNU's base 256 from 8 GiB on."""
     return b"%011o\0" % value if value < 8**11 else b"\x80" + value.to_bytes(11, "big")
+
+
+def finish_disk_tar(job: Job) -> None:
+    """Write the disk as a compressed tar."""
+    with replacing(job.out) as file, open_gzip(job.tools, file, level=1) as packed:
+        write_disk_tar(job.parts[Part.RAW], packed, created=job.identity.created)
+
+
+PRODUCTS = (
+    Product(
+        "gce",
+        "Google Compute Engine",
+        "gzip of an old-GNU sparse tar with `disk.raw`",
+        ".tar.gz",
+        finish=finish_disk_tar,
+        disk_multiple=GIB,
+    ),
+)

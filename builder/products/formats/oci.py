@@ -1,0 +1,25 @@
+"""What a container's definition becomes: an OCI image archive."""
+
+from __future__ import annotations
+
+from builder.core.files import replacing
+from builder.oci.image import write_archive
+from builder.products.product import Job, Part, Product
+
+
+def finish_archive(job: Job) -> None:
+    """Pack the image layout into one file."""
+    with replacing(job.out) as file:
+        write_archive(job.parts[Part.OCI], file, created=job.identity.created)
+
+
+PRODUCTS = (
+    Product(
+        "oci",
+        "podman, docker, registries",
+        "OCI image archive",
+        ".oci.tar",
+        needs=frozenset({Part.OCI}),
+        finish=finish_archive,
+    ),
+)

@@ -1,0 +1,25 @@
+"""The disk itself, as it is or packed."""
+
+from __future__ import annotations
+
+import shutil
+
+from builder.core.files import replacing
+from builder.core.pigz import open_gzip
+from builder.products.product import MIB, Job, Product
+
+
+def finish_gzip(job: Job) -> None:
+    """Compress the disk, at level 1: the root is compressed already, and zeros shrink at any level."""
+    with (
+        replacing(job.out) as file,
+        open_gzip(job.tools, file, level=1) as packed,
+        job.disk.open("rb") as source,
+    ):
+        shutil.copyfileobj(source, packed, MIB)
+
+
+PRODUCTS = (
+    Product("raw", "metal, Hetzner, Vultr", "the disk itself, sparse", ".raw"),
+    Product("akamai", "Akamai (Linode)", "gzip of the disk", ".raw.gz", finish=finish_gzip),
+)
