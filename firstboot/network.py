@@ -15,8 +15,8 @@ from firstboot.apply import identity
 from firstboot.apply.action import Machine
 from firstboot.apply.root import Root
 from firstboot.config.text import Problem
+from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.reach import Deadline
 from firstboot.log import Log
 from firstboot.places import Places
 
@@ -70,7 +70,7 @@ def _driver_aliases(places: Places) -> Iterator[str]:
 
 def _wait(places: Places) -> None:
     """Until an interface has an address by which others can be reached."""
-    clock = places.reach.clock
+    clock = places.connector.clock
     deadline = Deadline(clock, SECONDS)
     while _state(places).get("OPER_STATE") != "routable":
         if deadline.left() <= 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from firstboot.apply.programs import ProgramError, Programs
-from firstboot.fetch.reach import Reach
+from firstboot.fetch.connector import Connector
 from firstboot.restart import restart
 
 STATE = "/run/state"
@@ -36,13 +36,13 @@ class Places(NamedTuple):
     Attributes:
         root: the directory that becomes ``/``; the paths above are inside it.
         programs: how programs are started.
-        reach: the way to other machines, and the clock.
+        connector: the way to other machines, and the clock.
         restart: starts the machine again; returns once it is on its way.
     """
 
     root: Path = Path("/")
     programs: Programs = Programs()
-    reach: Reach = Reach()
+    connector: Connector = Connector()
     restart: Callable[[], None] = restart
 
     @property

@@ -29,7 +29,7 @@ from firstboot.engine.keyfiles import translate_keyfiles
 from firstboot.engine.plan import WHOLE_MACHINE, foresee, plan, plan_devices
 from firstboot.engine.provision import BASE_SUFFIXES
 from firstboot.engine.resources import list_keys
-from firstboot.fetch import shown
+from firstboot.fetch.url_text import redact_url
 from firstboot.places import BASE_DIRECTORY, Places
 
 CHECKS = (units.check, ports.check, places.check, accounts.check, logins.check, python.check, packages.check)
@@ -99,7 +99,7 @@ def compare_with_image(
     verified = verify(image)
     found = [*_archives(loaded.config, root), *(problem for check in CHECKS for problem in check(image))]
     for archive in loaded.config.storage.archives:
-        notes.append(f"the archive at {shown(archive.source or '')} was not fetched: what is in it is not checked")
+        notes.append(f"the archive at {redact_url(archive.source or '')} was not fetched: what is in it is not checked")
     complaints += [_complaint(loaded, each) for each in (*found, *verified.problems)]
     notes += [verified.note] if verified.note else []
     refused = any(each.problem.severity == "error" for each in complaints)
@@ -166,7 +166,7 @@ def _not_looked_at(document: Document) -> Iterator[str]:
     sources = document.config.ignition.config
     for each in (*sources.merge, sources.replace):
         if not is_inline(each):
-            yield f"the config at {shown(each.source or '')} was not fetched: what it says is not checked"
+            yield f"the config at {redact_url(each.source or '')} was not fetched: what it says is not checked"
 
 
 def problems_of(comparison: Comparison, name: str) -> list[Problem]:

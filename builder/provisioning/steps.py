@@ -13,7 +13,7 @@ from firstboot.apply.files import WriteFile
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.text import Path
 from firstboot.engine.resources import list_keys
-from firstboot.fetch import shown
+from firstboot.fetch.url_text import redact_url
 
 # Modules that carry out what people call otherwise.
 _STAGES = dict.fromkeys(("partitions", "raid", "luks", "lvm", "filesystems", "subvolumes"), "disks")
@@ -53,7 +53,7 @@ def list_steps(loaded: LoadedConfig, actions: Iterable[Action]) -> list[Step]:
         found.append(_step(loaded, "mount", f"mount {filesystem.device} at {filesystem.path}", at))
     found += [_step(loaded, _stage(each), _described(each), each.at) for each in others if _stage(each) != "units"]
     for index, archive in enumerate(loaded.config.storage.archives):
-        what = f"unpack {shown(archive.source or '')} into {archive.path}"
+        what = f"unpack {redact_url(archive.source or '')} into {archive.path}"
         found.append(_step(loaded, "files", what, ("storage", "archives", index)))
     found += [_step(loaded, "units", _described(each), each.at) for each in others if _stage(each) == "units"]
     return found
@@ -92,7 +92,7 @@ def _described(action: Action) -> str:
 def _fetches(loaded: LoadedConfig) -> Iterator[Step]:
     names: dict[str, None] = {}
     for resource in list_remote_resources(loaded.config):
-        names.setdefault(shown(resource.source or ""))
+        names.setdefault(redact_url(resource.source or ""))
     for name in names:
         yield _step(loaded, "fetch", f"fetch {name}", _at_of(loaded, name))
 
@@ -101,16 +101,16 @@ def _at_of(loaded: LoadedConfig, name: str) -> Path:
     """Where a URL stands."""
     for index, file in enumerate(loaded.config.storage.files):
         at: Path = ("storage", "files", index)
-        if shown(file.contents.source or "") == name:
+        if redact_url(file.contents.source or "") == name:
             return (*at, "contents", "source")
         for position, each in enumerate(file.append):
-            if shown(each.source or "") == name:
+            if redact_url(each.source or "") == name:
                 return (*at, "append", position, "source")
     for index, archive in enumerate(loaded.config.storage.archives):
-        if shown(archive.source or "") == name:
+        if redact_url(archive.source or "") == name:
             return ("storage", "archives", index, "source")
     for place, resource in list_keys(loaded.config):
-        if shown(resource.source or "") == name:
+        if redact_url(resource.source or "") == name:
             return (*place, "source")
     raise AssertionError(name)
 

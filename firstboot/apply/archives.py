@@ -17,7 +17,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, ways_of_links
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
-from firstboot.fetch import shown
+from firstboot.fetch.url_text import redact_url
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
@@ -100,7 +100,7 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
             continue
         special = bool(wanted.special_bits)
         yield Unpack(
-            at, wanted.path, shown(wanted.source or ""), stored.path, wanted.strip or 0, owner, members, special
+            at, wanted.path, redact_url(wanted.source or ""), stored.path, wanted.strip or 0, owner, members, special
         )
 
 

@@ -8,9 +8,10 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from firstboot.config.resource import BadResource, is_inline
 from firstboot.config.text import MAX_BYTES
-from firstboot.fetch import Fetcher, shown
 from firstboot.fetch.errors import FetchError, NeedsNetwork, WrongHash
+from firstboot.fetch.fetcher import Fetcher
 from firstboot.fetch.settings import Settings
+from firstboot.fetch.url_text import redact_url
 from firstboot.log import Log
 from firstboot.network import bring_up
 from firstboot.places import Places
@@ -48,7 +49,7 @@ class Remote:
         self._offline = offline
         self._patience = patience
         settings = Settings() if patience is None else Settings(total_seconds=patience or None)
-        self._fetcher = Fetcher(places.reach, platform, log.info, settings) if fetcher is None else fetcher
+        self._fetcher = Fetcher(places.connector, platform, log.info, settings) if fetcher is None else fetcher
 
     def configured(self, ignition: Ignition) -> Remote:
         """The same with the timeouts, proxies and certificate authorities of a config."""
@@ -100,7 +101,7 @@ class Remote:
 
     def name(self, resource: Resource) -> str:
         """The URL, without what may be secret in it."""
-        return shown(resource.source or "")
+        return redact_url(resource.source or "")
 
     @contextmanager
     def _fetching(self, resource: Resource) -> Iterator[None]:

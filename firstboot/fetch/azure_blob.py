@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.reach import Deadline
-from firstboot.fetch.redirect import split
+from firstboot.fetch.targets import split
 from firstboot.fetch.web import Request, Web
 
 DOMAIN = ".blob.core.windows.net"

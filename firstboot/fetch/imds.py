@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError, NotFound
-from firstboot.fetch.reach import Deadline
 from firstboot.fetch.web import Request, Web
 
 BASE = "http://169.254.169.254"

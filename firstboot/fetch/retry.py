@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from firstboot.fetch.clock import Clock, Deadline
 from firstboot.fetch.errors import FetchError, Temporary, TimeOver
-from firstboot.fetch.reach import Clock, Deadline
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 LONGEST_WAIT_ASKED_FOR = 30.0

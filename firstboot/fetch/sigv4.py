@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from firstboot.fetch.imds import Credentials
-from firstboot.fetch.redirect import Target
+from firstboot.fetch.targets import Target
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -61,6 +61,4 @@ def _canonical_query(query: str) -> str:
 
 def escape(text: str, safe: str = "") -> str:
     """Escape everything but RFC 3986's unreserved characters, as signing wants it."""
-    from urllib.parse import quote  # noqa: PLC0415 - beside its only use
-
     return quote(text, safe=f"{safe}-._~")

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from typing import IO, TYPE_CHECKING
+from typing import IO, Protocol
 
 from firstboot.fetch.errors import FetchError
 
-if TYPE_CHECKING:
-    import hashlib
+
+class Sink(Protocol):
+    """Where a body goes. Every attempt begins with :meth:`restart`."""
+
+    def restart(self) -> None:
+        """Forget what was written."""
+
+    def write(self, data: bytes) -> None:
+        """Take some more.
+
+        Raises:
+            FetchError: it is too much.
+        """
 
 
 class Unpacker:
@@ -34,7 +46,7 @@ class Unpacker:
         self._file.truncate()
         self._came = self._written = 0
         self._member: zlib._Decompress | None = None
-        self._hash = _new_hash(self._function)
+        self._hash = hashlib.new(self._function) if self._function else None
 
     def write(self, data: bytes) -> None:
         """Take some more.
@@ -78,11 +90,3 @@ class Unpacker:
             raise FetchError("the gzip data is cut short" if self._came else "it is not valid gzip data")
         self._file.flush()
         return "" if self._hash is None else self._hash.hexdigest()
-
-
-def _new_hash(function: str) -> hashlib._Hash | None:
-    if not function:
-        return None
-    import hashlib  # noqa: PLC0415 - loads the cryptography library; few resources have a hash
-
-    return hashlib.new(function)

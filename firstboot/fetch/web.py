@@ -10,14 +10,14 @@ import http.client
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
+from firstboot.fetch.clock import Deadline
+from firstboot.fetch.connector import Connector, Judge
+from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, Temporary
-from firstboot.fetch.exchange import basic, check_status, receive, request_headers, send
-from firstboot.fetch.pace import Pace, PacedSocket
+from firstboot.fetch.http_exchange import basic, check_status, receive, request_headers, send
 from firstboot.fetch.proxy import proxy_for
-from firstboot.fetch.reach import Deadline, Judge, Reach
-from firstboot.fetch.redirect import Target, follow, is_link_local, parse, refuse_link_local
 from firstboot.fetch.retry import with_retries
 from firstboot.fetch.settings import (
     CONNECT_SECONDS,
@@ -26,7 +26,10 @@ from firstboot.fetch.settings import (
     USER_AGENT,
     Settings,
 )
+from firstboot.fetch.targets import Target, follow, is_link_local, parse, refuse_link_local
+from firstboot.fetch.timed_socket import Pace, PacedSocket
 from firstboot.fetch.tls import client_context, refusal
+from firstboot.fetch.unpack import Sink
 
 if TYPE_CHECKING:
     import socket
@@ -36,20 +39,6 @@ _CHUNK = 1 << 16
 
 Connect = Callable[[float], "socket.socket"]
 """Opens a connection within some seconds, where it is not to the URL's host: a vsock, a certain source port."""
-
-
-class Sink(Protocol):
-    """Where a body goes. Every attempt begins with :meth:`restart`."""
-
-    def restart(self) -> None:
-        """Forget what was written."""
-
-    def write(self, data: bytes) -> None:
-        """Take some more.
-
-        Raises:
-            FetchError: it is too much.
-        """
 
 
 class Buffer:
@@ -92,8 +81,8 @@ class Request(NamedTuple):
 class Web:
     """Asks servers."""
 
-    def __init__(self, reach: Reach, settings: Settings, say: Callable[[str], None]) -> None:
-        self._reach = reach
+    def __init__(self, connector: Connector, settings: Settings, say: Callable[[str], None]) -> None:
+        self._connector = connector
         self._settings = settings
         self._say = say
         self._contexts: list[ssl.SSLContext] = []
@@ -114,14 +103,14 @@ class Web:
             NotFound: 404 and no ``retried`` status.
             FetchError: it cannot be had.
         """
-        until = Deadline(self._reach.clock, self._settings.total_seconds) if deadline is None else deadline
+        until = Deadline(self._connector.clock, self._settings.total_seconds) if deadline is None else deadline
         target = parse(request.url)
 
         def attempt() -> Mapping[str, str]:
             sink.restart()
             return self._attempt(request, target, sink, until)
 
-        return with_retries(f"{request.method} {target.shown}", attempt, self._reach.clock, until, self._say)
+        return with_retries(f"{request.method} {target.shown}", attempt, self._connector.clock, until, self._say)
 
     def _attempt(self, request: Request, target: Target, sink: Sink, until: Deadline) -> Mapping[str, str]:
         guarded = not is_link_local(target.host)
@@ -148,8 +137,8 @@ class Web:
             if proxy.userinfo:
                 headers["Proxy-Authorization"] = basic(proxy.userinfo)
         with closing(self._connect(request, target, proxy, until, judge)) as connection:
-            pace = Pace(self._reach.clock, self._settings.header_seconds, until)
-            paced = PacedSocket(connection, pace, self._reach.clock)
+            pace = Pace(self._connector.clock, self._settings.header_seconds, until)
+            paced = PacedSocket(connection, pace, self._connector.clock)
             try:
                 send(paced, f"{request.method} {where} HTTP/1.1", headers, request.body)
                 with receive(paced, request.method) as response:
@@ -174,7 +163,9 @@ class Web:
         if request.connect is not None:
             return request.connect(seconds)
         first = target if proxy is None else proxy
-        connection = self._reach.tcp(first.host, first.port, seconds, judge=judge if proxy is None else None)
+        connection = self._connector.connect_tcp(
+            first.host, first.port, seconds, judge=judge if proxy is None else None
+        )
         try:
             if proxy is not None and proxy.scheme == "https":
                 if target.scheme == "https":
@@ -193,7 +184,7 @@ class Web:
     def _encrypt(self, connection: socket.socket, host: str) -> socket.socket:
         if not self._contexts:  # loading the system's authorities takes a while
             self._contexts.append(client_context(self._settings.authorities))
-        connection.settimeout(self._reach.clock.real(HANDSHAKE_SECONDS))
+        connection.settimeout(self._connector.clock.real(HANDSHAKE_SECONDS))
         try:
             return self._contexts[0].wrap_socket(connection, server_hostname=host)
         except (ssl.SSLError, ssl.CertificateError) as error:
@@ -203,8 +194,8 @@ class Web:
 
     def _tunnel(self, connection: socket.socket, target: Target, proxy: Target, until: Deadline) -> None:
         """Have the proxy connect us to the target (RFC 9110, CONNECT)."""
-        pace = Pace(self._reach.clock, self._settings.header_seconds, until)
-        paced = PacedSocket(connection, pace, self._reach.clock)
+        pace = Pace(self._connector.clock, self._settings.header_seconds, until)
+        paced = PacedSocket(connection, pace, self._connector.clock)
         host = f"[{target.host}]" if ":" in target.host else target.host
         authority = f"{host}:{target.port}"
         headers = {"Host": authority, "User-Agent": USER_AGENT}
@@ -234,3 +225,8 @@ def _copy(response: http.client.HTTPResponse, sink: Sink) -> None:
 
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def make_web(download: Download) -> Web:
+    """HTTP with the settings of a download."""
+    return Web(download.connector, download.settings, download.say)

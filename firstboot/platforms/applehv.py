@@ -15,7 +15,7 @@ _HOST_CID, _PORT = 2, 1024  # vsock(7): VMADDR_CID_HOST
 
 def _connect(places: Places) -> Connect:
     def connect(seconds: float) -> socket.socket:
-        return places.reach.vsock(_HOST_CID, _PORT, seconds)
+        return places.connector.connect_vsock(_HOST_CID, _PORT, seconds)
 
     return connect
 

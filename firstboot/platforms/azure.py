@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.fetch.web import Request
 from firstboot.log import Log
 from firstboot.places import Places

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import CLOUD_SOFTWARE, Fetched, Platform

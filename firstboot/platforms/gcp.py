@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstboot.fetch.gs import METADATA, METADATA_HEADERS
+from firstboot.fetch.schemes.gs import METADATA, METADATA_HEADERS
 from firstboot.platforms import Platform
 from firstboot.platforms.shared.metadata_service import UserData, Values, describe_values
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.platforms import Platform
 from firstboot.platforms.shared.metadata import number_values
 from firstboot.platforms.shared.metadata_service import LINK_LOCAL, UserData, Values, describe_values

@@ -11,7 +11,7 @@ import select
 import struct
 
 from firstboot.config.text import MAX_BYTES
-from firstboot.fetch.reach import Clock, Deadline
+from firstboot.fetch.clock import Clock, Deadline
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import HYPERVISOR, ConfigUnavailable, Fetched, Platform
@@ -39,7 +39,7 @@ def _fetch_config(places: Places, log: Log) -> Fetched | None:
     except OSError as error:
         raise ConfigUnavailable(f"Hyper-V's key-value device cannot be opened: {error.strerror}") from None
     try:
-        pools = receive_pools(fd, places.reach.clock)
+        pools = receive_pools(fd, places.connector.clock)
     except OSError as error:
         raise ConfigUnavailable(f"Hyper-V's key-value device cannot be read: {error.strerror}") from None
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.fetch.web import Request
 from firstboot.log import Log
 from firstboot.places import Places

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from firstboot.config.text import MAX_BYTES
-from firstboot.fetch.reach import Deadline
+from firstboot.fetch.clock import Deadline
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import ConfigUnavailable, Fetched, Platform
@@ -55,7 +55,7 @@ def _fetch_base_configs(places: Places) -> list[Fetched]:
 
 def _read_block_device(places: Places, log: Log) -> Fetched | None:
     """What is on the block device. Where there is nothing else it is waited for."""
-    clock = places.reach.clock
+    clock = places.connector.clock
     deadline = Deadline(clock, _BLOCK_DEVICE_SECONDS if os.uname().machine in _WITHOUT_FW_CFG else 0)
     while (device := _find_block_device(places)) is None:
         if deadline.left() <= 0:

@@ -20,7 +20,7 @@ _PRIVILEGED_PORTS = range(1, 1024)
 
 def _connect_as_root(places: Places) -> Connect:
     def connect(seconds: float) -> socket.socket:
-        return places.reach.tcp(_ADDRESS, 80, seconds, source_ports=_PRIVILEGED_PORTS)
+        return places.connector.connect_tcp(_ADDRESS, 80, seconds, source_ports=_PRIVILEGED_PORTS)
 
     return connect
 

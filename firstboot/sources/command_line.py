@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from firstboot.config.text import MAX_BYTES
-from firstboot.fetch import Fetcher, Settings
-from firstboot.fetch.settings import PROVIDER_SECONDS
+from firstboot.fetch.fetcher import Fetcher
+from firstboot.fetch.settings import PROVIDER_SECONDS, Settings
 from firstboot.log import Log
 from firstboot.network import bring_up
 from firstboot.places import Places
@@ -49,7 +49,7 @@ def fetch_named(named: Named, platform: str, places: Places, log: Log) -> Fetche
     if named.url:
         if not named.url.startswith("data:"):
             bring_up(places, log)
-        fetcher = Fetcher(places.reach, platform, log.info, Settings(total_seconds=PROVIDER_SECONDS))
+        fetcher = Fetcher(places.connector, platform, log.info, Settings(total_seconds=PROVIDER_SECONDS))
         return Fetched(f"the config of {URL}=", fetcher.fetch_url(named.url, MAX_BYTES))
     if not named.device or not named.path:
         raise ConfigUnavailable(f"the kernel's command line has only one of {DEVICE}= and {PATH}=", "name both")

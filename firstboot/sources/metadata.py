@@ -12,7 +12,7 @@ import socket
 from firstboot.apply.accounts import Names
 from firstboot.apply.keys import PLATFORM_FRAGMENT, write_keys
 from firstboot.apply.root import Root
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import import_platform

@@ -76,7 +76,7 @@ HEAVY = {
 # A machine with no config needs none of the models, one with a config none of what fetches.
 NEVER = {
     "none": {"pydantic", "yaml", "firstboot.config.models"},
-    "typical": {"pydantic", "inspect", "firstboot.fetch.web", "firstboot.fetch.exchange"},
+    "typical": {"pydantic", "inspect", "firstboot.fetch.web", "firstboot.fetch.http_exchange"},
 }
 MOST = {"none": 125, "typical": 205}  # 103 and 180 when this was written, with Python 3.11
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from firstboot.apply.programs import Programs
 from firstboot.engine.provision import run
-from firstboot.fetch.reach import Reach
+from firstboot.fetch.connector import Connector
 from firstboot.log import Log
 from firstboot.places import Places
 
@@ -21,10 +21,10 @@ class Guest:
         outside: its way to other machines.
     """
 
-    def __init__(self, root: Path, programs: Programs, outside: Reach | None = None) -> None:
+    def __init__(self, root: Path, programs: Programs, outside: Connector | None = None) -> None:
         self.root = root
         self.programs: Any = programs
-        self.places = Places(root, programs, Reach() if outside is None else outside)
+        self.places = Places(root, programs, Connector() if outside is None else outside)
         self.log = ""
         for directory in ("sys/firmware/qemu_fw_cfg", "proc", "dev", "var", "run/state", "usr/lib"):
             (root / directory).mkdir(parents=True)

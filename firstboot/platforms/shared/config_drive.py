@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from firstboot.apply.programs import ProgramError
 from firstboot.config.text import MAX_BYTES
+from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.reach import Deadline
 from firstboot.fetch.settings import PROVIDER_SECONDS
 from firstboot.log import Log
 from firstboot.places import RUN_DIRECTORY, Places
@@ -157,7 +157,7 @@ def read_drive(places: Places, device: Path, paths: tuple[str, ...]) -> list[Fet
 def wait_for_drive(places: Places, log: Log, labels: tuple[str, ...], seconds: float = PROVIDER_SECONDS) -> Path | None:
     """The drive, as soon as it is there; ``None`` after ``seconds``."""
     load_drivers(places)
-    clock = places.reach.clock
+    clock = places.connector.clock
     deadline = Deadline(clock, seconds)
     is_said = False
     while True:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from firstboot.config.text import MAX_BYTES
-from firstboot.fetch import Deadline, FetchError, NotFound
+from firstboot.fetch.clock import Deadline
+from firstboot.fetch.errors import FetchError, NotFound
 from firstboot.fetch.settings import PROVIDER_SECONDS
 from firstboot.fetch.web import Request
 from firstboot.log import Log
@@ -31,7 +32,7 @@ def fetch_from_drive_or_service(
         ConfigUnavailable: none has answered after :data:`PROVIDER_SECONDS`. Ignition goes on for ever.
     """
     load_drivers(places)
-    clock = places.reach.clock
+    clock = places.connector.clock
     deadline = Deadline(clock, PROVIDER_SECONDS)
     reason = "there is no URL to ask"
     while True:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from firstboot.config.text import MAX_BYTES
-from firstboot.fetch import Deadline, Fetcher, NotFound, Settings
-from firstboot.fetch.settings import PROVIDER_SECONDS
+from firstboot.fetch.clock import Deadline
+from firstboot.fetch.errors import NotFound
+from firstboot.fetch.settings import PROVIDER_SECONDS, Settings
 from firstboot.fetch.web import Connect, Request, Web
 from firstboot.log import Log
 from firstboot.network import bring_up
@@ -36,8 +37,8 @@ class Service:
     def __init__(self, places: Places, log: Log, *, network: bool = True) -> None:
         if network:
             bring_up(places, log)
-        self.deadline = Deadline(places.reach.clock, PROVIDER_SECONDS)
-        self.web: Web = Fetcher(places.reach, "", log.info, Settings()).web()
+        self.deadline = Deadline(places.connector.clock, PROVIDER_SECONDS)
+        self.web = Web(places.connector, Settings(), log.info)
 
     def get(self, url: str, headers: Mapping[str, str] | None = None, *, retried: tuple[int, ...] = ()) -> bytes:
         """What is at a URL.

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from firstboot.apply.programs import ProgramError
-from firstboot.fetch import Deadline
+from firstboot.fetch.clock import Deadline
 from firstboot.fetch.settings import PROVIDER_SECONDS
 from firstboot.log import Log
 from firstboot.places import Places
@@ -27,7 +27,7 @@ def fetch_custom_data(places: Places, log: Log) -> Fetched | None:
         ConfigUnavailable: no such DVD came in time. Ignition waits for ever.
     """
     load_drivers(places)
-    clock = places.reach.clock
+    clock = places.connector.clock
     deadline = Deadline(clock, PROVIDER_SECONDS)
     while True:
         for device in sorted(places.dev.glob("sr[0-9]*")):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from firstboot import platform_index
-from firstboot.fetch import FetchError
-from firstboot.fetch.reach import Clock, Reach
+from firstboot.fetch.clock import Clock
+from firstboot.fetch.connector import Connector
+from firstboot.fetch.errors import FetchError
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platform_index import fill_in, import_all, load_index, make_index
@@ -53,7 +54,7 @@ def test_a_platform_says_whether_it_needs_a_network(
         raise FetchError("there is none")
 
     monkeypatch.setattr(metadata_service, "bring_up", bring_up)
-    places = Places(tree, programs, Reach(Clock(2000)))
+    places = Places(tree, programs, Connector(Clock(2000)))
     with contextlib.suppress(FetchError):
         import_platform(name).fetch_config(places, Log(io.StringIO(), priorities=False))
     assert bool(asked) == (name in load_index().with_network)

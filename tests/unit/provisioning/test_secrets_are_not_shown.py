@@ -23,7 +23,9 @@ from firstboot.config.text import LocatedError, Mark, Problem, render
 from firstboot.engine.attempt import Attempt
 from firstboot.engine.compile import compile_all
 from firstboot.engine.failure import explain
-from firstboot.fetch import Fetcher, FetchError, shown
+from firstboot.fetch.errors import FetchError
+from firstboot.fetch.fetcher import Fetcher
+from firstboot.fetch.url_text import redact_url
 from firstboot.places import Places
 from firstboot.platforms import Fetched
 from tests.support.command import run_command
@@ -306,8 +308,8 @@ def outputs(
 
 
 def nobody_answers(self: Any, url: str, *_: object) -> None:
-    self._say(f"GET {shown(url)}")
-    raise FetchError(f"GET {shown(url)}: no connection to {url}")
+    self._say(f"GET {redact_url(url)}")
+    raise FetchError(f"GET {redact_url(url)}: no connection to {url}")
 
 
 DOCUMENTS = [

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from firstboot.cli.drift import PATIENCE
+from firstboot.fetch.clock import Clock
+from firstboot.fetch.connector import Connector
 from firstboot.fetch.errors import Temporary
-from firstboot.fetch.reach import Clock, Reach
 
 pytestmark = pytest.mark.unit
 
@@ -22,19 +23,19 @@ storage:
 """
 
 
-class Nowhere(Reach):
+class Nowhere(Connector):
     """A network on which nobody is known; a second there takes a moment here."""
 
     def __init__(self) -> None:
         super().__init__(Clock(60))
 
-    def addresses(self, host: str, port: int, seconds: float, *, datagram: bool = False) -> list[tuple[int, Any]]:
+    def find_addresses(self, host: str, port: int, seconds: float, *, datagram: bool = False) -> list[tuple[int, Any]]:
         raise Temporary(f"the name {host} cannot be resolved")
 
 
 @pytest.mark.parametrize(("option", "seconds"), [((), PATIENCE), (("--timeout", "7"), 7)])
 def test_it_is_waited_for_as_long_as_was_said(made: Any, option: tuple[str, ...], seconds: int) -> None:
-    made.places = made.places._replace(reach=Nowhere())
+    made.places = made.places._replace(connector=Nowhere())
     made.at("tmp").mkdir(exist_ok=True)
     config = made.at("tmp/more.yaml")
     config.write_text(CONFIG)
@@ -44,7 +45,7 @@ def test_it_is_waited_for_as_long_as_was_said(made: Any, option: tuple[str, ...]
 
 
 def test_a_config_that_says_how_long_is_believed(made: Any) -> None:
-    made.places = made.places._replace(reach=Nowhere())
+    made.places = made.places._replace(connector=Nowhere())
     made.at("tmp").mkdir(exist_ok=True)
     config = made.at("tmp/more.yaml")
     config.write_text(CONFIG.replace("storage:", "ignition: {timeouts: {http_total: 11}}\nstorage:"))

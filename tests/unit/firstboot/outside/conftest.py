@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from firstboot.config.models import HttpHeader, Resource, Verification
-from firstboot.fetch import Fetcher, Settings
+from firstboot.fetch.clock import Clock
+from firstboot.fetch.connector import Connector
 from firstboot.fetch.errors import Temporary
-from firstboot.fetch.reach import Clock, Reach
+from firstboot.fetch.fetcher import Fetcher
+from firstboot.fetch.settings import Settings
 
 CERTIFICATES = Path(__file__).with_name("certificates")
 SPEED = 20.0
@@ -131,7 +133,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-class Outside(Reach):
+class Outside(Connector):
     """The way out, which ends at servers of the test. Names that nobody serves do not resolve."""
 
     def __init__(self, speed: float = SPEED) -> None:
@@ -152,15 +154,15 @@ class Outside(Reach):
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return server.asked
 
-    def addresses(self, host: str, port: int, seconds: float, *, datagram: bool = False) -> list[tuple[int, Any]]:
+    def find_addresses(self, host: str, port: int, seconds: float, *, datagram: bool = False) -> list[tuple[int, Any]]:
         if host in self.known:
             return [(socket.AF_INET, (self.known[host], port))]
         if (host, port) not in self.ports:
             raise Temporary(f"the name {host} cannot be resolved: Name or service not known")
         return [(socket.AF_INET, ("127.0.0.1", self.ports[host, port]))]
 
-    def vsock(self, cid: int, port: int, seconds: float, *, source_ports: Iterable[int] = ()) -> socket.socket:
-        return self.tcp(f"vsock:{cid}", port, seconds)
+    def connect_vsock(self, cid: int, port: int, seconds: float, *, source_ports: Iterable[int] = ()) -> socket.socket:
+        return self.connect_tcp(f"vsock:{cid}", port, seconds)
 
     def fetcher(self, platform: str = "metal", **settings: Any) -> Fetcher:
         return Fetcher(self, platform, self.said.append, Settings(**settings))

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from firstboot.fetch import Fetcher, Reach
+from firstboot.fetch.connector import Connector
+from firstboot.fetch.fetcher import Fetcher
 
 pytestmark = [
     pytest.mark.unit,
@@ -129,7 +130,7 @@ def test_a_lossy_network_only_takes_longer(resource: Callable[..., Any]) -> None
     def fetch() -> bytes:
         said: list[str] = []
         wanted = resource(f"http://{SERVER}/body", hash=f"sha256-{hashlib.sha256(BODY).hexdigest()}")
-        return Fetcher(Reach(), "metal", said.append).fetch(wanted, limit=len(BODY))
+        return Fetcher(Connector(), "metal", said.append).fetch(wanted, limit=len(BODY))
 
     listening = threading.Event()
     server, client = End(SERVER, serve), End(CLIENT, fetch)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot.config.models import Resource
-from firstboot.fetch import oci
 from firstboot.fetch.errors import FetchError, NotFound
+from firstboot.fetch.schemes import oci
 from tests.support.fuzz import examples
 
 pytestmark = pytest.mark.unit

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from firstboot.apply.programs import ProgramError, Programs
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import ConfigUnavailable, Fetched

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from firstboot.fetch.errors import FetchError
 from firstboot.fetch.proxy import wants_proxy
-from firstboot.fetch.redirect import follow, is_link_local, parse
-from firstboot.fetch.s3 import parse_s3
+from firstboot.fetch.schemes.s3 import parse_s3
+from firstboot.fetch.targets import follow, is_link_local, parse
 from firstboot.fetch.tls import require_certificates
 from firstboot.fetch.unpack import Unpacker
 from firstboot.platforms import hyperv

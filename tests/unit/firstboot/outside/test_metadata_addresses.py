@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.redirect import follow, parse
+from firstboot.fetch.targets import follow, parse
 from firstboot.platform_index import load_index
 
 pytestmark = pytest.mark.unit

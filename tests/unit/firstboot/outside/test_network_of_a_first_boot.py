@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.log import Log
 from firstboot.network import bring_up
 from firstboot.places import Places
@@ -36,7 +36,7 @@ class Guest:
 
     def networkd(self, seconds: float, text: str) -> threading.Timer:
         """Write networkd's state a while after it was asked for."""
-        timer = threading.Timer(self.places.reach.clock.real(seconds), lambda: self.write(STATE, text))
+        timer = threading.Timer(self.places.connector.clock.real(seconds), lambda: self.write(STATE, text))
         timer.start()
         return timer
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.fetch import FetchError
+from firstboot.fetch.errors import FetchError
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import Fetched

@@ -11,8 +11,8 @@ import pytest
 from firstboot.config.models import Resource
 from firstboot.fetch.errors import FetchError, NotFound
 from firstboot.fetch.imds import Credentials
-from firstboot.fetch.redirect import parse
 from firstboot.fetch.sigv4 import signed_headers
+from firstboot.fetch.targets import parse
 
 pytestmark = pytest.mark.unit
 

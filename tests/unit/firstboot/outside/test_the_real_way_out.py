@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from firstboot.fetch import Fetcher, FetchError, Reach
-from firstboot.fetch.reach import Clock
+from firstboot.fetch.clock import Clock
+from firstboot.fetch.connector import Connector
+from firstboot.fetch.errors import FetchError
+from firstboot.fetch.fetcher import Fetcher
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import Fetched
@@ -104,7 +106,7 @@ def test_a_service_is_asked_at_its_own_address(
 
 @pytest.mark.parametrize("platform", ["hetzner", "scaleway"])
 def test_without_a_route_it_ends_with_a_reason(tree: Path, programs: Any, platform: str) -> None:
-    places = Places(tree, programs, Reach(Clock(500)))
+    places = Places(tree, programs, Connector(Clock(500)))
 
     def ask() -> Fetched | None:
         return fetch_from_platform(platform, places, Log(io.StringIO(), priorities=False))
@@ -129,7 +131,7 @@ def test_a_network_without_ipv4_is_enough(resource: Callable[..., Any]) -> None:
         with server:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
             try:
-                fetcher = Fetcher(Reach(), "metal", lambda _: None)
+                fetcher = Fetcher(Connector(), "metal", lambda _: None)
                 return fetcher.fetch(resource(f"http://[::1]:{server.server_address[1]}/config"))
             finally:
                 server.shutdown()
@@ -139,7 +141,7 @@ def test_a_network_without_ipv4_is_enough(resource: Callable[..., Any]) -> None:
 
 def test_a_name_cannot_be_resolved_without_a_network() -> None:
     def look_up() -> Any:
-        return Reach().addresses("server.example.org", 80, 20)
+        return Connector().find_addresses("server.example.org", 80, 20)
 
     with pytest.raises(FetchError, match=r"the name server.example.org (cannot be|is not) resolved"):
         in_own_network([], look_up)

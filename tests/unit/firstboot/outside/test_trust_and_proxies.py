@@ -9,9 +9,9 @@ import pytest
 
 from firstboot.config.models import Ignition, Proxy, Reference, Resource, Security, Timeouts, Tls
 from firstboot.config.urls import data_url
-from firstboot.fetch import Proxies
 from firstboot.fetch.errors import FetchError
 from firstboot.fetch.proxy import wants_proxy
+from firstboot.fetch.settings import Proxies
 
 pytestmark = pytest.mark.unit
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from firstboot.fetch.clock import Clock, Deadline
+from firstboot.fetch.connector import Connector
 from firstboot.fetch.errors import FetchError, Temporary, TimeOver
-from firstboot.fetch.reach import Clock, Deadline, Reach
 from firstboot.fetch.retry import with_retries
 
 pytestmark = pytest.mark.unit
@@ -84,4 +85,4 @@ def test_nothing_is_attempted_after_the_deadline() -> None:
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "fd00:ec2::254"])
 def test_an_address_is_known_without_any_time(host: str) -> None:
-    assert [address[0] for _, address in Reach().addresses(host, 80, 0)] == [host]
+    assert [address[0] for _, address in Connector().find_addresses(host, 80, 0)] == [host]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote_to_bytes
 
 from firstboot.fetch.errors import FetchError, NotFound, Temporary
-from firstboot.fetch.pace import PacedSocket
-from firstboot.fetch.redirect import Target
 from firstboot.fetch.settings import ACCEPT, USER_AGENT
+from firstboot.fetch.targets import Target
+from firstboot.fetch.timed_socket import PacedSocket
 
 if TYPE_CHECKING:
     import socket

@@ -1,4 +1,4 @@
-"""Where a URL may lead: what a redirect may not do, and addresses it may not reach."""
+"""Where a URL may lead: what a redirect may not do, and addresses it may not connector."""
 
 from __future__ import annotations
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from urllib.parse import quote, unquote
 
+from firstboot.fetch.clock import Deadline
+from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, NotFound
-from firstboot.fetch.reach import Deadline
-from firstboot.fetch.redirect import split
-from firstboot.fetch.web import Request, Sink, Web
+from firstboot.fetch.targets import split
+from firstboot.fetch.unpack import Sink
+from firstboot.fetch.web import Request, Web, make_web
 
 METADATA = "http://169.254.169.254/computeMetadata/v1"
 METADATA_HEADERS = {"Metadata-Flavor": "Google"}
 _LIMIT = 1 << 16
 
 
-def download(url: str, sink: Sink, web: Web, deadline: Deadline, *, on_gcp: bool) -> None:
-    """Read an object: with the instance's service account if it has one, else as anybody may.
+def download(download: Download, sink: Sink) -> None:
+    """Put an object into ``sink``: with the instance's service account if it has one, else as anybody may.
 
     Raises:
         NotFound, FetchError
     """
+    url, deadline, web = download.url, download.deadline, make_web(download)
     parts = split(url)
     name = unquote(parts.path).removeprefix("/")
     if not parts.netloc or not name:
@@ -28,7 +31,7 @@ def download(url: str, sink: Sink, web: Web, deadline: Deadline, *, on_gcp: bool
     target = (
         f"https://storage.googleapis.com/storage/v1/b/{quote(parts.netloc, safe='')}/o/{quote(name, safe='')}?alt=media"
     )
-    token = _find_token(web, deadline) if on_gcp else None
+    token = _find_token(web, deadline) if download.platform == "gcp" else None
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
         web.ask(Request(target, headers), sink, deadline)

@@ -6,8 +6,8 @@ import io
 import socket
 from typing import Any
 
+from firstboot.fetch.clock import FOREVER, Clock, Deadline
 from firstboot.fetch.errors import Temporary, TimeOver
-from firstboot.fetch.reach import FOREVER, Clock, Deadline
 from firstboot.fetch.settings import PACE_SECONDS, SLOWEST_BYTES_PER_SECOND
 
 

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlencode
 
 from firstboot.config.artifact import FORM, find_parts
+from firstboot.fetch.clock import Deadline
+from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.reach import Deadline
-from firstboot.fetch.redirect import is_link_local
-from firstboot.fetch.redirect import parse as parse_url
-from firstboot.fetch.web import Request, Sink, Web
+from firstboot.fetch.targets import is_link_local
+from firstboot.fetch.targets import parse as parse_url
+from firstboot.fetch.unpack import Sink
+from firstboot.fetch.web import Request, Web, make_web
 
 _MANIFEST_BYTES = 4 << 20  # what a registry has to accept at most
 _TOKEN_BYTES = 1 << 20
@@ -82,15 +84,16 @@ def parse(url: str) -> Artifact:
     return Artifact(f"{scheme}://{parts['host']}/v2/{parts['name']}", parts["name"] or "", reference, title)
 
 
-def download(url: str, sink: Sink, web: Web, deadline: Deadline, authorization: str | None = None) -> None:
+def download(download: Download, sink: Sink) -> None:
     """Put the artifact's one layer, or the one that is named, into ``sink``.
 
-    Args:
-        authorization: the header to log in with, ``Basic ...`` or ``Bearer ...``.
+    A header ``Authorization`` of the config, ``Basic ...`` or ``Bearer ...``, is what is logged in with.
 
     Raises:
         NotFound, FetchError
     """
+    url, deadline, web = download.url, download.deadline, make_web(download)
+    authorization = next((each.value for each in download.headers if each.name.casefold() == "authorization"), None)
     artifact = parse(url)
     headers = _log_in(artifact, web, deadline, authorization)
     manifest = _manifest(artifact, artifact.reference, web, deadline, headers)

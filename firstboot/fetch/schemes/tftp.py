@@ -7,14 +7,16 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from firstboot.fetch.clock import Deadline
+from firstboot.fetch.connector import Connector
+from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, NotFound, Temporary
-from firstboot.fetch.reach import Deadline, Reach
-from firstboot.fetch.redirect import split
+from firstboot.fetch.retry import with_retries
+from firstboot.fetch.targets import split
+from firstboot.fetch.unpack import Sink
 
 if TYPE_CHECKING:
     import socket
-
-    from firstboot.fetch.web import Sink
 
 PORT = 69
 _READ, _DATA, _ACK, _ERROR, _OPTIONS = 1, 3, 4, 5, 6
@@ -23,7 +25,21 @@ _NOT_FOUND, _BAD_OPTION = 1, 8
 _RESEND_SECONDS, _RESENDS = 1.0, 6
 
 
-def download(url: str, sink: Sink, reach: Reach, deadline: Deadline) -> None:
+def download(download: Download, sink: Sink) -> None:
+    """Put a file into ``sink``.
+
+    Raises:
+        NotFound, FetchError
+    """
+
+    def attempt() -> None:
+        sink.restart()
+        read_file(download.url, sink, download.connector, download.deadline)
+
+    with_retries(f"read {download.url}", attempt, download.connector.clock, download.deadline, download.say)
+
+
+def read_file(url: str, sink: Sink, connector: Connector, deadline: Deadline) -> None:
     """One attempt to read a file.
 
     Args:
@@ -38,9 +54,9 @@ def download(url: str, sink: Sink, reach: Reach, deadline: Deadline) -> None:
     name = unquote(parts.path).lstrip("/")
     if not parts.hostname or not name:
         raise FetchError("a TFTP URL is tftp://HOST/NAME")
-    connection, address = reach.udp(parts.hostname, parts.port or PORT, deadline.left())
+    connection, address = connector.open_udp(parts.hostname, parts.port or PORT, deadline.left())
     with closing(connection):
-        transfer = _Transfer(connection, reach, deadline)
+        transfer = _Transfer(connection, connector, deadline)
         try:
             transfer.run(name, address, sink, options=True)
         except _OptionsRefused:  # a server from before RFC 2347 that says so instead of ignoring them
@@ -53,9 +69,9 @@ class _OptionsRefused(Exception):
 
 
 class _Transfer:
-    def __init__(self, connection: socket.socket, reach: Reach, deadline: Deadline) -> None:
+    def __init__(self, connection: socket.socket, connector: Connector, deadline: Deadline) -> None:
         self._connection = connection
-        self._clock = reach.clock
+        self._clock = connector.clock
         self._deadline = deadline
 
     def run(self, name: str, server: Any, sink: Sink, *, options: bool) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
+from firstboot.fetch.clock import Deadline
+from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, NotFound
 from firstboot.fetch.imds import Credentials, Imds
-from firstboot.fetch.reach import Deadline
-from firstboot.fetch.redirect import parse, split
 from firstboot.fetch.sigv4 import escape, signed_headers
-from firstboot.fetch.web import Buffer, Request, Sink, Web
+from firstboot.fetch.targets import parse, split
+from firstboot.fetch.unpack import Sink
+from firstboot.fetch.web import Buffer, Request, Web, make_web
 
 DEFAULT_REGION = "us-east-1"
 _DOMAINS = {"aws-cn": "amazonaws.com.cn"}
@@ -77,24 +78,21 @@ def _version(query: str) -> str:
     return parse_qs(query).get("versionId", [""])[0]
 
 
-def download(
-    url: str, sink: Sink, web: Web, imds: Imds | None, deadline: Deadline, now: Callable[[], float] = time.time
-) -> None:
-    """Read an object: with the role of the instance if it is one and has one, else as anybody may.
-
-    Args:
-        imds: the instance's metadata service, where there is one.
+def download(download: Download, sink: Sink) -> None:
+    """Put an object into ``sink``: with the role of the instance if it is one and has one, else as anybody may.
 
     Raises:
         NotFound, FetchError
     """
+    url, deadline, web = download.url, download.deadline, make_web(download)
+    imds = Imds(web, deadline) if download.platform == "aws" else None
     wanted = parse_s3(url)
     credentials = None if imds is None else imds.find_credentials()
     hint = (None if imds is None else imds.find_region()) or DEFAULT_REGION
     region = wanted.region or _region_of(wanted, hint, web, deadline)
     target = wanted.url(region)
     try:
-        web.ask(Request(target, _headers(target, region, credentials, now())), sink, deadline)
+        web.ask(Request(target, _headers(target, region, credentials, time.time())), sink, deadline)
     except NotFound:
         raise NotFound(f"{url}: there is no such object in S3") from None
 
