@@ -215,7 +215,7 @@ def vm_store() -> Store:
 def vm_tools(image: Image, pytestconfig: pytest.Config) -> Tools:
     """The tools tree that built the image."""
     from builder.core.tools import Tools
-    from vm.testing.told import TestConsole
+    from vm.testing.console import TestConsole
 
     return Tools(image.tools, TestConsole(pytestconfig))
 
@@ -320,8 +320,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Machines that run on, and the page with all results."""
     config = terminalreporter.config
-    if sys.modules.get("vm.testing.afterwards") is not None:
-        from vm.testing.afterwards import KEPT
+    if sys.modules.get("vm.testing.teardown") is not None:
+        from vm.testing.teardown import KEPT
 
         for line in config.stash.get(KEPT, []):
             terminalreporter.write_line(line)

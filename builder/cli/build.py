@@ -25,8 +25,8 @@ from builder.cli.common import (
     add_locked,
     add_out,
     add_signing,
-    key_pair_of,
-    may_relock,
+    can_relock,
+    choose_key_pair,
     require_definition,
 )
 from builder.core.console import Console, human_size, seconds
@@ -63,14 +63,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         Store.open(),
         console,
         offline=args.offline,
-        relock=may_relock(args, os.environ, lock_path(path), console),
-        key_pair=key_pair_of(args, os.environ),
+        relock=can_relock(args, os.environ, lock_path(path), console),
+        key_pair=choose_key_pair(args, os.environ),
         no_cache=args.no_cache,
         with_tree=args.timeline is not None,
     )
     result = build_definition(request)
     if result.seconds:
-        for line in table(result.manifest):
+        for line in format_table(result.manifest):
             console.note(line)
         console.note(f"built in {seconds(result.seconds)}")
     if args.timeline is not None:
@@ -103,7 +103,7 @@ def write_timeline(path: Path, result: BuildResult, console: Console) -> None:
     console.note(f"wrote {path}")
 
 
-def table(manifest: Path) -> list[str]:
+def format_table(manifest: Path) -> list[str]:
     """The artifacts, one a line: file, size, sha256."""
     from builder.outputs.manifest import read_manifest
 

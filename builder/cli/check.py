@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import add_definition, require_definition
-from builder.cli.values import add_values, values_of
+from builder.cli.values import add_values, read_values
 from builder.core.console import Console
 from builder.core.errors import ConfigError
 
@@ -54,10 +54,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     path = require_definition(args.definition)
     loaded = load_container(path) if kind_of(path) == "container" else load(path)
     warnings = [*loaded.warnings]
-    values = values_of(args)
+    values = read_values(args)
     for config in args.config:
         checked = read_config(config, values)
-        against = image_of(path, args.image, config, values)
+        against = compare_with_image(path, args.image, config, values)
         warnings.extend(against.warnings if against.image else checked.warnings)
         for note in against.notes:
             console.note(f"{config}: {note}")
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def image_of(definition: Path, chosen: Path | None, config: Path, values: Values) -> BuildComparison:
+def compare_with_image(definition: Path, chosen: Path | None, config: Path, values: Values) -> BuildComparison:
     """The config against the image that was built of this definition, or another that was named."""
     from builder.core.image import read_image
     from builder.provisioning.build_comparison import BuildComparison, compare_with_build

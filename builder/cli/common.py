@@ -43,7 +43,7 @@ def add_locked(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def may_relock(args: argparse.Namespace, environment: Mapping[str, str], lock: Path, console: Console) -> bool:
+def can_relock(args: argparse.Namespace, environment: Mapping[str, str], lock: Path, console: Console) -> bool:
     """Whether a build may bring its lock up to date: a person's may, one that nobody watches uses what is committed."""
     if args.locked or environment.get("CI", "").lower() not in ("true", "1"):
         return not args.locked
@@ -61,7 +61,7 @@ def add_signing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def key_pair_of(args: argparse.Namespace, environment: Mapping[str, str]) -> KeyPair | None:
+def choose_key_pair(args: argparse.Namespace, environment: Mapping[str, str]) -> KeyPair | None:
     """The pair that the command line or the environment names.
 
     Raises:

@@ -25,7 +25,7 @@ from builder.cli.config_apply import apply
 from builder.cli.config_apply import plan as plan_for_root
 from builder.cli.config_image import add_image, plan
 from builder.cli.config_image import check as check_against
-from builder.cli.values import add_values, values_of
+from builder.cli.values import add_values, read_values
 from builder.core.console import Console
 from builder.core.errors import ConfigError
 from builder.core.files import write_file
@@ -75,13 +75,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     actions.add_parser("reference", help="print the reference page of all settings")
     actions.add_parser("schema", help="print the JSON Schema of first-boot configs, for editors")
-    for each in (compile_, check, plan, apply, merge, convert):
-        add_values(each)
-        each.add_argument("--files-dir", "-d", type=Path, metavar="DIR", help="where the config's local files are")
-    for each in (compile_, merge, convert):
-        each.add_argument("--pretty", "-p", action="store_true", help="JSON with line breaks")
-        each.add_argument("--output", "-o", type=Path, metavar="FILE", help="write it there, for nobody else to read")
-        each.add_argument("--show-secrets", action="store_true", help="print a config that has secrets in it")
+    for action in (compile_, check, plan, apply, merge, convert):
+        add_values(action)
+        action.add_argument("--files-dir", "-d", type=Path, metavar="DIR", help="where the config's local files are")
+    for action in (compile_, merge, convert):
+        action.add_argument("--pretty", "-p", action="store_true", help="JSON with line breaks")
+        action.add_argument("--output", "-o", type=Path, metavar="FILE", help="write it there, for nobody else to read")
+        action.add_argument("--show-secrets", action="store_true", help="print a config that has secrets in it")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -130,7 +130,7 @@ def _read_one(args: argparse.Namespace) -> Document:
     from builder.provisioning.reading import read_document
     from builder.provisioning.values import require_declared
 
-    values = values_of(args)
+    values = read_values(args)
     document = read_document(args.file, args.files_dir, values)
     require_declared(values, [document.located])
     return document
@@ -157,7 +157,7 @@ def _check(args: argparse.Namespace) -> int:
 
     failing = ("error", "warn") if args.strict else ("error",)
     status = 0
-    values = values_of(args)
+    values = read_values(args)
     checked = [(path, *check_document(path, args.files_dir, values)) for path in args.files]
     require_declared(values, [located for _, located, _ in checked])
     for path, located, problems in checked:
@@ -178,14 +178,14 @@ def _merge(args: argparse.Namespace, console: Console) -> int:
     from builder.provisioning.reading import merge_documents, read_document
     from builder.provisioning.values import require_declared
 
-    values = values_of(args)
+    values = read_values(args)
     documents = [read_document(path, args.files_dir, values) for path in args.files]
-    require_declared(values, [each.located for each in documents])
+    require_declared(values, [document.located for document in documents])
     merged, warnings = merge_documents(documents)
     data = convert_to_version(merged, args.version)
     for warning in warnings:
         console.warn(warning)
-    _write(args, to_json(data, pretty=args.pretty), {name for each in documents for name in each.secrets})
+    _write(args, to_json(data, pretty=args.pretty), {name for document in documents for name in document.secrets})
     return 0
 
 

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.values import values_of
+from builder.cli.values import read_values
 from builder.core.console import Console
 from builder.core.errors import BuildError, ConfigError
 
@@ -47,7 +47,7 @@ def _tell(args: argparse.Namespace, again: Again) -> int:
     steps = list_steps(again.left, again.actions)
     if args.json:
         sys.stdout.write(
-            json.dumps({"root": str(args.root), "file": str(args.file), "steps": [each.as_data() for each in steps]})
+            json.dumps({"root": str(args.root), "file": str(args.file), "steps": [step.as_data() for step in steps]})
         )
         sys.stdout.write("\n")
     elif steps:
@@ -88,7 +88,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
                 if left:
                     console.note(undo.words_for(left))
             remote = make_remote()
-            values = values_of(args)
+            values = read_values(args)
             document = read_located(args.file, args.files_dir, values)
             require_declared(values, [document.located])
             loaded = translate_keyfiles(finish(merge_documents([document], remote)), root)

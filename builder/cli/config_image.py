@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.cli.values import values_of
+from builder.cli.values import read_values
 from builder.core.console import Console
 from builder.core.errors import ConfigError
 
@@ -31,12 +31,12 @@ def check(args: argparse.Namespace, console: Console) -> int:
     facts = read_facts(args.image)
     failing = ("error", "warn") if args.strict else ("error",)
     status = 0
-    values = values_of(args)
+    values = read_values(args)
     for path in args.files:
         comparison = compare_with_image(path, args.files_dir, facts, values)
-        verdict = verdict_of([each.problem for each in comparison.complaints])
+        verdict = verdict_of([complaint.problem for complaint in comparison.complaints])
         if args.json:
-            sys.stdout.write(json.dumps(as_data(str(path), comparison)) + "\n")
+            sys.stdout.write(json.dumps(convert_to_data(str(path), comparison)) + "\n")
         else:
             sys.stdout.write(f"{path}: {verdict} on {facts.name} {facts.version}\n")
             for located, problems in _by_document(comparison):
@@ -56,16 +56,16 @@ def plan(args: argparse.Namespace, console: Console) -> int:
     from firstboot.config.text import render
 
     facts = read_facts(args.image)
-    comparison = compare_with_image(args.file, args.files_dir, facts, values_of(args))
+    comparison = compare_with_image(args.file, args.files_dir, facts, read_values(args))
     steps = (
         list_steps(comparison.loaded, comparison.actions)
         if comparison.loaded is not None and not comparison.has_errors
         else []
     )
     if args.json:
-        data = as_data(str(args.file), comparison)
+        data = convert_to_data(str(args.file), comparison)
         image = {"name": facts.name, "version": facts.version}
-        sys.stdout.write(json.dumps({"image": image, **data, "steps": [each.as_data() for each in steps]}) + "\n")
+        sys.stdout.write(json.dumps({"image": image, **data, "steps": [step.as_data() for step in steps]}) + "\n")
         return ConfigError.exit_code if comparison.has_errors else 0
     for located, problems in _by_document(comparison):
         sys.stderr.write(render(located, problems) + "\n")
@@ -77,7 +77,7 @@ def plan(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def as_data(name: str, comparison: Comparison) -> dict[str, Any]:
+def convert_to_data(name: str, comparison: Comparison) -> dict[str, Any]:
     """As ``config check --json`` says it; ``file`` of an entry where it is about another document."""
     from builder.provisioning.reading import as_data as of_document
     from builder.provisioning.reading import verdict_of
@@ -86,11 +86,11 @@ def as_data(name: str, comparison: Comparison) -> dict[str, Any]:
     for located, problems in _by_document(comparison):
         other = {} if located.name == name else {"file": located.name}
         entries += [{**entry, **other} for entry in of_document(located.name, located, problems)["entries"]]
-    verdict = verdict_of(each.problem for each in comparison.complaints)
+    verdict = verdict_of(complaint.problem for complaint in comparison.complaints)
     return {"file": name, "verdict": verdict, "entries": entries, "notes": [*comparison.notes]}
 
 
 def _by_document(comparison: Comparison) -> list[tuple[Any, list[Any]]]:
     from firstboot.config.origins import by_document
 
-    return [(each.located, [*each.problems]) for each in by_document(comparison.complaints)]
+    return [(complaint.located, [*complaint.problems]) for complaint in by_document(comparison.complaints)]

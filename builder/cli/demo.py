@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.build import BuildRequest, build_system
     from builder.cli.configs import read_config
     from builder.cli.login import write_login_config
-    from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry
+    from builder.cli.machines import make_ssh_key, open_host, open_kept_machines, open_registry
     from builder.core.store import Store
     from builder.definition.shipped import shipped_root
     from vm.machine import Machine
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         built = build_system(BuildRequest(configs / "demo.yaml", args.out, Store.open(), console))
     manifest = built.manifest
     host = open_host(manifest, console)
-    machines = registry(host.store)
-    name = machines.choose_name(host.image.name, kept_machines().list_names())
+    machines = open_registry(host.store)
+    name = machines.choose_name(host.image.name, open_kept_machines().list_names())
     folder = MachineFolder((args.out / "vm" / name).absolute())
     shutil.rmtree(folder.root, ignore_errors=True)
     key = (args.out / "vm" / "key").absolute()
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with (
         console.step("boot"),
         Machine(
-            spec, host.tools, host.deadline(BOOT_SECONDS), folder=folder.root, store=host.store, outlive=True
+            spec, host.tools, host.make_deadline(BOOT_SECONDS), folder=folder.root, store=host.store, outlive=True
         ) as machine,
     ):
         (folder.root / "tools").write_text(str(host.tools.root), encoding="utf-8")
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         machine.release_boot_slot()
         phases = dict(measure_phases(machine).seconds)
         phases["container"] = max(0.0, answered - sum(phases.values()))
-        provisioned = provisioning(machine.read("/run/firstboot/result.json"))
+        provisioned = describe_provisioning(machine.read("/run/firstboot/result.json"))
         cpu = machine.cpu_seconds()
         port = machine.forwards[PORT]
         if args.keep:
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def provisioning(result: str) -> list[str]:
+def describe_provisioning(result: str) -> list[str]:
     """What the first boot did, one line each, from its result file."""
     import json
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import CapabilityError
 
     missing = 0
-    for finding in findings(args.arch, console):
+    for finding in list_findings(args.arch, console):
         missing += finding.state == "missing"
         sys.stdout.write(f"{MARKS[finding.state]}  {finding.what}\n")
         if finding.hint:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def findings(arch: str | None, console: Console) -> Iterator[Finding]:
+def list_findings(arch: str | None, console: Console) -> Iterator[Finding]:
     """Look at everything a build and a boot need."""
     from builder.core.store import Store
     from builder.core.tools import can_enter

@@ -129,13 +129,13 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
         wanted = [change.new for change in changes if change.new is not None and change.old is not None]
         with console.step("fetch what changed, for its changelogs"):
             fetch_packages(wanted, lambda: mirrors_of(resolved), store, console)
-    found = list(explained(changes, new, store))
+    explained_changes = list(explained(changes, new, store))
     decided = decision_changes(old.decisions, new.decisions)
     if args.json:
-        rows = [*map(_data, found), *map(_decision_data, decided)]
+        rows = [*map(_data, explained_changes), *map(_decision_data, decided)]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in lines(found, decided)))
+        sys.stdout.write("".join(f"{line}\n" for line in format_lines(explained_changes, decided)))
     return 0
 
 
@@ -175,9 +175,9 @@ def _decision_data(change: DecisionChange) -> dict[str, object]:
     }
 
 
-def lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] = ()) -> list[str]:
+def format_lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] = ()) -> list[str]:
     """The changes for people: a line each, what the changelog says below, and the sums; then decisions."""
-    found = []
+    lines = []
     told: set[tuple[str, tuple[str, ...]]] = set()
     for change in changes:
         versions = {
@@ -187,32 +187,32 @@ def lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] = ()) ->
         }[change.kind]
         installed = "" if change.installed is None else f", installed {_signed(change.installed * 1024)}"
         groups = ", ".join(change.groups)
-        found.append(f"{change.name}  {versions}  ({groups}; download {_signed(change.download)}{installed})")
+        lines.append(f"{change.name}  {versions}  ({groups}; download {_signed(change.download)}{installed})")
         if change.advisories:
-            found.append(f"    fixes {', '.join(change.advisories)}")
+            lines.append(f"    fixes {', '.join(change.advisories)}")
         source = change.package.source
         versions_told = (source, tuple(entry.version for entry in change.entries))
         if versions_told in told:  # another package of the same source
-            found.append(f"    as above: {source}")
+            lines.append(f"    as above: {source}")
             continue
         if change.entries:
             told.add(versions_told)
         for entry in change.entries:
-            found.append(f"    {entry.version}")
-            found += [f"      {line}" for line in entry.lines[:SHOWN_LINES]]
+            lines.append(f"    {entry.version}")
+            lines += [f"      {line}" for line in entry.lines[:SHOWN_LINES]]
             if len(entry.lines) > SHOWN_LINES:
-                found.append(f"      ... {len(entry.lines) - SHOWN_LINES} more lines (--json has them)")
+                lines.append(f"      ... {len(entry.lines) - SHOWN_LINES} more lines (--json has them)")
     if not changes:
         return list(map(str, decided)) or ["no difference"]
     kinds = [sum(change.kind == kind for change in changes) for kind in ("added", "removed", "changed")]
     advisories = len({name for change in changes for name in change.advisories})
-    found.append("")
-    found.append(
+    lines.append("")
+    lines.append(
         f"{kinds[0]} added, {kinds[1]} removed, {kinds[2]} changed; "
         f"download {_signed(sum(change.download for change in changes))}; {advisories} advisories named"
     )
-    found += map(str, decided)
-    return found
+    lines += map(str, decided)
+    return lines
 
 
 def _signed(size: int) -> str:

@@ -18,7 +18,7 @@ PermitRootLogin prohibit-password
 SSHD_FILE = "/etc/ssh/sshd_config.d/10-build-os-run.conf"
 
 
-def login_config(user: str, key: str) -> str:
+def make_login_config(user: str, key: str) -> str:
     """An Ignition config by which a key opens root and a user, who is made if the machine's own config has none."""
     users = [{"name": name, "sshAuthorizedKeys": [key]} for name in dict.fromkeys((user, ROOT))]
     sshd = {"path": SSHD_FILE, "mode": 0o644, "contents": {"source": f"data:,{quote(SSHD)}"}}
@@ -28,5 +28,5 @@ def login_config(user: str, key: str) -> str:
 def write_login_config(directory: Path, user: str, key: str) -> Path:
     """The same as a file; returns its path."""
     path = directory / NAME
-    write_file(path, login_config(user, key), mode=0o600)
+    write_file(path, make_login_config(user, key), mode=0o600)
     return path

@@ -41,19 +41,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     remove = actions.add_parser("rm", help="delete a kept machine with its disk")
     remove.add_argument("-f", "--force", action="store_true", help="also if it runs: switch it off first")
     console = actions.add_parser("console", help="the serial console of a machine that runs, in this terminal")
-    for each in (start, stop, console):
-        each.add_argument("name", nargs="?", metavar="NAME", help="default: the only one")
+    for action in (start, stop, console):
+        action.add_argument("name", nargs="?", metavar="NAME", help="default: the only one")
     remove.add_argument("name", metavar="NAME")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Do what is asked."""
-    from builder.cli.machines import kept_machines, registry, show_list, stop
+    from builder.cli.machines import open_kept_machines, open_registry, show_list, stop
     from builder.core.errors import ConfigError
     from builder.core.store import Store
 
     store = Store.open()
-    machines, kept = registry(store), kept_machines()
+    machines, kept = open_registry(store), open_kept_machines()
     match args.action:
         case "list":
             return show_list(machines, kept, as_json=args.json)
@@ -91,19 +91,19 @@ def start(name: str | None, machines: Registry, kept: KeptMachines, store: Store
             console.note(f"{name} runs already")
             return 0
         require_disks(machine)
-        tools = Tools(tools_for(machine), console)
+        tools = Tools(find_tools(machine), console)
         say_what_has_changed(machine, console)
         verdict = choose(tools, store, machine.spec.arch, console)
         deadline = Deadline(BOOT_SECONDS, choose_timeout_scale(verdict.accel, os.environ))
         spec = replace(machine.spec, accel=verdict.accel)
-        folder = kept.folder(name)
+        folder = kept.locate_folder(name)
         begin = Start(spec, tools, store, deadline, folder, first=False)
         can_ssh = any(forward.guest == SSH_PORT for forward in spec.forwards)
         start_and_leave(begin, machines, console, machine.user, machine.key, can_ssh=can_ssh)
     return 0
 
 
-def tools_for(machine: KeptMachine) -> Path:
+def find_tools(machine: KeptMachine) -> Path:
     """The tools tree that the machine was made with, or what a later build of its definition uses.
 
     Raises:
@@ -146,7 +146,7 @@ def remove(name: str, machines: Registry, kept: KeptMachines, console: Console, 
     """
     from builder.core.errors import ConfigError
 
-    if not kept.folder(name).root.is_dir():  # with the logs of one that never became a machine
+    if not kept.locate_folder(name).root.is_dir():  # with the logs of one that never became a machine
         kept.find(name)  # says which there are
     with kept.lock(name, console):
         running = next((record for record in machines.list() if record.name == name), None)
@@ -169,7 +169,7 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
     """
     import sys
 
-    from builder.cli.machines import kept_machines
+    from builder.cli.machines import open_kept_machines
     from builder.core.errors import ConfigError, VmError
     from vm.guest.console import strip_controls
     from vm.machine.terminal import LEAVE_NAME, connect_terminal, show
@@ -177,7 +177,7 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
     from vm.registry.running import is_line_taken
     from vm.spec.folder import MachineFolder
 
-    record = machines.find(name, kept_machines().list_names())
+    record = machines.find(name, open_kept_machines().list_names())
     folder = MachineFolder(record.folder)
     if not sys.stdin.isatty():
         raise ConfigError(

@@ -28,7 +28,7 @@ class Host:
     store: Store
     verdict: Verdict
 
-    def deadline(self, seconds: float) -> Deadline:
+    def make_deadline(self, seconds: float) -> Deadline:
         """That many seconds, more under emulation."""
         return Deadline(seconds, choose_timeout_scale(self.verdict.accel, os.environ))
 
@@ -58,12 +58,12 @@ def choose(tools: Tools, store: Store, arch: str, console: Console) -> Verdict:
     return verdict
 
 
-def registry(store: Store) -> Registry:
+def open_registry(store: Store) -> Registry:
     """The machines that run on without us."""
     return Registry(locate_registry(os.environ, store))
 
 
-def kept_machines() -> KeptMachines:
+def open_kept_machines() -> KeptMachines:
     """The machines whose disks stay."""
     return KeptMachines(locate_kept_machines(os.environ))
 
@@ -107,7 +107,7 @@ def list_rows(running: Registry, kept: KeptMachines) -> list[dict[str, object]]:
                 "image": "-" if machine is None else machine.made_of,
                 "ports": " ".join(f"{host}->{guest}" for guest, host in sorted(ports.items())) or "-",
                 "pid": None if record is None else record.pid,
-                "folder": str(record.folder if record is not None else kept.folder(name).root),
+                "folder": str(record.folder if record is not None else kept.locate_folder(name).root),
             }
         )
     return rows
@@ -125,7 +125,7 @@ def stop(machines: Registry, name: str | None, console: Console, *, force: bool 
     """
     from vm.spec.folder import MachineFolder
 
-    record = machines.find(name, kept_machines().list_names())
+    record = machines.find(name, open_kept_machines().list_names())
     kept = MachineFolder(record.folder).is_kept
     with console.step(f"power off {record.name}"):
         in_good_order = machines.stop(record, 0) if force else machines.stop(record)

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-from builder.cli.common import add_definition, add_out, add_signing, key_pair_of, require_definition
+from builder.cli.common import add_definition, add_out, add_signing, choose_key_pair, require_definition
 from builder.core.console import Console
 
 HELP = "show what a build would do, and why"
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.stages.plan import lines, make_plan
 
     path = require_definition(args.definition)
-    request = BuildRequest(path, args.out, Store.open(), console, key_pair=key_pair_of(args, os.environ))
+    request = BuildRequest(path, args.out, Store.open(), console, key_pair=choose_key_pair(args, os.environ))
     workspace = Workspace(request, request.store)
     resolved = load(path).resolved
     target = lock_path(resolved.path)

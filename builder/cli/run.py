@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.values import add_values, values_of
+from builder.cli.values import add_values, read_values
 from builder.core.console import Console
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Boot; returns when the machine is off, or runs on detached."""
     from builder.cli.configs import read_config
     from builder.cli.login import write_login_config
-    from builder.cli.machines import kept_machines, make_ssh_key, open_host, registry, show_list, stop
+    from builder.cli.machines import make_ssh_key, open_host, open_kept_machines, open_registry, show_list, stop
     from builder.cli.starting import Start, require_terminal, start_and_leave, stay_at_console
     from builder.core.errors import ConfigError
     from builder.provisioning.build_comparison import compare_with_build
@@ -121,22 +121,22 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from vm.spec.plan import plan_machine
     from vm.spec.request import MachineRequest
 
-    kept = kept_machines()
+    kept = open_kept_machines()
     if args.list or args.stop:
         from builder.core.store import Store
 
-        machines = registry(Store.open())
+        machines = open_registry(Store.open())
         return stop(machines, args.stop, console) if args.stop else show_list(machines, kept)
     if args.kargs and not args.kernel:
         raise ConfigError("the kernel's command line is verified together with the kernel", hint="add --kernel")
     if args.name is not None:
         require_name(args.name)
     binds = [parse_bind(text) for text in args.bind]
-    checked = None if args.config is None else read_config(args.config, values_of(args))
+    checked = None if args.config is None else read_config(args.config, read_values(args))
     disks = [parse_disk(text) for text in args.disk]
     forwards = [parse_forward(text) for text in args.publish]
     if checked is not None and args.image.exists():
-        against = compare_with_build(args.config, args.image, values_of(args), args.config.parent)
+        against = compare_with_build(args.config, args.image, read_values(args), args.config.parent)
         if against.why_not:
             console.note(f"{args.config} was not compared with the image: {against.why_not}")
         for warning in against.warnings if against.image else checked.warnings:
@@ -149,8 +149,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     can_ssh = args.detach and args.net != "none" and has_ssh_server(args.image)
     if can_ssh:
         forwards.append(Forward(22))
-    machines = registry(host.store)
-    with ready_folder(args, host, machines, kept, console) as folder, tempfile.TemporaryDirectory() as scratch:
+    machines = open_registry(host.store)
+    with prepare_folder(args, host, machines, kept, console) as folder, tempfile.TemporaryDirectory() as scratch:
         config: Path | None = None
         if checked is not None:
             config = Path(scratch) / "config"
@@ -188,9 +188,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
         def done(made: VmSpec) -> None:
             if args.keep:
-                kept.add(KeptMachine.of(made, host.image, args.image, args.user, key))
+                kept.add(KeptMachine.describe(made, host.image, args.image, args.user, key))
 
-        deadline = host.deadline(BOOT_SECONDS)
+        deadline = host.make_deadline(BOOT_SECONDS)
         start = Start(spec, host.tools, host.store, deadline, folder, keep=args.keep, done=done)
         if args.detach:
             start_and_leave(start, machines, console, args.user, key, can_ssh=can_ssh)
@@ -200,7 +200,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 @contextmanager
-def ready_folder(
+def prepare_folder(
     args: argparse.Namespace, host: Host, machines: Registry, kept: KeptMachines, console: Console
 ) -> Iterator[MachineFolder]:
     """An empty folder for a new machine, named as it; nobody else makes one of the same name meanwhile.
@@ -212,7 +212,7 @@ def ready_folder(
 
     wanted = args.name or host.image.name
     if not args.keep:
-        with unused_folder((args.image.parent / "vm").absolute(), wanted, machines, kept) as folder:
+        with choose_folder((args.image.parent / "vm").absolute(), wanted, machines, kept) as folder:
             make_empty(folder)
             yield folder
         return
@@ -224,7 +224,7 @@ def ready_folder(
             )
         if wanted in {record.name for record in machines.list()}:
             raise ConfigError(f"a machine named {wanted} runs already", hint="--name NAME gives this one another")
-        folder = kept.folder(wanted)
+        folder = kept.locate_folder(wanted)
         make_empty(folder)
         failed = False
         try:
@@ -238,7 +238,7 @@ def ready_folder(
 
 
 @contextmanager
-def unused_folder(parent: Path, wanted: str, machines: Registry, kept: KeptMachines) -> Iterator[MachineFolder]:
+def choose_folder(parent: Path, wanted: str, machines: Registry, kept: KeptMachines) -> Iterator[MachineFolder]:
     """The folder of the first name that no machine has, nor one that is about to start."""
     from builder.core.locks import file_lock_if_free
     from vm.spec.folder import MachineFolder

@@ -36,22 +36,22 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Log in; the status is ssh's."""
     from builder.cli.login import ROOT
-    from builder.cli.machines import kept_machines, registry, show_list, stop
+    from builder.cli.machines import open_kept_machines, open_registry, show_list, stop
     from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.core.tools import Tools
     from vm.registry.ssh import make_argv, quote_command
 
-    machines = registry(Store.open())
+    machines = open_registry(Store.open())
     if args.list:
-        return show_list(machines, kept_machines())
-    target, command = target_and_command(args.words, args.typed)
+        return show_list(machines, open_kept_machines())
+    target, command = split_target(args.words, args.typed)
     user, _, name = target.rpartition("@")
     if args.stop:
         return stop(machines, name or None, console)
     if args.root and user not in ("", ROOT):
         raise ConfigError(f"as {user} or as root?", hint="leave out one of them")
-    record = machines.find(name or None, kept_machines().list_names())
+    record = machines.find(name or None, open_kept_machines().list_names())
     way = record.find_ssh_target(ROOT if args.root else user or None, args.identity)
     if way.user == ROOT and record.key is None and args.identity is None:
         raise ConfigError(
@@ -59,12 +59,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
             hint="-i FILE names one that its config lets in as root",
         )
     console.log(shlex.join(quote_command(way)))
-    tools = Tools(tools_of(record.folder), console)
+    tools = Tools(find_tools(record.folder), console)
     # A terminal of the user's own: nothing is captured, and Ctrl-C belongs to the remote side.
-    return subprocess.run(tools.argv(*make_argv(way, command)), env=terminal_environment(tools), check=False).returncode
+    return subprocess.run(
+        tools.argv(*make_argv(way, command)), env=read_terminal_environment(tools), check=False
+    ).returncode
 
 
-def target_and_command(words: Sequence[str], typed: Sequence[str]) -> tuple[str, list[str]]:
+def split_target(words: Sequence[str], typed: Sequence[str]) -> tuple[str, list[str]]:
     """Which of the words are the command: what comes after ``--``, else after the first.
 
     Args:
@@ -76,12 +78,12 @@ def target_and_command(words: Sequence[str], typed: Sequence[str]) -> tuple[str,
     return (before[0] if before else ""), [*before[1:], *after]
 
 
-def tools_of(folder: Path) -> Path:
+def find_tools(folder: Path) -> Path:
     """The tools tree that a machine was started with."""
     return Path((folder / "tools").read_text(encoding="utf-8"))
 
 
-def terminal_environment(tools: object) -> dict[str, str]:
+def read_terminal_environment(tools: object) -> dict[str, str]:
     """The tools' environment with the user's terminal and ssh agent."""
     import os
 

@@ -47,7 +47,7 @@ class Start:
     keep: bool = False
     done: Callable[[VmSpec], None] = lambda _: None
 
-    def machine(self, **options: object) -> Machine:
+    def make_machine(self, **options: object) -> Machine:
         """The machine, still off."""
         folder = self.folder.root
         return Machine(self.spec, self.tools, self.deadline, folder=folder, store=self.store, probe=False, **options)  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def start_and_leave(
     Raises:
         VmError: it does not come up: a failed first boot, a panic, the deadline.
     """
-    with start.machine(outlive=True, patient=True) as machine:
+    with start.make_machine(outlive=True, patient=True) as machine:
         (start.folder.root / "tools").write_text(str(start.tools.root), encoding="utf-8")
         if start.first:
             with console.step("first boot"):
@@ -78,12 +78,12 @@ def start_and_leave(
             wait_for_ssh(machine, console)
         machines.add(machine.leave(user, key))
     name = start.spec.name
-    for line in what_went_wrong(machine.sightings, name, can_ssh=can_ssh and key is not None):
+    for line in describe_failure(machine.sightings, name, can_ssh=can_ssh and key is not None):
         console.warn(line)
     for guest, port in sorted(machine.forwards.items()):
         console.note(f"127.0.0.1:{port} leads to port {guest} of {name}")
-    console.note(how_to_go_on(name, user if key is not None else None, can_ssh=can_ssh))
-    console.note(what_becomes_of(name, kept=start.folder.is_kept))
+    console.note(describe_access(name, user if key is not None else None, can_ssh=can_ssh))
+    console.note(describe_end(name, kept=start.folder.is_kept))
 
 
 def wait_for_ssh(machine: Machine, console: Console) -> None:
@@ -119,9 +119,9 @@ def stay_at_console(start: Start, console: Console) -> None:
     Raises:
         VmError: the machine cannot be started.
     """
-    console.note(how_to_leave(keep=start.keep))
+    console.note(describe_leaving(keep=start.keep))
     waiting_for_first = start.first
-    with start.machine(echo=show) as machine:
+    with start.make_machine(echo=show) as machine:
 
         def look() -> None:
             nonlocal waiting_for_first
@@ -142,7 +142,7 @@ def stay_at_console(start: Start, console: Console) -> None:
         console.warn(f"the first boot of {start.spec.name} had not gone well when it ended: nothing is kept")
 
 
-def what_went_wrong(sightings: tuple[Sighting, ...], name: str, *, can_ssh: bool) -> list[str]:
+def describe_failure(sightings: tuple[Sighting, ...], name: str, *, can_ssh: bool) -> list[str]:
     """One line for each unit that has failed and each other bad sign, with how to look."""
     lines: dict[str, None] = {}
     for sighting in sightings:
@@ -157,7 +157,7 @@ def what_went_wrong(sightings: tuple[Sighting, ...], name: str, *, can_ssh: bool
     return [*lines]
 
 
-def how_to_go_on(name: str, user: str | None, *, can_ssh: bool) -> str:
+def describe_access(name: str, user: str | None, *, can_ssh: bool) -> str:
     """How to get in.
 
     Args:
@@ -171,14 +171,14 @@ def how_to_go_on(name: str, user: str | None, *, can_ssh: bool) -> str:
     return f"{name} runs; 'build-os ssh' logs in as {user}{as_root}"
 
 
-def how_to_leave(*, keep: bool) -> str:
+def describe_leaving(*, keep: bool) -> str:
     """What to press at a console, and what that costs."""
     if keep:
         return f"{LEAVE_NAME} powers the machine off; its disk is kept once the first boot has gone well"
     return f"{LEAVE_NAME} ends the machine, and its disk is deleted then (--keep makes one that stays)"
 
 
-def what_becomes_of(name: str, *, kept: bool) -> str:
+def describe_end(name: str, *, kept: bool) -> str:
     """What happens to the disk, said before it does."""
     if kept:
         return f"its disk is kept: 'build-os machine stop {name}', 'build-os machine start {name}'"

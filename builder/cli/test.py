@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
         raise CapabilityError("pytest is not installed here", hint="pip install 'build-os[test]'")
     paths = [text for text in args.patterns if Path(text.partition("::")[0]).exists()]
     patterns = [text for text in args.patterns if text not in paths]
-    words = [*pytest_words(args, patterns), *shlex.split(args.pytest), *paths]
+    words = [*make_pytest_words(args, patterns), *shlex.split(args.pytest), *paths]
     if args.list:
         return list_tests(words, as_json=args.json)
     results = args.results or find_project(Path.cwd()) / RESULTS
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
     return STATUS.get(status, 2)
 
 
-def pytest_words(args: argparse.Namespace, patterns: list[str]) -> list[str]:
+def make_pytest_words(args: argparse.Namespace, patterns: list[str]) -> list[str]:
     """Our options as pytest's."""
     words = ["--vm-only", *(word for pattern in patterns for word in ("--vm-pattern", pattern))]
     values = {

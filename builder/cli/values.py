@@ -24,7 +24,7 @@ def add_values(parser: argparse.ArgumentParser) -> None:
         group.add_argument(option, action="append", default=[], type=kind, metavar=name, help=help_)
 
 
-def values_of(args: argparse.Namespace) -> Values:
+def read_values(args: argparse.Namespace) -> Values:
     """What was given.
 
     Raises:

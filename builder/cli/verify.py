@@ -22,8 +22,8 @@ from builder.cli.common import (
     add_locked,
     add_out,
     add_signing,
-    key_pair_of,
-    may_relock,
+    can_relock,
+    choose_key_pair,
     require_definition,
 )
 from builder.core.console import Console
@@ -55,15 +55,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.verify.run import verify
 
     path = require_definition(args.definition)
-    key_pair = key_pair_of(args, os.environ)
-    relock = may_relock(args, os.environ, lock_path(path), console)
+    key_pair = choose_key_pair(args, os.environ)
+    relock = can_relock(args, os.environ, lock_path(path), console)
     report = verify(
         BuildRequest(path, args.out, Store.open(), console, offline=args.offline, relock=relock, key_pair=key_pair)
     )
     if args.json:
         sys.stdout.write(json.dumps({"same": report.same, **asdict(report)}, ensure_ascii=False, indent=1) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in lines(report, surroundings=args.surroundings)))
+        sys.stdout.write("".join(f"{line}\n" for line in format_lines(report, surroundings=args.surroundings)))
     if not report.same:
         rows = [str(difference) for difference in report.differences]
         raise DifferenceError(
@@ -76,17 +76,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def lines(report: Report, *, surroundings: bool) -> list[str]:
+def format_lines(report: Report, *, surroundings: bool) -> list[str]:
     """A report for people."""
-    found = []
+    lines = []
     if surroundings:
         width = max(map(len, report.surroundings))
         for name, (first, second) in report.surroundings.items():
-            found.append(f"{name:<{width}}  {first}")
-            found.append(f"{'':<{width}}  {second if second != first else '(the same)'}")
-        found.append("")
+            lines.append(f"{name:<{width}}  {first}")
+            lines.append(f"{'':<{width}}  {second if second != first else '(the same)'}")
+        lines.append("")
     width = max(len(row.name) for row in report.compared)
     for row in report.compared:
         word = "same     " if row.same else "DIFFERENT"
-        found.append(f"{row.name:<{width}}  {word}  {row.first or 'not there'}")
-    return found
+        lines.append(f"{row.name:<{width}}  {word}  {row.first or 'not there'}")
+    return lines

@@ -26,7 +26,7 @@ def measure(manifest: Path, config: Path, runs: int) -> None:
             folder = MachineFolder(Path(directory) / "vm")
             spec = plan_machine(host.image, folder, host.verdict.accel, MachineRequest(config=config, memory=2048))
             with Machine(
-                spec, host.tools, host.deadline(150), folder=folder.root, store=host.store, probe=False
+                spec, host.tools, host.make_deadline(150), folder=folder.root, store=host.store, probe=False
             ) as machine:
                 started = time.monotonic()
                 machine.wait_console("login:")

@@ -24,7 +24,7 @@ def measure(manifest: Path, config: Path, runs: int) -> None:
         with tempfile.TemporaryDirectory() as directory:
             folder = MachineFolder(Path(directory) / "vm")
             spec = plan_machine(host.image, folder, host.verdict.accel, MachineRequest(config=config, memory=2048))
-            deadline = host.deadline(600)
+            deadline = host.make_deadline(600)
             with Machine(spec, host.tools, deadline, folder=folder.root, store=host.store, probe=probe) as machine:
                 started = time.monotonic()
                 machine.wait_console("login:")

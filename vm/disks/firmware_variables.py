@@ -1,7 +1,7 @@
 """Firmware variables with keys of one's own, in the file that QEMU's UEFI firmware (edk2's OVMF) keeps them in.
 
 A fresh file has an empty store in a firmware volume (UEFI Platform Initialization 1.8, volume 3); variables are put
-behind each other as edk2's ``AuthenticatedVariableFormat.h`` has them.
+behind variable other as edk2's ``AuthenticatedVariableFormat.h`` has them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def add_own_keys(variables: bytes, certificate: bytes) -> bytes:
     keys = signature_list(certificate)
     added = b"".join(
         [
-            *(_variable(*each, _PRIVATE) for each in (_CUSTOM, _ENABLE)),
+            *(_variable(*variable, _PRIVATE) for variable in (_CUSTOM, _ENABLE)),
             *(_variable(name, vendor, keys, KEY_ATTRIBUTES) for name, vendor in KEY_VARIABLES.items()),
         ]
     )
@@ -68,8 +68,8 @@ def _room(variables: bytes) -> tuple[int, int]:
 def _variable(name: str, vendor: uuid.UUID, data: bytes, attributes: int) -> bytes:
     text = f"{name}\0".encode("utf-16-le")
     head = _HEADER.pack(_START, _ADDED, attributes, 0, bytes(16), 0, len(text), len(data), vendor.bytes_le)
-    found = head + text + data
-    return found.ljust(_up(len(found)), b"\xff")
+    content = head + text + data
+    return content.ljust(_up(len(content)), b"\xff")
 
 
 def _up(value: int) -> int:

@@ -26,16 +26,16 @@ def list_partitions(disk: Disk, tools: Tools) -> list[Partition]:
         raise VmError(f"the machine's disk: {error}") from None
 
 
-def find_partition(found: list[Partition], name: str) -> Partition:
+def find_partition(partitions: list[Partition], name: str) -> Partition:
     """The partition with this name, or of this type: ``root-verity`` is that of the slot in use.
 
     Raises:
         VmError: there is none, or there are several.
     """
-    used = [partition for partition in found if partition.name != UNUSED]
+    used = [partition for partition in partitions if partition.name != UNUSED]
     chosen = [partition for partition in used if name in (partition.name, partition.type)]
     if len(chosen) != 1:
-        listed = [f"there is {partition.name} of type {partition.type}" for partition in found]
+        listed = [f"there is {partition.name} of type {partition.type}" for partition in partitions]
         raise VmError(f"{len(chosen)} partitions are named {name!r}", details=listed)
     return chosen[0]
 

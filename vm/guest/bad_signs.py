@@ -108,8 +108,8 @@ _FAILED_UNIT = re.compile(r"(?:Failed to start|Dependency failed for) (\S+\.[a-z
 
 def find_failed_unit(line: str) -> str | None:
     """The unit that a line of the console says has failed, or could not be started."""
-    found = _FAILED_UNIT.search(line)
-    return None if found is None else found[1]
+    match = _FAILED_UNIT.search(line)
+    return None if match is None else match[1]
 
 
 def find_bad_sign(

@@ -228,7 +228,7 @@ class Transcript:
 
     def find_bad_news(self, *, fatal: bool = False) -> BadNews | None:
         """The first bad sign, as a reason to stop waiting; with ``fatal``, the first that a machine cannot survive."""
-        sighting = next((each for each in self.sightings if each.sign.fatal or not fatal), None)
+        sighting = next((sighting for sighting in self.sightings if sighting.sign.fatal or not fatal), None)
         if sighting is None:
             return None
         return BadNews(f"the console shows {sighting.sign.name}: {sighting.line.text.strip()}", self.show_tail())

@@ -247,8 +247,10 @@ def split_words(argv: Sequence[str]) -> list[str]:
         raise ConfigError(f"cannot split {text!r} into words: {error}", hint=_WORDS) from None
     if not words:
         raise ConfigError("an empty command cannot be run")
-    if found := _OPERATOR.search(_QUOTED.sub("", text)):
-        raise ConfigError(f"{text!r} has {found[0]!r}, which only a shell understands, and there is none", hint=_WORDS)
+    if operator := _OPERATOR.search(_QUOTED.sub("", text)):
+        raise ConfigError(
+            f"{text!r} has {operator[0]!r}, which only a shell understands, and there is none", hint=_WORDS
+        )
     return words
 
 

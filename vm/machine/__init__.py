@@ -86,8 +86,8 @@ class Machine(CommandedMachine):
         """
         self._pull_the_plug()
         disk = self.spec.disks[0]
-        found = tamper.find_partition(tamper.list_partitions(disk, self._tools), partition)
-        tamper.invert_bytes(disk, self._tools, found, offset, length)
+        place = tamper.find_partition(tamper.list_partitions(disk, self._tools), partition)
+        tamper.invert_bytes(disk, self._tools, place, offset, length)
         self.timeline.add(f"{partition} damaged")
         self._start()
 
@@ -101,7 +101,7 @@ class Machine(CommandedMachine):
         if self._with_probe and self.probe.hello is not None:
             self.probe.leave("poweroff", deadline, self._process.find_exit_status)
         else:
-            self.qmp.powerdown(deadline)
+            self.qmp.power_down(deadline)
         if (status := self.wait_exit(within)) != 0:
             raise VmError(f"QEMU ended with status {status}", details=self.folder.read_qemu_log())
 
@@ -171,7 +171,7 @@ class Machine(CommandedMachine):
         Raises:
             VmError: no slot is free, or the serial number is taken.
         """
-        disk = Disk(self.folder.disk(len(self.spec.disks) + len(self._plugged)), size=size, serial=serial)
+        disk = Disk(self.folder.locate_disk(len(self.spec.disks) + len(self._plugged)), size=size, serial=serial)
         make_disk(disk, self._tools)
         self.qmp.plug_disk(f"plug{len(self._plugged)}", disk, self.deadline)
         self._plugged.append(disk)
@@ -179,14 +179,14 @@ class Machine(CommandedMachine):
     def screenshot(self, path: Path | None = None) -> Path:
         """A picture of the screen as PNG (by default in the machine's folder); needs a machine with ``video``."""
         target = self.folder.screenshot if path is None else path.absolute()
-        self.qmp.screendump(target, self.deadline)
+        self.qmp.save_screen(target, self.deadline)
         return target
 
     def leave(self, user: str | None = None, key: Path | None = None) -> RunningMachine:
         """Let the machine run on when this block ends; says where it is. Only with ``outlive``."""
         assert self._outlive, "a machine that dies with us cannot be left"
         self._left = True
-        return RunningMachine.of(self.spec.name, self._process.pid, self.folder, self.forwards, user, key)
+        return RunningMachine.describe(self.spec.name, self._process.pid, self.folder, self.forwards, user, key)
 
     def type(self, text: str | bytes) -> None:
         """Type on the serial line."""

@@ -234,7 +234,7 @@ class BaseMachine:
 
     def cpu_seconds(self) -> float:
         """Processor time that QEMU has used since the machine was first switched on."""
-        return sum(process.cpu_seconds() for process in self._runs)
+        return sum(process.measure_cpu_seconds() for process in self._runs)
 
     def _deadline(self, within: float | None) -> Deadline:
         return self.deadline if within is None else self.deadline.shorten(within)
@@ -242,7 +242,9 @@ class BaseMachine:
     def _bad_news(self) -> BadNews | None:
         if (news := self.firstboot.find_bad_news()) is not None:
             return news
-        sighting = next((each for each in self.transcript.sightings if each.sign.fatal or not self._patient), None)
+        sighting = next(
+            (sighting for sighting in self.transcript.sightings if sighting.sign.fatal or not self._patient), None
+        )
         first_boot = sighting is not None and sighting.sign.hint == FIRST_BOOT_FAILED
         if first_boot and sighting is not None and time.monotonic() - sighting.seen < GRACE_SECONDS:
             return None

@@ -95,7 +95,7 @@ def keep_golden(store: Store, inputs: Mapping[str, str], folder: MachineFolder, 
     with tempfile.TemporaryDirectory(dir=room, prefix=".new-") as directory:
         fresh = Path(directory) / "machine"
         fresh.mkdir()
-        for path in folder.state():
+        for path in folder.list_state_files():
             shutil.move(path, fresh / path.name)
         snapshot.write(fresh / SNAPSHOT_FILE)
         entry = add_entry(store, MACHINES, derive_key(inputs), fresh, inputs=inputs, contents=Contents())

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from vm.guest.checks import BannerCheck, HttpCheck, UnitCheck
 from vm.guest.console import Line
 from vm.guest.firstboot_events import Event
-from vm.guest.looks import BannerCheck, HttpCheck, UnitCheck
 from vm.guest.probe_client import Greeting
 from vm.machine.base import GRACE_SECONDS, LOGIN, BaseMachine
 from vm.registry.running import SSH_PORT
@@ -68,10 +68,10 @@ class WaitingMachine(BaseMachine):
         pause = 1.0 if self.spec.accel is Accel.TCG else 0.2
         look = UnitCheck(self.probe, name, state, deadline, last, pause)
         wait = Wait(f"{name} to be {state}", deadline, look.show_evidence)
-        found = self._notifier.wait_until(look, wait, self._bad_news)
+        properties = self._notifier.wait_until(look, wait, self._bad_news)
         self.timeline.add(f"{name} {state}")
         self.release_boot_slot()
-        return found
+        return properties
 
     def wait_http(self, port: int, path: str = "/", *, expect: int = 200, within: float | None = None) -> str:
         """Wait until the guest answers a GET with status ``expect``; returns the body (up to 1 MiB)."""

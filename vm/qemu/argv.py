@@ -112,11 +112,11 @@ def _blockdev(node: str, disk: Disk) -> str:
     options += ["file.driver=file", f"file.filename={escape(disk.path)}"]
     if disk.faults:
         rules = [word for number, fault in enumerate(disk.faults) for word in _fault(number, fault)]
-        return ",".join([f"driver=blkdebug,node-name={node}", *(f"image.{each}" for each in options), *rules])
+        return ",".join([f"driver=blkdebug,node-name={node}", *(f"image.{option}" for option in options), *rules])
     if disk.log is None:
         return ",".join([options[0], f"node-name={node}", *options[1:]])
     log = f"log.driver=file,log.filename={escape(disk.log)},log-super-update-interval=1"
-    return ",".join([f"driver=blklogwrites,node-name={node}", *(f"file.{each}" for each in options), log])
+    return ",".join([f"driver=blklogwrites,node-name={node}", *(f"file.{option}" for option in options), log])
 
 
 def _fault(number: int, fault: Fault) -> Iterator[str]:

@@ -35,7 +35,7 @@ class QemuProcess:
         """Since :meth:`find_exit_status` first told of the end; 0 before that."""
         return 0.0 if self._ended is None else time.monotonic() - self._ended
 
-    def cpu_seconds(self) -> float:
+    def measure_cpu_seconds(self) -> float:
         """User and system seconds of all its threads so far, or until it ended."""
         if self._process.returncode is None:
             self._sample()

@@ -99,7 +99,7 @@ class Qmp:
             return next((data for data in states if (data["id"], data["status"]) == (job, "concluded")), None)
 
         self._until(concluded, f"QEMU's {name}", deadline)
-        done = next(each for each in self.command("query-jobs", deadline) if each["id"] == job)
+        done = next(status for status in self.command("query-jobs", deadline) if status["id"] == job)
         self.command("job-dismiss", deadline, id=job)
         if error := done.get("error"):
             raise VmError(f"QEMU's {name} failed: {error}")
@@ -135,7 +135,7 @@ class Qmp:
         """``running``, ``paused``, ``prelaunch``, ``shutdown`` ..."""
         return str(self.command("query-status", deadline)["status"])
 
-    def powerdown(self, deadline: Deadline) -> None:
+    def power_down(self, deadline: Deadline) -> None:
         """Press the power button."""
         self.command("system_powerdown", deadline)
 
@@ -147,7 +147,7 @@ class Qmp:
         """End QEMU, writing out what it has in memory of the disks."""
         self.command("quit", deadline)
 
-    def screendump(self, path: Path, deadline: Deadline) -> None:
+    def save_screen(self, path: Path, deadline: Deadline) -> None:
         """Write a PNG of the screen; needs a machine with ``video``."""
         self.command("screendump", deadline, filename=str(path), format="png")
 

@@ -47,7 +47,7 @@ class KeptMachine:
     key: Path | None = None
 
     @classmethod
-    def of(cls, spec: VmSpec, image: Image, build_json: Path, user: str | None, key: Path | None) -> KeptMachine:
+    def describe(cls, spec: VmSpec, image: Image, build_json: Path, user: str | None, key: Path | None) -> KeptMachine:
         """Describe a machine that has been made of an image."""
         made_of = (image.name, image.version, image.roothash)
         return cls(spec.name, *made_of, build_json.absolute(), image.tools, spec, user, key)
@@ -73,7 +73,7 @@ class KeptMachines:
 
     root: Path
 
-    def folder(self, name: str) -> MachineFolder:
+    def locate_folder(self, name: str) -> MachineFolder:
         """Where the machine of this name is, or would be.
 
         Raises:
@@ -93,7 +93,7 @@ class KeptMachines:
             ConfigError: there is none, or there are several.
         """
         if name is not None:
-            folder = self.folder(name)
+            folder = self.locate_folder(name)
             if folder.is_kept:
                 return self._read(folder)
         names = self.list_names()
@@ -107,16 +107,16 @@ class KeptMachines:
 
     def has(self, name: str) -> bool:
         """Whether one of this name is kept."""
-        return self.folder(name).is_kept
+        return self.locate_folder(name).is_kept
 
     def add(self, machine: KeptMachine) -> None:
         """From now on, the machine's disks stay. The config may hold secrets: nobody else reads any of it."""
         data = _KEPT.dump_json(machine, indent=2)
-        write_file(self.folder(machine.name).kept, data + b"\n", mode=0o600)
+        write_file(self.locate_folder(machine.name).kept, data + b"\n", mode=0o600)
 
     def remove(self, name: str) -> None:
         """Delete a machine with everything on its disks. It must be off."""
-        folder = self.folder(name)
+        folder = self.locate_folder(name)
         folder.kept.unlink(missing_ok=True)  # first: what is left of it after a power cut is no machine
         shutil.rmtree(folder.root, ignore_errors=True)
 
@@ -132,7 +132,7 @@ class KeptMachines:
             raise ConfigError(
                 f"cannot use {folder.kept}: it is not what this build-os writes",
                 details=(str(error).splitlines()[0],),
-                hint=f"the machine's disk is {folder.disk(0)}; 'build-os machine rm {folder.root.name}' deletes it",
+                hint=f"its disk is {folder.locate_disk(0)}; 'build-os machine rm {folder.root.name}' deletes it",
             ) from error
 
 

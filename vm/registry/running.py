@@ -47,7 +47,7 @@ class RunningMachine:
     key: Path | None = None
 
     @classmethod
-    def of(
+    def describe(
         cls,
         name: str,
         pid: int,
@@ -118,14 +118,14 @@ class Registry:
 
     def list(self) -> list[RunningMachine]:
         """Machines that run, by name; what is left of others is removed."""
-        found = []
+        machines = []
         for path in sorted(self.root.glob("*.json")) if self.root.is_dir() else []:
             record = self._read(path)
             if record is not None and record.alive:
-                found.append(record)
+                machines.append(record)
             else:
                 self._drop(path, record)
-        return found
+        return machines
 
     def find(self, name: str | None = None, kept: Collection[str] = ()) -> RunningMachine:
         """The machine of this name; without a name, the only one.
@@ -213,7 +213,7 @@ def is_line_taken(record: RunningMachine) -> bool:
         VmError, OSError: the machine does not answer.
     """
     lines = ask_monitor(MachineFolder(record.folder).monitor, "query-chardev")
-    name = next((str(each["filename"]) for each in lines if each["label"] == "serial0"), "")
+    name = next((str(line["filename"]) for line in lines if line["label"] == "serial0"), "")
     return not name.startswith("disconnected:")
 
 

@@ -93,7 +93,7 @@ class MachineFolder:
         """The first-boot configuration that was given."""
         return self.root / "firstboot-config"
 
-    def disk(self, number: int) -> Path:
+    def locate_disk(self, number: int) -> Path:
         """The file that QEMU writes for a disk."""
         return self.root / f"disk{number}.qcow2"
 
@@ -120,7 +120,7 @@ class MachineFolder:
             return
         for directory in (self.credentials, self.tpm):
             shutil.rmtree(directory, ignore_errors=True)
-        for path in self.state():
+        for path in self.list_state_files():
             path.unlink(missing_ok=True)
 
     def forget_failure(self) -> None:
@@ -128,7 +128,7 @@ class MachineFolder:
         for path in (self.journal, self.boot_chart, self.units, self.screenshot):
             path.unlink(missing_ok=True)
 
-    def state(self) -> tuple[Path, ...]:
+    def list_state_files(self) -> tuple[Path, ...]:
         """What the machine itself writes, and needs to go on: disks and firmware variables."""
         return tuple(path for path in (*sorted(self.root.glob("disk*.qcow2")), self.variables) if path.exists())
 

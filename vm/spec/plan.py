@@ -51,12 +51,12 @@ def _plan_disks(image: Image, folder: MachineFolder, request: MachineRequest) ->
     path, disk_format = image.disk()
     log = folder.root / "disk0.writes" if request.log_writes else None
     size, bus = request.disk_size, request.bus
-    disks = [Disk(folder.disk(0), base=path, base_format=disk_format, size=size, bus=bus, log=log)]
+    disks = [Disk(folder.locate_disk(0), base=path, base_format=disk_format, size=size, bus=bus, log=log)]
     for number, asked in enumerate(request.extra_disks):
         extra = ExtraDisk(asked) if isinstance(asked, int) else asked
         disks.append(
             Disk(
-                folder.disk(number + 1),
+                folder.locate_disk(number + 1),
                 size=extra.size,
                 serial=extra.serial or f"extra{number}",
                 bus=extra.bus,

@@ -55,7 +55,7 @@ def load_denylist(path: Path) -> tuple[DenylistEntry, ...]:
     try:
         return TypeAdapter(tuple[DenylistEntry, ...]).validate_python(data or ())
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise ConfigError(f"{path} is not a denylist", details=problems, hint="see docs/testing.md") from None
 
 

@@ -23,10 +23,10 @@ from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
 from vm.spec.request import MachineRequest
 from vm.testing import FOLDERS
-from vm.testing.afterwards import has_failed, keep_if_asked, look_through
 from vm.testing.pool import Pool, PoolRequest
 from vm.testing.project import FOLDER, locate_build_json, locate_folder, resolve_option
 from vm.testing.rerun import make_session_suffix
+from vm.testing.teardown import has_failed, keep_if_asked, look_through
 from vm.waiting.deadline import Deadline, choose_timeout_scale
 
 DEFAULT_SECONDS = 60.0

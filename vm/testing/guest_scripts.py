@@ -96,7 +96,7 @@ def read_header(path: Path) -> Header:
     try:
         return Header.model_validate(data)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc'])) or 'header'}: {each['msg']}" for each in error.errors()]
+        problems = [f"{'.'.join(map(str, problem['loc'])) or 'header'}: {problem['msg']}" for problem in error.errors()]
         raise ValueError(f"its header is wrong: {'; '.join(problems)}") from None
 
 

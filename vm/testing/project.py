@@ -19,10 +19,12 @@ FOLDER, DENYLIST = "out/vm-tests", "tests/denylist.yaml"  # of the project
 
 def find_project(directory: Path) -> Path:
     """The nearest directory, this one or one above, that has a definition or a build; this one if none has."""
-    found = (
-        each for each in (directory, *directory.parents) if (each / DEFINITION).exists() or (each / BUILD).exists()
+    projects = (
+        candidate
+        for candidate in (directory, *directory.parents)
+        if (candidate / DEFINITION).exists() or (candidate / BUILD).exists()
     )
-    return next(found, directory)
+    return next(projects, directory)
 
 
 def make_test_id(path: Path, nodeid: str, directory: Path) -> str:

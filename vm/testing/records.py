@@ -37,7 +37,7 @@ class MachineRecord:
     timeline: tuple[Moment, ...]
 
     @classmethod
-    def of(cls, machine: Machine, cpu_before: float = 0.0) -> MachineRecord:
+    def describe(cls, machine: Machine, cpu_before: float = 0.0) -> MachineRecord:
         """A machine at the end of a test; a machine that serves many had used ``cpu_before`` until then."""
         timeline = machine.timeline
         boots = sum(moment.what in ("power on", "reboots") for moment in timeline.moments)

@@ -76,12 +76,12 @@ class Notifier:
         """
         while True:
             heard = self._rings
-            if (found := look()) is not None:
-                return found
+            if (outcome := look()) is not None:
+                return outcome
             if (news := bad_news()) is not None:
                 # It may have been said with its last breath, after we looked.
-                if (found := look()) is not None:
-                    return found
+                if (outcome := look()) is not None:
+                    return outcome
                 raise VmError(f"{news.what} (while waiting for {wait.what})", details=news.details, hint=news.hint)
             if wait.deadline.expired:
                 raise VmError(f"{wait.what} did not come within {wait.deadline}", details=wait.evidence())

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli.build import table
+from builder.cli.build import format_table
 from builder.cli.configs import read_config
-from builder.cli.demo import print_table, provisioning
-from builder.cli.login import SSHD_FILE, login_config
+from builder.cli.demo import describe_provisioning, print_table
+from builder.cli.login import SSHD_FILE, make_login_config
 from builder.core.errors import ConfigError
 from firstboot.config.models import Config
 from firstboot.config.urls import decode_data_url
@@ -24,7 +24,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEl8iaJ0TCrz0hJvHcjZ5q1Z8T0mLRtxV2vHc
 
 def with_login(text: str, user: str = "core") -> Config:
     """What a machine makes of a config and ours beside it."""
-    texts = [Fetched("ours", login_config(user, KEY).encode()), Fetched("machine.yaml", text.encode())]
+    texts = [Fetched("ours", make_login_config(user, KEY).encode()), Fetched("machine.yaml", text.encode())]
     return compile_all(texts).config
 
 
@@ -93,12 +93,12 @@ def test_artifacts_are_listed_with_size_and_hash(tmp_path: Path) -> None:
         '{"schema": 1, "artifacts": {"a": {"path": "x.efi", "size": 5, "sha256": "ab"},'
         ' "b": {"path": "x.qcow2", "size": 123456789, "sha256": "cd"}}}'
     )
-    assert table(tmp_path / "build.json") == ["x.efi          5 B  ab", "x.qcow2   123.5 MB  cd"]
+    assert format_table(tmp_path / "build.json") == ["x.efi          5 B  ab", "x.qcow2   123.5 MB  cd"]
 
 
 def test_what_the_first_boot_did_is_read_from_its_result() -> None:
-    assert provisioning('{"result": "ok", "actions": ["wrote /etc/motd", "created user core"]}') == [
+    assert describe_provisioning('{"result": "ok", "actions": ["wrote /etc/motd", "created user core"]}') == [
         "wrote /etc/motd",
         "created user core",
     ]
-    assert provisioning('{"result": "ok"}') == []
+    assert describe_provisioning('{"result": "ok"}') == []

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from builder.cli.machines import kept_machines
-from builder.cli.run import ready_folder, unused_folder
-from builder.cli.ssh import target_and_command
-from builder.cli.starting import how_to_go_on, how_to_leave, what_becomes_of, what_went_wrong
+from builder.cli.machines import open_kept_machines
+from builder.cli.run import choose_folder, prepare_folder
+from builder.cli.ssh import split_target
+from builder.cli.starting import describe_access, describe_end, describe_failure, describe_leaving
 from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError, VmError
 from builder.core.store import Store
@@ -49,16 +49,18 @@ def runs(tmp_path: Path, name: str, folder: MachineFolder | None = None) -> Regi
     registry = Registry(locate_registry(os.environ, Store.open()))
     folder = folder or MachineFolder(tmp_path / name)
     folder.create()
-    registry.add(RunningMachine.of(name, os.getpid(), folder, {22: 40022}, "core", tmp_path / "key"))
+    registry.add(RunningMachine.describe(name, os.getpid(), folder, {22: 40022}, "core", tmp_path / "key"))
     return registry
 
 
 def keep(name: str) -> MachineFolder:
-    folder = kept_machines().folder(name)
+    folder = open_kept_machines().locate_folder(name)
     folder.create()
-    folder.disk(0).write_text("data")
-    spec = VmSpec(name, "amd64", Accel.TCG, (Disk(folder.disk(0), kept=True),), kernel=Kernel(Path("k")))
-    kept_machines().add(KeptMachine(name, "demo", "1.0.0", "ab", Path("/gone/out/build.json"), Path("/gone"), spec))
+    folder.locate_disk(0).write_text("data")
+    spec = VmSpec(name, "amd64", Accel.TCG, (Disk(folder.locate_disk(0), kept=True),), kernel=Kernel(Path("k")))
+    open_kept_machines().add(
+        KeptMachine(name, "demo", "1.0.0", "ab", Path("/gone/out/build.json"), Path("/gone"), spec)
+    )
     return folder
 
 
@@ -90,7 +92,7 @@ def test_the_list_says_what_runs_what_is_off_and_whose_disk_stays(build_os: Buil
 @pytest.mark.parametrize("command", [("ssh", "--stop"), ("machine", "stop"), ("run", "--stop", "demo")])
 def test_stopping_says_that_the_disk_is_deleted(build_os: BuildOs, tmp_path: Path, command: tuple[str, ...]) -> None:
     runs(tmp_path, "demo")
-    disk = MachineFolder(tmp_path / "demo").disk(0)
+    disk = MachineFolder(tmp_path / "demo").locate_disk(0)
     disk.write_text("data")
     outcome = build_os(*command)
     assert "demo is off, and its disk is deleted ('build-os run --keep' makes one that stays)" in outcome.err
@@ -103,7 +105,7 @@ def test_stopping_a_kept_machine_keeps_its_disk_and_says_how_to_start_it(build_o
     runs(tmp_path, "web", folder)
     outcome = build_os("machine", "stop")
     assert "web is off, and its disk is kept: 'build-os machine start web'" in outcome.err
-    assert folder.disk(0).read_text() == "data"
+    assert folder.locate_disk(0).read_text() == "data"
 
 
 def test_a_machine_that_is_off_is_told_from_one_that_is_not_there(build_os: BuildOs) -> None:
@@ -119,7 +121,7 @@ def test_only_a_kept_machine_that_is_off_is_deleted(build_os: BuildOs, tmp_path:
     registry = runs(tmp_path, "web", folder)
     outcome = build_os("machine", "rm", "web")
     assert (outcome.status, "web runs" in outcome.err) == (2, True)
-    assert folder.disk(0).read_text() == "data"
+    assert folder.locate_disk(0).read_text() == "data"
     (registry.root / "web.json").unlink()
     assert "web is deleted, with its disk" in build_os("machine", "rm", "web").err
     assert not folder.root.exists()
@@ -153,7 +155,7 @@ def test_a_console_needs_a_terminal(build_os: BuildOs, tmp_path: Path, monkeypat
 def test_what_comes_after_two_dashes_is_a_command(
     typed: list[str], words: list[str], expected: tuple[str, list[str]]
 ) -> None:
-    assert target_and_command(words, typed) == expected
+    assert split_target(words, typed) == expected
 
 
 def test_options_of_a_command_in_the_machine_are_no_options_of_ours(build_os: BuildOs) -> None:
@@ -211,23 +213,25 @@ def test_a_unit_that_failed_is_named_once_with_how_to_look() -> None:
             ],
         )
     )
-    assert what_went_wrong(seen, "web", can_ssh=True) == [
+    assert describe_failure(seen, "web", can_ssh=True) == [
         "bad.service has failed; to look: build-os ssh --root web -- journalctl -b -u bad.service",
         "other.target has failed; to look: build-os ssh --root web -- journalctl -b -u other.target",
         "the console shows a Python traceback: Traceback (most recent call last):",
     ]
-    assert what_went_wrong(seen[:1], "web", can_ssh=False) == [
+    assert describe_failure(seen[:1], "web", can_ssh=False) == [
         "bad.service has failed; to look: build-os machine console web"
     ]
 
 
 def test_nobody_is_promised_a_login_that_is_not_there() -> None:
-    assert "'build-os ssh' logs in as core, 'build-os ssh --root' as root" in how_to_go_on("web", "core", can_ssh=True)
-    assert "ssh" not in how_to_go_on("web", None, can_ssh=False).replace("it has no ssh", "")
-    assert "with a key that its config has" in how_to_go_on("web", None, can_ssh=True)
-    assert "is deleted when it stops" in what_becomes_of("web", kept=False)
-    assert "its disk is deleted then" in how_to_leave(keep=False)
-    assert "its disk is kept" in how_to_leave(keep=True)
+    assert "'build-os ssh' logs in as core, 'build-os ssh --root' as root" in describe_access(
+        "web", "core", can_ssh=True
+    )
+    assert "ssh" not in describe_access("web", None, can_ssh=False).replace("it has no ssh", "")
+    assert "with a key that its config has" in describe_access("web", None, can_ssh=True)
+    assert "is deleted when it stops" in describe_end("web", kept=False)
+    assert "its disk is deleted then" in describe_leaving(keep=False)
+    assert "its disk is kept" in describe_leaving(keep=True)
 
 
 @pytest.mark.parametrize(
@@ -242,25 +246,25 @@ def test_a_machine_that_never_became_one_is_no_machine(
     args = argparse.Namespace(name="web", keep=True, image=Path("out/build.json"))
     host: Any = SimpleNamespace(image=SimpleNamespace(name="demo"))
     console = QuietConsole()
-    made = ready_folder(args, host, registry, kept_machines(), console)
+    made = prepare_folder(args, host, registry, open_kept_machines(), console)
     made.__enter__().serial_log.write_text("why")
     with suppress(type(error)):
         made.__exit__(type(error), error, None)
-    root = kept_machines().folder("web").root
+    root = open_kept_machines().locate_folder("web").root
     assert [path.name for path in root.glob("*")] == left
     assert build_os("machine", "list").out == ""
-    with ready_folder(args, host, registry, kept_machines(), console) as folder:
+    with prepare_folder(args, host, registry, open_kept_machines(), console) as folder:
         assert list(folder.root.iterdir()) == []
         keep("web")
     with pytest.raises(ConfigError, match="there is a machine named web already, and it is kept"):
-        ready_folder(args, host, registry, kept_machines(), console).__enter__()
-    assert folder.disk(0).read_text() == "data"
+        prepare_folder(args, host, registry, open_kept_machines(), console).__enter__()
+    assert folder.locate_disk(0).read_text() == "data"
 
 
 def test_a_kept_name_is_not_given_to_another_machine(build_os: BuildOs, tmp_path: Path) -> None:
     keep("demo")
     registry = Registry(locate_registry(os.environ, Store.open()))
-    free = partial(unused_folder, tmp_path, "demo", registry, kept_machines())
+    free = partial(choose_folder, tmp_path, "demo", registry, open_kept_machines())
     with free() as first, free() as second:
         assert (first.root.name, second.root.name) == ("demo-2", "demo-3")
     runs(tmp_path, "demo-2")

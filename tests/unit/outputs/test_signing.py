@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from builder.cli.common import add_signing, key_pair_of
+from builder.cli.common import add_signing, choose_key_pair
 from builder.core.errors import CapabilityError, ConfigError, ProgramError
 from builder.outputs.signing import KeyPair, Signer, make_key_pair, read_key_pair
 from tests.support.power import SyncedDisk
@@ -44,7 +44,7 @@ def pair(files: tuple[Path, Path]) -> KeyPair:
 def chosen(arguments: list[str], **environment: str) -> KeyPair | None:
     parser = argparse.ArgumentParser()
     add_signing(parser)
-    return key_pair_of(parser.parse_args(arguments), environment)
+    return choose_key_pair(parser.parse_args(arguments), environment)
 
 
 # --- what is given ---------------------------------------------------------------------------------

@@ -663,7 +663,7 @@ def test_logs_and_the_command_to_run_again_are_right_from_a_directory_below(
 def test_a_test_that_waits_for_another_machine_says_for_whom_at_once(
     pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from vm.testing.told import TestConsole
+    from vm.testing.console import TestConsole
 
     class Capture:
         def __init__(self) -> None:

@@ -747,7 +747,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 def test_what_an_earlier_machine_left_is_gone(folder: Path) -> None:
     home = MachineFolder(folder)
     home.create()
-    for path in (home.serial_log, home.qemu_log, home.disk(0), home.variables, home.monitor):
+    for path in (home.serial_log, home.qemu_log, home.locate_disk(0), home.variables, home.monitor):
         path.write_text("old")
     home.create()
     assert list(folder.iterdir()) == []

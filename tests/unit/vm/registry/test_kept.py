@@ -31,7 +31,7 @@ def spec_in(folder: MachineFolder, base: Path | None = None) -> VmSpec:
         folder.root.name,
         "amd64",
         Accel.TCG,
-        (Disk(folder.disk(0), base=base), Disk(folder.root / "config", format="raw", read_only=True)),
+        (Disk(folder.locate_disk(0), base=base), Disk(folder.root / "config", format="raw", read_only=True)),
         uefi=Uefi(folder.variables, Path("/usr/share/OVMF/code"), Path("/usr/share/OVMF/variables")),
         forwards=(Forward(22), Forward(80, 8080)),
         firstboot_config=folder.config,
@@ -41,9 +41,9 @@ def spec_in(folder: MachineFolder, base: Path | None = None) -> VmSpec:
 
 def made(kept: KeptMachines, name: str = "web") -> KeptMachine:
     """A machine that is off, with something on its disk."""
-    folder = kept.folder(name)
+    folder = kept.locate_folder(name)
     folder.create()
-    for path in (folder.disk(0), folder.root / "config", folder.variables):
+    for path in (folder.locate_disk(0), folder.root / "config", folder.variables):
         path.write_text("data")
     spec = make_keepable(spec_in(folder, Path("/project/out/demo.qcow2")))
     machine = KeptMachine(
@@ -67,19 +67,21 @@ def test_a_machine_can_be_started_again_as_it_was_made(kept: KeptMachines) -> No
     assert kept.find() == machine
     assert kept.list_names() == ["web"]
     assert make_argv(kept.find("web").spec) == make_argv(machine.spec)
-    assert kept.folder("web").kept.stat().st_mode & 0o777 == 0o600  # a command line, a config: they may hold secrets
+    assert (
+        kept.locate_folder("web").kept.stat().st_mode & 0o777 == 0o600
+    )  # a command line, a config: they may hold secrets
 
 
 def test_what_a_machine_has_written_stays_when_it_is_put_away(kept: KeptMachines) -> None:
     made(kept)
-    folder = kept.folder("web")
+    folder = kept.locate_folder("web")
     folder.monitor.touch()
     folder.clear_state()
-    assert folder.disk(0).read_text() == "data"
+    assert folder.locate_disk(0).read_text() == "data"
     assert folder.variables.read_text() == "data"
     assert not folder.monitor.exists()
     folder.create()
-    assert folder.disk(0).read_text() == "data"
+    assert folder.locate_disk(0).read_text() == "data"
 
 
 def test_a_machine_that_is_gone_from_the_list_of_those_that_run_keeps_its_disk(
@@ -87,9 +89,11 @@ def test_a_machine_that_is_gone_from_the_list_of_those_that_run_keeps_its_disk(
 ) -> None:
     made(kept)
     registry = Registry(tmp_path / "running")
-    registry.add(RunningMachine("web", os.getpid(), 1, kept.folder("web").root, {}))  # this number was another process'
+    registry.add(
+        RunningMachine("web", os.getpid(), 1, kept.locate_folder("web").root, {})
+    )  # this number was another process'
     assert registry.list() == []
-    assert kept.folder("web").disk(0).read_text() == "data"
+    assert kept.locate_folder("web").locate_disk(0).read_text() == "data"
 
 
 def test_a_kept_disk_is_a_copy_that_no_later_build_changes_and_whose_flushes_count(tmp_path: Path) -> None:
@@ -123,7 +127,7 @@ def test_a_machine_that_starts_from_a_kernel_beside_it_cannot_be_kept(tmp_path: 
 def test_a_machine_whose_disk_is_gone_is_not_given_an_empty_one(kept: KeptMachines) -> None:
     machine = made(kept)
     require_disks(machine)
-    kept.folder("web").disk(0).unlink()
+    kept.locate_folder("web").locate_disk(0).unlink()
     with pytest.raises(ConfigError, match="a disk of web is gone"):
         require_disks(machine)
 
@@ -131,7 +135,7 @@ def test_a_machine_whose_disk_is_gone_is_not_given_an_empty_one(kept: KeptMachin
 def test_a_machine_is_deleted_with_everything(kept: KeptMachines) -> None:
     made(kept)
     kept.remove("web")
-    assert not kept.folder("web").root.exists()
+    assert not kept.locate_folder("web").root.exists()
     assert kept.list_names() == []
 
 
@@ -152,11 +156,11 @@ def test_which_machine_is_said_by_name(kept: KeptMachines) -> None:
 
 def test_what_another_version_wrote_is_said_and_nothing_is_lost(kept: KeptMachines) -> None:
     made(kept)
-    kept.folder("web").kept.write_text('{"name": "web"}')
+    kept.locate_folder("web").kept.write_text('{"name": "web"}')
     with pytest.raises(ConfigError, match=r"machine\.json: it is not what this build-os writes") as caught:
         kept.find("web")
     assert "disk0.qcow2" in str(caught.value.hint)
-    assert kept.folder("web").disk(0).exists()
+    assert kept.locate_folder("web").locate_disk(0).exists()
 
 
 def test_kept_machines_are_the_users_data_and_not_in_the_cache() -> None:

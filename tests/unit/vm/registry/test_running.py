@@ -33,7 +33,7 @@ def record(tmp_path: Path, name: str = "demo", user: str | None = "core") -> Run
     """Our own process stands for a machine."""
     folder = MachineFolder(tmp_path / name)
     folder.create()
-    return RunningMachine.of(name, os.getpid(), folder, {22: 40022, 80: 40080}, user, tmp_path / "key")
+    return RunningMachine.describe(name, os.getpid(), folder, {22: 40022, 80: 40080}, user, tmp_path / "key")
 
 
 def test_a_record_comes_back_as_it_was(registry: Registry, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_record_without_a_key_comes_back_too(registry: Registry, tmp_path: Pat
 def test_a_machine_whose_process_is_gone_is_forgotten_with_its_disks(registry: Registry, tmp_path: Path) -> None:
     stale = replace(record(tmp_path), started=1)  # the number lives, but it is another process now
     registry.add(stale)
-    disk = MachineFolder(stale.folder).disk(0)
+    disk = MachineFolder(stale.folder).locate_disk(0)
     disk.write_text("overlay")
     assert registry.list() == []
     assert not (registry.root / "demo.json").exists()
@@ -103,7 +103,7 @@ def test_a_machine_that_has_ended_cannot_be_left(tmp_path: Path) -> None:
     folder = MachineFolder(tmp_path)
     folder.qemu_log.write_text("qemu: out of memory\n")
     with pytest.raises(VmError, match="has ended") as caught:
-        RunningMachine.of("demo", 2**22 + 1, folder, {}, None, None)
+        RunningMachine.describe("demo", 2**22 + 1, folder, {}, None, None)
     assert caught.value.details == ("qemu: out of memory",)
 
 

@@ -129,7 +129,7 @@ def image(tmp_path: Path) -> Image:
 def test_a_machine_boots_from_an_overlay_with_uefi(image: Image, tmp_path: Path) -> None:
     folder = MachineFolder(tmp_path / "machine")
     spec = plan_machine(image, folder, Accel.TCG, MachineRequest(forwards=[Forward(80)], extra_disks=[1 << 30]))
-    assert spec.disks[0].path == folder.disk(0)
+    assert spec.disks[0].path == folder.locate_disk(0)
     assert spec.disks[0].base == tmp_path / "demo.qcow2"
     assert spec.disks[1].size == 1 << 30
     assert spec.uefi is not None

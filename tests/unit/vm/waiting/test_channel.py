@@ -127,7 +127,7 @@ def test_qmp_negotiates_and_commands(peer: Peer) -> None:
     qmp, fake = monitor(peer, "query-status", {"return": {"status": "prelaunch"}})
     assert qmp.read_status(Deadline(60)) == "prelaunch"
     qmp.resume(Deadline(60))
-    qmp.screendump(Path("/tmp/x.png"), Deadline(60))
+    qmp.save_screen(Path("/tmp/x.png"), Deadline(60))
     assert [request["execute"] for request in fake.requests] == [
         "qmp_capabilities",
         "query-status",
@@ -141,7 +141,7 @@ def test_qmp_negotiates_and_commands(peer: Peer) -> None:
 def test_qmp_says_what_qemu_refused(peer: Peer) -> None:
     qmp, _ = monitor(peer, "screendump", {"error": {"class": "GenericError", "desc": "There is no console"}})
     with pytest.raises(VmError, match="QEMU refused 'screendump': There is no console"):
-        qmp.screendump(Path("x"), Deadline(60))
+        qmp.save_screen(Path("x"), Deadline(60))
     qmp.close()
 
 

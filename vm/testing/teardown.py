@@ -36,7 +36,7 @@ def look_through(item: pytest.Item, machine: Machine, cpu_before: float = 0.0) -
         if item.config.getoption("--vm-shell"):
             with _terminal(item.config):
                 shell.attend(machine, input, _say)
-    item.user_properties.append(make_machine_property(MachineRecord.of(machine, cpu_before)))
+    item.user_properties.append(make_machine_property(MachineRecord.describe(machine, cpu_before)))
 
 
 def has_failed(item: pytest.Item, machine: Machine) -> bool:

@@ -1,4 +1,4 @@
-"""What a wait looks at again and again: a unit's state, an answer over HTTP or of sshd. Each says what it saw last."""
+"""What a wait checks again and again: a unit's state, an answer over HTTP or of sshd. Each says what it saw last."""
 
 from __future__ import annotations
 
