@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest
 AGAIN := --vm-rerun 1 --vm-results out/test-results
 UNIT := $(PYTEST) -q -m unit -o faulthandler_timeout=60 -o faulthandler_exit_on_timeout=true tests
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test unit image-test boot-test slow-test fuzz bench schema reference format lock-python clean
+.PHONY: help venv demo check test unit image-test boot-test slow-test fuzz bench filters schema reference format lock-python clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -57,15 +57,14 @@ slow-test: venv  ## proofs that CI leaves out: minutes, and downloads
 bench: venv  ## the numbers of docs/performance.md, beside mkosi where it is installed
 	$(BIN)/python -m tests.bench
 
+filters: venv  ## ask sed, grep and the like anew what unit tests want to know of them
+	RECORD_FILTERS=1 $(PYTEST) -q -m unit tests/unit/scripts tests/unit/handlers tests/unit/stages
+
 schema: venv  ## write configs/schema.json anew
 	$(BIN)/build-os schema > configs/schema.json.new && mv configs/schema.json.new configs/schema.json
 
-<<<<<<< HEAD
-reference: venv  ## write docs/config-reference.md, configs/machine-schema.json and the lists of platforms anew
-=======
-reference: venv  ## write docs/config-reference.md, configs/machine-schema.json and the tables of outputs anew
+reference: venv  ## write docs/config-reference.md, configs/machine-schema.json, the lists of platforms and the tables of outputs anew
 	$(BIN)/python -m builder.products.tables .
->>>>>>> 94d8118 (products: one catalogue of what a build can be asked for)
 	$(BIN)/build-os config reference > docs/config-reference.md.new && mv docs/config-reference.md.new docs/config-reference.md
 	$(BIN)/build-os config schema > configs/machine-schema.json.new && mv configs/machine-schema.json.new configs/machine-schema.json
 	$(BIN)/python -m tests.unit.docs.platform_lists

@@ -279,8 +279,10 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
     console.note(f"{len(lock.all_packages())} debs: each is in a signed index with this hash")
 
 
-def resolve_today(resolved: Resolved, store: Store, console: Console) -> tuple[LockedPackage, ...]:
-    """The packages of a system's image, in today's archive; those of its tools and containers are not looked for.
+def resolve_today(
+    resolved: Resolved | ResolvedContainer, store: Store, console: Console, *, tools: bool = False
+) -> tuple[LockedPackage, ...]:
+    """The packages of a system's image, or of the tools that make it here, in today's archive.
 
     Raises:
         ConfigError: a package does not exist, or two exclude each other.
@@ -292,11 +294,12 @@ def resolve_today(resolved: Resolved, store: Store, console: Console) -> tuple[L
 
     suites = default_suites(resolved.suite)
     with console.step("read package indexes"):
-        archive = open_archive(mirrors_of(resolved), suites, resolved.arch, store, console, _freshness())
-    image = package_sets(resolved)[0]
-    _, request = _question(image, archive, archive, resolved.arch)
+        arch = require_host_arch() if tools else resolved.arch
+        archive = open_archive(mirrors_of(resolved), suites, arch, store, console, _freshness())
+    wanted = next(each for each in package_sets(resolved) if (each.name == "tools") == tools)
+    _, request = _question(wanted, archive, archive, resolved.arch)
     packages = resolve(archive, request)
-    _say_replaced(image, archive, packages, console)
+    _say_replaced(wanted, archive, packages, console)
     return tuple(map(locked, packages))
 
 

@@ -16,7 +16,7 @@ HELP = "show or clear what is kept between builds"
 GROUPS = {
     "downloads": ("blobs", "partial", "indexes"),
     "stages": ("packs", "stages", "presets", "builds", "outputs"),
-    "tools": ("tools",),
+    "tools": ("tools", "filters"),
     "machines": ("machines",),
 }
 

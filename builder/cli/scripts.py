@@ -1,6 +1,7 @@
 """Explain what maintainer scripts do, before anything is built.
 
-No script is run in a build: each is evaluated, and what it does is done by build-os. This shows, for each script, what
+No script is run in a build: each is evaluated, and what it does is done by build-os. sed, grep and other filters that
+it calls are the tools tree's, which is fetched if it is not there. This shows, for each script, what
 it does in words, what is dropped and why, and the lines that nobody speaks for; a definition decides about those.
 What a script does depends on what else is in the image: with --definition it is the image of that definition.
 
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose scripts are explained: all packages of an image, and what its definition says about scripts."""
+    """Whose scripts are explained: all packages of an image and of its tools, what its definition says of scripts."""
 
     name: str
     arch: str
     packages: tuple[LockedPackage, ...]
+    tools: tuple[LockedPackage, ...]
     decisions: Mapping[str, Decision]
     answers: Mapping[str, str]
     excluded: tuple[str, ...]
@@ -61,8 +63,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.debian.scripts.decisions import decision_about
     from builder.debian.scripts.diversions import diversions_of
     from builder.debian.scripts.explain import explain
-    from builder.debian.scripts.table import make_commands
+    from builder.debian.scripts.table import open_commands
     from builder.debian.unpack import unpack_all, unpack_tree
+    from builder.toolstree import open_tools
 
     if not args.packages and args.definition is None:
         raise ConfigError("name packages, or a definition with --definition")
@@ -76,18 +79,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if missing := sorted(set(args.packages) - there):
         raise ConfigError(f"{args.definition} does not have {', '.join(missing)}")
     packs = unpack_all(subject.packages, store, console, jobs=(os.cpu_count() or 1) + 1)
-    tree = unpack_tree(packs, diversions=diversions_of(packs))
     wanted = set(args.packages) or there
-    found = explain(
-        tree,
-        packs,
-        wanted,
-        subject.arch,
-        subject.answers,
-        subject.decisions,
-        subject.excluded,
-        commands=make_commands(),
-    )
+    with open_commands(open_tools(subject.tools, store, console), store) as commands:
+        found = explain(
+            unpack_tree(packs, diversions=diversions_of(packs, commands)),
+            packs,
+            wanted,
+            subject.arch,
+            subject.answers,
+            subject.decisions,
+            subject.excluded,
+            commands=commands,
+        )
     versions = {package.name: package.version for package in subject.packages}
     decided = {
         each.package: decision.answer
@@ -143,15 +146,17 @@ def _from_archive(names: Sequence[str], store: Store, console: Console) -> Subje
 
     resolved = load_base(names, Path.cwd()).resolved
     packages = resolve_today(resolved, store, console)
-    fetch_packages(packages, lambda: mirrors_of(resolved), store, console)
+    tools = resolve_today(resolved, store, console, tools=True)
+    fetch_packages((*packages, *tools), lambda: mirrors_of(resolved), store, console)
     name = "an image of feature 'base' with these packages"
-    return Subject(name, str(resolved.arch), packages, {}, {}, resolved.exclude)
+    return Subject(name, str(resolved.arch), packages, tools, {}, {}, resolved.exclude)
 
 
 def _from_definition(path: Path, store: Store, console: Console) -> Subject:
+    from builder.core.architecture import host_arch
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock
-    from builder.locking import load_any, lock_path, make_lock, mirrors_of, recipe
+    from builder.locking import load_any, lock_path, make_lock, mirrors_of, recipe, resolve_today
     from builder.stages.packages import answer_text, decision_of
 
     resolved = load_any(require_definition(path))
@@ -161,7 +166,12 @@ def _from_definition(path: Path, store: Store, console: Console) -> Subject:
         lock.require_recipe(recipe(resolved), str(target))
     else:
         lock = make_lock(resolved, store, console)
-    fetch_packages(lock.packages, lambda: mirrors_of(resolved), store, console)
+    tools = lock.tools
+    if {package.architecture for package in tools} - {"all", host_arch()}:  # of who made the lock, on another machine
+        tools = resolve_today(resolved, store, console, tools=True)
+    fetch_packages((*lock.packages, *tools), lambda: mirrors_of(resolved), store, console)
     decisions = {name: decision_of(each) for name, each in resolved.scripts.items()}
     answers = {name: answer_text(each) for name, each in resolved.debconf.items()}
-    return Subject(f"the image of {path}", str(resolved.arch), lock.packages, decisions, answers, resolved.exclude)
+    return Subject(
+        f"the image of {path}", str(resolved.arch), lock.packages, tools, decisions, answers, resolved.exclude
+    )

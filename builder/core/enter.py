@@ -2,11 +2,14 @@
 ``unshare(CLONE_NEWUSER)`` needs a process with one thread. Standard library only.
 
 Usage: enter.py [--bind=HOST:INSIDE ...] [--closed [--as=UID] | --outlive] TREE PROGRAM [ARG ...]
+       enter.py --closed --empty TREE PROGRAM [ARG ...]
        enter.py --probe
 
 The new root is a tmpfs with the tree's ``/usr`` and ``/etc``, read-only, and every other top-level directory of the
 host. A closed program has namespaces of its own for users, processes, the network and IPC, and the devices of
 :data:`DEVICES` (``namespaces(7)``, ``pivot_root(2)``).
+
+An empty root has nothing of the host, no devices and no ``/proc``: only the tree's ``/usr``, at :data:`PROGRAMS`.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000  # sched.h
 CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x04000000, 0x08000000, 0x20000000, 0x40000000
 CLOSED = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
-MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 4096, 16384, 1 << 18, 2
+MS_BIND, MS_REC, MS_PRIVATE, MS_STRICTATIME, MNT_DETACH = 4096, 16384, 1 << 18, 1 << 24, 2
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
 # capability.h: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SETGID, SETUID, SETPCAP, SYS_CHROOT, SETFCAP.
 KEPT, LAST = (0, 1, 2, 3, 4, 6, 7, 8, 18, 31), 63
@@ -36,6 +39,10 @@ HOST_FILES = ("/etc/resolv.conf", "/etc/hosts")
 USR_LINKS = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+
+# In an empty root, where the tree's programs are.
+PROGRAMS = "/.build-os"
+EMPTY_SIZE = "256m"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -154,10 +161,28 @@ def enter(tree: str, binds: list[tuple[str, str]], closed: bool) -> None:
         if closed and os.path.isdir(f"{new}{tree}/{name}"):  # where the host has it
             bind(f"{new}/{name}", f"{new}{tree}/{name}")
             _read_only(f"{new}{tree}/{name}")
+    _pivot(new)
+    os.chdir(here)
+
+
+def enter_empty(tree: str) -> None:
+    """Make an empty file system our root, with the tree's programs at :data:`PROGRAMS`; the working directory is it."""
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    new = f"{tree}/.root"
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_STRICTATIME
+    mount("tmpfs", new, "tmpfs", flags, f"mode=755,size={EMPTY_SIZE}")
+    usr = f"{new}{PROGRAMS}/usr"
+    os.makedirs(usr)
+    bind(f"{tree}/usr", usr)
+    _read_only(usr)
+    _pivot(new)
+
+
+def _pivot(new: str) -> None:
     os.chdir(new)
     check(libc.pivot_root(b".", b"."), "pivot_root")
     check(libc.umount2(b".", MNT_DETACH), "umount the old root")
-    os.chdir(here)
+    os.chdir("/")
 
 
 def _read_only(target: str) -> None:
@@ -233,7 +258,7 @@ def main(arguments: list[str]) -> None:
             mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID, "mode=755")
             return
         binds = []
-        outlive = closed = False
+        outlive = closed = empty = False
         uid = None
         while arguments[0].startswith("--"):
             option, _, value = arguments.pop(0).partition("=")
@@ -241,6 +266,8 @@ def main(arguments: list[str]) -> None:
                 outlive = True
             elif option == "--closed":
                 closed = True
+            elif option == "--empty":
+                empty = True
             elif option == "--as":
                 uid = int(value)
             else:
@@ -258,7 +285,10 @@ def main(arguments: list[str]) -> None:
 
     def run() -> None:
         try:
-            enter(tree, binds, closed)
+            if empty:
+                enter_empty(tree)
+            else:
+                enter(tree, binds, closed)
             give_up_rights(uid)
             die_with_parent()  # who becomes another user has forgotten it
         except OSError as error:

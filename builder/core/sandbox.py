@@ -170,13 +170,13 @@ class Sandbox:
         (place / "launch.py").write_bytes(LAUNCHER.read_bytes())
 
     def _keeper(self) -> list[str]:
-        loader, library = _loader(self.tools)
+        loader, library = self.tools.loader(f"{OURS}/tools")
         keeper = [loader, "--library-path", library, f"{OURS}/tools/usr/bin/faked-sysv", "--foreground"]
         return [*keeper, "--save-file", f"{OURS}/state/owners"]
 
     def _beliefs(self) -> dict[str, str]:
         clock = stopped_clock(self.tools, int(self.tools.env()["SOURCE_DATE_EPOCH"]))
-        fake = _in_tools(self.tools, "usr/lib/*/libfakeroot/libfakeroot-sysv.so")
+        fake = f"{OURS}/tools/{self.tools.require_one('usr/lib/*/libfakeroot/libfakeroot-sysv.so')}"
         return {
             "LD_PRELOAD": f"{fake}:{OURS}/tools{clock['LD_PRELOAD']}",
             "FAKETIME": clock["FAKETIME"],
@@ -186,7 +186,7 @@ class Sandbox:
         }
 
     def _command(self, job: Path, uid: int | None, rules: int) -> list[str]:
-        loader, library = _loader(self.tools)
+        loader, library = self.tools.loader(f"{OURS}/tools")
         binds = [(self.root, "/.sandbox/root"), (job / "job", "/.sandbox/job"), (self.state, "/.sandbox/state")]
         shown: list[str] = []
         for number, (inside, path) in enumerate(sorted(self.shown.items())):
@@ -334,18 +334,3 @@ def _can_change_users() -> bool:
     status = Path("/proc/self/status").read_text()
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
     return all(effective >> capability & 1 for capability in (0, 6, 7))
-
-
-def _in_tools(tools: Tools, pattern: str) -> str:
-    found = next(iter(sorted(tools.root.glob(pattern))), None)
-    if found is None:
-        raise CapabilityError(
-            f"the tools tree has no {pattern}", hint="'build-os build --relock' makes it with today's tools"
-        )
-    return f"{OURS}/tools/{found.relative_to(tools.root)}"
-
-
-def _loader(tools: Tools) -> tuple[str, str]:
-    """The tools' dynamic loader and where their libraries are, as the sandbox sees them: the root may have others."""
-    loader = _in_tools(tools, "usr/lib/*/ld-linux*.so.*")
-    return loader, loader.rpartition("/")[0]

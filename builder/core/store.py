@@ -8,6 +8,7 @@ Layout below :attr:`Store.root`::
     presets/, builds/         which units start; what the last build of a definition was made from
     outputs/KEY/              what outputs made
     tools/KEY/                the tools tree, unpacked
+    filters/KEY.seal          what its filters of text answered
     machines/KEY/             machines that booted once, for tests
     indexes/, partial/        lists of packages ready to be searched; downloads that were cut short
     scratch/, vm/             what builds and machines that run now are working on
@@ -38,7 +39,19 @@ from builder.core.locks import file_lock
 IN_USE = "in-use"
 # Named by their hash, and compared with it by whoever reads one.
 DOWNLOADS = ("blobs", "partial")
-ROOMS = ("blobs", "partial", "indexes", "packs", "stages", "presets", "builds", "outputs", "tools", "machines")
+ROOMS = (
+    "blobs",
+    "partial",
+    "indexes",
+    "packs",
+    "stages",
+    "presets",
+    "builds",
+    "outputs",
+    "tools",
+    "filters",
+    "machines",
+)
 
 
 def default_root() -> Path:

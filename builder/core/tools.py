@@ -78,6 +78,29 @@ class Tools:
             )
         return "/" + str(path.relative_to(self.root))
 
+    def loader(self, place: str) -> tuple[str, str]:
+        """The tree's dynamic loader and the directory of its libraries, where the tree is seen at ``place``: where its
+        ``/usr`` is not the root's, its programs find neither by themselves.
+
+        Raises:
+            CapabilityError: the tree has none.
+        """
+        loader = f"{place}/{self.require_one('usr/lib/*/ld-linux*.so.*')}"
+        return loader, loader.rpartition("/")[0]
+
+    def require_one(self, pattern: str) -> Path:
+        """The first file that matches a pattern, relative to the tree.
+
+        Raises:
+            CapabilityError: the tree has none.
+        """
+        found = min(self.root.glob(pattern), default=None)
+        if found is None:
+            raise CapabilityError(
+                f"the tools tree has no {pattern}", hint="'build-os build --relock' makes it with today's tools"
+            )
+        return found.relative_to(self.root)
+
     def argv(
         self,
         *command: str | Path,
@@ -171,7 +194,7 @@ class Tools:
         for line in text.splitlines():
             self.console.log(line)
         if process.returncode != 0:
-            raise self._failure(
+            raise self.failure(
                 command, process.returncode, [*out.decode(errors="replace").splitlines(), *text.splitlines()]
             )
         return out.decode(errors="replace")
@@ -207,7 +230,31 @@ class Tools:
         finally:
             stop(process)
 
-    def _failure(self, command: Sequence[str | Path], status: int, lines: Sequence[str]) -> Exception:
+    def start_in_empty_root(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a program that has nothing but itself, its arguments, and the pipes to its standard input and output:
+        the tree's ``/usr`` is at :data:`builder.core.enter.PROGRAMS`. It is killed when the thread that started it
+        ends.
+
+        Raises:
+            CapabilityError: the tree does not have it.
+        """
+        self.console.log(f"+ (empty root) {program}")
+        loader, library = self.loader(enter.PROGRAMS)
+        path = f"{enter.PROGRAMS}{self.require(program)}"
+        launch = [sys.executable, "-I", "-S", enter.__file__, "--closed", "--empty", str(self.root)]
+        return subprocess.Popen(
+            [*launch, loader, "--library-path", library, path, *arguments],
+            cwd="/",
+            env={"PYTHONHOME": f"{enter.PROGRAMS}/usr", "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            umask=UMASK,
+        )
+
+    def failure(self, command: Sequence[str | Path], status: int, lines: Sequence[str]) -> Exception:
+        """How a program failed that ended with this status and these lines: that this machine does not let us enter the
+        tree, or a ``ProgramError``."""
         if status == enter.CANNOT_ENTER:
             return CapabilityError(
                 "this machine does not let us enter the tools tree",

@@ -86,14 +86,17 @@ def make_container_tree(
     container: ResolvedContainer, packages: tuple[LockedPackage, ...], context: Context, epoch: int
 ) -> Tree:
     """A container's root: its packages, configured, and its overlays."""
+    from builder.debian.scripts.table import open_commands  # noqa: PLC0415 - every plan imports this module
+
     packs = unpack_all(packages, context.store, context.console, jobs=2, refetch=context.refetch)
-    tree = unpack_tree(packs, diversions=diversions_of(packs))
-    install_database(tree, packs)
     # Quiet: a container's handlers take milliseconds.
     decisions = {name: decision_of(each) for name, each in container.scripts.items()}
     answers = {name: answer_text(each) for name, each in container.debconf.items()}
-    work = make_work(tree, packs, context, decisions, answers, container.exclude)
-    configure(work, context.console, steps=QuietConsole())
+    with open_commands(context.tools, context.store) as commands:
+        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        install_database(tree, packs)
+        work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
+        configure(work, context.console, steps=QuietConsole())
     context.runs.extend(runs_of(container.package_set.name, work))
     lay_over(tree, container.overlays, container.values)
     remove_matching(tree, UNREAD, KEPT)

@@ -14,6 +14,7 @@ from builder.debian.lock import LockedPackage, LockedRun
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, unused_decisions
 from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.order import configuration_order
 from builder.debian.scripts.target_system import Installation
 from builder.debian.unpack import unpack_all, unpack_tree
@@ -41,12 +42,15 @@ class Packages:
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The packages' files, recorded and configured."""
-        with context.console.step("unpack packages"):
-            packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
-            tree = unpack_tree(packs, tree, diversions_of(packs))
-            install_database(tree, packs)
-        work = make_work(tree, packs, context, self.decisions, self.answers, self.excluded)
-        configure(work, context.console)
+        from builder.debian.scripts.table import open_commands  # noqa: PLC0415 - every plan imports this module
+
+        with open_commands(context.tools, context.store) as commands:
+            with context.console.step("unpack packages"):
+                packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
+                tree = unpack_tree(packs, tree, diversions_of(packs, commands))
+                install_database(tree, packs)
+            work = make_work(tree, packs, context, commands, self.decisions, self.answers, self.excluded)
+            configure(work, context.console)
         context.runs.extend(runs_of("image", work))
         return tree
 
@@ -77,6 +81,7 @@ def make_work(
     tree: Tree,
     packs: Sequence[Pack],
     context: Context,
+    commands: Commands,
     decisions: Mapping[str, Decision],
     answers: Mapping[str, str],
     excluded: Iterable[str] = (),
@@ -90,7 +95,7 @@ def make_work(
     architectures = {pack.package.architecture for pack in packs} - {"all"}
     versions = {pack.name: pack.package.version for pack in packs}
     installation = Installation(min(architectures, default="all"), versions, answers, frozenset(excluded))
-    return Work(tree, scripts, context.tools, context.scratch, installation, decisions)
+    return Work(tree, scripts, context.tools, context.scratch, commands, installation, decisions)
 
 
 def decision_of(decided: ScriptDecision) -> Decision:

@@ -33,18 +33,17 @@ from builder.debian.scripts.decisions import DEFAULT, Decision
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
-from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.stages.packages import make_work
 from builder.stages.stage import Context
 from builder.stages.units import apply_presets
-from builder.toolstree import EXCLUDE, open_tools, packages_for
 from builder.tree.tree import Tree
 from tests.bench.daemons import daemons, draw
 from tests.bench.script_coverage import Bench
 
 
-def evaluated(bench: Bench, closure: Sequence[Package]) -> list[str]:
+def evaluated(bench: Bench, closure: Sequence[Package], tools: Tools) -> list[str]:
     """What nobody speaks for in the scripts of these packages: ``PACKAGE SCRIPT LINE: REASON``.
 
     Raises:
@@ -52,8 +51,9 @@ def evaluated(bench: Bench, closure: Sequence[Package]) -> list[str]:
     """
     bench.fetch(closure)
     packs = unpack_all([locked(p) for p in closure], bench.store, QuietConsole(), jobs=2, verify=False)
-    tree = unpack_tree(packs, diversions=diversions_of(packs))
-    found = explain(tree, packs, {pack.name for pack in packs}, bench.arch, {}, commands=make_commands())
+    with open_commands(tools, bench.store) as commands:
+        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        found = explain(tree, packs, {pack.name for pack in packs}, bench.arch, {}, commands=commands)
     return in_words(found)
 
 
@@ -73,14 +73,6 @@ class Warnings(QuietConsole):
         self.said.append(message)
 
 
-def tools_of(bench: Bench) -> Tools:
-    """Today's tools tree."""
-    wanted = Request(packages_for(bench.archive.arch), excluded=EXCLUDE, essential=False)
-    packages = resolve(bench.archive, wanted)
-    bench.fetch(packages)
-    return open_tools(tuple(map(locked, packages)), bench.store, bench.console)
-
-
 def built(bench: Bench, closure: Sequence[Package], tools: Tools) -> tuple[list[str], list[str]]:
     """Build the root of these packages with the policy to run what is not understood.
 
@@ -95,11 +87,12 @@ def built(bench: Bench, closure: Sequence[Package], tools: Tools) -> tuple[list[
     with tempfile.TemporaryDirectory(prefix="build-os-bench-") as scratch:
         context = Context(Tools(tools.root, console), bench.store, console, Path(scratch))
         packs = unpack_all([locked(p) for p in closure], bench.store, console, jobs=2, verify=False)
-        tree = unpack_tree(packs, Tree(), diversions_of(packs))
-        install_database(tree, packs)
-        work = make_work(tree, packs, context, {DEFAULT: Decision("sandbox")}, {})
-        for _, handler in HANDLERS:
-            handler(work)
+        with open_commands(tools, bench.store) as commands:
+            tree = unpack_tree(packs, Tree(), diversions_of(packs, commands))
+            install_database(tree, packs)
+            work = make_work(tree, packs, context, commands, {DEFAULT: Decision("sandbox")}, {})
+            for _, handler in HANDLERS:
+                handler(work)
         apply_presets(tree, context, {})
     return in_words(work.evaluations), console.said
 
@@ -124,15 +117,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     stops: Counter[str] = Counter()
     good = with_policy = 0
-    tools = tools_of(bench) if args.policy else None
+    tools = bench.tools()
     for number, (chosen, closure) in enumerate(sets, 1):
         begun = time.monotonic()
         said: list[str] = []
         failed = ""
         try:
-            problems = evaluated(bench, closure) if tools is None else []
-            if tools is not None:
+            if args.policy:
                 problems, said = built(bench, closure, tools)
+            else:
+                problems = evaluated(bench, closure, tools)
         except BuildError as error:
             problems, failed = [error.what], str(error)
         good += not problems
@@ -144,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for package, count in stops.most_common():
         print(f"{count:4} sets need a decision about {package}")
     print(f"{good} of {len(sets)} sets need no decision, {good / len(sets):.1%}; {time.monotonic() - started:.0f} s")
-    if tools is not None:
+    if args.policy:
         print(f"{with_policy} of {len(sets)} sets are built with the policy, {with_policy / len(sets):.1%}")
 
 

@@ -21,6 +21,7 @@ from builder.core.architecture import host_arch
 from builder.core.console import Console, QuietConsole, make_console
 from builder.core.errors import BuildError
 from builder.core.store import Store
+from builder.core.tools import Tools
 from builder.debian.archive import Archive, locked, open_archive
 from builder.debian.deb import Source, read_control
 from builder.debian.fetch import fetch_packages
@@ -32,9 +33,11 @@ from builder.debian.resolve import Request, resolve
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
-from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.language.evaluator import Commands
+from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.model import DEFAULT_SUITE
+from builder.toolstree import EXCLUDE, open_tools, packages_for
 from tests.bench.popularity import SERVERS, by_popularity
 
 SCRIPTS = ("preinst", "postinst")
@@ -65,7 +68,7 @@ class Bench:
             _, files = read_control(Source(file))
         return any(name in files for name in SCRIPTS)
 
-    def evaluations(self, package: Package) -> list[Evaluation]:
+    def evaluations(self, package: Package, commands: Commands) -> list[Evaluation]:
         """What the package's own scripts do among all that it depends on.
 
         Raises:
@@ -77,8 +80,15 @@ class Bench:
         for pack in unpack_all(missing, self.store, QuietConsole(), jobs=2, verify=False):
             self.packs[pack.package.sha256] = pack
         packs = [self.packs[p.sha256] for p in closure]
-        tree = unpack_tree(packs, diversions=diversions_of(packs))
-        return explain(tree, packs, {package.name}, self.arch, {}, commands=make_commands())
+        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        return explain(tree, packs, {package.name}, self.arch, {}, commands=commands)
+
+    def tools(self) -> Tools:
+        """Today's tools tree."""
+        wanted = Request(packages_for(self.archive.arch), excluded=EXCLUDE, essential=False)
+        packages = resolve(self.archive, wanted)
+        self.fetch(packages)
+        return open_tools(tuple(map(locked, packages)), self.store, self.console)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,16 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         packages = by_popularity(bench.archive)[: args.count]
     bench.fetch(packages)
+    tools = bench.tools()
     started = time.monotonic()
     scripted = [package for package in packages if bench.has_scripts(package)]
     bad, failed = 0, 0
     for package in scripted:
         try:
-            found = [(each.script, line) for each in bench.evaluations(package) for line in each.unaccounted]
+            with open_commands(tools, bench.store) as commands:
+                evaluations = bench.evaluations(package, commands)
         except BuildError as error:
             failed += 1
             print(f"{package.name} {package.version}: {error.what}")
             continue
+        found = [(each.script, line) for each in evaluations for line in each.unaccounted]
         bad += bool(found)
         for script, line in found:
             print(f"{package.name} {package.version}, {script}, line {line.first}: {line.reason}")

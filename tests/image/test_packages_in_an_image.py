@@ -8,6 +8,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.store import Store
+from builder.core.tools import Tools
 from builder.debian.database import install_database
 from builder.debian.fetch import fetch_packages
 from builder.debian.handlers.accounts import install_base_accounts, install_system_accounts
@@ -16,7 +17,7 @@ from builder.debian.lock import LockedPackage
 from builder.debian.pack import Pack
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.explain import explain
-from builder.debian.scripts.table import make_commands
+from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.load import load, load_base
 from builder.definition.resolved import Resolved
@@ -56,23 +57,24 @@ def unpacked(packages: tuple[LockedPackage, ...], resolved: Resolved, store: Sto
 
 @pytest.mark.parametrize(("name", "gone"), ONE_OF_SEVERAL, ids=[name for name, _ in ONE_OF_SEVERAL])
 def test_a_package_of_a_kind_takes_its_place_in_base_without_a_decision(
-    name: str, gone: set[str], store: Store, tmp_path: Path
+    name: str, gone: set[str], store: Store, tools: Tools, tmp_path: Path
 ) -> None:
     resolved = load_base([name], tmp_path).resolved
     packages = resolve_today(resolved, store, QuietConsole())
     wanted = {each.partition("=")[0] for each in resolved.packages}
     assert wanted - {package.name for package in packages} == gone
     packs = unpacked(packages, resolved, store)
-    found = explain(
-        unpack_tree(packs, diversions=diversions_of(packs)),
-        packs,
-        {name},
-        str(resolved.arch),
-        {},
-        None,
-        resolved.exclude,
-        commands=make_commands(),
-    )
+    with open_commands(tools, store) as commands:
+        found = explain(
+            unpack_tree(packs, diversions=diversions_of(packs, commands)),
+            packs,
+            {name},
+            str(resolved.arch),
+            {},
+            None,
+            resolved.exclude,
+            commands=commands,
+        )
     assert [(each.script, line) for each in found for line in each.unaccounted] == []
 
 
@@ -91,19 +93,20 @@ def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store
     packs = unpacked(lock.packages, resolved, store)
     fetch_packages(lock.tools, lambda: mirrors_of(resolved), store, console)
     context = Context(open_tools(lock.tools, store, console), store, console, tmp_path)
-    tree = unpack_tree(packs, diversions=diversions_of(packs))
-    install_database(tree, packs)
     from builder.stages import stages_for
 
     stage = stages_for(resolved, lock)[0]
-    work = make_work(tree, packs, context, stage.decisions, {}, stage.excluded)
-    install_base_accounts(work)
-    install_system_accounts(work)
-    evaluate_scripts(work)
-    names = {pack.name for pack in packs}
-    again = unpack_tree(packs, diversions=diversions_of(packs))
-    arch = str(resolved.arch)
-    explained = explain(again, packs, names, arch, {}, stage.decisions, stage.excluded, commands=make_commands())
+    with open_commands(context.tools, store) as commands:
+        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        install_database(tree, packs)
+        work = make_work(tree, packs, context, commands, stage.decisions, {}, stage.excluded)
+        install_base_accounts(work)
+        install_system_accounts(work)
+        evaluate_scripts(work)
+        names = {pack.name for pack in packs}
+        again = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        arch = str(resolved.arch)
+        explained = explain(again, packs, names, arch, {}, stage.decisions, stage.excluded, commands=commands)
     assert [(e.package, e.script, e.unaccounted) for e in explained] == [
         (e.package, e.script, e.unaccounted) for e in work.evaluations
     ]

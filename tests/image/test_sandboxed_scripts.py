@@ -22,6 +22,7 @@ from builder.debian.handlers.work import Work
 from builder.debian.lock import Lock
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Does
+from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.locking import lock_path
 from builder.tree.node import Kind, directory, file
@@ -78,9 +79,11 @@ def run(demo: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> R
         tree.put("/usr/lib/sysusers.d/basic.conf", file("", origin="package:systemd"))
         texts = {name: text if name == "templates" else f"#!/bin/sh\nset -e\n{text}" for name, text in scripts.items()}
         scratch = tmp_path_factory.mktemp("scratch")
-        work = Work(tree, {"boxed": texts}, Tools(tools, console), scratch, decisions={"boxed": Decision("sandbox")})
-        install_base_accounts(work)
-        evaluate_scripts(work)
+        decisions = {"boxed": Decision("sandbox")}
+        with open_commands(Tools(tools, console), store) as commands:
+            work = Work(tree, {"boxed": texts}, Tools(tools, console), scratch, commands, decisions=decisions)
+            install_base_accounts(work)
+            evaluate_scripts(work)
         assert list(work.ran) == ["boxed"]
         assert {path.name for path in scratch.iterdir()} <= {"large-files"}
         return Boxed(tree, work, console.warnings)

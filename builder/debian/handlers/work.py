@@ -14,7 +14,6 @@ from builder.debian.handlers.room import LargeFiles
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Does, Effect, Evaluation
 from builder.debian.scripts.language.evaluator import Commands
-from builder.debian.scripts.table import make_commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.materialise import Workdir, materialise
 from builder.tree.tree import Tree
@@ -26,6 +25,7 @@ class Work:
 
     Attributes:
         scripts: package name -> script name (``postinst`` ...) -> text, in the order in which packages are configured.
+        commands: what the commands of scripts do.
         installation: what all scripts can ask for: architecture, versions.
         decisions: what the definition says about scripts that nobody speaks for, by package.
         evaluations: what the scripts do, once they were evaluated.
@@ -36,15 +36,11 @@ class Work:
     scripts: Mapping[str, Mapping[str, str]]
     tools: Tools
     scratch: Path
+    commands: Commands = field(default_factory=dict)
     installation: Installation = field(default_factory=lambda: Installation("all", {}))
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     ran: dict[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def commands(self) -> Commands:
-        """What the commands of scripts do."""
-        return make_commands()
 
     @cached_property
     def large(self) -> LargeFiles:

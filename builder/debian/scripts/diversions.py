@@ -9,17 +9,15 @@ from collections.abc import Iterable
 
 from builder.debian.pack import Pack
 from builder.debian.scripts.effects import Does
+from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import symlink
 from builder.tree.tree import Tree
 
 
-def diversions_of(packs: Iterable[Pack]) -> dict[str, tuple[str, str]]:
+def diversions_of(packs: Iterable[Pack], commands: Commands) -> dict[str, tuple[str, str]]:
     """Path -> (where others' files of that path go, the package that has the path to itself)."""
-    from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - as above
-    from builder.debian.scripts.table import make_commands  # noqa: PLC0415 - every plan imports this module
-
-    commands = make_commands()
+    from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - every plan imports this module
 
     found: dict[str, tuple[str, str]] = {}
     for pack in sorted(packs, key=lambda pack: pack.name):

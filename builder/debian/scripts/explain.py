@@ -1,4 +1,4 @@
-"""What scripts would do, before anything is built: the same evaluation, without a program of the tools tree."""
+"""What scripts would do, before anything is built: the same evaluation, without what handlers make."""
 
 from __future__ import annotations
 

@@ -6,13 +6,16 @@ unaccounted for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from builder.debian.scripts.commands.awk import AWK
-from builder.debian.scripts.commands.sed import SED
-from builder.debian.scripts.commands.text import TEXT
+from builder.core.filters import Filters, ToolFilters
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.debian.scripts.filters import make_filters
 from builder.debian.scripts.language.control_flow import Status
-from builder.debian.scripts.language.evaluator import Commands, Model, Shell, make_models
+from builder.debian.scripts.language.evaluator import Commands, Model, Shell
 from builder.debian.scripts.subjects import (
     accounts,
     apache,
@@ -35,6 +38,7 @@ from builder.debian.scripts.subjects import (
     registries,
     services,
     system,
+    text,
 )
 from builder.debian.scripts.subjects.own_data import FILTERS, filtered
 
@@ -60,21 +64,24 @@ TABLES = (
     registries.COMMANDS,
     services.COMMANDS,
     system.COMMANDS,
-    make_models(
-        TEXT | SED | AWK,
-        accept_unknown=(
-            *("grep", "egrep", "fgrep", "sed", "awk", "mawk", "cat", "tr", "cut", "head", "tail", "sort", "wc"),
-            *("xargs", "basename", "dirname"),
-        ),
-        match_patterns=("sed", "grep", "egrep", "fgrep", "awk", "mawk", "gawk", "expr"),
-        are_common_names=True,
-    ),
+    text.COMMANDS,
 )
 
 
-def make_commands() -> Commands:
-    """The table of all commands, for a shell."""
-    models = {name: model for table in TABLES for name, model in table.items()}
+@contextmanager
+def open_commands(tools: Tools, store: Store) -> Iterator[Commands]:
+    """The table of all commands, with the filters of a tools tree; what they answer is kept in the store."""
+    with ToolFilters(tools, store) as filters:
+        yield make_commands(filters)
+
+
+def make_commands(filters: Filters) -> Commands:
+    """The table of all commands, for a shell.
+
+    Args:
+        filters: who runs sed, grep and their like.
+    """
+    models = {name: model for table in (*TABLES, make_filters(filters)) for name, model in table.items()}
     return models | {name: _make_filter_model(name, models.get(name)) for name in FILTERS}
 
 

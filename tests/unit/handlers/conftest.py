@@ -12,6 +12,7 @@ from builder.core.tools import Tools
 from builder.debian.handlers.work import Work
 from builder.tree.node import file
 from builder.tree.tree import Tree
+from tests.support.filters import COMMANDS
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,7 @@ def work_on(tmp_path: Path, fake_tools: Tools) -> Callable[..., Work]:
             tree.put(path, file(text, origin="package:a"))
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
-        return Work(tree, {name: {"postinst": text} for name, text in postinst.items()}, fake_tools, scratch)
+        scripts = {name: {"postinst": text} for name, text in postinst.items()}
+        return Work(tree, scripts, fake_tools, scratch, COMMANDS)
 
     return make

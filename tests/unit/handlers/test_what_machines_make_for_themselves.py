@@ -14,10 +14,10 @@ from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.handlers.work import Work
 from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.language.parser import parse
-from builder.debian.scripts.table import make_commands
 from builder.debian.scripts.target_system import Installation, TargetSystem
 from builder.tree.node import Kind, file
 from builder.tree.tree import Tree
+from tests.support.filters import COMMANDS
 
 pytestmark = pytest.mark.unit
 
@@ -47,7 +47,7 @@ def run_shell() -> Callable[[str], dict[str, str]]:
     """The variables of a shell after a script, by our own evaluator: its functions come before our models."""
 
     def run(text: str) -> dict[str, str]:
-        shell = Shell(TargetSystem(Tree(), Installation("amd64", {}), "a"), make_commands(), text, (), {})
+        shell = Shell(TargetSystem(Tree(), Installation("amd64", {}), "a"), COMMANDS, text, (), {})
         shell.run(parse(text))
         assert shell.unaccounted == []
         return shell.state.variables

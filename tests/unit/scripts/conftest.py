@@ -9,10 +9,10 @@ import pytest
 
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.table import make_commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import Node, file, symlink
 from builder.tree.tree import Tree
+from tests.support.filters import COMMANDS
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
 GROUP = "root:x:0:\ndaemon:x:1:\nadm:x:4:\nnogroup:x:65534:\n"
@@ -61,6 +61,6 @@ def run() -> Callable[..., Outcome]:
             tree.put(f"/{link}", symlink(f"usr/{link}", origin="package:base-files"))
         installation = Installation("amd64", {"other": "2.0-1", "dpkg": "1.22"}, answers or {})
         scripts = {name: f"#!/bin/{shell}\n{body}\n", **({"templates": templates} if templates else {})}
-        return Outcome(tree, evaluate(tree, "mine", scripts, installation, make_commands()))
+        return Outcome(tree, evaluate(tree, "mine", scripts, installation, COMMANDS))
 
     return make

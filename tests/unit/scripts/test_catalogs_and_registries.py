@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.table import make_commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import directory, file, symlink
 from builder.tree.tree import Tree
+from tests.support.filters import COMMANDS
 from tests.unit.scripts.conftest import Outcome
 
 pytestmark = pytest.mark.unit
@@ -126,7 +126,7 @@ def test_what_a_config_script_offers_is_known_to_the_postinst() -> None:
         "postinst": "#!/bin/sh\n. /usr/share/debconf/confmodule\ndb_metaget mine/which choices\necho $RET > /choices\n",
         "templates": CHOICE,
     }
-    evaluate(tree, "mine", scripts, Installation("amd64", {}), make_commands())
+    evaluate(tree, "mine", scripts, Installation("amd64", {}), COMMANDS)
     assert tree.read_text("/choices") == "one, two\n"
 
 

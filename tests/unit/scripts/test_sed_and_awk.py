@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from builder.tree.node import file, symlink
 from tests.unit.scripts.conftest import Outcome
 
 pytestmark = pytest.mark.unit
@@ -81,10 +82,60 @@ def test_awk_writes_the_files_that_it_names(run: Callable[..., Outcome]) -> None
 
 @pytest.mark.parametrize(
     "command",
-    ["sed 'w /f'", "sed e", "sed 's/a/b/e'", "sed b:", "sed '{p'", "sed ':a;ba'", "awk '{getline; print}'",
-     "awk 'BEGIN {system(\"x\")}'", "awk 'BEGIN {srand(); print rand()}'", "awk '{print'",
+    ["sed 'w /gone/f'", "sed e", "sed 's/a/b/e'", "sed b:", "sed '{p'", "sed ':a;ba'", "sort -R", "md5sum -c",
+     "awk '{while (getline line < (\"/etc/\" $1)) print line}'", "awk '{\"id\" | getline x; print x}'",
+     "awk '{print | \"sort\"}'", "awk '{print > (\"/gone/\" $1)}'", "awk 'BEGIN {system(\"x\")}'",
+     "awk 'BEGIN {srand(); print rand()}'", "awk '{print'",
      "awk 'BEGIN {while (1) i++}'"],
 )  # fmt: skip
 def test_what_is_not_understood_is_not_guessed_at(run: Callable[..., Outcome], command: str) -> None:
     outcome = run(f"echo a | {command} > {shlex.quote('/out')}")
     assert [line for line, _ in outcome.unaccounted] == [2]
+
+
+FILES = [
+    ("sed -i.bak s/a/b/ /f", {"/f": "a\n"}, {"/f": "b\n", "/f.bak": "a\n"}),
+    ("cd /etc; sed -i -e s/a/b/ -e '$r more' f", {"/etc/f": "a\n", "/etc/more": "c\n"}, {"/etc/f": "b\nc\n"}),
+    ("echo a | sed 's/a/b/w /etc/new' > /out", {"/etc/x": ""}, {"/etc/new": "b\n", "/out": "b\n"}),
+    ("sed -f /p /f > /out", {"/p": "s/a/b/\nr /more\n", "/f": "a\n", "/more": "c\n"}, {"/out": "b\nc\n"}),
+    ("grep -rh one /etc/d | sort > /out", {"/etc/d/a": "one\n", "/etc/d/e/b": "a one\n"}, {"/out": "a one\none\n"}),
+    ("grep -f /p /f > /out", {"/p": "b\n", "/f": "a\nb\n"}, {"/out": "b\n"}),
+    ("sort -o /f /f", {"/f": "b\na\n"}, {"/f": "a\nb\n"}),
+    ("echo b | awk 'NR == FNR {n[$1] = $2; next} {print n[$1]}' /f - > /out", {"/f": "a 1\nb 2\n"}, {"/out": "2\n"}),
+    ("echo x | grep -c x - /dev/null > /out", {}, {"/out": "(standard input):1\n/dev/null:0\n"}),
+    ("sed 's/$/!/' /gone /f > /out || echo $? >> /out", {"/f": "a\n"}, {"/out": "a!\n2\n"}),
+    ("diff -u --label a --label b /a /b | tail -n +3 > /out", {"/a": "1\n", "/b": "2\n"},
+     {"/out": "@@ -1 +1 @@\n-1\n+2\n"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "files", "expected"), FILES, ids=lambda value: str(value)[:50])
+def test_a_filter_reads_and_writes_the_files_of_the_image(
+    run: Callable[..., Outcome], script: str, files: dict[str, str], expected: dict[str, str]
+) -> None:
+    outcome = run(script, files)
+    assert outcome.unaccounted == []
+    assert {path: outcome.text(path) for path in expected} == expected
+
+
+def test_a_link_is_replaced_by_the_file_that_it_led_to_as_sed_does_it(run: Callable[..., Outcome]) -> None:
+    link = symlink("../f", origin="package:other")
+    outcome = run("sed -i s/a/b/ /etc/link", {"/f": file("a\n", 0o640, origin="package:other"), "/etc/link": link})
+    assert outcome.unaccounted == []
+    assert (outcome.text("/f"), outcome.text("/etc/link")) == ("a\n", "b\n")
+    assert outcome.tree.require("/etc/link", follow=False).mode == 0o640
+
+
+@pytest.mark.parametrize(
+    "script", ["grep -q x /proc/cpuinfo", "hostname | grep -q a", "cmp -s /f /proc/version", "grep -q $(hostname) /f"]
+)
+def test_what_is_not_known_stays_so(run: Callable[..., Outcome], script: str) -> None:
+    outcome = run(f"if {script}; then touch /x; fi", {"/f": "a\n"})
+    assert [reason for _, reason in outcome.unaccounted] == [
+        "what happens here depends on something that only a running machine knows"
+    ]
+
+
+@pytest.mark.parametrize("script", ["hostname | grep -q a /f", "hostname | sed s/a/b/ /f"])
+def test_what_a_filter_does_not_read_makes_no_difference(run: Callable[..., Outcome], script: str) -> None:
+    assert run(f"if {script} > /out; then touch /x; fi", {"/f": "a\n"}).unaccounted == []

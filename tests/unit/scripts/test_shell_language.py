@@ -102,13 +102,11 @@ def test_a_script_without_an_end_is_stopped(run: Callable[..., Outcome]) -> None
 @pytest.mark.parametrize("first", ["#!/usr/bin/perl -w", "#!/usr/bin/env python3", "\x7fELF"])
 def test_a_script_in_another_language_is_nobodys(first: str) -> None:
     from builder.debian.scripts.evaluate import evaluate
-    from builder.debian.scripts.table import make_commands
     from builder.debian.scripts.target_system import Installation
     from builder.tree.tree import Tree
+    from tests.support.filters import COMMANDS
 
-    (found,) = evaluate(
-        Tree(), "mine", {"postinst": f"{first}\nsystem('x')\n"}, Installation("amd64", {}), make_commands()
-    )
+    (found,) = evaluate(Tree(), "mine", {"postinst": f"{first}\nsystem('x')\n"}, Installation("amd64", {}), COMMANDS)
     assert [line.reason for line in found.unaccounted] == [
         "it is no script" if "ELF" in first else f"it is written in {'perl' if 'perl' in first else 'python3'}"
     ]

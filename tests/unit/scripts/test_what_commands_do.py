@@ -9,10 +9,10 @@ import pytest
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.subjects.packaging import capability
-from builder.debian.scripts.table import make_commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import Kind, Node, file, symlink
 from builder.tree.tree import Tree
+from tests.support.filters import COMMANDS
 
 from .conftest import Outcome
 
@@ -150,7 +150,7 @@ def test_filters_do_what_the_programs_do(run: Callable[..., Outcome], command: s
     assert outcome.text("/out") == expected
 
 
-@pytest.mark.parametrize("command", ["sed 'w /f'", "awk '{getline; print}'", "sort -k2", "perl -ne print"])
+@pytest.mark.parametrize("command", ["sed e", "awk '{getline x <\"/f\"}'", "sort -R", "perl -ne print"])
 def test_programs_that_are_not_understood_are_not_guessed_at(run: Callable[..., Outcome], command: str) -> None:
     outcome = run(f"echo a | {command} > /out")
     assert [line for line, _ in outcome.unaccounted] == [2]
@@ -370,12 +370,12 @@ def test_a_question_without_a_default_needs_an_answer_where_nobody_understands_w
         "postinst": "#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\ndb_get a/size\necho $RET > /size\n"
         "db_get a/name\necho $RET > /name\n",
     }
-    evaluation = evaluate(Tree(), "a", scripts, Installation("amd64", {}), make_commands())[0]
+    evaluation = evaluate(Tree(), "a", scripts, Installation("amd64", {}), COMMANDS)[0]
     assert [(line.first, line.reason) for line in evaluation.unaccounted][:1] == [
         (6, "a script that nobody speaks for asks a/name; 'debconf' in the definition can answer it")
     ]
     tree = Tree()
-    evaluation = evaluate(tree, "a", scripts, Installation("amd64", {}, {"a/name": "x"}), make_commands())[0]
+    evaluation = evaluate(tree, "a", scripts, Installation("amd64", {}, {"a/name": "x"}), COMMANDS)[0]
     assert evaluation.unaccounted == ()
     assert (tree.read_text("/size"), tree.read_text("/name")) == ("3\n", "x\n")
 

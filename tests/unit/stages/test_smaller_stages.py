@@ -26,6 +26,7 @@ from builder.stages.packages import configure, decision_of, make_work
 from builder.stages.stage import Context
 from builder.tree.node import file, symlink
 from builder.tree.tree import Tree
+from tests.support.filters import COMMANDS
 
 pytestmark = pytest.mark.unit
 
@@ -235,7 +236,7 @@ ODD, PLAIN = "#!/bin/sh\nmkfifo /dev/odd\n", "#!/bin/sh\nset -e\n"
 
 def configured(context: Context, decisions: dict[str, Decision]) -> Tree:
     packs = [FakePack("odd", postinst=ODD), FakePack("plain", postinst=PLAIN)]
-    work = make_work(Tree(), packs, context, decisions, {})
+    work = make_work(Tree(), packs, context, COMMANDS, decisions, {})
     configure(work, context.console, steps=QuietConsole())
     return work.tree
 

@@ -1,4 +1,4 @@
-"""The evaluator: walks a script's commands under the facts of a fresh installation. Nothing is executed.
+"""The evaluator: walks a script's commands under the facts of a fresh installation. No script is run.
 
 What a command does is said by a table of models that the shell is given. What cannot be known while an image is made
 is carried along as :data:`UNKNOWN`; where the course of a script depends on it, every way is tried, and they must come

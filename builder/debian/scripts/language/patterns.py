@@ -1,4 +1,4 @@
-"""Patterns of the shell (``*.conf``) and of sed and grep (basic regular expressions), as Python's.
+"""Patterns of the shell (``*.conf``) and of find (basic regular expressions), as Python's.
 
 Source: POSIX.1-2024, "Shell Command Language" 2.14 and "Regular Expressions" 9.3, with GNU's additions (``\\+``,
 ``\\?``, ``\\|``, ``\\<``, ``\\s``, ``\\w``).
@@ -7,7 +7,7 @@ Source: POSIX.1-2024, "Shell Command Language" 2.14 and "Regular Expressions" 9.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 
 _CLASSES = {
@@ -56,21 +56,6 @@ def glob_regex(segments: Iterable[tuple[str, bool]], *, path: bool = False, shor
     return result
 
 
-def replaced(
-    regex: re.Pattern[str], text: str, new: Callable[[re.Match[str]], str], *, once: bool = False
-) -> tuple[str, int]:
-    """A text with matches replaced, and how many; no empty match right after another, which Python's ``sub`` takes."""
-    result, at, count = "", 0, 0
-    for match in regex.finditer(text):
-        if match.start() == match.end() == at and count:
-            continue
-        result += text[at : match.start()] + new(match)
-        at, count = match.end(), count + 1
-        if once:
-            break
-    return result + text[at:], count
-
-
 def bracket(text: str, at: int) -> tuple[str, int] | None:
     """The bracket expression that begins before ``at`` as Python's, and where it ends; ``None`` if it does not end."""
     start = at
@@ -95,8 +80,8 @@ def bracket(text: str, at: int) -> tuple[str, int] | None:
 
 
 @lru_cache(maxsize=512)
-def basic_regex(text: str, *, extended: bool = False, ignore_case: bool = False) -> re.Pattern[str]:
-    """A basic (or extended) regular expression.
+def basic_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[str]:
+    """A basic regular expression.
 
     Raises:
         PatternError: it is none.
@@ -109,7 +94,7 @@ def basic_regex(text: str, *, extended: bool = False, ignore_case: bool = False)
         if char == "\\" and at < len(text):
             following = text[at]
             at += 1
-            if following in "(){}+?|" and not extended:
+            if following in "(){}+?|":
                 result += following
             elif following in "<>":
                 result += r"\b"
@@ -123,13 +108,13 @@ def basic_regex(text: str, *, extended: bool = False, ignore_case: bool = False)
                 raise PatternError(text)
             expression, at = found
             result += expression
-        elif char in "(){}+?|" and not extended:
+        elif char in "(){}+?|":
             result += "\\" + char
         elif char == "*" and (not result or result.endswith(("(", "|", "^"))):
             result += r"\*"
-        elif char == "^" and not extended and result and not result.endswith(("(", "|")):
+        elif char == "^" and result and not result.endswith(("(", "|")):
             result += r"\^"
-        elif char == "$" and not extended and at < len(text) and not text.startswith(("\\)", "\\|"), at):
+        elif char == "$" and at < len(text) and not text.startswith(("\\)", "\\|"), at):
             result += r"\$"
         elif char == "$":
             result += r"(?=\n?\Z)" if at >= len(text) else "$"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.commands.text import input_of
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
+from builder.debian.scripts.subjects.text import input_of
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 
 _CLOSING = {"{": "}", "(": ")", "[": "]", "<": ">"}

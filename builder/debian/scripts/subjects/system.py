@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from builder.core.architecture import ARCHITECTURES, Arch
-from builder.debian.scripts.commands.text import input_of
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.accounts import group_id, login_group, user_id
 from builder.debian.scripts.subjects.options import getopt, read_options
+from builder.debian.scripts.subjects.text import input_of
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 from builder.tree.node import Kind
 

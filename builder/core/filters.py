@@ -1,0 +1,172 @@
+"""Filters of text: sed(1), grep(1), awk(1) and their like, of the tools tree, run on what they are handed.
+
+One process of the tools tree's Python serves all calls (:mod:`builder.core.filter_server`). Its root is empty: a
+program finds the files of its call and no others, no network, no device, no other program. Its time and output are
+bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from builder.core import enter
+from builder.core.kept import FILTERS, derive_key, read_entry, seal_entry
+from builder.core.store import Store
+from builder.core.tools import Tools
+
+SERVER = Path(__file__).with_name("filter_server.py")
+SECONDS = 5  # of the processor
+BYTES = 4 << 20  # of output and of a file
+MAX_KEPT = 20_000  # answers; who has more forgets the old ones
+# Where the locale lies that calls name; awk's ENVIRON is a call's environment and these.
+FIXED = {"LOCPATH": f"{enter.PROGRAMS}/usr/lib/locale"}
+
+
+@dataclass(frozen=True)
+class FilterCall:
+    """One run of a program.
+
+    Attributes:
+        program: its path below ``/usr/bin``; argv: as it is called.
+        files, links: texts and targets by path; directories: what is there besides theirs.
+        directory: where it is run, one of those.
+    """
+
+    program: str
+    argv: tuple[str, ...]
+    input: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    directories: tuple[str, ...] = ("/",)
+    directory: str = "/"
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """For :mod:`builder.core.filter_server`."""
+        return {
+            **vars(self),
+            "files": dict(self.files),
+            "links": dict(self.links),
+            "environment": {**dict(self.environment), **FIXED},
+        }
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """What became of a call.
+
+    Attributes:
+        status: how it exited; negative if a signal ended it, whose output is nobody's.
+        complaints: its error output.
+        reads_input: it took something from its standard input.
+        read: the files that it read; files: those that it wrote, with their texts.
+    """
+
+    status: int
+    output: str
+    complaints: str = ""
+    reads_input: bool = False
+    read: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gone_over(self) -> str:
+        """The limit that it went over; empty if it did not."""
+        limits = {
+            signal.SIGXCPU: f"takes longer than {SECONDS} seconds",
+            signal.SIGXFSZ: f"writes more than {BYTES} bytes",
+        }
+        return next((words for number, words in limits.items() if self.status == -number), "")
+
+
+class Filters(Protocol):
+    """Who runs filters."""
+
+    def run(self, call: FilterCall) -> FilterResult:
+        """Run a program to its end.
+
+        Raises:
+            CapabilityError: this machine does not let us, or the tools tree does not have the program.
+        """
+
+
+class ToolFilters:
+    """Filters of a tools tree. The process that runs them starts with the first call and ends with the ``with`` block;
+    a call that was made before is not made again.
+
+    Args:
+        store: where the answers of this tools tree are kept; nowhere if there is none.
+    """
+
+    def __init__(self, tools: Tools, store: Store | None = None) -> None:
+        self._tools = tools
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._store = store
+        server = hashlib.sha256(SERVER.read_bytes()).hexdigest()
+        self._inputs = {"what": "filters", "tools": tools.root.name, "server": server}
+        entry = read_entry(store, FILTERS, derive_key(self._inputs)) if store is not None else None
+        self._known: dict[str, dict[str, Any]] = {}
+        if entry is not None:
+            entry.touch()
+            self._known = entry.value
+        self._new: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> ToolFilters:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.communicate()  # it ends when nobody asks any more
+        if self._new and self._store is not None:
+            answers = self._known if len(self._known) <= MAX_KEPT else self._new
+            seal_entry(self._store, FILTERS, derive_key(self._inputs), inputs=self._inputs, value=answers)
+
+    def run(self, call: FilterCall) -> FilterResult:
+        question = json.dumps(call.as_json())
+        key = hashlib.sha256(question.encode()).hexdigest()
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = self._new[key] = self._ask(call, question)
+            answer = self._known[key]
+        return FilterResult(**{**answer, "read": tuple(answer["read"])})
+
+    def _ask(self, call: FilterCall, question: str) -> dict[str, Any]:
+        self._tools.require(f"/usr/bin/{call.program}")
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(question.encode() + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            self._process = None
+            _, said = process.communicate()
+            raise self._tools.failure(call.argv, process.returncode, said.decode(errors="replace").splitlines())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._tools.start_in_empty_root(
+                "python3",
+                *("-S", "-P", "-B", "-c", SERVER.read_text()),
+                *self._tools.loader(enter.PROGRAMS),
+                *(f"{enter.PROGRAMS}/usr/bin", str(SECONDS), str(BYTES)),
+            )
+        return self._process

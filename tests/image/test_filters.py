@@ -1,0 +1,60 @@
+"""Filters of scripts, run by the programs of the tools tree with nothing but what they are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from builder.core.filters import FilterCall, ToolFilters
+from builder.core.tools import Tools
+from tests.support.filters import read_recording
+
+pytestmark = pytest.mark.image
+
+
+@pytest.fixture(scope="module")
+def filters(tools: Tools) -> Iterator[ToolFilters]:
+    with ToolFilters(tools) as running:
+        yield running
+
+
+def test_the_programs_answer_as_unit_tests_have_it(filters: ToolFilters) -> None:
+    known = read_recording()
+    assert {call: filters.run(call) for call in known} == known
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/usr/bin/sed", "/proc/self/status", "/dev/null", "/root", "/tmp"])
+def test_a_filter_finds_nothing_of_the_host_or_of_the_tools(filters: ToolFilters, path: str) -> None:
+    result = filters.run(FilterCall("mawk", ("awk", f'BEGIN {{print (getline line < "{path}")}}')))
+    assert (result.output, result.read) == ("-1\n", ())
+    assert "No such file" in filters.run(FilterCall("grep", ("grep", "x", path))).complaints
+
+
+def test_a_filter_starts_no_other_program_and_writes_nothing_of_ours(filters: ToolFilters) -> None:
+    result = filters.run(
+        FilterCall("mawk", ("awk", 'BEGIN {print 1 | "cat > /x"; close("cat > /x"); print system("ls")}'))
+    )
+    assert "failed to exec" in result.complaints
+    assert result.files == {}
+    result = filters.run(FilterCall("sed", ("sed", "w /.build-os/usr/x"), "a\n"))
+    assert "Read-only file system" in result.complaints
+
+
+def test_a_call_leaves_nothing_for_the_next_one(filters: ToolFilters) -> None:
+    first = FilterCall("sed", ("sed", "-n", "w /d/new"), "a\n", files=(("/d/old", "b\n"),), links=(("/l", "/d/old"),))
+    assert filters.run(first).files == {"/d/new": "a\n"}
+    for path in ("/d/new", "/d/old", "/l"):
+        assert filters.run(FilterCall("sed", ("sed", "", path))).status == 2
+
+
+def test_what_takes_or_writes_too_much_is_ended(filters: ToolFilters) -> None:
+    assert filters.run(FilterCall("mawk", ("awk", "BEGIN {while (1) i++}"))).gone_over == "takes longer than 5 seconds"
+    assert filters.run(FilterCall("seq", ("seq", "99999999"))).gone_over == "writes more than 4194304 bytes"
+    assert filters.run(FilterCall("seq", ("seq", "2"))).output == "1\n2\n"
+
+
+def test_text_that_is_none_comes_through_as_it_is(filters: ToolFilters) -> None:
+    given = bytes(range(1, 256)).decode(errors="surrogateescape")
+    assert filters.run(FilterCall("sed", ("sed", ""), given)).output == given
+    assert filters.run(FilterCall("tac", ("tac", "/f"), files=(("/f", given),))).read == ("/f",)
