@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from firstboot.apply.programs import ProgramError, Programs
 from firstboot.apply.root import Root
 from firstboot.apply.units import UNIT_PATH
+from firstboot.config.account_files import add_member, find_row, format_rows, parse_rows, remove_member
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.unit_text import BadUnit, options
 
@@ -83,11 +84,11 @@ class Table:
         text = root.read(self._path).decode("utf-8", "surrogateescape") if seen.stat is not None else ""
         if seen.stat is not None:
             self._mode = seen.stat.st_mode & 0o7777
-        self.rows = [line.split(":") for line in text.splitlines()]
+        self.rows = parse_rows(text)
 
     def find(self, name: str) -> list[str] | None:
         """The row of a name."""
-        return next((row for row in self.rows if row[0] == name), None)
+        return find_row(self.rows, name)
 
     def require(self, name: str) -> list[str]:
         """The row of a name.
@@ -106,7 +107,7 @@ class Table:
 
     def save(self) -> None:
         """Write the file, with the mode that it had."""
-        text = "".join(":".join(row) + "\n" for row in self.rows)
+        text = format_rows(self.rows)
         self._root.write(self._path, text.encode("utf-8", "surrogateescape"), mode=self._mode)
 
     def free_id(self, *, system: bool, wanted: int | None = None) -> int:
@@ -246,10 +247,9 @@ def _join(root: Root, name: str, groups: str | None) -> None:
     wanted = [each for each in (groups or "").split(",") if each]
     for table in (Table(root, "group"), Table(root, "gshadow", 0o640)):
         for row in table.rows:
-            if len(row) < 4:
-                continue
-            members = [each for each in row[3].split(",") if each and each != name]
-            row[3] = ",".join([*members, name] if row[0] in wanted or row[2] in wanted else members)
+            remove_member(row, name)
+            if any(field in wanted for field in (row[0], *row[2:3])):
+                add_member(row, name)
         table.save()
 
 

@@ -10,6 +10,7 @@ from builder.debian.handlers.accounts import install_system_accounts
 from builder.debian.handlers.work import Work
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
+from firstboot.config.account_files import parse_rows
 
 LOCKED = ("*", "!", "!*", "!!")
 
@@ -29,7 +30,7 @@ class Accounts:
         """
         install_system_accounts(Work(tree, {}, context.tools, context.scratch))
         if "/etc/shadow" in tree:
-            rows = [line.split(":") for line in tree.read_text("/etc/shadow").splitlines()]
+            rows = parse_rows(tree.read_text("/etc/shadow"))
             open_accounts = [row[0] for row in rows if len(row) > 1 and row[1] not in LOCKED]
             if open_accounts:
                 raise ConfigError(

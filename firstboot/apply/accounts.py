@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from firstboot.apply.root import Root
+from firstboot.config.account_files import parse_rows
 
 
 class Account(NamedTuple):
@@ -65,4 +66,4 @@ def _lines(root: Root, path: str, count: int) -> list[list[str]]:
         text = root.read(path).decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [fields for line in text.splitlines() if len(fields := line.split(":")) == count]
+    return [row for row in parse_rows(text) if len(row) == count]

@@ -16,6 +16,7 @@ from firstboot.apply.contents import Contents, contents_of, pieces
 from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET, WritePreset, preset_lines
 from firstboot.apply.users import NO_PASSWORD
+from firstboot.config.account_files import find_row, list_groups, parse_rows
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.digests import sha256
 from firstboot.config.models import (
@@ -233,7 +234,7 @@ def _user(user: User, now: Now) -> User:
     primary = user.primary_group
     if primary and now.names.groups.get(primary, int(primary) if primary.isdigit() else -1) == account.gid:
         settled["primary_group"] = None
-    if set(user.groups) == _memberships(now.root, user.name):
+    if set(user.groups) == set(list_groups(_rows(now.root, "/etc/group"), user.name)):
         settled["groups"] = ()
     wanted = None if user.password_hash is None else user.password_hash or NO_PASSWORD
     if wanted is not None and _secret(now.root, "/etc/shadow", user.name) == wanted:
@@ -270,21 +271,16 @@ def _rows(root: Root, path: str) -> list[list[str]]:
         text = root.read(path).decode("utf-8", "surrogateescape")
     except OSError:
         return []
-    return [line.split(":") for line in text.splitlines()]
+    return parse_rows(text)
 
 
 def _fields(root: Root, path: str, name: str) -> list[str]:
-    return next((row for row in _rows(root, path) if row[0] == name), [])
+    return find_row(_rows(root, path), name) or []
 
 
 def _secret(root: Root, path: str, name: str) -> str | None:
     fields = _fields(root, path, name)
     return fields[1] if len(fields) > 1 else None
-
-
-def _memberships(root: Root, name: str) -> set[str]:
-    """The groups that name a user, besides its own."""
-    return {row[0] for row in _rows(root, "/etc/group") if len(row) == 4 and name in row[3].split(",")}
 
 
 # --- units ---

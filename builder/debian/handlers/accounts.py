@@ -8,6 +8,7 @@ from __future__ import annotations
 from builder.debian.handlers.work import Work
 from builder.tree.node import file
 from builder.tree.tree import Tree
+from firstboot.config.account_files import find_row, format_rows, parse_rows
 
 ORIGIN = "stage:packages"
 MASTERS = (("passwd", 0o644), ("group", 0o644))
@@ -30,16 +31,17 @@ def make_static_accounts(tree: Tree) -> None:
             text = tree.read_text(f"/usr/share/base-passwd/{name}.master")
             # shadowconfig(8): the second field says that the password, if any, is in shadow.
             if shadowed:
-                text = "".join(f"{n}:x:{rest}\n" for n, _, rest in (line.split(":", 2) for line in text.splitlines()))
+                text = format_rows([name, "x", *rest] for name, _, *rest in parse_rows(text))
             tree.put(f"/etc/{name}", file(text, mode, origin=ORIGIN))
     if not shadowed:
         return
-    users = [line.split(":")[0] for line in tree.read_text("/etc/passwd").splitlines()]
-    groups = [line.split(":") for line in tree.read_text("/etc/group").splitlines()]
-    gid = next(int(group[2]) for group in groups if group[0] == "shadow")
+    users, groups = (parse_rows(tree.read_text(f"/etc/{name}")) for name in ("passwd", "group"))
+    owner = find_row(groups, "shadow")
+    assert owner is not None
+    gid = int(owner[2])
     # The day of the last change is left out: it would differ from build to build and nothing expires.
-    shadow = "".join(f"{user}:*::0:99999:7:::\n" for user in users)
-    gshadow = "".join(f"{group[0]}:*::{group[3]}\n" for group in groups)
+    shadow = format_rows([user[0], *["*", "", "0", "99999", "7", "", "", ""]] for user in users)
+    gshadow = format_rows([group[0], "*", "", group[3]] for group in groups)
     tree.put("/etc/shadow", file(shadow, 0o640, gid=gid, origin=ORIGIN))
     tree.put("/etc/gshadow", file(gshadow, 0o640, gid=gid, origin=ORIGIN))
     for name in ("subuid", "subgid"):

@@ -19,6 +19,7 @@ from builder.debian.scripts.subjects.debconf import read_templates
 from builder.debian.scripts.target_system import OWN
 from builder.tree.node import Kind, Node, file, symlink
 from builder.tree.tree import Tree
+from firstboot.config.account_files import parse_rows
 
 ORIGIN = "stage:packages"
 # Functions of debconf's library that only matter to somebody who is asked.
@@ -218,5 +219,5 @@ def unit_file(package: str, paths: Sequence[str], units: Sequence[str], *, early
 
 
 def _names(tree: Tree, path: str) -> dict[int, str]:
-    rows = [line.split(":") for line in tree.read_text(path).splitlines()] if path in tree else []
+    rows = parse_rows(tree.read_text(path)) if path in tree else []
     return {int(row[2]): row[0] for row in reversed(rows)}

@@ -13,6 +13,7 @@ from builder.debian.scripts.language.process import Process
 from builder.debian.scripts.language.syntax import Arithmetic, Command, Elements, Literal, Parameter, Part, Word
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled, joined
 from builder.tree.node import Kind
+from firstboot.config.account_files import find_row, parse_rows
 
 # (text, quoted, whether unquoted text is split into fields)
 Segment = tuple[str, bool, bool]
@@ -324,9 +325,8 @@ class Expander:
             return text
         if not login:
             return f"/root{slash}{rest}"
-        rows = (line.split(":") for line in (self._process.system.read("/etc/passwd") or "").splitlines())
-        home = next((row[5] for row in rows if row[0] == login and len(row) > 5), None)
-        return text if home is None else f"{home}{slash}{rest}"
+        user = find_row(parse_rows(self._process.system.read("/etc/passwd") or ""), login)
+        return text if user is None or len(user) < 6 else f"{user[5]}{slash}{rest}"
 
     def _is_directory(self, base: str, path: str) -> bool:
         node = self._process.system.get(joined("/", f"{base}/{path}"))

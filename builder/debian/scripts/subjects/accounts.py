@@ -15,6 +15,7 @@ from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
+from firstboot.config.account_files import add_member, find_row, format_rows, parse_rows
 
 FIRST_SYSTEM, LAST_SYSTEM = 100, 999
 FIRST_USER, LAST_USER = 1000, 59999
@@ -27,7 +28,7 @@ class NoSuchAccountError(NotModelled):
 
 
 def _rows(shell: Shell, path: str) -> list[list[str]]:
-    return [line.split(":") for line in (shell.system.read(path) or "").splitlines() if ":" in line]
+    return [row for row in parse_rows(shell.system.read(path) or "") if len(row) > 1]
 
 
 def _find(shell: Shell, path: str, name: str) -> list[str] | None:
@@ -119,20 +120,16 @@ def add_user(
 
 
 def _join(shell: Shell, user: str, group: str) -> Status:
-    for path, column in (("/etc/group", 3), ("/etc/gshadow", 3)):
+    for path in ("/etc/group", "/etc/gshadow"):
         text = shell.system.read(path)
         if text is None:
             continue
-        lines = []
-        for line in text.splitlines():
-            row = line.split(":")
-            if row[0] == group and len(row) > column and user not in row[column].split(","):
-                row[column] = f"{row[column]},{user}" if row[column] else user
-                if path == "/etc/group":
-                    shell.system.note(Does.MEMBER, f"{user} to {group}")
-            lines.append(":".join(row))
+        rows = parse_rows(text)
+        row = find_row(rows, group)
+        if row is not None and add_member(row, user) and path == "/etc/group":
+            shell.system.note(Does.MEMBER, f"{user} to {group}")
         mark = len(shell.system.journal)
-        shell.system.write(path, "".join(f"{line}\n" for line in lines))
+        shell.system.write(path, format_rows(rows))
         del shell.system.journal[mark:]
     return 0
 
@@ -394,21 +391,21 @@ def _remove_ranges(shell: Shell, path: str, name: str, given: str) -> None:
     for row in _rows(shell, path):
         start, end = int(row[1]), int(row[1]) + int(row[2]) - 1
         if row[0] != name or end < first or start > last:
-            kept.append(":".join(row) + "\n")
+            kept.append(row)
         elif start < first or end > last:
             raise NotModelled(f"usermod that takes {given} from {start}-{end}")
-    if "".join(kept) != (shell.system.read(path) or ""):
-        shell.system.write(path, "".join(kept))
+    if format_rows(kept) != (shell.system.read(path) or ""):
+        shell.system.write(path, format_rows(kept))
 
 
 def _set_password(shell: Shell, name: str, password: str) -> None:
     """Only one with which nobody logs in: all machines of an image would share it."""
     if password.strip("*!x"):
         raise NotModelled(f"usermod gives {name} a password, which all machines of the image would share")
-    lines = [line.split(":") for line in (shell.system.read("/etc/shadow") or "").splitlines()]
-    new = [[row[0], password, *row[2:]] if row[0] == name else row for row in lines]
-    if new != lines:
-        shell.system.write("/etc/shadow", "".join(":".join(row) + "\n" for row in new))
+    rows = parse_rows(shell.system.read("/etc/shadow") or "")
+    new = [[row[0], password, *row[2:]] if row[0] == name else row for row in rows]
+    if new != rows:
+        shell.system.write("/etc/shadow", format_rows(new))
 
 
 def gpasswd(shell: Shell, arguments: list[str]) -> Status:

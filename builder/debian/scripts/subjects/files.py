@@ -15,6 +15,7 @@ from builder.debian.scripts.subjects.options import Options, read_options
 from builder.debian.scripts.target_system import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known
 from builder.tree.node import Kind, Node, file
 from builder.tree.tree import parent_of
+from firstboot.config.account_files import find_name, parse_rows
 
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXst]*)+)")
 _MASKS = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
@@ -431,10 +432,7 @@ def _stat_field(shell: Shell, letter: str, node: Node) -> str:
     names = {"U": ("/etc/passwd", node.uid), "G": ("/etc/group", node.gid)}
     if letter in names:
         path, number = names[letter]
-        for line in (shell.system.read(path) or "").splitlines():
-            if line.split(":")[2:3] == [str(number)]:
-                return line.split(":")[0]
-        return "UNKNOWN"
+        return find_name(parse_rows(shell.system.read(path) or ""), number) or "UNKNOWN"
     kinds = {Kind.FILE: "regular file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symbolic link"}
     values = {"u": str(node.uid), "g": str(node.gid), "a": f"{node.mode:o}", "s": str(node.size),
               "F": kinds.get(node.kind, "special file"), "Y": str(node.mtime)}  # fmt: skip

@@ -15,6 +15,7 @@ from builder.debian.scripts.subjects.options import getopt, read_options
 from builder.debian.scripts.subjects.text import input_of
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 from builder.tree.node import Kind
+from firstboot.config.account_files import find_row, list_groups, parse_rows
 
 
 def uname(shell: Shell, arguments: list[str]) -> Status:
@@ -116,13 +117,12 @@ def setpriv(shell: Shell, arguments: list[str]) -> Status:
 def groups(shell: Shell, arguments: list[str]) -> Status:
     """``groups name``: those whose member somebody is, the login group first."""
     for name in arguments:
-        rows = [line.split(":") for line in (shell.system.read("/etc/passwd") or "").splitlines()]
-        number = next((row[3] for row in rows if row[0] == name), None)
-        if number is None:
+        user = find_row(parse_rows(shell.system.read("/etc/passwd") or ""), name)
+        if user is None:
             return 1
-        listed = [line.split(":") for line in (shell.system.read("/etc/group") or "").splitlines()]
-        first = [row[0] for row in listed if row[2] == number]
-        others = [row[0] for row in listed if name in row[3].split(",") and row[0] not in first]
+        listed = parse_rows(shell.system.read("/etc/group") or "")
+        first = [row[0] for row in listed if row[2] == user[3]]
+        others = [group for group in list_groups(listed, name) if group not in first]
         shell.say(f"{name} : {' '.join([*first, *others])}\n")
     return 0
 
