@@ -22,8 +22,9 @@ from builder.core.store import Store
 from builder.debian.deb import Contents, DebError, Source, read_deb
 from builder.debian.faults import store_faults
 from builder.debian.lock import LockedPackage
-from builder.debian.tarmembers import Member, TarError, read_members
+from builder.debian.tarmembers import Member, read_members
 from builder.tree.node import Kind
+from builder.tree.tar_headers import TarError
 
 _KINDS = {str(kind): kind for kind in Kind}
 

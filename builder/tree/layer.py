@@ -8,26 +8,38 @@ differently is refused, nothing is extracted to a directory, and content stays w
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.tree.node import EMPTY, Kind, Node, Slice
-from builder.tree.tar import BLOCK, HARD_LINK, PAX, TYPES
+from builder.tree.tar_headers import (
+    BLOCK,
+    GNU_LINK,
+    GNU_NAME,
+    HARD_LINK,
+    KINDS,
+    MAX_EXTENSION,
+    MAX_ID,
+    PAX,
+    PAX_GLOBAL,
+    TarError,
+    check_sum,
+    read_decimal,
+    read_link,
+    read_name,
+    read_number,
+    read_records,
+)
 from builder.tree.tree import Tree, TreeError, normal, parent_of
 
 MAX_ENTRIES = 1_000_000  # of a layer, and of the tree it makes
 MAX_PATH = 4096  # PATH_MAX, limits.h
-MAX_EXTENSION = 1 << 20  # bytes of one PAX or GNU long-name member
-MAX_ID = 2**32 - 2  # chown(2): 2^32 - 1 means "leave it"
 MAX_MAJOR, MAX_MINOR = 2**12 - 1, 2**20 - 1  # linux/kdev_t.h
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 
-PAX_GLOBAL, GNU_NAME, GNU_LINK = b"g", b"L", b"K"
-KINDS = {code: kind for kind, code in TYPES.items()} | {b"\0": Kind.FILE, b"7": Kind.FILE}
 XATTR = b"SCHILY.xattr."
 # What we read, and what says nothing about the file. Any other key is refused: it could change the meaning.
 PAX_KEYS = {b"path", b"linkpath", b"uid", b"gid", b"size", b"mtime"}
@@ -129,12 +141,18 @@ class _Reader:
         self._count = 0
 
     def members(self) -> Iterator[Member]:
+        try:
+            yield from self._members()
+        except TarError as error:
+            raise self._bad(str(error)) from error
+
+    def _members(self) -> Iterator[Member]:
         extra: dict[bytes, bytes] = {}
         while (head := self._read(BLOCK)).strip(b"\0"):
             self._count += 1
             if self._count > MAX_ENTRIES:
                 raise self._bad(f"more than {MAX_ENTRIES} members")
-            self._check_sum(head)
+            check_sum(head)
             kind = head[156:157]
             if kind in (PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK):
                 self._extend(extra, kind, self._extension(head))
@@ -145,17 +163,20 @@ class _Reader:
             raise self._bad("the archive ends after an extended header")
 
     def _member(self, head: bytes, kind: bytes, extra: dict[bytes, bytes]) -> Member:
-        name = extra.get(b"path") or self._name(head)
-        link = extra.get(b"linkpath") or head[157:257].partition(b"\0")[0]
-        length = self._decimal(extra[b"size"]) if b"size" in extra else self._number(head[124:136])
-        uid = self._decimal(extra[b"uid"]) if b"uid" in extra else self._number(head[108:116])
-        gid = self._decimal(extra[b"gid"]) if b"gid" in extra else self._number(head[116:124])
-        mtime = self._time(extra[b"mtime"]) if b"mtime" in extra else self._number(head[136:148], signed=True)
+        name = extra.get(b"path") or read_name(head)
+        link = extra.get(b"linkpath") or read_link(head)
+        length = read_decimal("size", extra[b"size"]) if b"size" in extra else read_number(head[124:136])
+        uid = read_decimal("uid", extra[b"uid"]) if b"uid" in extra else read_number(head[108:116])
+        gid = read_decimal("gid", extra[b"gid"]) if b"gid" in extra else read_number(head[116:124])
+        if b"mtime" in extra:
+            mtime = read_decimal("mtime", extra[b"mtime"], is_time=True)
+        else:
+            mtime = read_number(head[136:148], signed=True)
         if uid > MAX_ID or gid > MAX_ID:
             raise self._bad(f"owner {uid}:{gid} is out of range", name)
-        is_directory = kind == TYPES[Kind.DIRECTORY] or (kind in b"\x000" and name.endswith(b"/"))
+        is_directory = KINDS.get(kind) is Kind.DIRECTORY or (kind in b"\x000" and name.endswith(b"/"))
         path = self._path(name, is_directory=is_directory)
-        mode = self._number(head[100:108]) & 0o7777
+        mode = read_number(head[100:108]) & 0o7777
         if kind != HARD_LINK and kind not in KINDS:
             raise self._bad(f"type {kind!r} is not supported", name)
         what = Kind.DIRECTORY if is_directory else KINDS.get(kind, Kind.FILE)
@@ -199,7 +220,7 @@ class _Reader:
         return path
 
     def _device(self, head: bytes, name: bytes) -> tuple[int, int]:
-        device = self._number(head[329:337]), self._number(head[337:345])
+        device = read_number(head[329:337]), read_number(head[337:345])
         if device == (0, 0):
             # To overlayfs this is a whiteout, so it would delete a file of the host's choice of lower layer.
             raise self._bad("is device 0:0, which overlay file systems take for a whiteout", name)
@@ -223,13 +244,7 @@ class _Reader:
         if kind in (GNU_NAME, GNU_LINK):
             extra[b"path" if kind == GNU_NAME else b"linkpath"] = data.partition(b"\0")[0]
             return
-        while data.strip(b"\0"):
-            match = re.match(rb"([0-9]{1,7}) ([^=\0]+)=", data)
-            length = int(match[1]) if match else 0
-            if match is None or not match.end() < length <= len(data) or data[length - 1 : length] != b"\n":
-                raise self._bad("damaged PAX header")
-            key, value = match[2], data[match.end() : length - 1]
-            data = data[length:]
+        for key, value in read_records(data.rstrip(b"\0")):
             if key in PAX_IGNORED or key.startswith(PAX_IGNORED_PREFIXES):
                 continue
             if kind == PAX_GLOBAL or not (key in PAX_KEYS or key.startswith(XATTR)):
@@ -238,47 +253,12 @@ class _Reader:
             extra[key] = value
 
     def _extension(self, head: bytes) -> bytes:
-        length = self._number(head[124:136])
+        length = read_number(head[124:136])
         if length > MAX_EXTENSION:
             raise self._bad("an extended header that is too long")
         offset = self._offset
         self._skip(length, b"")
         return os.pread(self._descriptor, length, offset)
-
-    @staticmethod
-    def _name(head: bytes) -> bytes:
-        name = head[:100].partition(b"\0")[0]
-        # Only POSIX has a prefix; GNU (magic "ustar  ") keeps times there.
-        prefix = head[345:500].partition(b"\0")[0] if head[257:263] == b"ustar\0" else b""
-        return prefix + b"/" + name if prefix else name
-
-    def _number(self, data: bytes, *, signed: bool = False) -> int:
-        if data[0] & 0x80:  # GNU: big endian two's complement without the first bit
-            value = int.from_bytes(data, "big") - (1 << (8 * len(data) - 1))
-            if data[0] & 0x40:
-                value -= 1 << (8 * len(data) - 1)
-        else:
-            text = data.strip(b" \0")
-            if not re.fullmatch(rb"-?[0-7]*", text) or text == b"-":
-                raise self._bad("damaged number in a header")
-            value = int(text or b"0", 8)
-        if value < 0 and not signed:
-            raise self._bad("negative number in a header")
-        return value
-
-    def _decimal(self, data: bytes) -> int:
-        if not re.fullmatch(rb"[0-9]{1,19}", data):
-            raise self._bad("damaged number in a PAX header")
-        return int(data)
-
-    def _time(self, data: bytes) -> int:
-        if not re.fullmatch(rb"-?[0-9]{1,19}(\.[0-9]*)?", data):
-            raise self._bad("damaged time in a PAX header")
-        return int(data.partition(b".")[0])
-
-    def _check_sum(self, head: bytes) -> None:
-        if self._number(head[148:156]) != sum(head) - sum(head[148:156]) + 8 * 0x20:
-            raise self._bad("damaged header")
 
     def _skip(self, length: int, name: bytes) -> None:
         if length > self._size - self._offset:

@@ -1,7 +1,7 @@
 """A tree as a tar stream, for ``mkfs.erofs --tar`` and for container layers.
 
 The bytes depend on the tree alone: POSIX ustar headers, numbers instead of names for owners, and a PAX header
-(POSIX.1-2017 pax, "pax Header Block") only where ustar cannot say it. :mod:`builder.tree.layer` reads.
+(POSIX.1-2017 pax, "pax Header Block") only where ustar cannot say it. :mod:`builder.tree.tar_headers` reads.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from builder.tree.node import Inline, Kind, Node, Slice
+from builder.tree.tar_headers import BLOCK, HARD_LINK, PAX
 from builder.tree.tree import Tree
 
-BLOCK = 512
 BATCH = 1 << 20  # bytes gathered before they are written
 OPEN_PACKS = 200  # files held open at once, far below the usual limit of 1024
 
@@ -26,8 +26,6 @@ TYPES = {
     Kind.DIRECTORY: b"5",
     Kind.FIFO: b"6",
 }
-HARD_LINK = b"1"
-PAX = b"x"
 
 # name, mode, uid, gid, size, mtime, checksum, type, link, magic + version, uname, gname, major, minor, prefix
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")

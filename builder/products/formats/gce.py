@@ -13,7 +13,8 @@ from builder.core.files import replacing
 from builder.core.pigz import open_gzip
 from builder.core.sparse import Extent, find_extents, read_extents
 from builder.products.product import GIB, Job, Part, Product
-from builder.tree.tar import BLOCK, Writer, seal, ustar
+from builder.tree.tar import Writer, seal, ustar
+from builder.tree.tar_headers import BLOCK
 
 MEMBER = b"disk.raw"
 IN_HEADER = 4  # sparse entries in the header

@@ -16,7 +16,8 @@ from builder.core.errors import ConfigError
 from builder.core.files import replacing, sha256_file
 from builder.products.formats.vmdk import DISK_NAME, VMDK
 from builder.products.product import Job, Part, Product
-from builder.tree.tar import BLOCK, Writer, ustar
+from builder.tree.tar import Writer, ustar
+from builder.tree.tar_headers import BLOCK
 
 HARDWARE = "vmx-17"  # vSphere 7
 CPUS, MEMORY_MIB = 2, 2048

@@ -19,9 +19,10 @@ from builder.debian.index import unpack_index, write_index
 from builder.debian.lock import Lock, LockedPackage, LockedRelease
 from builder.debian.mirror import mirrors_from_apt, parse_mirrors
 from builder.debian.release import parse_release, unverified_content
-from builder.debian.tarmembers import TarError, read_members
+from builder.debian.tarmembers import read_members
 from builder.debian.trust import SignatureProblem, Trust, verified
 from builder.debian.version import is_version, satisfies, version_key
+from builder.tree.tar_headers import TarError
 from builder.tree.tree import normal
 from tests.support.fuzz import examples, mutated
 

@@ -16,8 +16,9 @@ from builder.core.store import Store
 from builder.debian import deb as deb_module
 from builder.debian.deb import DebError
 from builder.debian.pack import DamagedBlob, Pack, load_pack, unpack
-from builder.debian.tarmembers import Member, TarError, read_members
+from builder.debian.tarmembers import Member, read_members
 from builder.tree.node import Kind
+from builder.tree.tar_headers import TarError
 
 pytestmark = pytest.mark.unit
 

@@ -21,12 +21,12 @@ from builder.debian.deb import Source, read_deb
 from builder.debian.handlers.pam import parse, stack
 from builder.debian.pack import load_pack, unpack
 from builder.debian.release import unverified_content
-from builder.debian.tarmembers import TarError
 from builder.outputs.manifest import FILE, SCHEMA, is_current, read_manifest
 from builder.stages.plan import is_usable, snapshot_path
 from builder.tree.modules import find_modules
 from builder.tree.node import file
 from builder.tree.shared_objects import find_libraries, read_soname
+from builder.tree.tar_headers import TarError
 from builder.tree.tree import Tree
 from tests.support.debs import ar, make_deb, tar_entry
 from tests.support.fuzz import examples, mutated, of_words
