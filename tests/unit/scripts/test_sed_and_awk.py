@@ -102,6 +102,8 @@ FILES = [
     ("grep -f /p /f > /out", {"/p": "b\n", "/f": "a\nb\n"}, {"/out": "b\n"}),
     ("sort -o /f /f", {"/f": "b\na\n"}, {"/f": "a\nb\n"}),
     ("echo b | awk 'NR == FNR {n[$1] = $2; next} {print n[$1]}' /f - > /out", {"/f": "a 1\nb 2\n"}, {"/out": "2\n"}),
+    ("awk '{print; print \"said\" > \"/dev/stderr\"}' /f > /out", {"/f": "a\n"}, {"/out": "a\n"}),
+    ("awk '/x/' /f > /out; sed -n '$p' /f >> /out", {"/f": "x system(y)\nr /tmp\n"}, {"/out": "x system(y)\nr /tmp\n"}),
     ("echo x | grep -c x - /dev/null > /out", {}, {"/out": "(standard input):1\n/dev/null:0\n"}),
     ("sed 's/$/!/' /gone /f > /out || echo $? >> /out", {"/f": "a\n"}, {"/out": "a!\n2\n"}),
     ("diff -u --label a --label b /a /b | tail -n +3 > /out", {"/a": "1\n", "/b": "2\n"},
