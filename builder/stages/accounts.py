@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from builder.core.errors import ConfigError
-from builder.debian.handlers.accounts import install_system_accounts
-from builder.debian.handlers.work import Work
+from builder.debian.scripts.subjects.base_accounts import install_system_accounts
+from builder.debian.scripts.work import Work
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
 from firstboot.config.account_files import parse_rows

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from builder.core.console import Console
 from builder.debian.database import install_database
-from builder.debian.handlers.work import Work
 from builder.debian.lock import LockedPackage, LockedRun
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, unused_decisions
@@ -17,6 +16,7 @@ from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.order import configuration_order
 from builder.debian.scripts.target_system import Installation
+from builder.debian.scripts.work import Work
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision, ScriptDeclared, ScriptEffect, ScriptIgnored
@@ -70,7 +70,7 @@ def configure(work: Work, console: Console, *, steps: Console | None = None) -> 
     Raises:
         ConfigError: a script does what nobody speaks for and the definition has not decided about.
     """
-    from builder.debian.handlers.run import run_handlers  # noqa: PLC0415 - only a build that unpacks needs them
+    from builder.debian.scripts.handlers import run_handlers  # noqa: PLC0415 - only a build that unpacks needs them
 
     run_handlers(work, steps or console)
     for warning in unused_decisions(work.evaluations, work.decisions, work.scripts):

@@ -26,13 +26,13 @@ from builder.core.errors import BuildError
 from builder.core.tools import Tools
 from builder.debian.archive import locked
 from builder.debian.database import install_database
-from builder.debian.handlers.run import HANDLERS
 from builder.debian.index import Package
 from builder.debian.resolve import Request, resolve
 from builder.debian.scripts.decisions import DEFAULT, Decision
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
+from builder.debian.scripts.handlers import HANDLERS
 from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.stages.packages import make_work

@@ -11,12 +11,12 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.database import install_database
 from builder.debian.fetch import fetch_packages
-from builder.debian.handlers.accounts import install_base_accounts, install_system_accounts
-from builder.debian.handlers.scripts import evaluate_scripts
 from builder.debian.lock import LockedPackage
 from builder.debian.pack import Pack
+from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.explain import explain
+from builder.debian.scripts.subjects.base_accounts import install_base_accounts, install_system_accounts
 from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.load import load, load_base

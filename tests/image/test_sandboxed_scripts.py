@@ -16,13 +16,13 @@ from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.debian.handlers.accounts import install_base_accounts
-from builder.debian.handlers.scripts import evaluate_scripts
-from builder.debian.handlers.work import Work
 from builder.debian.lock import Lock
+from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Does
+from builder.debian.scripts.subjects.base_accounts import install_base_accounts
 from builder.debian.scripts.table import open_commands
+from builder.debian.scripts.work import Work
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.locking import lock_path
 from builder.tree.node import Kind, directory, file

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from builder.debian.database import install_database
-from builder.debian.handlers.accounts import make_static_accounts
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, decision_about
 from builder.debian.scripts.effects import Evaluation
@@ -13,6 +12,7 @@ from builder.debian.scripts.evaluate import evaluate_decided
 from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.order import configuration_order
 from builder.debian.scripts.state import Records
+from builder.debian.scripts.subjects.base_accounts import make_static_accounts
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import file
 from builder.tree.tree import Tree

@@ -1,15 +1,19 @@
-"""Scripts that are evaluated over a few files."""
+"""Scripts that are evaluated over a few files, and what handlers are given: tools only do what a test has for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from builder.core.sandbox import Sandbox
+from builder.core.tools import Tools
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.target_system import Installation
+from builder.debian.scripts.work import Work
 from builder.tree.node import Node, file, symlink
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
@@ -62,5 +66,28 @@ def run() -> Callable[..., Outcome]:
         installation = Installation("amd64", {"other": "2.0-1", "dpkg": "1.22"}, answers or {})
         scripts = {name: f"#!/bin/{shell}\n{body}\n", **({"templates": templates} if templates else {})}
         return Outcome(tree, evaluate(tree, "mine", scripts, installation, COMMANDS))
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs in the sandbox is a function that a test has for it as well."""
+    monkeypatch.setattr(Sandbox, "run", lambda self, *command, env, believes=True: self.tools.run(*command))
+    monkeypatch.setattr(Sandbox, "give_files", lambda self: None)
+
+
+@pytest.fixture
+def work_on(tmp_path: Path, fake_tools: Tools) -> Callable[..., Work]:
+    """``work_on({"/etc/passwd": "text"}, package="postinst")``: files, and one script for each package."""
+
+    def make(files: Mapping[str, str], **postinst: str) -> Work:
+        tree = Tree()
+        for path, text in files.items():
+            tree.put(path, file(text, origin="package:a"))
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        scripts = {name: {"postinst": text} for name, text in postinst.items()}
+        return Work(tree, scripts, fake_tools, scratch, COMMANDS)
 
     return make

@@ -8,7 +8,7 @@ import pytest
 
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.subjects.packaging import capability
+from builder.debian.scripts.subjects.capabilities import capability
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import Kind, Node, file, symlink
 from builder.tree.tree import Tree

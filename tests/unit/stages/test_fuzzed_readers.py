@@ -18,9 +18,9 @@ from builder.core.store import Store
 from builder.debian.changelog import parse_changelog
 from builder.debian.control import parse_relations
 from builder.debian.deb import Source, read_deb
-from builder.debian.handlers.pam import parse, stack
 from builder.debian.pack import load_pack, unpack
 from builder.debian.release import unverified_content
+from builder.debian.scripts.subjects.pam import parse, stack
 from builder.outputs.manifest import FILE, SCHEMA, is_current, read_manifest
 from builder.stages.plan import is_usable, snapshot_path
 from builder.tree.modules import find_modules

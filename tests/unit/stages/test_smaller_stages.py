@@ -10,12 +10,12 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError
-from builder.debian.handlers import run as handlers
-from builder.debian.handlers.scripts import evaluate_scripts
-from builder.debian.handlers.work import Work
 from builder.debian.lock import LockedPackage
+from builder.debian.scripts import handlers
+from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 from builder.debian.scripts.effects import Effect
+from builder.debian.scripts.work import Work
 from builder.stages import accounts as accounts_module
 from builder.stages import firstboot as firstboot_module
 from builder.stages.accounts import Accounts
@@ -321,7 +321,7 @@ def test_by_default_every_script_that_is_not_understood_and_no_other_one_is_run(
         seen.append(package)
         return ()
 
-    monkeypatch.setattr("builder.debian.handlers.scripts.run_script", run)
+    monkeypatch.setattr("builder.debian.scripts.configure.run_script", run)
     configured(context, decisions)
     assert seen == ran
     assert context.console.said == []

@@ -13,7 +13,7 @@ import pytest
 
 from builder.core import inputs as module
 from builder.core.inputs import explain, inputs_of, source_hash
-from builder.debian.handlers import run as handlers
+from builder.debian.scripts import handlers
 from builder.definition.model import Compression, Presets
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values
@@ -268,7 +268,7 @@ def test_a_stage_depends_on_programs_that_lie_beside_a_module_and_are_started_by
     assert len(keys) == 3
 
 
-def test_the_packages_stage_depends_on_every_handler_and_on_all_of_the_sandbox(
+def test_the_packages_stage_depends_on_every_subject_of_scripts_and_on_all_of_the_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = Path(module.__file__).parents[2]
@@ -282,7 +282,12 @@ def test_the_packages_stage_depends_on_every_handler_and_on_all_of_the_sandbox(
     before = fresh(Packages.__module__)
     core = tmp_path / "builder/core"
     sandbox = [core / f"{name}.py" for name in ("sandbox", "launch", "syscalls", "enter", "tools")]
-    for path in (*sorted((tmp_path / "builder/debian/handlers").glob("*.py")), *sandbox):
+    scripts = tmp_path / "builder/debian/scripts"
+    for path in (
+        *sorted((scripts / "subjects").rglob("[!_]*.py")),
+        *sorted(scripts.glob("sandbox/[!_]*.py")),
+        *sandbox,
+    ):
         text = path.read_text()
         path.write_text(text + "\n# changed\n")
         assert fresh(Packages.__module__) != before, f"{path.name} is not looked at"

@@ -60,12 +60,14 @@ class Model:
         accepts_unknown: it knows what to do with arguments that are only known on a running machine.
         is_common_name: programs of packages may have the same name in directories of their own.
         matches_patterns: it matches texts with patterns of the script, which may take long.
+        is_replayed: where a script is run, a call is only noted down, and the model does the rest afterwards.
     """
 
     run: Callable[[Shell, list[str]], Status]
     accepts_unknown: bool = False
     is_common_name: bool = False
     matches_patterns: bool = False
+    is_replayed: bool = False
 
 
 Commands = Mapping[str, Model]
@@ -76,11 +78,12 @@ def make_models(
     *,
     accept_unknown: Items[str] = (),
     match_patterns: Items[str] = (),
+    replayed: Items[str] = (),
     are_common_names: bool = False,
 ) -> dict[str, Model]:
     """Models of commands by name: what each does, and the names of those for which more is true."""
     return {
-        name: Model(run, name in accept_unknown, are_common_names, name in match_patterns)
+        name: Model(run, name in accept_unknown, are_common_names, name in match_patterns, name in replayed)
         for name, run in commands.items()
     }
 

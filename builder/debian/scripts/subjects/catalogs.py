@@ -13,7 +13,8 @@ from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import Options, read_options
 from builder.debian.scripts.target_system import NotModelled
-from builder.tree.node import Kind
+from builder.debian.scripts.work import ORIGIN, Work
+from builder.tree.node import Kind, file
 
 DATA = "/var/lib/xml-core"
 CATALOGS = "/etc/xml"
@@ -97,6 +98,46 @@ def update_catalog(shell: Shell, arguments: list[str]) -> Status:
     added = [f"CATALOG {entry}"] if "add" in options else []
     shell.system.write(shell.path(catalog), "".join(f"{line}\n" for line in (*kept, *added)))
     return 0
+
+
+PROGRAM = "/usr/sbin/update-catalog"
+SGML_CATALOGS = "/etc/sgml"
+SUPER = "/var/lib/sgml-base/supercatalog"
+HEAD = (
+    "--\n## This file is created by update-catalog with update-super.\n"
+    "## Please see update-catalog(8) for how to modify this file.\n--\n"
+)
+_TOKEN = re.compile(r"""((?:\s+|--.*?--)+|'.*?'|".*?"|\S+)""", re.S)
+
+
+def install_sgml_catalog(work: Work) -> None:
+    """Name every catalog whose own entries are there."""
+    if not work.has(PROGRAM) or not work.has(SGML_CATALOGS):
+        return
+    names = sorted(n for n in work.tree.children(SGML_CATALOGS) if n.endswith(".cat") and not n.startswith("."))
+    whole = [f"{SGML_CATALOGS}/{name}" for name in names if _is_whole(work, f"{SGML_CATALOGS}/{name}")]
+    work.tree.put(SUPER, file(HEAD + "".join(f"CATALOG {path}\n" for path in whole), origin=ORIGIN))
+
+
+def _is_whole(work: Work, catalog: str) -> bool:
+    """Whether all catalogs that this one names are there."""
+    node = work.tree.get(catalog, follow=True)
+    if node is None or node.kind is not Kind.FILE:
+        return False
+    base, expected = catalog.rpartition("/")[0], ""
+    for token in _TOKEN.findall(node.content.read().decode(errors="replace")):
+        if not expected:
+            expected = token.lower() if token.lower() in ("catalog", "base") else ""
+            continue
+        if token[0].isspace() or token.startswith("--"):
+            continue
+        value = token[1:-1] if token[0] in "'\"" else token
+        if expected == "base":
+            base = value
+        elif not work.has(value if value.startswith("/") else f"{base}/{value}"):
+            return False
+        expected = ""
+    return True
 
 
 COMMANDS = make_models({"update-xmlcatalog": update_xmlcatalog, "update-catalog": update_catalog})

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.language.control_flow import Status
-from builder.debian.scripts.language.evaluator import Shell, make_models
+from builder.debian.scripts.language.evaluator import Model, Shell, make_models
 
-LIBRARIES = "the index of shared libraries is made when all packages are in"
-MODULES = "the index of kernel modules is made when all packages are in"
 INITRD = "build-os makes its own initrd"
-CERTIFICATES = "the bundle of certificates is made when all packages are in"
 LOADER = "build-os installs the boot loader"
-CACHE = "an index that its handler makes when all packages are in"
-HARDWARE = "the hardware database is made when all packages are in"
-
-BY_WHAT = {
-    "ldconfig": LIBRARIES,
-    "depmod": MODULES,
-    "update-initramfs": INITRD, "mkinitramfs": INITRD, "dracut": INITRD, "linux-update-symlinks": LOADER,
-    "update-grub": LOADER, "grub-install": LOADER, "bootctl": LOADER, "kernel-install": LOADER, "zipl": LOADER,
-    "update-grub2": LOADER, "flash-kernel": LOADER, "grub-mkconfig": LOADER, "run-parts-kernel": LOADER,
-    "linux-run-hooks": INITRD, "shadowconfig": "the shadow files are made with the static accounts",
-    "ssh-keygen": "keys belong to a machine: first boot makes them",
-    "update-ca-certificates": CERTIFICATES,
-    "systemd-hwdb": HARDWARE, "journalctl": "the message catalog is made when all packages are in",
-    "update-mime-database": CACHE, "update-desktop-database": CACHE, "gtk-update-icon-cache": CACHE,
-    "update-icon-caches": CACHE, "glib-compile-schemas": CACHE, "fc-cache": CACHE,
-    "mandb": CACHE, "gdk-pixbuf-query-loaders": CACHE, "gio-querymodules": CACHE,
-    "gtk-query-immodules-3.0": CACHE, "gtk-query-immodules-2.0": CACHE, "update-menus": CACHE,
-    "dbus-uuidgen": "first boot gives the machine its identity",
-    "pam-auth-update": "PAM profiles are written when all packages are in",
-    "systemd-machine-id-setup": "first boot gives the machine its identity",
-}  # fmt: skip
+IDENTITY = "first boot gives the machine its identity"
 
 
-def _generated(name: str, why: str) -> Callable[[Shell, list[str]], Status]:
+def note_generated(reasons: Mapping[str, str]) -> dict[str, Model]:
+    """Models of programs whose work is not a script's: a call is noted with the reason, and nothing else happens."""
+    return make_models({name: _note(name, reason) for name, reason in reasons.items()}, replayed=tuple(reasons))
+
+
+def _note(name: str, reason: str) -> Callable[[Shell, list[str]], Status]:
     def run(shell: Shell, arguments: list[str]) -> Status:
-        shell.system.note(Does.GENERATED, name, why)
+        shell.system.note(Does.GENERATED, name, reason)
         return 0
 
     return run
 
 
-COMMANDS = make_models({name: _generated(name, why) for name, why in BY_WHAT.items()}, accept_unknown=("ssh-keygen",))
+COMMANDS = note_generated({
+    "update-initramfs": INITRD, "mkinitramfs": INITRD, "dracut": INITRD, "linux-update-symlinks": LOADER,
+    "update-grub": LOADER, "grub-install": LOADER, "bootctl": LOADER, "kernel-install": LOADER, "zipl": LOADER,
+    "update-grub2": LOADER, "flash-kernel": LOADER, "grub-mkconfig": LOADER, "run-parts-kernel": LOADER,
+    "linux-run-hooks": INITRD, "dbus-uuidgen": IDENTITY, "systemd-machine-id-setup": IDENTITY,
+}) | make_models({
+    "ssh-keygen": _note("ssh-keygen", "keys belong to a machine: first boot makes them"),
+}, accept_unknown=("ssh-keygen",), replayed=("ssh-keygen",))  # fmt: skip

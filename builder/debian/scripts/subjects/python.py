@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
+from builder.debian.scripts.subjects.dpkg import files_of
 from builder.debian.scripts.subjects.options import read_options
-from builder.debian.scripts.subjects.packaging import files_of
 from builder.debian.scripts.target_system import NotModelled
+from builder.debian.scripts.work import ORIGIN, Work
+from builder.tree.bytecode import compile_modules
 from builder.tree.node import Kind
 
 EXCLUDED = "/usr/share/python3/bcep"
@@ -115,8 +117,14 @@ def py3versions(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+def install_bytecode(work: Work) -> None:
+    """A ``__pycache__`` beside every module that a script compiles."""
+    modules = {str(path) for effect in work.effects(Does.BYTECODE) for path in effect.data}
+    compile_modules(work.tree, work.tools, modules, origin=ORIGIN, scratch=work.scratch)
+
+
 COMMANDS = make_models({
     "py3compile": py3compile, "py3clean": py3clean, "pypy3compile": py3clean, "pypy3clean": py3clean,
     "py3versions": py3versions,
     **{f"python3{minor}": python for minor in ("", *(f".{number}" for number in range(9, 20)))},
-})  # fmt: skip
+}, replayed=("py3compile", "py3clean", "pypy3compile", "pypy3clean"))  # fmt: skip

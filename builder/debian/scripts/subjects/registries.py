@@ -8,8 +8,8 @@ import re
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
+from builder.debian.scripts.subjects.configuration_files import ucf
 from builder.debian.scripts.subjects.options import read_options
-from builder.debian.scripts.subjects.packaging import ucf
 from builder.debian.scripts.target_system import NotModelled, joined
 from builder.tree.node import Kind
 
@@ -177,8 +177,19 @@ def paperconf(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+def add_shell(shell: Shell, arguments: list[str]) -> Status:
+    """``add-shell path ...``: a line in ``/etc/shells``. update-shells(8) does that from ``shells.d`` by a trigger."""
+    lines = (shell.system.read("/etc/shells") or "").splitlines()
+    for name in arguments:
+        if name not in lines:
+            shell.system.write("/etc/shells", f"{name}\n", append=True)
+            shell.system.note(Does.SHELL, name)
+    return 0
+
+
 COMMANDS = make_models({
+    "add-shell": add_shell,
     "paperconf": paperconf,
     "update-locale": update_locale, "locale-gen": locale_gen, "update-binfmts": update_binfmts,
     "update-perl-sax-parsers": update_perl_sax_parsers, "helpztags": helpztags,
-})  # fmt: skip
+}, replayed=("add-shell", "update-binfmts"))  # fmt: skip

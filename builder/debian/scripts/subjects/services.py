@@ -1,14 +1,21 @@
-"""Services: deb-systemd-helper(1p) says what starts at boot; what starts something now has nothing to start."""
+"""Services: deb-systemd-helper(1p) says what starts at boot, which becomes a preset file; what starts something now
+has nothing to start.
+
+debhelper's snippet asks ``was-enabled`` for a unit that starts by default, and ``debian-installed`` first for one that
+does not (``dh_installsystemd --no-enable``). What no package and no definition enables stays off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from builder.debian.scripts.effects import Does
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import NOT_OURS, NotModelled
+from builder.debian.scripts.work import ORIGIN, Work
+from builder.tree.node import Kind, file
 
 RUNNING = "there is no running system"
 
@@ -105,7 +112,36 @@ def deny(shell: Shell, arguments: list[str]) -> Status:
     return 1
 
 
-COMMANDS = make_models({
+ENABLED = "/etc/systemd/system"
+PRESETS = {"": "/usr/lib/systemd/system-preset", "user": "/usr/lib/systemd/user-preset"}
+
+
+def install_presets(work: Work) -> None:
+    """Write what packages enable (``80``), below definitions' own choices, and "all else is off" last (``99``)."""
+    if not work.has("/usr/lib/systemd/system"):
+        return
+    for scope, directory in PRESETS.items():
+        states = {effect.name: effect.data[1] for effect in work.effects(Does.UNIT) if effect.data[0] == scope}
+        if not scope:
+            states |= dict.fromkeys(_linked_by_hand(work), "enable")
+        units = sorted(unit for unit, state in states.items() if state == "enable")
+        text = "# Units that their packages enable.\n" + "".join(f"enable {unit}\n" for unit in units)
+        work.tree.put(f"{directory}/80-packages.preset", file(text, origin=ORIGIN))
+        work.tree.put(f"{directory}/99-off.preset", file("# All else is off.\ndisable *\n", origin=ORIGIN))
+
+
+def _linked_by_hand(work: Work) -> Iterator[str]:
+    """Units that a script enables by a link of its own, as display managers do; their presets would remove it."""
+    for effect in work.effects(Does.LINK):
+        node = work.tree.get(effect.name)
+        if effect.name.startswith(f"{ENABLED}/") and node is not None:
+            unit = node.target.rpartition("/")[2]
+            text = work.tree.get(f"/usr/lib/systemd/system/{unit}", follow=True)
+            if text is not None and text.kind is Kind.FILE and b"[Install]" in text.content.read():
+                yield unit
+
+
+_COMMANDS = {
     "deb-systemd-helper": deb_systemd_helper, "systemctl": systemctl, "update-rc.d": update_rc_d,
     "systemd-tmpfiles": systemd_tmpfiles, "systemd-sysusers": systemd_sysusers,
     **{name: running(name) for name in (
@@ -120,7 +156,7 @@ COMMANDS = make_models({
     )},
     "mountpoint": mountpoint,
     **dict.fromkeys(("pidof", "pgrep", "runlevel", "selinuxenabled", "aa-status", "aa-enabled", "ischroot"), deny),
-},
-   accept_unknown=(
+}  # fmt: skip
+COMMANDS = make_models(_COMMANDS, replayed=tuple(_COMMANDS), accept_unknown=(
     "logger", "kill", "service", "invoke-rc.d", "systemctl", "udevadm", "modprobe", "ip", "pgrep", "pidof",
 ))  # fmt: skip

@@ -1,0 +1,1 @@
+"""What desktops and their languages have: caches of icons and types, Emacs, Java. Few machines need it."""

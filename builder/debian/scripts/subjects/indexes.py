@@ -1,0 +1,64 @@
+"""Indexes that programs read instead of searching: shared libraries, kernel modules, hardware, messages."""
+
+from __future__ import annotations
+
+from builder.core.architecture import ARCHITECTURES
+from builder.debian.scripts.subjects.generated import note_generated
+from builder.debian.scripts.work import ORIGIN, Work
+from builder.tree.library_cache import generator_in, make_cache
+from builder.tree.modules import index_modules
+from builder.tree.node import file
+from builder.tree.shared_objects import CONFIG, find_libraries
+
+LDCONFIG = "/usr/sbin/ldconfig"
+
+
+def make_library_cache(work: Work) -> None:
+    """``/etc/ld.so.cache``, byte for byte what ``ldconfig`` writes on a machine of the tree's architecture.
+
+    Variants for newer processors (``glibc-hwcaps/``) are not in it: the loader takes the libraries for all.
+    """
+    facts = next((a for a in ARCHITECTURES.values() if work.has(f"/usr/lib/{a.multiarch}/libc.so.6")), None)
+    if facts is None or not work.has(CONFIG):
+        return
+    generator = generator_in(work.tree.read(LDCONFIG)) if work.has(LDCONFIG) else b""
+    libraries = find_libraries(work.tree, facts.elf_machine, facts.multiarch)
+    work.tree.put("/etc/ld.so.cache", file(make_cache(libraries, facts.library_flags, generator), 0o644, origin=ORIGIN))
+
+
+def make_module_index(work: Work) -> None:
+    """``modules.dep`` and its like for every kernel in the tree, by ``depmod``."""
+    index_modules(work.tree, work.tools, work.scratch, origin=ORIGIN)
+
+
+def make_hardware_database(work: Work) -> None:
+    """``hwdb.bin`` by ``systemd-hwdb``, where udev, whose program it is, would read it."""
+    if not work.has("/usr/lib/udev/hwdb.d") or not work.has("/usr/bin/systemd-hwdb"):
+        return
+    with work.directory("/usr/lib/udev/hwdb.d") as part:
+        (part.root / "run").mkdir()
+        # It writes the names of its sources into the database, so they must be where the image has them. It also looks
+        # into /run, where this machine's own would be.
+        binds = [(part.root / name, f"/{name}") for name in ("usr/lib/udev", "run")]
+        work.tools.run("systemd-hwdb", "update", "--usr", "--strict", binds=binds)
+        part.absorb(work.tree, origin=ORIGIN, below="/usr/lib/udev/hwdb.bin")
+
+
+def make_message_catalog(work: Work) -> None:
+    """The catalog of log messages by ``journalctl``."""
+    if not work.has("/usr/lib/systemd/catalog"):
+        return
+    with work.directory("/usr/lib/systemd/catalog") as part:
+        catalog = part.root / "var/lib/systemd/catalog"
+        catalog.mkdir(parents=True)
+        catalog.chmod(0o755)  # whatever the caller's umask is
+        work.tools.run("journalctl", "--update-catalog", f"--root={part.root}")
+        part.absorb(work.tree, origin=ORIGIN, below="/var/lib/systemd/catalog")
+
+
+COMMANDS = note_generated({
+    "ldconfig": "the index of shared libraries is made when all packages are in",
+    "depmod": "the index of kernel modules is made when all packages are in",
+    "systemd-hwdb": "the hardware database is made when all packages are in",
+    "journalctl": "the message catalog is made when all packages are in",
+})  # fmt: skip
