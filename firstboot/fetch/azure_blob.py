@@ -6,7 +6,7 @@ import json
 
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.targets import split
+from firstboot.fetch.targets import split_url
 from firstboot.fetch.web import Request, Web
 
 DOMAIN = ".blob.core.windows.net"
@@ -20,7 +20,7 @@ _LIMIT = 1 << 16
 
 def is_blob(url: str) -> bool:
     """Whether a URL is that of a blob."""
-    parts = split(url)
+    parts = split_url(url)
     return parts.scheme.lower() == "https" and (parts.hostname or "").endswith(DOMAIN)
 
 

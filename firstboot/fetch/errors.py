@@ -34,5 +34,5 @@ class Temporary(FetchError):
         self.wait = wait  # seconds the server asks for (RFC 9110, Retry-After)
 
 
-class TimeOver(Temporary):
+class TimedOut(Temporary):
     """Nothing came in the time given. Where that was the rest before a deadline, this says nothing about the server."""

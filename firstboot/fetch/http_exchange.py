@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from firstboot.fetch.errors import FetchError, NotFound, Temporary
 from firstboot.fetch.settings import ACCEPT, USER_AGENT
 from firstboot.fetch.targets import Target
-from firstboot.fetch.timed_socket import PacedSocket
+from firstboot.fetch.timed_socket import TimedSocket
 
 if TYPE_CHECKING:
     import socket
@@ -21,23 +21,23 @@ _TOO_MANY_REQUESTS = 429
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-def request_headers(target: Target, own: Mapping[str, str], body: bytes | None) -> dict[str, str]:
+def make_request_headers(target: Target, own: Mapping[str, str], body: bytes | None) -> dict[str, str]:
     """The headers of a request: Ignition's, and ``own`` instead of them or besides."""
     headers = {"Host": target.authority, "User-Agent": USER_AGENT, "Accept": ACCEPT, "Accept-Encoding": "identity"}
     if target.userinfo:
-        headers["Authorization"] = basic(target.userinfo)
+        headers["Authorization"] = encode_basic(target.userinfo)
     if body is not None:
         headers["Content-Length"] = str(len(body))
     replaced = {name.lower() for name in own}
     return {name: value for name, value in headers.items() if name.lower() not in replaced} | dict(own)
 
 
-def basic(userinfo: str) -> str:
+def encode_basic(userinfo: str) -> str:
     """The value of an ``Authorization`` header from ``USER:PASSWORD`` as it stands in a URL (RFC 7617)."""
     return "Basic " + base64.b64encode(unquote_to_bytes(userinfo)).decode("ascii")
 
 
-def send(connection: PacedSocket, line: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
+def send(connection: TimedSocket, line: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
     """Send a request. One connection serves one request: first boot asks each server once or twice.
 
     Raises:
@@ -52,7 +52,7 @@ def send(connection: PacedSocket, line: str, headers: Mapping[str, str], body: b
     connection.sendall("\r\n".join([*lines, "", ""]).encode("utf-8") + (body or b""))
 
 
-def receive(connection: PacedSocket, method: str) -> http.client.HTTPResponse:
+def receive(connection: TimedSocket, method: str) -> http.client.HTTPResponse:
     """The response as far as the end of its headers.
 
     Raises:

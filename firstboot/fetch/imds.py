@@ -37,9 +37,9 @@ class Imds:
             NotFound: nothing.
             FetchError
         """
-        return self._web.read(Request(BASE + path, self.session_headers()), limit, self._deadline)
+        return self._web.read(Request(BASE + path, self.get_session_headers()), limit, self._deadline)
 
-    def session_headers(self) -> dict[str, str]:
+    def get_session_headers(self) -> dict[str, str]:
         """Headers that make a question one of version 2; none where the service knows only version 1."""
         if self._headers is None:
             wanted = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}

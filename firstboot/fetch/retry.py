@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from firstboot.fetch.clock import Clock, Deadline
-from firstboot.fetch.errors import FetchError, Temporary, TimeOver
+from firstboot.fetch.errors import FetchError, Temporary, TimedOut
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 LONGEST_WAIT_ASKED_FOR = 30.0
@@ -14,9 +14,7 @@ LONGEST_WAIT_ASKED_FOR = 30.0
 T = TypeVar("T")
 
 
-def with_retries(
-    what: str, attempt: Callable[[], T], clock: Clock, deadline: Deadline, say: Callable[[str], None]
-) -> T:
+def try_again(what: str, attempt: Callable[[], T], clock: Clock, deadline: Deadline, say: Callable[[str], None]) -> T:
     """The first result of ``attempt`` that is no :class:`Temporary` error.
 
     Args:
@@ -33,7 +31,7 @@ def with_retries(
         try:
             return attempt()
         except Temporary as error:
-            is_cut_short = isinstance(error, TimeOver) and deadline.left() <= 0
+            is_cut_short = isinstance(error, TimedOut) and deadline.left() <= 0
             last = error if last is None or not is_cut_short else last
             pause = max(wait, min(error.wait, LONGEST_WAIT_ASKED_FOR))
             if deadline.left() <= pause:

@@ -20,7 +20,7 @@ MAX_BYTES = 512 << 20  # of one resource, before and after decompression
 MAX_REDIRECTS = 10
 # A body that comes slower than this has stopped, whatever still drips.
 SLOWEST_BYTES_PER_SECOND = 1024
-PACE_SECONDS = 30
+SLOW_BODY_SECONDS = 30
 
 
 class Proxies(NamedTuple):

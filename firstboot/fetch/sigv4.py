@@ -14,7 +14,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
-def signed_headers(
+def sign_headers(
     target: Target, region: str, credentials: Credentials, seconds: float, extra: dict[str, str] | None = None
 ) -> dict[str, str]:
     """The headers that sign a GET of ``target`` for S3 in ``region``.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from firstboot.fetch.clock import Clock, Deadline
-from firstboot.fetch.errors import FetchError, Temporary, TimeOver
+from firstboot.fetch.errors import FetchError, Temporary, TimedOut
 
 if TYPE_CHECKING:
     from firstboot.fetch.connector import Judge
@@ -42,7 +42,7 @@ def find_addresses(clock: Clock, host: str, port: int, seconds: float, datagram:
         # None may be left by now: that is no time to wait, and no mistake.
         answer = answers.get(timeout=max(clock.real(seconds), 0))
     except queue.Empty:
-        raise TimeOver(f"the name {host} is not resolved within {max(seconds, 0):.0f} s", _DNS_HINT) from None
+        raise TimedOut(f"the name {host} is not resolved within {max(seconds, 0):.0f} s", _DNS_HINT) from None
     if isinstance(answer, OSError):
         raise Temporary(f"the name {host} cannot be resolved: {answer.strerror}", _DNS_HINT)
     return answer
@@ -77,7 +77,7 @@ def connect_tcp(
             connection.close()
             reason = f"no answer within {share:.0f} s" if isinstance(error, TimeoutError) else error.strerror
             problem = f"{ip} port {port}: {reason}"
-            failure = TimeOver if isinstance(error, TimeoutError) else Temporary
+            failure = TimedOut if isinstance(error, TimeoutError) else Temporary
             continue
         return connection
     raise failure(f"no connection to {host}: {problem}")
@@ -99,7 +99,7 @@ def connect_vsock(clock: Clock, cid: int, port: int, seconds: float, source_port
             connection.close()
         is_over = isinstance(error, TimeoutError)
         what = f"no connection to the hypervisor's vsock port {port}: {'no answer' if is_over else error.strerror}"
-        raise (TimeOver if is_over else Temporary)(what) from None
+        raise (TimedOut if is_over else Temporary)(what) from None
     return connection
 
 

@@ -39,7 +39,7 @@ class Target(NamedTuple):
         return f"{self.scheme}://{self.authority}{path}{'?...' if question else ''}"
 
 
-def split(url: str) -> SplitResult:
+def split_url(url: str) -> SplitResult:
     """The parts of a URL, each of which can be asked for.
 
     Raises:
@@ -53,13 +53,13 @@ def split(url: str) -> SplitResult:
     return parts
 
 
-def parse(url: str) -> Target:
+def parse_url(url: str) -> Target:
     """Take an HTTP URL apart; what it lacks in escapes is added, as Go does.
 
     Raises:
         FetchError: it is none.
     """
-    parts = split(url)
+    parts = split_url(url)
     scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
     if scheme not in _PORTS:
         raise FetchError(f"a URL that begins with '{scheme}:' cannot be fetched by HTTP")
@@ -72,7 +72,7 @@ def parse(url: str) -> Target:
     return Target(scheme, host.replace("%25", "%"), _PORTS[scheme] if port is None else port, path, userinfo)
 
 
-def follow(target: Target, location: str, *, guarded: bool) -> Target:
+def follow_redirect(target: Target, location: str, *, guarded: bool) -> Target:
     """Where a redirect leads.
 
     Args:
@@ -90,7 +90,7 @@ def follow(target: Target, location: str, *, guarded: bool) -> Target:
         raise FetchError(f"{target.shown} redirects to a URL that begins with '{scheme}:', which is refused")
     if target.scheme == "https" and scheme == "http":
         raise FetchError(f"{target.shown} redirects from https to http, which is refused", "use the final URL")
-    following = parse(url)
+    following = parse_url(url)
     if guarded:
         refuse_link_local(following.host)
     return following

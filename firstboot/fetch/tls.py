@@ -45,7 +45,7 @@ def _only_certificates(text: str) -> str:
     return "\n".join(f"{_BEGIN}{part}{_END}" for part in parts)
 
 
-def client_context(authorities: tuple[str, ...]) -> ssl.SSLContext:
+def make_client_context(authorities: tuple[str, ...]) -> ssl.SSLContext:
     """How servers are verified: by the system's authorities and these (PEM)."""
     context = ssl.create_default_context()
     for text in authorities:
@@ -53,7 +53,7 @@ def client_context(authorities: tuple[str, ...]) -> ssl.SSLContext:
     return context
 
 
-def refusal(host: str, error: ssl.SSLError | ssl.CertificateError) -> FetchError:
+def explain_refusal(host: str, error: ssl.SSLError | ssl.CertificateError) -> FetchError:
     """What a failed handshake means to whoever set the machine up.
 
     A certificate that is not accepted now is not accepted in a minute: such an error is final, unlike

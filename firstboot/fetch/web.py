@@ -16,9 +16,9 @@ from firstboot.fetch.clock import Deadline
 from firstboot.fetch.connector import Connector, Judge
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, Temporary
-from firstboot.fetch.http_exchange import basic, check_status, receive, request_headers, send
-from firstboot.fetch.proxy import proxy_for
-from firstboot.fetch.retry import with_retries
+from firstboot.fetch.http_exchange import check_status, encode_basic, make_request_headers, receive, send
+from firstboot.fetch.proxy import find_proxy
+from firstboot.fetch.retry import try_again
 from firstboot.fetch.settings import (
     CONNECT_SECONDS,
     HANDSHAKE_SECONDS,
@@ -26,9 +26,9 @@ from firstboot.fetch.settings import (
     USER_AGENT,
     Settings,
 )
-from firstboot.fetch.targets import Target, follow, is_link_local, parse, refuse_link_local
-from firstboot.fetch.timed_socket import Pace, PacedSocket
-from firstboot.fetch.tls import client_context, refusal
+from firstboot.fetch.targets import Target, follow_redirect, is_link_local, parse_url, refuse_link_local
+from firstboot.fetch.timed_socket import ReadTimer, TimedSocket
+from firstboot.fetch.tls import explain_refusal, make_client_context
 from firstboot.fetch.unpack import Sink
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ class Web:
             FetchError: it cannot be had.
         """
         until = Deadline(self._connector.clock, self._settings.total_seconds) if deadline is None else deadline
-        target = parse(request.url)
+        target = parse_url(request.url)
 
         def attempt() -> Mapping[str, str]:
             sink.restart()
             return self._attempt(request, target, sink, until)
 
-        return with_retries(f"{request.method} {target.shown}", attempt, self._connector.clock, until, self._say)
+        return try_again(f"{request.method} {target.shown}", attempt, self._connector.clock, until, self._say)
 
     def _attempt(self, request: Request, target: Target, sink: Sink, until: Deadline) -> Mapping[str, str]:
         guarded = not is_link_local(target.host)
@@ -119,7 +119,7 @@ class Web:
             answer = self._once(request, target, sink, until, judge)
             if not isinstance(answer, str):
                 return answer
-            target = follow(target, answer, guarded=guarded)
+            target = follow_redirect(target, answer, guarded=guarded)
             request = Request(target.url)
             judge = refuse_link_local if guarded else None
         raise FetchError(f"more than {MAX_REDIRECTS} redirects")
@@ -128,20 +128,20 @@ class Web:
         self, request: Request, target: Target, sink: Sink, until: Deadline, judge: Judge | None
     ) -> Mapping[str, str] | str:
         """One request: the headers of the answer, or where it redirects to."""
-        url = proxy_for(target.scheme, target.host, target.port, self._settings.proxies)
-        proxy = None if url is None or request.connect is not None else parse(url)
-        headers = request_headers(target, request.headers, request.body)
+        url = find_proxy(target.scheme, target.host, target.port, self._settings.proxies)
+        proxy = None if url is None or request.connect is not None else parse_url(url)
+        headers = make_request_headers(target, request.headers, request.body)
         where = target.path
         if proxy is not None and target.scheme == "http":
             where = target.url
             if proxy.userinfo:
-                headers["Proxy-Authorization"] = basic(proxy.userinfo)
+                headers["Proxy-Authorization"] = encode_basic(proxy.userinfo)
         with closing(self._connect(request, target, proxy, until, judge)) as connection:
-            pace = Pace(self._connector.clock, self._settings.header_seconds, until)
-            paced = PacedSocket(connection, pace, self._connector.clock)
+            timer = ReadTimer(self._connector.clock, self._settings.header_seconds, until)
+            timed = TimedSocket(connection, timer, self._connector.clock)
             try:
-                send(paced, f"{request.method} {where} HTTP/1.1", headers, request.body)
-                with receive(paced, request.method) as response:
+                send(timed, f"{request.method} {where} HTTP/1.1", headers, request.body)
+                with receive(timed, request.method) as response:
                     found = {name.lower(): value for name, value in response.headers.items()}
                     if response.status in request.answers:
                         return found
@@ -149,7 +149,7 @@ class Web:
                     if response.status in _REDIRECTS and location:
                         return location
                     check_status(response, request.retried)
-                    pace.expect_body()
+                    timer.expect_body()
                     _copy(response, sink)
                     return found
             except (http.client.HTTPException, OSError) as error:
@@ -183,27 +183,27 @@ class Web:
 
     def _encrypt(self, connection: socket.socket, host: str) -> socket.socket:
         if not self._contexts:  # loading the system's authorities takes a while
-            self._contexts.append(client_context(self._settings.authorities))
+            self._contexts.append(make_client_context(self._settings.authorities))
         connection.settimeout(self._connector.clock.real(HANDSHAKE_SECONDS))
         try:
             return self._contexts[0].wrap_socket(connection, server_hostname=host)
         except (ssl.SSLError, ssl.CertificateError) as error:
-            raise refusal(host, error) from None
+            raise explain_refusal(host, error) from None
         except OSError as error:
             raise Temporary(f"the TLS handshake with {host} failed: {error.strerror or error}") from None
 
     def _tunnel(self, connection: socket.socket, target: Target, proxy: Target, until: Deadline) -> None:
         """Have the proxy connect us to the target (RFC 9110, CONNECT)."""
-        pace = Pace(self._connector.clock, self._settings.header_seconds, until)
-        paced = PacedSocket(connection, pace, self._connector.clock)
+        timer = ReadTimer(self._connector.clock, self._settings.header_seconds, until)
+        timed = TimedSocket(connection, timer, self._connector.clock)
         host = f"[{target.host}]" if ":" in target.host else target.host
         authority = f"{host}:{target.port}"
         headers = {"Host": authority, "User-Agent": USER_AGENT}
         if proxy.userinfo:
-            headers["Proxy-Authorization"] = basic(proxy.userinfo)
+            headers["Proxy-Authorization"] = encode_basic(proxy.userinfo)
         try:
-            send(paced, f"CONNECT {authority} HTTP/1.1", headers)
-            response = receive(paced, "CONNECT")
+            send(timed, f"CONNECT {authority} HTTP/1.1", headers)
+            response = receive(timed, "CONNECT")
         except (http.client.HTTPException, OSError) as error:
             raise Temporary(f"the proxy {proxy.authority} broke the connection: {_reason(error)}") from None
         if response.status != 200:

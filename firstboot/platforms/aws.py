@@ -10,7 +10,7 @@ from firstboot.platforms.shared.metadata_service import Service, UserData, descr
 
 
 def _log_in(service: Service) -> Mapping[str, str]:
-    return Imds(service.web, service.deadline).session_headers()
+    return Imds(service.web, service.deadline).get_session_headers()
 
 
 PLATFORM = Platform(

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, NotFound
-from firstboot.fetch.targets import split
+from firstboot.fetch.targets import split_url
 from firstboot.fetch.unpack import Sink
 from firstboot.fetch.web import Request, Web, make_web
 
@@ -24,7 +24,7 @@ def download(download: Download, sink: Sink) -> None:
         NotFound, FetchError
     """
     url, deadline, web = download.url, download.deadline, make_web(download)
-    parts = split(url)
+    parts = split_url(url)
     name = unquote(parts.path).removeprefix("/")
     if not parts.netloc or not name:
         raise FetchError(f"{url} names no object", "an object is gs://BUCKET/OBJECT")

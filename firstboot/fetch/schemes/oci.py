@@ -18,8 +18,7 @@ from firstboot.config.artifact import FORM, find_parts
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.targets import is_link_local
-from firstboot.fetch.targets import parse as parse_url
+from firstboot.fetch.targets import is_link_local, parse_url
 from firstboot.fetch.unpack import Sink
 from firstboot.fetch.web import Request, Web, make_web
 

@@ -10,8 +10,8 @@ from firstboot.fetch.clock import Deadline
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, NotFound
 from firstboot.fetch.imds import Credentials, Imds
-from firstboot.fetch.sigv4 import escape, signed_headers
-from firstboot.fetch.targets import parse, split
+from firstboot.fetch.sigv4 import escape, sign_headers
+from firstboot.fetch.targets import parse_url, split_url
 from firstboot.fetch.unpack import Sink
 from firstboot.fetch.web import Buffer, Request, Web, make_web
 
@@ -50,7 +50,7 @@ def parse_s3(url: str) -> S3Object:
     """
     if url.startswith("arn:"):
         return _parse_arn(url)
-    parts = split(url)
+    parts = split_url(url)
     key = unquote(parts.path).removeprefix("/")
     if not parts.netloc or not key:
         raise FetchError(f"{url} names no S3 object", "an object is s3://BUCKET/KEY")
@@ -98,7 +98,7 @@ def download(download: Download, sink: Sink) -> None:
 
 
 def _headers(url: str, region: str, credentials: Credentials | None, now: float) -> dict[str, str]:
-    return {} if credentials is None else signed_headers(parse(url), region, credentials, now)
+    return {} if credentials is None else sign_headers(parse_url(url), region, credentials, now)
 
 
 def _region_of(wanted: S3Object, hint: str, web: Web, deadline: Deadline) -> str:

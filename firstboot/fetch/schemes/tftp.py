@@ -11,8 +11,8 @@ from firstboot.fetch.clock import Deadline
 from firstboot.fetch.connector import Connector
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, NotFound, Temporary
-from firstboot.fetch.retry import with_retries
-from firstboot.fetch.targets import split
+from firstboot.fetch.retry import try_again
+from firstboot.fetch.targets import split_url
 from firstboot.fetch.unpack import Sink
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def download(download: Download, sink: Sink) -> None:
         sink.restart()
         read_file(download.url, sink, download.connector, download.deadline)
 
-    with_retries(f"read {download.url}", attempt, download.connector.clock, download.deadline, download.say)
+    try_again(f"read {download.url}", attempt, download.connector.clock, download.deadline, download.say)
 
 
 def read_file(url: str, sink: Sink, connector: Connector, deadline: Deadline) -> None:
@@ -50,7 +50,7 @@ def read_file(url: str, sink: Sink, connector: Connector, deadline: Deadline) ->
         Temporary: the server does not answer, or stops.
         FetchError: any other error that the server reports.
     """
-    parts = split(url)
+    parts = split_url(url)
     name = unquote(parts.path).lstrip("/")
     if not parts.hostname or not name:
         raise FetchError("a TFTP URL is tftp://HOST/NAME")

@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.25
 _SUPERBLOCKS_BYTES = 0x8800  # of all these file systems together
 
 
-def label_of(device: Path) -> str | None:
+def read_label(device: Path) -> str | None:
     """The label of an ISO 9660, FAT or ext file system; ``None`` for any other content."""
     try:
         with device.open("rb", buffering=0) as file:
@@ -52,7 +52,7 @@ def _text(field: bytes) -> str:
     return field.split(b"\0")[0].decode("utf-8", "replace").rstrip(" ")
 
 
-def block_devices(places: Places) -> Iterator[Path]:
+def find_block_devices(places: Places) -> Iterator[Path]:
     """Block devices with something in them."""
     for entry in sorted((places.sys / "class" / "block").glob("*")):
         try:
@@ -73,8 +73,8 @@ def find_drive(places: Places, labels: tuple[str, ...]) -> Path | None:
         if link.exists():
             return link.resolve()
     wanted = {label.lower() for label in labels}
-    for device in block_devices(places):
-        if (label_of(device) or "").lower() in wanted:
+    for device in find_block_devices(places):
+        if (read_label(device) or "").lower() in wanted:
             return device
     return None
 
@@ -86,7 +86,7 @@ def load_drivers(places: Places) -> None:
 
 
 @contextmanager
-def mounted(places: Places, device: Path, kinds: str) -> Iterator[Path]:
+def mount_drive(places: Places, device: Path, kinds: str) -> Iterator[Path]:
     """The content of a device, for reading.
 
     Args:
@@ -137,7 +137,7 @@ def read_drive_files(places: Places, device: Path, paths: tuple[str, ...]) -> di
         ConfigUnavailable
     """
     try:
-        with mounted(places, device, "iso9660,udf,vfat,ext4") as root:
+        with mount_drive(places, device, "iso9660,udf,vfat,ext4") as root:
             contents = {path: find_file(root, path) for path in paths}
     except ProgramError as error:
         raise ConfigUnavailable(f"the config drive {device.name} cannot be read: {error}") from None

@@ -12,7 +12,7 @@ from firstboot.fetch.settings import PROVIDER_SECONDS
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import ConfigUnavailable, Fetched
-from firstboot.platforms.shared.config_drive import find_file, load_drivers, mounted
+from firstboot.platforms.shared.config_drive import find_file, load_drivers, mount_drive
 
 CUSTOM_DATA = "/CustomData.bin"
 ENVIRONMENT = "/ovf-env.xml"
@@ -33,7 +33,7 @@ def fetch_custom_data(places: Places, log: Log) -> Fetched | None:
         for device in sorted(places.dev.glob("sr[0-9]*")):
             if has_disc(device):
                 try:
-                    with mounted(places, device, "udf,iso9660") as root:
+                    with mount_drive(places, device, "udf,iso9660") as root:
                         if find_file(root, ENVIRONMENT) is not None:
                             data = find_file(root, CUSTOM_DATA)
                             return None if data is None else Fetched(f"{CUSTOM_DATA} of the DVD {device.name}", data)

@@ -122,13 +122,13 @@ def guest(tree: Path, outside: Any) -> Guest:
 @pytest.mark.parametrize("make", [iso, fat, fat32, ext4])
 def test_labels_are_read_from_every_kind_of_file_system(tmp_path: Path, make: Callable[[str], bytes]) -> None:
     (tmp_path / "device").write_bytes(make("config-2"))
-    assert config_drive.label_of(tmp_path / "device") == "config-2"
+    assert config_drive.read_label(tmp_path / "device") == "config-2"
 
 
 @pytest.mark.parametrize("content", [b"", b"short", bytes(40_000), b"\xff" * 40_000])
 def test_whatever_else_is_on_a_device_has_no_label(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "device").write_bytes(content)
-    assert config_drive.label_of(tmp_path / "device") is None
+    assert config_drive.read_label(tmp_path / "device") is None
 
 
 OPENSTACK = "openstack/latest/user_data"

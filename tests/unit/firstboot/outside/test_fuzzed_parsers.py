@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.proxy import wants_proxy
+from firstboot.fetch.proxy import needs_proxy
 from firstboot.fetch.schemes.s3 import parse_s3
-from firstboot.fetch.targets import follow, is_link_local, parse
+from firstboot.fetch.targets import follow_redirect, is_link_local, parse_url
 from firstboot.fetch.tls import require_certificates
 from firstboot.fetch.unpack import Unpacker
 from firstboot.platforms import hyperv
@@ -38,22 +38,22 @@ URLS = st.one_of(st.text(), st.text(st.sampled_from("htps:/[]@%?#.a1é \n"), max
 @given(URLS)
 def test_urls(url: str) -> None:
     with contextlib.suppress(FetchError):
-        target = parse(url)
-        assert parse(target.url).url == target.url
+        target = parse_url(url)
+        assert parse_url(target.url).url == target.url
         assert "\n" not in target.url
 
 
 @given(URLS, st.booleans())
 def test_redirects_never_leave_https(location: str, guarded: bool) -> None:
     with contextlib.suppress(FetchError):
-        target = follow(parse("https://server.example.org/a"), location, guarded=guarded)
+        target = follow_redirect(parse_url("https://server.example.org/a"), location, guarded=guarded)
         assert target.scheme == "https"
         assert not (guarded and is_link_local(target.host))
 
 
 @given(st.text(), st.lists(st.text(), max_size=3))
 def test_hosts_and_proxies(host: str, none_for: list[str]) -> None:
-    assert wants_proxy(host, 80, tuple(none_for)) in (True, False)
+    assert needs_proxy(host, 80, tuple(none_for)) in (True, False)
 
 
 @given(st.text().map("s3://".__add__) | st.text().map("arn:aws:s3:".__add__))
@@ -101,8 +101,8 @@ def test_superblocks(tmp_path: Path, at: int, data: bytes) -> None:
     struct.pack_into("<H", head, 0x438, 0xEF53)
     head[at : at + len(data)] = data
     (tmp_path / "device").write_bytes(head)
-    assert config_drive.label_of(tmp_path / "device") is None or "\0" not in str(
-        config_drive.label_of(tmp_path / "device")
+    assert config_drive.read_label(tmp_path / "device") is None or "\0" not in str(
+        config_drive.read_label(tmp_path / "device")
     )
 
 

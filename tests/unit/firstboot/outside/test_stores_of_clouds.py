@@ -11,8 +11,8 @@ import pytest
 from firstboot.config.models import Resource
 from firstboot.fetch.errors import FetchError, NotFound
 from firstboot.fetch.imds import Credentials
-from firstboot.fetch.sigv4 import signed_headers
-from firstboot.fetch.targets import parse
+from firstboot.fetch.sigv4 import sign_headers
+from firstboot.fetch.targets import parse_url
 
 pytestmark = pytest.mark.unit
 
@@ -24,8 +24,8 @@ def test_a_request_is_signed_as_the_documentation_of_aws_shows() -> None:
     # "Example: GET Object" of "Authenticating Requests: Using the Authorization Header".
     credentials = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "")
     moment = 1369353600.0  # 2013-05-24T00:00:00Z
-    target = parse("https://examplebucket.s3.amazonaws.com/test.txt")
-    headers = signed_headers(target, "us-east-1", credentials, moment, {"Range": "bytes=0-9"})
+    target = parse_url("https://examplebucket.s3.amazonaws.com/test.txt")
+    headers = sign_headers(target, "us-east-1", credentials, moment, {"Range": "bytes=0-9"})
     assert headers["Authorization"].endswith(
         "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,"
         "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"

@@ -10,7 +10,7 @@ import pytest
 from firstboot.config.models import Ignition, Proxy, Reference, Resource, Security, Timeouts, Tls
 from firstboot.config.urls import data_url
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.proxy import wants_proxy
+from firstboot.fetch.proxy import needs_proxy
 from firstboot.fetch.settings import Proxies
 
 pytestmark = pytest.mark.unit
@@ -157,4 +157,4 @@ def test_an_encrypted_proxy_takes_http(outside: Any, resource: Make, authority: 
     ],
 )
 def test_what_is_asked_without_a_proxy(host: str, port: int, none_for: tuple[str, ...], through: bool) -> None:
-    assert wants_proxy(host, port, none_for) is through
+    assert needs_proxy(host, port, none_for) is through

@@ -8,8 +8,8 @@ import pytest
 
 from firstboot.fetch.clock import Clock, Deadline
 from firstboot.fetch.connector import Connector
-from firstboot.fetch.errors import FetchError, Temporary, TimeOver
-from firstboot.fetch.retry import with_retries
+from firstboot.fetch.errors import FetchError, Temporary, TimedOut
+from firstboot.fetch.retry import try_again
 
 pytestmark = pytest.mark.unit
 
@@ -43,20 +43,20 @@ def failing(clock: Still, *outcomes: tuple[float, Temporary]) -> Callable[[], No
 
 def given_up(clock: Still, attempt: Callable[[], None]) -> str:
     with pytest.raises(FetchError) as caught:
-        with_retries("GET http://a/", attempt, clock, Deadline(clock, 10), lambda _: None)
+        try_again("GET http://a/", attempt, clock, Deadline(clock, 10), lambda _: None)
     assert not isinstance(caught.value, Temporary)
     return str(caught.value.args[0])
 
 
 def test_an_attempt_that_the_deadline_cuts_short_does_not_replace_the_reason() -> None:
     clock = Still()
-    attempt = failing(clock, (0, Temporary("Network is unreachable")), (99, TimeOver("not resolved within 0 s")))
+    attempt = failing(clock, (0, Temporary("Network is unreachable")), (99, TimedOut("not resolved within 0 s")))
     assert given_up(clock, attempt) == "GET http://a/: given up after 10 s: Network is unreachable"
 
 
 def test_an_attempt_that_had_its_time_does() -> None:
     clock = Still()
-    attempt = failing(clock, (0, Temporary("503")), (9.5, TimeOver("no response within 9 s")))
+    attempt = failing(clock, (0, Temporary("503")), (9.5, TimedOut("no response within 9 s")))
     assert given_up(clock, attempt).endswith("given up after 10 s: no response within 9 s")
 
 
@@ -68,7 +68,7 @@ def test_a_reason_that_is_more_than_the_time_does_as_well() -> None:
 
 def test_the_only_attempt_is_told_however_it_ended() -> None:
     clock = Still()
-    assert given_up(clock, failing(clock, (99, TimeOver("no answer")))).endswith("given up after 10 s: no answer")
+    assert given_up(clock, failing(clock, (99, TimedOut("no answer")))).endswith("given up after 10 s: no answer")
 
 
 def test_nothing_is_attempted_after_the_deadline() -> None:
