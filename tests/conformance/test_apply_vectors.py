@@ -102,7 +102,7 @@ def test_a_directory_becomes_what_the_real_ignition_makes_of_it(
 
     monkeypatch.setattr(os, "sync", lambda: None)
     # A row names a server that is not there: how long it is asked is for other tests to say.
-    monkeypatch.setattr("firstboot.fetch.TOTAL_SECONDS", 1)
+    monkeypatch.setattr("firstboot.fetch.fetcher.TOTAL_SECONDS", 1)
     score(
         "authored-apply.jsonl",
         vectors("authored-apply.jsonl"),
