@@ -10,7 +10,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from firstboot.config.lazy import lazy
+
+if TYPE_CHECKING:
+    from firstboot.config import redaction
+else:
+    redaction = lazy("firstboot.config.redaction")
 
 # sd-daemon(3): journald takes these as the priority of a line on standard error.
 _ERROR, _WARNING, _INFO = "<3>", "<4>", "<6>"
@@ -27,9 +34,7 @@ class Log:
 
     def _line(self, priority: str, text: str) -> None:
         if "=" in text or "://" in text or "$" in text:
-            from firstboot.config.redaction import conceal  # noqa: PLC0415 - most lines have nothing of the kind
-
-            text = conceal(text)
+            text = redaction.conceal(text)
         for line in text.splitlines() or [""]:
             self._stream.write(f"{priority if self._priorities else ''}{line}\n")
         self._stream.flush()

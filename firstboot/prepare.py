@@ -15,11 +15,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstboot.apply.root import Root
+from firstboot.config.lazy import lazy
 from firstboot.log import Log
 from firstboot.places import ATTEMPT, FIRST_BOOT, MARKER, RESET, STATE, WITNESS, Places
+
+if TYPE_CHECKING:
+    import json
+
+    from firstboot import report
+else:
+    report = lazy("firstboot.report")
+    json = lazy("json")
 
 _DIRECTORY = MARKER.rpartition("/")[0]
 _LOST = f"{STATE}/lost+found"
@@ -56,8 +65,6 @@ def prepare(places: Places, log: Log) -> int:
             text, advice = str(error), _UNCLEAR
         except OSError as error:
             text, advice = _unreadable(error), _UNREADABLE
-    from firstboot import report  # noqa: PLC0415 - not before the machine has to stop
-
     log.error(text)
     screen = report.screen(text, advice, report.STOPPED)
     report.show_on_console(places, screen)
@@ -125,8 +132,6 @@ def note_made(root: Root, uuid: str) -> None:
     Raises:
         OSError
     """
-    import json  # noqa: PLC0415 - deciding does without
-
     noted = _noted(root)
     if noted:
         noted["made"] = sorted({*made_by_attempt(root), uuid})
@@ -134,8 +139,6 @@ def note_made(root: Root, uuid: str) -> None:
 
 
 def _noted(root: Root) -> dict[str, Any]:
-    import json  # noqa: PLC0415 - deciding does without
-
     try:
         found = json.loads(root.read(ATTEMPT))
     except (FileNotFoundError, ValueError):

@@ -9,9 +9,10 @@ import select
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstboot.apply.root import Root
+from firstboot.config.lazy import lazy
 from firstboot.places import (
     ATTEMPT,
     FAILURE,
@@ -24,6 +25,11 @@ from firstboot.places import (
     WITNESS,
     Places,
 )
+
+if TYPE_CHECKING:
+    import socket
+else:
+    socket = lazy("socket")
 
 PORT_NAME = "org.buildos.firstboot.0"
 FAILED_MESSAGE_ID = "42dd22d2dc2e454093124a2f222b3ab0"
@@ -86,8 +92,6 @@ def show_on_console(places: Places, text: str) -> None:
 
 def send_to_journal(places: Places, fields: Mapping[str, str]) -> None:
     """One entry, if there is a journal (systemd's JOURNAL_NATIVE_PROTOCOL)."""
-    import socket  # noqa: PLC0415 - a first boot that succeeds does without
-
     entry = b""
     for name, value in fields.items():
         data = value.encode("utf-8", "replace")[:JOURNAL_BYTES]

@@ -6,7 +6,7 @@ import contextlib
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path as FilePath
-from typing import IO, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.allowed import where_allowed
@@ -15,9 +15,21 @@ from firstboot.apply.files import Known, Ownership
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
 from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, ways_of_links
+from firstboot.config.lazy import lazy
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 from firstboot.fetch.url_text import redact_url
+
+if TYPE_CHECKING:
+    import bz2
+    import gzip
+    import lzma
+    import zlib
+else:
+    bz2 = lazy("bz2")
+    gzip = lazy("gzip")
+    lzma = lazy("lzma")
+    zlib = lazy("zlib")
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
@@ -165,24 +177,15 @@ def decompress(path: FilePath, programs: Programs) -> None:
 
 def _opened(path: FilePath, magic: bytes) -> contextlib.AbstractContextManager[_Readable] | None:
     if magic.startswith(b"\x1f\x8b"):
-        import gzip  # noqa: PLC0415 - each only where it is needed
-
         return gzip.open(path)
     if magic.startswith(b"BZh"):
-        import bz2  # noqa: PLC0415
-
         return bz2.open(path)
     if magic.startswith(b"\xfd7zXZ\x00"):
-        import lzma  # noqa: PLC0415
-
         return lzma.open(path)
     return None
 
 
 def _copy(packed: _Readable, target: IO[bytes]) -> None:
-    import lzma  # noqa: PLC0415 - few machines unpack anything
-    import zlib  # noqa: PLC0415
-
     left = MAX_UNPACKED
     try:
         while piece := packed.read(_CHUNK):

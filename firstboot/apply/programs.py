@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from firstboot.config.lazy import lazy
 from firstboot.config.text import Path, Problem
+
+if TYPE_CHECKING:
+    import subprocess
+else:
+    subprocess = lazy("subprocess")
 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT_SECONDS = 120  # a program that hangs must not hang the boot
@@ -74,8 +80,6 @@ class Programs(NamedTuple):
         Raises:
             ProgramError: it is missing or took longer than :data:`TIMEOUT_SECONDS`.
         """
-        import subprocess  # noqa: PLC0415 - takes longer to import than most first boots need
-
         path = self.find(argv[0])
         if path is None:
             raise ProgramError(f"the program {argv[0]} is not in the image")

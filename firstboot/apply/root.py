@@ -16,9 +16,15 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from firstboot.apply.walk import DIRECTORY_MODE, OPEN, Walk, make_directory, own, require_made
+from firstboot.config.lazy import lazy
+
+if TYPE_CHECKING:
+    import shutil
+else:
+    shutil = lazy("shutil")
 
 
 class Seen(NamedTuple):
@@ -281,8 +287,6 @@ class Root:
             except FileNotFoundError:
                 return
             except IsADirectoryError:
-                import shutil  # noqa: PLC0415 - brings every compression there is along
-
                 shutil.rmtree(name, dir_fd=walk.here)
 
     def remove_durably(self, path: str) -> None:

@@ -14,7 +14,16 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple
+
+from firstboot.config.lazy import lazy
+
+if TYPE_CHECKING:
+    import lzma
+    import zlib
+else:
+    lzma = lazy("lzma")
+    zlib = lazy("zlib")
 
 MAX_UNPACKED = 4 << 30
 MAX_MEMBERS = 100_000
@@ -264,9 +273,6 @@ def _require_small_directory(file: IO[bytes]) -> None:
 @contextlib.contextmanager
 def _complaints() -> Iterator[None]:
     """Everything that a damaged archive makes Python's readers raise, as one thing."""
-    import lzma  # noqa: PLC0415 - zipfile has it already
-    import zlib  # noqa: PLC0415
-
     known = (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError)
     try:
         yield

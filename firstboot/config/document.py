@@ -26,14 +26,21 @@ from firstboot.config.urls import BadUrl, check_url
 from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, version_of
 
 if TYPE_CHECKING:
-    from firstboot.config import includes
-    from firstboot.config.buildos import making
-    from firstboot.config.butane import desugar, embedded
+    from firstboot.config import guessing, includes, json_text, yaml_text
+    from firstboot.config.buildos import making, variables
+    from firstboot.config.butane import desugar, embedded, openshift
+    from firstboot.config.checks import logins
 else:
     includes = lazy("firstboot.config.includes")
     making = lazy("firstboot.config.buildos.making")
     desugar = lazy("firstboot.config.butane.desugar")
     embedded = lazy("firstboot.config.butane.embedded")
+    variables = lazy("firstboot.config.buildos.variables")
+    openshift = lazy("firstboot.config.butane.openshift")
+    logins = lazy("firstboot.config.checks.logins")
+    guessing = lazy("firstboot.config.guessing")
+    json_text = lazy("firstboot.config.json_text")
+    yaml_text = lazy("firstboot.config.yaml_text")
 
 # Their values never reach a log, a console or a result file; nor does what looks like a secret: see redaction.
 SECRET_KEYS = frozenset({"passwordHash", "password_hash", "inline", "environment"})
@@ -71,10 +78,8 @@ def _parse(text: str, name: str) -> Located:
             # YAML may begin with one, JSON may not (RFC 8259, section 8.1).
             raise refuse(name, "JSON syntax: a byte-order mark is before it", hint="save the file as UTF-8 without one")
         return _yaml(text, name)
-    from firstboot.config.json_text import load_json  # noqa: PLC0415 - only one of the two is needed
-
     try:
-        return load_json(text, name, secret_keys=SECRET_KEYS)
+        return json_text.load_json(text, name, secret_keys=SECRET_KEYS)
     except LocatedError as not_json:
         # YAML can begin with '{' as well.
         if "variant" not in text:
@@ -93,9 +98,7 @@ def _begins_with_brace(text: str) -> bool:
 
 
 def _yaml(text: str, name: str) -> Located:
-    from firstboot.config.yaml_text import load_yaml  # noqa: PLC0415 - only one of the two is needed
-
-    return load_yaml(text, name, secret_keys=SECRET_KEYS)
+    return yaml_text.load_yaml(text, name, secret_keys=SECRET_KEYS)
 
 
 # --- Ignition ---
@@ -103,12 +106,10 @@ def _yaml(text: str, name: str) -> Located:
 
 def _read_ignition(located: Located) -> Document:
     if not _begins_with_brace(located.text):
-        from firstboot.config.guessing import hint_without_variant  # noqa: PLC0415 - only if it is missing
-
         newest = {name: _newest(versions) for name, versions in {"buildos": buildos.EDITIONS, **VARIANTS}.items()}
         ours = {*buildos.SETTINGS["Config"], "hostname", "timezone", "include"}
         raise LocatedError(
-            located, [Problem((), "'variant' is required", hint_without_variant(located.data, ours, newest))]
+            located, [Problem((), "'variant' is required", guessing.hint_without_variant(located.data, ours, newest))]
         )
     path = _path_of(located.data, ("ignition", "version"))
     text = value_at(located.data, path)
@@ -165,10 +166,8 @@ def _read_buildos(located: Located, edition: Edition, surroundings: Surroundings
         return _compiled_variant(
             Walk(located, buildos.dialect(edition, surroundings)), "buildos", edition, surroundings
         )
-    from firstboot.config.buildos.variables import fill_in, fitting  # noqa: PLC0415 - most documents have none
-
-    filled = fill_in(located, surroundings)
-    dialect = buildos.dialect(edition, surroundings)._replace(scalar=partial(fitting, filled.whole))
+    filled = variables.fill_in(located, surroundings)
+    dialect = buildos.dialect(edition, surroundings)._replace(scalar=partial(variables.fitting, filled.whole))
     walk = Walk(filled.located, dialect)
     walk.problems += filled.problems
     within = surroundings._replace(values={**surroundings.values, **filled.values})
@@ -226,10 +225,8 @@ def _compiled(
         if not broken:
             sense += _before_sugar(config, walk, edition)
         if variant == "buildos" and (config.passwd.users or config.passwd.groups):
-            from firstboot.config.checks.logins import check_logins  # noqa: PLC0415 - not every config has any
-
             # Before fragments are merged in: those of other languages may say what their machines take.
-            walk.problems += [_as_written(each, walk) for each in check_logins(config.passwd)]
+            walk.problems += [_as_written(each, walk) for each in logins.check_logins(config.passwd)]
         if walk.extras or edition.machine_config or (walk.dialect.own and config.storage.luks):
             draft = Draft(config, origins, walk, edition, surroundings)
             _make_sugar(draft)
@@ -336,8 +333,6 @@ def _after_sugar(config: Config, edition: Edition) -> Iterator[Problem]:
     yield from lint.check_forbidden(config, edition)
     yield from lint.check_partitions(config, edition)
     if edition.machine_config:
-        from firstboot.config.butane.openshift import check_supported  # noqa: PLC0415 - never on a machine
-
-        yield from check_supported(config)
+        yield from openshift.check_supported(config)
     # The Ignition inside Butane does not know what 3.7 adds to 3.6.
     yield from check(config, min(edition.spec, (3, 6)))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from firstboot.config.lazy import lazy
 from firstboot.config.text import Path, Problem
+
+if TYPE_CHECKING:
+    import difflib
+else:
+    difflib = lazy("difflib")
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str | None:
     """``did you mean 'format'?``, or ``None`` if nothing is near."""
-    import difflib  # noqa: PLC0415 - only errors need it
-
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else None
 

@@ -13,7 +13,14 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from firstboot.config.lazy import lazy
+
+if TYPE_CHECKING:
+    import difflib
+else:
+    difflib = lazy("difflib")
 
 Path = tuple[str | int, ...]
 Span = tuple[int, int]
@@ -320,10 +327,8 @@ class Secrets:
         if not isinstance(name, str):
             return False
         if (name, names) not in self._like:
-            from difflib import get_close_matches  # noqa: PLC0415 - a log line can do without
-
             close = [each for each in names if _could_be(name, each)]
-            self._like[name, names] = name in names or bool(close and get_close_matches(name, close, 1, 0.8))
+            self._like[name, names] = name in names or bool(close and difflib.get_close_matches(name, close, 1, 0.8))
         return self._like[name, names]
 
 

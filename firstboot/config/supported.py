@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from firstboot.config.kernel_words import is_one_argument, reserved
+from firstboot.config.lazy import lazy
 from firstboot.config.models import Config, KernelArguments
 from firstboot.config.text import Path, Problem
 
 if TYPE_CHECKING:
+    from firstboot.config import clevis, mount_points
     from firstboot.config.devices import Luks
+else:
+    clevis = lazy("firstboot.config.clevis")
+    mount_points = lazy("firstboot.config.mount_points")
 
 
 def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
@@ -23,18 +28,13 @@ def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
         yield from _luks(luks, ("storage", "luks", index))
     if verified:
         if config.storage.filesystems or config.systemd.units:
-            from firstboot.config.mount_points import check_mount_points  # noqa: PLC0415 - many machines have neither
-
-            yield from check_mount_points(config)
+            yield from mount_points.check_mount_points(config)
         yield from _kernel_arguments(config.kernel_arguments)
 
 
 def _luks(luks: Luks, at: Path) -> Iterator[Problem]:
-    # Imported where something is encrypted: few machines have any.
-    from firstboot.config.clevis import binding_of  # noqa: PLC0415
-
     try:
-        binding_of(luks)
+        clevis.binding_of(luks)
     except ValueError as error:
         if luks.clevis.custom.pin:
             yield Problem((*at, "clevis", "custom", "config"), f"the config of the pin cannot be used: {error}")

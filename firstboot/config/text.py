@@ -10,8 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from firstboot.config.lazy import lazy
+
 if TYPE_CHECKING:
+    from firstboot.config import redaction
     from firstboot.config.redaction import Secrets
+else:
+    redaction = lazy("firstboot.config.redaction")
 
 # A JSON path without its ``$``: mapping keys are text, list positions are numbers.
 Path = tuple[str | int, ...]
@@ -79,14 +84,12 @@ class Located(NamedTuple):
     secret_keys: frozenset[str] = frozenset()
     plain: Mapping[Path, str] = MappingProxyType({})
 
-    def secrets(self) -> Secrets:
+    def secrets(self) -> redaction.Secrets:
         """What of it is never shown."""
-        from firstboot.config.redaction import Secrets  # noqa: PLC0415 - only where something is said about it
-
         known = _known_secrets.get("last")
         # A check may have pointed into a text since: that is a mark more.
         if known is None or known[0] is not self or known[1] != len(self.marks):
-            found = Secrets(self.text, self.data, self.marks, self.key_marks, self.secret_keys)
+            found = redaction.Secrets(self.text, self.data, self.marks, self.key_marks, self.secret_keys)
             _known_secrets["last"] = known = (self, len(self.marks), found)
         return known[2]
 

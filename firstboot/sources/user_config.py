@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from firstboot.config.lazy import lazy
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import Fetched, import_platform
+
+if TYPE_CHECKING:
+    from firstboot.sources import command_line
+else:
+    command_line = lazy("firstboot.sources.command_line")
 
 
 def fetch_config(platform: str, places: Places, log: Log) -> Fetched | None:
@@ -15,8 +23,6 @@ def fetch_config(platform: str, places: Places, log: Log) -> Fetched | None:
     """
     with log.operation(f"fetch config from {platform}"):
         if "ignition.config." in places.command_line():
-            from firstboot.sources import command_line  # noqa: PLC0415 - few machines pay for importing it
-
             named = command_line.find_named(places)
             if named is not None:
                 return command_line.fetch_named(named, platform, places, log)

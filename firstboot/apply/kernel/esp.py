@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstboot.apply.action import Refused
+from firstboot.config.lazy import lazy
 
 if TYPE_CHECKING:
+    from firstboot.apply.disks import devices
     from firstboot.places import Places
+else:
+    devices = lazy("firstboot.apply.disks.devices")
 
 # UEFI 2.10, 3.3; The Boot Loader Interface.
 _SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -47,13 +51,11 @@ def mounted_esp(places: Places) -> Iterator[Path]:
     Raises:
         Refused: the firmware does not say which one it is, or it is not there. ProgramError: it cannot be mounted.
     """
-    from firstboot.apply.disks.devices import wait_for  # noqa: PLC0415 - few machines need it
-
     value = _variable(places, _PARTITION)
     if value is None:
         raise Refused("the firmware does not say which partition it started the machine from")
     uuid = value.decode("utf-16-le", "replace").strip("\0").lower()
-    device = wait_for(str(places.dev / "disk/by-partuuid" / uuid), 10)
+    device = devices.wait_for(str(places.dev / "disk/by-partuuid" / uuid), 10)
     target = places.at("/run/firstboot/esp")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     options = "rw,nosuid,nodev,noexec,umask=0077"

@@ -15,11 +15,15 @@ from firstboot.apply.kernel import esp
 from firstboot.apply.kernel.addon import NoAddon, make_addon, read_addon
 from firstboot.apply.kernel.arguments import addon_text, baked, read_command_line, wanted_words
 from firstboot.config.kernel_words import FULL_MARK
+from firstboot.config.lazy import lazy
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 
 if TYPE_CHECKING:
+    from firstboot.config import redaction
     from firstboot.places import Places
+else:
+    redaction = lazy("firstboot.config.redaction")
 
 AT: Path = ("kernelArguments",)
 _HINT = "set kernel.command_line in the image's definition"
@@ -33,9 +37,7 @@ class SetArguments(NamedTuple):
     at: Path = AT
 
     def describe(self) -> str:
-        from firstboot.config.redaction import conceal  # noqa: PLC0415 - few machines want any
-
-        return f"set kernel arguments: {conceal(' '.join(self.words)) or 'only those of the image'}"
+        return f"set kernel arguments: {redaction.conceal(' '.join(self.words)) or 'only those of the image'}"
 
     def perform(self, machine: Machine) -> None:  # noqa: ARG002 - the partition is no part of the root
         text = addon_text(self.words)

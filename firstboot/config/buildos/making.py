@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from firstboot.config.checks.nodes import clean
+from firstboot.config.checks.nodes import check_path, clean
 from firstboot.config.explain import kind_of
+from firstboot.config.lazy import lazy
 from firstboot.config.model import Model
 from firstboot.config.models import Config, Directory, File, Link, Node, Owner, Storage, Systemd, Unit, User
 from firstboot.config.origins import Made, Origins
@@ -19,8 +20,13 @@ from firstboot.config.text import Located, Path, Problem
 
 if TYPE_CHECKING:
     from firstboot.config.archive import Archive
+    from firstboot.config.buildos import encryption
     from firstboot.config.buildos.models import Secret
+    from firstboot.config.butane import trees
     from firstboot.config.butane.draft import Draft
+else:
+    encryption = lazy("firstboot.config.buildos.encryption")
+    trees = lazy("firstboot.config.butane.trees")
 
 M = TypeVar("M", bound=Model)
 N = TypeVar("N", bound=Node)
@@ -126,10 +132,8 @@ class Making:
         """Write a file, in place of what the image has there."""
         if not self.claim(path, at):
             return
-        from firstboot.config.butane.trees import file_of  # noqa: PLC0415 - not all sugar is files
-
         data = contents.encode("utf-8", "surrogatepass") if isinstance(contents, str) else contents
-        file = file_of(path, mode, data, self.surroundings.encode)
+        file = trees.file_of(path, mode, data, self.surroundings.encode)
         self._entries[("storage", "files", len(self._files))] = self._draft.origin(at)
         self._files.append(file.model_copy(update={"overwrite": True, "user": user, "group": group}))
 
@@ -177,8 +181,6 @@ class Making:
 
     def is_path(self, path: str, at: Path) -> bool:
         """Whether it is an absolute path in its simplest form that units can name; complains if not."""
-        from firstboot.config.checks.nodes import check_path  # noqa: PLC0415
-
         problems = list(check_path(path, at))
         if not problems and any(char in "\"'\\" or ord(char) < ord(" ") for char in path):
             # At the end of a line a backslash would take the next one with it.
@@ -222,9 +224,7 @@ MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 def make(draft: Draft) -> None:
     """Make all sugar of ``variant: buildos`` but fragments."""
     if draft.config.storage.luks:
-        from firstboot.config.buildos.encryption import bind_to_firmware  # noqa: PLC0415 - few configs encrypt
-
-        bind_to_firmware(draft)
+        encryption.bind_to_firmware(draft)
     given = {path[-1] for path in draft.extras}
     making = Making(draft)
     for names, module, function in MAKERS:

@@ -6,14 +6,21 @@ from __future__ import annotations
 
 import posixpath
 import re
+from typing import TYPE_CHECKING
 
 from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.models import Secret
 from firstboot.config.buildos.secrets import MODE, OTHERS, SOURCES, NoSecret, value_of
 from firstboot.config.buildos.unit_writing import unit
+from firstboot.config.lazy import lazy
 from firstboot.config.models import Owner
 from firstboot.config.text import Path
 from firstboot.config.unit_text import quote_word
+
+if TYPE_CHECKING:
+    from firstboot.config import explain
+else:
+    explain = lazy("firstboot.config.explain")
 
 CREDSTORE = "/etc/credstore"  # systemd.exec(5), LoadCredential=
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -99,13 +106,11 @@ def _owner(owner: Owner) -> str:
 
 def load_credentials(names: tuple[str, ...], at: Path, making: Making) -> list[tuple[str, str]]:
     """``LoadCredential=`` for a service that wants secrets; complains about those that there are not."""
-    from firstboot.config.explain import suggestion  # noqa: PLC0415 - few configs have any
-
     found: list[tuple[str, str]] = []
     for index, name in enumerate(names):
         secret = making.secrets.get(name)
         if secret is None:
-            hint = suggestion(name, making.secrets) or "declare it under secrets:"
+            hint = explain.suggestion(name, making.secrets) or "declare it under secrets:"
             making.complain((*at, index), f"there is no secret '{name}'", hint)
         elif secret.credential is not None:
             found.append(("LoadCredential", f"{name}:{secret.credential}"))

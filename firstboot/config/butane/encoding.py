@@ -5,9 +5,15 @@ from __future__ import annotations
 import binascii
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from firstboot.config.lazy import lazy
 from firstboot.config.urls import data_url
+
+if TYPE_CHECKING:
+    from urllib import parse
+else:
+    parse = lazy("urllib.parse")
 
 
 class Encoded(NamedTuple):
@@ -28,9 +34,7 @@ def plainly(data: bytes, compression: str | None) -> Encoded:
 
 def smallest(data: bytes, compression: str | None) -> Encoded:
     """The shortest of what Butane tries: escaped, base64, and gzip unless the user has compressed it already."""
-    from urllib.parse import quote  # noqa: PLC0415 - the guest has no use for it
-
-    best = min((f"data:,{quote(data, safe='')}", data_url(data)), key=len)
+    best = min((f"data:,{parse.quote(data, safe='')}", data_url(data)), key=len)
     if compression:
         return Encoded(best, None)
     packed = data_url(_gzip(data))

@@ -8,13 +8,23 @@ merging valid configs can give an invalid one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from firstboot.config.checks.duplicates import duplicates
 from firstboot.config.checks.nodes import check_nodes
 from firstboot.config.checks.resources import check_ignition
 from firstboot.config.checks.units import check_systemd, check_units_against_files
+from firstboot.config.lazy import lazy
 from firstboot.config.models import Config
 from firstboot.config.text import Problem
+
+if TYPE_CHECKING:
+    from firstboot.config import archive
+    from firstboot.config.checks import devices, volumes
+else:
+    archive = lazy("firstboot.config.archive")
+    devices = lazy("firstboot.config.checks.devices")
+    volumes = lazy("firstboot.config.checks.volumes")
 
 Version = tuple[int, int]
 
@@ -25,17 +35,11 @@ def check(config: Config, version: Version) -> Iterator[Problem]:
     yield from check_ignition(config.ignition, version)
     yield from check_nodes(storage, version)
     if config.has_devices:
-        from firstboot.config.checks.devices import check_devices  # noqa: PLC0415 - few machines have any
-
-        yield from check_devices(storage, version)
+        yield from devices.check_devices(storage, version)
         if storage.lvm or any(each.subvolumes for each in storage.filesystems):
-            from firstboot.config.checks.volumes import check_volumes  # noqa: PLC0415 - fewer still have these
-
-            yield from check_volumes(storage)
+            yield from volumes.check_volumes(storage)
     if storage.archives:
-        from firstboot.config.archive import check_archives  # noqa: PLC0415 - few machines have any
-
-        yield from check_archives(storage, version)
+        yield from archive.check_archives(storage, version)
     yield from check_systemd(config.systemd)
     yield from check_units_against_files(config)
     yield from duplicates(config, ())

@@ -13,9 +13,10 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firstboot.apply.programs import ProgramError
+from firstboot.config.lazy import lazy
 from firstboot.config.text import MAX_BYTES
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError
@@ -24,6 +25,11 @@ from firstboot.log import Log
 from firstboot.places import RUN_DIRECTORY, Places
 from firstboot.platforms import ConfigUnavailable, Fetched
 from firstboot.platforms.shared.metadata import Metadata, MetadataProvider, find_attributes
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = lazy("yaml")
 
 DRIVERS = ("sr_mod", "isofs", "udf", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")
 _POLL_SECONDS = 0.25
@@ -244,8 +250,6 @@ def read_document(places: Places, log: Log, labels: tuple[str, ...], files: tupl
     found = [] if device is None else read_drive(places, device, files)
     if not found:
         raise FetchError(f"there is no drive labelled {' or '.join(labels)} with {' or '.join(files)}")
-    import yaml  # noqa: PLC0415 - only for metadata, which no first boot reads
-
     try:
         document = yaml.safe_load(found[0].data)
     except (yaml.YAMLError, UnicodeDecodeError):
