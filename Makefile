@@ -67,6 +67,7 @@ reference: venv  ## write docs/config-reference.md, configs/machine-schema.json,
 	$(BIN)/python -m builder.products.tables .
 	$(BIN)/build-os config reference > docs/config-reference.md.new && mv docs/config-reference.md.new docs/config-reference.md
 	$(BIN)/build-os config schema > configs/machine-schema.json.new && mv configs/machine-schema.json.new configs/machine-schema.json
+	$(BIN)/python -m tests.support.house_map
 	$(BIN)/python -m tests.unit.docs.platform_lists
 
 format: venv  ## format the code

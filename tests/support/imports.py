@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +13,7 @@ PRODUCT = ("builder", "firstboot", "vm")
 Graph = Mapping[str, Set[str]]
 
 
+@cache
 def read_imports(root: Path = ROOT) -> dict[str, set[str]]:
     """For each module of the product, the modules of the product that its file names in an import."""
     files = {_module_of(path.relative_to(root)): path for name in PRODUCT for path in (root / name).rglob("*.py")}

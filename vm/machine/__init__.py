@@ -1,4 +1,4 @@
-"""A running machine, with a vocabulary that reads like prose.
+"""A running machine: wait for it, run programs in its guest, switch, cut, damage, snapshot and reboot it.
 
 Example::
 

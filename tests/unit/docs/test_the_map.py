@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.house_map import draw_map, find_floors, read_map, read_room_imports
 from tests.support.imports import PRODUCT, ROOT, find_circles, read_imports
 
 pytestmark = pytest.mark.unit
@@ -40,3 +41,14 @@ def test_every_package_is_in_a_contract_about_layers() -> None:
         for module in layer.replace(":", "|").split("|")
     }
     assert [package for package in packages() if package not in named] == []
+
+
+def test_the_map_in_the_documentation_is_what_the_imports_draw() -> None:
+    assert read_map() == draw_map(), "run 'make reference'"
+
+
+def test_a_room_stands_above_all_that_it_uses() -> None:
+    uses = read_room_imports()
+    floors = find_floors(uses)
+    assert max(floors, key=lambda room: floors[room]) == "builder.cli"
+    assert all(floors[room] > floors[other] for room, others in uses.items() for other in others)
