@@ -29,19 +29,19 @@ from builder.debian.lock import (
 )
 from builder.debian.mirror import Mirrors, default_suites, find_mirrors, find_snapshots
 from builder.debian.release import Freshness
-from builder.definition.load import kind_of, load, load_container
+from builder.definition.load import load, load_container, read_kind
 from builder.definition.resolved import (
     OciLayout,
     PackageSet,
     Resolved,
     ResolvedContainer,
-    package_name,
-    package_sets,
-    recipe_sha256,
+    hash_package_sets,
+    list_package_sets,
+    parse_package_name,
 )
-from builder.definition.where import pointing_at_names
+from builder.definition.where import point_at_names
 from builder.oci.layout import find_image
-from builder.stages.packages import decision_of
+from builder.stages.packages import make_decision
 from builder.toolstree import EXCLUDE, packages_for
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ SUFFIX = ".lock"
 CHECK_VALID_UNTIL = "BUILD_OS_CHECK_VALID_UNTIL"
 
 
-def lock_path(definition: Path) -> Path:
+def make_lock_path(definition: Path) -> Path:
     """``os.yaml`` is locked by ``os.lock``."""
     return definition.with_suffix(SUFFIX)
 
 
-def recipe(resolved: Resolved | ResolvedContainer) -> str:
+def hash_recipe(resolved: Resolved | ResolvedContainer) -> str:
     """The hash that ties a lock to what was asked for, the tools' names included."""
-    text = "\n".join([recipe_sha256(resolved), *packages_for(resolved.arch), *EXCLUDE])
+    text = "\n".join([hash_package_sets(resolved), *packages_for(resolved.arch), *EXCLUDE])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -73,10 +73,10 @@ def load_any(path: Path) -> Resolved | ResolvedContainer:
     Raises:
         ConfigError: it has problems; shows them all.
     """
-    return load_container(path).resolved if kind_of(path) == "container" else load(path).resolved
+    return load_container(path).resolved if read_kind(path) == "container" else load(path).resolved
 
 
-def images_of(resolved: Resolved | ResolvedContainer) -> tuple[LockedImage, ...]:
+def find_images(resolved: Resolved | ResolvedContainer) -> tuple[LockedImage, ...]:
     """The container images that lie beside the definition, by the digest of their manifest.
 
     Raises:
@@ -90,14 +90,14 @@ def images_of(resolved: Resolved | ResolvedContainer) -> tuple[LockedImage, ...]
     )
 
 
-def decisions_of(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecision, ...]:
+def list_decisions(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecision, ...]:
     """What the definition decides about maintainer scripts, for each of the lock's groups."""
     scripts = {"image": resolved.scripts}
     for container in resolved.containers if isinstance(resolved, Resolved) else ():
         if isinstance(container.image, ResolvedContainer):
             scripts[container.image.package_set.name] = container.image.scripts
     return locked_decisions(
-        {group: {name: decision_of(each) for name, each in decided.items()} for group, decided in scripts.items()}
+        {group: {name: make_decision(each) for name, each in decided.items()} for group, decided in scripts.items()}
     )
 
 
@@ -108,12 +108,12 @@ def require_current(lock: Lock, resolved: Resolved | ResolvedContainer, where: s
         LockError: the definition asks for other packages, brings other images, or decides otherwise about scripts.
         ConfigError: an image that it brings is no sound one.
     """
-    lock.require_recipe(recipe(resolved), where)
-    lock.require_images(images_of(resolved), where)
-    lock.require_decisions(decisions_of(resolved), where)
+    lock.require_recipe(hash_recipe(resolved), where)
+    lock.require_images(find_images(resolved), where)
+    lock.require_decisions(list_decisions(resolved), where)
 
 
-def changes_in_words(old: Lock | None, new: Lock) -> list[str]:
+def describe_changes(old: Lock | None, new: Lock) -> list[str]:
     """What is not the same in two locks of a definition: packages with their versions, images, decisions."""
     from builder.debian.lockdiff import diff  # noqa: PLC0415 - most builds find their lock as it should be
 
@@ -134,7 +134,7 @@ def changes_in_words(old: Lock | None, new: Lock) -> list[str]:
     return [*lines, *map(str, decision_changes(old.decisions, new.decisions))]
 
 
-def mirrors_of(resolved: Resolved | ResolvedContainer, releases: Sequence[LockedRelease] = ()) -> Mirrors:
+def choose_mirrors(resolved: Resolved | ResolvedContainer, releases: Sequence[LockedRelease] = ()) -> Mirrors:
     """Where to download from; for files of a lock of these ``releases`` snapshots as well, if some are named.
 
     Raises:
@@ -185,7 +185,7 @@ def make_lock(
     from builder.debian.held import hold, needed_by  # noqa: PLC0415
     from builder.debian.resolve import resolve  # noqa: PLC0415
 
-    mirrors = mirrors_of(resolved)
+    mirrors = choose_mirrors(resolved)
     here = require_host_arch()
     suites = default_suites(resolved.suite)
     releases = newest.releases if newest is not None else ()
@@ -194,7 +194,7 @@ def make_lock(
     old = newest.groups() if newest is not None and update is not None else {}
     before = {name: old.get("image" if name == main else name, ()) for name in (main, *old)}
 
-    older = mirrors_of(resolved, releases)
+    older = choose_mirrors(resolved, releases)
 
     def opened(arch: str) -> Archive:
         return open_archive(mirrors, suites, arch, store, console, freshness, newest=releases)
@@ -203,8 +203,8 @@ def make_lock(
         image = opened(resolved.arch)
         tools = image if here == resolved.arch else opened(here)
     groups = {}
-    with console.step("resolve packages"), pointing_at_names(resolved):
-        for wanted in package_sets(resolved):
+    with console.step("resolve packages"), point_at_names(resolved):
+        for wanted in list_package_sets(resolved):
             archive, request = _question(wanted, image, tools, resolved.arch)
             packages = resolve(archive, request)
             if kept := before.get(wanted.name):
@@ -216,7 +216,7 @@ def make_lock(
             groups[wanted.name] = tuple(locked(package) for package in packages)
     require_known(update or (), groups)
     return Lock(
-        recipe_sha256=recipe(resolved),
+        recipe_sha256=hash_recipe(resolved),
         arch=resolved.arch,
         suite=resolved.suite,
         releases=image.locked_releases(),
@@ -224,8 +224,8 @@ def make_lock(
         tools=groups.pop("tools"),
         sets=groups,
         indexes=(*image.sources, *tools.sources),
-        images=images_of(resolved),
-        decisions=decisions_of(resolved),
+        images=find_images(resolved),
+        decisions=list_decisions(resolved),
     )
 
 
@@ -248,7 +248,7 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
         raise LockError(
             f"the lock was made from {', '.join(foreign)}", hint=f"the definition's are {', '.join(suites)}"
         )
-    mirrors = mirrors_of(resolved, lock.releases)
+    mirrors = choose_mirrors(resolved, lock.releases)
     freshness = _freshness()
     archs = sorted({lock.arch, *(index.architecture for index in lock.indexes)})
     with console.step("read package indexes"):
@@ -295,8 +295,8 @@ def resolve_today(
     suites = default_suites(resolved.suite)
     with console.step("read package indexes"):
         arch = require_host_arch() if tools else resolved.arch
-        archive = open_archive(mirrors_of(resolved), suites, arch, store, console, _freshness())
-    wanted = next(each for each in package_sets(resolved) if (each.name == "tools") == tools)
+        archive = open_archive(choose_mirrors(resolved), suites, arch, store, console, _freshness())
+    wanted = next(each for each in list_package_sets(resolved) if (each.name == "tools") == tools)
     _, request = _question(wanted, archive, archive, resolved.arch)
     packages = resolve(archive, request)
     _say_replaced(wanted, archive, packages, console)
@@ -307,7 +307,7 @@ def _say_replaced(wanted: PackageSet, archive: Archive, packages: Sequence[Packa
     """Tell of what a feature brings along and something else takes the place of."""
     from builder.debian.rivals import replaced  # noqa: PLC0415 - see the top
 
-    names = [package_name(each) for each in wanted.packages]
+    names = [parse_package_name(each) for each in wanted.packages]
     for line in replaced(names, {name: archive.get(name)[0] for name in names}, packages):
         console.note(line)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.build.container import build_container
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.system import build_system
-from builder.definition.load import kind_of
+from builder.definition.load import read_kind
 
 
 def build_definition(request: BuildRequest) -> BuildResult:
@@ -14,7 +14,7 @@ def build_definition(request: BuildRequest) -> BuildResult:
     Raises:
         ConfigError, CapabilityError, ProgramError, SourceError: see :mod:`builder.core.errors`.
     """
-    return build_container(request) if kind_of(request.definition) == "container" else build_system(request)
+    return build_container(request) if read_kind(request.definition) == "container" else build_system(request)
 
 
 __all__ = ["BuildRequest", "BuildResult", "build_container", "build_definition", "build_system"]

@@ -24,8 +24,8 @@ from builder.definition.resolved import ResolvedContainer
 from builder.outputs.manifest import Manifest, is_current
 from builder.products.catalogue import PRODUCTS
 from builder.products.product import Identity, Part
-from builder.stages.containers import image_config, make_container_tree
-from builder.stages.packages import decision_of
+from builder.stages.containers import make_container_tree, make_image_config
+from builder.stages.packages import make_decision
 
 
 def build_container(request: BuildRequest) -> BuildResult:
@@ -44,14 +44,14 @@ def build_container(request: BuildRequest) -> BuildResult:
     with open_workspace(request) as workspace:
         lock = require_lock(workspace, resolved)
         manifest = workspace.manifest
-        if not request.reason_to_start_anew and is_current(manifest, key_of_container(resolved, lock)):
+        if not request.reason_to_start_anew and is_current(manifest, make_container_key(resolved, lock)):
             request.console.note(f"nothing to do: {manifest} is up to date")
             return BuildResult(manifest)
         # Here, not above: a build that has nothing to do is over before these are imported.
         from builder.oci.check import validate_layout
         from builder.oci.image import write_layout
         from builder.outputs.publish import publish
-        from builder.outputs.sbom import container_sbom
+        from builder.outputs.sbom import make_container_sbom
 
         sweep_out(request.out)
         require_room(request.store.root, request.out)
@@ -66,7 +66,7 @@ def build_container(request: BuildRequest) -> BuildResult:
             if request.watch is not None:
                 request.watch("container", tree)
             layout = context.scratch / "layout"
-            image = write_layout(tree, image_config(resolved, 0), layout)
+            image = write_layout(tree, make_image_config(resolved, 0), layout)
             if problems := validate_layout(layout):
                 raise AssertionError(f"we wrote an image layout that is none: {problems}")
             manifest.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def build_container(request: BuildRequest) -> BuildResult:
                 [product for product in PRODUCTS.values() if product.needs == {Part.OCI}],
                 {Part.OCI: layout},
                 {},
-                container_sbom(resolved, lock, tree, image.digest),
+                make_container_sbom(resolved, lock, tree, image.digest),
                 request.out,
                 tools,
                 request.console,
@@ -92,15 +92,15 @@ def build_container(request: BuildRequest) -> BuildResult:
             roothash="",
             command_line="",
             tools=str(open_lasting_tools(workspace, resolved, lock, tools).root),
-            key=key_of_container(resolved, lock),
+            key=make_container_key(resolved, lock),
             artifacts=artifacts,
-            scripts={name: decision_of(decided).answer for name, decided in sorted(resolved.scripts.items())},
+            scripts={name: make_decision(decided).answer for name, decided in sorted(resolved.scripts.items())},
             timings=workspace.timings,
         ).write(manifest)
         return BuildResult(manifest, time.monotonic() - started)
 
 
-def key_of_container(resolved: ResolvedContainer, lock: Lock) -> str:
+def make_container_key(resolved: ResolvedContainer, lock: Lock) -> str:
     """The hash of everything that decides a container's archive."""
     parts = [lock.dumps(), list(inputs_of(resolved).items()), source_hash("builder.build.container")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -13,13 +13,13 @@ from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.locking import (
-    changes_in_words,
-    decisions_of,
-    images_of,
-    lock_path,
+    choose_mirrors,
+    describe_changes,
+    find_images,
+    hash_recipe,
+    list_decisions,
     make_lock,
-    mirrors_of,
-    recipe,
+    make_lock_path,
     require_current,
 )
 from builder.stages.stage import Context
@@ -33,7 +33,7 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
     Raises:
         ConfigError: it is not as it should be, and we were told not to touch it, or have no network for that.
     """
-    request, path = workspace.request, lock_path(resolved.path)
+    request, path = workspace.request, make_lock_path(resolved.path)
     with measure(workspace, "lock"):
         old = Lock.load(path) if path.exists() else None
         if old is None and not request.relock:
@@ -46,8 +46,8 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
                     raise
             else:
                 return old
-        if old is not None and old.recipe_sha256 == recipe(resolved):  # what else there is needs no network
-            lock = replace(old, decisions=decisions_of(resolved), images=images_of(resolved))
+        if old is not None and old.recipe_sha256 == hash_recipe(resolved):  # what else there is needs no network
+            lock = replace(old, decisions=list_decisions(resolved), images=find_images(resolved))
         elif request.offline:
             raise ConfigError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
         else:
@@ -55,7 +55,7 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
                 lock = make_lock(resolved, workspace.kept, request.console, newest=old, update=())
         lock.dump(path)
         request.console.note(f"{'made' if old is None else 'renewed'} {path}: {len(lock.packages)} packages")
-        for line in changes_in_words(old, lock):
+        for line in describe_changes(old, lock):
             request.console.note(f"  {line}")
         return lock
 
@@ -71,7 +71,7 @@ def record_runs(
     recorded = lock.with_runs(runs)
     if recorded == lock or not workspace.request.relock:
         return lock
-    path = lock_path(resolved.path)
+    path = make_lock_path(resolved.path)
     recorded.dump(path)
     workspace.console.note(f"{path} records what scripts changed that were run")
     return recorded
@@ -86,7 +86,7 @@ def fetch_debs(
     request = workspace.request
     fetch_packages(
         packages,
-        lambda: mirrors_of(resolved, lock.releases),
+        lambda: choose_mirrors(resolved, lock.releases),
         request.store,
         request.console,
         offline=request.offline,

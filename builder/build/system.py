@@ -23,24 +23,24 @@ from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.definition.resolved import Resolved
-from builder.definition.shipped import shipped_root
-from builder.definition.where import pointing_at_names
+from builder.definition.shipped import find_shipped_root
+from builder.definition.where import point_at_names
+from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.manifest import Artifact, Manifest, is_current
 from builder.outputs.signing import Signer
-from builder.outputs.wanted import Made, Wanted
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from builder.products.product import Identity
 from builder.stages import stages_for
-from builder.stages.packages import decision_of
+from builder.stages.packages import make_decision
 from builder.stages.plan import (
     Plan,
     find_damaged_snapshot,
     forget_snapshot,
     load_snapshot,
     make_plan,
+    make_snapshot_path,
     record_plan,
     run_plan,
-    snapshot_path,
 )
 from builder.toolstree import tools_key
 
@@ -66,7 +66,7 @@ def build_system(request: BuildRequest) -> BuildResult:
         # Here, not above: a build that has nothing to do is over before these are imported.
         from builder.outputs.image import make_outputs
         from builder.outputs.publish import publish
-        from builder.outputs.sbom import image_sbom
+        from builder.outputs.sbom import make_image_sbom
 
         sweep_out(request.out)
         require_room(request.store.root, request.out)
@@ -75,11 +75,13 @@ def build_system(request: BuildRequest) -> BuildResult:
         tools = open_build_tools(workspace, resolved, lock)
         signer = make_signer(request, resolved, tools)
         with open_context(workspace, resolved, lock, tools) as context:
-            with pointing_at_names(resolved):
+            with point_at_names(resolved):
                 tree = run_plan(plan, context, workspace.timings.stages, request.watch)
             lock = record_runs(workspace, resolved, lock, context.runs)
-            made = make_outputs(tree, plan.key, wanted_of(resolved), context, workspace.timings.outputs, signer)
-            sbom = image_sbom(resolved, lock, tree, made.root.roothash)
+            made = make_outputs(
+                tree, plan.key, make_image_settings(resolved), context, workspace.timings.outputs, signer
+            )
+            sbom = make_image_sbom(resolved, lock, tree, made.root.roothash)
             epoch = resolved.source_date_epoch or 0
             identity = Identity(resolved.name, resolved.version, resolved.arch, made.root.roothash, epoch)
             workspace.manifest.unlink(missing_ok=True)
@@ -117,7 +119,7 @@ def plan_system(workspace: Workspace, resolved: Resolved, lock: Lock) -> Plan:
 def plan_around_damage(workspace: Workspace, resolved: Resolved, lock: Lock, plan: Plan) -> Plan:
     """The plan, or another one if the snapshot that it goes on from turns out to be damaged."""
     while (key := find_damaged_snapshot(plan, workspace.kept)) is not None:
-        path = snapshot_path(workspace.kept, key)
+        path = make_snapshot_path(workspace.kept, key)
         workspace.console.warn(f"{path} in the store is damaged; running its stages again")
         forget_snapshot(workspace.kept, key)
         plan = plan_system(workspace, resolved, lock)
@@ -131,15 +133,15 @@ def is_up_to_date(workspace: Workspace, resolved: Resolved, lock: Lock, plan: Pl
     anew, which has only itself to believe.
     """
     return not any(planned.run for planned in plan.stages) and is_current(
-        workspace.manifest, key_of_system(workspace.request, resolved, lock, plan)
+        workspace.manifest, make_system_key(workspace.request, resolved, lock, plan)
     )
 
 
-def key_of_system(request: BuildRequest, resolved: Resolved, lock: Lock, plan: Plan) -> str:
+def make_system_key(request: BuildRequest, resolved: Resolved, lock: Lock, plan: Plan) -> str:
     """The hash of everything that decides the artifacts."""
     parts = [
         plan.key,
-        list(inputs_of(wanted_of(resolved)).items()),
+        list(inputs_of(make_image_settings(resolved)).items()),
         resolved.outputs,
         source_hash("builder.build.system"),
         lock.sha256,
@@ -166,7 +168,7 @@ def make_manifest(
     resolved: Resolved,
     lock: Lock,
     plan: Plan,
-    made: Made,
+    made: ImageParts,
     tools: Tools,
     artifacts: Mapping[str, Artifact],
 ) -> Manifest:
@@ -182,17 +184,17 @@ def make_manifest(
         roothash=made.root.roothash,
         command_line=made.command_line,
         tools=str(tools.root),
-        key=key_of_system(workspace.request, resolved, lock, plan),
+        key=make_system_key(workspace.request, resolved, lock, plan),
         artifacts=artifacts,
-        scripts={name: decision_of(decided).answer for name, decided in sorted(resolved.scripts.items())},
+        scripts={name: make_decision(decided).answer for name, decided in sorted(resolved.scripts.items())},
         timings=workspace.timings,
         signed_by=workspace.request.signed_by,
     )
 
 
-def wanted_of(resolved: Resolved) -> Wanted:
+def make_image_settings(resolved: Resolved) -> ImageSettings:
     """The part of a definition that the outputs depend on."""
-    return Wanted(
+    return ImageSettings(
         name=resolved.name,
         version=resolved.version,
         arch=resolved.arch,
@@ -201,6 +203,6 @@ def wanted_of(resolved: Resolved) -> Wanted:
         extra_command_line=resolved.command_line,
         modules=resolved.modules,
         credentials=resolved.credentials,
-        initrd_overlay=shipped_root() / "overlays" / "initrd",
+        initrd_overlay=find_shipped_root() / "overlays" / "initrd",
         layout=resolved.disk,
     )

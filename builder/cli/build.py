@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Build; print the manifest's path."""
     from builder.build import BuildRequest, build_definition
     from builder.core.store import Store
-    from builder.locking import lock_path
+    from builder.locking import make_lock_path
 
     path = require_definition(args.definition)
     request = BuildRequest(
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         Store.open(),
         console,
         offline=args.offline,
-        relock=can_relock(args, os.environ, lock_path(path), console),
+        relock=can_relock(args, os.environ, make_lock_path(path), console),
         key_pair=choose_key_pair(args, os.environ),
         no_cache=args.no_cache,
         with_tree=args.timeline is not None,
@@ -84,7 +84,7 @@ def write_timeline(path: Path, result: BuildResult, console: Console) -> None:
     from builder.core.files import write_file
     from builder.outputs.manifest import read_manifest
     from builder.report.page import Facts, make_page
-    from builder.report.timeline import longest
+    from builder.report.timeline import find_longest
 
     data = read_manifest(result.manifest)
     assert data is not None
@@ -98,7 +98,7 @@ def write_timeline(path: Path, result: BuildResult, console: Console) -> None:
         artifacts=tuple((a["path"], a["size"], a["sha256"]) for a in data["artifacts"].values()),
     )
     write_file(path, make_page(facts, console.spans, result.tree))
-    if words := longest(console.spans):
+    if words := find_longest(console.spans):
         console.note(f"programs that took longest: {words}")
     console.note(f"wrote {path}")
 

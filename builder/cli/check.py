@@ -49,10 +49,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Load everything; say that it is fine."""
     from builder.cli.configs import read_config
-    from builder.definition.load import kind_of, load, load_container
+    from builder.definition.load import load, load_container, read_kind
 
     path = require_definition(args.definition)
-    loaded = load_container(path) if kind_of(path) == "container" else load(path)
+    loaded = load_container(path) if read_kind(path) == "container" else load(path)
     warnings = [*loaded.warnings]
     values = read_values(args)
     for config in args.config:

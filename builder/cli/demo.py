@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.cli.login import write_login_config
     from builder.cli.machines import make_ssh_key, open_host, open_kept_machines, open_registry
     from builder.core.store import Store
-    from builder.definition.shipped import shipped_root
+    from builder.definition.shipped import find_shipped_root
     from vm.machine import Machine
     from vm.machine.phases import measure_phases
     from vm.spec import Forward
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from vm.spec.plan import plan_machine
     from vm.spec.request import MachineRequest
 
-    configs = shipped_root() / "configs"
+    configs = find_shipped_root() / "configs"
     checked = read_config(configs / "machines" / "demo.yaml")
     with console.step("build"):
         built = build_system(BuildRequest(configs / "demo.yaml", args.out, Store.open(), console))

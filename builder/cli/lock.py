@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import ConfigError
     from builder.core.store import Store
     from builder.debian.lock import Lock
-    from builder.locking import changes_in_words, load_any, lock_path, make_lock, require_current, require_proven
+    from builder.locking import describe_changes, load_any, make_lock, make_lock_path, require_current, require_proven
 
     if args.words and args.words[0] == Path(DIFF):
         store = Store.open()
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
     path = require_definition(args.words[0] if args.words else args.definition)
     resolved = load_any(path)
-    target = lock_path(path)
+    target = make_lock_path(path)
     if args.check or args.verify:
         lock = Lock.load(target)
         require_current(lock, resolved, str(target))
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with store.in_use(console):
         lock = make_lock(resolved, store, console, newest=old, update=update)
     lock.dump(target)
-    for line in changes_in_words(old, lock):
+    for line in describe_changes(old, lock):
         console.note(line)
     console.note(f"{len(lock.packages)} packages, {len(lock.tools)} for the tools")
     sys.stdout.write(f"{target}\n")
@@ -108,12 +108,12 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock, decision_changes
     from builder.debian.lockdiff import diff, explained
-    from builder.locking import load_any, lock_path, make_lock, mirrors_of
+    from builder.locking import choose_mirrors, load_any, make_lock, make_lock_path
 
     files = args.words[1:]
     if len(files) > 2:
         raise ConfigError("diff compares two locks", hint="build-os lock diff OLD NEW")
-    own = lock_path(args.definition)
+    own = make_lock_path(args.definition)
     old = _load(files[0] if files else own)
     resolved = None
     if len(files) == 2:
@@ -128,7 +128,7 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
         resolved = resolved or load_any(args.definition)
         wanted = [change.new for change in changes if change.new is not None and change.old is not None]
         with console.step("fetch what changed, for its changelogs"):
-            fetch_packages(wanted, lambda: mirrors_of(resolved), store, console)
+            fetch_packages(wanted, lambda: choose_mirrors(resolved), store, console)
     explained_changes = list(explained(changes, new, store))
     decided = decision_changes(old.decisions, new.decisions)
     if args.json:

@@ -32,16 +32,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.definition.load import load
-    from builder.locking import lock_path, recipe
+    from builder.locking import hash_recipe, make_lock_path
     from builder.stages import stages_for
-    from builder.stages.plan import lines, make_plan
+    from builder.stages.plan import format_plan, make_plan
 
     path = require_definition(args.definition)
     request = BuildRequest(path, args.out, Store.open(), console, key_pair=choose_key_pair(args, os.environ))
     workspace = Workspace(request, request.store)
     resolved = load(path).resolved
-    target = lock_path(resolved.path)
-    wanted = recipe(resolved)
+    target = make_lock_path(resolved.path)
+    wanted = hash_recipe(resolved)
     lock = Lock.load(target) if target.exists() else None
     if lock is not None and lock.recipe_sha256 == wanted:
         plan = plan_system(workspace, resolved, lock)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         rows = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]
         sys.stdout.write(json.dumps({"current": current, "stages": rows}, indent=1) + "\n")
         return 0
-    sys.stdout.write("".join(f"{line}\n" for line in lines(plan)))
+    sys.stdout.write("".join(f"{line}\n" for line in format_plan(plan)))
     what = (
         "up to date: a build would do nothing" if current else "made anew: root, disk, " + ", ".join(resolved.outputs)
     )

@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - the shape of all commands
     """Print it."""
-    from builder.definition.schema import schema_text
+    from builder.definition.schema import make_schema_text
 
-    sys.stdout.write(schema_text())
+    sys.stdout.write(make_schema_text())
     return 0

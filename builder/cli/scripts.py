@@ -142,12 +142,12 @@ def _print(evaluation: Evaluation, version: str, decision: str | None) -> None:
 def _from_archive(names: Sequence[str], store: Store, console: Console) -> Subject:
     from builder.debian.fetch import fetch_packages
     from builder.definition.load import load_base
-    from builder.locking import mirrors_of, resolve_today
+    from builder.locking import choose_mirrors, resolve_today
 
     resolved = load_base(names, Path.cwd()).resolved
     packages = resolve_today(resolved, store, console)
     tools = resolve_today(resolved, store, console, tools=True)
-    fetch_packages((*packages, *tools), lambda: mirrors_of(resolved), store, console)
+    fetch_packages((*packages, *tools), lambda: choose_mirrors(resolved), store, console)
     name = "an image of feature 'base' with these packages"
     return Subject(name, str(resolved.arch), packages, tools, {}, {}, resolved.exclude)
 
@@ -156,22 +156,22 @@ def _from_definition(path: Path, store: Store, console: Console) -> Subject:
     from builder.core.architecture import host_arch
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock
-    from builder.locking import load_any, lock_path, make_lock, mirrors_of, recipe, resolve_today
-    from builder.stages.packages import answer_text, decision_of
+    from builder.locking import choose_mirrors, hash_recipe, load_any, make_lock, make_lock_path, resolve_today
+    from builder.stages.packages import format_answer, make_decision
 
     resolved = load_any(require_definition(path))
-    target = lock_path(path)
+    target = make_lock_path(path)
     if target.exists():
         lock = Lock.load(target)
-        lock.require_recipe(recipe(resolved), str(target))
+        lock.require_recipe(hash_recipe(resolved), str(target))
     else:
         lock = make_lock(resolved, store, console)
     tools = lock.tools
     if {package.architecture for package in tools} - {"all", host_arch()}:  # of who made the lock, on another machine
         tools = resolve_today(resolved, store, console, tools=True)
-    fetch_packages((*lock.packages, *tools), lambda: mirrors_of(resolved), store, console)
-    decisions = {name: decision_of(each) for name, each in resolved.scripts.items()}
-    answers = {name: answer_text(each) for name, each in resolved.debconf.items()}
+    fetch_packages((*lock.packages, *tools), lambda: choose_mirrors(resolved), store, console)
+    decisions = {name: make_decision(each) for name, each in resolved.scripts.items()}
+    answers = {name: format_answer(each) for name, each in resolved.debconf.items()}
     return Subject(
         f"the image of {path}", str(resolved.arch), lock.packages, tools, decisions, answers, resolved.exclude
     )

@@ -65,18 +65,20 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
     from builder.core.store import Store
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock
-    from builder.locking import load_any, lock_path, mirrors_of, recipe
+    from builder.locking import choose_mirrors, hash_recipe, load_any, make_lock_path
 
     assert isinstance(store, Store)
     wanted = {}
     for definition in args.definitions or [Path(DEFAULT_DEFINITION)]:
         resolved = load_any(require_definition(definition))
-        path = lock_path(definition)
+        path = make_lock_path(definition)
         lock = Lock.load(path)
-        lock.require_recipe(recipe(resolved), str(path))
+        lock.require_recipe(hash_recipe(resolved), str(path))
         packages = lock.all_packages()
         with console.step(f"fetch what {definition} needs"):
-            fetch_packages(packages, partial(mirrors_of, resolved, lock.releases), store, console, offline=args.offline)
+            fetch_packages(
+                packages, partial(choose_mirrors, resolved, lock.releases), store, console, offline=args.offline
+            )
         wanted.update({p.sha256: Carried(p.sha256, p.size, f"{p.name} {p.version}") for p in packages})
     with console.step(f"write {args.file}"):
         size = write_bundle(wanted.values(), store, args.file, console)

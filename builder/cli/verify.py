@@ -51,12 +51,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.build import BuildRequest
     from builder.core.errors import DifferenceError
     from builder.core.store import Store
-    from builder.locking import lock_path
+    from builder.locking import make_lock_path
     from builder.verify.run import verify
 
     path = require_definition(args.definition)
     key_pair = choose_key_pair(args, os.environ)
-    relock = can_relock(args, os.environ, lock_path(path), console)
+    relock = can_relock(args, os.environ, make_lock_path(path), console)
     report = verify(
         BuildRequest(path, args.out, Store.open(), console, offline=args.offline, relock=relock, key_pair=key_pair)
     )

@@ -24,7 +24,7 @@ from builder.definition.model import (
     Root,
 )
 from builder.definition.ports import Publish, parse_publish
-from builder.definition.resolved import package_name
+from builder.definition.resolved import parse_package_name
 from builder.definition.scalars import MIB, NotAccepted, Size
 from firstboot.config.kernel_words import is_one_argument, reserved
 from firstboot.config.located import Path, Problem, suggestion
@@ -43,7 +43,7 @@ def check_definition(definition: Definition) -> Iterator[Problem]:
     yield from check_duplicates(("features",), definition.features)
     yield from check_duplicates(("outputs",), definition.outputs)
     yield from check_duplicates(("credentials",), definition.credentials or ())
-    yield from check_duplicates(("tools", "packages"), definition.tools.packages, package_name)
+    yield from check_duplicates(("tools", "packages"), definition.tools.packages, parse_package_name)
     yield from check_contents(definition)
     yield from check_kernel(definition.kernel)
     yield from check_disk(definition.disk)
@@ -62,7 +62,7 @@ def check_feature(feature: Feature) -> Iterator[Problem]:
 def check_container(container: ContainerDefinition) -> Iterator[Problem]:
     """All that can be said about a container's definition alone."""
     yield from check_suite(container.suite)
-    yield from check_duplicates(("packages",), container.packages, package_name)
+    yield from check_duplicates(("packages",), container.packages, parse_package_name)
     yield from check_duplicates(("exclude",), container.exclude)
     yield from check_duplicates(("overlays",), container.overlays)
     yield from check_duplicates(("ports",), container.ports)
@@ -117,7 +117,7 @@ def check_suite(suite: str | None) -> Iterator[Problem]:
 
 def check_contents(contents: Contents) -> Iterator[Problem]:
     """What features and systems have in common."""
-    yield from check_duplicates(("packages",), contents.packages, package_name)
+    yield from check_duplicates(("packages",), contents.packages, parse_package_name)
     yield from check_duplicates(("exclude",), contents.exclude)
     yield from check_duplicates(("overlays",), contents.overlays)
     yield from check_duplicates(("units",), contents.units)
@@ -233,7 +233,7 @@ def check_duplicates(
 
 
 def _check_exclude(packages: Sequence[str], exclude: Sequence[str]) -> Iterator[Problem]:
-    wanted = {package_name(request) for request in packages}
+    wanted = {parse_package_name(request) for request in packages}
     for index, name in enumerate(exclude):
         if name in wanted:
             yield Problem(("exclude", index), f"'{name}' is under 'packages' as well")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from builder.core.architecture import Arch
 from builder.definition import checks
-from builder.definition.findings import Findings, read_yaml, shown
+from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import check_files, look_up
 from builder.definition.model import ContainerDefinition, ContainerUse, Definition
 from builder.definition.ports import parse_publish
 from builder.definition.resolved import EmbeddedContainer, OciLayout, ResolvedContainer
-from builder.definition.shipped import Part, search_path
+from builder.definition.shipped import DirectoryKind, make_search_path
 from firstboot.config.located import Located, LocatedError, Problem
 
 
@@ -45,7 +45,7 @@ def _find_image(
     if use.oci_layout is not None:
         layout = directory / use.oci_layout
         if not (layout / "oci-layout").is_file() or not (layout / "index.json").is_file():
-            message = f"{shown(layout)} is no OCI image layout: it has no oci-layout and index.json"
+            message = f"{shorten_path(layout)} is no OCI image layout: it has no oci-layout and index.json"
             findings.add(located, [Problem((*here, "oci_layout"), message)])
             return None
         return OciLayout(layout)
@@ -53,7 +53,7 @@ def _find_image(
         return None  # already complained about
     path = directory / use.definition
     if not path.is_file():
-        findings.add(located, [Problem((*here, "definition"), f"there is no file {shown(path)}")])
+        findings.add(located, [Problem((*here, "definition"), f"there is no file {shorten_path(path)}")])
         return None
     try:
         inner = read_yaml(path)
@@ -81,7 +81,9 @@ def resolve_container(
     findings: Findings,
 ) -> ResolvedContainer:
     findings.add(located, checks.check_container(container))
-    found = look_up(Part.OVERLAY, container.overlays, located, search_path(path, shipped), findings, known={})
+    found = look_up(
+        DirectoryKind.OVERLAY, container.overlays, located, make_search_path(path, shipped), findings, known={}
+    )
     overlays = tuple(found.values())
     resolved = ResolvedContainer(
         path=path.absolute(),

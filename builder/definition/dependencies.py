@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.definition.findings import shown
+from builder.definition.findings import shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import Located, LocatedError, Problem
 
@@ -19,7 +19,7 @@ UNIT_DIRECTORIES = tuple(
 KINDS = (".wants", ".requires", ".upholds")
 
 
-def dependency_problems(overlay: Path) -> Iterator[LocatedError]:
+def find_dependency_problems(overlay: Path) -> Iterator[LocatedError]:
     """All files of an overlay that look as if they started a unit, and do not."""
     for place in UNIT_DIRECTORIES:
         for path in sorted((overlay / place).glob("*/*")):
@@ -33,4 +33,4 @@ def _problem(path: Path) -> LocatedError:
     hint = (
         f"make it a link to the unit, or leave it out and give {name} an [Install] section; 'presets' then enables it"
     )
-    return LocatedError(Located(shown(path), "", None, {}, {}), [Problem((), message, hint)])
+    return LocatedError(Located(shorten_path(path), "", None, {}, {}), [Problem((), message, hint)])

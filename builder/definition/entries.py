@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.core.console import human_size
-from builder.definition.findings import shown
+from builder.definition.findings import shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import Located, LocatedError, Problem
 
@@ -26,7 +26,7 @@ KINDS = {
 }
 
 
-def entry_problems(directory: Path) -> Iterator[LocatedError]:
+def find_entry_problems(directory: Path) -> Iterator[LocatedError]:
     """All entries below a directory that cannot be put into an image."""
     total = 0
     for where, directories, files in os.walk(directory):
@@ -43,7 +43,7 @@ def entry_problems(directory: Path) -> Iterator[LocatedError]:
                 if total > MAX_BYTES:
                     yield _problem(
                         path,
-                        f"with this file of {human_size(status.st_size)}, {shown(directory)} has more than"
+                        f"with this file of {human_size(status.st_size)}, {shorten_path(directory)} has more than"
                         f" {human_size(MAX_BYTES)}",
                         "large data belongs into a package or onto the state partition",
                     )
@@ -51,4 +51,4 @@ def entry_problems(directory: Path) -> Iterator[LocatedError]:
 
 
 def _problem(path: Path, message: str, hint: str) -> LocatedError:
-    return LocatedError(Located(shown(path), "", None, {}, {}), [Problem((), message, hint)])
+    return LocatedError(Located(shorten_path(path), "", None, {}, {}), [Problem((), message, hint)])

@@ -49,10 +49,10 @@ def parse(model: type[M], located: Located) -> M:
     try:
         return model.model_validate_json(json.dumps(located.data), strict=True)
     except ValidationError as error:
-        raise LocatedError(located, problems_of(error, located, model)) from None
+        raise LocatedError(located, list_problems(error, located, model)) from None
 
 
-def problems_of(error: ValidationError, located: Located, model: type[BaseModel]) -> list[Problem]:
+def list_problems(error: ValidationError, located: Located, model: type[BaseModel]) -> list[Problem]:
     """Every problem in what validating the document against ``model`` raised, once, at paths the user wrote."""
     found: dict[Path, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False, include_input=False):

@@ -87,7 +87,7 @@ class Findings:
             return None
 
 
-def shown(path: Path) -> str:
+def shorten_path(path: Path) -> str:
     """A path as the user would type it: relative to the working directory if it is below it."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
@@ -104,13 +104,15 @@ def read_yaml(path: Path) -> Located:
     try:
         data = path.read_bytes()
     except OSError as error:
-        name = shown(path)
+        name = shorten_path(path)
         reason = "this file does not exist" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
         raise LocatedError(Located(name, "", None, {}, {}), [Problem((), reason)]) from None
-    return load_yaml(decode(data, shown(path)), shown(path))
+    return load_yaml(decode(data, shorten_path(path)), shorten_path(path))
 
 
-def at_line(name: str, text: str, line: int, column: int, message: str, hint: str | None = None) -> LocatedError:
+def make_line_error(
+    name: str, text: str, line: int, column: int, message: str, hint: str | None = None
+) -> LocatedError:
     """A complaint about a place in a text that is neither YAML nor JSON: a unit, a template."""
     lines = text.split("\n")
     rest = lines[line - 1][column - 1 :] if 0 < line <= len(lines) else ""

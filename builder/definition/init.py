@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.core.errors import ConfigError
 from builder.core.files import write_file
-from builder.definition.findings import shown
+from builder.definition.findings import shorten_path
 from builder.definition.scalars import NotAccepted, require_image_name
 
 STARTER = Path(__file__).parent / "starter"
@@ -41,9 +41,9 @@ def init(directory: Path, name: str, *, home: Path | None = None) -> list[Path]:
         require_image_name(name)
     except NotAccepted as error:
         raise ConfigError(f"'{name}' cannot be the name: {error}") from None
-    replacements = {"@NAME@": name, "@KEYS@": _keys_text(public_keys(home or Path.home()))}
+    replacements = {"@NAME@": name, "@KEYS@": _keys_text(find_public_keys(home or Path.home()))}
     planned = {directory / _NAMES.get(where, where): _filled(where, replacements) for where in _files()}
-    existing = [shown(path) for path in planned if path.exists() or path.is_symlink()]
+    existing = [shorten_path(path) for path in planned if path.exists() or path.is_symlink()]
     if existing:
         raise ConfigError(
             "there are files already that would be overwritten",
@@ -54,11 +54,11 @@ def init(directory: Path, name: str, *, home: Path | None = None) -> list[Path]:
         try:
             write_file(path, text, durable=True)
         except OSError as error:
-            raise ConfigError(f"{shown(path)} cannot be written: {error.strerror}") from None
+            raise ConfigError(f"{shorten_path(path)} cannot be written: {error.strerror}") from None
     return list(planned)
 
 
-def public_keys(home: Path) -> list[str]:
+def find_public_keys(home: Path) -> list[str]:
     """The user's public SSH keys, each a line as in authorized_keys(5). Certificates are left out."""
     keys: dict[str, None] = {}
     for path in sorted((home / ".ssh").glob("*.pub")):

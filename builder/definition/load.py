@@ -12,20 +12,20 @@ from builder.core.architecture import Arch, architecture, host_arch
 from builder.core.errors import ConfigError
 from builder.definition import checks
 from builder.definition.containers import find_containers, resolve_container
-from builder.definition.findings import Findings, read_yaml, shown
+from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import Layer, check_files, find_directories, find_features
 from builder.definition.model import DEFAULT_SUITE, ContainerDefinition, Definition
 from builder.definition.resolved import (
     Resolved,
     ResolvedContainer,
-    layers_of,
+    find_optional_units,
+    list_layers,
     merge_kernel,
     merge_packages,
     merge_presets,
-    optional_units_of,
-    package_name,
+    parse_package_name,
 )
-from builder.definition.shipped import Part, search_path
+from builder.definition.shipped import DirectoryKind, make_search_path
 from builder.definition.template import Values
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from firstboot.config.located import Located, LocatedError, Problem, decode, load_yaml, suggestion
@@ -61,7 +61,7 @@ class LoadedContainer:
     warnings: tuple[str, ...] = ()
 
 
-def kind_of(path: Path) -> Kind:
+def read_kind(path: Path) -> Kind:
     """What a definition describes.
 
     Raises:
@@ -111,14 +111,14 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         findings.raise_errors()
         raise AssertionError("a definition that was refused has a problem")
     findings.add(located, checks.check_definition(definition))
-    search = search_path(path, shipped)
+    search = make_search_path(path, shipped)
     features = find_features(definition.features, located, search, findings)
     layers = [*features.values(), Layer(located, definition)]
     findings.add(
         located, checks.check_excluded_arguments(definition.kernel, [each.contents for each in features.values()])
     )
-    overlays = find_directories(Part.OVERLAY, layers, search, findings)
-    units = find_directories(Part.UNITS, layers, search, findings)
+    overlays = find_directories(DirectoryKind.OVERLAY, layers, search, findings)
+    units = find_directories(DirectoryKind.UNITS, layers, search, findings)
     target = _require_arch(definition.arch or arch or host_arch(), located, findings)
     values = Values(
         definition.name, definition.version, target, definition.suite, tuple(features), definition.variables
@@ -143,7 +143,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         packages=packages,
         exclude=exclude,
         kernel_package=definition.kernel.package or architecture(target).kernel_package,
-        command_line=with_consoles(command_line, target),
+        command_line=add_consoles(command_line, target),
         modules=modules,
         overlays=overlays,
         units=units,
@@ -153,8 +153,8 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         remove=tuple(dict.fromkeys(glob for part in contents for glob in part.remove)),
         keep=tuple(dict.fromkeys(glob for part in contents for glob in part.keep)),
         outputs=definition.outputs,
-        layers=layers_of(contents[:-1], definition),
-        optional_units=optional_units_of(contents[:-1]),
+        layers=list_layers(contents[:-1], definition),
+        optional_units=find_optional_units(contents[:-1]),
         firstboot=firstboot,
         credentials=definition.credentials,
         containers=containers,
@@ -189,7 +189,7 @@ def load_container(path: Path, *, arch: Arch | None = None, shipped: Path | None
     return LoadedContainer(definition, located, resolved, findings.warnings())
 
 
-def with_consoles(command_line: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
+def add_consoles(command_line: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
     """The kernel's arguments, with the architecture's consoles before them unless they name one themselves."""
     if any(argument.startswith("console=") for argument in command_line):
         return command_line
@@ -198,9 +198,11 @@ def with_consoles(command_line: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
 
 def _open(path: Path) -> Located:
     if not path.exists():
-        raise ConfigError(f"{shown(path)} does not exist", hint="'build-os init' writes a definition to start from")
+        raise ConfigError(
+            f"{shorten_path(path)} does not exist", hint="'build-os init' writes a definition to start from"
+        )
     if path.is_dir():
-        raise ConfigError(f"{shown(path)} is a directory", hint="name the YAML file in it")
+        raise ConfigError(f"{shorten_path(path)} is a directory", hint="name the YAML file in it")
     try:
         return read_yaml(path)
     except LocatedError as error:
@@ -230,12 +232,12 @@ def _find_firstboot(name: str | None, located: Located, directory: Path, finding
         return None
     path = directory / name
     if not path.is_file():
-        findings.add(located, [Problem(("firstboot",), f"there is no file {shown(path)}")])
+        findings.add(located, [Problem(("firstboot",), f"there is no file {shorten_path(path)}")])
         return None
     from firstboot.engine.compile import load as load_config  # noqa: PLC0415 - most definitions have no base config
 
     try:
-        for warning in load_config(decode(path.read_bytes(), shown(path)), shown(path)).warnings:
+        for warning in load_config(decode(path.read_bytes(), shorten_path(path)), shorten_path(path)).warnings:
             findings.add(warning.located, [warning.problem])
     except LocatedError as error:
         findings.add_error(error)
@@ -248,16 +250,18 @@ def _check_whole(resolved: Resolved) -> Iterator[Problem]:
         problem = SYSTEM_PRODUCTS[name].find_size_problem(int(resolved.disk.size))
         if problem is not None:
             yield Problem(("outputs", index), problem, "change disk.size, or take the output out")
-    if resolved.containers and "podman" not in map(package_name, resolved.packages):
+    if resolved.containers and "podman" not in map(parse_package_name, resolved.packages):
         yield Problem(("containers",), "nothing in this image runs containers", "add 'containers' to features")
     names: dict[str, Path] = {}
     for index, use in enumerate(resolved.containers):
         taken = [f"{use.name}.{kind}{ending}" for kind in ("service", "container") for ending in ("", ".j2")]
         for file in (directory.path / name for directory in resolved.units for name in taken):
             if file.exists():
-                yield Problem(("containers", index, "name"), f"its unit {use.name}.service is also {shown(file)}")
+                yield Problem(
+                    ("containers", index, "name"), f"its unit {use.name}.service is also {shorten_path(file)}"
+                )
         if isinstance(use.image, ResolvedContainer):
             other = names.setdefault(use.image.name, use.image.path)
             if other != use.image.path:
-                message = f"{shown(other)} describes another image with the name '{use.image.name}'"
+                message = f"{shorten_path(other)} describes another image with the name '{use.image.name}'"
                 yield Problem(("containers", index, "definition"), message)

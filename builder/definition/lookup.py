@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from builder.definition import checks
-from builder.definition.dependencies import dependency_problems
-from builder.definition.entries import entry_problems
+from builder.definition.dependencies import find_dependency_problems
+from builder.definition.entries import find_entry_problems
 from builder.definition.findings import Findings, read_yaml
 from builder.definition.model import Definition, Feature
-from builder.definition.shipped import NamedDirectory, Part, SearchPath
-from builder.definition.template import Values, template_problems
-from builder.definition.unitfile import unit_files, unit_problems
+from builder.definition.shipped import DirectoryKind, NamedDirectory, SearchPath
+from builder.definition.template import Values, find_template_problems
+from builder.definition.unitfile import find_unit_files, find_unit_problems
 from firstboot.config.located import Located, LocatedError, Problem
 
 
@@ -37,9 +37,9 @@ def find_features(names: tuple[str, ...], located: Located, search: SearchPath, 
             return
         if name in found or name in refused:
             return
-        file = search.find(Part.FEATURE, name)
+        file = search.find(DirectoryKind.FEATURE, name)
         if file is None:
-            findings.add(origin, [search.unknown(Part.FEATURE, name, place)])
+            findings.add(origin, [search.unknown(DirectoryKind.FEATURE, name, place)])
             return
         try:
             here = read_yaml(file)
@@ -62,13 +62,16 @@ def find_features(names: tuple[str, ...], located: Located, search: SearchPath, 
 
 
 def find_directories(
-    part: Literal[Part.OVERLAY, Part.UNITS], layers: list[Layer], search: SearchPath, findings: Findings
+    part: Literal[DirectoryKind.OVERLAY, DirectoryKind.UNITS],
+    layers: list[Layer],
+    search: SearchPath,
+    findings: Findings,
 ) -> tuple[NamedDirectory, ...]:
     found: dict[str, NamedDirectory] = {}
     for layer in layers:
-        names = layer.contents.overlays if part is Part.OVERLAY else layer.contents.units
+        names = layer.contents.overlays if part is DirectoryKind.OVERLAY else layer.contents.units
         new = look_up(part, names, layer.located, search, findings, known=found)
-        if part is Part.UNITS:
+        if part is DirectoryKind.UNITS:
             for index, name in enumerate(names):
                 if name in new:
                     findings.add(layer.located, _units_twice(new[name], found, (part.value, index)))
@@ -81,15 +84,15 @@ def _units_twice(
     new: NamedDirectory, known: Mapping[str, NamedDirectory], where: tuple[str | int, ...]
 ) -> Iterator[Problem]:
     """Files that an earlier directory has as well: the later would silently take their place."""
-    for name in unit_files(new.path):
+    for name in find_unit_files(new.path):
         for other in known.values():
-            if name in unit_files(other.path):
+            if name in find_unit_files(other.path):
                 message = f"'{name}' is in the units '{other.name}' as well, and an image has one"
                 yield Problem(where, message, "a drop-in changes a unit: name it like app.service.d/10-mine.conf")
 
 
 def look_up(
-    part: Literal[Part.OVERLAY, Part.UNITS],
+    part: Literal[DirectoryKind.OVERLAY, DirectoryKind.UNITS],
     names: tuple[str, ...],
     located: Located,
     search: SearchPath,
@@ -114,11 +117,11 @@ def check_files(
 ) -> None:
     for overlay in overlays:
         # The first kind of problem would make looking for the second dangerous.
-        for error in [*entry_problems(overlay.path)] or (
-            *template_problems(overlay.path, values),
-            *dependency_problems(overlay.path),
+        for error in [*find_entry_problems(overlay.path)] or (
+            *find_template_problems(overlay.path, values),
+            *find_dependency_problems(overlay.path),
         ):
             findings.add_error(error)
     for directory in units:
-        for error in [*entry_problems(directory.path)] or unit_problems(directory.path, values):
+        for error in [*find_entry_problems(directory.path)] or find_unit_problems(directory.path, values):
             findings.add_error(error)

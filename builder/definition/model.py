@@ -186,7 +186,7 @@ class Contents(Model):
     keep: tuple[PathGlob, ...] = Field((), description="Globs of files that stay although `remove` matches.")
     scripts: ScriptDecisions = Field(
         {},
-        description="For packages with maintainer scripts that nobody speaks for: `{ignore: REASON}`, "
+        description="For packages with maintainer scripts that build-os does not model: `{ignore: REASON}`, "
         "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree; `default` stands for the rest.",
     )
     debconf: dict[Question, Variable] = Field(
@@ -277,7 +277,7 @@ class ContainerDefinition(Model):
     )
     scripts: ScriptDecisions = Field(
         {},
-        description="For packages with maintainer scripts that nobody speaks for: `{ignore: REASON}`, "
+        description="For packages with maintainer scripts that build-os does not model: `{ignore: REASON}`, "
         "`{effects: [...]}`, or `sandbox`, which runs the script in a copy of the tree; `default` stands for the rest.",
     )
     debconf: dict[Question, Variable] = Field(

@@ -162,7 +162,7 @@ class Resolved:
         )
 
 
-def package_sets(resolved: Resolved | ResolvedContainer) -> tuple[PackageSet, ...]:
+def list_package_sets(resolved: Resolved | ResolvedContainer) -> tuple[PackageSet, ...]:
     """All that a lock has to resolve, in the order image, containers, tools."""
     if isinstance(resolved, ResolvedContainer):
         return (resolved.package_set, PackageSet("tools", ()))
@@ -176,17 +176,19 @@ def package_sets(resolved: Resolved | ResolvedContainer) -> tuple[PackageSet, ..
     )
 
 
-def recipe_sha256(resolved: Resolved | ResolvedContainer) -> str:
+def hash_package_sets(resolved: Resolved | ResolvedContainer) -> str:
     """A hash over exactly what a lock depends on: suite, architecture and package sets.
 
     Overlays, units, variables and the mirror are no part of it, so changing them keeps the lock valid.
     """
-    sets = [[each.name, each.packages, each.exclude, each.essential, each.layers] for each in package_sets(resolved)]
+    sets = [
+        [each.name, each.packages, each.exclude, each.essential, each.layers] for each in list_package_sets(resolved)
+    ]
     recipe = {"schema": 1, "arch": resolved.arch, "suite": resolved.suite, "sets": sets}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
-def package_name(request: str) -> str:
+def parse_package_name(request: str) -> str:
     """``bash`` of ``bash`` or ``bash=5.2``."""
     return request.partition("=")[0]
 
@@ -200,26 +202,26 @@ def merge_packages(parts: Iterable[Contents]) -> tuple[tuple[str, ...], tuple[st
             packages.pop(name, None)
             exclude[name] = None
         for request in part.packages:
-            name = package_name(request)
+            name = parse_package_name(request)
             exclude.pop(name, None)
             if name not in packages or request != name:
                 packages[name] = request
     return tuple(packages.values()), tuple(exclude)
 
 
-def layers_of(features: Iterable[Contents], definition: Contents) -> tuple[tuple[str, ...], ...]:
+def list_layers(features: Iterable[Contents], definition: Contents) -> tuple[tuple[str, ...], ...]:
     """The names that features bring and the definition does not name itself, each with the last that names it."""
-    own = set(map(package_name, definition.packages))
-    layers = [{package_name(request) for request in part.packages} - own for part in features]
+    own = set(map(parse_package_name, definition.packages))
+    layers = [{parse_package_name(request) for request in part.packages} - own for part in features]
     return tuple(tuple(sorted(names.difference(*layers[number + 1 :]))) for number, names in enumerate(layers))
 
 
-def optional_units_of(features: Iterable[Contents]) -> dict[str, tuple[str, ...]]:
+def find_optional_units(features: Iterable[Contents]) -> dict[str, tuple[str, ...]]:
     """The units that presets of features name, with the packages of those features."""
     found: dict[str, tuple[str, ...]] = {}
     for part in features:
         for unit in (*part.presets.enable, *part.presets.disable):
-            found[unit] = (*found.get(unit, ()), *map(package_name, part.packages))
+            found[unit] = (*found.get(unit, ()), *map(parse_package_name, part.packages))
     return found
 
 

@@ -14,7 +14,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
-from builder.definition.findings import at_line
+from builder.definition.findings import make_line_error
 from firstboot.config.located import suggestion
 
 
@@ -67,7 +67,7 @@ def fill(text: str, name: str, values: Mapping[str, Any]) -> str:
         code = environment.compile(text, name=name, filename=name)
         return jinja2.Template.from_code(environment, code, environment.globals).render(values)
     except jinja2.TemplateSyntaxError as error:
-        raise at_line(name, text, error.lineno, 1, error.message or "this is no template") from None
+        raise make_line_error(name, text, error.lineno, 1, error.message or "this is no template") from None
     except _NotDefinedError as error:
         line = _line_of(error, name)
         column = text.split("\n")[line - 1].find(error.name) + 1
@@ -76,10 +76,10 @@ def fill(text: str, name: str, values: Mapping[str, Any]) -> str:
         if isinstance(scope, Mapping):
             known = ", ".join(map(str, scope)) or "nothing"
             hint = suggestion(error.name, map(str, scope)) or f"defined here: {known}"
-        raise at_line(name, text, line, max(1, column), f"'{error.name}' is not defined", hint) from None
+        raise make_line_error(name, text, line, max(1, column), f"'{error.name}' is not defined", hint) from None
     except Exception as error:  # whatever an expression can raise is the template's fault
         message = str(error) or type(error).__name__
-        raise at_line(name, text, _line_of(error, name), 1, message) from None
+        raise make_line_error(name, text, _line_of(error, name), 1, message) from None
 
 
 def _line_of(error: BaseException, name: str) -> int:

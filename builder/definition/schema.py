@@ -18,7 +18,7 @@ from builder.definition.scalars import Size
 class _Generator(GenerateJsonSchema):
     """Writes defaults as the user would: a size as ``8G``, not as its bytes."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
+    def field_title_should_be_set(self, make_schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
         """Titles would only repeat the keys."""
         return False
 
@@ -26,7 +26,7 @@ class _Generator(GenerateJsonSchema):
         return str(dft) if isinstance(dft, Size) else super().encode_default(dft)
 
 
-def schema() -> dict[str, Any]:
+def make_schema() -> dict[str, Any]:
     """Draft 2020-12. A file is a system unless it says ``kind: container``. Features: ``$defs/Feature``."""
     models: list[type[BaseModel]] = [Definition, ContainerDefinition, Feature]
     _, generated = models_json_schema(
@@ -45,6 +45,6 @@ def schema() -> dict[str, Any]:
     }
 
 
-def schema_text() -> str:
-    """:func:`schema` as it stands in ``configs/schema.json``."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+def make_schema_text() -> str:
+    """:func:`make_schema` as it stands in ``configs/schema.json``."""
+    return json.dumps(make_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -54,13 +54,13 @@ def _one_each(effects: tuple[ScriptEffect, ...]) -> tuple[ScriptEffect, ...]:
 
 
 class ScriptIgnored(_Model):
-    """The lines that nobody speaks for do not matter in this image."""
+    """The lines that build-os does not model do not matter in this image."""
 
     ignore: Annotated[str, StringConstraints(min_length=3)] = Field(description="Why.")
 
 
 class ScriptDeclared(_Model):
-    """What the lines that nobody speaks for do."""
+    """What the lines do that build-os does not model."""
 
     effects: Annotated[tuple[ScriptEffect, ...], AfterValidator(_one_each)] = Field(
         min_length=1, description="What they do, in order."

@@ -11,11 +11,11 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.definition.findings import shown
+from builder.definition.findings import shorten_path
 from firstboot.config.located import Problem, suggestion
 
 
-class Part(enum.StrEnum):
+class DirectoryKind(enum.StrEnum):
     """What can be named. The values are the directories they are in."""
 
     FEATURE = "features"
@@ -23,7 +23,7 @@ class Part(enum.StrEnum):
     UNITS = "units"
 
 
-_NOUN = {Part.FEATURE: "feature", Part.OVERLAY: "overlay", Part.UNITS: "directory of units"}
+_NOUN = {DirectoryKind.FEATURE: "feature", DirectoryKind.OVERLAY: "overlay", DirectoryKind.UNITS: "directory of units"}
 
 
 @dataclass(frozen=True)
@@ -40,52 +40,52 @@ class SearchPath:
 
     roots: tuple[Path, ...]
 
-    def find(self, part: Part, name: str) -> Path | None:
+    def find(self, part: DirectoryKind, name: str) -> Path | None:
         """The file of a feature or the directory of an overlay or of units."""
         for place in self._places(part):
-            path = place / (f"{name}.yaml" if part is Part.FEATURE else name)
-            if path.is_file() if part is Part.FEATURE else path.is_dir():
+            path = place / (f"{name}.yaml" if part is DirectoryKind.FEATURE else name)
+            if path.is_file() if part is DirectoryKind.FEATURE else path.is_dir():
                 return path
         return None
 
-    def names(self, part: Part) -> tuple[str, ...]:
+    def names(self, part: DirectoryKind) -> tuple[str, ...]:
         """All names that can be found, sorted."""
         found = set()
         for place in self._places(part):
-            if part is Part.FEATURE:
+            if part is DirectoryKind.FEATURE:
                 found |= {path.stem for path in place.glob("*.yaml") if path.is_file()}
             elif place.is_dir():
                 found |= {path.name for path in place.iterdir() if path.is_dir()}
         return tuple(sorted(found))
 
-    def unknown(self, part: Part, name: str, path: tuple[str | int, ...]) -> Problem:
+    def unknown(self, part: DirectoryKind, name: str, path: tuple[str | int, ...]) -> Problem:
         """The complaint about a name that is not found: the nearest name, and where was looked."""
-        places = [shown(place) for place in self._places(part) if place.is_dir()]
-        file = f"features/{name}.yaml" if part is Part.FEATURE else f"{part}/{name}"
+        places = [shorten_path(place) for place in self._places(part) if place.is_dir()]
+        file = f"features/{name}.yaml" if part is DirectoryKind.FEATURE else f"{part}/{name}"
         where = f"looked in {', '.join(places)}" if places else f"make {file} beside the definition"
         near = suggestion(name, self.names(part))
         return Problem(path, f"there is no {_NOUN[part]} '{name}'", f"{near} ({where})" if near else where)
 
-    def _places(self, part: Part) -> tuple[Path, ...]:
+    def _places(self, part: DirectoryKind) -> tuple[Path, ...]:
         """Directories to look in, each once."""
-        inner = ("features", "configs/features") if part is Part.FEATURE else (part.value,)
+        inner = ("features", "configs/features") if part is DirectoryKind.FEATURE else (part.value,)
         return tuple(dict.fromkeys(root / name for root in self.roots for name in inner))
 
 
-def shipped_root() -> Path:
+def find_shipped_root() -> Path:
     """What comes with build-os: ``shipped/`` in a wheel's package, the repository itself in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "shipped"
     return inside if inside.is_dir() else package.parent
 
 
-def search_path(definition: Path, shipped: Path | None = None) -> SearchPath:
+def make_search_path(definition: Path, shipped: Path | None = None) -> SearchPath:
     """Where the names in a definition are looked for.
 
-    ``shipped`` replaces :func:`shipped_root`, for tests.
+    ``shipped`` replaces :func:`find_shipped_root`, for tests.
     """
     here = definition.absolute().parent
     above = [here, *here.parents]
     repository = next((number for number, path in enumerate(above) if (path / ".git").exists()), None)
     own = above[:2] if repository is None else above[: repository + 1]
-    return SearchPath(tuple(dict.fromkeys([*own, shipped or shipped_root()])))
+    return SearchPath(tuple(dict.fromkeys([*own, shipped or find_shipped_root()])))

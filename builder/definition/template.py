@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import ConfigError
-from builder.definition.findings import shown
+from builder.definition.findings import shorten_path
 from builder.definition.scalars import Scalar
 from firstboot.config.located import Located, LocatedError, Problem, decode
 
@@ -49,15 +49,15 @@ def find_templates(directory: Path) -> Iterator[Path]:
             yield path
 
 
-def template_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
+def find_template_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
     """All that is wrong with the templates of an overlay."""
     for path in find_templates(directory):
         twin = path.with_name(path.name.removesuffix(TEMPLATE_SUFFIX))
         if twin.exists() or twin.is_symlink():
-            message = f"{shown(twin)} makes the same file"
-            yield LocatedError(Located(shown(path), "", None, {}, {}), [Problem((), message)])
+            message = f"{shorten_path(twin)} makes the same file"
+            yield LocatedError(Located(shorten_path(path), "", None, {}, {}), [Problem((), message)])
         try:
-            render_text(read_text(path), shown(path), values)
+            render_text(read_text(path), shorten_path(path), values)
         except LocatedError as error:
             yield error
 
@@ -69,7 +69,7 @@ def render_file(path: Path, values: Values) -> str:
         ConfigError: with the template's file and line.
     """
     try:
-        return render_text(read_text(path), shown(path), values)
+        return render_text(read_text(path), shorten_path(path), values)
     except LocatedError as error:
         raise ConfigError(str(error)) from None
 
@@ -81,9 +81,9 @@ def read_text(path: Path) -> str:
         LocatedError: it cannot be read or is something else.
     """
     try:
-        return decode(path.read_bytes(), shown(path))
+        return decode(path.read_bytes(), shorten_path(path))
     except OSError as error:
-        name = shown(path)
+        name = shorten_path(path)
         raise LocatedError(Located(name, "", None, {}, {}), [Problem((), f"{error.strerror}")]) from None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.definition.findings import at_line, shown
+from builder.definition.findings import make_line_error, shorten_path
 from builder.definition.scalars import UNIT_SUFFIXES
 from builder.definition.template import TEMPLATE_SUFFIX, Values, read_text, render_text
 from firstboot.config.located import Located, LocatedError, Problem, suggestion
@@ -31,7 +31,7 @@ NOTES = "README.md"  # may lie in a directory of units; it does not get into the
 _PRESET_VERBS = ("enable", "disable", "ignore")
 
 
-def unit_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
+def find_unit_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
     """All that is wrong with the files in a directory of units."""
     seen: dict[Path, Path] = {}
     for path in sorted(directory.rglob("*")):
@@ -47,12 +47,12 @@ def unit_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
         elif path != directory / NOTES:
             target = path.with_name(path.name.removesuffix(TEMPLATE_SUFFIX))
             if target in seen:
-                yield _whole(path, f"{shown(seen[target])} makes the same file")
+                yield _whole(path, f"{shorten_path(seen[target])} makes the same file")
             seen[target] = path
             yield from _file_problems(path, target.name, values)
 
 
-def unit_files(directory: Path) -> frozenset[str]:
+def find_unit_files(directory: Path) -> frozenset[str]:
     """The files that a directory of units brings, by their path in it; templates by what they make."""
     paths = (path for path in directory.rglob("*") if path.is_file() and path != directory / NOTES)
     return frozenset(str(path.relative_to(directory)).removesuffix(TEMPLATE_SUFFIX) for path in paths)
@@ -66,7 +66,7 @@ def _file_problems(path: Path, name: str, values: Values) -> Iterator[LocatedErr
         return
     try:
         text = read_text(path)
-        shown_name = shown(path)
+        shown_name = shorten_path(path)
         if path.name.endswith(TEMPLATE_SUFFIX):
             text = render_text(text, shown_name, values)
             shown_name += " (filled in)"
@@ -75,7 +75,7 @@ def _file_problems(path: Path, name: str, values: Values) -> Iterator[LocatedErr
         return
     problems = _preset_problems(text) if suffix == "preset" else _syntax_problems(text, suffix)
     for line, message, hint in problems:
-        yield at_line(shown_name, text, line, 1, message, hint)
+        yield make_line_error(shown_name, text, line, 1, message, hint)
 
 
 def _syntax_problems(text: str, suffix: str) -> Iterator[tuple[int, str, str | None]]:
@@ -147,4 +147,4 @@ def _is_drop_in_directory(name: str) -> bool:
 
 
 def _whole(path: Path, message: str, hint: str | None = None) -> LocatedError:
-    return LocatedError(Located(shown(path), "", None, {}, {}), [Problem((), message, hint)])
+    return LocatedError(Located(shorten_path(path), "", None, {}, {}), [Problem((), message, hint)])

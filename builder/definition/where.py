@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.core.errors import ConfigError
 from builder.definition.findings import Findings, read_yaml
 from builder.definition.resolved import Resolved, ResolvedContainer
-from builder.definition.shipped import Part, search_path
+from builder.definition.shipped import DirectoryKind, make_search_path
 from firstboot.config.located import Located, LocatedError, Problem
 from firstboot.config.text import Path as Place
 
@@ -18,7 +18,7 @@ KEYS = ("packages", "exclude", "presets", "tools", "kernel")
 
 
 @contextmanager
-def pointing_at_names(resolved: Resolved | ResolvedContainer) -> Iterator[None]:
+def point_at_names(resolved: Resolved | ResolvedContainer) -> Iterator[None]:
     """Let errors about names say where the user wrote them: in the definition, a container's, or a feature.
 
     Raises:
@@ -53,9 +53,9 @@ def _files(resolved: Resolved | ResolvedContainer) -> Iterator[Path]:
         for container in resolved.containers:
             if isinstance(container.image, ResolvedContainer):
                 yield container.image.path
-        search = search_path(resolved.path)
+        search = make_search_path(resolved.path)
         for feature in resolved.features:
-            if (path := search.find(Part.FEATURE, feature)) is not None:
+            if (path := search.find(DirectoryKind.FEATURE, feature)) is not None:
                 yield path
 
 

@@ -20,14 +20,14 @@ from typing import BinaryIO
 from builder.oci.fields import (
     Json,
     Report,
-    annotations_field,
     check_config,
     check_spelling,
     is_supported,
-    json_object,
     list_field,
-    platform_field,
-    strings_field,
+    parse_annotations,
+    parse_object,
+    parse_platform,
+    parse_strings,
 )
 from builder.oci.image import CONFIG, INDEX, LAYER, LAYER_GZIP, LAYOUT_VERSION, MANIFEST
 
@@ -64,7 +64,7 @@ class Descriptor:
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageContents:
     """One image of a layout: its manifest, configuration and layers, base first."""
 
     manifest: Descriptor
@@ -87,7 +87,7 @@ def validate_layout(layout: Path) -> list[str]:
     return sorted(set(problems))
 
 
-def check_layout(layout: Path) -> tuple[list[str], list[Found]]:
+def check_layout(layout: Path) -> tuple[list[str], list[ImageContents]]:
     """All problems but those inside of layers, and the images in which there are none."""
     checker = _Checker(layout)
     checker.check()
@@ -100,7 +100,7 @@ def check_diff_id(layout: Path, layer: Descriptor, diff_id: str) -> list[str]:
     digest = hashlib.new(diff_id.partition(":")[0])
     try:
         with layer.path(layout).open("rb") as file:
-            for chunk in unpacked(file, compressed=LAYER_TYPES[layer.media_type]):
+            for chunk in unpack_blob(file, compressed=LAYER_TYPES[layer.media_type]):
                 digest.update(chunk)
     except (ValueError, OSError) as error:
         return [f"{where}: cannot be unpacked: {error}"]
@@ -109,7 +109,7 @@ def check_diff_id(layout: Path, layer: Descriptor, diff_id: str) -> list[str]:
     return []
 
 
-def unpacked(file: BinaryIO, *, compressed: bool, limit: int = MAX_UNPACKED) -> Iterator[bytes]:
+def unpack_blob(file: BinaryIO, *, compressed: bool, limit: int = MAX_UNPACKED) -> Iterator[bytes]:
     """The content of a layer's blob in pieces; gzip may have several members (RFC 1952, section 2.2).
 
     Raises:
@@ -147,7 +147,7 @@ class _Checker:
         self._layout = layout
         self._seen: set[tuple[str, str]] = set()
         self.problems: list[str] = []
-        self.images: list[Found] = []
+        self.images: list[ImageContents] = []
 
     def _reporter(self, where: str) -> Report:
         return lambda problem: self.problems.append(f"{where}: {problem}")
@@ -171,7 +171,7 @@ class _Checker:
             if path.stat().st_size > MAX_DOCUMENT:
                 report(f"is larger than {MAX_DOCUMENT} bytes")
                 return None
-            return json_object(path.read_bytes())
+            return parse_object(path.read_bytes())
         except ValueError as error:
             report(str(error))
         except OSError as error:
@@ -211,7 +211,7 @@ class _Checker:
         for key in forbidden:
             if key in document:
                 report(f"{key!r} does not belong into {media_type}")
-        annotations_field(document, report)
+        parse_annotations(document, report)
         check_spelling(document, report)
         return len(self.problems) == before
 
@@ -245,7 +245,7 @@ class _Checker:
         if descriptor.platform not in (None, platform):
             report(f"is for {platform}, but the index says {descriptor.platform}")
         if len(self.problems) == before:
-            self.images.append(Found(descriptor, config, tuple(known), diff_ids, platform, created))
+            self.images.append(ImageContents(descriptor, config, tuple(known), diff_ids, platform, created))
 
     def _descriptor(self, value: object, where: str, report: Report) -> Descriptor | None:
         before = len(self.problems)
@@ -262,14 +262,14 @@ class _Checker:
             report(f"{where}.digest must be sha256 or sha512, in lower-case hex")
         if type(size) is not int or not 0 <= size < 2**63:
             report(f"{where}.size must be a number of bytes")
-        strings_field(value.get("urls"), f"{where}.urls", report)
-        annotations_field(value, report, f"{where}.")
+        parse_strings(value.get("urls"), f"{where}.urls", report)
+        parse_annotations(value, report, f"{where}.")
         self._data(value, where, report)
         if len(self.problems) > before:
             return None
         annotations = value.get("annotations")
         ref = annotations.get("org.opencontainers.image.ref.name") if isinstance(annotations, dict) else None
-        platform = platform_field(value.get("platform"), where, report)
+        platform = parse_platform(value.get("platform"), where, report)
         assert isinstance(media_type, str)
         assert isinstance(digest, str)
         assert isinstance(size, int)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from builder.core.errors import ConfigError
-from builder.oci.image import LAYER_GZIP, Image, canonical, rfc3339
+from builder.oci.image import LAYER_GZIP, Image, format_time, make_canonical_json
 from builder.tree.node import Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, parent_of
 
@@ -36,7 +36,7 @@ STORE = f"{CLOSED}/storage"
 GZIP = 2  # storage/pkg/archive: Compression
 
 
-def storage_conf() -> str:
+def make_storage_conf() -> str:
     """containers-storage.conf(5) for the guest: pulled images go to /var, ours are found where they lie."""
     return f"""\
 # Images that came with the OS are in {SHOWN}, which is read-only and verified.
@@ -53,7 +53,7 @@ mountopt = "nodev"
 """
 
 
-def user_storage_conf() -> str:
+def make_user_storage_conf() -> str:
     """The same for an ordinary user, whose podman takes no such setting from the system's file."""
     return f"""\
 # Images that came with the OS can be used without pulling them: 'podman images'.
@@ -97,7 +97,7 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
     for layer in image.layers:
         layer_id = _layer_id(parents[0] if parents else None, layer.diff_id)
         if layer_id not in known:
-            _install_layer(tree, f"{store}/overlay", layer_id, parents, overlay_diff(lower, layer.tree), origin)
+            _install_layer(tree, f"{store}/overlay", layer_id, parents, make_overlay_diff(lower, layer.tree), origin)
             layers.append(_layer_entry(image, len(parents), layer_id, parents[0] if parents else None, lower))
         lower = layer.tree
         parents.insert(0, layer_id)
@@ -116,13 +116,13 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
     def put(path: str, data: bytes) -> None:
         tree.put(f"{store}/{path}", file(data, 0o644, origin=origin))
 
-    put("overlay-images/images.json", canonical(sorted(images, key=lambda entry: str(entry["id"]))))
-    put("overlay-layers/layers.json", canonical(layers))
+    put("overlay-images/images.json", make_canonical_json(sorted(images, key=lambda entry: str(entry["id"]))))
+    put("overlay-layers/layers.json", make_canonical_json(layers))
     for lock in ("storage.lock", "overlay-images/images.lock", "overlay-layers/layers.lock"):
         put(lock, b"")
 
 
-def overlay_diff(lower: Tree, upper: Tree) -> Tree:
+def make_overlay_diff(lower: Tree, upper: Tree) -> Tree:
     """The directory that makes ``upper`` out of ``lower`` when overlayfs lays it over it.
 
     What ``upper`` lacks becomes a character device 0:0 (Documentation/filesystems/overlayfs.rst, "whiteouts
@@ -165,10 +165,10 @@ def _install_layer(tree: Tree, overlay: str, layer_id: str, parents: Sequence[st
 
 def _layer_entry(image: Image, number: int, layer_id: str, parent: str | None, lower: Tree) -> dict[str, object]:
     layer = image.layers[number]
-    diff = list(overlay_diff(lower, layer.tree).walk())
+    diff = list(make_overlay_diff(lower, layer.tree).walk())
     entry: dict[str, object] = {
         "id": layer_id,
-        "created": rfc3339(image.created),
+        "created": format_time(image.created),
         "compressed-diff-digest": layer.digest,
         "compressed-size": layer.size,
         "diff-digest": layer.diff_id,
@@ -193,7 +193,7 @@ def _image_entry(image: Image, names: list[str], top: str | None, blobs: dict[st
         "big-data-names": list(blobs),
         "big-data-sizes": {key: len(data) for key, data in blobs.items()},
         "big-data-digests": {key: f"sha256:{hashlib.sha256(data).hexdigest()}" for key, data in blobs.items()},
-        "created": rfc3339(image.created),
+        "created": format_time(image.created),
     }
     if top is not None:
         entry["layer"] = top

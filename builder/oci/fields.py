@@ -14,7 +14,7 @@ Json = dict[str, object]
 Report = Callable[[str], None]
 
 
-def json_object(data: bytes) -> Json:
+def parse_object(data: bytes) -> Json:
     """An object that every reader of JSON reads alike.
 
     Raises:
@@ -86,9 +86,9 @@ def check_config(config: Json, report: Report) -> tuple[tuple[str, ...], tuple[s
             report(f"{key} must be text")
         names.append(str(value))
     for key in ("author", "os.version", "variant"):
-        text_field(config.get(key), key, report)
-    strings_field(config.get("os.features"), "os.features", report)
-    created = time_field(config.get("created"), "created", report)
+        parse_text(config.get(key), key, report)
+    parse_strings(config.get("os.features"), "os.features", report)
+    created = parse_time(config.get("created"), "created", report)
     run = config.get("config")
     if run is not None and not isinstance(run, dict):
         report("config must be an object")
@@ -110,9 +110,9 @@ def check_config(config: Json, report: Report) -> tuple[tuple[str, ...], tuple[s
 
 def _check_run(run: Json, report: Report) -> None:
     for key in ("User", "WorkingDir", "StopSignal"):
-        text_field(run.get(key), f"config.{key}", report)
+        parse_text(run.get(key), f"config.{key}", report)
     for key in ("Env", "Entrypoint", "Cmd"):
-        strings_field(run.get(key), f"config.{key}", report)
+        parse_strings(run.get(key), f"config.{key}", report)
     env = run.get("Env")
     if isinstance(env, list) and not all("=" in entry for entry in env if isinstance(entry, str)):
         report("config.Env must have entries like NAME=value")
@@ -137,8 +137,8 @@ def _check_history(history: object, layers: int, report: Report) -> None:
         return
     for number, entry in enumerate(history):
         for key in ("author", "created_by", "comment"):
-            text_field(entry.get(key), f"history[{number}].{key}", report)
-        time_field(entry.get("created"), f"history[{number}].created", report)
+            parse_text(entry.get(key), f"history[{number}].{key}", report)
+        parse_time(entry.get("created"), f"history[{number}].created", report)
         if type(entry.get("empty_layer", False)) is not bool:
             report(f"history[{number}].empty_layer must be true or false")
     count = sum(1 for entry in history if not entry.get("empty_layer"))
@@ -151,7 +151,7 @@ def is_supported(digest: str) -> bool:
     return algorithm in _SUPPORTED and _SUPPORTED[algorithm].fullmatch(encoded) is not None
 
 
-def platform_field(value: object, where: str, report: Report) -> tuple[str, str] | None:
+def parse_platform(value: object, where: str, report: Report) -> tuple[str, str] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -172,17 +172,17 @@ def list_field(document: Json, key: str, report: Report) -> list[object]:
     return []
 
 
-def text_field(value: object, where: str, report: Report) -> None:
+def parse_text(value: object, where: str, report: Report) -> None:
     if value is not None and not isinstance(value, str):
         report(f"{where} must be text")
 
 
-def strings_field(value: object, where: str, report: Report) -> None:
+def parse_strings(value: object, where: str, report: Report) -> None:
     if value is not None and not (isinstance(value, list) and all(isinstance(entry, str) for entry in value)):
         report(f"{where} must be a list of texts")
 
 
-def time_field(value: object, where: str, report: Report) -> int:
+def parse_time(value: object, where: str, report: Report) -> int:
     """Seconds since 1970 of an RFC 3339 time; 0 where there is none."""
     if value is None:
         return 0
@@ -198,7 +198,7 @@ def time_field(value: object, where: str, report: Report) -> int:
         return 0
 
 
-def annotations_field(document: Json, report: Report, where: str = "") -> None:
+def parse_annotations(document: Json, report: Report, where: str = "") -> None:
     value = document.get("annotations")
     if value is not None and not _is_text_map(value):
         report(f"{where}annotations must map text to text")

@@ -58,7 +58,7 @@ class ImageConfig:
     @property
     def reference(self) -> str:
         """``localhost/NAME:VERSION``: the name under which podman and others find it."""
-        return f"localhost/{self.name}:{tag(self.version)}"
+        return f"localhost/{self.name}:{make_tag(self.version)}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Image:
     @property
     def digest(self) -> str:
         """Of the manifest: what ``NAME@sha256:...`` names."""
-        return digest_of(self.manifest)
+        return make_digest(self.manifest)
 
     @property
     def pinned(self) -> str:
@@ -112,34 +112,34 @@ class Image:
         return self.layers[-1].tree if self.layers else Tree()
 
 
-def digest_of(data: bytes) -> str:
+def make_digest(data: bytes) -> str:
     """``sha256:HEX``."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def canonical(value: object) -> bytes:
+def make_canonical_json(value: object) -> bytes:
     """JSON with one form for one value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def tag(version: str) -> str:
+def make_tag(version: str) -> str:
     """A version as a tag, which must match ``[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`` (distribution-spec)."""
     return version.replace("~", "_").replace("^", "_").replace("+", "_")[:128]
 
 
-def rfc3339(seconds: int) -> str:
+def format_time(seconds: int) -> str:
     """``1970-01-01T00:00:00Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def platform_of(architecture: str) -> dict[str, str]:
+def find_platform(architecture: str) -> dict[str, str]:
     """The platform of a descriptor, with the variant that registries expect for arm64."""
     platform = {"architecture": architecture, "os": "linux"}
     variant = facts(architecture).variant
     return platform if variant is None else platform | {"variant": variant}
 
 
-def config_json(config: ImageConfig, diff_ids: list[str]) -> dict[str, object]:
+def make_config_json(config: ImageConfig, diff_ids: list[str]) -> dict[str, object]:
     """The image's configuration (image-spec, config.md). What is not set is left out."""
     run: dict[str, object] = {
         "User": config.user,
@@ -150,9 +150,9 @@ def config_json(config: ImageConfig, diff_ids: list[str]) -> dict[str, object]:
         "WorkingDir": config.working_dir,
         "Labels": dict(config.labels),
     }
-    created = rfc3339(config.created)
+    created = format_time(config.created)
     return {
-        **platform_of(config.architecture),
+        **find_platform(config.architecture),
         "created": created,
         "config": {name: value for name, value in run.items() if value},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
@@ -189,32 +189,32 @@ def write_layout(tree: Tree, config: ImageConfig, out: Path, *, gzip: Tools | No
     for blob in (image.config, image.manifest):
         write_file(blobs / hashlib.sha256(blob).hexdigest(), blob)
     entry = _descriptor(MANIFEST, image.manifest) | {
-        "platform": platform_of(config.architecture),
+        "platform": find_platform(config.architecture),
         "annotations": {REF_NAME: config.reference},
     }
-    write_file(out / "index.json", canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}))
-    write_file(out / "oci-layout", canonical(LAYOUT_VERSION))
+    write_file(out / "index.json", make_canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}))
+    write_file(out / "oci-layout", make_canonical_json(LAYOUT_VERSION))
     return image
 
 
 def _image(config: ImageConfig, layer: Layer) -> Image:
-    document = canonical(config_json(config, [layer.diff_id]))
+    document = make_canonical_json(make_config_json(config, [layer.diff_id]))
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": _descriptor(CONFIG, document),
         "layers": [{"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}],
         "annotations": {
-            "org.opencontainers.image.created": rfc3339(config.created),
+            "org.opencontainers.image.created": format_time(config.created),
             "org.opencontainers.image.title": config.name,
             "org.opencontainers.image.version": config.version,
         },
     }
-    return Image(canonical(manifest), document, (layer,), (config.reference,), config.created)
+    return Image(make_canonical_json(manifest), document, (layer,), (config.reference,), config.created)
 
 
 def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
-    return {"mediaType": media_type, "digest": digest_of(blob), "size": len(blob)}
+    return {"mediaType": media_type, "digest": make_digest(blob), "size": len(blob)}
 
 
 def _write_layer(tree: Tree, blobs: Path, created: int, gzip: Tools | None) -> Layer:
@@ -235,7 +235,7 @@ def _write_layer(tree: Tree, blobs: Path, created: int, gzip: Tools | None) -> L
     return Layer(LAYER if gzip is None else LAYER_GZIP, digest, size, diff_id, plain.size, tree)
 
 
-def layout_tree(layout: Path) -> Tree:
+def read_layout_tree(layout: Path) -> Tree:
     """An image layout as a tree, its blobs as slices of the files they are."""
     tree = Tree()
     for path in sorted(layout.rglob("*")):
@@ -252,4 +252,4 @@ def layout_tree(layout: Path) -> Tree:
 
 def write_archive(layout: Path, file: Writer, *, created: int = 0) -> None:
     """An image layout as one tar, which ``podman load`` and ``skopeo copy oci-archive:`` take."""
-    write_tar(layout_tree(layout), file, latest=created)
+    write_tar(read_layout_tree(layout), file, latest=created)

@@ -9,8 +9,8 @@ from pathlib import Path
 from builder.core.errors import ConfigError, SourceError
 from builder.core.files import replacing
 from builder.core.store import Store
-from builder.oci.check import LAYER_TYPES, Descriptor, Found, check_layout, unpacked
-from builder.oci.image import Image, Layer, digest_of
+from builder.oci.check import LAYER_TYPES, Descriptor, ImageContents, check_layout, unpack_blob
+from builder.oci.image import Image, Layer, make_digest
 from builder.tree.layer import read_layer
 from builder.tree.tree import Tree
 
@@ -47,14 +47,14 @@ def read_layout(layout: Path, store: Store, *, architecture: str, name: str) -> 
         )
     manifest, config = (blob.path(layout).read_bytes() for blob in (found.manifest, found.config))
     for blob, descriptor in ((manifest, found.manifest), (config, found.config)):
-        if descriptor.digest != digest_of(blob):
+        if descriptor.digest != make_digest(blob):
             raise ConfigError(f"{layout}: only sha256 digests are supported for manifests and configurations")
     tag = (found.manifest.ref_name or "").rpartition(":")[2]
     reference = f"localhost/{name}:{tag if _TAG.fullmatch(tag) else 'latest'}"
     return Image(manifest, config, tuple(layers), (reference,), found.created)
 
 
-def find_image(layout: Path, architecture: str) -> Found:
+def find_image(layout: Path, architecture: str) -> ImageContents:
     """The one image of a layout that is for this architecture.
 
     Raises:
@@ -70,7 +70,7 @@ def find_image(layout: Path, architecture: str) -> Found:
     return _require_one(layout, images, architecture)
 
 
-def _require_one(layout: Path, images: list[Found], architecture: str) -> Found:
+def _require_one(layout: Path, images: list[ImageContents], architecture: str) -> ImageContents:
     fitting = [image for image in images if image.platform == ("linux", architecture)]
     if len(fitting) == 1:
         return fitting[0]
@@ -94,7 +94,7 @@ def _unpack(layout: Path, layer: Descriptor, diff_id: str, store: Store) -> Path
     what = f"{layout}/blobs/{layer.digest.replace(':', '/')}"
     try:
         with replacing(pack, durable=True) as out, layer.path(layout).open("rb") as file:
-            for piece in unpacked(file, compressed=LAYER_TYPES[layer.media_type]):
+            for piece in unpack_blob(file, compressed=LAYER_TYPES[layer.media_type]):
                 digest.update(piece)
                 out.write(piece)
             if digest.hexdigest() != encoded:

@@ -15,7 +15,7 @@ from builder.core.console import human_size
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
 from builder.definition.model import SIGNATURE_SIZE, Disk
-from builder.outputs.root import Root, stable_uuid
+from builder.outputs.root import Root, make_stable_uuid
 from builder.outputs.signing import Signer
 from builder.outputs.uki import EFI_STUBS
 from builder.tree.tree import Tree
@@ -43,7 +43,7 @@ def require_room(what: str, used: int, size: int, option: str) -> None:
         )
 
 
-def partitions(
+def make_partition_files(
     layout: Disk, root: Root, *, arch: str, name: str, esp_files: Path, signature: Path | None = None
 ) -> Mapping[str, str]:
     """``repart.d(5)`` files by name. Pure: the same arguments give the same text.
@@ -65,9 +65,9 @@ def partitions(
         return "[Partition]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
 
     def empty(kind: str, size: int) -> str:
-        return text(kind, EMPTY, size, stable_uuid(kind, "B"))
+        return text(kind, EMPTY, size, make_stable_uuid(kind, "B"))
 
-    esp_uuid, signature_uuid = stable_uuid("esp", name), stable_uuid(f"{kind}-verity-sig", "A")
+    esp_uuid, signature_uuid = make_stable_uuid("esp", name), make_stable_uuid(f"{kind}-verity-sig", "A")
     a = {"ReadOnly": "yes"}
     signed = {} if signature is None else {"CopyBlocks": signature, **a}
     return {
@@ -93,8 +93,8 @@ def write_esp_files(
     loader = tree.read(f"{EFI_STUBS}/systemd-boot{facts.efi}.efi")
     keys: Mapping[str, bytes] = {}
     if signer is not None:
-        loader = signer.signed_program(loader)
-        keys = {f"{ENROLLED}/{key}.auth": update for key, update in signer.enrolment().items()}
+        loader = signer.sign_program(loader)
+        keys = {f"{ENROLLED}/{key}.auth": update for key, update in signer.make_enrolment().items()}
     for path, data in {
         f"EFI/BOOT/{facts.boot_file}": loader,
         f"EFI/systemd/systemd-boot{facts.efi}.efi": loader,
@@ -141,7 +141,9 @@ def make_disk(
     if signature is not None:
         signed = scratch / "signature"
         signed.write_bytes(signature.ljust(SIGNATURE_SIZE, b"\0"))
-    for file_name, text in partitions(layout, root, arch=arch, name=name, esp_files=esp, signature=signed).items():
+    for file_name, text in make_partition_files(
+        layout, root, arch=arch, name=name, esp_files=esp, signature=signed
+    ).items():
         (definitions / file_name).write_text(text)
     out.unlink(missing_ok=True)
     tools.run(
@@ -152,6 +154,6 @@ def make_disk(
         "--dry-run=no",
         "--no-pager",
         f"--definitions={definitions}",
-        f"--seed={stable_uuid('disk', name)}",
+        f"--seed={make_stable_uuid('disk', name)}",
         out,
     )

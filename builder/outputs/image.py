@@ -17,11 +17,18 @@ from builder.core.inputs import source_hash
 from builder.core.kept import OUTPUTS, Contents, Entry, keep
 from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
+from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.initrd import make_initrd_tree, write_initrd
 from builder.outputs.root import Root, make_erofs, make_verity, split
 from builder.outputs.signing import Signer
-from builder.outputs.uki import NO_ROOT_HASH, command_line, make_uki, read_parts, sealed, write_root_hash
-from builder.outputs.wanted import Made, Wanted
+from builder.outputs.uki import (
+    NO_ROOT_HASH,
+    fill_command_line,
+    make_command_line,
+    make_uki,
+    read_parts,
+    write_root_hash,
+)
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
 
@@ -45,11 +52,11 @@ class Timer:
 def make_outputs(
     tree: Tree,
     tree_key: str,
-    wanted: Wanted,
+    wanted: ImageSettings,
     context: Context,
     seconds: dict[str, float],
     signer: Signer | None = None,
-) -> Made:
+) -> ImageParts:
     """Make root, initrd, UKI and raw disk.
 
     All but the disk are kept in the store under keys of their inputs; what is signed is never kept there.
@@ -60,9 +67,9 @@ def make_outputs(
     kernel, uki, disk, facts, esp = (scratch / name for name in ("vmlinuz", "uki.efi", "disk.raw", "facts.json", "esp"))
 
     def words(roothash: str) -> str:
-        credentials = wanted.import_credentials(signed=signer is not None)
-        line = command_line(roothash, wanted.extra_command_line, import_credentials=credentials)
-        return line if signer is None else sealed(line)
+        credentials = wanted.accepts_credentials(signed=signer is not None)
+        line = make_command_line(roothash, wanted.extra_command_line, import_credentials=credentials)
+        return line if signer is None else fill_command_line(line)
 
     def make_root() -> Root:
         with timer.step("root", "root file system"):
@@ -78,14 +85,14 @@ def make_outputs(
             kernel.write_bytes(parts["linux"])
             template = _uki(parts, initrd, words(NO_ROOT_HASH), wanted, context)
         with timer.step("facts", "facts for checking configs"):
-            facts.write_bytes(make_facts(without_kernel(tree), wanted.layout, label))
+            facts.write_bytes(make_facts(remove_kernel(tree), wanted.layout, label))
         root = making_root.result()
     write_root_hash(template, uki, root.roothash)
     certificate = signature = None
     if signer is not None:
         with timer.step("sign", "signatures"):
-            uki.write_bytes(signer.signed_program(uki.read_bytes()))
-            signature = signer.signed_root_hash(root.roothash)
+            uki.write_bytes(signer.sign_program(uki.read_bytes()))
+            signature = signer.sign_root_hash(root.roothash)
             certificate = scratch / "certificate"
             certificate.write_bytes(signer.pair.der)
     with timer.step("disk", "disk"):
@@ -101,7 +108,7 @@ def make_outputs(
             esp=esp,
             signature=signature,
         )
-    return Made(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate)
+    return ImageParts(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate)
 
 
 def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable[[Path], Contents | None]) -> Entry:
@@ -110,7 +117,7 @@ def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable
     return keep(context.store, OUTPUTS, inputs, make, context.console, context.scratch)
 
 
-def _root_inputs(wanted: Wanted) -> dict[str, str]:
+def _root_inputs(wanted: ImageSettings) -> dict[str, str]:
     return {
         "build-os": source_hash("builder.outputs.root"),
         "compression": wanted.compression,
@@ -119,10 +126,10 @@ def _root_inputs(wanted: Wanted) -> dict[str, str]:
     }
 
 
-def _root(tree: Tree, tree_key: str, wanted: Wanted, context: Context) -> Root:
+def _root(tree: Tree, tree_key: str, wanted: ImageSettings, context: Context) -> Root:
     def make(fresh: Path) -> Contents:
         image = fresh / "root.erofs"
-        packaged, rest = split(without_kernel(tree))
+        packaged, rest = split(remove_kernel(tree))
         write_erofs(rest, context, wanted, image, onto=_packaged_root(packaged, wanted, context))
         roothash, sha256 = beside(
             lambda: make_verity(image, context.tools, fresh / "root.verity", name=wanted.name),
@@ -134,7 +141,7 @@ def _root(tree: Tree, tree_key: str, wanted: Wanted, context: Context) -> Root:
     return Root(entry.path / "root.erofs", entry.path / "root.verity", entry.value)
 
 
-def _packaged_root(packaged: Tree, wanted: Wanted, context: Context) -> Path:
+def _packaged_root(packaged: Tree, wanted: ImageSettings, context: Context) -> Path:
     """What packages brought, as an image that most builds find in the store."""
     # Not the digest: where content lies in the store says what it is, and need not be read.
     content = hashlib.sha256(packaged.dumps()).hexdigest()
@@ -149,14 +156,14 @@ def _packaged_root(packaged: Tree, wanted: Wanted, context: Context) -> Path:
     )
 
 
-def write_erofs(tree: Tree, context: Context, wanted: Wanted, out: Path, onto: Path | None = None) -> None:
+def write_erofs(tree: Tree, context: Context, wanted: ImageSettings, out: Path, onto: Path | None = None) -> None:
     """:func:`make_erofs` as the definition wants it."""
     make_erofs(
         tree, context.tools, out, compression=wanted.compression, level=wanted.level, name=wanted.name, onto=onto
     )
 
 
-def without_kernel(tree: Tree) -> Tree:
+def remove_kernel(tree: Tree) -> Tree:
     """The root as it is shipped: the kernel itself is in the unified kernel image, and nowhere else."""
     return Tree({path: node for path, node in tree.walk() if not _is_kernel(path)})
 
@@ -165,7 +172,7 @@ def _is_kernel(path: str) -> bool:
     return path.startswith("/usr/lib/modules/") and path.endswith("/vmlinuz")
 
 
-def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: Wanted, context: Context) -> Path:
+def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: ImageSettings, context: Context) -> Path:
     """The unified kernel image, but for the root hash."""
     inputs = {
         "build-os": source_hash("builder.outputs.uki"),
@@ -183,7 +190,7 @@ def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: Wanted, c
     return _keep(context, "uki", inputs, make).path / "uki.efi"
 
 
-def _initrd(tree: Tree, wanted: Wanted, context: Context) -> Path:
+def _initrd(tree: Tree, wanted: ImageSettings, context: Context) -> Path:
     picked = make_initrd_tree(tree, wanted.initrd_overlay, wanted.modules)
     inputs = {"build-os": source_hash("builder.outputs.initrd"), "files": picked.digest()}
 

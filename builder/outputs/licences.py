@@ -36,7 +36,7 @@ _IDENTIFIERS = {
 _GNU = re.compile(r"(?P<family>A?GPL|LGPL)-(?P<version>1|2|2\.1|3)(?:\.0)?(?P<later>\+|-or-later|-only)?", re.I)
 
 
-def declared(copyright_file: bytes) -> tuple[str, ...]:
+def find_declared_licences(copyright_file: bytes) -> tuple[str, ...]:
     """The licences that a copyright file names: SPDX's identifier where there is one for it, else Debian's words.
 
     Sorted, each once. Empty if the file is not written for machines.
@@ -44,10 +44,10 @@ def declared(copyright_file: bytes) -> tuple[str, ...]:
     if _FORMAT not in copyright_file[:_HEAD]:
         return ()
     found = {match.decode("utf-8", errors="replace") for match in _LICENCE.findall(copyright_file)}
-    return tuple(sorted({identifier(name) or name for name in found}))
+    return tuple(sorted({find_identifier(name) or name for name in found}))
 
 
-def identifier(name: str) -> str | None:
+def find_identifier(name: str) -> str | None:
     """SPDX's identifier for one of Debian's short names; ``None`` where they do not mean the same for sure."""
     low = name.lower()
     known = _SAME.get(low) or _IDENTIFIERS.get(low)
@@ -71,7 +71,7 @@ _GNU_VERSIONS = {
 
 
 @cache
-def identifiers() -> frozenset[str]:
-    """Every identifier that :func:`identifier` can return."""
+def list_identifiers() -> frozenset[str]:
+    """Every identifier that :func:`find_identifier` can return."""
     gnu = (f"{family}-{version}-{suffix}" for family, version in _GNU_VERSIONS for suffix in ("only", "or-later"))
     return frozenset((*_SAME.values(), *_IDENTIFIERS.values(), *gnu))

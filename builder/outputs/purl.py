@@ -16,7 +16,9 @@ def purl(kind: str, *names: str, version: str, **qualifiers: str) -> str:
     return f"pkg:{path}@{_encoded(version)}" + (f"?{given}" if given else "")
 
 
-def deb_purl(name: str, version: str, arch: str, *, vendor: str, distro: str, source: str, source_version: str) -> str:
+def make_deb_purl(
+    name: str, version: str, arch: str, *, vendor: str, distro: str, source: str, source_version: str
+) -> str:
     """A Debian package's. ``upstream`` is what Grype looks vulnerabilities up by: Debian names them by source."""
     upstream = "" if (source, source_version) == (name, version) else source
     if upstream and source_version != version:
@@ -24,7 +26,7 @@ def deb_purl(name: str, version: str, arch: str, *, vendor: str, distro: str, so
     return purl("deb", vendor, name, version=version, arch=arch, distro=distro, upstream=upstream)
 
 
-def pypi_purl(name: str, version: str) -> str:
+def make_pypi_purl(name: str, version: str) -> str:
     """A Python distribution's, by its normalised name (PEP 503)."""
     return purl("pypi", re.sub(r"[-_.]+", "-", name).lower(), version=version)
 

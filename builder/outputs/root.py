@@ -58,12 +58,12 @@ class Root:
         return uuid.UUID(self.roothash[-32:])
 
 
-def stable_uuid(*parts: str) -> uuid.UUID:
+def make_stable_uuid(*parts: str) -> uuid.UUID:
     """A UUID that depends on its arguments alone."""
     return uuid.uuid5(NAMESPACE, "\0".join(parts))
 
 
-def compression_arguments(compression: str, level: int | None) -> tuple[str, ...]:
+def make_compression_arguments(compression: str, level: int | None) -> tuple[str, ...]:
     """mkfs.erofs's words for an algorithm."""
     if compression == "zstd":
         return (f"-zzstd,level={level or ZSTD_LEVEL}", CLUSTER)
@@ -136,11 +136,11 @@ def make_erofs(
     thread = threading.Thread(target=feed, name="tar", daemon=True)
     thread.start()
     try:
-        words = ["--quiet", "--tar=f", "-T0", f"-U{stable_uuid('root', name)}"]
+        words = ["--quiet", "--tar=f", "-T0", f"-U{make_stable_uuid('root', name)}"]
         if onto is not None:
             copy_blocks(onto, out)
             words.append("--incremental=data")
-        tools.run("mkfs.erofs", *words, *compression_arguments(compression, level), out, pipe)
+        tools.run("mkfs.erofs", *words, *make_compression_arguments(compression, level), out, pipe)
     except ProgramError:
         if not failure:
             raise  # otherwise the tar stream broke off, and what mkfs.erofs says of that is beside the point
@@ -164,7 +164,9 @@ def make_verity(image: Path, tools: Tools, out: Path, *, name: str) -> str:
     """Write the hash tree; returns the root hash. Salt and UUID follow from the name, so the bits repeat."""
     salt = hashlib.sha256(f"verity {name}".encode()).hexdigest()
     out.unlink(missing_ok=True)
-    text = tools.run("veritysetup", "format", f"--salt={salt}", f"--uuid={stable_uuid('verity', name)}", image, out)
+    text = tools.run(
+        "veritysetup", "format", f"--salt={salt}", f"--uuid={make_stable_uuid('verity', name)}", image, out
+    )
     for line in text.splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "Root hash":

@@ -22,16 +22,16 @@ from typing import Any
 
 from builder.debian.lock import Lock, LockedDecision, LockedPackage
 from builder.definition.resolved import Resolved, ResolvedContainer
-from builder.outputs.licences import declared, identifiers
-from builder.outputs.purl import deb_purl, purl
-from builder.outputs.sbom_found import (
+from builder.outputs.licences import find_declared_licences, list_identifiers
+from builder.outputs.purl import make_deb_purl, purl
+from builder.outputs.sbom_contents import (
     Carried,
-    Found,
+    Contents,
     Release,
-    carried_images,
-    installed_packages,
-    python_distributions,
-    release_of,
+    find_carried_images,
+    find_installed_packages,
+    find_python_distributions,
+    find_release,
 )
 from builder.tree.node import Kind
 from builder.tree.tree import Tree, TreeError
@@ -80,7 +80,7 @@ class Root:
     image: str = ""
 
 
-def image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -> bytes:
+def make_image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -> bytes:
     """The bill of a system's image, whose finished root this is."""
     roots = [Root("image", lock.packages)]
     for container in resolved.containers:
@@ -93,7 +93,7 @@ def image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -> byt
     return make_sbom(product, tree, roots, lock.decisions)
 
 
-def container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, digest: str) -> bytes:
+def make_container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, digest: str) -> bytes:
     """The bill of a container image, whose finished root this is; ``digest`` is its manifest's."""
     properties = {"digest": digest, "recipe_sha256": lock.recipe_sha256}
     product = Product("container", resolved.name, resolved.version, resolved.arch, resolved.suite, 0, properties)
@@ -107,8 +107,8 @@ def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Se
         roots: what the lock has for it; images in the tree's store that are none of these were brought along, and
             are looked through.
     """
-    carried = carried_images(tree)
-    release = release_of(tree)
+    carried = find_carried_images(tree)
+    release = find_release(tree)
     if not release.version:
         release = Release("debian", RELEASES.get(product.suite, product.suite))
     bill = _Bill(product, release)
@@ -116,7 +116,7 @@ def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Se
     for root in roots:
         places = [""] if not root.image else [r for each in carried if each.name == root.image for r in each.roots]
         bill.add_debs(root.group, root.packages, tree, places)
-    bill.add_found("os", python_distributions(tree))
+    bill.add_found("os", find_python_distributions(tree))
     bill.add_files(tree)
     for image in carried:
         bill.add_image(image, assembled.get(image.name), tree)
@@ -138,7 +138,7 @@ class _Bill:
         """Packages of one of the lock's groups; one that several have is there once."""
         refs = self._needs.setdefault("os" if group == "image" else group, set())
         for package in packages:
-            url = deb_purl(
+            url = make_deb_purl(
                 package.name,
                 package.version,
                 package.architecture,
@@ -153,7 +153,7 @@ class _Bill:
             refs.add(url)
             self._by_group[group, package.name] = url
 
-    def add_found(self, owner: str, found: Iterable[Found]) -> None:
+    def add_found(self, owner: str, found: Iterable[Contents]) -> None:
         """Packages that no lock names."""
         for each in found:
             self._components.setdefault(each.purl, _found(each))
@@ -188,12 +188,12 @@ class _Bill:
             "purl": url,
         }
         if group is None:
-            inside = [*installed_packages(tree, image.roots), *python_distributions(tree, image.roots)]
+            inside = [*find_installed_packages(tree, image.roots), *find_python_distributions(tree, image.roots)]
             component["components"] = [{**_found(each), "bom-ref": f"{url}#{each.purl}"} for each in inside]
             component["properties"] = [_property(f"{OURS}:origin", "brought along as an OCI layout")]
         else:
             self._needs[url] = self._needs.pop(group)
-            self.add_found(url, python_distributions(tree, image.roots))
+            self.add_found(url, find_python_distributions(tree, image.roots))
         self._components[url] = component
         self._needs["product"].add(url)
 
@@ -269,7 +269,7 @@ def _deb(package: LockedPackage, url: str) -> Json:
     }
 
 
-def _found(found: Found) -> Json:
+def _found(found: Contents) -> Json:
     component: Json = {
         "type": "library",
         "bom-ref": found.purl,
@@ -291,12 +291,12 @@ def _licences_of(tree: Tree, roots: Sequence[str], package: str) -> list[Json]:
         except TreeError:
             continue
         if node is not None and node.kind is Kind.FILE and node.size <= MAX_COPYRIGHT:
-            return [_licence(name) for name in declared(node.content.read())]
+            return [_licence(name) for name in find_declared_licences(node.content.read())]
     return []
 
 
 def _licence(name: str) -> Json:
-    return {"license": {"id": name} if name in identifiers() else {"name": name}}
+    return {"license": {"id": name} if name in list_identifiers() else {"name": name}}
 
 
 def _property(name: str, value: str) -> Json:

@@ -119,7 +119,7 @@ class Signer:
                 f"{self.pair.key} is no RSA key, and firmware verifies no other signatures", hint=_MAKE_A_PAIR
             )
 
-    def signed_program(self, program: bytes) -> bytes:
+    def sign_program(self, program: bytes) -> bytes:
         """An EFI program with an Authenticode signature.
 
         systemd-sbsign 257 writes down when it signs, and asks only the clock.
@@ -142,7 +142,7 @@ class Signer:
             )
             return target.read_bytes()
 
-    def signed_root_hash(self, roothash: str) -> bytes:
+    def sign_root_hash(self, roothash: str) -> bytes:
         """What is in a signature partition (UAPI.2, "Verity signature partitions")."""
         signature = self._detached(roothash.encode(), "-nocerts")
         parts = {
@@ -152,7 +152,7 @@ class Signer:
         }
         return json.dumps(parts).encode()
 
-    def enrolment(self) -> Mapping[str, bytes]:
+    def make_enrolment(self) -> Mapping[str, bytes]:
         """``.auth`` files that make firmware in setup mode trust the certificate, by variable: PK, KEK, db."""
         content = signature_list(self.pair.der)
         return {name: signed_update(name, content, self.epoch, self._detached) for name in KEY_VARIABLES}

@@ -35,7 +35,7 @@ def find_kernel(tree: Tree) -> Node:
     return tree.require(packaged) if packaged in tree else tree.require(f"/boot/vmlinuz-{release}")
 
 
-def command_line(roothash: str, extra: tuple[str, ...], *, import_credentials: bool) -> str:
+def make_command_line(roothash: str, extra: tuple[str, ...], *, import_credentials: bool) -> str:
     """What the kernel is started with: where the verified root is, what may be handed over, the definition's words."""
     words = (
         f"roothash={roothash}",
@@ -51,7 +51,7 @@ def command_line(roothash: str, extra: tuple[str, ...], *, import_credentials: b
     return " ".join(words)
 
 
-def sealed(words: str) -> str:
+def fill_command_line(words: str) -> str:
     """The command line made so long that nothing can be put behind it.
 
     systemd-stub(7) appends what the host hands over in SMBIOS (``io.systemd.stub.kernel-cmdline-extra``), also under

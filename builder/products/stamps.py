@@ -99,7 +99,7 @@ def stamp_vhdx(path: Path, identity: uuid.UUID) -> None:
             header[16:32] = uuid.uuid5(identity, "file write").bytes_le
             header[32:48] = uuid.uuid5(identity, "data write").bytes_le
             header[4:8] = bytes(4)
-            header[4:8] = crc32c(header).to_bytes(4, "little")
+            header[4:8] = compute_crc32c(header).to_bytes(4, "little")
             _write(file, offset, bytes(header))
             _write(file, log_offset, bytes(log_length))
         _write(file, _find_page_83(path, file), identity.bytes_le)
@@ -143,7 +143,7 @@ def _crc_table() -> list[int]:
 _CRC_TABLE = _crc_table()
 
 
-def crc32c(data: bytes | bytearray) -> int:
+def compute_crc32c(data: bytes | bytearray) -> int:
     """CRC-32C (Castagnoli), RFC 3720 appendix B.4."""
     value = 0xFFFFFFFF
     for byte in data:

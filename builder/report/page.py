@@ -9,7 +9,7 @@ from html import escape
 from builder.core.console import human_size, seconds
 from builder.core.spans import Span
 from builder.report.timeline import draw_timeline
-from builder.report.treemap import draw_treemap, legend
+from builder.report.treemap import draw_legend, draw_treemap
 from builder.tree.tree import Tree
 
 STYLE = """
@@ -71,7 +71,7 @@ def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
     if tree is not None:
         body += [
             "<h2>What takes room</h2>",
-            f"<p>{human_size(tree.content_bytes())} in {len(tree)} entries, before compression. {legend()}</p>",
+            f"<p>{human_size(tree.content_bytes())} in {len(tree)} entries, before compression. {draw_legend()}</p>",
             draw_treemap(tree),
         ]
     head = f'<meta charset="utf-8"><title>{escape(facts.title)}</title><style>{STYLE}</style>'

@@ -60,7 +60,7 @@ def _row(span: Span, y: float, x: float, scale: float) -> list[str]:
     ]
 
 
-def longest(spans: Sequence[Span], count: int = 5) -> str:
+def find_longest(spans: Sequence[Span], count: int = 5) -> str:
     """The programs that took longest, in one line; empty if none ran."""
     programs = sorted((span for span in spans if span.is_program), key=lambda span: -span.seconds)[:count]
     return ", ".join(f"{span.title.split(' ', 1)[0]} {seconds(span.seconds)}" for span in programs)

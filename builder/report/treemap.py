@@ -39,7 +39,7 @@ class Box:
     height: float
 
 
-def sizes_by_origin(tree: Tree) -> dict[str, dict[str, int]]:
+def measure_origins(tree: Tree) -> dict[str, dict[str, int]]:
     """Origin -> path -> bytes, without empty files; a file with several names is counted under the first."""
     found: dict[str, dict[str, int]] = {}
     seen: set[Slice] = set()
@@ -96,7 +96,7 @@ def _worst(row: Sequence[float], area: float, side: float) -> float:
 
 def draw_treemap(tree: Tree) -> str:
     """An SVG of the tree's files; empty if it has none."""
-    groups = sorted(sizes_by_origin(tree).items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    groups = sorted(measure_origins(tree).items(), key=lambda item: (-sum(item[1].values()), item[0]))
     if not groups:
         return ""
     totals = [sum(files.values()) for _, files in groups]
@@ -137,7 +137,7 @@ def _css(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def legend() -> str:
+def draw_legend() -> str:
     """What the colours mean, as HTML."""
     names = [*dict.fromkeys(name for _, name in PLACES), OTHER]
     return "".join(f'<span class="key {_css(name)}"></span>{escape(name)} ' for name in names)

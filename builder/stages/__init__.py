@@ -12,7 +12,7 @@ from builder.stages.containers import Containers
 from builder.stages.firstboot import FirstBoot
 from builder.stages.identity import Identity
 from builder.stages.overlays import Overlays
-from builder.stages.packages import Packages, answer_text, decision_of
+from builder.stages.packages import Packages, format_answer, make_decision
 from builder.stages.seal import Seal
 from builder.stages.stage import Stage
 from builder.stages.units import Units
@@ -29,8 +29,8 @@ def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
     return [
         Packages(
             lock.packages,
-            {name: decision_of(each) for name, each in definition.scripts.items()},
-            {name: answer_text(each) for name, each in definition.debconf.items()},
+            {name: make_decision(each) for name, each in definition.scripts.items()},
+            {name: format_answer(each) for name, each in definition.debconf.items()},
             definition.exclude,
         ),
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),

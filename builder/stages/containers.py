@@ -12,12 +12,12 @@ from builder.debian.lock import LockedPackage
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
-from builder.oci.container_store import install_image, storage_conf, user_storage_conf
+from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
 from builder.oci.image import Image, ImageConfig, assemble
 from builder.oci.layout import read_layout
 from builder.stages.overlays import lay_over
-from builder.stages.packages import answer_text, configure, decision_of, make_work, runs_of
-from builder.stages.quadlet import quadlet
+from builder.stages.packages import configure, format_answer, list_runs, make_decision, make_work
+from builder.stages.quadlet import make_quadlet
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
 from builder.tree.node import file
@@ -59,13 +59,13 @@ class Containers:
         """The tree with images, units and the configuration that points podman to them."""
         if not self.containers:
             return tree
-        tree.put(STORAGE_CONF, file(storage_conf(), origin=ORIGIN))
-        tree.put(SKELETON, file(user_storage_conf(), origin=ORIGIN))
+        tree.put(STORAGE_CONF, file(make_storage_conf(), origin=ORIGIN))
+        tree.put(SKELETON, file(make_user_storage_conf(), origin=ORIGIN))
         for container in self.containers:
             with context.console.step(f"container {container.name}"):
                 image = self._image(container, context)
             install_image(tree, image, name=container.name)
-            text = quadlet(
+            text = make_quadlet(
                 container.name,
                 image.pinned,
                 publish=[str(port) for port in container.publish],
@@ -90,20 +90,20 @@ def make_container_tree(
 
     packs = unpack_all(packages, context.store, context.console, jobs=2, refetch=context.refetch)
     # Quiet: a container's handlers take milliseconds.
-    decisions = {name: decision_of(each) for name, each in container.scripts.items()}
-    answers = {name: answer_text(each) for name, each in container.debconf.items()}
+    decisions = {name: make_decision(each) for name, each in container.scripts.items()}
+    answers = {name: format_answer(each) for name, each in container.debconf.items()}
     with open_commands(context.tools, context.store) as commands:
         tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
         install_database(tree, packs)
         work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
         configure(work, context.console, steps=QuietConsole())
-    context.runs.extend(runs_of(container.package_set.name, work))
+    context.runs.extend(list_runs(container.package_set.name, work))
     lay_over(tree, container.overlays, container.values)
     remove_matching(tree, UNREAD, KEPT)
     return Tree({path: node.but(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
 
 
-def image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
+def make_image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
     """The OCI configuration that a container definition asks for."""
     return ImageConfig(
         architecture=container.arch,
@@ -124,4 +124,4 @@ def make_image(
     container: ResolvedContainer, packages: tuple[LockedPackage, ...], context: Context, epoch: int
 ) -> Image:
     """Assemble a container image; its content stays in the store."""
-    return assemble(make_container_tree(container, packages, context, epoch), image_config(container, epoch))
+    return assemble(make_container_tree(container, packages, context, epoch), make_image_config(container, epoch))

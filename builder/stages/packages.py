@@ -51,11 +51,11 @@ class Packages:
                 install_database(tree, packs)
             work = make_work(tree, packs, context, commands, self.decisions, self.answers, self.excluded)
             configure(work, context.console)
-        context.runs.extend(runs_of("image", work))
+        context.runs.extend(list_runs("image", work))
         return tree
 
 
-def runs_of(group: str, work: Work) -> list[LockedRun]:
+def list_runs(group: str, work: Work) -> list[LockedRun]:
     """What scripts that were run changed, for the lock."""
     return [LockedRun(group, package, changes) for package, changes in work.ran.items()]
 
@@ -68,7 +68,7 @@ def configure(work: Work, console: Console, *, steps: Console | None = None) -> 
         steps: where the handlers' steps are shown, if not there.
 
     Raises:
-        ConfigError: a script does what nobody speaks for and the definition has not decided about.
+        ConfigError: a script does what build-os does not model and the definition has not decided about.
     """
     from builder.debian.scripts.handlers import run_handlers  # noqa: PLC0415 - only a build that unpacks needs them
 
@@ -98,7 +98,7 @@ def make_work(
     return Work(tree, scripts, context.tools, context.scratch, commands, installation, decisions)
 
 
-def decision_of(decided: ScriptDecision) -> Decision:
+def make_decision(decided: ScriptDecision) -> Decision:
     """A decision of the definition, for the handlers."""
     if isinstance(decided, ScriptIgnored):
         return Decision("ignore", decided.ignore)
@@ -113,6 +113,6 @@ def _declared(effect: ScriptEffect) -> DeclaredEffect:
     return DeclaredEffect(effect.kind, name, owner=effect.owner or "", **fields)
 
 
-def answer_text(value: Scalar) -> str:
+def format_answer(value: Scalar) -> str:
     """An answer as debconf has it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

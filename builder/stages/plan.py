@@ -107,7 +107,7 @@ def _name_of(definition: Path) -> str:
     return hashlib.sha256(str(definition.absolute()).encode(errors="surrogateescape")).hexdigest()
 
 
-def snapshot_path(store: Store, key: str) -> Path:
+def make_snapshot_path(store: Store, key: str) -> Path:
     """Where a stage's tree is kept. Beside it is ``.data``, what it had in memory."""
     return store.root / STAGES.name / f"{key}.tree"
 
@@ -182,7 +182,7 @@ class _scratch:
 
 def save_snapshot(store: Store, key: str, tree: Tree) -> Tree:
     """Keep a tree: larger content that is in memory goes into one file beside the index. Returns the kept tree."""
-    path = snapshot_path(store, key)
+    path = make_snapshot_path(store, key)
     data = path.with_suffix(".data")
     nodes = dict(tree.walk())
     pieces = []
@@ -226,7 +226,7 @@ def load_snapshot(store: Store, key: str) -> Tree:
     Raises:
         ValueError: it is damaged; see :func:`find_damaged_snapshot`.
     """
-    path = snapshot_path(store, key)
+    path = make_snapshot_path(store, key)
     entry = read_entry(store, STAGES, key)
     if entry is None:
         raise ValueError(f"{path} is damaged")
@@ -235,7 +235,7 @@ def load_snapshot(store: Store, key: str) -> Tree:
     return Tree.loads(entry.read(path))
 
 
-def lines(plan: Plan) -> list[str]:
+def format_plan(plan: Plan) -> list[str]:
     """A plan for people, one line a stage."""
     width = max(len(p.stage.name) for p in plan.stages)
     return [f"{p.stage.name:<{width}}  {f'runs    because {p.reason}' if p.run else 'reused'}" for p in plan.stages]

@@ -36,7 +36,7 @@ def quote_argument(text: str) -> str:
     return quote_word(text, command=True)
 
 
-def quadlet(
+def make_quadlet(
     name: str,
     image: str,
     *,

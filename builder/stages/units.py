@@ -15,7 +15,7 @@ from builder.core.errors import ConfigError
 from builder.core.inputs import source_hash
 from builder.core.kept import Contents, keep
 from builder.core.suggest import did_you_mean
-from builder.definition.findings import shown as shown_path
+from builder.definition.findings import shorten_path as shown_path
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import TEMPLATE_SUFFIX, Values
 from builder.stages.overlays import lay_over

@@ -20,7 +20,7 @@ TABLES = ("partition table", "backup partition table")
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A piece of a file: where it begins and how long it is, in bytes."""
 
     name: str
@@ -28,7 +28,7 @@ class Part:
     size: int
 
 
-def partitions(disk: Path) -> list[Part]:
+def read_partitions(disk: Path) -> list[Section]:
     """The partitions of a raw disk, and what is before the first and behind the last of them.
 
     Raises:
@@ -43,14 +43,14 @@ def partitions(disk: Path) -> list[Part]:
     found = []
     for entry in entries:
         kind = f" ({entry.type})" if entry.type in TYPES.values() else ""
-        found.append(Part(f"partition {entry.number}{kind}", entry.start, entry.size))
+        found.append(Section(f"partition {entry.number}{kind}", entry.start, entry.size))
     found.sort(key=lambda part: part.offset)
     start = found[0].offset if found else end
     tail = found[-1].offset + found[-1].size if found else end
-    return [Part(TABLES[0], 0, start), *found, Part(TABLES[1], tail, end - tail)]
+    return [Section(TABLES[0], 0, start), *found, Section(TABLES[1], tail, end - tail)]
 
 
-def sections(program: Path) -> list[Part]:
+def read_sections(program: Path) -> list[Section]:
     """The sections of a PE file, and its headers. Source: the PE/COFF specification, section table.
 
     Raises:
@@ -67,14 +67,14 @@ def sections(program: Path) -> list[Part]:
             entry = pe + 24 + optional + 40 * index
             name = data[entry : entry + 8].rstrip(b"\0").decode("ascii", errors="replace")
             virtual, _, raw, offset = struct.unpack_from("<IIII", data, entry + 8)
-            found.append(Part(name, offset, min(virtual, raw)))
+            found.append(Section(name, offset, min(virtual, raw)))
     except struct.error as error:
         raise ValueError(f"{program} is no PE file") from error
     headers = min((part.offset for part in found), default=len(data))
-    return [Part("headers", 0, headers), *found]
+    return [Section("headers", 0, headers), *found]
 
 
-def members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:
+def read_members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:
     """(path, what it is and the hash of its content) of each member of a ``newc`` cpio archive.
 
     Raises:
@@ -96,7 +96,7 @@ def members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:
         yield name, (mode, uid, gid, links, mtime, *field[7:11], hashlib.sha256(data).hexdigest())
 
 
-def digest(path: Path, part: Part) -> str:
+def hash_part(path: Path, part: Section) -> str:
     """A hash of a piece of a file. Zeros are not read where the file has holes, and count the same where it has none.
 
     Source: lseek(2), SEEK_DATA.
@@ -122,9 +122,9 @@ def digest(path: Path, part: Part) -> str:
     return total.hexdigest()
 
 
-def differing(one: Path, other: Path, parts: list[Part], others: list[Part]) -> list[Part]:
+def find_differing(one: Path, other: Path, parts: list[Section], others: list[Section]) -> list[Section]:
     """The pieces that are not the same in both, or only in one."""
     known = {part.name: part for part in others}
-    found = [p for p in parts if p.name not in known or digest(one, p) != digest(other, known[p.name])]
+    found = [p for p in parts if p.name not in known or hash_part(one, p) != hash_part(other, known[p.name])]
     names = {part.name for part in parts}
     return found + [part for part in others if part.name not in names]

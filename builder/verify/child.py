@@ -34,7 +34,7 @@ def build(spec: Mapping[str, Any]) -> None:
             Store.open(),
             console,
             offline=True,
-            adapt_tools=lambda tools: later(tools, spec["days"]),
+            adapt_tools=lambda tools: shift_clock(tools, spec["days"]),
             watch=recorder.record,
             key_pair=read_key_pair(*map(Path, spec["key_pair"])) if spec["key_pair"] else None,
         )
@@ -48,7 +48,7 @@ def build(spec: Mapping[str, Any]) -> None:
             sys.exit(1)
 
 
-def later(tools: Tools, days: int) -> Tools:
+def shift_clock(tools: Tools, days: int) -> Tools:
     """The tools tree, whose programs are told another time. It is the second build's own."""
     if not days:
         return tools

@@ -74,7 +74,7 @@ def compare(first: Built, second: Built) -> list[Compared]:
     return [Compared(name, one.get(name), other.get(name)) for name in dict.fromkeys([*one, *other])]
 
 
-def manifest_differences(first: Built, second: Built) -> list[str]:
+def find_manifest_differences(first: Built, second: Built) -> list[str]:
     """The fields of ``build.json`` that must repeat and do not; those of the artifacts are reported by themselves."""
     names = dict.fromkeys([*first.data, *second.data])
     return [

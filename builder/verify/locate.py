@@ -9,9 +9,9 @@ from pathlib import Path
 from builder.core.files import sha256_file
 from builder.core.tools import Tools
 from builder.products.catalogue import PRODUCTS
-from builder.products.product import Part as ProductPart
-from builder.verify.artifacts import TABLES, Part, differing, members, partitions, sections
-from builder.verify.compare import Built, Compared, manifest_differences
+from builder.products.product import Part
+from builder.verify.artifacts import TABLES, Section, find_differing, read_members, read_partitions, read_sections
+from builder.verify.compare import Built, Compared, find_manifest_differences
 from builder.verify.records import Change
 
 SAME_TREES = "the trees are the same; they were written differently"
@@ -61,14 +61,15 @@ class Locator:
         """All differences, each once: a UKI that is also on the disk is taken apart as an artifact."""
         names = [row.name for row in compared if not row.same]
         found = []
-        disks = [name for name in names if name in PRODUCTS and ProductPart.RAW in PRODUCTS[name].needs]
+        disks = [name for name in names if name in PRODUCTS and Part.RAW in PRODUCTS[name].needs]
         walked = next((name for name in disks if PRODUCTS[name].finish is None), None)
         for name in names:
             if self._path(name) is None:
                 found.append(Difference(name, what="only one of the builds has it"))
             elif name == "build.json":
                 found += [
-                    Difference(name, what=f"{key} differs") for key in manifest_differences(self.first, self.second)
+                    Difference(name, what=f"{key} differs")
+                    for key in find_manifest_differences(self.first, self.second)
                 ]
             elif name == "root":
                 found += self._root()
@@ -113,7 +114,7 @@ class Locator:
 
     def _uki(self) -> Iterator[Difference]:
         one, other = self._pair("uki")
-        for part in differing(one, other, sections(one), sections(other)):
+        for part in find_differing(one, other, read_sections(one), read_sections(other)):
             if part.name == ".initrd":
                 yield Difference("uki", part.name, what="it is the initrd")
             elif part.name == ".cmdline":
@@ -128,7 +129,7 @@ class Locator:
             plain = self.scratch / f"initrd{number}.cpio"
             self.tools.run("zstd", "-q", "-d", "-f", path, "-o", plain)
             with plain.open("rb") as file:
-                archives.append(dict(members(file)))
+                archives.append(dict(read_members(file)))
         one, other = archives
         found = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
         known = {change.path: change for change in self.changes or ()}
@@ -143,8 +144,8 @@ class Locator:
 
     def _disk(self, name: str) -> Iterator[Difference]:
         raw = [self._raw(name, number, path) for number, path in enumerate(self._pair(name))]
-        parts = partitions(raw[0])
-        found = differing(raw[0], raw[1], parts, partitions(raw[1]))
+        parts = read_partitions(raw[0])
+        found = find_differing(raw[0], raw[1], parts, read_partitions(raw[1]))
         root = self.first.data["roothash"] != self.second.data["roothash"]
         for part in found:
             if root and (part.name.endswith("(verity)") or part.name in TABLES):
@@ -166,7 +167,7 @@ class Locator:
         self.tools.run("qemu-img", "convert", "-O", "raw", path, raw)
         return raw
 
-    def _esp(self, name: str, part: Part, raw: Sequence[Path]) -> Iterator[Difference]:
+    def _esp(self, name: str, part: Section, raw: Sequence[Path]) -> Iterator[Difference]:
         trees = []
         for number, disk in enumerate(raw):
             directory = self.scratch / f"esp{number}"

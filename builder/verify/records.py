@@ -84,7 +84,7 @@ def read_record(path: Path) -> Iterator[tuple[str, dict[str, Row]]]:
             yield data["stage"], tree
 
 
-def changes(first: Path, second: Path) -> list[Change]:
+def find_changes(first: Path, second: Path) -> list[Change]:
     """The paths that differ, each with the stage from which on they did; those that the image has first.
 
     A path that differs on the way only may be why another one differs in the end. Times do not count there: they are

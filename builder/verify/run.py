@@ -21,7 +21,7 @@ from builder.core.store import Store
 from builder.core.tools import Tools, stop
 from builder.verify.compare import Built, Compared, compare
 from builder.verify.locate import Difference, Locator
-from builder.verify.records import changes
+from builder.verify.records import find_changes
 from builder.verify.surroundings import surroundings
 
 PACKAGE_ROOT = Path(__file__).parent.parent.parent
@@ -85,7 +85,7 @@ def verify(request: BuildRequest) -> Report:
         with console.step("compare"):
             cached = all(row.same for row in compare(third, second))
             records = [made.manifest.parent.parent / "stages.jsonl" for made in (third, second)]
-            known = None if cached else changes(*records)
+            known = None if cached else find_changes(*records)
             tools = Tools(Path(third.data["tools"]), console)
             scratch = room / "scratch"
             scratch.mkdir()

@@ -28,7 +28,7 @@ from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.debian.lock import Lock
 from builder.definition.load import load
-from builder.locking import lock_path
+from builder.locking import make_lock_path
 from builder.outputs.manifest import read_manifest
 from tests.bench import boot, firstboot, floor, growth, ignition, mkosi, probe
 from tests.bench.measuring import Run, compare, measured, show
@@ -52,7 +52,7 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
     changing = work / "overlays" / "base" / "etc" / "bench"
     manifest = out / "build.json"
     measured(build)  # downloads and tools
-    lock = Lock.load(lock_path(definition))
+    lock = Lock.load(make_lock_path(definition))
     request = BuildRequest(definition, out, Store.open(), QuietConsole())
     plan = plan_system(Workspace(request, request.store), load(definition).resolved, lock)
     least = floor.prepare(lock, Store.open(), manifest, plan.key, work)

@@ -20,7 +20,7 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.outputs.manifest import read_manifest
-from builder.outputs.root import compression_arguments
+from builder.outputs.root import make_compression_arguments
 from builder.stages.plan import load_snapshot
 from builder.tree.tar import write_tar
 from tests.bench.measuring import Run, measured
@@ -84,7 +84,7 @@ def make_erofs(tools: str, tar: str, out: str, compression: str) -> None:
     """mkfs.erofs from a tar that is a file."""
     door = Tools(Path(tools), QuietConsole())
     Path(out).unlink(missing_ok=True)
-    words = ("mkfs.erofs", "--quiet", "--tar=f", "-T0", *compression_arguments(compression, None), out, tar)
+    words = ("mkfs.erofs", "--quiet", "--tar=f", "-T0", *make_compression_arguments(compression, None), out, tar)
     subprocess.run(door.argv(*words), env=door.env(), stdout=subprocess.DEVNULL, check=True)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from builder.debian.lock import Lock
 from builder.debian.mirror import default_suites
 from builder.definition.load import load
-from builder.locking import lock_path, mirrors_of
+from builder.locking import choose_mirrors, make_lock_path
 from tests.bench.measuring import Run, measured
 
 CONF = """\
@@ -128,8 +128,8 @@ def prepare(work: Path, tools: Path, definition: Path) -> Peer | None:
 
 def _write_definition(work: Path, definition: Path, cache: Path, incremental: str, more: str) -> None:
     resolved = load(definition).resolved
-    packages = ",".join(package.name for package in Lock.load(lock_path(resolved.path)).packages)
-    mirrors = mirrors_of(resolved)
+    packages = ",".join(package.name for package in Lock.load(make_lock_path(resolved.path)).packages)
+    mirrors = choose_mirrors(resolved)
     # Ours instead of mkosi's own list, which also asks for the archive of debug symbols.
     sources = work / "mkosi.sandbox" / "etc" / "apt" / "sources.list.d"
     sources.mkdir(parents=True)

@@ -13,7 +13,7 @@ from builder.build import BuildRequest, build_container
 from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.debian.lock import Lock
-from builder.outputs.licences import identifiers
+from builder.outputs.licences import list_identifiers
 
 pytestmark = pytest.mark.image
 
@@ -69,4 +69,4 @@ def test_it_names_every_package_of_the_lock_and_no_other(demo: Path) -> None:
 
 def test_what_is_called_an_identifier_of_spdx_is_one() -> None:
     known = json.loads(files("cyclonedx.schema").joinpath("_res/spdx.SNAPSHOT.schema.json").read_text())["enum"]
-    assert identifiers() <= set(known)
+    assert list_identifiers() <= set(known)

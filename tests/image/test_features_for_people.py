@@ -12,7 +12,7 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.definition.load import load
-from builder.locking import lock_path
+from builder.locking import make_lock_path
 from builder.stages import stages_for
 from builder.stages.plan import load_snapshot, make_plan
 from builder.toolstree import tools_key
@@ -30,7 +30,7 @@ def root_of(name: str, features: str, store: Store) -> Tree:
     out = REPOSITORY / "out" / name
     build_text(f"name: {name}\nversion: 1.0.0\nfeatures: [{features}]\noutputs: [qcow2]\n", out, store)
     resolved = load(out / "os.yaml").resolved
-    lock = Lock.load(lock_path(resolved.path))
+    lock = Lock.load(make_lock_path(resolved.path))
     plan = make_plan(stages_for(resolved, lock), store, resolved.path, tools=tools_key(lock.tools))
     return load_snapshot(store, plan.key)
 

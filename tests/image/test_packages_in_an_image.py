@@ -21,7 +21,7 @@ from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.load import load, load_base
 from builder.definition.resolved import Resolved
-from builder.locking import make_lock, mirrors_of, resolve_today
+from builder.locking import choose_mirrors, make_lock, resolve_today
 from builder.stages.packages import make_work
 from builder.stages.stage import Context
 from builder.toolstree import open_tools
@@ -51,7 +51,7 @@ ONE_OF_SEVERAL = [
 
 
 def unpacked(packages: tuple[LockedPackage, ...], resolved: Resolved, store: Store) -> list[Pack]:
-    fetch_packages(packages, lambda: mirrors_of(resolved), store, QuietConsole())
+    fetch_packages(packages, lambda: choose_mirrors(resolved), store, QuietConsole())
     return unpack_all(packages, store, QuietConsole(), jobs=2)
 
 
@@ -91,7 +91,7 @@ def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store
     console = QuietConsole()
     lock = make_lock(resolved, store, console)
     packs = unpacked(lock.packages, resolved, store)
-    fetch_packages(lock.tools, lambda: mirrors_of(resolved), store, console)
+    fetch_packages(lock.tools, lambda: choose_mirrors(resolved), store, console)
     context = Context(open_tools(lock.tools, store, console), store, console, tmp_path)
     from builder.stages import stages_for
 

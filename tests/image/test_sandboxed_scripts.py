@@ -24,7 +24,7 @@ from builder.debian.scripts.subjects.base_accounts import install_base_accounts
 from builder.debian.scripts.table import open_commands
 from builder.debian.scripts.work import Work
 from builder.debian.unpack import unpack_all, unpack_tree
-from builder.locking import lock_path
+from builder.locking import make_lock_path
 from builder.tree.node import Kind, directory, file
 from builder.tree.tree import Tree
 from tests.support.users import REPOSITORY
@@ -67,7 +67,7 @@ Run = Callable[..., Boxed]
 @pytest.fixture(scope="module")
 def run(demo: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """``run(postinst=TEXT, templates=TEXT)``: the scripts of a package, with the decision to run what is not known."""
-    packages = [p for p in Lock.load(lock_path(REPOSITORY / "configs/demo.yaml")).packages if p.name in GROUND]
+    packages = [p for p in Lock.load(make_lock_path(REPOSITORY / "configs/demo.yaml")).packages if p.name in GROUND]
     ground = unpack_tree(unpack_all(packages, store, QuietConsole(), jobs=2))
     tools = Path(json.loads(demo.read_text())["tools"])
 

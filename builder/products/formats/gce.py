@@ -34,7 +34,7 @@ def write_disk_tar(raw: Path, out: Writer, *, created: int) -> None:
     with raw.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         extents = find_extents(file)
-        head = sparse_headers(extents, size, created)
+        head = make_sparse_headers(extents, size, created)
         out.write(head)
         stored = sum(length for _, length in extents)
         for piece in read_extents(file, extents):
@@ -43,7 +43,7 @@ def write_disk_tar(raw: Path, out: Writer, *, created: int) -> None:
     out.write(bytes(-stored % BLOCK + 2 * BLOCK + -(total + 2 * BLOCK) % RECORD))
 
 
-def sparse_headers(extents: list[Extent], size: int, created: int) -> bytes:
+def make_sparse_headers(extents: list[Extent], size: int, created: int) -> bytes:
     """The header of the member and the extension blocks with the rest of its map."""
     stored = sum(length for _, length in extents)
     # An empty entry at the end tells the size of a file that ends in a hole.
@@ -54,7 +54,7 @@ def sparse_headers(extents: list[Extent], size: int, created: int) -> bytes:
     head = b"".join(
         (
             plain[:124],
-            number(stored),
+            format_number(stored),
             plain[136:148],
             b" " * 8,  # the checksum, for now
             plain[156:257],
@@ -63,7 +63,7 @@ def sparse_headers(extents: list[Extent], size: int, created: int) -> bytes:
             bytes(12 + 12 + 12 + 4 + 1),  # atime, ctime, offset, longnames, unused
             b"".join(entries[:IN_HEADER]).ljust(IN_HEADER * 24, b"\0"),
             b"\1" if rest else b"\0",
-            number(size),
+            format_number(size),
             bytes(17),
         )
     )
@@ -76,10 +76,10 @@ def sparse_headers(extents: list[Extent], size: int, created: int) -> bytes:
 
 
 def _entry(offset: int, length: int) -> bytes:
-    return number(offset) + number(length)
+    return format_number(offset) + format_number(length)
 
 
-def number(value: int) -> bytes:
+def format_number(value: int) -> bytes:
     """A 12-byte field: octal, and GNU's base 256 from 8 GiB on."""
     return b"%011o\0" % value if value < 8**11 else b"\x80" + value.to_bytes(11, "big")
 

@@ -58,7 +58,7 @@ def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) ->
             f"the disk has {appliance.vmdk_size} bytes, and an OVA holds at most {MAX_MEMBER}",
             hint="take packages out, or build 'aws', which is the bare VMDK",
         )
-    text = ovf(appliance).encode()
+    text = make_ovf(appliance).encode()
     sums = {f"{appliance.name}.ovf": hashlib.sha256(text).hexdigest(), DISK_NAME: sha256_file(vmdk)}
     manifest = "".join(f"SHA256({name})= {sha256}\n" for name, sha256 in sums.items()).encode()
     for name, content in ((f"{appliance.name}.ovf", text), (f"{appliance.name}.mf", manifest)):
@@ -75,7 +75,7 @@ def _header(name: str, size: int, created: int) -> bytes:
     return ustar(name.encode(), b"0", 0o644, 0, 0, size, created)
 
 
-def ovf(appliance: Appliance) -> str:
+def make_ovf(appliance: Appliance) -> str:
     """The description. Values are escaped; it has no comments and no times."""
     name, version = html.escape(appliance.name), html.escape(appliance.version)
     properties = "".join(

@@ -15,7 +15,7 @@ from builder.build import inputs
 from builder.build.container import build_container
 from builder.build.inputs import fetch_missing_debs, require_lock
 from builder.build.request import BuildRequest
-from builder.build.system import is_up_to_date, key_of_system, plan_system, wanted_of
+from builder.build.system import is_up_to_date, make_image_settings, make_system_key, plan_system
 from builder.build.workspace import Workspace, open_scratch, open_store, require_room, sweep_scratch
 from builder.core.architecture import Arch
 from builder.core.errors import CapabilityError, ConfigError
@@ -25,7 +25,7 @@ from builder.definition.load import Loaded, load
 from builder.definition.model import Disk
 from builder.definition.resolved import Resolved
 from builder.definition.scalars import Size
-from builder.locking import load_any, lock_path, recipe
+from builder.locking import hash_recipe, load_any, make_lock_path
 from builder.outputs.signing import KeyPair
 from builder.stages import stages_for
 from builder.toolstree import packages_for
@@ -60,7 +60,7 @@ def locked(name: str = "bash", version: str = "5.2-1") -> LockedPackage:
 
 def lock_for(resolved: Resolved, **changes: object) -> Lock:
     lock = Lock(
-        recipe_sha256=recipe(resolved), arch="amd64", suite="trixie", packages=(locked(),), tools=(locked("zstd"),)
+        recipe_sha256=hash_recipe(resolved), arch="amd64", suite="trixie", packages=(locked(),), tools=(locked("zstd"),)
     )
     return replace(lock, **changes)
 
@@ -80,11 +80,11 @@ def unlocked(request: BuildRequest, **changes: object) -> Workspace:
 
 
 def test_a_definitions_lock_lies_beside_it() -> None:
-    assert lock_path(Path("configs/demo.yaml")) == Path("configs/demo.lock")
+    assert make_lock_path(Path("configs/demo.yaml")) == Path("configs/demo.lock")
 
 
 def test_a_current_lock_is_used_as_it_is(system_request: BuildRequest, resolved: Resolved) -> None:
-    lock_for(resolved).dump(lock_path(resolved.path))
+    lock_for(resolved).dump(make_lock_path(resolved.path))
     workspace = unlocked(system_request)
     assert require_lock(workspace, resolved) == lock_for(resolved)
     assert workspace.timings.lock > 0
@@ -93,7 +93,7 @@ def test_a_current_lock_is_used_as_it_is(system_request: BuildRequest, resolved:
 def test_a_stale_lock_is_refused_with_what_to_type_if_it_may_not_be_renewed(
     system_request: BuildRequest, resolved: Resolved
 ) -> None:
-    lock_for(resolved, recipe_sha256="0" * 64).dump(lock_path(resolved.path))
+    lock_for(resolved, recipe_sha256="0" * 64).dump(make_lock_path(resolved.path))
     with pytest.raises(ConfigError, match=r"os\.lock is stale") as caught:
         require_lock(unlocked(system_request, relock=False), resolved)
     assert "'build-os lock'" in str(caught.value)
@@ -103,7 +103,7 @@ def test_a_stale_lock_is_refused_with_what_to_type_if_it_may_not_be_renewed(
 @pytest.mark.parametrize("stale", [True, False])
 def test_without_a_network_no_lock_is_made(system_request: BuildRequest, resolved: Resolved, stale: bool) -> None:
     if stale:
-        lock_for(resolved, recipe_sha256="0" * 64).dump(lock_path(resolved.path))
+        lock_for(resolved, recipe_sha256="0" * 64).dump(make_lock_path(resolved.path))
     with pytest.raises(ConfigError, match=r"there is no current .*os\.lock"):
         require_lock(unlocked(system_request, offline=True), resolved)
 
@@ -121,9 +121,9 @@ def test_a_lock_is_made_where_there_is_none_or_when_told_to(
     monkeypatch.setattr(inputs, "make_lock", make_lock)
     old = lock_for(resolved, recipe_sha256="0" * 64)
     if stale:
-        old.dump(lock_path(resolved.path))
+        old.dump(make_lock_path(resolved.path))
     assert require_lock(unlocked(system_request), resolved) == lock_for(resolved)
-    assert Lock.load(lock_path(resolved.path)) == lock_for(resolved)
+    assert Lock.load(make_lock_path(resolved.path)) == lock_for(resolved)
     assert asked == [old if stale else None]
 
 
@@ -131,7 +131,7 @@ def test_relocking_a_current_lock_keeps_it(
     system_request: BuildRequest, resolved: Resolved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "make_lock", lambda *_, **__: pytest.fail("would go to the network"))
-    lock_for(resolved).dump(lock_path(resolved.path))
+    lock_for(resolved).dump(make_lock_path(resolved.path))
     assert require_lock(unlocked(system_request), resolved) == lock_for(resolved)
 
 
@@ -141,31 +141,31 @@ def test_a_decision_about_scripts_that_changed_makes_the_lock_stale_and_needs_no
     with definition.open("a") as file:
         file.write("scripts: {bash: {ignore: nobody needs it}}\n")
     resolved = load(definition).resolved
-    lock_for(resolved).dump(lock_path(resolved.path))
+    lock_for(resolved).dump(make_lock_path(resolved.path))
     with pytest.raises(ConfigError, match=r"os\.lock is stale") as caught:
         require_lock(unlocked(system_request, relock=False), resolved)
     assert "scripts of bash (image): no decision -> ignore (nobody needs it)" in str(caught.value)
     monkeypatch.setattr(inputs, "make_lock", lambda *_, **__: pytest.fail("would go to the network"))
     lock = require_lock(unlocked(system_request, offline=True), resolved)
     assert [(d.group, d.package, d.answer) for d in lock.decisions] == [("image", "bash", "ignore")]
-    assert Lock.load(lock_path(resolved.path)) == lock
+    assert Lock.load(make_lock_path(resolved.path)) == lock
     assert require_lock(unlocked(system_request, relock=False), resolved) == lock
 
 
 def test_a_lock_depends_on_what_is_asked_for_and_on_our_own_tools(
     resolved: Resolved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = recipe(resolved)
-    assert recipe(replace(resolved, packages=(*resolved.packages, "nginx"))) != before
-    assert recipe(replace(resolved, exclude=("perl",))) != before
-    assert recipe(replace(resolved, tools_packages=("jq",))) != before
-    assert recipe(replace(resolved, name="another", variables={"a": 1}, overlays=(), mirrors=("x",))) == before
+    before = hash_recipe(resolved)
+    assert hash_recipe(replace(resolved, packages=(*resolved.packages, "nginx"))) != before
+    assert hash_recipe(replace(resolved, exclude=("perl",))) != before
+    assert hash_recipe(replace(resolved, tools_packages=("jq",))) != before
+    assert hash_recipe(replace(resolved, name="another", variables={"a": 1}, overlays=(), mirrors=("x",))) == before
     monkeypatch.setattr(toolstree, "PACKAGES", (*toolstree.PACKAGES, "jq"))
-    assert recipe(resolved) != before
+    assert hash_recipe(resolved) != before
     monkeypatch.undo()
-    assert recipe(resolved) == before
+    assert hash_recipe(resolved) == before
     monkeypatch.setattr(locking, "EXCLUDE", (*locking.EXCLUDE, "perl"))
-    assert recipe(resolved) != before
+    assert hash_recipe(resolved) != before
 
 
 def test_tools_for_another_architecture_have_its_emulator() -> None:
@@ -264,7 +264,7 @@ def test_a_failing_build_leaves_no_scratch(system_request: BuildRequest) -> None
 
 def key_of_build(system_request: BuildRequest, loaded: Loaded, lock: Lock) -> str:
     plan = plan_system(unlocked(system_request), loaded.resolved, lock)
-    return key_of_system(system_request, loaded.resolved, lock, plan)
+    return make_system_key(system_request, loaded.resolved, lock, plan)
 
 
 def test_a_builds_key_covers_definition_lock_and_outputs(system_request: BuildRequest, loaded: Loaded) -> None:
@@ -308,7 +308,7 @@ def test_a_container_is_not_signed(system_request: BuildRequest) -> None:
 
 
 def test_what_the_outputs_want_comes_from_the_definition(resolved: Resolved) -> None:
-    wanted = wanted_of(replace(resolved, command_line=("quiet",), modules=("mine",)))
+    wanted = make_image_settings(replace(resolved, command_line=("quiet",), modules=("mine",)))
     assert (wanted.name, wanted.version, wanted.extra_command_line, wanted.modules) == (
         "mine",
         "1.0.0",

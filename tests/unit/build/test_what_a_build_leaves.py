@@ -28,7 +28,7 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage
 from builder.definition.load import load
-from builder.locking import recipe
+from builder.locking import hash_recipe
 from builder.outputs import publish
 from builder.outputs.manifest import Manifest, read_manifest
 from builder.products.product import Part, Product
@@ -50,7 +50,9 @@ def system_request(tmp_path: Path, image: Tree, writing_tools: Tools, monkeypatc
     resolved = load(Path("os.yaml")).resolved
     store = Store.open(tmp_path / "store")
     package = LockedPackage("a", "1", "amd64", store.add_bytes(DEB), len(DEB), "pool/a.deb", "a 1", "trixie")
-    lock = Lock(recipe_sha256=recipe(resolved), arch="amd64", suite="trixie", packages=(package,), tools=(package,))
+    lock = Lock(
+        recipe_sha256=hash_recipe(resolved), arch="amd64", suite="trixie", packages=(package,), tools=(package,)
+    )
     lock.dump(Path("os.lock"))
 
     def make_products(

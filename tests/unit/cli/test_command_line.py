@@ -26,7 +26,7 @@ from builder.core.errors import (
 )
 from builder.debian.lock import Lock, LockedDecision, LockedPackage
 from builder.definition.load import load
-from builder.locking import recipe
+from builder.locking import hash_recipe
 from tests.support.command import Outcome, run_command
 
 pytestmark = pytest.mark.unit
@@ -303,7 +303,7 @@ def write_lock(**changes: object) -> None:
     package = LockedPackage(
         "bash", "5.2", "amd64", hashlib.sha256(b"x").hexdigest(), 1, "pool/b.deb", "bash 5.2", "trixie"
     )
-    fields = {"recipe_sha256": recipe(resolved), "arch": "amd64", "suite": "trixie", "packages": (package,)}
+    fields = {"recipe_sha256": hash_recipe(resolved), "arch": "amd64", "suite": "trixie", "packages": (package,)}
     Lock(**(fields | changes)).dump(Path("os.lock"))
 
 

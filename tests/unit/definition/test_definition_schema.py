@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from builder.definition.findings import read_yaml
 from builder.definition.init import STARTER
 from builder.definition.load import load
-from builder.definition.schema import schema, schema_text
+from builder.definition.schema import make_schema, make_schema_text
 
 pytestmark = pytest.mark.unit
 
@@ -21,17 +21,17 @@ FEATURES = sorted(CONFIGS.glob("features/*.yaml"))
 
 
 def validator(below: str | None = None) -> Draft202012Validator:
-    whole = schema()
+    whole = make_schema()
     return Draft202012Validator(whole if below is None else {"$ref": f"#/$defs/{below}", "$defs": whole["$defs"]})
 
 
 def test_the_schema_in_the_repository_is_current() -> None:
     kept = (CONFIGS / "schema.json").read_text(encoding="utf-8")
-    assert kept == schema_text(), "write it anew with: build-os schema > configs/schema.json"
+    assert kept == make_schema_text(), "write it anew with: build-os schema > configs/schema.json"
 
 
 def test_it_is_a_valid_schema() -> None:
-    Draft202012Validator.check_schema(schema())
+    Draft202012Validator.check_schema(make_schema())
 
 
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.name)
@@ -69,13 +69,13 @@ def test_it_refuses_what_is_wrong(data: Any) -> None:
 
 
 def test_defaults_are_written_as_a_user_would() -> None:
-    disk = schema()["$defs"]["Disk"]["properties"]
+    disk = make_schema()["$defs"]["Disk"]["properties"]
     assert disk["size"]["default"] == "8G"
-    assert schema()["$defs"]["Definition"]["properties"]["disk"]["default"]["esp"] == "1G"
+    assert make_schema()["$defs"]["Definition"]["properties"]["disk"]["default"]["esp"] == "1G"
 
 
 def test_editors_have_something_to_show_for_every_key() -> None:
-    definitions = schema()["$defs"]
+    definitions = make_schema()["$defs"]
     for name, definition in definitions.items():
         for key, value in definition.get("properties", {}).items():
             referred = definitions[value["$ref"].rpartition("/")[2]] if "$ref" in value else {}

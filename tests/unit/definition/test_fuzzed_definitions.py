@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from builder.core.architecture import Arch
 from builder.core.errors import ConfigError
 from builder.definition.init import STARTER
-from builder.definition.load import kind_of, load, load_container
+from builder.definition.load import load, load_container, read_kind
 from builder.definition.model import ContainerDefinition, Definition, Disk, Kernel, Presets, Root
 from builder.definition.template import Values, render_text
-from builder.definition.unitfile import unit_problems
+from builder.definition.unitfile import find_unit_problems
 from firstboot.config.located import LocatedError
 from tests.support.fuzz import examples
 
@@ -74,7 +74,7 @@ def test_any_mapping_is_a_value_or_a_config_error(base: Any, extra: Any, inner: 
         path = Path(directory) / "os.yaml"
         path.write_text(json.dumps({**extra, **inner, **base}), encoding="utf-8")
         with contextlib.suppress(ConfigError):
-            if kind_of(path) == "system":
+            if read_kind(path) == "system":
                 load(path, arch=Arch.AMD64, shipped=ROOT)
             else:
                 load_container(path, arch=Arch.AMD64, shipped=ROOT)
@@ -107,5 +107,5 @@ def test_any_unit_file_is_fine_or_complained_about(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         for name in ("a.service", "b.preset", "c.timer.j2"):
             (Path(directory) / name).write_bytes(data)
-        for error in unit_problems(Path(directory), VALUES):
+        for error in find_unit_problems(Path(directory), VALUES):
             assert str(error)

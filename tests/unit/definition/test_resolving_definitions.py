@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from builder.core.architecture import Arch, architecture, host_arch
 from builder.core.errors import ConfigError
 from builder.definition import load as load_module
-from builder.definition.load import kind_of, load, load_container
+from builder.definition.load import load, load_container, read_kind
 from builder.definition.model import Compression, Definition
 from builder.definition.ports import Publish, parse_publish
-from builder.definition.resolved import OciLayout, ResolvedContainer, package_sets, recipe_sha256
+from builder.definition.resolved import OciLayout, ResolvedContainer, hash_package_sets, list_package_sets
 from builder.definition.scalars import NotAccepted, Size
-from builder.definition.shipped import Part, search_path, shipped_root
+from builder.definition.shipped import DirectoryKind, find_shipped_root, make_search_path
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -158,13 +158,13 @@ def test_names_are_looked_for_up_to_the_repository(tmp_path: Path) -> None:
     deep.parent.mkdir(parents=True)
     (repository / ".git").mkdir()
     shipped = tmp_path / "shipped"
-    roots = search_path(deep, shipped).roots
+    roots = make_search_path(deep, shipped).roots
     assert roots == (deep.parent, repository / "images", repository, shipped)
 
 
 def test_without_a_repository_one_directory_up_is_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "os.yaml"
-    assert search_path(path, tmp_path / "shipped").roots == (
+    assert make_search_path(path, tmp_path / "shipped").roots == (
         tmp_path / "a" / "b",
         tmp_path / "a",
         tmp_path / "shipped",
@@ -172,8 +172,10 @@ def test_without_a_repository_one_directory_up_is_looked_at(tmp_path: Path) -> N
 
 
 def test_a_checkout_ships_its_own_directories() -> None:
-    assert shipped_root() == ROOT
-    assert {"base", "python", "containers", "ssh"} <= set(search_path(ROOT / "x.yaml").names(Part.FEATURE))
+    assert find_shipped_root() == ROOT
+    assert {"base", "python", "containers", "ssh"} <= set(
+        make_search_path(ROOT / "x.yaml").names(DirectoryKind.FEATURE)
+    )
 
 
 def test_a_container_is_loaded_with_its_system(project: Project) -> None:
@@ -216,7 +218,7 @@ containers:
 
 def test_a_container_can_be_loaded_by_itself(project: Project) -> None:
     path = project.write("web.yaml", "kind: container\nname: web\nversion: 1.0.0\ncommand: [/bin/true]\n")
-    assert kind_of(path) == "container"
+    assert read_kind(path) == "container"
     resolved = load_container(path, arch=Arch.ARM64).resolved
     assert (resolved.arch, resolved.suite, resolved.essential) == (Arch.ARM64, "trixie", False)
 
@@ -243,7 +245,7 @@ def test_who_names_a_console_gets_no_other(project: Project) -> None:
 
 def test_a_system_is_no_container(project: Project) -> None:
     path = project.write("os.yaml", SMALL)
-    assert kind_of(path) == "system"
+    assert read_kind(path) == "system"
     with pytest.raises(ConfigError, match="this describes a system, and a container is wanted here"):
         load_container(path)
 
@@ -302,7 +304,7 @@ KEEPS_THE_LOCK = {
 def recipe(project: Project, text: str = "") -> str:
     project.write("overlays/motd/etc/motd", "hello")
     lines = dict(line.split(": ", 1) for line in [*SMALL.splitlines(), *text.splitlines()])
-    return recipe_sha256(project.load("\n".join(f"{key}: {value}" for key, value in lines.items())).resolved)
+    return hash_package_sets(project.load("\n".join(f"{key}: {value}" for key, value in lines.items())).resolved)
 
 
 @pytest.mark.parametrize("change", CHANGES_THE_LOCK)
@@ -318,7 +320,7 @@ def test_what_a_lock_does_not_depend_on_keeps_its_recipe(change: str, project: P
 def test_the_order_of_packages_keeps_the_recipe(project: Project) -> None:
     one = project.load(SMALL + "packages: [a1, b1]\n").resolved
     other = project.load(SMALL + "packages: [b1, a1]\n").resolved
-    assert recipe_sha256(one) == recipe_sha256(other)
+    assert hash_package_sets(one) == hash_package_sets(other)
 
 
 def test_each_container_is_a_package_set_once(project: Project) -> None:
@@ -338,7 +340,7 @@ def test_each_container_is_a_package_set_once(project: Project) -> None:
         + "features: [containers]\ntools: {packages: [strace]}\n"
         + "containers: [{name: one, definition: web.yaml}, {name: two, definition: web.yaml}]\n"
     ).resolved
-    image, container, tools = package_sets(resolved)
+    image, container, tools = list_package_sets(resolved)
     assert (image.name, container.name, tools.name) == ("image", "container:web", "tools")
     assert image.packages == ("linux-image-cloud-amd64", "podman", "systemd")
     assert (container.packages, container.essential) == (("a1", "b1"), True)

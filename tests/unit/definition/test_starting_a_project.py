@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.definition.init import init, public_keys
+from builder.definition.init import find_public_keys, init
 from builder.definition.load import load
 from firstboot.config.document import read
 
@@ -79,8 +79,8 @@ def test_only_public_keys_are_read(home: Path) -> None:
     (ssh / "two.pub").write_text(f"{KEY}\nssh-rsa AAAA\n")
     (ssh / "binary.pub").write_bytes(b"\xff\xfe")
     (ssh / "dir.pub").mkdir()
-    assert public_keys(home) == [KEY]
-    assert public_keys(home / "nobody") == []
+    assert find_public_keys(home) == [KEY]
+    assert find_public_keys(home / "nobody") == []
 
 
 def test_nothing_is_overwritten(tmp_path: Path, home: Path) -> None:

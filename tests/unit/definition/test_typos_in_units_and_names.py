@@ -8,7 +8,7 @@ import pytest
 
 from builder.core.errors import ConfigError
 from builder.core.suggest import did_you_mean, nearest
-from builder.definition.where import pointing_at_names
+from builder.definition.where import point_at_names
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -72,14 +72,14 @@ def test_names_that_only_the_archive_knows_to_be_wrong_are_shown_at_their_line(p
     project.write("features/web.yaml", "description: web\npackages: [nginxx]\n")
     loaded = project.load(SYSTEM + "features: [web]\npackages: [basj=1, good]\npresets: {enable: [nope.service]}\n")
     names = {"basj": "there is no package 'basj'", "nginxx": "there is no 'nginxx'", "nope.service": "no such unit"}
-    with pytest.raises(ConfigError) as caught, pointing_at_names(loaded.resolved):
+    with pytest.raises(ConfigError) as caught, point_at_names(loaded.resolved):
         raise ConfigError("some names are wrong", hint="look", names={**names, "odd": "from nowhere"})
     text = str(caught.value)
     assert "os.yaml:4:12: there is no package 'basj'" in text
     assert "os.yaml:5:20: no such unit" in text
     assert "features/web.yaml:2:12: there is no 'nginxx'" in text
     assert "from nowhere" in text
-    with pytest.raises(ConfigError, match=r"^another\Z"), pointing_at_names(loaded.resolved):
+    with pytest.raises(ConfigError, match=r"^another\Z"), point_at_names(loaded.resolved):
         raise ConfigError("another")
 
 

@@ -18,12 +18,12 @@ from builder.oci.container_store import (
     CLOSED,
     STORE,
     install_image,
-    overlay_diff,
-    storage_conf,
-    user_storage_conf,
+    make_overlay_diff,
+    make_storage_conf,
+    make_user_storage_conf,
 )
 from builder.oci.image import Image, ImageConfig, Layer, write_layout
-from builder.stages.quadlet import quadlet, quote_argument
+from builder.stages.quadlet import make_quadlet, quote_argument
 from builder.tree.node import Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, parent_of
 
@@ -163,7 +163,7 @@ def test_two_images_with_one_name_are_refused(tmp_path: Path) -> None:
         install_image(system, make_image(tmp_path, other), name="web")
 
 
-@pytest.mark.parametrize("text", [storage_conf(), user_storage_conf()], ids=["root", "user"])
+@pytest.mark.parametrize("text", [make_storage_conf(), make_user_storage_conf()], ids=["root", "user"])
 def test_storage_configuration_points_at_where_the_store_is_mounted(text: str) -> None:
     conf = tomllib.loads(text)
     assert conf["storage"]["driver"] == "overlay"
@@ -223,7 +223,7 @@ def test_lower_with_the_difference_over_it_is_the_upper(
     below: list[tuple[str, Node]], above: list[tuple[str, Node]]
 ) -> None:
     lower, upper = build(below), build(above)
-    assert overlaid(lower, overlay_diff(lower, upper)) == dict(upper.walk())
+    assert overlaid(lower, make_overlay_diff(lower, upper)) == dict(upper.walk())
 
 
 def test_parents_in_the_difference_keep_their_attributes() -> None:
@@ -231,14 +231,14 @@ def test_parents_in_the_difference_keep_their_attributes() -> None:
     lower.put("/tmp", directory(0o1777, origin="t"))
     upper = lower.copy()
     upper.put("/tmp/x", file("", origin="t"))
-    assert overlay_diff(lower, upper).require("/tmp").mode == 0o1777
+    assert make_overlay_diff(lower, upper).require("/tmp").mode == 0o1777
 
 
 # -- the unit
 
 
 def test_unit_runs_the_image_by_digest_and_pulls_nothing() -> None:
-    text = quadlet("web", IMAGE, publish=("8080:80", "[::1]:53:53/udp"), command=("-m", "a b"))
+    text = make_quadlet("web", IMAGE, publish=("8080:80", "[::1]:53:53/udp"), command=("-m", "a b"))
     lines = text.splitlines()
     assert f"Image={IMAGE}" in lines
     assert "Pull=never" in lines
@@ -248,7 +248,7 @@ def test_unit_runs_the_image_by_digest_and_pulls_nothing() -> None:
     ]
     assert 'Exec=-m "a b"' in lines
     assert "WantedBy=multi-user.target" in lines
-    assert "WantedBy" not in quadlet("web", IMAGE, enable=False)
+    assert "WantedBy" not in make_quadlet("web", IMAGE, enable=False)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ def test_words_survive_the_unit_file_and_systemd(text: str, escaped: str) -> Non
 
 @given(st.text(min_size=1, max_size=40).filter(lambda text: "\0" not in text and text != ";"))
 def test_no_value_can_add_a_line_or_a_setting(text: str) -> None:
-    lines = quadlet("web", IMAGE, command=(text,), environment={"A": text}).split("\n")
-    assert len(lines) == len(quadlet("web", IMAGE, command=("x",), environment={"A": "x"}).split("\n"))
+    lines = make_quadlet("web", IMAGE, command=(text,), environment={"A": text}).split("\n")
+    assert len(lines) == len(make_quadlet("web", IMAGE, command=("x",), environment={"A": "x"}).split("\n"))
     (line,) = [line for line in lines if line.startswith("Exec=")]
     assert unquoted(line.removeprefix("Exec=")) == text
 
@@ -297,7 +297,7 @@ def unquoted(text: str) -> str:
 @pytest.mark.parametrize("argument", ["", ";", "nul\0"])
 def test_arguments_that_cannot_get_through_are_refused(argument: str) -> None:
     with pytest.raises(ConfigError, match="cannot be handed to"):
-        quadlet("web", IMAGE, command=(argument,))
+        make_quadlet("web", IMAGE, command=(argument,))
 
 
 @pytest.mark.parametrize(
@@ -316,4 +316,4 @@ def test_what_is_no_name_image_port_or_variable_is_refused(
     name: str, image: str, publish: tuple[str, ...], environment: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigError):
-        quadlet(name, image, publish=publish, environment=environment)
+        make_quadlet(name, image, publish=publish, environment=environment)

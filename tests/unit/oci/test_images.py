@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from builder.core.errors import BuildError, ConfigError, SourceError
 from builder.core.store import Store
 from builder.oci import check as oci_check
-from builder.oci.check import unpacked, validate_layout
+from builder.oci.check import unpack_blob, validate_layout
 from builder.oci.image import (
     CONFIG,
     INDEX,
@@ -29,9 +29,9 @@ from builder.oci.image import (
     MANIFEST,
     ImageConfig,
     assemble,
-    canonical,
-    digest_of,
-    tag,
+    make_canonical_json,
+    make_digest,
+    make_tag,
     write_archive,
     write_layout,
 )
@@ -96,7 +96,7 @@ class Layout:
             "architecture": "amd64",
             "created": "2020-01-01T00:00:00.123456789+01:00",
             "config": None,
-            "rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]},
+            "rootfs": {"type": "layers", "diff_ids": [make_digest(layer) for layer in layers]},
             "history": [{"created_by": "x"} for _ in layers] + [{"empty_layer": True}],
         }
         manifest: dict[str, Any] = {
@@ -202,7 +202,7 @@ def test_our_own_layout_reads_back_as_the_same_tree(tmp_path: Path) -> None:
 
 
 def test_versions_become_tags_that_registries_take() -> None:
-    assert tag("2026.1~rc1^git+3") == "2026.1_rc1_git_3"
+    assert make_tag("2026.1~rc1^git+3") == "2026.1_rc1_git_3"
 
 
 def test_validator_is_not_fooled_by_a_changed_layer(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_two_images_for_one_machine_are_refused(layout: Layout, tmp_path: Path) 
 def test_layer_that_unpacks_to_something_else_is_no_authentic_source(layout: Layout, tmp_path: Path) -> None:
     layout.image(
         [tar_of(a="1")],
-        change=lambda config, manifest: config["rootfs"].update(diff_ids=[digest_of(b"other")]),
+        change=lambda config, manifest: config["rootfs"].update(diff_ids=[make_digest(b"other")]),
     )
     root = layout.finish()
     assert any("unpacks to" in problem for problem in validate_layout(root))
@@ -318,13 +318,13 @@ def test_layer_that_unpacks_to_something_else_is_no_authentic_source(layout: Lay
 
 def test_gzip_with_several_members_and_gzip_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     data = gzip.compress(b"a" * 10) + gzip.compress(b"b" * 10)
-    assert b"".join(unpacked(io.BytesIO(data), compressed=True)) == b"a" * 10 + b"b" * 10
+    assert b"".join(unpack_blob(io.BytesIO(data), compressed=True)) == b"a" * 10 + b"b" * 10
     bomb = io.BytesIO(gzip.compress(bytes(50 << 20)))
     with pytest.raises(ValueError, match="larger than 1000000 bytes"):
-        list(unpacked(bomb, compressed=True, limit=1_000_000))
+        list(unpack_blob(bomb, compressed=True, limit=1_000_000))
     for damaged in (data[:-5], data + b"x", b"", b"plain"):
         with pytest.raises(ValueError, match=r"."):
-            list(unpacked(io.BytesIO(damaged), compressed=True))
+            list(unpack_blob(io.BytesIO(damaged), compressed=True))
 
 
 Spoil = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -485,7 +485,7 @@ def test_any_value_anywhere_gives_problems_or_an_image(
 
 
 def test_canonical_json_has_one_form() -> None:
-    assert canonical({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'.encode()
+    assert make_canonical_json({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'.encode()
 
 
 def test_tar_writers_size_is_the_diff_size(tmp_path: Path) -> None:

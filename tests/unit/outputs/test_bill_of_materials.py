@@ -10,10 +10,10 @@ import pytest
 from builder.debian.lock import LockedDecision, LockedPackage
 from builder.oci.container_store import install_image
 from builder.oci.image import ImageConfig, assemble
-from builder.outputs.licences import declared, identifier, identifiers
-from builder.outputs.purl import deb_purl, pypi_purl
+from builder.outputs.licences import find_declared_licences, find_identifier, list_identifiers
+from builder.outputs.purl import make_deb_purl, make_pypi_purl
 from builder.outputs.sbom import Product, Root, make_sbom
-from builder.outputs.sbom_found import installed_packages, python_distributions
+from builder.outputs.sbom_contents import find_installed_packages, find_python_distributions
 from builder.tree.node import file, symlink
 from builder.tree.tree import Tree
 
@@ -135,7 +135,7 @@ def test_python_distributions_that_an_overlay_brings_are_found_and_debians_are_n
     assert found["My_App.x"]["licenses"] == [{"license": {"id": "MIT"}}]
     assert "yaml" not in found
     assert found["My_App.x"]["purl"] in needs(found[""], "os")
-    assert len(python_distributions(tree)) == 1
+    assert len(find_python_distributions(tree)) == 1
 
 
 # --- containers ------------------------------------------------------------------------------------
@@ -200,14 +200,14 @@ def test_packages_of_alpine_and_of_images_without_dpkg_are_found() -> None:
     alpine = Tree()
     put(alpine, "/etc/os-release", "ID=alpine\nVERSION_ID=3.21.0\n")
     put(alpine, "/lib/apk/db/installed", APK)
-    assert [each.purl for each in installed_packages(alpine, ("",))] == [
+    assert [each.purl for each in find_installed_packages(alpine, ("",))] == [
         "pkg:apk/alpine/musl@1.2.5-r9?arch=x86_64&distro=alpine-3.21.0",
         "pkg:apk/alpine/ssl_client@1.37.0-r12?arch=x86_64&distro=alpine-3.21.0&upstream=busybox",
     ]
     distroless = Tree()
     put(distroless, "/var/lib/dpkg/status.d/tzdata", "Package: tzdata\nVersion: 2025b-0\nArchitecture: all\n")
     put(distroless, "/var/lib/dpkg/status.d/tzdata.md5sums", "Package: not this\nVersion: 1\n")
-    assert [each.name for each in installed_packages(distroless, ("",))] == ["tzdata"]
+    assert [each.name for each in find_installed_packages(distroless, ("",))] == ["tzdata"]
 
 
 def test_odd_files_in_a_container_are_passed_over(tree: Tree) -> None:
@@ -245,22 +245,24 @@ def test_odd_files_in_a_container_are_passed_over(tree: Tree) -> None:
     ],
 )
 def test_debians_names_of_licences_become_spdxs_only_where_they_mean_the_same(debians: str, spdx: str | None) -> None:
-    assert identifier(debians) == spdx
-    assert spdx is None or spdx in identifiers()
+    assert find_identifier(debians) == spdx
+    assert spdx is None or spdx in list_identifiers()
 
 
 def test_a_copyright_file_declares_each_licence_once_in_the_words_that_it_has() -> None:
     text = (
         f"{FORMAT}Upstream-Name: x\n\nFiles: *\nLicense: GPL-2+ or Artistic\n\nFiles: b\nLicense:\n\nLicense: Expat\r\n"
     )
-    assert declared((text + "\nLicense: Expat\n free\n").encode()) == ("GPL-2+ or Artistic", "MIT")
-    assert declared(b"License: Expat\n") == ()
-    assert declared(FORMAT.encode() + b"\nLicense: \xff\xfe\nLicense: a\xff\n") == ("a\N{REPLACEMENT CHARACTER}",)
+    assert find_declared_licences((text + "\nLicense: Expat\n free\n").encode()) == ("GPL-2+ or Artistic", "MIT")
+    assert find_declared_licences(b"License: Expat\n") == ()
+    assert find_declared_licences(FORMAT.encode() + b"\nLicense: \xff\xfe\nLicense: a\xff\n") == (
+        "a\N{REPLACEMENT CHARACTER}",
+    )
 
 
 def test_names_in_package_urls_are_encoded_as_the_specification_says() -> None:
-    url = deb_purl(
+    url = make_deb_purl(
         "g++", "4:14.2~1-1+b1", "arm64", vendor="debian", distro="", source="g++", source_version="4:14.2~1-1+b1"
     )
     assert url == "pkg:deb/debian/g%2B%2B@4:14.2~1-1%2Bb1?arch=arm64"
-    assert pypi_purl("Zope.Interface__x", "1!2.0+local") == "pkg:pypi/zope-interface-x@1%212.0%2Blocal"
+    assert make_pypi_purl("Zope.Interface__x", "1!2.0+local") == "pkg:pypi/zope-interface-x@1%212.0%2Blocal"

@@ -10,10 +10,18 @@ import pytest
 from builder.core.errors import ConfigError
 from builder.definition.model import Compression, Disk
 from builder.definition.scalars import MIB, Size
-from builder.outputs.disk import make_disk, partitions, require_room, write_esp_files
-from builder.outputs.root import Root, compression_arguments, stable_uuid
-from builder.outputs.uki import NO_ROOT_HASH, command_line, find_kernel, make_uki, read_parts, sealed, write_root_hash
-from builder.outputs.wanted import Wanted
+from builder.outputs.disk import make_disk, make_partition_files, require_room, write_esp_files
+from builder.outputs.image_parts import ImageSettings
+from builder.outputs.root import Root, make_compression_arguments, make_stable_uuid
+from builder.outputs.uki import (
+    NO_ROOT_HASH,
+    fill_command_line,
+    find_kernel,
+    make_command_line,
+    make_uki,
+    read_parts,
+    write_root_hash,
+)
 from builder.tree.node import file
 from builder.tree.tree import Tree, TreeError
 
@@ -26,13 +34,13 @@ ROOT = Root(Path("/store/root.erofs"), Path("/store/root.verity"), HASH)
 
 
 def test_the_partitions_are_those_of_two_slots() -> None:
-    files = partitions(LAYOUT, ROOT, arch="amd64", name="demo_1.0", esp_files=Path("/scratch/esp"))
+    files = make_partition_files(LAYOUT, ROOT, arch="amd64", name="demo_1.0", esp_files=Path("/scratch/esp"))
     uuids = {
-        "esp": stable_uuid("esp", "demo_1.0"),
-        "signature": stable_uuid("root-x86-64-verity-sig", "A"),
-        "root-b": stable_uuid("root-x86-64", "B"),
-        "verity-b": stable_uuid("root-x86-64-verity", "B"),
-        "signature-b": stable_uuid("root-x86-64-verity-sig", "B"),
+        "esp": make_stable_uuid("esp", "demo_1.0"),
+        "signature": make_stable_uuid("root-x86-64-verity-sig", "A"),
+        "root-b": make_stable_uuid("root-x86-64", "B"),
+        "verity-b": make_stable_uuid("root-x86-64-verity", "B"),
+        "signature-b": make_stable_uuid("root-x86-64-verity-sig", "B"),
     }
     assert len(set(uuids.values())) == 5
     assert files == {
@@ -57,7 +65,7 @@ def test_the_partitions_are_those_of_two_slots() -> None:
 
 
 def test_a_signature_is_copied_into_the_slot_that_it_is_for() -> None:
-    files = partitions(
+    files = make_partition_files(
         LAYOUT, ROOT, arch="amd64", name="demo_1.0", esp_files=Path("/e"), signature=Path("/scratch/signature")
     )
     assert [name for name, text in files.items() if "CopyBlocks=/scratch/signature\n" in text] == [
@@ -67,7 +75,7 @@ def test_a_signature_is_copied_into_the_slot_that_it_is_for() -> None:
 
 
 def test_another_architecture_has_other_types_and_the_same_shape() -> None:
-    files = partitions(LAYOUT, ROOT, arch="arm64", name="demo_1.0", esp_files=Path("/e"))
+    files = make_partition_files(LAYOUT, ROOT, arch="arm64", name="demo_1.0", esp_files=Path("/e"))
     types = [re.findall(r"^Type=(.*)$", text, re.M)[0] for text in files.values()]
     slot = ["root-arm64", "root-arm64-verity", "root-arm64-verity-sig"]
     assert types == ["esp", *slot, *slot]
@@ -89,7 +97,7 @@ def test_a_hash_tree_has_room_for_any_slot_and_not_much_more(slot: int) -> None:
 @pytest.mark.parametrize("slot", [512 * MIB, 2 * GIB, 5 * GIB + MIB])
 def test_the_least_disk_holds_what_repart_is_told_to_write(slot: int) -> None:
     disk = Disk(slot=Size(slot))
-    texts = partitions(disk, ROOT, arch="amd64", name="demo", esp_files=Path("/esp")).values()
+    texts = make_partition_files(disk, ROOT, arch="amd64", name="demo", esp_files=Path("/esp")).values()
     sizes = [int(re.findall(r"SizeMinBytes=(\d+)", text)[0]) for text in texts]
     assert len(sizes) == 7
     tables = disk.minimum - sum(sizes) - disk.state_minimum
@@ -137,9 +145,9 @@ def test_repart_is_told_everything_that_would_differ_between_machines(tmp_path: 
     fake_tools.programs["systemd-repart"] = repart
     root = Root(tmp_path / "root", tmp_path / "verity", HASH)
     make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="demo", esp=tmp_path / "esp")
-    assert written == dict(partitions(LAYOUT, root, arch="amd64", name="demo", esp_files=tmp_path / "esp"))
+    assert written == dict(make_partition_files(LAYOUT, root, arch="amd64", name="demo", esp_files=tmp_path / "esp"))
     (call,) = fake_tools.calls
-    assert f"--seed={stable_uuid('disk', 'demo')}" in call
+    assert f"--seed={make_stable_uuid('disk', 'demo')}" in call
     assert f"--size={8 * GIB}" in call
     assert "--offline=yes" in call
     assert call[-1] == str(tmp_path / "out")
@@ -174,7 +182,7 @@ def test_an_image_without_a_loader_is_refused(image: Tree, tmp_path: Path) -> No
 
 
 def test_the_kernel_is_told_where_the_verified_root_is_and_then_what_the_user_wants() -> None:
-    assert command_line(HASH, ("console=ttyS0", "quiet"), import_credentials=True) == (
+    assert make_command_line(HASH, ("console=ttyS0", "quiet"), import_credentials=True) == (
         f"roothash={HASH} systemd.verity=yes systemd.verity_root_options=panic-on-corruption root=/dev/mapper/root "
         "rootfstype=erofs ro console=ttyS0 quiet"
     )
@@ -187,24 +195,24 @@ def test_the_kernel_is_told_where_the_verified_root_is_and_then_what_the_user_wa
 def test_a_signed_image_takes_no_credentials_of_the_platform_unless_its_definition_asks(
     asked: tuple[str, ...] | None, *, signed: bool, all_of_them: bool
 ) -> None:
-    wanted = Wanted("a", "1", "amd64", Compression.LZ4, None, (), (), Path(), LAYOUT, credentials=asked)
-    assert wanted.import_credentials(signed=signed) is all_of_them
-    words = command_line(HASH, (), import_credentials=all_of_them).split()
+    wanted = ImageSettings("a", "1", "amd64", Compression.LZ4, None, (), (), Path(), LAYOUT, credentials=asked)
+    assert wanted.accepts_credentials(signed=signed) is all_of_them
+    words = make_command_line(HASH, (), import_credentials=all_of_them).split()
     assert ("systemd.import_credentials=no" in words) is not all_of_them
 
 
 def test_nothing_can_be_put_behind_the_command_line_of_a_signed_image() -> None:
-    words = command_line(HASH, ("quiet",), import_credentials=False)
-    line = sealed(words)
+    words = make_command_line(HASH, ("quiet",), import_credentials=False)
+    line = fill_command_line(words)
     assert len(line) == 2047
     assert line.startswith(f"{words} build_os.full=-")
     assert set(line.removeprefix(f"{words} build_os.full=")) == {"-"}
 
 
 def test_a_command_line_that_cannot_be_filled_up_is_not_signed() -> None:
-    assert len(sealed("x" * (2047 - len(" build_os.full=-")))) == 2047
+    assert len(fill_command_line("x" * (2047 - len(" build_os.full=-")))) == 2047
     with pytest.raises(ConfigError, match="1 more than a signed one can have"):
-        sealed("x" * (2048 - len(" build_os.full=-")))
+        fill_command_line("x" * (2048 - len(" build_os.full=-")))
 
 
 def test_the_kernel_is_found_where_packages_or_seal_put_it(image: Tree) -> None:
@@ -229,7 +237,7 @@ def test_the_unified_image_is_joined_from_the_images_own_parts(image: Tree, tmp_
         return ""
 
     fake_tools.programs["ukify"] = ukify
-    words = command_line(HASH, (), import_credentials=True)
+    words = make_command_line(HASH, (), import_credentials=True)
     parts = read_parts(image, "amd64")
     make_uki(parts, fake_tools, tmp_path, tmp_path / "out", arch="amd64", initrd=tmp_path / "initrd", cmdline=words)
     assert seen == {
@@ -246,7 +254,7 @@ def test_the_unified_image_is_joined_from_the_images_own_parts(image: Tree, tmp_
 
 def test_a_root_hash_is_written_where_its_place_was_kept(tmp_path: Path) -> None:
     def words(roothash: str) -> str:
-        return command_line(roothash, ("quiet",), import_credentials=True)
+        return make_command_line(roothash, ("quiet",), import_credentials=True)
 
     template = tmp_path / "template"
     template.write_text(f"MZ{words(NO_ROOT_HASH)}end")
@@ -258,8 +266,13 @@ def test_a_root_hash_is_written_where_its_place_was_kept(tmp_path: Path) -> None
 
 
 def test_uuids_depend_on_every_part_and_on_nothing_else() -> None:
-    assert stable_uuid("a", "b") == stable_uuid("a", "b")
-    assert len({stable_uuid("a", "b"), stable_uuid("ab"), stable_uuid("a", "c"), stable_uuid("b", "a")}) == 4
+    assert make_stable_uuid("a", "b") == make_stable_uuid("a", "b")
+    assert (
+        len(
+            {make_stable_uuid("a", "b"), make_stable_uuid("ab"), make_stable_uuid("a", "c"), make_stable_uuid("b", "a")}
+        )
+        == 4
+    )
 
 
 def test_partition_uuids_are_the_halves_of_the_root_hash() -> None:
@@ -277,4 +290,4 @@ def test_partition_uuids_are_the_halves_of_the_root_hash() -> None:
     ],
 )
 def test_compression_is_told_to_mkfs(compression: str, level: int | None, first: str) -> None:
-    assert compression_arguments(compression, level)[0] == first
+    assert make_compression_arguments(compression, level)[0] == first

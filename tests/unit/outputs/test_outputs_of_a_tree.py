@@ -12,7 +12,7 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.definition.model import Compression, Disk
 from builder.outputs.image import make_outputs
-from builder.outputs.wanted import Wanted
+from builder.outputs.image_parts import ImageSettings
 from builder.stages.stage import Context
 from builder.tree.node import file
 from builder.tree.tree import Tree
@@ -23,8 +23,8 @@ GIB = 1 << 30
 
 
 @pytest.fixture
-def wanted(overlay: Path) -> Wanted:
-    return Wanted(
+def wanted(overlay: Path) -> ImageSettings:
+    return ImageSettings(
         name="demo",
         version="1.0",
         arch="amd64",
@@ -42,7 +42,9 @@ def outputs(image: Tree, writing_tools: Tools, tmp_path: Path) -> Callable[..., 
     """Make all outputs, as a build of its own; returns the programs that ran."""
     count = 0
 
-    def make(wanted: Wanted, *, tree: Tree = image, key: str = "tree", tools: Tools = writing_tools) -> list[str]:
+    def make(
+        wanted: ImageSettings, *, tree: Tree = image, key: str = "tree", tools: Tools = writing_tools
+    ) -> list[str]:
         nonlocal count
         count += 1
         scratch = tmp_path / f"scratch{count}"
@@ -69,7 +71,7 @@ UKI = ["ukify"]
 INITRD = ["depmod", "zstd", *UKI]
 
 
-def test_root_initrd_and_uki_are_made_once(outputs: Callable[..., list[str]], wanted: Wanted) -> None:
+def test_root_initrd_and_uki_are_made_once(outputs: Callable[..., list[str]], wanted: ImageSettings) -> None:
     assert outputs(wanted) == sorted(ALWAYS + ROOT + INITRD)
     assert outputs(wanted) == ALWAYS
 
@@ -87,14 +89,14 @@ def test_root_initrd_and_uki_are_made_once(outputs: Callable[..., list[str]], wa
     ids=str,
 )
 def test_only_what_depends_on_a_change_is_made_again(
-    outputs: Callable[..., list[str]], wanted: Wanted, changes: dict[str, object], again: list[str]
+    outputs: Callable[..., list[str]], wanted: ImageSettings, changes: dict[str, object], again: list[str]
 ) -> None:
     outputs(wanted)
     assert outputs(replace(wanted, **changes)) == sorted(ALWAYS + again)
 
 
 def test_another_tree_gives_another_root_and_the_same_initrd_if_it_needs_nothing_new(
-    outputs: Callable[..., list[str]], wanted: Wanted, image: Tree
+    outputs: Callable[..., list[str]], wanted: ImageSettings, image: Tree
 ) -> None:
     outputs(wanted)
     image.put("/usr/share/new", file("x", origin="package:a"))
@@ -104,7 +106,7 @@ def test_another_tree_gives_another_root_and_the_same_initrd_if_it_needs_nothing
 
 
 def test_other_tools_make_everything_again(
-    outputs: Callable[..., list[str]], wanted: Wanted, writing_tools: Tools
+    outputs: Callable[..., list[str]], wanted: ImageSettings, writing_tools: Tools
 ) -> None:
     outputs(wanted)
     others = replace(writing_tools, root=writing_tools.root.with_name("others"))
@@ -112,7 +114,7 @@ def test_other_tools_make_everything_again(
 
 
 def test_what_packages_brought_is_compressed_once(
-    outputs: Callable[..., list[str]], wanted: Wanted, image: Tree, writing_tools: Tools
+    outputs: Callable[..., list[str]], wanted: ImageSettings, image: Tree, writing_tools: Tools
 ) -> None:
     def parts_written() -> list[str]:
         calls = [call for call in writing_tools.calls if call[0] == "mkfs.erofs"]

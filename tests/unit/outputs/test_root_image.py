@@ -13,7 +13,7 @@ import pytest
 from builder.core.errors import CapabilityError, ProgramError
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.outputs.image import Timer, without_kernel
+from builder.outputs.image import Timer, remove_kernel
 from builder.outputs.root import make_erofs, make_verity, split
 from builder.stages.stage import Context
 from builder.tree.node import Kind, Slice, directory, file
@@ -153,7 +153,7 @@ def test_an_image_is_written_onto_a_copy(tree: Tree, tmp_path: Path, fake_tools:
 def test_only_the_kernel_itself_is_left_out_of_the_root(tree: Tree) -> None:
     for path in ("/usr/lib/modules/6.12/vmlinuz", "/usr/lib/modules/6.12/modules.dep", "/usr/share/vmlinuz"):
         tree.put(path, file("x", origin="package:a"))
-    left = without_kernel(tree)
+    left = remove_kernel(tree)
     assert [path for path, _ in tree.walk() if path not in left] == ["/usr/lib/modules/6.12/vmlinuz"]
 
 

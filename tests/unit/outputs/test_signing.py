@@ -163,9 +163,9 @@ def signer(pair: KeyPair, fake_tools: Any) -> Signer:
 
 
 def test_programs_never_see_where_the_key_is_nor_what_is_in_it(signer: Signer, fake_tools: Any) -> None:
-    assert signer.signed_program(b"MZ") == b"MZ signed"
-    signer.signed_root_hash("ab" * 32)
-    signer.enrolment()
+    assert signer.sign_program(b"MZ") == b"MZ signed"
+    signer.sign_root_hash("ab" * 32)
+    signer.make_enrolment()
     words = [word for call in fake_tools.calls for word in call]
     assert len(fake_tools.calls) == 5
     assert not [word for word in words if "my.key" in word or SECRET in word]
@@ -178,13 +178,13 @@ def test_nothing_that_is_signed_is_left_beside_the_result(
     room = tmp_path / "tmp"
     room.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(room))
-    signer.signed_program(b"MZ")
-    signer.enrolment()
+    signer.sign_program(b"MZ")
+    signer.make_enrolment()
     assert list(room.iterdir()) == []
 
 
 def test_a_root_hash_is_signed_as_partitions_have_it(signer: Signer) -> None:
-    text = json.loads(signer.signed_root_hash("ab" * 32))
+    text = json.loads(signer.sign_root_hash("ab" * 32))
     assert text["rootHash"] == "ab" * 32
     assert text["certificateFingerprint"] == signer.pair.fingerprint
     assert b"ab" * 32 in base64.b64decode(text["signature"])
@@ -192,7 +192,7 @@ def test_a_root_hash_is_signed_as_partitions_have_it(signer: Signer) -> None:
 
 
 def test_three_variables_are_enrolled_and_the_one_that_ends_setup_mode_is_the_last(signer: Signer) -> None:
-    updates = signer.enrolment()
+    updates = signer.make_enrolment()
     assert list(updates) == ["db", "KEK", "PK"]
     assert all(update.endswith(CERTIFICATE) for update in updates.values())
     assert all(update[:8] == bytes.fromhex("d107 09 09 01 2e 28 00") for update in updates.values())
@@ -200,7 +200,7 @@ def test_three_variables_are_enrolled_and_the_one_that_ends_setup_mode_is_the_la
 
 def test_tools_from_before_signing_say_what_to_do(pair: KeyPair, fake_tools: Any) -> None:
     with pytest.raises(CapabilityError, match=r"no libfaketime[^$]*lock --update"):
-        Signer(pair, fake_tools, 0).signed_program(b"MZ")
+        Signer(pair, fake_tools, 0).sign_program(b"MZ")
 
 
 # --- a new pair ------------------------------------------------------------------------------------

@@ -22,12 +22,12 @@ from builder.core.errors import ConfigError, ProgramError
 from builder.core.sparse import BLOCK
 from builder.core.tools import Tools
 from builder.products.catalogue import PRODUCTS, SYSTEM_PRODUCTS
-from builder.products.formats.gce import number, write_disk_tar
+from builder.products.formats.gce import format_number, write_disk_tar
 from builder.products.formats.kubevirt import make_container_disk
-from builder.products.formats.ova import Appliance, ovf, write_ova
+from builder.products.formats.ova import Appliance, make_ovf, write_ova
 from builder.products.making import make_convert_argv, make_products
 from builder.products.product import GIB, MIB, Identity, Job, Part, Product
-from builder.products.stamps import crc32c, stamp_vhd, stamp_vhdx, stamp_vmdk
+from builder.products.stamps import compute_crc32c, stamp_vhd, stamp_vhdx, stamp_vmdk
 
 pytestmark = pytest.mark.unit
 
@@ -257,8 +257,8 @@ def test_disk_tar_does_not_depend_on_the_file_systems_holes(tmp_path: Path) -> N
 
 @given(st.integers(0, 2**64))
 def test_numbers_of_any_size_fit_their_field(value: int) -> None:
-    assert tarfile.nti(number(value)) == value  # type: ignore[attr-defined]  # not in the stubs
-    assert len(number(value)) == 12
+    assert tarfile.nti(format_number(value)) == value  # type: ignore[attr-defined]  # not in the stubs
+    assert len(format_number(value)) == 12
 
 
 # -- vSphere
@@ -272,7 +272,7 @@ NS = {
 
 
 def test_appliance_is_described_as_vsphere_wants_it() -> None:
-    root = ET.fromstring(ovf(Appliance("demo", "1.0.0", 8 * GIB, 12345)))
+    root = ET.fromstring(make_ovf(Appliance("demo", "1.0.0", 8 * GIB, 12345)))
 
     def attribute(path: str, name: str) -> str:
         element = root.find(path, NS)
@@ -298,7 +298,7 @@ def test_appliance_is_described_as_vsphere_wants_it() -> None:
 
 
 def test_values_cannot_break_out_of_the_description() -> None:
-    root = ET.fromstring(ovf(Appliance('a"<b>&', "1&2", 1, 1)))
+    root = ET.fromstring(make_ovf(Appliance('a"<b>&', "1&2", 1, 1)))
     assert root.findtext("o:VirtualSystem/o:Name", namespaces=NS) == 'a"<b>& 1&2'
 
 
@@ -395,7 +395,7 @@ def test_vhdx_of_two_conversions_become_the_same(tmp_path: Path) -> None:
     assert data == (tmp_path / "b").read_bytes()
     header = bytearray(data[64 * 1024 : 68 * 1024])
     crc, header[4:8] = int.from_bytes(header[4:8], "little"), bytes(4)
-    assert crc32c(header) == crc
+    assert compute_crc32c(header) == crc
     assert [int.from_bytes(data[o + 8 : o + 16], "little") for o in (64 * 1024, 128 * 1024)] == [1, 2]
     assert data[2 * MIB + 64 * 1024 :][:16] == ID.bytes_le
 
@@ -408,7 +408,7 @@ def test_current_header_of_a_vhdx_stays_the_current_one(tmp_path: Path) -> None:
 
 
 def test_crc32c_is_castagnolis() -> None:
-    assert crc32c(b"123456789") == 0xE3069283
+    assert compute_crc32c(b"123456789") == 0xE3069283
 
 
 @pytest.mark.parametrize("content", [b"", bytes(4096), b"vhdxfile" + bytes(300 * 1024)])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from builder.core.spans import Span
 from builder.report.page import Facts, make_page
-from builder.report.timeline import draw_timeline, longest, rows
-from builder.report.treemap import Box, draw_treemap, sizes_by_origin, squarify
+from builder.report.timeline import draw_timeline, find_longest, rows
+from builder.report.treemap import Box, draw_treemap, measure_origins, squarify
 from builder.tree.node import Slice, file
 from builder.tree.tree import Tree
 
@@ -56,8 +56,8 @@ def test_bars_are_as_long_as_the_work_took_and_begin_when_it_began() -> None:
 
 
 def test_the_longest_programs_are_named() -> None:
-    assert longest(SPANS) == "mkfs.erofs 2.00 s, depmod 0.20 s"
-    assert longest([]) == ""
+    assert find_longest(SPANS) == "mkfs.erofs 2.00 s, depmod 0.20 s"
+    assert find_longest([]) == ""
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=60))
@@ -81,7 +81,7 @@ def test_a_file_with_two_names_takes_room_once() -> None:
     tree.put("/usr/bin/two", node)
     tree.put("/etc/b", file("four", origin="overlay:b"))
     tree.put("/etc/empty", file("", origin="overlay:b"))
-    assert sizes_by_origin(tree) == {"package:a": {"/usr/bin/one": 7}, "overlay:b": {"/etc/b": 4}}
+    assert measure_origins(tree) == {"package:a": {"/usr/bin/one": 7}, "overlay:b": {"/etc/b": 4}}
     assert "/usr/bin/one: 7 B (package:a)" in draw_treemap(tree)
 
 

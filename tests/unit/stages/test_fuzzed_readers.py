@@ -22,7 +22,7 @@ from builder.debian.pack import load_pack, unpack
 from builder.debian.release import unverified_content
 from builder.debian.scripts.subjects.pam import parse, stack
 from builder.outputs.manifest import FILE, SCHEMA, is_current, read_manifest
-from builder.stages.plan import is_usable, snapshot_path
+from builder.stages.plan import is_usable, make_snapshot_path
 from builder.tree.modules import find_modules
 from builder.tree.node import file
 from builder.tree.shared_objects import find_libraries, read_soname
@@ -137,7 +137,7 @@ def test_debs_whose_archives_are_damaged_before_they_are_packed(data: st.DataObj
 @example(DEEP)
 def test_snapshots_and_their_references(tmp_path: Path, data: bytes) -> None:
     store = Store(tmp_path)
-    path = snapshot_path(store, "key")
+    path = make_snapshot_path(store, "key")
     path.parent.mkdir(exist_ok=True)
     path.with_suffix(".seal").write_bytes(data)
     assert is_usable(store, "key") in (True, False)

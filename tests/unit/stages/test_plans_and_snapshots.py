@@ -20,14 +20,14 @@ from builder.stages.plan import (
     Plan,
     find_damaged_snapshot,
     forget_snapshot,
+    format_plan,
     is_usable,
-    lines,
     load_snapshot,
     make_plan,
+    make_snapshot_path,
     record_plan,
     run_plan,
     save_snapshot,
-    snapshot_path,
 )
 from builder.stages.stage import Context
 from builder.tree.node import Inline, Slice, directory, file, symlink
@@ -121,7 +121,7 @@ def decisions(plan: Plan) -> list[tuple[str, bool, str]]:
 def test_at_first_everything_runs(store: Store, definition: Path) -> None:
     plan = make_plan(STAGES, store, definition, tools=TOOLS)
     assert decisions(plan) == [(name, True, "it has not run before") for name in ("first", "second", "third")]
-    assert lines(plan)[0] == "first   runs    because it has not run before"
+    assert format_plan(plan)[0] == "first   runs    because it has not run before"
     assert plan.key == plan.stages[-1].key
     assert not (store.root / "stages").exists(), "making a plan changes nothing"
 
@@ -130,7 +130,7 @@ def test_nothing_runs_twice(build: Callable[[Stages], Tree], store: Store, defin
     tree = build(STAGES)
     assert RAN == ["first", "second", "third"]
     plan = make_plan(STAGES, store, definition, tools=TOOLS)
-    assert lines(plan) == ["first   reused", "second  reused", "third   reused"]
+    assert format_plan(plan) == ["first   reused", "second  reused", "third   reused"]
     again = build(STAGES)
     assert RAN == []
     assert again.digest() == tree.digest()
@@ -211,7 +211,7 @@ def test_a_damaged_record_only_costs_the_reason(
         record.write_text(text)
         plan = make_plan([First("x"), Second(), Third()], store, definition, tools=TOOLS)
         assert {p.reason for p in plan.stages} == {"it has not run before"}
-        assert lines(make_plan(STAGES, store, definition, tools=TOOLS))[2] == "third   reused"
+        assert format_plan(make_plan(STAGES, store, definition, tools=TOOLS))[2] == "third   reused"
 
 
 def test_other_tools_make_no_tree_twice(build: Callable[[Stages], Tree], store: Store, definition: Path) -> None:
@@ -238,9 +238,9 @@ def test_a_tree_that_is_not_whole_is_made_again(
     build: Callable[[Stages], Tree], store: Store, definition: Path, suffix: str, harm: Callable[[Path], None]
 ) -> None:
     tree = build(STAGES)
-    first = snapshot_path(store, make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key)
+    first = make_snapshot_path(store, make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key)
     harm(first.with_suffix(suffix))
-    harm(snapshot_path(store, third_key(store, definition)).with_suffix(".seal"))
+    harm(make_snapshot_path(store, third_key(store, definition)).with_suffix(".seal"))
     plan = make_plan(STAGES, store, definition, tools=TOOLS)
     assert decisions(plan)[0] == ("first", True, "its result is no longer in the store")
     assert build(STAGES) == tree
@@ -252,7 +252,7 @@ def test_a_tree_that_points_into_a_lost_pack_of_an_earlier_stage_is_made_again(
 ) -> None:
     tree = build(STAGES)
     key = make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key
-    snapshot_path(store, key).with_suffix(".data").unlink()
+    make_snapshot_path(store, key).with_suffix(".data").unlink()
     assert not is_usable(store, third_key(store, definition))
     assert build(STAGES) == tree
     assert RAN == ["first", "second", "third"]
@@ -311,7 +311,7 @@ def test_a_flipped_bit_is_found_before_a_tree_is_used(
     build(stages)
     plan = make_plan(stages, store, definition, tools=TOOLS)
     assert find_damaged_snapshot(plan, store) is None
-    flip(snapshot_path(store, plan.stages[stage].key).with_suffix(suffix))
+    flip(make_snapshot_path(store, plan.stages[stage].key).with_suffix(suffix))
     if stage == 0 and suffix == ".tree":
         assert find_damaged_snapshot(plan, store) is None, "only what the last tree needs counts"
         return
@@ -368,7 +368,7 @@ def test_using_a_tree_keeps_it_from_being_pruned_with_all_it_points_into(
     assert build(STAGES) == tree
     assert RAN == []
     first = make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key
-    assert snapshot_path(store, first).with_suffix(".data").exists()
+    assert make_snapshot_path(store, first).with_suffix(".data").exists()
 
 
 def test_what_nobody_used_is_pruned_whole(build: Callable[[Stages], Tree], store: Store) -> None:

@@ -19,10 +19,10 @@ from builder.debian.scripts.work import Work
 from builder.stages import accounts as accounts_module
 from builder.stages import firstboot as firstboot_module
 from builder.stages.accounts import Accounts
-from builder.stages.containers import image_config
+from builder.stages.containers import make_image_config
 from builder.stages.firstboot import FirstBoot
 from builder.stages.identity import OF_ONE_MACHINE, Identity
-from builder.stages.packages import configure, decision_of, make_work
+from builder.stages.packages import configure, make_decision, make_work
 from builder.stages.stage import Context
 from builder.tree.node import file, symlink
 from builder.tree.tree import Tree
@@ -346,7 +346,7 @@ def test_a_definition_says_it_in_its_own_words() -> None:
     def decided(value: object) -> Decision:
         import json
 
-        return decision_of(TypeAdapter(ScriptDecision).validate_json(json.dumps(value)))
+        return make_decision(TypeAdapter(ScriptDecision).validate_json(json.dumps(value)))
 
     assert decided("sandbox") == Decision("sandbox")
     assert decided({"ignore": "why not"}) == Decision("ignore", "why not")
@@ -381,7 +381,7 @@ def test_a_container_definition_becomes_its_oci_config(tmp_path: Path) -> None:
         labels={"a": "b"},
         working_dir="/srv",
     )
-    config = image_config(container, 7)
+    config = make_image_config(container, 7)
     assert (config.architecture, config.name, config.version, config.created) == ("arm64", "web", "2", 7)
     assert (config.entrypoint, config.command) == (("/usr/bin/web",), ("--quiet",))
     assert (config.environment, config.user, config.ports) == ({"A": "1"}, "33:33", ("8080",))

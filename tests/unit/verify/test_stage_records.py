@@ -10,7 +10,7 @@ import pytest
 
 from builder.tree.node import directory, file
 from builder.tree.tree import Tree
-from builder.verify.records import Change, Recorder, changes
+from builder.verify.records import Change, Recorder, find_changes
 
 pytestmark = pytest.mark.unit
 
@@ -51,11 +51,11 @@ def record(path: Path, stages: Sequence[tuple[str, Tree]]) -> Path:
 def test_a_difference_names_path_stage_and_origin(
     tmp_path: Path, other: list[tuple[str, Tree]], expected: list[Change]
 ) -> None:
-    assert changes(record(tmp_path / "one", trees()), record(tmp_path / "other", other)) == expected
+    assert find_changes(record(tmp_path / "one", trees()), record(tmp_path / "other", other)) == expected
 
 
 def test_a_file_that_a_later_stage_rewrites_differs_since_that_stage(tmp_path: Path) -> None:
     one, other = trees(), trees(mtime=7)
     other[2][1].put("/usr/bin/a", file("rewritten", origin="stage:seal"))
-    found = changes(record(tmp_path / "one", one), record(tmp_path / "other", other))
+    found = find_changes(record(tmp_path / "one", one), record(tmp_path / "other", other))
     assert [(c.path, c.stage, c.fields) for c in found] == [("/usr/bin/a", "seal", ("content",))]

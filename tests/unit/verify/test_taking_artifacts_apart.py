@@ -17,7 +17,7 @@ from builder.core.gpt import TYPES
 from builder.tree.cpio import write_cpio
 from builder.tree.node import file
 from builder.tree.tree import Tree
-from builder.verify.artifacts import Part, differing, digest, members, partitions, sections
+from builder.verify.artifacts import Section, find_differing, hash_part, read_members, read_partitions, read_sections
 from builder.verify.compare import Built, compare
 from builder.verify.locate import Locator
 from builder.verify.records import Change
@@ -72,7 +72,7 @@ def initrd(path: Path, **files: str) -> Path:
 
 
 def test_a_disk_is_taken_apart_by_what_its_partitions_are_for(tmp_path: Path) -> None:
-    found = partitions(disk(tmp_path / "disk"))
+    found = read_partitions(disk(tmp_path / "disk"))
     assert [(part.name, part.offset, part.size) for part in found] == [
         ("partition table", 0, MIB),
         ("partition 1 (esp)", MIB, MIB),
@@ -84,11 +84,13 @@ def test_a_disk_is_taken_apart_by_what_its_partitions_are_for(tmp_path: Path) ->
 
 def test_only_the_partition_that_differs_is_named(tmp_path: Path) -> None:
     one, other = disk(tmp_path / "one", b"a", b"b", b"c"), disk(tmp_path / "other", b"a", b"B", b"c")
-    assert [p.name for p in differing(one, other, partitions(one), partitions(other))] == ["partition 2 (root)"]
+    assert [p.name for p in find_differing(one, other, read_partitions(one), read_partitions(other))] == [
+        "partition 2 (root)"
+    ]
 
 
 def test_holes_are_zeros(tmp_path: Path) -> None:
-    part = Part("all", 512, 5 * MIB)
+    part = Section("all", 512, 5 * MIB)
     sparse, full, other = tmp_path / "sparse", tmp_path / "full", tmp_path / "other"
     with sparse.open("wb") as out:
         out.seek(3 * MIB)
@@ -96,13 +98,13 @@ def test_holes_are_zeros(tmp_path: Path) -> None:
         out.truncate(6 * MIB)
     full.write_bytes(bytes(3 * MIB) + b"x" + bytes(3 * MIB - 1))
     other.write_bytes(bytes(3 * MIB + 1) + b"x" + bytes(3 * MIB - 2))
-    assert digest(sparse, part) == digest(full, part) != digest(other, part)
+    assert hash_part(sparse, part) == hash_part(full, part) != hash_part(other, part)
 
 
 def test_a_program_is_taken_apart_by_its_sections(tmp_path: Path) -> None:
     one, other = program(tmp_path / "one", linux=b"k", osrel=b"1"), program(tmp_path / "other", linux=b"k", osrel=b"2")
-    assert [p.name for p in sections(one)] == ["headers", ".linux", ".osrel"]
-    assert [p.name for p in differing(one, other, sections(one), sections(other))] == [".osrel"]
+    assert [p.name for p in read_sections(one)] == ["headers", ".linux", ".osrel"]
+    assert [p.name for p in find_differing(one, other, read_sections(one), read_sections(other))] == [".osrel"]
 
 
 def test_an_archive_is_taken_apart_by_its_members() -> None:
@@ -111,7 +113,7 @@ def test_an_archive_is_taken_apart_by_its_members() -> None:
     out = io.BytesIO()
     write_cpio(tree, out)
     out.seek(0)
-    found = dict(members(out))
+    found = dict(read_members(out))
     assert list(found) == ["usr", "usr/bin", "usr/bin/a"]
     assert found["usr/bin/a"][0] == 0o100755
 
@@ -119,10 +121,10 @@ def test_an_archive_is_taken_apart_by_its_members() -> None:
 @pytest.mark.parametrize(
     ("read", "data"),
     [
-        (partitions, b"x" * 4096),
-        (sections, b"MZ"),
-        (sections, b"x" * 4096),
-        (lambda path: list(members(io.BytesIO(path.read_bytes()))), b"0"),
+        (read_partitions, b"x" * 4096),
+        (read_sections, b"MZ"),
+        (read_sections, b"x" * 4096),
+        (lambda path: list(read_members(io.BytesIO(path.read_bytes()))), b"0"),
     ],
 )
 def test_what_is_none_is_refused(tmp_path: Path, read: Callable[[Path], object], data: bytes) -> None:

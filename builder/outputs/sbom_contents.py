@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.oci.container_store import STORE
-from builder.outputs.purl import deb_purl, purl, pypi_purl
+from builder.outputs.purl import make_deb_purl, make_pypi_purl, purl
 from builder.tree.node import Kind, Node
 from builder.tree.tree import Tree, TreeError
 
@@ -47,7 +47,7 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class Found:
+class Contents:
     """A package that was found by what it left behind.
 
     Attributes:
@@ -62,14 +62,14 @@ class Found:
     source: tuple[str, str] = ("", "")
 
 
-def release_of(tree: Tree, roots: Sequence[str] = ("",)) -> Release:
+def find_release(tree: Tree, roots: Sequence[str] = ("",)) -> Release:
     """The distribution of a root, whose files lie below the first of ``roots`` that has them."""
     text = _first(tree, roots, OS_RELEASE, MAX_METADATA)
     words = dict(line.partition("=")[::2] for line in text.splitlines() if not line.startswith("#"))
     return Release(*(words.get(key, "").strip("\"' ")[:MAX_FIELD] for key in ("ID", "VERSION_ID")))
 
 
-def carried_images(tree: Tree) -> list[Carried]:
+def find_carried_images(tree: Tree) -> list[Carried]:
     """The container images in the tree's read-only store, by name."""
     try:
         images = json.loads(tree.read(f"{STORE}/overlay-images/images.json"))
@@ -91,7 +91,7 @@ def carried_images(tree: Tree) -> list[Carried]:
     return sorted(found, key=lambda each: (each.name, each.tag))
 
 
-def python_distributions(tree: Tree, roots: Sequence[str] = ("",)) -> list[Found]:
+def find_python_distributions(tree: Tree, roots: Sequence[str] = ("",)) -> list[Contents]:
     """What pip and the like unpacked below ``roots``; what Debian's packages bring is no find. By name."""
     found = {}
     for root in roots:
@@ -102,15 +102,15 @@ def python_distributions(tree: Tree, roots: Sequence[str] = ("",)) -> list[Found
                 fields = _fields(_text(node, MAX_METADATA).split("\n\n", 1)[0])
                 name, version = fields.get("Name", ""), fields.get("Version", "")
                 if name and version:
-                    found[name, version] = Found(
-                        name, version, pypi_purl(name, version), fields.get("License-Expression", "")
+                    found[name, version] = Contents(
+                        name, version, make_pypi_purl(name, version), fields.get("License-Expression", "")
                     )
     return [found[key] for key in sorted(found)]
 
 
-def installed_packages(tree: Tree, roots: Sequence[str]) -> list[Found]:
+def find_installed_packages(tree: Tree, roots: Sequence[str]) -> list[Contents]:
     """The packages that dpkg's or apk's database in a root records as installed, by name."""
-    release = release_of(tree, roots)
+    release = find_release(tree, roots)
     texts = [_first(tree, roots, ("var/lib/dpkg/status",), MAX_TEXT), *_status_files(tree, roots)]
     found = [each for text in texts for stanza in text.split("\n\n") if (each := _deb(stanza, release))]
     apk = _first(tree, roots, ("usr/lib/apk/db/installed", "lib/apk/db/installed"), MAX_TEXT)
@@ -128,7 +128,7 @@ def _status_files(tree: Tree, roots: Sequence[str]) -> Iterator[str]:
                 yield _first(tree, (directory,), (name,), MAX_METADATA)
 
 
-def _deb(stanza: str, release: Release) -> Found | None:
+def _deb(stanza: str, release: Release) -> Contents | None:
     fields = _fields(stanza)
     name, version, arch = (fields.get(key, "") for key in ("Package", "Version", "Architecture"))
     if not name or not version or fields.get("Status", "installed").split()[-1:] != ["installed"]:
@@ -136,11 +136,11 @@ def _deb(stanza: str, release: Release) -> Found | None:
     source, _, rest = fields.get("Source", name).partition(" ")
     source_version = rest.strip("() ") or version
     where = {"vendor": release.id or "debian", "distro": release.distro}
-    url = deb_purl(name, version, arch, source=source, source_version=source_version, **where)
-    return Found(name, version, url, source=(source, source_version))
+    url = make_deb_purl(name, version, arch, source=source, source_version=source_version, **where)
+    return Contents(name, version, url, source=(source, source_version))
 
 
-def _apk(stanza: str, release: Release) -> Found | None:
+def _apk(stanza: str, release: Release) -> Contents | None:
     fields = dict(line.partition(":")[::2] for line in stanza.splitlines())
     name, version, source = (fields.get(key, "")[:MAX_FIELD] for key in "PVo")
     if not name or not version:
@@ -150,7 +150,7 @@ def _apk(stanza: str, release: Release) -> Found | None:
         "apk", vendor, name, version=version, arch=fields.get("A", "")[:MAX_FIELD], distro=release.distro,
         upstream="" if source == name else source,
     )  # fmt: skip
-    return Found(name, version, url, source=(source or name, version))
+    return Contents(name, version, url, source=(source or name, version))
 
 
 def _fields(stanza: str) -> Mapping[str, str]:

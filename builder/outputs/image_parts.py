@@ -11,7 +11,7 @@ from builder.products.product import Part
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImageSettings:
     """What the outputs depend on besides the tree.
 
     Attributes:
@@ -32,7 +32,7 @@ class Wanted:
     layout: Disk
     credentials: tuple[str, ...] | None = None
 
-    def import_credentials(self, *, signed: bool) -> bool:
+    def accepts_credentials(self, *, signed: bool) -> bool:
         """Whether systemd takes all that the platform hands over.
 
         Where nothing is signed, whoever can hand it over can also change what is started.
@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Made:
+class ImageParts:
     """Files in the scratch directory or the store; the caller puts them where they are wanted."""
 
     root: Root
