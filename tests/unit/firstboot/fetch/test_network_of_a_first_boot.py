@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ STATE = "run/systemd/netif/state"
 class Guest:
     """A machine in a directory, whose networkd is the test."""
 
-    def __init__(self, root: Path, programs: Any, outside: Any) -> None:
-        self.root, self.programs = root, programs
+    def __init__(self, root: Path, programs: Any, outside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.programs, self.monkeypatch = root, programs, monkeypatch
         self.places = Places(root, programs, outside)
 
     def write(self, path: str, text: str) -> None:
@@ -34,24 +33,28 @@ class Guest:
     def bring_up(self) -> None:
         bring_up(self.places, Log(io.StringIO(), priorities=False))
 
-    def networkd(self, seconds: float, text: str) -> threading.Timer:
-        """Write networkd's state a while after it was asked for."""
-        timer = threading.Timer(self.places.connector.clock.real(seconds), lambda: self.write(STATE, text))
-        timer.start()
-        return timer
+    def networkd(self, text: str) -> None:
+        """Write networkd's state when it is waited for: after the request, however slow this computer is."""
+        clock = self.places.connector.clock
+        sleep = clock.sleep
+
+        def write_and_sleep(seconds: float) -> None:
+            self.write(STATE, text)
+            sleep(seconds)
+
+        self.monkeypatch.setattr(clock, "sleep", write_and_sleep)
 
 
 @pytest.fixture
 def guest(accounts: Path, programs: Any, outside: Any, monkeypatch: pytest.MonkeyPatch) -> Guest:
     monkeypatch.setenv("FIRSTBOOT_NETWORK_REQUEST", f"/{REQUEST}")
     outside.clock.speed = 100
-    return Guest(accounts, programs, outside)
+    return Guest(accounts, programs, outside, monkeypatch)
 
 
 def test_a_network_is_asked_for_and_waited_for(guest: Guest) -> None:
-    timer = guest.networkd(5, "OPER_STATE=routable\nDNS=192.0.2.1 2001:db8::1\n")
+    guest.networkd("OPER_STATE=routable\nDNS=192.0.2.1 2001:db8::1\n")
     guest.bring_up()
-    timer.join()
     assert (guest.root / REQUEST).exists()
     resolver = (guest.root / "run/systemd/resolve/stub-resolv.conf").read_text()
     assert resolver == "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"
@@ -67,23 +70,20 @@ def test_drivers_of_network_interfaces_are_loaded_and_no_others(guest: Guest) ->
     for name, alias in aliases.items():
         guest.write(f"sys/bus/any/devices/{name}/modalias", f"{alias}\n")
     guest.write(STATE, "OPER_STATE=off\n")
-    timer = guest.networkd(1, "OPER_STATE=routable\n")
+    guest.networkd("OPER_STATE=routable\n")
     guest.bring_up()
-    timer.join()
     loaded = [call[-1] for call in guest.programs.calls if call[0] == "modprobe"]
     assert loaded == [aliases["0000:00:03.0"], aliases["virtio0"]]
 
 
 def test_the_machine_keeps_the_identity_it_showed_to_dhcp(guest: Guest) -> None:
-    timer = guest.networkd(1, "OPER_STATE=routable\n")
+    guest.networkd("OPER_STATE=routable\n")
     guest.bring_up()
-    timer.join()
     first = (guest.root / "etc/machine-id").read_text()
     assert len(first) == 33
     (guest.root / STATE).unlink()
-    timer = guest.networkd(1, "OPER_STATE=routable\n")
+    guest.networkd("OPER_STATE=routable\n")
     guest.bring_up()
-    timer.join()
     assert (guest.root / "etc/machine-id").read_text() == first
 
 
