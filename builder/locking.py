@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.core.architecture import Arch, host_arch
+from builder.core.architecture import Arch, find_host_arch
 from builder.core.console import Console
 from builder.core.errors import CapabilityError, ConfigError, SourceError
 from builder.core.store import Store
-from builder.debian.decided import locked_decisions
+from builder.debian.decision_records import make_locked_decisions
 from builder.debian.lock import (
     Lock,
     LockedDecision,
@@ -24,10 +24,10 @@ from builder.debian.lock import (
     LockedPackage,
     LockedRelease,
     LockError,
-    decision_changes,
+    compare_decisions,
     parse_date,
 )
-from builder.debian.mirror import Mirrors, default_suites, find_mirrors, find_snapshots
+from builder.debian.mirror import Mirrors, find_mirrors, find_snapshots, list_default_suites
 from builder.debian.release import Freshness
 from builder.definition.load import load, load_container, read_kind
 from builder.definition.resolved import (
@@ -42,12 +42,12 @@ from builder.definition.resolved import (
 from builder.definition.where import point_at_names
 from builder.oci.layout import find_image
 from builder.stages.packages import make_decision
-from builder.toolstree import EXCLUDE, packages_for
+from builder.toolstree import EXCLUDE, list_tool_packages
 
 if TYPE_CHECKING:
-    from builder.debian.archive import Archive
+    from builder.debian.archive import PackageArchive
     from builder.debian.index import Package
-    from builder.debian.resolve import Request
+    from builder.debian.resolve import ResolveRequest
 
 # The solver and the network are imported where something is resolved: most builds find their lock as it should be.
 
@@ -63,7 +63,7 @@ def make_lock_path(definition: Path) -> Path:
 
 def hash_recipe(resolved: Resolved | ResolvedContainer) -> str:
     """The hash that ties a lock to what was asked for, the tools' names included."""
-    text = "\n".join([hash_package_sets(resolved), *packages_for(resolved.arch), *EXCLUDE])
+    text = "\n".join([hash_package_sets(resolved), *list_tool_packages(resolved.arch), *EXCLUDE])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -96,7 +96,7 @@ def list_decisions(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecisi
     for container in resolved.containers if isinstance(resolved, Resolved) else ():
         if isinstance(container.image, ResolvedContainer):
             scripts[container.image.package_set.name] = container.image.scripts
-    return locked_decisions(
+    return make_locked_decisions(
         {group: {name: make_decision(each) for name, each in decided.items()} for group, decided in scripts.items()}
     )
 
@@ -115,12 +115,12 @@ def require_current(lock: Lock, resolved: Resolved | ResolvedContainer, where: s
 
 def describe_changes(old: Lock | None, new: Lock) -> list[str]:
     """What is not the same in two locks of a definition: packages with their versions, images, decisions."""
-    from builder.debian.lockdiff import diff  # noqa: PLC0415 - most builds find their lock as it should be
+    from builder.debian.lockdiff import compare_locks  # noqa: PLC0415 - most builds find their lock as it should be
 
     if old is None:
         return []
     lines = []
-    for change in diff(old, new):
+    for change in compare_locks(old, new):
         before, after = (package.version if package else None for package in (change.old, change.new))
         if before != after:
             where = "" if change.groups[0] == "image" else f" ({', '.join(change.groups)})"
@@ -131,7 +131,7 @@ def describe_changes(old: Lock | None, new: Lock) -> list[str]:
         for image in new.images
         if known.get(image.name) != image.digest
     ]
-    return [*lines, *map(str, decision_changes(old.decisions, new.decisions))]
+    return [*lines, *map(str, compare_decisions(old.decisions, new.decisions))]
 
 
 def choose_mirrors(resolved: Resolved | ResolvedContainer, releases: Sequence[LockedRelease] = ()) -> Mirrors:
@@ -142,7 +142,7 @@ def choose_mirrors(resolved: Resolved | ResolvedContainer, releases: Sequence[Lo
         ConfigError: a setting is no URL.
     """
     setting = resolved.mirrors if isinstance(resolved, Resolved) else ()
-    mirrors = find_mirrors(setting, os.environ, default_suites(resolved.suite))
+    mirrors = find_mirrors(setting, os.environ, list_default_suites(resolved.suite))
     dates = [(release.suite, parse_date(release.date)) for release in releases]
     return replace(mirrors, snapshots=find_snapshots(os.environ, dates))
 
@@ -153,7 +153,7 @@ def require_host_arch() -> Arch:
     Raises:
         CapabilityError: we have no tools for it.
     """
-    arch = host_arch()
+    arch = find_host_arch()
     if arch is None:
         raise CapabilityError(
             f"build-os has no tools for {platform.machine()}", hint=f"build on one of: {', '.join(Arch)}"
@@ -180,14 +180,14 @@ def make_lock(
         ConfigError: a package does not exist or cannot be installed together with another.
         SourceError: an index cannot be had or is not authentic.
     """
-    from builder.debian.archive import locked, open_archive  # noqa: PLC0415 - see the top
+    from builder.debian.archive import lock_package, open_archive  # noqa: PLC0415 - see the top
     from builder.debian.fetch import fetch_packages  # noqa: PLC0415
-    from builder.debian.held import hold, needed_by  # noqa: PLC0415
+    from builder.debian.held_packages import find_needed, hold_packages  # noqa: PLC0415
     from builder.debian.resolve import resolve  # noqa: PLC0415
 
     mirrors = choose_mirrors(resolved)
     here = require_host_arch()
-    suites = default_suites(resolved.suite)
+    suites = list_default_suites(resolved.suite)
     releases = newest.releases if newest is not None else ()
     freshness = _freshness()
     main = "image" if isinstance(resolved, Resolved) else f"container:{resolved.name}"
@@ -196,7 +196,7 @@ def make_lock(
 
     older = choose_mirrors(resolved, releases)
 
-    def opened(arch: str) -> Archive:
+    def opened(arch: str) -> PackageArchive:
         return open_archive(mirrors, suites, arch, store, console, freshness, newest=releases)
 
     with console.step("read package indexes"):
@@ -208,12 +208,14 @@ def make_lock(
             archive, request = _question(wanted, image, tools, resolved.arch)
             packages = resolve(archive, request)
             if kept := before.get(wanted.name):
-                free = needed_by(update or (), packages)
+                free = find_needed(update or (), packages)
                 kept = tuple(package for package in kept if package.name not in free)
-                held = hold(archive, kept, store, console, lambda p: fetch_packages([p], lambda: older, store, console))
+                held = hold_packages(
+                    archive, kept, store, console, lambda p: fetch_packages([p], lambda: older, store, console)
+                )
                 packages = resolve(held, request)
             _say_replaced(wanted, archive, packages, console)
-            groups[wanted.name] = tuple(locked(package) for package in packages)
+            groups[wanted.name] = tuple(lock_package(package) for package in packages)
     require_known(update or (), groups)
     return Lock(
         recipe_sha256=hash_recipe(resolved),
@@ -240,9 +242,9 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
         LockError: its releases are of other suites than the definition's.
     """
     from builder.debian.archive import open_archive, open_locked_archive  # noqa: PLC0415 - see the top
-    from builder.debian.proof import unproven  # noqa: PLC0415
+    from builder.debian.proof import find_unproven  # noqa: PLC0415
 
-    suites = default_suites(resolved.suite)
+    suites = list_default_suites(resolved.suite)
     foreign = sorted({release.suite for release in lock.releases} - set(suites))
     if foreign:
         raise LockError(
@@ -255,7 +257,7 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
         then = [
             open_locked_archive(lock.releases, lock.indexes, mirrors, arch, store, console, freshness) for arch in archs
         ]
-        left = unproven(
+        left = find_unproven(
             lock,
             then,
             lambda: [
@@ -289,10 +291,10 @@ def resolve_today(
         SourceError: an index cannot be had or is not authentic.
         CapabilityError: no mirror is known.
     """
-    from builder.debian.archive import locked, open_archive  # noqa: PLC0415 - see the top
+    from builder.debian.archive import lock_package, open_archive  # noqa: PLC0415 - see the top
     from builder.debian.resolve import resolve  # noqa: PLC0415
 
-    suites = default_suites(resolved.suite)
+    suites = list_default_suites(resolved.suite)
     with console.step("read package indexes"):
         arch = require_host_arch() if tools else resolved.arch
         archive = open_archive(choose_mirrors(resolved), suites, arch, store, console, _freshness())
@@ -300,15 +302,15 @@ def resolve_today(
     _, request = _question(wanted, archive, archive, resolved.arch)
     packages = resolve(archive, request)
     _say_replaced(wanted, archive, packages, console)
-    return tuple(map(locked, packages))
+    return tuple(map(lock_package, packages))
 
 
-def _say_replaced(wanted: PackageSet, archive: Archive, packages: Sequence[Package], console: Console) -> None:
+def _say_replaced(wanted: PackageSet, archive: PackageArchive, packages: Sequence[Package], console: Console) -> None:
     """Tell of what a feature brings along and something else takes the place of."""
-    from builder.debian.rivals import replaced  # noqa: PLC0415 - see the top
+    from builder.debian.exclusive_roles import find_replaced  # noqa: PLC0415 - see the top
 
     names = [parse_package_name(each) for each in wanted.packages]
-    for line in replaced(names, {name: archive.get(name)[0] for name in names}, packages):
+    for line in find_replaced(names, {name: archive.get(name)[0] for name in names}, packages):
         console.note(line)
 
 
@@ -334,11 +336,13 @@ def require_known(names: Sequence[str], groups: Mapping[str, Sequence[LockedPack
         )
 
 
-def _question(wanted: PackageSet, image: Archive, tools: Archive, arch: str) -> tuple[Archive, Request]:
+def _question(
+    wanted: PackageSet, image: PackageArchive, tools: PackageArchive, arch: str
+) -> tuple[PackageArchive, ResolveRequest]:
     """Where to look for a set's packages, and what for. The tools are for the machine that builds."""
-    from builder.debian.resolve import Request  # noqa: PLC0415 - see the top
+    from builder.debian.resolve import ResolveRequest  # noqa: PLC0415 - see the top
 
     if wanted.name == "tools":
-        return tools, Request((*packages_for(arch), *wanted.packages), excluded=EXCLUDE, essential=False)
+        return tools, ResolveRequest((*list_tool_packages(arch), *wanted.packages), excluded=EXCLUDE, essential=False)
     layers = wanted.layers
-    return image, Request(wanted.packages, excluded=wanted.exclude, essential=wanted.essential, layers=layers)
+    return image, ResolveRequest(wanted.packages, excluded=wanted.exclude, essential=wanted.essential, layers=layers)

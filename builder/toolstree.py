@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from builder.core.architecture import architecture, host_arch
+from builder.core.architecture import architecture, find_host_arch
 from builder.core.console import Console
 from builder.core.errors import CapabilityError
 from builder.core.kept import TOOLS, derive_key, keep, look_up
@@ -78,7 +78,7 @@ EXCLUDE = (
 NOT_CALLED = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/lintian/", "/var/")
 
 
-def packages_for(arch: str) -> tuple[str, ...]:
+def list_tool_packages(arch: str) -> tuple[str, ...]:
     """The names to resolve for building and booting images of an architecture, sorted."""
     return tuple(sorted((*PACKAGES, *SCRIPTS_CALL, *architecture(arch).emulator.packages)))
 
@@ -95,13 +95,13 @@ def open_tools(
         SourceError: a deb is damaged.
         CapabilityError: the store cannot be written, or these are tools for another machine than this.
     """
-    foreign = {package.architecture for package in packages} - {"all", host_arch()}
+    foreign = {package.architecture for package in packages} - {"all", find_host_arch()}
     if foreign:
         raise CapabilityError(
             f"the lock's tools are for {', '.join(sorted(foreign))}, and this machine is {platform.machine()}",
             hint="run 'build-os lock' on this machine, or build on one like that which made the lock",
         )
-    inputs = tools_inputs(packages)
+    inputs = collect_tools_inputs(packages)
     key = derive_key(inputs)
     if look_up(store, TOOLS, key)[0] is None:
 
@@ -114,14 +114,14 @@ def open_tools(
     return Tools(store.root / TOOLS.name / key, console)
 
 
-def tools_inputs(packages: Sequence[LockedPackage]) -> dict[str, str]:
+def collect_tools_inputs(packages: Sequence[LockedPackage]) -> dict[str, str]:
     """What the tools tree of these packages is made of."""
     return {package.name: package.sha256 for package in sorted(packages, key=lambda package: package.name)}
 
 
-def tools_key(packages: Sequence[LockedPackage]) -> str:
+def derive_tools_key(packages: Sequence[LockedPackage]) -> str:
     """The name of the tools tree of these packages: what a program of it made depends on it."""
-    return derive_key(tools_inputs(packages))
+    return derive_key(collect_tools_inputs(packages))
 
 
 def _write(tree: Tree, root: Path) -> None:

@@ -17,7 +17,7 @@ from builder.build.inputs import (
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import open_workspace, require_room, sweep_out
 from builder.core.errors import ConfigError
-from builder.core.inputs import inputs_of, source_hash
+from builder.core.inputs import collect_inputs, hash_source
 from builder.debian.lock import Lock
 from builder.definition.load import load_container
 from builder.definition.resolved import ResolvedContainer
@@ -102,5 +102,5 @@ def build_container(request: BuildRequest) -> BuildResult:
 
 def make_container_key(resolved: ResolvedContainer, lock: Lock) -> str:
     """The hash of everything that decides a container's archive."""
-    parts = [lock.dumps(), list(inputs_of(resolved).items()), source_hash("builder.build.container")]
+    parts = [lock.dumps(), list(collect_inputs(resolved).items()), hash_source("builder.build.container")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -17,7 +17,7 @@ from builder.build.inputs import (
 )
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
-from builder.core.inputs import inputs_of, source_hash
+from builder.core.inputs import collect_inputs, hash_source
 from builder.core.kept import prune
 from builder.core.tools import Tools
 from builder.debian.lock import Lock
@@ -42,7 +42,7 @@ from builder.stages.plan import (
     record_plan,
     run_plan,
 )
-from builder.toolstree import tools_key
+from builder.toolstree import derive_tools_key
 
 
 def build_system(request: BuildRequest) -> BuildResult:
@@ -111,7 +111,7 @@ def plan_system(workspace: Workspace, resolved: Resolved, lock: Lock) -> Plan:
         stages_for(resolved, lock),
         workspace.kept,
         request.definition,
-        tools=tools_key(lock.tools),
+        tools=derive_tools_key(lock.tools),
         anew=request.reason_to_start_anew,
     )
 
@@ -141,9 +141,9 @@ def make_system_key(request: BuildRequest, resolved: Resolved, lock: Lock, plan:
     """The hash of everything that decides the artifacts."""
     parts = [
         plan.key,
-        list(inputs_of(make_image_settings(resolved)).items()),
+        list(collect_inputs(make_image_settings(resolved)).items()),
         resolved.outputs,
-        source_hash("builder.build.system"),
+        hash_source("builder.build.system"),
         lock.sha256,
         request.signed_by,
     ]

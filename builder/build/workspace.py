@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.build.request import BuildRequest
-from builder.core.console import Console, human_size
+from builder.core.console import Console, format_size
 from builder.core.errors import CapabilityError
-from builder.core.locks import file_lock
+from builder.core.locks import hold_lock
 from builder.core.store import Store
 from builder.outputs.manifest import FILE, Timings
 
@@ -50,7 +50,7 @@ class Workspace:
 def open_workspace(request: BuildRequest) -> Iterator[Workspace]:
     """The workspace of a build that writes artifacts: nobody else builds into its output directory meanwhile."""
     with (
-        file_lock(request.out / ".lock", request.console, f"building into {request.out}"),
+        hold_lock(request.out / ".lock", request.console, f"building into {request.out}"),
         open_store(request) as workspace,
     ):
         yield workspace
@@ -77,7 +77,7 @@ def open_scratch(store: Store, console: Console) -> Iterator[Path]:
     sweep_scratch(parent)
     with (
         tempfile.TemporaryDirectory(dir=parent, prefix="build-", ignore_cleanup_errors=True) as directory,
-        file_lock(Path(directory) / ".alive", console, "building"),
+        hold_lock(Path(directory) / ".alive", console, "building"),
     ):
         yield Path(directory)
 
@@ -117,6 +117,6 @@ def require_room(*directories: Path) -> None:
         free = shutil.disk_usage(path).free
         if free < ROOM:
             raise CapabilityError(
-                f"{path} has {human_size(free)} left; a build needs {human_size(ROOM)}",
+                f"{path} has {format_size(free)} left; a build needs {format_size(ROOM)}",
                 hint="'build-os cache clear --stages' frees what can be made again",
             )

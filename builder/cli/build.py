@@ -29,7 +29,7 @@ from builder.cli.common import (
     choose_key_pair,
     require_definition,
 )
-from builder.core.console import Console, human_size, seconds
+from builder.core.console import Console, format_size, seconds
 
 if TYPE_CHECKING:
     from builder.build import BuildResult
@@ -109,6 +109,6 @@ def format_table(manifest: Path) -> list[str]:
 
     data = read_manifest(manifest)
     assert data is not None
-    rows = [(a["path"], human_size(a["size"]), a["sha256"]) for a in data["artifacts"].values()]
+    rows = [(a["path"], format_size(a["size"]), a["sha256"]) for a in data["artifacts"].values()]
     width = max(len(row[0]) for row in rows)
     return [f"{name:<{width}}  {size:>9}  {sha256}" for name, size, sha256 in rows]

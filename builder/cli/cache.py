@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from builder.core.console import Console, human_size
+from builder.core.console import Console, format_size
 
 HELP = "show or clear what is kept between builds"
 GROUPS = {
@@ -46,5 +46,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
     sys.stdout.write(f"{store.root}\n")
     for group, rooms in GROUPS.items():
         count, size = (sum(usage[room][i] for room in rooms) for i in (0, 1))
-        sys.stdout.write(f"  {group:<10} {human_size(size):>9}  {count} files\n")
+        sys.stdout.write(f"  {group:<10} {format_size(size):>9}  {count} files\n")
     return 0

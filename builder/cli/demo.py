@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder.core.console import Console, human_size, seconds
+from builder.core.console import Console, format_size, seconds
 
 HELP = "build, boot and show the demo"
 PORT = 8080
@@ -122,7 +122,7 @@ def print_tables(manifest: Path, provisioned: list[str], phases: dict[str, float
 
     data = read_manifest(manifest)
     assert data is not None
-    print_table("built", [(a["path"], human_size(a["size"]), a["sha256"]) for a in data["artifacts"].values()])
+    print_table("built", [(a["path"], format_size(a["size"]), a["sha256"]) for a in data["artifacts"].values()])
     print_table("provisioned", [(line,) for line in provisioned])
     timings = data["timings"]
     rows = [("lock", timings["lock"]), ("fetch", timings["fetch"]), ("tools", timings["tools"])]

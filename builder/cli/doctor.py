@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.architecture import Arch, host_arch
-from builder.core.console import Console, human_size
+from builder.core.architecture import Arch, find_host_arch
+from builder.core.console import Console, format_size
 
 HELP = "say what is missing on this machine"
 MARKS = {"ok": "ok  ", "note": "note", "missing": "MISS"}
@@ -55,7 +55,7 @@ def list_findings(arch: str | None, console: Console) -> Iterator[Finding]:
     from builder.core.store import Store
     from builder.core.tools import can_enter
 
-    here = host_arch()
+    here = find_host_arch()
     yield Finding("ok", f"Python {platform.python_version()}")
     if here is None:
         yield Finding("missing", f"no tools for {platform.machine()}", f"build on one of: {', '.join(Arch)}")
@@ -85,19 +85,21 @@ def _space(what: str, path: Path) -> Finding:
     from builder.build.workspace import ROOM
 
     free = shutil.disk_usage(path).free
-    text = f"{what}, {path}, has {human_size(free)} free"
+    text = f"{what}, {path}, has {format_size(free)} free"
     if free < ROOM:
-        return Finding("missing", text, f"a build needs {human_size(ROOM)}; 'build-os cache clear --stages' frees some")
+        return Finding(
+            "missing", text, f"a build needs {format_size(ROOM)}; 'build-os cache clear --stages' frees some"
+        )
     return Finding("ok", text)
 
 
 def _mirror() -> Finding:
     from builder.core.errors import BuildError
-    from builder.debian.mirror import default_suites, find_mirrors
+    from builder.debian.mirror import find_mirrors, list_default_suites
     from builder.definition.model import DEFAULT_SUITE
 
     try:
-        find_mirrors((), os.environ, default_suites(DEFAULT_SUITE))
+        find_mirrors((), os.environ, list_default_suites(DEFAULT_SUITE))
     except BuildError as error:
         return Finding("missing", error.what, error.hint or "")
     return Finding("ok", f"a mirror of Debian's archive is known for {DEFAULT_SUITE}")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import DEFAULT_DEFINITION, require_definition
-from builder.core.console import Console, human_size
+from builder.core.console import Console, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,8 +106,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
     from builder.core.errors import ConfigError
     from builder.debian.fetch import fetch_packages
-    from builder.debian.lock import Lock, decision_changes
-    from builder.debian.lockdiff import diff, explained
+    from builder.debian.lock import Lock, compare_decisions
+    from builder.debian.lockdiff import compare_locks, explain_differences
     from builder.locking import choose_mirrors, load_any, make_lock, make_lock_path
 
     files = args.words[1:]
@@ -123,14 +123,14 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
     else:
         resolved = load_any(require_definition(args.definition))
         new = make_lock(resolved, store, console, newest=old)
-    changes = diff(old, new)
+    changes = compare_locks(old, new)
     if not args.offline and args.definition.is_file():
         resolved = resolved or load_any(args.definition)
         wanted = [change.new for change in changes if change.new is not None and change.old is not None]
         with console.step("fetch what changed, for its changelogs"):
             fetch_packages(wanted, lambda: choose_mirrors(resolved), store, console)
-    explained_changes = list(explained(changes, new, store))
-    decided = decision_changes(old.decisions, new.decisions)
+    explained_changes = list(explain_differences(changes, new, store))
+    decided = compare_decisions(old.decisions, new.decisions)
     if args.json:
         rows = [*map(_data, explained_changes), *map(_decision_data, decided)]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
@@ -216,4 +216,4 @@ def format_lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] =
 
 
 def _signed(size: int) -> str:
-    return f"{'-' if size < 0 else '+'}{human_size(abs(size))}"
+    return f"{'-' if size < 0 else '+'}{format_size(abs(size))}"

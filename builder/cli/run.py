@@ -240,13 +240,13 @@ def prepare_folder(
 @contextmanager
 def choose_folder(parent: Path, wanted: str, machines: Registry, kept: KeptMachines) -> Iterator[MachineFolder]:
     """The folder of the first name that no machine has, nor one that is about to start."""
-    from builder.core.locks import file_lock_if_free
+    from builder.core.locks import hold_lock_if_free
     from vm.spec.folder import MachineFolder
 
     starting: set[str] = set()
     while True:
         name = machines.choose_name(wanted, starting.union(kept.list_names()))
-        with file_lock_if_free(parent / f".{name}.lock") as ours:
+        with hold_lock_if_free(parent / f".{name}.lock") as ours:
             # Whoever had it may have become a machine that runs since we looked.
             if ours and name == machines.choose_name(wanted, starting.union(kept.list_names())):
                 yield MachineFolder(parent / name)

@@ -153,7 +153,7 @@ def _from_archive(names: Sequence[str], store: Store, console: Console) -> Subje
 
 
 def _from_definition(path: Path, store: Store, console: Console) -> Subject:
-    from builder.core.architecture import host_arch
+    from builder.core.architecture import find_host_arch
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock
     from builder.locking import choose_mirrors, hash_recipe, load_any, make_lock, make_lock_path, resolve_today
@@ -167,7 +167,10 @@ def _from_definition(path: Path, store: Store, console: Console) -> Subject:
     else:
         lock = make_lock(resolved, store, console)
     tools = lock.tools
-    if {package.architecture for package in tools} - {"all", host_arch()}:  # of who made the lock, on another machine
+    if {package.architecture for package in tools} - {
+        "all",
+        find_host_arch(),
+    }:  # of who made the lock, on another machine
         tools = resolve_today(resolved, store, console, tools=True)
     fetch_packages((*lock.packages, *tools), lambda: choose_mirrors(resolved), store, console)
     decisions = {name: make_decision(each) for name, each in resolved.scripts.items()}

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from builder.cli.common import DEFAULT_DEFINITION, require_definition
-from builder.core.console import Console, human_size
+from builder.core.console import Console, format_size
 
 HELP = "carry downloads to a machine without a network"
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise ConfigError(f"there is no {args.file}", hint="'build-os store export' makes one")
         with store.in_use(console), console.step(f"import {args.file}"):
             files = read_bundle(args.file, store, console)
-        console.note(f"{len(files)} files, {human_size(sum(file.size for file in files))}, all verified")
+        console.note(f"{len(files)} files, {format_size(sum(file.size for file in files))}, all verified")
     sys.stdout.write(f"{args.file}\n")
     return 0
 
@@ -82,4 +82,4 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
         wanted.update({p.sha256: Carried(p.sha256, p.size, f"{p.name} {p.version}") for p in packages})
     with console.step(f"write {args.file}"):
         size = write_bundle(wanted.values(), store, args.file, console)
-    console.note(f"{len(wanted)} files, {human_size(size)}")
+    console.note(f"{len(wanted)} files, {format_size(size)}")

@@ -177,6 +177,6 @@ def architecture(name: str) -> Architecture:
         ) from None
 
 
-def host_arch() -> Arch | None:
+def find_host_arch() -> Arch | None:
     """This machine's architecture, or ``None`` if it is none of ours."""
     return next((arch for arch in Arch if ARCHITECTURES[arch].is_native), None)

@@ -11,7 +11,7 @@ from builder.core.tools import Tools
 _LIBRARY = "usr/lib/*/faketime/libfaketime.so.1"
 
 
-def clock_library(tools: Tools) -> str:
+def find_clock_library(tools: Tools) -> str:
     """Where libfaketime is, inside the tools tree.
 
     Raises:
@@ -23,7 +23,7 @@ def clock_library(tools: Tools) -> str:
     return f"/{found.relative_to(tools.root)}"
 
 
-def stopped_clock(tools: Tools, epoch: int) -> Mapping[str, str]:
+def stop_clock(tools: Tools, epoch: int) -> Mapping[str, str]:
     """The environment in which a program sees the same time for ever: ``epoch``, in seconds since 1970."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(epoch))
-    return {"LD_PRELOAD": clock_library(tools), "FAKETIME": when}
+    return {"LD_PRELOAD": find_clock_library(tools), "FAKETIME": when}

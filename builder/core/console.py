@@ -56,7 +56,7 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def human_size(count: int) -> str:
+def format_size(count: int) -> str:
     """``12.3 MB`` (decimal units, as mirrors and clouds count)."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB", "TB"):
@@ -256,7 +256,7 @@ class TerminalConsole(_Logged):
         if time.monotonic() - self._drawn_at < self.REDRAW_SECONDS:
             return
         if unit == "B":
-            self._detail = f"{human_size(done)} of {human_size(total)}" if total else human_size(done)
+            self._detail = f"{format_size(done)} of {format_size(total)}" if total else format_size(done)
         else:
             self._detail = f"{done}/{total} {unit}" if total else f"{done} {unit}"
         self._live()

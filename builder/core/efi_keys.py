@@ -50,19 +50,19 @@ def read_certificate(path: Path) -> bytes:
     return data
 
 
-def fingerprint(certificate: bytes) -> str:
+def make_fingerprint(certificate: bytes) -> str:
     """What people call a certificate (DER) by: its SHA-256."""
     return hashlib.sha256(certificate).hexdigest()
 
 
-def signature_list(certificate: bytes) -> bytes:
+def make_signature_list(certificate: bytes) -> bytes:
     """``EFI_SIGNATURE_LIST`` with one certificate. The owner is a name without a meaning; ours follows from it."""
     owner = uuid.UUID(bytes=hashlib.sha256(certificate).digest()[:16])
     entry = owner.bytes_le + certificate
     return _X509.bytes_le + struct.pack("<III", 28 + len(entry), 0, len(entry)) + entry
 
 
-def signed_update(name: str, content: bytes, epoch: int, sign: Callable[[bytes], bytes]) -> bytes:
+def make_signed_update(name: str, content: bytes, epoch: int, sign: Callable[[bytes], bytes]) -> bytes:
     """What firmware takes as a new value of a variable (``EFI_VARIABLE_AUTHENTICATION_2``): a ``.auth`` file.
 
     Args:

@@ -61,7 +61,7 @@ class CapabilityError(BuildError):
     exit_code = 3
 
 
-class ProgramError(BuildError):
+class ToolError(BuildError):
     """A program in the tools tree failed."""
 
     exit_code = 4

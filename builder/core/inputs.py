@@ -35,19 +35,19 @@ IMPORT = re.compile(r"^[ ]*(?:import|from) +([\w.]+)(?: +import +(\([^)]*\)|[^\n
 STARTED = re.compile(r"\"(\w+)\.py\"")
 
 
-def inputs_of(value: Any) -> dict[str, str]:
+def collect_inputs(value: Any) -> dict[str, str]:
     """The fields of a dataclass and the source of its module, as label -> hash. Labels are what a person looks at.
 
     Raises:
         TypeError: a field holds what has no content to be known by.
     """
-    inputs = {"build-os": source_hash(type(value).__module__)}
+    inputs = {"build-os": hash_source(type(value).__module__)}
     for each in fields(value):
         inputs.update(_flatten(each.name, getattr(value, each.name)))
     return inputs
 
 
-def explain(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+def explain_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What differs between two sets of inputs, in a few words."""
     changed = [label for label in now if label in before and before[label] != now[label]]
     added = [label for label in now if label not in before]
@@ -110,7 +110,7 @@ def _digest(text: str) -> str:
 
 
 @cache
-def source_hash(module: str) -> str:
+def hash_source(module: str) -> str:
     """The hash of the code that a module's result depends on: its own source and that of what it imports of ours, or
     starts."""
     seen: dict[str, str] = {}

@@ -28,7 +28,7 @@ from typing import Any
 from builder.core.console import Console
 from builder.core.errors import BuildError
 from builder.core.files import replacing, sha256_file, sync_file_system
-from builder.core.inputs import explain
+from builder.core.inputs import explain_change
 from builder.core.store import Store
 
 SEAL = ".seal"
@@ -67,7 +67,7 @@ KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, TOOLS, FILTERS, MACHINES, BUILDS)
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeptEntry:
     """What is kept under a key.
 
     Attributes:
@@ -134,7 +134,7 @@ def keep(
     make: Callable[[Path], Contents | None],
     console: Console,
     scratch: Path | None = None,
-) -> Entry:
+) -> KeptEntry:
     """The entry for these inputs: from the store, or made now in the empty directory that ``make`` is given.
 
     Args:
@@ -162,7 +162,9 @@ def keep(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def look_up(store: Store, room: Room, key: str, inputs: Mapping[str, str] | None = None) -> tuple[Entry | None, str]:
+def look_up(
+    store: Store, room: Room, key: str, inputs: Mapping[str, str] | None = None
+) -> tuple[KeptEntry | None, str]:
     """The whole entry, or why there is none: for ``inputs``, what differs from the last one of the same labels."""
     entry = read_entry(store, room, key)
     if entry is None:
@@ -176,13 +178,13 @@ def _why_new(store: Store, room: Room, inputs: Mapping[str, str]) -> str:
     """In what the inputs differ from those of the entry that was used last and has the same labels."""
     for other in sorted(list_entries(store, room), key=lambda entry: entry.seal.stat().st_mtime, reverse=True):
         if other.inputs.get("what") == inputs.get("what"):
-            return explain(other.inputs, inputs)
+            return explain_change(other.inputs, inputs)
     return "it was not made before"
 
 
-def read_entry(store: Store, room: Room, key: str) -> Entry | None:
+def read_entry(store: Store, room: Room, key: str) -> KeptEntry | None:
     """What the seal says, if there is one, whole and of this version. Of the files, :func:`is_usable` knows."""
-    bare = Entry(store, room, key)
+    bare = KeptEntry(store, room, key)
     try:
         with _open_regular(bare.seal) as file:
             head, _, body = file.read().partition(b"\n")
@@ -190,10 +192,10 @@ def read_entry(store: Store, room: Room, key: str) -> Entry | None:
         return None
     if head != _head_of(room, body):
         return None
-    return Entry(store, room, key, **json.loads(body))
+    return KeptEntry(store, room, key, **json.loads(body))
 
 
-def list_entries(store: Store, room: Room) -> Iterator[Entry]:
+def list_entries(store: Store, room: Room) -> Iterator[KeptEntry]:
     """All entries of a room, in no order."""
     for path in sorted((store.root / room.name).glob(f"*{SEAL}")):
         entry = read_entry(store, room, path.name.removesuffix(SEAL))
@@ -201,17 +203,17 @@ def list_entries(store: Store, room: Room) -> Iterator[Entry]:
             yield entry
 
 
-def is_usable(entry: Entry) -> bool:
+def is_usable(entry: KeptEntry) -> bool:
     """Whether all files are there, of the right size, and where that is known of the right time; reads none."""
     return _compare(entry, read=False)
 
 
-def is_whole(entry: Entry) -> bool:
+def is_whole(entry: KeptEntry) -> bool:
     """Whether all files are as they were; reads those that are known by their hash."""
     return _compare(entry, read=True)
 
 
-def _compare(entry: Entry, *, read: bool) -> bool:
+def _compare(entry: KeptEntry, *, read: bool) -> bool:
     room = entry.path.parent
     try:
         if next(iter(entry.files), "").startswith(f"{entry.key}/"):
@@ -226,14 +228,14 @@ def _compare(entry: Entry, *, read: bool) -> bool:
 
 def _is_as(path: str, row: Row, *, read: bool) -> bool:
     if len(row) != 2:
-        return describe(path) == row
+        return describe_file(path) == row
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size != row[0]:
         return False
     return not read or sha256_file(Path(path)) == row[1]
 
 
-def describe(path: str) -> Row:
+def describe_file(path: str) -> Row:
     """The row of a file by mode, size and time, or of a link.
 
     Raises:
@@ -255,13 +257,13 @@ def _walk(directory: Path) -> Iterator[str]:
 
 def add_entry(
     store: Store, room: Room, key: str, directory: Path, *, inputs: Mapping[str, str], contents: Contents
-) -> Entry:
+) -> KeptEntry:
     """Move a directory into the store and seal it; whatever is there under this key is replaced.
 
     Raises:
         BuildError: it cannot be.
     """
-    entry = Entry(store, room, key)
+    entry = KeptEntry(store, room, key)
     faster = read_entry(store, room, key)  # another build may have been
     if faster is not None and is_whole(faster):
         return faster
@@ -272,7 +274,7 @@ def add_entry(
     else:
         # Known by size and time: the bytes are on the disk before the seal is.
         sync_file_system(directory)
-        files = {f"{key}/{name}": describe(f"{directory}/{name}") for name in names}
+        files = {f"{key}/{name}": describe_file(f"{directory}/{name}") for name in names}
     entry.path.parent.mkdir(parents=True, exist_ok=True)
     gone = entry.path.with_name(f".old-{key}-{secrets.token_hex(4)}")
     try:
@@ -298,13 +300,13 @@ def seal_entry(
     files: Mapping[str, Row] | None = None,
     uses: Mapping[str, Row] | None = None,
     value: Any = None,
-) -> Entry:
+) -> KeptEntry:
     """Make an entry of files that lie in their places.
 
     Raises:
         OSError: the store cannot be written, the disk is full.
     """
-    entry = Entry(store, room, key, inputs or {}, files or {}, uses or {}, value)
+    entry = KeptEntry(store, room, key, inputs or {}, files or {}, uses or {}, value)
     facts = {"inputs": entry.inputs, "files": entry.files, "uses": entry.uses, "value": value}
     body = json.dumps(facts, separators=(",", ":")).encode()
     with replacing(entry.seal) as file:
@@ -315,7 +317,7 @@ def seal_entry(
 
 def forget_entry(store: Store, room: Room, key: str) -> None:
     """Let nobody use an entry any more; files beside its seal go when the room is pruned."""
-    entry = Entry(store, room, key)
+    entry = KeptEntry(store, room, key)
     entry.seal.unlink(missing_ok=True)
     shutil.rmtree(entry.path, ignore_errors=True)
 

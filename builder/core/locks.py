@@ -18,7 +18,7 @@ MOMENT = 0.2  # seconds that a lock may be somebody's before we say so
 
 
 @contextmanager
-def file_lock(path: Path, console: Console, what: str, *, shared: bool = False) -> Iterator[None]:
+def hold_lock(path: Path, console: Console, what: str, *, shared: bool = False) -> Iterator[None]:
     """Hold ``path`` exclusively, or with others who share it. Waits for another holder and says so, naming its process.
 
     The kernel drops the lock with the process, so a killed build leaves nothing to clean up.
@@ -38,7 +38,7 @@ def file_lock(path: Path, console: Console, what: str, *, shared: bool = False) 
 
 
 @contextmanager
-def file_lock_if_free(path: Path) -> Iterator[bool]:
+def hold_lock_if_free(path: Path) -> Iterator[bool]:
     """Hold ``path`` exclusively if nobody else does; says whether it is ours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -66,11 +66,11 @@ def _lock_at_once(file: TextIO, how: int) -> bool:
 def _write_holder(file: TextIO) -> None:
     """Write down who holds the lock: its process, since when, its command line."""
     _truncate(file)
-    file.write(f"{os.getpid()}\t{time.time():.0f}\t{command_line(sys.argv)}\n")
+    file.write(f"{os.getpid()}\t{time.time():.0f}\t{format_command_line(sys.argv)}\n")
     file.flush()
 
 
-def command_line(argv: Sequence[str]) -> str:
+def format_command_line(argv: Sequence[str]) -> str:
     """A command line for people; a module that was started with ``python -m`` has its own name."""
     if not argv:
         return ""

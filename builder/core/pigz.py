@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from builder.core.errors import ProgramError
+from builder.core.errors import ToolError
 from builder.core.tools import Tools
 
 PIGZ = ("pigz", "--no-name", "--processes", "4", "--stdout")
@@ -37,6 +37,6 @@ def open_gzip(tools: Tools, out: BinaryIO, *, level: int) -> Iterator[BinaryIO]:
             process.stdin.close()
             message = process.stderr.read().decode(errors="replace")
             if process.wait() != 0:
-                raise ProgramError("pigz failed", details=message.splitlines())
+                raise ToolError("pigz failed", details=message.splitlines())
     except BrokenPipeError as error:
-        raise ProgramError("pigz ended before its input", hint="is the disk full?") from error
+        raise ToolError("pigz ended before its input", hint="is the disk full?") from error

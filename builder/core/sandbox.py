@@ -24,9 +24,9 @@ from functools import cache
 from pathlib import Path
 
 from builder.core import enter
-from builder.core.clock import stopped_clock
+from builder.core.clock import stop_clock
 from builder.core.console import QuietConsole
-from builder.core.errors import CapabilityError, ProgramError
+from builder.core.errors import CapabilityError, ToolError
 from builder.core.tools import CANNOT_ENTER_AS_ROOT, CANNOT_ENTER_AS_USER, TAIL_LINES, UMASK, Tools, stop
 
 # In the sandbox: what is ours. Nothing below it is of the program's root.
@@ -144,7 +144,7 @@ class Sandbox:
             self.tools.console.log(line)
         if status != 0:
             how = status if isinstance(status, str) else f"failed with status {status}"
-            raise ProgramError(
+            raise ToolError(
                 f"{Path(command[0]).name} {how}", details=("+ " + shlex.join(command), *lines[-TAIL_LINES:])
             )
         return (output if believes else self.left("out")).decode(errors="replace")
@@ -175,7 +175,7 @@ class Sandbox:
         return [*keeper, "--save-file", f"{OURS}/state/owners"]
 
     def _beliefs(self) -> dict[str, str]:
-        clock = stopped_clock(self.tools, int(self.tools.env()["SOURCE_DATE_EPOCH"]))
+        clock = stop_clock(self.tools, int(self.tools.env()["SOURCE_DATE_EPOCH"]))
         fake = f"{OURS}/tools/{self.tools.require_one('usr/lib/*/libfakeroot/libfakeroot-sysv.so')}"
         return {
             "LD_PRELOAD": f"{fake}:{OURS}/tools{clock['LD_PRELOAD']}",

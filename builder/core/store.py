@@ -33,7 +33,7 @@ from typing import BinaryIO
 from builder.core.console import Console
 from builder.core.errors import CapabilityError, SourceError
 from builder.core.files import replacing
-from builder.core.locks import file_lock
+from builder.core.locks import hold_lock
 
 # The lock that builds share and that clearing takes for itself.
 IN_USE = "in-use"
@@ -54,7 +54,7 @@ ROOMS = (
 )
 
 
-def default_root() -> Path:
+def find_default_root() -> Path:
     """``$BUILD_OS_CACHE``, else ``build-os`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if chosen := os.environ.get("BUILD_OS_CACHE"):
         return Path(chosen).absolute()
@@ -90,12 +90,12 @@ class Store:
 
     @classmethod
     def open(cls, root: Path | None = None) -> Store:
-        """The store at ``root`` (default: :func:`default_root`), created if it is not there.
+        """The store at ``root`` (default: :func:`find_default_root`), created if it is not there.
 
         Raises:
             CapabilityError: the directory cannot be made or written.
         """
-        path = root or default_root()
+        path = root or find_default_root()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -156,7 +156,7 @@ class Store:
 
     def lock(self, name: str, console: Console, what: str) -> AbstractContextManager[None]:
         """Hold a named lock of this store; ``what`` completes "waiting for process N, which is ..."."""
-        return file_lock(self.root / "locks" / name, console, what)
+        return hold_lock(self.root / "locks" / name, console, what)
 
     @contextmanager
     def in_use(self, console: Console) -> Iterator[None]:
@@ -164,7 +164,7 @@ class Store:
         with ExitStack() as stack:
             try:
                 path = self.root / "locks" / IN_USE
-                stack.enter_context(file_lock(path, console, "clearing the store", shared=True))
+                stack.enter_context(hold_lock(path, console, "clearing the store", shared=True))
             except OSError as error:
                 # Nobody can clear what cannot be written.
                 if error.errno not in (errno.EROFS, errno.EACCES):

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3, *, cutoff: float = 0.6) -> list[str]:
+def find_nearest(name: str, known: Iterable[str], count: int = 3, *, cutoff: float = 0.6) -> list[str]:
     """Up to ``count`` names that look like ``name``, best first.
 
     What both end in (``.service``) says nothing: ``ldconfig.service`` is not what ``nginx.service`` was meant to be.
@@ -22,7 +22,7 @@ def nearest(name: str, known: Iterable[str], count: int = 3, *, cutoff: float = 
     )[:count]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def make_suggestion(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with a leading space, or nothing."""
-    found = nearest(name, known, 1)
+    found = find_nearest(name, known, 1)
     return f" (did you mean '{found[0]}'?)" if found else ""

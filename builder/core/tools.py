@@ -23,7 +23,7 @@ from typing import IO
 
 from builder.core import enter
 from builder.core.console import Console
-from builder.core.errors import CapabilityError, ProgramError
+from builder.core.errors import CapabilityError, ToolError
 
 TAIL_LINES = 40
 # What a program makes may end up in an image: its mode must not depend on the caller's umask.
@@ -167,7 +167,7 @@ class Tools:
         """
         argv = self.argv(*command, binds=binds, closed=True)
         if _interrupted.is_set():
-            raise ProgramError(f"{Path(str(command[0])).name} was not started: we were interrupted")
+            raise ToolError(f"{Path(str(command[0])).name} was not started: we were interrupted")
         with self.console.program(shlex.join(map(str, command))):
             process = subprocess.Popen(
                 argv,
@@ -262,7 +262,7 @@ class Tools:
                 hint=CANNOT_ENTER_AS_ROOT if os.getuid() == 0 else CANNOT_ENTER_AS_USER,
             )
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
-        return ProgramError(
+        return ToolError(
             f"{Path(str(command[0])).name} {how}",
             details=("+ " + shlex.join(map(str, command)), *deque(lines, TAIL_LINES)),
         )

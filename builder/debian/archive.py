@@ -15,16 +15,16 @@ from builder.core.console import Console
 from builder.core.errors import SourceError
 from builder.core.store import Store
 from builder.debian import release as releases
-from builder.debian.faults import store_faults
-from builder.debian.fetch import Wanted, fetch
+from builder.debian.fetch import Download, fetch
 from builder.debian.index import MAX_UNPACKED, Index, IndexProblem, Package, unpack_index, write_index
 from builder.debian.lock import LockedIndex, LockedPackage, LockedRelease, parse_date
 from builder.debian.mirror import Mirrors
 from builder.debian.pack import unpack
 from builder.debian.release import Freshness, IndexFile, Release, read_release
+from builder.debian.store_errors import explain_store_errors
 from builder.debian.transfer import Client
 from builder.debian.trust import Trust
-from builder.debian.version import version_key
+from builder.debian.version import make_version_key
 from builder.tree.node import Kind
 
 # The store's directory for searchable indexes, each named by the hash of what it was made from.
@@ -40,7 +40,7 @@ class _IndexGone(SourceError):
 
 
 @dataclass(frozen=True)
-class Archive:
+class PackageArchive:
     """The suites that were asked for, in that order, for one architecture.
 
     Attributes:
@@ -59,7 +59,7 @@ class Archive:
             for package in index.get(name):
                 if package.architecture in (self.arch, "all"):
                     found.setdefault((package.version, package.architecture), package)
-        return sorted(found.values(), key=lambda p: (version_key(p.version), p.architecture), reverse=True)
+        return sorted(found.values(), key=lambda p: (make_version_key(p.version), p.architecture), reverse=True)
 
     def providers(self, name: str) -> list[str]:
         """The names of packages that provide a name, sorted."""
@@ -83,7 +83,7 @@ class Archive:
         return tuple(LockedRelease(r.suite, r.date_text, r.sha256) for r in self.releases)
 
 
-def locked(package: Package) -> LockedPackage:
+def lock_package(package: Package) -> LockedPackage:
     """The package as a lock records it."""
     return LockedPackage(
         name=package.name,
@@ -110,7 +110,7 @@ def open_archive(
     components: Sequence[str] = ("main",),
     trust: Trust | None = None,
     client: Client | None = None,
-) -> Archive:
+) -> PackageArchive:
     """Fetch and verify the suites' signed indexes and make them searchable.
 
     ``newest`` are the releases of an existing lock: a suite that is older than there is refused.
@@ -139,7 +139,7 @@ def open_locked_archive(
     *,
     trust: Trust | None = None,
     client: Client | None = None,
-) -> Archive:
+) -> PackageArchive:
     """The archive as a lock saw it, as far as it can still be had: from the store's downloads, a snapshot, a mirror.
 
     A suite whose signed index cannot be had any more is left out. Those that are there are signed, however old.
@@ -169,7 +169,7 @@ class _Reader:
     trust: Trust
     client: Client
 
-    def archive(self, suites: Sequence[str], seen: dict[str, LockedRelease]) -> Archive:
+    def archive(self, suites: Sequence[str], seen: dict[str, LockedRelease]) -> PackageArchive:
         certificates = self._certificates(suites[0])
         found: list[Release] = []
         indexes: list[tuple[LockedIndex, Index]] = []
@@ -177,11 +177,11 @@ class _Reader:
             release, parts = self._suite(suite, certificates, seen.get(suite))
             found.append(release)
             indexes.extend(parts)
-        return Archive(
+        return PackageArchive(
             tuple(found), tuple(index for _, index in indexes), self.arch, tuple(source for source, _ in indexes)
         )
 
-    def locked_archive(self, locked: Sequence[LockedRelease], sources: Sequence[LockedIndex]) -> Archive:
+    def locked_archive(self, locked: Sequence[LockedRelease], sources: Sequence[LockedIndex]) -> PackageArchive:
         found: list[Release] = []
         indexes: list[Index] = []
         for seen in locked:
@@ -200,7 +200,7 @@ class _Reader:
                         hint="the lock was changed by hand, or its maker was deceived",
                     )
                 indexes.append(self._index(release, source.component)[1])
-        return Archive(tuple(found), tuple(indexes), self.arch, tuple(sources))
+        return PackageArchive(tuple(found), tuple(indexes), self.arch, tuple(sources))
 
     def _locked_in_release(self, seen: LockedRelease) -> bytes | None:
         """A signed index by its hash, or ``None`` where nobody has it any more."""
@@ -229,7 +229,7 @@ class _Reader:
         for attempt in range(ATTEMPTS):
             data = self._in_release(suite)
             release = read_release(data, suite, self.trust, certificates, freshness)
-            with store_faults(self.store):
+            with explain_store_errors(self.store):
                 self.store.add_bytes(data)  # what a lock is compared with, once mirrors have a newer one
             try:
                 return release, [self._index(release, component) for component in self.components]
@@ -267,7 +267,7 @@ class _Reader:
         limit = min(release.files[plain].size if plain in release.files else MAX_UNPACKED, MAX_UNPACKED)
         data = self._fetch_index(release, chosen, entry)
         text = unpack_index(data, chosen, limit)
-        with store_faults(self.store):
+        with explain_store_errors(self.store):
             write_index(text, target)
             return source, Index(target, release.suite, component)
 
@@ -280,12 +280,12 @@ class _Reader:
             names.insert(0, f"{base}{path.rpartition('/')[0]}/by-hash/SHA256/{entry.sha256}")
         urls = tuple(url for name in names for url in self.mirrors.urls(release.suite, name))
         what = f"the list of packages of {release.suite}"
-        wanted = Wanted(entry.sha256, entry.size, what, urls, "the mirror is being updated; try again later")
+        wanted = Download(entry.sha256, entry.size, what, urls, "the mirror is being updated; try again later")
         try:
             fetch([wanted], self.store, self.console, client=self.client)
         except SourceError as error:
             raise _IndexGone(error.what, details=error.details, hint=error.hint) from error
-        with store_faults(self.store):
+        with explain_store_errors(self.store):
             data = self.store.blob(entry.sha256).read_bytes()
             if hashlib.sha256(data).hexdigest() != entry.sha256:
                 self.store.blob(entry.sha256).unlink(missing_ok=True)
@@ -298,20 +298,20 @@ class _Reader:
         Nothing on this path is trusted, and nothing but keys whose fingerprint is pinned comes out of it.
         """
         self.console.log("this machine has no keyring of Debian's; taking the keys from the mirror, by fingerprint")
-        content = releases.unverified_content(self._in_release(suite))
+        content = releases.read_unverified_content(self._in_release(suite))
         _, index = self._index(releases.parse_release(content, suite), "main")
         candidates = index.get(KEYRING_PACKAGE)
         if not candidates:
             raise SourceError(f"{suite} has no {KEYRING_PACKAGE}", hint="install Debian's keyring on this machine")
-        package = max(candidates, key=lambda p: version_key(p.version))
+        package = max(candidates, key=lambda p: make_version_key(p.version))
         urls = self.mirrors.urls(suite, package.path)
         fetch(
-            [Wanted(package.sha256, package.size, KEYRING_PACKAGE, urls)],
+            [Download(package.sha256, package.size, KEYRING_PACKAGE, urls)],
             self.store,
             self.console,
             client=self.client,
         )
-        pack = unpack(self.store, locked(package))
+        pack = unpack(self.store, lock_package(package))
         keyrings = [m.path for m in pack.members if m.kind is Kind.FILE and m.path.startswith(KEYRING_ROOM)]
         certificates = {c.fingerprint: c for path in keyrings for c in self.trust.pinned(pack.read(path))}
         if not certificates:

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from builder.debian.archive import Archive
+from builder.debian.archive import PackageArchive
 from builder.debian.control import Alternatives, Relation, parse_relations
 from builder.debian.index import Package
-from builder.debian.version import satisfies
+from builder.debian.version import is_satisfied
 
 # apt takes the most important of those that provide a name.
 PRIORITIES = {"required": 0, "important": 1, "standard": 2, "optional": 3}
@@ -19,7 +19,7 @@ PRIORITIES = {"required": 0, "important": 1, "standard": 2, "optional": 3}
 class Candidates:
     """All packages that could matter: the closure over names, with all versions and alternatives."""
 
-    archive: Archive
+    archive: PackageArchive
     excluded: frozenset[str]
     recommends: bool
     packages: dict[str, list[Package]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Candidates:
         """The packages that fulfil a relation: those of that name, newest first, then providers by priority."""
         if relation.architecture not in ("", "any", "native", "all", self.archive.arch):
             return []
-        real = [p for p in self.packages.get(relation.name, ()) if version_fits(p.version, relation)]
+        real = [p for p in self.packages.get(relation.name, ()) if is_fitting(p.version, relation)]
         others = [
             package
             for name in self._providers(relation.name)
@@ -82,28 +82,28 @@ class Candidates:
         return self.providers[name]
 
 
-def version_fits(version: str, relation: Relation) -> bool:
+def is_fitting(version: str, relation: Relation) -> bool:
     """Whether a version fulfils a relation's."""
-    return not relation.operator or satisfies(version, relation.operator, relation.version)
+    return not relation.operator or is_satisfied(version, relation.operator, relation.version)
 
 
 def _provides(package: Package, relation: Relation) -> bool:
     """Policy 7.5: a provided name has no version unless it says ``(= VERSION)``."""
     return any(
         provided.name == relation.name
-        and (not relation.operator or (provided.operator == "=" and version_fits(provided.version, relation)))
+        and (not relation.operator or (provided.operator == "=" and is_fitting(provided.version, relation)))
         for group in parse_relations(package.provides)
         for provided in group
     )
 
 
-def preferred(candidates: Candidates, wanted: Sequence[Relation]) -> list[Package]:
+def find_preferred(candidates: Candidates, wanted: Sequence[Relation]) -> list[Package]:
     """What apt would come by: what is wanted, then depth first, in the order of each package's fields, what that
     needs and is not there yet; of a choice, the first that is possible.
     """
     walk = _Walk(candidates)
     for relation in wanted:
-        walk.take(next(p for p in candidates.packages[relation.name] if version_fits(p.version, relation)))
+        walk.take(next(p for p in candidates.packages[relation.name] if is_fitting(p.version, relation)))
     for package in list(walk.taken.values()):
         walk.expand(package)
     return list(walk.taken.values())
@@ -149,7 +149,7 @@ class _Walk:
             names.setdefault(group[0].name, group[0].version)
         for name, version in names.items():
             for enemy in self._enemies.get(name, ()):
-                if not enemy.operator or (version and version_fits(version, enemy)):
+                if not enemy.operator or (version and is_fitting(version, enemy)):
                     return False
         return not any(
             other.name != package.name and self.taken.get(other.name) == other

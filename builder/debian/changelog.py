@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from builder.debian.control import is_package_name
 from builder.debian.pack import Pack
-from builder.debian.version import is_version, version_key
+from builder.debian.version import is_version, make_version_key
 from builder.tree.node import Kind
 
 MAX_BYTES = 16 << 20
@@ -24,7 +24,7 @@ _LAUNCHPAD = re.compile(r"\bLP:\s*(#\d+(?:,\s*#\d+)*)")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ChangelogEntry:
     """One version's changes: its lines, without the heading and the signature."""
 
     version: str
@@ -44,30 +44,30 @@ class Entry:
         return tuple(sorted(debian | other))
 
 
-def parse_changelog(text: str) -> list[Entry]:
+def parse_changelog(text: str) -> list[ChangelogEntry]:
     """The entries, newest first as they are written. What is no entry is left out: this is text by people."""
-    entries: list[Entry] = []
+    entries: list[ChangelogEntry] = []
     version = ""
     lines: list[str] = []
     for line in text.splitlines():
         if match := _HEADING.fullmatch(line):
             if version:
-                entries.append(Entry(version, tuple(lines)))
+                entries.append(ChangelogEntry(version, tuple(lines)))
             version, lines = (match[2] if is_version(match[2]) else ""), []
         elif line.startswith("  ") and line.strip():
             lines.append(line[2:].rstrip())
     if version:
-        entries.append(Entry(version, tuple(lines)))
+        entries.append(ChangelogEntry(version, tuple(lines)))
     return entries
 
 
-def between(entries: list[Entry], old: str, new: str) -> list[Entry]:
+def find_entries_between(entries: list[ChangelogEntry], old: str, new: str) -> list[ChangelogEntry]:
     """The entries after version ``old``, up to ``new``."""
-    low, high = version_key(old), version_key(new)
-    return [entry for entry in entries if low < version_key(entry.version) <= high]
+    low, high = make_version_key(old), make_version_key(new)
+    return [entry for entry in entries if low < make_version_key(entry.version) <= high]
 
 
-def read_changelog(pack: Pack, other: Callable[[str], Pack | None]) -> list[Entry]:
+def read_changelog(pack: Pack, other: Callable[[str], Pack | None]) -> list[ChangelogEntry]:
     """A package's changelog, that of binary rebuilds first; empty if it has none.
 
     ``other`` gives another package: many have their documentation in that of a package they are built together with.
@@ -83,7 +83,7 @@ def read_changelog(pack: Pack, other: Callable[[str], Pack | None]) -> list[Entr
         pack = found
     names = {member.path for member in pack.members if member.kind is Kind.FILE}
     arch = pack.package.architecture
-    entries: list[Entry] = []
+    entries: list[ChangelogEntry] = []
     for name in (f"changelog.Debian.{arch}.gz", "changelog.Debian.gz", "changelog.gz"):
         path = f"{DOC}/{pack.name}/{name}"
         # A native package's own changelog is changelog.gz; where there is one of Debian's, that is upstream's.

@@ -64,7 +64,7 @@ def install_database(tree: Tree, packs: Sequence[Pack]) -> None:
     for name in ("info", "alternatives", "parts", "triggers", "updates"):
         tree.put(f"{ROOM}/{name}", directory(origin=ORIGIN))
     texts = {
-        "status": "".join(f"{stanza}\n" for stanza in map(status_stanza, ordered)),
+        "status": "".join(f"{stanza}\n" for stanza in map(make_status_stanza, ordered)),
         "arch": f"{native}\n",
         "arch-native": f"{native}\n",
         "info/format": "1\n",
@@ -74,7 +74,7 @@ def install_database(tree: Tree, packs: Sequence[Pack]) -> None:
         tree.put(f"{ROOM}/{name}", file(_encoded(text), origin=ORIGIN))
     lost = _lost_paths(ordered)
     for pack in ordered:
-        base = f"{ROOM}/info/{info_name(pack)}"
+        base = f"{ROOM}/info/{make_info_name(pack)}"
         for name, data in pack.files.items():
             tree.put(f"{base}.{name}", file(data, 0o755 if name in SCRIPTS else 0o644, origin=ORIGIN))
         paths = (m.path for m in pack.members if m.path not in lost.get(pack.name, ()))
@@ -82,14 +82,14 @@ def install_database(tree: Tree, packs: Sequence[Pack]) -> None:
         tree.put(f"{base}.list", file(_encoded(text), origin=ORIGIN))
 
 
-def info_name(pack: Pack) -> str:
+def make_info_name(pack: Pack) -> str:
     """A package's name in ``info/``: with its architecture if several of them may be installed beside each other."""
     return f"{pack.name}:{pack.package.architecture}" if pack.control.get("Multi-Arch") == "same" else pack.name
 
 
-def status_stanza(pack: Pack) -> str:
+def make_status_stanza(pack: Pack) -> str:
     """A package's entry in ``status``."""
-    fields = {**pack.control, "Status": "install ok installed", "Conffiles": conffiles_field(pack)}
+    fields = {**pack.control, "Status": "install ok installed", "Conffiles": make_conffiles_field(pack)}
     for name in RELATIONS & fields.keys():
         fields[name] = ", ".join(" | ".join(map(str, group)) for group in parse_relations(fields[name]))
     names = [*BEFORE, *(name for name in fields if name not in BEFORE)]
@@ -100,7 +100,7 @@ def status_stanza(pack: Pack) -> str:
     return "".join(lines)
 
 
-def conffiles_field(pack: Pack) -> str:
+def make_conffiles_field(pack: Pack) -> str:
     """The field that remembers what configuration files were when they were shipped, by MD5.
 
     One that an upgrade is to remove is in it too: dpkg writes ``newconffile`` where it has no file to sum up.
@@ -131,7 +131,7 @@ def _interests(packs: Sequence[Pack]) -> Mapping[str, str]:
     for pack in packs:
         for directive, what in _trigger_lines(pack):
             if directive in INTERESTS:
-                who = info_name(pack) + INTERESTS[directive]
+                who = make_info_name(pack) + INTERESTS[directive]
                 found["File" if what.startswith("/") else what].append(f"{what} {who}" if what.startswith("/") else who)
     return {name: "".join(f"{line}\n" for line in lines) for name, lines in found.items()}
 

@@ -21,9 +21,9 @@ from typing import BinaryIO
 from builder.core.console import Console
 from builder.core.errors import SourceError
 from builder.core.store import Store
-from builder.debian.faults import store_faults
 from builder.debian.lock import LockedPackage
 from builder.debian.mirror import Mirrors
+from builder.debian.store_errors import explain_store_errors
 from builder.debian.transfer import CHUNK, Client, RangeRefused, Stopped, TransferError
 
 JOBS = 8
@@ -34,7 +34,7 @@ GONE_HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Download:
     """A file to have: its hash and size in bytes, what to call it in messages, and where it can be had."""
 
     sha256: str
@@ -67,12 +67,12 @@ def fetch_packages(
     if offline:
         raise _missing_offline([f"{package.name} {package.version}" for package in missing])
     where = mirrors()
-    wanted = [Wanted(p.sha256, p.size, f"{p.name} {p.version}", where.urls(p.suite, p.path)) for p in missing]
+    wanted = [Download(p.sha256, p.size, f"{p.name} {p.version}", where.urls(p.suite, p.path)) for p in missing]
     return fetch(wanted, store, console, client=client)
 
 
 def fetch(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[Download],
     store: Store,
     console: Console,
     *,
@@ -118,8 +118,8 @@ class _Run:
         self._guard = threading.Lock()
         self._failures: list[BaseException] = []
 
-    def all(self, items: Sequence[Wanted], jobs: int) -> None:
-        todo: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
+    def all(self, items: Sequence[Download], jobs: int) -> None:
+        todo: queue.SimpleQueue[Download] = queue.SimpleQueue()
         for item in items:
             todo.put(item)
         # Daemon threads: after Ctrl-C nobody waits for a mirror that has gone silent.
@@ -137,7 +137,7 @@ class _Run:
         if self._client.stop.is_set():
             raise SourceError("downloading was stopped")
 
-    def _work(self, todo: queue.SimpleQueue[Wanted]) -> None:
+    def _work(self, todo: queue.SimpleQueue[Download]) -> None:
         try:
             while not self._client.stop.is_set():
                 try:
@@ -145,7 +145,7 @@ class _Run:
                 except queue.Empty:
                     return
                 try:
-                    with store_faults(self._store):
+                    with explain_store_errors(self._store):
                         self._one(item)
                 except Stopped:
                     return
@@ -177,7 +177,7 @@ class _Run:
             have = self._have
         self._console.progress(have, self._total, "B")
 
-    def _one(self, item: Wanted) -> None:
+    def _one(self, item: Download) -> None:
         with _claimed(self._store, item, self._client, self._console) as file:
             if file is None:  # another build fetched it while we waited
                 self._progress(item.size)
@@ -188,7 +188,7 @@ class _Run:
             os.fchmod(file.fileno(), 0o644)
             _partial(self._store, item).rename(blob)
 
-    def _attempt(self, url: str, item: Wanted, file: BinaryIO) -> None:
+    def _attempt(self, url: str, item: Download, file: BinaryIO) -> None:
         """Bring the partial file to its full size and compare its hash.
 
         Raises:
@@ -240,12 +240,12 @@ class _Run:
             raise
 
 
-def _partial(store: Store, item: Wanted) -> Path:
+def _partial(store: Store, item: Download) -> Path:
     return store.root / "partial" / item.sha256
 
 
 @contextmanager
-def _claimed(store: Store, item: Wanted, client: Client, console: Console) -> Iterator[BinaryIO | None]:
+def _claimed(store: Store, item: Download, client: Client, console: Console) -> Iterator[BinaryIO | None]:
     """The partial file, held exclusively; ``None`` if another build has completed it in the meantime."""
     path = _partial(store, item)
     path.parent.mkdir(parents=True, exist_ok=True)

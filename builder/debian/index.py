@@ -165,7 +165,7 @@ def _row(stanza: bytes, virtual: dict[bytes, set[bytes]]) -> bytes:
     return b"P:" + b"\t".join([get(_FIELDS[column].encode(), b"") for column in _COLUMNS])
 
 
-def package_from_control(control: Mapping[str, str], package: LockedPackage) -> Package:
+def make_package(control: Mapping[str, str], package: LockedPackage) -> Package:
     """A package as an index would describe it, from its own control file: for versions that no index has any more."""
     row: dict[str, Any] = {name: " ".join(control.get(label, "").split()) for name, label in _FIELDS.items()}
     size = row["installed_size"]

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from builder.core.errors import ConfigError
 from builder.core.files import write_file
 from builder.debian.control import is_package_name
-from builder.debian.version import is_version, version_key
+from builder.debian.version import is_version, make_version_key
 
 SCHEMA = 2
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -228,7 +228,7 @@ class Lock:
         if list(self.decisions) != ours:
             raise LockError(
                 f"{where} is stale: the definition decides otherwise about maintainer scripts than when it was made",
-                details=[str(change) for change in decision_changes(self.decisions, ours)],
+                details=[str(change) for change in compare_decisions(self.decisions, ours)],
                 hint="'build-os lock' records the decisions; every package keeps its version",
             )
 
@@ -315,7 +315,7 @@ def _decided(decision: LockedDecision | None) -> str:
     return f"{decision.answer} ({decision.why})" if decision.why else decision.answer
 
 
-def decision_changes(old: Iterable[LockedDecision], new: Iterable[LockedDecision]) -> list[DecisionChange]:
+def compare_decisions(old: Iterable[LockedDecision], new: Iterable[LockedDecision]) -> list[DecisionChange]:
     """The decisions that differ, by group and package."""
     one, other = ({(d.group, d.package): d for d in each} for each in (old, new))
     keys = sorted(one.keys() | other.keys())
@@ -346,7 +346,7 @@ def _rows(
 
 
 def _sorted(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
-    return tuple(sorted(packages, key=lambda p: (p.name, version_key(p.version), p.architecture, p.sha256)))
+    return tuple(sorted(packages, key=lambda p: (p.name, make_version_key(p.version), p.architecture, p.sha256)))
 
 
 R = TypeVar("R", LockedPackage, LockedRelease, LockedIndex, LockedImage, LockedDecision, LockedRun)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from builder.core.errors import SourceError
 from builder.core.store import Store
-from builder.debian.changelog import Entry, between, read_changelog
+from builder.debian.changelog import ChangelogEntry, find_entries_between, read_changelog
 from builder.debian.lock import Lock, LockedPackage
 from builder.debian.pack import Pack, unpack
 
@@ -28,7 +28,7 @@ class Changed:
     old: LockedPackage | None
     new: LockedPackage | None
     installed: int | None = None
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ChangelogEntry, ...] = ()
 
     @property
     def package(self) -> LockedPackage:
@@ -58,7 +58,7 @@ class Changed:
         return tuple(sorted({name for entry in self.entries for name in entry.bugs}))
 
 
-def diff(old: Lock, new: Lock) -> list[Changed]:
+def compare_locks(old: Lock, new: Lock) -> list[Changed]:
     """The packages that differ, by name; one that changes alike in several groups is there once."""
     rows: dict[tuple[str, str, str], Changed] = {}
     before, after = old.groups(), new.groups()
@@ -78,7 +78,7 @@ def diff(old: Lock, new: Lock) -> list[Changed]:
     return [rows[key] for key in sorted(rows)]
 
 
-def explained(changes: list[Changed], new: Lock, store: Store) -> Iterator[Changed]:
+def explain_differences(changes: list[Changed], new: Lock, store: Store) -> Iterator[Changed]:
     """The same with installed sizes and changelogs, as far as the debs are in the store."""
     packages = {package.name: package for package in new.all_packages()}
 
@@ -92,13 +92,13 @@ def explained(changes: list[Changed], new: Lock, store: Store) -> Iterator[Chang
         yield replace(change, installed=grown, entries=_entries(change, now, other))
 
 
-def _entries(change: Changed, pack: Pack | None, other: Callable[[str], Pack | None]) -> tuple[Entry, ...]:
+def _entries(change: Changed, pack: Pack | None, other: Callable[[str], Pack | None]) -> tuple[ChangelogEntry, ...]:
     if pack is None or change.old is None or change.new is None:
         return ()
     entries = read_changelog(pack, other)
-    found = between(entries, change.old.source_version, change.new.source_version)
+    found = find_entries_between(entries, change.old.source_version, change.new.source_version)
     # A binary rebuild has a version of its own, and an entry in a file of its own.
-    found += [e for e in between(entries, change.old.version, change.new.version) if e not in found]
+    found += [e for e in find_entries_between(entries, change.old.version, change.new.version) if e not in found]
     return tuple(found)
 
 

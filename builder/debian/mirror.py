@@ -56,7 +56,7 @@ class Mirrors:
         return tuple(f"{base}/{quote(path, safe='/+~:')}" for base in bases)
 
 
-def redacted(url: str) -> str:
+def redact_url(url: str) -> str:
     """The URL without its user name and password, for messages and logs."""
     if "@" not in url:
         return url
@@ -69,7 +69,7 @@ def redacted(url: str) -> str:
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
-def default_suites(suite: str) -> tuple[str, ...]:
+def list_default_suites(suite: str) -> tuple[str, ...]:
     """The suite itself and those that fix it: ``trixie``, ``trixie-updates``, ``trixie-security``."""
     return (suite,) if suite in ("sid", "unstable") else (suite, f"{suite}-updates", f"{suite}-security")
 
@@ -125,7 +125,7 @@ def find_snapshots(
 def _clean(url: str, origin: str) -> str:
     if not _is_mirror(url):
         raise ConfigError(
-            f"{redacted(url)!r} in {origin} is not the URL of a mirror",
+            f"{redact_url(url)!r} in {origin} is not the URL of a mirror",
             hint="it must look like http://HOST/debian",
         )
     return url.rstrip("/")
@@ -160,7 +160,7 @@ def find_mirrors(
         return parse_mirrors(setting, "the definition's 'mirror'")
     if environment.get(ENVIRONMENT, "").strip():
         return parse_mirrors(environment[ENVIRONMENT], ENVIRONMENT)
-    found = mirrors_from_apt(apt, suites)
+    found = find_apt_mirrors(apt, suites)
     if found is None:
         raise CapabilityError(
             f"no mirror of Debian's archive is known: {apt} names none for {suites[0]}",
@@ -169,11 +169,11 @@ def find_mirrors(
     return found
 
 
-def mirrors_from_apt(apt: Path, suites: Sequence[str]) -> Mirrors | None:
+def find_apt_mirrors(apt: Path, suites: Sequence[str]) -> Mirrors | None:
     """What apt on this machine uses for these suites, or for other suites of Debian's."""
     exact: list[tuple[str, str]] = []
     related: list[tuple[str, str]] = []
-    for url, suite in apt_sources(apt):
+    for url, suite in read_apt_sources(apt):
         base = _base_suite(suite)
         if suite in suites:
             exact.append((url, suite))
@@ -193,7 +193,7 @@ def _base_suite(suite: str) -> str:
     return suite
 
 
-def apt_sources(apt: Path) -> Iterator[tuple[str, str]]:
+def read_apt_sources(apt: Path) -> Iterator[tuple[str, str]]:
     """(URL, suite) of every enabled binary source over http(s), in apt's order.
 
     Source: sources.list(5). Flat sources (``./``) and URLs of other kinds (file:, cdrom:, mirror+file:) are

@@ -20,9 +20,9 @@ from builder.core.files import replacing, sync_file_system
 from builder.core.kept import DAMAGED, PACKS, SEAL, Row, is_usable, is_whole, read_entry, seal_entry
 from builder.core.store import Store
 from builder.debian.deb import Contents, DebError, Source, read_deb
-from builder.debian.faults import store_faults
 from builder.debian.lock import LockedPackage
-from builder.debian.tarmembers import Member, read_members
+from builder.debian.store_errors import explain_store_errors
+from builder.debian.tarmembers import PackageMember, read_members
 from builder.tree.node import Kind
 from builder.tree.tar_headers import TarError
 
@@ -50,7 +50,7 @@ class Pack:
     tar_size: int
     control: Mapping[str, str]
     files: Mapping[str, bytes] = field(repr=False)
-    members: tuple[Member, ...] = field(repr=False)
+    members: tuple[PackageMember, ...] = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ class Pack:
                 return self.read_member(member)
         raise DebError(f"{self.name} has no file {path}")
 
-    def read_member(self, member: Member) -> bytes:
+    def read_member(self, member: PackageMember) -> bytes:
         """The content of one of the members."""
         with self.tar.open("rb") as file:
             file.seek(member.offset)
@@ -135,7 +135,7 @@ def unpack(
     tar = _tar_path(store, package)
     if console is not None and (tar.exists() or tar.with_suffix(SEAL).exists()):
         console.warn(f"{package.name} in the store {DAMAGED}; unpacking it again")
-    with store_faults(store):
+    with explain_store_errors(store):
         pack, left = _make_pack(store, package, durable=unsettled is None)
         if unsettled is None:
             left.seal(store)
@@ -152,7 +152,7 @@ def settle(store: Store, unsettled: Sequence[Unsettled]) -> None:
     """
     if not unsettled:
         return
-    with store_faults(store):
+    with explain_store_errors(store):
         sync_file_system(store.root / PACKS.name)
         for left in unsettled:
             left.seal(store)
@@ -181,7 +181,7 @@ def _pack(package: LockedPackage, tar: Path, row: Row, data: dict[str, Any]) -> 
         control=data["control"],
         files={name: text.encode("latin-1") for name, text in data["files"].items()},
         members=tuple(
-            Member(path, _KINDS[kind], mode, uid, gid, mtime, offset, size, target, (major, minor))
+            PackageMember(path, _KINDS[kind], mode, uid, gid, mtime, offset, size, target, (major, minor))
             for path, kind, mode, uid, gid, mtime, offset, size, target, major, minor in data["members"]
         ),
     )
@@ -217,7 +217,7 @@ def _make_pack(store: Store, package: LockedPackage, *, durable: bool) -> tuple[
     return pack, Unsettled(package.sha256, contents.tar_size, contents.tar_sha256, data)
 
 
-def _members_of(file: BinaryIO) -> list[Member]:
+def _members_of(file: BinaryIO) -> list[PackageMember]:
     if not file.seek(0, 2):
         return []
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:

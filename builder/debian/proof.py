@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from builder.debian.archive import Archive
+from builder.debian.archive import PackageArchive
 from builder.debian.index import Index
 from builder.debian.lock import Lock, LockedPackage
 
@@ -35,7 +35,9 @@ class Unproven:
         return f"{name}: in no signed index that can be had"
 
 
-def unproven(lock: Lock, then: Iterable[Archive], today: Callable[[], Iterable[Archive]]) -> list[Unproven]:
+def find_unproven(
+    lock: Lock, then: Iterable[PackageArchive], today: Callable[[], Iterable[PackageArchive]]
+) -> list[Unproven]:
     """The debs that no signed index has as the lock has them, sorted by name.
 
     Args:
@@ -46,7 +48,7 @@ def unproven(lock: Lock, then: Iterable[Archive], today: Callable[[], Iterable[A
     left = list(lock.all_packages())
     seen: list[Index] = []
 
-    def look(archives: Iterable[Archive]) -> None:
+    def look(archives: Iterable[PackageArchive]) -> None:
         seen.extend(index for archive in archives for index in archive.indexes)
         left[:] = [package for package in left if not any(_has(index, package) for index in seen)]
 

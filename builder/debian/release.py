@@ -17,7 +17,7 @@ import pysequoia
 from builder.core.errors import SourceError
 from builder.debian.control import ControlError, parse_stanza
 from builder.debian.lock import DATE_FORMAT
-from builder.debian.trust import SignatureProblem, Trust, verified
+from builder.debian.trust import SignatureProblem, Trust, read_verified
 
 MAX_BYTES = 16 << 20
 # Clocks differ; more than this is a wrong clock or a forged date.
@@ -92,7 +92,7 @@ def read_release(
         ReleaseError: wrongly signed, expired, older than what was seen before, another suite's, or malformed.
     """
     try:
-        content, signers = verified(data, certificates, trust.fingerprints)
+        content, signers = read_verified(data, certificates, trust.fingerprints)
     except SignatureProblem as problem:
         raise ReleaseError(
             f"the index of {suite} is not authentic: {problem}",
@@ -145,7 +145,7 @@ def parse_release(content: bytes, suite: str, sha256: str = "", signers: tuple[s
     )
 
 
-def unverified_content(data: bytes) -> bytes:
+def read_unverified_content(data: bytes) -> bytes:
     """The text inside a clear-signed file, not verified. Only to find the keys with which to verify it.
 
     Raises:

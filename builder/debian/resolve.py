@@ -2,7 +2,7 @@
 
 Of alternatives (``a | b``) apt takes the first that it can, unless another is coming anyway. A walk in apt's
 manner finds that set (:mod:`builder.debian.candidates`) and libsolv confirms it
-(:mod:`builder.debian.question`); where the walk runs into a conflict, libsolv finds the way round, with a
+(:mod:`builder.debian.solver`); where the walk runs into a conflict, libsolv finds the way round, with a
 favour for what the walk preferred.
 """
 
@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from builder.debian.archive import Archive
-from builder.debian.candidates import Candidates, preferred
+from builder.debian.archive import PackageArchive
+from builder.debian.candidates import Candidates, find_preferred
 from builder.debian.control import Relation, is_package_name
+from builder.debian.exclusive_roles import find_best, find_yielding
 from builder.debian.index import Package
-from builder.debian.question import Question, ResolveError
-from builder.debian.rivals import best, yielding
+from builder.debian.solver import ResolveError, Solver
 from builder.debian.version import is_version
 
 
 @dataclass(frozen=True)
-class Request:
+class ResolveRequest:
     """What an image asks for.
 
     Attributes:
@@ -30,7 +30,7 @@ class Request:
         recommends: also what is only recommended.
         essential: also the packages that every Debian system has.
         layers: names by the part of a definition that names them, in order; the rest is named with the last. Of
-            rivals (:mod:`builder.debian.rivals`) the one that is named later is taken.
+            rivals (:mod:`builder.debian.exclusive_roles`) the one that is named later is taken.
     """
 
     wanted: tuple[str, ...]
@@ -40,7 +40,7 @@ class Request:
     layers: tuple[tuple[str, ...], ...] = ()
 
 
-def resolve(archive: Archive, request: Request) -> tuple[Package, ...]:
+def resolve(archive: PackageArchive, request: ResolveRequest) -> tuple[Package, ...]:
     """The packages that fulfil a request, sorted by name. The same archive gives the same answer, always.
 
     Raises:
@@ -52,13 +52,13 @@ def resolve(archive: Archive, request: Request) -> tuple[Package, ...]:
         candidates.add(relation.name)
     candidates.close()
     ranked = {relation: _rank(request, relation.name) for relation in wanted}
-    gone = yielding(ranked, candidates, [best(candidates, relation) for relation in wanted])
+    gone = find_yielding(ranked, candidates, [find_best(candidates, relation) for relation in wanted])
     try:
         chosen = _solve(candidates, wanted, gone)
     except ResolveError:
         # What is named last may need a rival of what a feature named.
         named_last = [relation for relation in wanted if ranked[relation] == max(ranked.values())]
-        more = yielding(ranked, candidates, preferred(candidates, named_last))
+        more = find_yielding(ranked, candidates, find_preferred(candidates, named_last))
         if more <= gone:
             raise
         chosen = _solve(candidates, wanted, gone | more)
@@ -66,14 +66,14 @@ def resolve(archive: Archive, request: Request) -> tuple[Package, ...]:
 
 
 def _solve(candidates: Candidates, wanted: list[Relation], gone: set[str]) -> list[Package]:
-    return Question(candidates, [relation for relation in wanted if relation.name not in gone]).solve()
+    return Solver(candidates, [relation for relation in wanted if relation.name not in gone]).solve()
 
 
-def _rank(request: Request, name: str) -> int:
+def _rank(request: ResolveRequest, name: str) -> int:
     return next((rank for rank, names in enumerate(request.layers) if name in names), len(request.layers))
 
 
-def _wanted(archive: Archive, request: Request) -> list[Relation]:
+def _wanted(archive: PackageArchive, request: ResolveRequest) -> list[Relation]:
     """The request's names as relations, essential packages first."""
     problems: dict[str, str] = {}
     found: dict[Relation, None] = {}
@@ -101,7 +101,7 @@ def _wanted(archive: Archive, request: Request) -> list[Relation]:
     return list(found)
 
 
-def _missing(archive: Archive, name: str, version: str) -> str | None:
+def _missing(archive: PackageArchive, name: str, version: str) -> str | None:
     """What is wrong with a name, or ``None``."""
     packages = archive.get(name)
     if packages:

@@ -37,7 +37,7 @@ MAX_NAME = 255
 ZERO = bytes(BLOCK)
 
 
-class Member(NamedTuple):
+class PackageMember(NamedTuple):
     """One member.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Extension:
     numbers: dict[str, int] = field(default_factory=dict)
 
 
-def read_members(data: mmap.mmap | bytes) -> list[Member]:
+def read_members(data: mmap.mmap | bytes) -> list[PackageMember]:
     """All members, hard links resolved, in the archive's order.
 
     Raises:
@@ -77,9 +77,9 @@ def read_members(data: mmap.mmap | bytes) -> list[Member]:
             is no directory; a hard link to something that is no earlier file; sparse files and other kinds that
             packages cannot have; too many members.
     """
-    members: list[Member] = []
+    members: list[PackageMember] = []
     kinds: dict[str, Kind] = {}
-    files: dict[str, Member] = {}
+    files: dict[str, PackageMember] = {}
     for member, link in _members(data):
         if len(members) >= MAX_MEMBERS:
             raise TarError(f"it has more than {MAX_MEMBERS} members")
@@ -104,7 +104,7 @@ def read_members(data: mmap.mmap | bytes) -> list[Member]:
     return members
 
 
-def _members(data: mmap.mmap | bytes) -> Iterator[tuple[Member, str | None]]:
+def _members(data: mmap.mmap | bytes) -> Iterator[tuple[PackageMember, str | None]]:
     """Members as they come, each with the path it is a hard link to."""
     extension = _Extension()
     position, end = 0, len(data)
@@ -134,7 +134,9 @@ def _members(data: mmap.mmap | bytes) -> Iterator[tuple[Member, str | None]]:
             raise TarError(f"it has {what}, which a package cannot have")
 
 
-def _member(header: bytes, kind: Kind, offset: int, size: int, extension: _Extension) -> tuple[Member, str | None]:
+def _member(
+    header: bytes, kind: Kind, offset: int, size: int, extension: _Extension
+) -> tuple[PackageMember, str | None]:
     path = _path(_text(read_name(header)) if extension.path is None else extension.path)
     numbers = extension.numbers
     uid = numbers.get("uid", read_number(header[108:116]))
@@ -155,7 +157,7 @@ def _member(header: bytes, kind: Kind, offset: int, size: int, extension: _Exten
             raise TarError(f"{path!r} is a device with impossible numbers")
     mode = read_number(header[100:108]) & 0o7777
     mtime = numbers.get("mtime", read_number(header[136:148]))
-    return Member(path, kind, mode, uid, gid, mtime, offset, size, target, device), link
+    return PackageMember(path, kind, mode, uid, gid, mtime, offset, size, target, device), link
 
 
 def _path(name: str) -> str:

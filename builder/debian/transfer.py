@@ -20,7 +20,7 @@ import requests
 import urllib3
 
 from builder.core.errors import SourceError
-from builder.debian.mirror import redacted
+from builder.debian.mirror import redact_url
 
 CHUNK = 1 << 18
 T = TypeVar("T")
@@ -190,7 +190,7 @@ class Client:
                 break
         raise SourceError(
             f"cannot download {what}",
-            details=[f"{redacted(url)}: {error}" for url, error in failures.items()],
+            details=[f"{redact_url(url)}: {error}" for url, error in failures.items()],
             hint=hint
             if all(error.missing for error in failures.values())
             else "is the mirror up? try again, or another mirror",
@@ -246,9 +246,9 @@ class RangeRefused(TransferError):
 def _check_redirect(source: str, target: str) -> None:
     scheme = urlsplit(target).scheme
     if scheme not in ("http", "https"):
-        raise TransferError(f"redirected to {redacted(target)[:200]!r}, which is not http or https")
+        raise TransferError(f"redirected to {redact_url(target)[:200]!r}, which is not http or https")
     if urlsplit(source).scheme == "https" and scheme == "http":
-        raise TransferError(f"redirected from https to {redacted(target)[:200]}, which is not encrypted")
+        raise TransferError(f"redirected from https to {redact_url(target)[:200]}, which is not encrypted")
 
 
 def _is_temporary(error: Exception) -> bool:

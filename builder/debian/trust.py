@@ -85,7 +85,9 @@ class SignatureProblem(Exception):
     """A text is not signed by a pinned key; the message says why."""
 
 
-def verified(data: bytes, certificates: Sequence[pysequoia.Cert], pins: Iterable[str]) -> tuple[bytes, tuple[str, ...]]:
+def read_verified(
+    data: bytes, certificates: Sequence[pysequoia.Cert], pins: Iterable[str]
+) -> tuple[bytes, tuple[str, ...]]:
     """The signed content of a clear-signed text, and the pinned fingerprints that signed it.
 
     Only what the signature covers is returned; text before or after it is not.

@@ -19,8 +19,8 @@ from builder.debian.control import Relation, parse_relations
 from builder.debian.deb import DebError
 from builder.debian.lock import LockedPackage
 from builder.debian.pack import DamagedBlob, Pack, Unsettled, settle, unpack
-from builder.debian.tarmembers import Member
-from builder.debian.version import satisfies
+from builder.debian.tarmembers import PackageMember
+from builder.debian.version import is_satisfied
 from builder.tree.node import EMPTY, Kind, Node, Slice
 from builder.tree.tree import Tree, TreeError
 
@@ -130,7 +130,7 @@ class _Layer:
                 continue
             tree.put(member.path, self._node(member))
 
-    def _node(self, member: Member) -> Node:
+    def _node(self, member: PackageMember) -> Node:
         kind = member.kind
         content = Slice(self._tar, member.offset, member.size) if kind is Kind.FILE else EMPTY
         mode = 0o777 if kind is Kind.SYMLINK else member.mode
@@ -146,7 +146,7 @@ class _Layer:
             self._origin,
         )
 
-    def _stays(self, path: str, old: Node, member: Member) -> bool:
+    def _stays(self, path: str, old: Node, member: PackageMember) -> bool:
         """Whether what is there stays and the member is passed over."""
         if member.kind is Kind.DIRECTORY:
             there = self._tree.get(path, follow=True)
@@ -192,4 +192,4 @@ def _fits(version: str, relation: Relation) -> bool:
     """Whether a version, empty if a name is provided without one, fulfils a relation."""
     if not relation.operator:
         return True
-    return bool(version) and satisfies(version, relation.operator, relation.version)
+    return bool(version) and is_satisfied(version, relation.operator, relation.version)

@@ -36,7 +36,7 @@ def _part(text: str) -> tuple[tuple[tuple[int, ...], int], ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def version_key(version: str) -> Key:
+def make_version_key(version: str) -> Key:
     """A key that sorts versions as ``dpkg --compare-versions`` does.
 
     Raises:
@@ -50,9 +50,9 @@ def version_key(version: str) -> Key:
     return epoch, _part(upstream if dash else rest), _part(revision if dash else "0")
 
 
-def satisfies(version: str, operator: str, wanted: str) -> bool:
+def is_satisfied(version: str, operator: str, wanted: str) -> bool:
     """Whether ``version`` fulfils a relation such as ``>= 2.41``; operators are ``<< <= = >= >>``."""
-    have, want = version_key(version), version_key(wanted)
+    have, want = make_version_key(version), make_version_key(wanted)
     match operator:
         case "<<":
             return have < want

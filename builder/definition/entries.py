@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.core.console import human_size
+from builder.core.console import format_size
 from builder.definition.findings import shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import Located, LocatedError, Problem
@@ -43,8 +43,8 @@ def find_entry_problems(directory: Path) -> Iterator[LocatedError]:
                 if total > MAX_BYTES:
                     yield _problem(
                         path,
-                        f"with this file of {human_size(status.st_size)}, {shorten_path(directory)} has more than"
-                        f" {human_size(MAX_BYTES)}",
+                        f"with this file of {format_size(status.st_size)}, {shorten_path(directory)} has more than"
+                        f" {format_size(MAX_BYTES)}",
                         "large data belongs into a package or onto the state partition",
                     )
                     return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from builder.core.architecture import Arch, architecture, host_arch
+from builder.core.architecture import Arch, architecture, find_host_arch
 from builder.core.errors import ConfigError
 from builder.definition import checks
 from builder.definition.containers import find_containers, resolve_container
@@ -119,7 +119,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     )
     overlays = find_directories(DirectoryKind.OVERLAY, layers, search, findings)
     units = find_directories(DirectoryKind.UNITS, layers, search, findings)
-    target = _require_arch(definition.arch or arch or host_arch(), located, findings)
+    target = _require_arch(definition.arch or arch or find_host_arch(), located, findings)
     values = Values(
         definition.name, definition.version, target, definition.suite, tuple(features), definition.variables
     )
@@ -180,7 +180,7 @@ def load_container(path: Path, *, arch: Arch | None = None, shipped: Path | None
     definition = findings.parse(ContainerDefinition, located)
     resolved = None
     if definition is not None:
-        target = _require_arch(definition.arch or arch or host_arch(), located, findings)
+        target = _require_arch(definition.arch or arch or find_host_arch(), located, findings)
         suite = definition.suite or DEFAULT_SUITE
         resolved = resolve_container(definition, located, path, target, suite, shipped, findings)
     findings.raise_errors()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.architecture import architecture
-from builder.core.console import human_size
+from builder.core.console import format_size
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
 from builder.definition.model import SIGNATURE_SIZE, Disk
@@ -37,7 +37,7 @@ def require_room(what: str, used: int, size: int, option: str) -> None:
     """
     if used > size * FULL:
         raise ConfigError(
-            f"{what} would be {100 * used // size} % full: {human_size(used)} of {human_size(size)}",
+            f"{what} would be {100 * used // size} % full: {format_size(used)} of {format_size(size)}",
             details=("updates need room: an image fails to build when a slot is over 70 % full",),
             hint=f"raise {option}, or take packages out",
         )

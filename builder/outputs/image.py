@@ -11,10 +11,10 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.beside import beside
 from builder.core.files import sha256_file
-from builder.core.inputs import source_hash
-from builder.core.kept import OUTPUTS, Contents, Entry, keep
+from builder.core.inputs import hash_source
+from builder.core.kept import OUTPUTS, Contents, KeptEntry, keep
+from builder.core.parallel import run_parallel
 from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
 from builder.outputs.image_parts import ImageParts, ImageSettings
@@ -111,7 +111,7 @@ def make_outputs(
     return ImageParts(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate)
 
 
-def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable[[Path], Contents | None]) -> Entry:
+def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable[[Path], Contents | None]) -> KeptEntry:
     """An output from the store, or made now; which one, and by which programs, is among what it is made of."""
     inputs = {"what": what, "tools": context.tools.root.name, **inputs}
     return keep(context.store, OUTPUTS, inputs, make, context.console, context.scratch)
@@ -119,7 +119,7 @@ def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable
 
 def _root_inputs(wanted: ImageSettings) -> dict[str, str]:
     return {
-        "build-os": source_hash("builder.outputs.root"),
+        "build-os": hash_source("builder.outputs.root"),
         "compression": wanted.compression,
         "level": str(wanted.level),
         "name": wanted.name,
@@ -131,7 +131,7 @@ def _root(tree: Tree, tree_key: str, wanted: ImageSettings, context: Context) ->
         image = fresh / "root.erofs"
         packaged, rest = split(remove_kernel(tree))
         write_erofs(rest, context, wanted, image, onto=_packaged_root(packaged, wanted, context))
-        roothash, sha256 = beside(
+        roothash, sha256 = run_parallel(
             lambda: make_verity(image, context.tools, fresh / "root.verity", name=wanted.name),
             lambda: sha256_file(image),
         )
@@ -175,7 +175,7 @@ def _is_kernel(path: str) -> bool:
 def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: ImageSettings, context: Context) -> Path:
     """The unified kernel image, but for the root hash."""
     inputs = {
-        "build-os": source_hash("builder.outputs.uki"),
+        "build-os": hash_source("builder.outputs.uki"),
         "arch": wanted.arch,
         "command line": words,
         # Of the initrd the directory's name is enough: it is kept under the key of all that is in it.
@@ -192,7 +192,7 @@ def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: ImageSett
 
 def _initrd(tree: Tree, wanted: ImageSettings, context: Context) -> Path:
     picked = make_initrd_tree(tree, wanted.initrd_overlay, wanted.modules)
-    inputs = {"build-os": source_hash("builder.outputs.initrd"), "files": picked.digest()}
+    inputs = {"build-os": hash_source("builder.outputs.initrd"), "files": picked.digest()}
 
     def make(fresh: Path) -> None:
         write_initrd(picked, context.tools, context.scratch, fresh / "initrd.zst")

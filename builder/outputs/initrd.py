@@ -13,7 +13,7 @@ from builder.core.tools import Tools
 from builder.tree.cpio import write_cpio
 from builder.tree.elf import find_closure
 from builder.tree.materialise import tree_of
-from builder.tree.modules import decompressed, find_modules, index_modules, kernel_release, require_known
+from builder.tree.modules import decompress_module, find_kernel_release, find_modules, index_modules, require_known
 from builder.tree.node import Kind, directory, file, symlink
 from builder.tree.tree import Tree
 
@@ -163,7 +163,7 @@ def make_initrd_tree(image: Tree, overlay: Path, extra_modules: Sequence[str] = 
     for name in ("passwd", "group"):
         tree.put(f"/etc/{name}", image.require(f"/etc/{name}"))
     # Ours are for all kernels, and some lack some; what the definition names must be there.
-    require_known(image, kernel_release(image), extra_modules)
+    require_known(image, find_kernel_release(image), extra_modules)
     _copy_modules(image, tree, (*MODULES, *extra_modules))
     for path, node in tree_of(overlay, origin="overlay:initrd").walk():
         if path != "/" and not (node.kind is Kind.DIRECTORY and path in tree):
@@ -181,10 +181,10 @@ def _copy_units(image: Tree, tree: Tree) -> None:
 
 
 def _copy_modules(image: Tree, tree: Tree, wanted: Sequence[str]) -> None:
-    release = kernel_release(image)
+    release = find_kernel_release(image)
     base = f"/usr/lib/modules/{release}"
     for path in find_modules(image, release, wanted):
-        where, node = decompressed(path, image.require(path))
+        where, node = decompress_module(path, image.require(path))
         tree.put(where, node)
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         if f"{base}/{name}" in image:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from builder.core.beside import beside
 from builder.core.console import Console
 from builder.core.files import sync_content, sync_names
+from builder.core.parallel import run_parallel
 from builder.core.tools import Tools
 from builder.outputs import sbom as sboms
 from builder.outputs.manifest import Artifact
@@ -63,7 +63,7 @@ def publish(
             for path, _ in files.values():
                 path.chmod(0o644)
             # OpenSSL leaves Python's lock while it hashes, and the disk writes meanwhile.
-            artifacts = beside(*(partial(_make_durable, path, form) for path, form in files.values()))
+            artifacts = run_parallel(*(partial(_make_durable, path, form) for path, form in files.values()))
         for path, _ in files.values():
             path.replace(out / path.name)
         sync_names(out)
@@ -72,6 +72,6 @@ def publish(
 
 def _make_durable(path: Path, form: str) -> Artifact:
     """Describe a file whose content is on the disk by then."""
-    artifact, _ = beside(partial(Artifact.of, path, form), partial(sync_content, path))
+    artifact, _ = run_parallel(partial(Artifact.of, path, form), partial(sync_content, path))
     assert isinstance(artifact, Artifact)
     return artifact

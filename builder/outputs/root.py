@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.errors import ProgramError
+from builder.core.errors import ToolError
 from builder.core.sparse import copy_blocks
 from builder.core.tools import Tools
 from builder.tree.node import Kind, directory
@@ -141,7 +141,7 @@ def make_erofs(
             copy_blocks(onto, out)
             words.append("--incremental=data")
         tools.run("mkfs.erofs", *words, *make_compression_arguments(compression, level), out, pipe)
-    except ProgramError:
+    except ToolError:
         if not failure:
             raise  # otherwise the tar stream broke off, and what mkfs.erofs says of that is beside the point
     finally:

@@ -17,9 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.core.clock import stopped_clock
-from builder.core.efi_keys import KEY_VARIABLES, fingerprint, read_certificate, signature_list, signed_update
-from builder.core.errors import ConfigError, ProgramError
+from builder.core.clock import stop_clock
+from builder.core.efi_keys import (
+    KEY_VARIABLES,
+    make_fingerprint,
+    make_signature_list,
+    make_signed_update,
+    read_certificate,
+)
+from builder.core.errors import ConfigError, ToolError
 from builder.core.files import replacing
 from builder.core.tools import Tools
 
@@ -42,7 +48,7 @@ class KeyPair:
     @property
     def fingerprint(self) -> str:
         """Of the certificate: SHA-256."""
-        return fingerprint(self.der)
+        return make_fingerprint(self.der)
 
     @property
     def paths(self) -> tuple[str, str]:
@@ -137,7 +143,7 @@ class Signer:
                 f"--certificate={certificate}",
                 f"--output={target}",
                 source,
-                env=stopped_clock(self.tools, self.epoch),
+                env=stop_clock(self.tools, self.epoch),
                 pass_fds=fds,
             )
             return target.read_bytes()
@@ -154,8 +160,8 @@ class Signer:
 
     def make_enrolment(self) -> Mapping[str, bytes]:
         """``.auth`` files that make firmware in setup mode trust the certificate, by variable: PK, KEK, db."""
-        content = signature_list(self.pair.der)
-        return {name: signed_update(name, content, self.epoch, self._detached) for name in KEY_VARIABLES}
+        content = make_signature_list(self.pair.der)
+        return {name: make_signed_update(name, content, self.epoch, self._detached) for name in KEY_VARIABLES}
 
     def _detached(self, data: bytes, *options: str) -> bytes:
         """PKCS #7 in DER, of what is elsewhere; without attributes, so without a time."""
@@ -180,7 +186,7 @@ class Signer:
     def _public(self, path: Path, *command: str, fds: tuple[int, ...]) -> str:
         try:
             return self.tools.run("openssl", *command, pass_fds=fds)
-        except ProgramError as error:
+        except ToolError as error:
             raise ConfigError(f"{path} cannot be used", details=error.details[1:], hint=_MAKE_A_PAIR) from error
 
 

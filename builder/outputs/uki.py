@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.core.architecture import architecture
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
-from builder.tree.modules import kernel_release
+from builder.tree.modules import find_kernel_release
 from builder.tree.node import Node
 from builder.tree.tree import Tree
 from firstboot.config.kernel_words import FULL_MARK
@@ -30,7 +30,7 @@ def find_kernel(tree: Tree) -> Node:
     Raises:
         TreeError: the tree has no kernel, or not one.
     """
-    release = kernel_release(tree)
+    release = find_kernel_release(tree)
     packaged = f"/usr/lib/modules/{release}/vmlinuz"
     return tree.require(packaged) if packaged in tree else tree.require(f"/boot/vmlinuz-{release}")
 
@@ -75,7 +75,7 @@ def read_parts(tree: Tree, arch: str) -> Mapping[str, bytes]:
         "linux": find_kernel(tree).content.read(),
         "stub": tree.read(f"{EFI_STUBS}/linux{architecture(arch).efi}.efi.stub"),
         "os-release": tree.read("/usr/lib/os-release"),
-        "uname": kernel_release(tree).encode(),
+        "uname": find_kernel_release(tree).encode(),
     }
 
 

@@ -12,15 +12,15 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.core.errors import ProgramError
+from builder.core.errors import ToolError
 
 SECTOR = 512
 VHD_EPOCH = 946684800  # 2000-01-01T00:00:00Z
 KIB = 1 << 10
 
 
-def _unexpected(path: Path, what: str) -> ProgramError:
-    return ProgramError(f"qemu-img wrote {path.name} in a way we do not know: {what}")
+def _unexpected(path: Path, what: str) -> ToolError:
+    return ToolError(f"qemu-img wrote {path.name} in a way we do not know: {what}")
 
 
 # ---- VHD (Virtual Hard Disk Image Format Specification 1.0, "Hard Disk Footer Format")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from builder.core.console import human_size, seconds
+from builder.core.console import format_size, seconds
 from builder.core.spans import Span
 from builder.report.timeline import draw_timeline
 from builder.report.treemap import draw_legend, draw_treemap
@@ -56,7 +56,7 @@ def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
     """The report as one HTML file; without a tree there is no treemap."""
     busy = facts.cpu / facts.wall if facts.wall else 0.0
     rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{human_size(size)}</td><td><code>{sha256}</code></td></tr>'
+        f'<tr><td>{escape(name)}</td><td class="number">{format_size(size)}</td><td><code>{sha256}</code></td></tr>'
         for name, size, sha256 in facts.artifacts
     )
     reused = f"<p>Reused: {escape(', '.join(facts.reused))}.</p>" if facts.reused else ""
@@ -71,7 +71,7 @@ def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
     if tree is not None:
         body += [
             "<h2>What takes room</h2>",
-            f"<p>{human_size(tree.content_bytes())} in {len(tree)} entries, before compression. {draw_legend()}</p>",
+            f"<p>{format_size(tree.content_bytes())} in {len(tree)} entries, before compression. {draw_legend()}</p>",
             draw_treemap(tree),
         ]
     head = f'<meta charset="utf-8"><title>{escape(facts.title)}</title><style>{STYLE}</style>'

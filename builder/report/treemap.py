@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from builder.core.console import human_size
+from builder.core.console import format_size
 from builder.tree.node import EMPTY, Kind, Slice
 from builder.tree.tree import Tree
 
@@ -108,7 +108,7 @@ def draw_treemap(tree: Tree) -> str:
 
 def _group(origin: str, files: dict[str, int], total: int, box: Box) -> list[str]:
     name = origin.removeprefix("package:").replace(":", " ")
-    tip = f"<title>{escape(origin)}: {human_size(total)}</title>"
+    tip = f"<title>{escape(origin)}: {format_size(total)}</title>"
     parts = [f'<g>{tip}<rect class="package" {_at(box)}/>']
     has_head = box.width > 50 and box.height > 2 * HEAD
     top = HEAD if has_head else 1
@@ -117,13 +117,13 @@ def _group(origin: str, files: dict[str, int], total: int, box: Box) -> list[str
     for (path, size), place in zip(ordered, squarify([size for _, size in ordered], inner), strict=True):
         if place.width * place.height < SMALLEST:
             break
-        tip = f"<title>{escape(path)}: {human_size(size)} ({escape(origin)})</title>"
+        tip = f"<title>{escape(path)}: {format_size(size)} ({escape(origin)})</title>"
         parts.append(f'<rect class="file {_css(place_of(path))}" {_at(place)}>{tip}</rect>')
         leaf = path.rpartition("/")[2]
         if place.width > 6.2 * len(leaf) + 6 and place.height > 14:
             parts.append(f'<text class="leaf" x="{place.x + 3:.1f}" y="{place.y + 11:.1f}">{escape(leaf)}</text>')
     if has_head:
-        label = f"{name} {human_size(total)}"
+        label = f"{name} {format_size(total)}"
         label = label if 6.4 * len(label) < box.width - 6 else name[: int((box.width - 6) / 6.4)]
         parts.append(f'<text class="head" x="{box.x + 4:.1f}" y="{box.y + 11:.1f}">{escape(label)}</text>')
     return [*parts, "</g>"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from builder.core import kept
 from builder.core.files import replacing
-from builder.core.inputs import explain, inputs_of
-from builder.core.kept import BUILDS, STAGES, Row, derive_key, describe, forget_entry, read_entry, seal_entry
+from builder.core.inputs import collect_inputs, explain_change
+from builder.core.kept import BUILDS, STAGES, Row, derive_key, describe_file, forget_entry, read_entry, seal_entry
 from builder.core.store import Store
 from builder.stages.stage import Context, Stage
 from builder.tree.node import Inline, Kind, Slice
@@ -65,7 +65,7 @@ def make_plan(stages: Sequence[Stage], store: Store, definition: Path, *, tools:
         tools: the key of the tools tree, whose programs the stages run.
         anew: why all stages run, whatever is in the store.
     """
-    inputs = [inputs_of(stage) | {"tools": tools} for stage in stages]
+    inputs = [collect_inputs(stage) | {"tools": tools} for stage in stages]
     keys: list[str] = []
     for stage, labels in zip(stages, inputs, strict=True):
         keys.append(derive_stage_key(stage, keys[-1] if keys else "", labels))
@@ -87,7 +87,7 @@ def make_plan(stages: Sequence[Stage], store: Store, definition: Path, *, tools:
         elif known["key"] == key:
             reason = "its result is not kept" if not stage.checkpoint else "its result is no longer in the store"
         else:
-            reason = explain(known["inputs"], labels)
+            reason = explain_change(known["inputs"], labels)
         planned.append(Planned(stage, key, labels, run=True, reason=reason))
     return Plan(tuple(planned))
 
@@ -217,7 +217,7 @@ def _row_of(store: Store, path: Path) -> Row:
         earlier = read_entry(store, STAGES, path.stem)
         if earlier is not None:
             return earlier.files[path.name]
-    return describe(str(path))
+    return describe_file(str(path))
 
 
 def load_snapshot(store: Store, key: str) -> Tree:

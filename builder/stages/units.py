@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from builder.core import kept
 from builder.core.errors import ConfigError
-from builder.core.inputs import source_hash
+from builder.core.inputs import hash_source
 from builder.core.kept import Contents, keep
-from builder.core.suggest import did_you_mean
+from builder.core.suggest import make_suggestion
 from builder.definition.findings import shorten_path as shown_path
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import TEMPLATE_SUFFIX, Values
@@ -104,7 +104,7 @@ def _require_units(units: Iterable[str], shipped: set[str]) -> None:
         ConfigError: with the nearest names, for all that are not.
     """
     problems = {
-        unit: f"{unit}: no unit of this name is in the image{did_you_mean(unit, shipped)}"
+        unit: f"{unit}: no unit of this name is in the image{make_suggestion(unit, shipped)}"
         for unit in units
         if not _is_shipped(unit, shipped)
     }
@@ -134,7 +134,7 @@ def apply_presets(tree: Tree, context: Context, sources: Mapping[str, Path]) -> 
     directories = [f"{part}/{sub}" for part in ("/usr/lib/systemd", "/etc/systemd") for sub in SHOWN]
     shown = [path for path in directories if path in tree]
     inputs = {
-        "build-os": source_hash(__name__),
+        "build-os": hash_source(__name__),
         "tools": context.tools.root.name,
         "units": part_of(tree, shown).digest(),
     }

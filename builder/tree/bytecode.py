@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from builder.core.beside import beside
+from builder.core.parallel import run_parallel
 from builder.core.tools import Tools
 from builder.tree.materialise import materialise
 from builder.tree.node import Kind
@@ -96,5 +96,5 @@ def compile_modules(tree: Tree, tools: Tools, modules: Iterable[str], *, origin:
             share = "\0".join(path[1:] for path in files[number::jobs]).encode(errors="surrogateescape")
             tools.run("python3", "-I", "-B", "-W", "ignore", "-c", PROGRAM, directory, input=share)
 
-        beside(*(partial(compile_share, number) for number in range(jobs)))
+        run_parallel(*(partial(compile_share, number) for number in range(jobs)))
         place.absorb(tree, origin=origin)

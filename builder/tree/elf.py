@@ -83,7 +83,7 @@ def _dlopen_notes(data: bytes) -> Iterable[tuple[str, tuple[str, ...]]]:
         data = data[start + (size + 3) // 4 * 4 :]
 
 
-def library_directories(tree: Tree) -> list[str]:
+def list_library_directories(tree: Tree) -> list[str]:
     """Where the loader looks, from ``/etc/ld.so.conf.d`` and its defaults, as paths of the tree."""
     found = []
     if tree.get("/etc/ld.so.conf.d") is not None:
@@ -104,7 +104,7 @@ def find_closure(tree: Tree, paths: Iterable[str], *, wanted: Collection[str] = 
     Raises:
         TreeError: a program or a needed library is not in the tree.
     """
-    directories = library_directories(tree)
+    directories = list_library_directories(tree)
     seen_runpaths: dict[str, None] = {}
     result: dict[str, None] = {}
     pending = list(paths)

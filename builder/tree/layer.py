@@ -54,7 +54,7 @@ PAX_IGNORED_PREFIXES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class LayerMember:
     """One member, checked: a node at a path, or a hard link to another path (``link`` is set)."""
 
     path: str
@@ -77,8 +77,8 @@ def read_layer(tree: Tree, pack: Path, *, origin: str) -> Tree:
     """
     hidden: set[str] = set()
     opaque: set[str] = set()
-    kept: list[Member] = []
-    for member in members(pack, origin=origin):
+    kept: list[LayerMember] = []
+    for member in read_members(pack, origin=origin):
         directory, name = parent_of(member.path), member.path.rpartition("/")[2]
         if name == OPAQUE:
             opaque.add(tree.resolve(directory))
@@ -107,7 +107,7 @@ def _without(tree: Tree, hidden: set[str], opaque: set[str]) -> Tree:
     return Tree(nodes)
 
 
-def _put(tree: Tree, member: Member) -> None:
+def _put(tree: Tree, member: LayerMember) -> None:
     node = member.node
     if member.link:
         target = tree.get(member.link)
@@ -119,7 +119,7 @@ def _put(tree: Tree, member: Member) -> None:
     tree.put(member.path, node)
 
 
-def members(pack: Path, *, origin: str) -> Iterator[Member]:
+def read_members(pack: Path, *, origin: str) -> Iterator[LayerMember]:
     """The members of an uncompressed tar file, whiteouts as the files they are.
 
     Raises:
@@ -140,13 +140,13 @@ class _Reader:
         self._offset = 0
         self._count = 0
 
-    def members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[LayerMember]:
         try:
             yield from self._members()
         except TarError as error:
             raise self._bad(str(error)) from error
 
-    def _members(self) -> Iterator[Member]:
+    def _members(self) -> Iterator[LayerMember]:
         extra: dict[bytes, bytes] = {}
         while (head := self._read(BLOCK)).strip(b"\0"):
             self._count += 1
@@ -162,7 +162,7 @@ class _Reader:
         if extra:
             raise self._bad("the archive ends after an extended header")
 
-    def _member(self, head: bytes, kind: bytes, extra: dict[bytes, bytes]) -> Member:
+    def _member(self, head: bytes, kind: bytes, extra: dict[bytes, bytes]) -> LayerMember:
         name = extra.get(b"path") or read_name(head)
         link = extra.get(b"linkpath") or read_link(head)
         length = read_decimal("size", extra[b"size"]) if b"size" in extra else read_number(head[124:136])
@@ -199,8 +199,8 @@ class _Reader:
             xattrs=self._xattrs(extra, name),
         )
         if kind != HARD_LINK:
-            return Member(path, node)
-        return Member(path, node, self._path(link, is_directory=False))
+            return LayerMember(path, node)
+        return LayerMember(path, node, self._path(link, is_directory=False))
 
     def _path(self, name: bytes, *, is_directory: bool) -> str:
         if not name or len(name) > MAX_PATH:

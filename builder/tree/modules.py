@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.core.suggest import did_you_mean
+from builder.core.suggest import make_suggestion
 from builder.core.tools import Tools
 from builder.tree.materialise import materialise
 from builder.tree.node import Node, file
@@ -17,7 +17,7 @@ from builder.tree.tree import Tree, TreeError
 MAX_MODULE = 256 << 20
 
 
-def kernel_release(tree: Tree) -> str:
+def find_kernel_release(tree: Tree) -> str:
     """The release of the only kernel in the tree.
 
     Raises:
@@ -46,7 +46,7 @@ def index_modules(tree: Tree, tools: Tools, scratch: Path, *, origin: str) -> No
             part.absorb(tree, origin=origin, below=base)
 
 
-def module_name(path: str) -> str:
+def parse_module_name(path: str) -> str:
     """``kernel/drivers/block/virtio-blk.ko.xz`` as ``virtio_blk``."""
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
@@ -58,7 +58,7 @@ def find_modules(tree: Tree, release: str, wanted: Iterable[str]) -> list[str]:
     needs: dict[str, list[str]] = {}
     for line in tree.read_text(f"{base}/modules.dep").splitlines():
         path, _, rest = line.partition(":")
-        paths[module_name(path)] = path
+        paths[parse_module_name(path)] = path
         needs[path] = rest.split()
     for line in tree.read_text(f"{base}/modules.softdep").splitlines():
         words = line.replace("-", "_").split()  # both spellings are in use
@@ -81,14 +81,14 @@ def require_known(tree: Tree, release: str, names: Iterable[str]) -> None:
         TreeError: says which is not.
     """
     base = f"/usr/lib/modules/{release}"
-    known = {module_name(line.partition(":")[0]) for line in tree.read_text(f"{base}/modules.dep").splitlines()}
-    known |= {module_name(line) for line in tree.read_text(f"{base}/modules.builtin").splitlines()}
+    known = {parse_module_name(line.partition(":")[0]) for line in tree.read_text(f"{base}/modules.dep").splitlines()}
+    known |= {parse_module_name(line) for line in tree.read_text(f"{base}/modules.builtin").splitlines()}
     for name in names:
         if name.replace("-", "_") not in known:
-            raise TreeError(f"kernel {release} has no module {name}{did_you_mean(name.replace('-', '_'), known)}")
+            raise TreeError(f"kernel {release} has no module {name}{make_suggestion(name.replace('-', '_'), known)}")
 
 
-def decompressed(path: str, node: Node) -> tuple[str, Node]:
+def decompress_module(path: str, node: Node) -> tuple[str, Node]:
     """A module without its ``.xz``: unpacking under emulation costs more than the bytes do.
 
     Raises:

@@ -58,18 +58,18 @@ def write_tar(tree: Tree, file: Writer, *, latest: int | None = None) -> int:
     first_names: dict[object, bytes] = {}
     with _Packs() as packs:
         for path, node in tree.walk():
-            name = member_name(path, node)
+            name = make_member_name(path, node)
             mtime = node.mtime if latest is None else min(node.mtime, latest)
             if node.kind is not Kind.FILE:
-                out.add(headers(name, TYPES[node.kind], node, mtime, link=encoded(node.target)))
+                out.add(make_headers(name, TYPES[node.kind], node, mtime, link=encode_name(node.target)))
                 continue
             content = node.content
             if isinstance(content, Slice) and content.size:
                 first = first_names.setdefault((content, node.mode, node.uid, node.gid, mtime, node.xattrs), name)
                 if first is not name:
-                    out.add(headers(name, HARD_LINK, node, mtime, link=first))
+                    out.add(make_headers(name, HARD_LINK, node, mtime, link=first))
                     continue
-            out.add(headers(name, TYPES[Kind.FILE], node, mtime, size=content.size))
+            out.add(make_headers(name, TYPES[Kind.FILE], node, mtime, size=content.size))
             _add_content(content, packs, out)
     out.add(bytes(2 * BLOCK))
     out.flush()
@@ -92,18 +92,18 @@ def _add_content(content: Inline | Slice, packs: _Packs, out: _Batch) -> None:
     out.add(bytes(left))
 
 
-def encoded(name: str) -> bytes:
+def encode_name(name: str) -> bytes:
     """A name of a tree as bytes; unlike ``os.fsencode`` not at the mercy of the builder's locale."""
     return name.encode(errors="surrogateescape")
 
 
-def member_name(path: str, node: Node) -> bytes:
+def make_member_name(path: str, node: Node) -> bytes:
     """``/usr/bin`` as ``usr/bin/``."""
-    name = encoded(path[1:]) or b"."
+    name = encode_name(path[1:]) or b"."
     return name + b"/" if node.kind is Kind.DIRECTORY else name
 
 
-def headers(name: bytes, kind: bytes, node: Node, mtime: int, *, size: int = 0, link: bytes = b"") -> bytes:
+def make_headers(name: bytes, kind: bytes, node: Node, mtime: int, *, size: int = 0, link: bytes = b"") -> bytes:
     """The ustar header of one member, after a PAX header with whatever does not fit into it."""
     records: list[tuple[bytes, bytes]] = []
     short, prefix = name, b""
@@ -129,16 +129,16 @@ def headers(name: bytes, kind: bytes, node: Node, mtime: int, *, size: int = 0, 
     length = number(b"size", size, _MAX_12)
     mtime = number(b"mtime", mtime, _MAX_12)
     if node.xattrs and kind != HARD_LINK:
-        records += [(b"SCHILY.xattr." + encoded(key), value) for key, value in node.xattrs]
-    head = ustar(short, kind, node.mode, uid, gid, length, mtime, link[:100], node.device, prefix)
+        records += [(b"SCHILY.xattr." + encode_name(key), value) for key, value in node.xattrs]
+    head = make_ustar_header(short, kind, node.mode, uid, gid, length, mtime, link[:100], node.device, prefix)
     if not records:
         return head
-    body = b"".join(pax_record(key, value) for key, value in records)
-    extra = ustar(b"PaxHeaders/" + short.rstrip(b"/")[-80:], PAX, 0o644, 0, 0, len(body), 0)
+    body = b"".join(make_pax_record(key, value) for key, value in records)
+    extra = make_ustar_header(b"PaxHeaders/" + short.rstrip(b"/")[-80:], PAX, 0o644, 0, 0, len(body), 0)
     return extra + body + bytes(-len(body) % BLOCK) + head
 
 
-def ustar(
+def make_ustar_header(
     name: bytes,
     kind: bytes,
     mode: int,
@@ -176,7 +176,7 @@ def seal(head: bytes) -> bytes:
     return b"%b%06o\0 %b" % (head[:148], sum(head), head[156:])
 
 
-def pax_record(key: bytes, value: bytes) -> bytes:
+def make_pax_record(key: bytes, value: bytes) -> bytes:
     """``LENGTH key=value\\n``, where the length counts its own digits."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.build import BuildRequest, build_definition
-from builder.core.clock import clock_library
+from builder.core.clock import find_clock_library
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError
 from builder.core.files import write_file
@@ -53,7 +53,7 @@ def shift_clock(tools: Tools, days: int) -> Tools:
     if not days:
         return tools
     preload = tools.root / "etc" / "ld.so.preload"
-    preload.write_text(f"{clock_library(tools)}\n")
+    preload.write_text(f"{find_clock_library(tools)}\n")
     preload.chmod(0o644)
     environment = {
         "FAKETIME": f"+{days}d",

@@ -16,7 +16,7 @@ from builder.build import BuildRequest, build_definition
 from builder.core.console import Console
 from builder.core.errors import BuildError
 from builder.core.files import write_file
-from builder.core.locks import file_lock
+from builder.core.locks import hold_lock
 from builder.core.store import Store
 from builder.core.tools import Tools, stop
 from builder.verify.compare import Built, Compared, compare
@@ -100,7 +100,7 @@ def _rooms(store: Store, console: Console) -> Iterator[Path]:
     parent.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=parent, prefix="build-verify-", ignore_cleanup_errors=True) as directory,
-        file_lock(Path(directory) / ".alive", console, "verifying"),
+        hold_lock(Path(directory) / ".alive", console, "verifying"),
     ):
         yield Path(directory)
 

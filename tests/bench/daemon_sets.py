@@ -24,10 +24,10 @@ from pathlib import Path
 from builder.core.console import QuietConsole, make_console
 from builder.core.errors import BuildError
 from builder.core.tools import Tools
-from builder.debian.archive import locked
+from builder.debian.archive import lock_package
 from builder.debian.database import install_database
 from builder.debian.index import Package
-from builder.debian.resolve import Request, resolve
+from builder.debian.resolve import ResolveRequest, resolve
 from builder.debian.scripts.decisions import DEFAULT, Decision
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.effects import Evaluation
@@ -50,7 +50,7 @@ def evaluated(bench: Bench, closure: Sequence[Package], tools: Tools) -> list[st
         BuildError: a deb cannot be had, or they cannot be unpacked beside each other.
     """
     bench.fetch(closure)
-    packs = unpack_all([locked(p) for p in closure], bench.store, QuietConsole(), jobs=2, verify=False)
+    packs = unpack_all([lock_package(p) for p in closure], bench.store, QuietConsole(), jobs=2, verify=False)
     with open_commands(tools, bench.store) as commands:
         tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
         found = explain(tree, packs, {pack.name for pack in packs}, bench.arch, {}, commands=commands)
@@ -86,7 +86,7 @@ def built(bench: Bench, closure: Sequence[Package], tools: Tools) -> tuple[list[
     console = Warnings()
     with tempfile.TemporaryDirectory(prefix="build-os-bench-") as scratch:
         context = Context(Tools(tools.root, console), bench.store, console, Path(scratch))
-        packs = unpack_all([locked(p) for p in closure], bench.store, console, jobs=2, verify=False)
+        packs = unpack_all([lock_package(p) for p in closure], bench.store, console, jobs=2, verify=False)
         with open_commands(tools, bench.store) as commands:
             tree = unpack_tree(packs, Tree(), diversions_of(packs, commands))
             install_database(tree, packs)
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     bench = Bench(make_console("plain", None))
     if args.packages:
-        sets = [(tuple(args.packages), resolve(bench.archive, Request(tuple(args.packages))))]
+        sets = [(tuple(args.packages), resolve(bench.archive, ResolveRequest(tuple(args.packages))))]
     else:
         names = daemons(bench.archive, bench.mirrors)
         print(f"{len(names)} daemon packages; {args.sets} sets of {args.size}, seed {args.seed}", flush=True)

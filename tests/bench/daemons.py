@@ -16,10 +16,10 @@ from pathlib import Path
 
 from builder.core.errors import BuildError
 from builder.core.files import write_file
-from builder.debian.archive import Archive
+from builder.debian.archive import PackageArchive
 from builder.debian.index import Package
 from builder.debian.mirror import Mirrors
-from builder.debian.resolve import Request, resolve
+from builder.debian.resolve import ResolveRequest, resolve
 from builder.debian.transfer import Client
 
 MAX_BYTES = 256 << 20
@@ -29,7 +29,7 @@ ROOM = Path(__file__).parent.parent.parent / "out" / "bench"
 _SERVICE = re.compile(rb"(?:usr/)?lib/systemd/system/[^/\s]+\.service\s+(\S+)\n")
 
 
-def daemons(archive: Archive, mirrors: Mirrors) -> list[str]:
+def daemons(archive: PackageArchive, mirrors: Mirrors) -> list[str]:
     """The names of all packages that ship a service of systemd, sorted; read once for each release of the archive.
 
     Raises:
@@ -58,7 +58,7 @@ def services(lines: Iterable[bytes]) -> Iterator[str]:
 
 
 def draw(
-    archive: Archive, names: list[str], size: int, seed: int
+    archive: PackageArchive, names: list[str], size: int, seed: int
 ) -> Iterator[tuple[tuple[str, ...], tuple[Package, ...]]]:
     """Sets of ``size`` names that can be installed together, with all that they depend on, without end.
 
@@ -68,6 +68,6 @@ def draw(
     while True:
         chosen = tuple(sorted(chance.sample(names, size)))
         try:
-            yield chosen, resolve(archive, Request(chosen))
+            yield chosen, resolve(archive, ResolveRequest(chosen))
         except BuildError:
             continue

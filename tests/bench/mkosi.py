@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.debian.lock import Lock
-from builder.debian.mirror import default_suites
+from builder.debian.mirror import list_default_suites
 from builder.definition.load import load
 from builder.locking import choose_mirrors, make_lock_path
 from tests.bench.measuring import Run, measured
@@ -133,7 +133,7 @@ def _write_definition(work: Path, definition: Path, cache: Path, incremental: st
     # Ours instead of mkosi's own list, which also asks for the archive of debug symbols.
     sources = work / "mkosi.sandbox" / "etc" / "apt" / "sources.list.d"
     sources.mkdir(parents=True)
-    stanzas = [SOURCE.format(url=mirrors.of(suite)[0], suite=suite) for suite in default_suites(resolved.suite)]
+    stanzas = [SOURCE.format(url=mirrors.of(suite)[0], suite=suite) for suite in list_default_suites(resolved.suite)]
     (sources / "mkosi.sources").write_text("\n".join(stanzas))
     mirror = mirrors.of(resolved.suite)[0]
     images = work / "images"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from builder.debian.archive import Archive
+from builder.debian.archive import PackageArchive
 from builder.debian.candidates import PRIORITIES
 from builder.debian.control import parse_relations
 from builder.debian.index import Package
@@ -20,7 +20,7 @@ NOT_RUN = frozenset({"debug", "libdevel", "doc", "translations", "metapackages",
 SERVERS = frozenset({"admin", "net", "httpd", "database", "mail", "news", "web", "comm"})
 
 
-def newest(archive: Archive) -> dict[str, Package]:
+def newest(archive: PackageArchive) -> dict[str, Package]:
     """Every real package of the archive in its newest version, by name."""
     found: dict[str, Package] = {}
     for name in archive.names:
@@ -30,7 +30,7 @@ def newest(archive: Archive) -> dict[str, Package]:
     return found
 
 
-def by_popularity(archive: Archive, sections: frozenset[str] | None = None) -> list[Package]:
+def by_popularity(archive: PackageArchive, sections: frozenset[str] | None = None) -> list[Package]:
     """All packages that a machine would run (of these sections only, if given), the most popular first."""
     packages = newest(archive)
     votes: dict[str, set[str]] = defaultdict(set)

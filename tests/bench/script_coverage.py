@@ -17,19 +17,19 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from builder.core.architecture import host_arch
+from builder.core.architecture import find_host_arch
 from builder.core.console import Console, QuietConsole, make_console
 from builder.core.errors import BuildError
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.debian.archive import Archive, locked, open_archive
+from builder.debian.archive import PackageArchive, lock_package, open_archive
 from builder.debian.deb import Source, read_control
 from builder.debian.fetch import fetch_packages
 from builder.debian.index import Package
-from builder.debian.mirror import Mirrors, default_suites, find_mirrors
+from builder.debian.mirror import Mirrors, find_mirrors, list_default_suites
 from builder.debian.pack import Pack
 from builder.debian.release import Freshness
-from builder.debian.resolve import Request, resolve
+from builder.debian.resolve import ResolveRequest, resolve
 from builder.debian.scripts.diversions import diversions_of
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
@@ -37,7 +37,7 @@ from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.table import open_commands
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.model import DEFAULT_SUITE
-from builder.toolstree import EXCLUDE, open_tools, packages_for
+from builder.toolstree import EXCLUDE, list_tool_packages, open_tools
 from tests.bench.popularity import SERVERS, by_popularity
 
 SCRIPTS = ("preinst", "postinst")
@@ -50,17 +50,17 @@ class Bench:
         self.console = console
         self.store = Store.open()
         self.packs: dict[str, Pack] = {}
-        suites = default_suites(DEFAULT_SUITE)
+        suites = list_default_suites(DEFAULT_SUITE)
         self.mirrors: Mirrors = find_mirrors((), os.environ, suites)
-        arch = host_arch()
+        arch = find_host_arch()
         assert arch is not None
         self.arch = arch
         freshness = Freshness(datetime.now(UTC), check_valid_until=False)
-        self.archive: Archive = open_archive(self.mirrors, suites, arch, self.store, console, freshness)
+        self.archive: PackageArchive = open_archive(self.mirrors, suites, arch, self.store, console, freshness)
 
     def fetch(self, packages: Sequence[Package]) -> None:
         """Have their debs in the store."""
-        fetch_packages([locked(p) for p in packages], lambda: self.mirrors, self.store, self.console)
+        fetch_packages([lock_package(p) for p in packages], lambda: self.mirrors, self.store, self.console)
 
     def has_scripts(self, package: Package) -> bool:
         """Whether an installation would run something of it."""
@@ -74,9 +74,9 @@ class Bench:
         Raises:
             BuildError: it cannot be installed, or unpacked beside what it depends on.
         """
-        closure = resolve(self.archive, Request((package.name,)))
+        closure = resolve(self.archive, ResolveRequest((package.name,)))
         self.fetch(closure)
-        missing = [locked(p) for p in closure if p.sha256 not in self.packs]
+        missing = [lock_package(p) for p in closure if p.sha256 not in self.packs]
         for pack in unpack_all(missing, self.store, QuietConsole(), jobs=2, verify=False):
             self.packs[pack.package.sha256] = pack
         packs = [self.packs[p.sha256] for p in closure]
@@ -85,10 +85,10 @@ class Bench:
 
     def tools(self) -> Tools:
         """Today's tools tree."""
-        wanted = Request(packages_for(self.archive.arch), excluded=EXCLUDE, essential=False)
+        wanted = ResolveRequest(list_tool_packages(self.archive.arch), excluded=EXCLUDE, essential=False)
         packages = resolve(self.archive, wanted)
         self.fetch(packages)
-        return open_tools(tuple(map(locked, packages)), self.store, self.console)
+        return open_tools(tuple(map(lock_package, packages)), self.store, self.console)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import pytest
 
-from builder.core.errors import ProgramError
+from builder.core.errors import ToolError
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -305,7 +305,7 @@ class Devices:
     def subsystem(self) -> str:
         """What the header of the encrypted device says; empty if there is none."""
         self.watched.copy_out("secret", 16 * MIB)
-        with suppress(ProgramError):
+        with suppress(ToolError):
             said = self.tools.run("cryptsetup", "luksDump", self.watched.copy)
             return re.findall(r"^Subsystem:\s*(.*)$", said, re.MULTILINE)[0]
         return ""
@@ -313,7 +313,7 @@ class Devices:
     def opens_with(self, key: Path) -> bool:
         self.watched.copy_out("secret", 16 * MIB)
         argv = ("cryptsetup", "open", "--test-passphrase", "--key-file", key, self.watched.copy)
-        with suppress(ProgramError):
+        with suppress(ToolError):
             self.tools.run(*argv)
             return True
         return False
@@ -321,7 +321,7 @@ class Devices:
     def addon(self) -> bytes | None:
         """The addon on the EFI system partition; its file system must be one that firmware can read."""
         assert self.watched.copy_out("esp")
-        with suppress(ProgramError):
+        with suppress(ToolError):
             target = self.watched.copy.with_name("addon")
             target.unlink(missing_ok=True)
             self.tools.run("mcopy", "-i", self.watched.copy, f"::{ADDON}", target)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ProgramError
+from builder.core.errors import ToolError
 from builder.core.tools import Tools
 from firstboot.log import Log
 from firstboot.places import Places
@@ -126,7 +126,7 @@ def test_nothing_is_lost_without_a_word(
     inodes = {name: state.number(name) for name in FILES if "app" not in name}
     DAMAGES[damage](state)
     if noticed:
-        with suppress(ProgramError):  # a superblock that is none cannot be written to
+        with suppress(ToolError):  # a superblock that is none cannot be written to
             state.note_an_error()
     end = check(state.path)
     row = (damage, "noticed" if noticed else "unnoticed")

@@ -15,7 +15,7 @@ from builder.definition.load import load
 from builder.locking import make_lock_path
 from builder.stages import stages_for
 from builder.stages.plan import load_snapshot, make_plan
-from builder.toolstree import tools_key
+from builder.toolstree import derive_tools_key
 from builder.tree.tree import Tree
 from tests.suite.tree import PRIVILEGED
 from tests.support.machines import build_text
@@ -31,7 +31,7 @@ def root_of(name: str, features: str, store: Store) -> Tree:
     build_text(f"name: {name}\nversion: 1.0.0\nfeatures: [{features}]\noutputs: [qcow2]\n", out, store)
     resolved = load(out / "os.yaml").resolved
     lock = Lock.load(make_lock_path(resolved.path))
-    plan = make_plan(stages_for(resolved, lock), store, resolved.path, tools=tools_key(lock.tools))
+    plan = make_plan(stages_for(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
     return load_snapshot(store, plan.key)
 
 

@@ -18,7 +18,7 @@ import pytest
 from builder.build import BuildRequest, build_system
 from builder.core import kept
 from builder.core.console import QuietConsole
-from builder.core.kept import Entry, Room, describe, list_entries, seal_entry
+from builder.core.kept import KeptEntry, Room, describe_file, list_entries, seal_entry
 from builder.core.store import Store
 from builder.outputs.signing import KeyPair
 from builder.stages.plan import load_snapshot
@@ -47,14 +47,14 @@ def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def seal(entry: Entry, **changed: object) -> None:
+def seal(entry: KeptEntry, **changed: object) -> None:
     """Seal an entry as if it had always been so."""
     facts = {"inputs": entry.inputs, "files": entry.files, "uses": entry.uses, "value": entry.value, **changed}
     entry.seal.unlink()
     seal_entry(entry.store, entry.room, entry.key, **facts)  # type: ignore[arg-type]
 
 
-def entries(root: Path, room: Room) -> list[Entry]:
+def entries(root: Path, room: Room) -> list[KeptEntry]:
     """All of a room."""
     return list(list_entries(Store(root), room))
 
@@ -100,7 +100,7 @@ def plant_tools(root: Path) -> None:
     program.write_text('#!/bin/bash\nexec /usr/bin/zstd.real "$@" -1\n')
     program.chmod(0o755)
     names = [f"{entry.key}/usr/bin/{name}" for name in ("zstd", "zstd.real")]
-    seal(entry, files={**entry.files, **{name: describe(f"{entry.path.parent}/{name}") for name in names}})
+    seal(entry, files={**entry.files, **{name: describe_file(f"{entry.path.parent}/{name}") for name in names}})
     shutil.rmtree(root / "outputs")
 
 
@@ -166,7 +166,7 @@ def plant_everything(root: Path) -> None:
     (machine / golden.SNAPSHOT_FILE).write_text('{"hello": null, "firstboot": []}')
     snapshot = f"{machine.name}/{golden.SNAPSHOT_FILE}"
     seal_entry(
-        Store(root), kept.MACHINES, machine.name, files={snapshot: describe(str(machine / golden.SNAPSHOT_FILE))}
+        Store(root), kept.MACHINES, machine.name, files={snapshot: describe_file(str(machine / golden.SNAPSHOT_FILE))}
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from builder.build import BuildRequest, build_system
 from builder.core.console import QuietConsole
-from builder.core.efi_keys import signature_list
-from builder.core.errors import ConfigError, ProgramError
+from builder.core.efi_keys import make_signature_list
+from builder.core.errors import ConfigError, ToolError
 from builder.core.gpt import HEAD, parse_gpt
 from builder.core.image import Image, read_image
 from builder.core.store import Store
@@ -72,7 +72,7 @@ def test_what_firmware_starts_is_signed_and_one_bit_more_or_less_is_noticed(
     verify(tools, tmp_path, signature(program), signed, key_pair.certificate)
     assert signed.endswith(digest(program))
     stranger = make_key_pair(tools, tmp_path / "keys", "stranger")
-    with pytest.raises(ProgramError):
+    with pytest.raises(ToolError):
         verify(tools, tmp_path, signature(program), signed, stranger.certificate)
     changed = bytearray(program)
     changed[len(program) // 2] ^= 1
@@ -98,14 +98,14 @@ def test_the_root_hash_is_signed_in_its_partition(
     assert text["certificateFingerprint"] == key_pair.fingerprint
     pkcs7 = base64.b64decode(text["signature"])
     verify(tools, tmp_path, pkcs7, image.roothash.encode(), key_pair.certificate)
-    with pytest.raises(ProgramError):
+    with pytest.raises(ToolError):
         verify(tools, tmp_path, pkcs7, b"0" * 64, key_pair.certificate)
 
 
 def test_the_loader_brings_the_keys_that_it_may_enrol(esp: Path, key_pair: KeyPair) -> None:
     files = {path.name: path.read_bytes() for path in (esp / "loader/keys/auto").iterdir()}
     assert files.keys() == {"PK.auth", "KEK.auth", "db.auth"}
-    assert all(data.endswith(signature_list(key_pair.der)) for data in files.values())
+    assert all(data.endswith(make_signature_list(key_pair.der)) for data in files.values())
 
 
 def test_the_same_key_gives_the_same_bits(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ProgramError, VmError
+from builder.core.errors import ToolError, VmError
 from builder.core.image import read_image
 from builder.core.tools import Tools
 from vm.disks.prepare import make_disk
@@ -27,7 +27,7 @@ def test_bytes_of_a_partition_are_inverted_in_the_overlay_alone(tmp_path: Path, 
 
     invert_bytes(disk, tools, root, 70_001, 1000)
 
-    with pytest.raises(ProgramError) as caught:
+    with pytest.raises(ToolError) as caught:
         tools.run("qemu-img", "compare", "-f", disk.format, "-F", form, disk.path, path)
     assert f"mismatch at offset {(root.start + 70_001) // 512 * 512}!" in str(caught.value)
     invert_bytes(disk, tools, root, 70_001, 1000)

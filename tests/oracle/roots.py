@@ -21,7 +21,7 @@ from builder.debian.scripts.decisions import Decision
 from builder.stages.packages import Packages
 from builder.stages.stage import Context
 from builder.stages.units import apply_presets
-from builder.toolstree import packages_for
+from builder.toolstree import list_tool_packages
 from builder.tree.layer import read_layer
 from builder.tree.tree import Tree
 from tests.support.archive import SUITE, Source
@@ -45,7 +45,7 @@ def make_ours(
 ) -> tuple[Tree, Tools]:
     """The tree of our own code, by what a build does with packages, and the tools it took."""
     source.fetch(packages)
-    tools = source.tools(packages_for(source.archive.arch))
+    tools = source.tools(list_tool_packages(source.archive.arch))
     with tempfile.TemporaryDirectory(prefix="build-os-oracle-") as scratch:
         context = Context(tools, source.store, source.console, Path(scratch))
         tree = Packages(packages, decisions or {}).apply(Tree(), context)

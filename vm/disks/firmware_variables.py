@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import uuid
 
-from builder.core.efi_keys import KEY_ATTRIBUTES, KEY_VARIABLES, signature_list
+from builder.core.efi_keys import KEY_ATTRIBUTES, KEY_VARIABLES, make_signature_list
 
 _VOLUME_SIGNATURE, _VOLUME_SIGNATURE_AT, _VOLUME_HEADER_SIZE_AT = b"_FVH", 40, 48
 _STORE = uuid.UUID("aaf32c78-947b-439a-a180-2e144ec37792")  # gEfiAuthenticatedVariableGuid
@@ -34,7 +34,7 @@ def add_own_keys(variables: bytes, certificate: bytes) -> bytes:
         NoVariables: what is given is no file of this kind, or has no room.
     """
     start, end = _room(variables)
-    keys = signature_list(certificate)
+    keys = make_signature_list(certificate)
     added = b"".join(
         [
             *(_variable(*variable, _PRIVATE) for variable in (_CUSTOM, _ENABLE)),

@@ -19,7 +19,7 @@ from builder.core.console import Console
 from builder.core.errors import ConfigError
 from builder.core.files import write_file
 from builder.core.image import Image
-from builder.core.locks import file_lock
+from builder.core.locks import hold_lock
 from vm.spec import VmSpec
 from vm.spec.folder import MachineFolder
 
@@ -123,7 +123,7 @@ class KeptMachines:
     def lock(self, name: str, console: Console) -> AbstractContextManager[None]:
         """Nobody else makes, starts or removes the machine of this name meanwhile."""
         require_name(name)
-        return file_lock(self.root / f".{name}.lock", console, f"using the machine {name}")
+        return hold_lock(self.root / f".{name}.lock", console, f"using the machine {name}")
 
     def _read(self, folder: MachineFolder) -> KeptMachine:
         try:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from builder.core.beside import beside
 from builder.core.console import Console
+from builder.core.parallel import run_parallel
 from builder.debian.scripts import configure
 from builder.debian.scripts.subjects import (
     alternatives,
@@ -68,5 +68,5 @@ def run_handlers(work: Work, console: Console) -> None:
             handler(replace(work, tree=tree))
         return tree
 
-    for tree in beside(*(partial(index, title, handler) for title, handler in INDEXES)):
+    for tree in run_parallel(*(partial(index, title, handler) for title, handler in INDEXES)):
         work.tree.take_changes(tree, since=before)

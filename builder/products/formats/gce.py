@@ -13,7 +13,7 @@ from builder.core.files import replacing
 from builder.core.pigz import open_gzip
 from builder.core.sparse import Extent, find_extents, read_extents
 from builder.products.product import GIB, Job, Part, Product
-from builder.tree.tar import Writer, seal, ustar
+from builder.tree.tar import Writer, make_ustar_header, seal
 from builder.tree.tar_headers import BLOCK
 
 MEMBER = b"disk.raw"
@@ -49,7 +49,7 @@ def make_sparse_headers(extents: list[Extent], size: int, created: int) -> bytes
     # An empty entry at the end tells the size of a file that ends in a hole.
     ends_in_hole = not extents or sum(extents[-1]) < size
     entries = [_entry(*extent) for extent in [*extents, *([(size, 0)] if ends_in_hole else [])]]
-    plain = ustar(MEMBER, b"S", 0o644, 0, 0, 0, created)
+    plain = make_ustar_header(MEMBER, b"S", 0o644, 0, 0, 0, created)
     rest = entries[IN_HEADER:]
     head = b"".join(
         (

@@ -16,7 +16,7 @@ from builder.core.errors import ConfigError
 from builder.core.files import replacing, sha256_file
 from builder.products.formats.vmdk import DISK_NAME, VMDK
 from builder.products.product import Job, Part, Product
-from builder.tree.tar import Writer, ustar
+from builder.tree.tar import Writer, make_ustar_header
 from builder.tree.tar_headers import BLOCK
 
 HARDWARE = "vmx-17"  # vSphere 7
@@ -72,7 +72,7 @@ def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) ->
 
 
 def _header(name: str, size: int, created: int) -> bytes:
-    return ustar(name.encode(), b"0", 0o644, 0, 0, size, created)
+    return make_ustar_header(name.encode(), b"0", 0o644, 0, 0, size, created)
 
 
 def make_ovf(appliance: Appliance) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from builder.core.suggest import nearest
+from builder.core.suggest import find_nearest
 from builder.provisioning.image_facts import ImageRoot, pulled_in
 from firstboot.apply.accounts import Names
 from firstboot.apply.units import UNIT_PATH
@@ -200,7 +200,7 @@ class ProblemInText(Problem):
 
 def near(name: str, known: Iterable[str]) -> str | None:
     """A hint, if there is something that may have been meant. Stricter than for settings: there are many names."""
-    found = nearest(name, known, 1, cutoff=0.8)
+    found = find_nearest(name, known, 1, cutoff=0.8)
     return f"did you mean '{found[0]}'?" if found else None
 
 

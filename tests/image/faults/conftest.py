@@ -16,7 +16,7 @@ import pysequoia
 import pytest
 
 from builder.locking import require_host_arch
-from builder.toolstree import EXCLUDE, packages_for
+from builder.toolstree import EXCLUDE, list_tool_packages
 from tests.support.debs import Deb, make_deb, tar_directory, tar_entry, tar_link
 from tests.support.mirror import FileServer, SignedArchive, serving
 
@@ -169,7 +169,7 @@ def packages() -> dict[str, Deb]:
             tar_link(f"./usr/bin/{name}-link", name),
         )  # fmt: skip
         debs[name] = make_deb(name, files=files, arch=arch, compression="gz", Installed_Size="2000")
-    for name in (*packages_for(arch), *EXCLUDE):
+    for name in (*list_tool_packages(arch), *EXCLUDE):
         debs[name] = make_deb(name, arch=arch)
     return debs
 

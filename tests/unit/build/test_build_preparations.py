@@ -28,7 +28,7 @@ from builder.definition.scalars import Size
 from builder.locking import hash_recipe, load_any, make_lock_path
 from builder.outputs.signing import KeyPair
 from builder.stages import stages_for
-from builder.toolstree import packages_for
+from builder.toolstree import list_tool_packages
 
 pytestmark = pytest.mark.unit
 
@@ -169,10 +169,10 @@ def test_a_lock_depends_on_what_is_asked_for_and_on_our_own_tools(
 
 
 def test_tools_for_another_architecture_have_its_emulator() -> None:
-    amd64, arm64 = set(packages_for("amd64")), set(packages_for("arm64"))
+    amd64, arm64 = set(list_tool_packages("amd64")), set(list_tool_packages("arm64"))
     assert amd64 - arm64 == {"qemu-system-x86", "ovmf"}
     assert arm64 - amd64 == {"qemu-system-arm", "qemu-efi-aarch64"}
-    assert list(packages_for("amd64")) == sorted(packages_for("amd64"))
+    assert list(list_tool_packages("amd64")) == sorted(list_tool_packages("amd64"))
 
 
 def test_both_kinds_of_definition_can_be_locked(definition: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 from builder.build import inputs, system
 from builder.build.request import BuildRequest
 from builder.build.system import build_system
-from builder.core.errors import CapabilityError, ProgramError
+from builder.core.errors import CapabilityError, ToolError
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -168,10 +168,10 @@ def test_a_failure_at_the_end_leaves_no_manifest_that_speaks_for_half_a_build(
 
     def fail(products: object, parts: object, directory: Path, *_: object) -> None:
         (directory / "half").write_text("x")
-        raise ProgramError("qemu-img failed with status 1")
+        raise ToolError("qemu-img failed with status 1")
 
     monkeypatch.setattr(publish, "make_products", fail)
-    with pytest.raises(ProgramError):
+    with pytest.raises(ToolError):
         build_system(system_request)
     assert "build.json" not in visible(system_request.out)
     assert [path.name for path in system_request.out.iterdir() if path.name.startswith(".new")] == []

@@ -20,8 +20,8 @@ from builder.core.errors import (
     BuildError,
     CapabilityError,
     ConfigError,
-    ProgramError,
     SourceError,
+    ToolError,
     VmError,
 )
 from builder.debian.lock import Lock, LockedDecision, LockedPackage
@@ -75,7 +75,7 @@ def failing(error: BaseException) -> Callable[..., int]:
         (BuildError("it broke"), 1),
         (ConfigError("it broke"), 2),
         (CapabilityError("it broke"), 3),
-        (ProgramError("it broke"), 4),
+        (ToolError("it broke"), 4),
         (VmError("it broke"), 5),
         (SourceError("it broke"), 6),
     ],
@@ -154,7 +154,7 @@ def test_debug_adds_a_traceback(build_os: BuildOs, monkeypatch: pytest.MonkeyPat
 def test_a_failure_that_was_logged_says_where(build_os: BuildOs, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(args: object, console: object) -> int:
         console.log("+ mkfs")
-        raise ProgramError("mkfs failed")
+        raise ToolError("mkfs failed")
 
     monkeypatch.setattr("builder.cli.build.run", run)
     outcome = build_os("build", "-o", "there")
@@ -181,7 +181,7 @@ def test_the_help_names_every_command_and_every_exit_code(build_os: BuildOs) -> 
     assert outcome.status == 0
     listed = [line.split()[0] for line in outcome.out.splitlines() if line.startswith("    ") and line.strip()]
     assert [command for command in COMMANDS if command not in listed] == []
-    for error in (ConfigError, CapabilityError, ProgramError, VmError, SourceError):
+    for error in (ConfigError, CapabilityError, ToolError, VmError, SourceError):
         assert f" {error.exit_code}  " in outcome.out
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.architecture import ARCHITECTURES, Arch, architecture, host_arch
+from builder.core.architecture import ARCHITECTURES, Arch, architecture, find_host_arch
 from builder.core.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -47,7 +47,7 @@ def test_this_machine_is_known_by_its_kernels_name(
     machine: str, arch: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    assert host_arch() == arch
+    assert find_host_arch() == arch
     assert [a.value for a in Arch if architecture(a).is_native] == ([arch] if arch else [])
 
 

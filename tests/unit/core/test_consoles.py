@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from builder.core import console as module
-from builder.core.beside import beside
 from builder.core.console import (
     JsonConsole,
     PlainConsole,
     QuietConsole,
     TerminalConsole,
-    human_size,
+    format_size,
     make_console,
     seconds,
 )
+from builder.core.parallel import run_parallel
 from builder.core.spans import Span
 
 pytestmark = pytest.mark.unit
@@ -95,7 +95,7 @@ def test_durations_read_like_a_clock(value: float, text: str) -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345_678, "12.3 MB"), (5 * 10**15, "5000.0 TB")],
 )
 def test_sizes_are_in_decimal_units(count: int, text: str) -> None:
-    assert human_size(count) == text
+    assert format_size(count) == text
 
 
 def test_plain_says_a_step_when_it_closes_and_indents_what_is_inside(clock: Clock) -> None:
@@ -303,7 +303,7 @@ def test_steps_beside_each_other_are_indented_below_the_step_that_began_them(
             assert first_closed.wait(5)
 
     with console.step("indexes"):
-        beside(first, second, jobs=2)
+        run_parallel(first, second, jobs=2)
     shown = screen(console) if isinstance(console, TerminalConsole) else written(console).split("\n")
     assert [line.replace("✓ ", "").split(" (")[0].removesuffix(" 0.00 s") for line in shown] == [
         "    a word", "  first", "  second", "indexes", "",

@@ -15,7 +15,7 @@ import pytest
 from builder.core import enter
 from builder.core import tools as tools_module
 from builder.core.console import QuietConsole
-from builder.core.errors import BuildError, CapabilityError, ProgramError
+from builder.core.errors import BuildError, CapabilityError, ToolError
 from builder.core.tools import Tools, can_enter, stop
 
 pytestmark = pytest.mark.unit
@@ -188,7 +188,7 @@ def test_a_program_without_input_cannot_read_our_terminal(tools: Tools, start: S
 def test_a_failure_has_the_command_and_its_last_lines(tools: Tools, start: Start, log: Log) -> None:
     err = b"".join(b"line %d\n" % number for number in range(100))
     start(FakeProcess(status=2, out=b"on stdout\n", err=err))
-    with pytest.raises(ProgramError, match=r"^zstd failed with status 2\n") as caught:
+    with pytest.raises(ToolError, match=r"^zstd failed with status 2\n") as caught:
         tools.run("zstd", "-x", "a file")
     assert caught.value.exit_code == 4
     assert caught.value.details[0] == "+ zstd -x 'a file'"
@@ -198,14 +198,14 @@ def test_a_failure_has_the_command_and_its_last_lines(tools: Tools, start: Start
 
 def test_a_short_failure_shows_both_streams(tools: Tools, start: Start) -> None:
     start(FakeProcess(status=1, out=b"said\n", err=b"wrong\n"))
-    with pytest.raises(ProgramError) as caught:
+    with pytest.raises(ToolError) as caught:
         tools.run("zstd")
     assert str(caught.value) == "zstd failed with status 1\n  + zstd\n  said\n  wrong"
 
 
 def test_a_killed_program_is_said_to_be_killed(tools: Tools, start: Start) -> None:
     start(FakeProcess(status=-signal.SIGKILL))
-    with pytest.raises(ProgramError, match="zstd was killed by SIGKILL"):
+    with pytest.raises(ToolError, match="zstd was killed by SIGKILL"):
         tools.run("zstd")
 
 
@@ -369,7 +369,7 @@ def test_an_interrupt_ends_programs_that_other_threads_wait_for_and_starts_no_mo
     def work() -> None:
         try:
             tools.run("zstd")
-        except ProgramError as error:
+        except ToolError as error:
             failures.append(error)
 
     thread = threading.Thread(target=work)
@@ -378,5 +378,5 @@ def test_an_interrupt_ends_programs_that_other_threads_wait_for_and_starts_no_mo
     tools_module.interrupt()
     thread.join(60)
     assert "was killed by SIGTERM" in str(failures[0])
-    with pytest.raises(ProgramError, match="was not started: we were interrupted"):
+    with pytest.raises(ToolError, match="was not started: we were interrupted"):
         tools.run("zstd")

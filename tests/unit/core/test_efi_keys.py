@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from builder.core.efi_keys import read_certificate, signature_list, signed_update
+from builder.core.efi_keys import make_signature_list, make_signed_update, read_certificate
 from builder.core.errors import ConfigError
 from tests.support.fuzz import examples, mutated
 
@@ -52,7 +52,7 @@ def test_whatever_a_file_holds_is_a_certificate_or_refused(tmp_path: Path, data:
 
 
 def test_a_list_has_one_certificate_with_its_sizes() -> None:
-    data = signature_list(CERTIFICATE)
+    data = make_signature_list(CERTIFICATE)
     kind, size, header, each = struct.unpack_from("<16sIII", data)
     assert uuid.UUID(bytes_le=kind) == uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
     assert (size, header, each) == (len(data), 0, len(data) - 28)
@@ -68,7 +68,7 @@ def test_an_update_says_when_and_is_signed_over_all_that_firmware_looks_at() -> 
         signed.append(what)
         return content_info
 
-    update = signed_update("PK", b"the list", EPOCH, sign)
+    update = make_signed_update("PK", b"the list", EPOCH, sign)
     stamp = struct.pack("<HBBBBBBIhBB", 2026, 11, 25, 12, 34, 56, 0, 0, 0, 0, 0)
     vendor = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
     assert signed == ["PK".encode("utf-16-le") + vendor.bytes_le + struct.pack("<I", 0x27) + stamp + b"the list"]
@@ -82,4 +82,6 @@ def test_an_update_says_when_and_is_signed_over_all_that_firmware_looks_at() -> 
 
 
 def test_the_owner_follows_from_the_certificate() -> None:
-    assert signature_list(CERTIFICATE)[28:44] == uuid.UUID(bytes=hashlib.sha256(CERTIFICATE).digest()[:16]).bytes_le
+    assert (
+        make_signature_list(CERTIFICATE)[28:44] == uuid.UUID(bytes=hashlib.sha256(CERTIFICATE).digest()[:16]).bytes_le
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from builder.core import enter
 from builder.core.console import QuietConsole
-from builder.core.errors import CapabilityError, ProgramError
+from builder.core.errors import CapabilityError, ToolError
 from builder.core.filters import FilterCall, ToolFilters
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -87,7 +87,7 @@ def test_nothing_starts_where_nobody_asks(tools: Tools, started: list[Server], t
 
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
-    [(enter.CANNOT_ENTER, CapabilityError, "does not let us enter"), (1, ProgramError, "sed failed with status 1")],
+    [(enter.CANNOT_ENTER, CapabilityError, "does not let us enter"), (1, ToolError, "sed failed with status 1")],
 )
 def test_no_answer_says_why(
     tools: Tools, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception], words: str

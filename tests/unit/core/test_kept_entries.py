@@ -18,7 +18,7 @@ from builder.core.kept import (
     OUTPUTS,
     TOOLS,
     Contents,
-    Entry,
+    KeptEntry,
     Room,
     derive_key,
     forget_entry,
@@ -50,10 +50,10 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def made(store: Store, log: Path) -> Callable[..., tuple[Entry, bool]]:
+def made(store: Store, log: Path) -> Callable[..., tuple[KeptEntry, bool]]:
     """Keep something; the entry, and whether it had to be made."""
 
-    def make(room: Room = OUTPUTS, inputs: dict[str, str] = INPUTS, text: str = "content") -> tuple[Entry, bool]:
+    def make(room: Room = OUTPUTS, inputs: dict[str, str] = INPUTS, text: str = "content") -> tuple[KeptEntry, bool]:
         calls: list[Path] = []
 
         def write(directory: Path) -> Contents:
@@ -77,7 +77,7 @@ def made(store: Store, log: Path) -> Callable[..., tuple[Entry, bool]]:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_thing_is_made_once(made: Callable[..., tuple[Entry, bool]], room: str) -> None:
+def test_a_thing_is_made_once(made: Callable[..., tuple[KeptEntry, bool]], room: str) -> None:
     first, fresh = made(ROOMS[room])
     assert fresh
     again, fresh = made(ROOMS[room], text="other")
@@ -126,7 +126,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("file", ["KEY.seal", "KEY/sub/file"])
 @pytest.mark.parametrize("harm", HARM)
 def test_damage_of_any_kind_is_found_and_mended(
-    made: Callable[..., tuple[Entry, bool]], log: Path, room: str, file: str, harm: str
+    made: Callable[..., tuple[KeptEntry, bool]], log: Path, room: str, file: str, harm: str
 ) -> None:
     entry, _ = made(ROOMS[room])
     path = entry.path.parent / file.replace("KEY", entry.key)
@@ -143,7 +143,7 @@ def test_damage_of_any_kind_is_found_and_mended(
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_file_more_is_damage(made: Callable[..., tuple[Entry, bool]], room: str) -> None:
+def test_a_file_more_is_damage(made: Callable[..., tuple[KeptEntry, bool]], room: str) -> None:
     entry, _ = made(ROOMS[room])
     (entry.path / "sub/more").touch()
     assert made(ROOMS[room])[1]
@@ -151,7 +151,7 @@ def test_a_file_more_is_damage(made: Callable[..., tuple[Entry, bool]], room: st
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_an_entry_of_another_version_is_made_again(made: Callable[..., tuple[Entry, bool]], room: str) -> None:
+def test_an_entry_of_another_version_is_made_again(made: Callable[..., tuple[KeptEntry, bool]], room: str) -> None:
     entry, _ = made(replace(ROOMS[room], version=99))
     assert read_entry(entry.store, ROOMS[room], entry.key) is None
     assert made(ROOMS[room])[1]
@@ -167,7 +167,7 @@ def test_nothing_else_is_taken_for_a_seal(tmp_path: Path, data: bytes) -> None:
     assert read_entry(store, OUTPUTS, "key") is None
 
 
-def test_it_says_why_something_is_made(made: Callable[..., tuple[Entry, bool]], store: Store, log: Path) -> None:
+def test_it_says_why_something_is_made(made: Callable[..., tuple[KeptEntry, bool]], store: Store, log: Path) -> None:
     made()
     assert "is made because it was not made before" in log.read_text()
     made(inputs={**INPUTS, "tree": "2"})
@@ -187,7 +187,7 @@ def test_what_fails_is_not_kept(store: Store, tmp_path: Path) -> None:
     assert list((store.root / "outputs").iterdir()) == []
 
 
-def test_another_build_that_was_faster_is_as_good(made: Callable[..., tuple[Entry, bool]], store: Store) -> None:
+def test_another_build_that_was_faster_is_as_good(made: Callable[..., tuple[KeptEntry, bool]], store: Store) -> None:
     def slow(directory: Path) -> None:
         (directory / "file").write_text("ours")
         made(text="theirs")
@@ -214,7 +214,7 @@ def test_what_is_known_by_size_and_time_is_on_the_disk_before_its_seal(
     contents: list[bytes] = []
     seal = seal_entry
 
-    def require_durable(store: Store, room: Room, key: str, **facts: object) -> Entry:
+    def require_durable(store: Store, room: Room, key: str, **facts: object) -> KeptEntry:
         contents.append(disk.after_a_power_cut(store.root / room.name / key / "file"))
         return seal(store, room, key, **facts)  # type: ignore[arg-type]
 
@@ -223,7 +223,7 @@ def test_what_is_known_by_size_and_time_is_on_the_disk_before_its_seal(
     assert contents == [b"x"]
 
 
-def test_a_forgotten_entry_is_gone(made: Callable[..., tuple[Entry, bool]]) -> None:
+def test_a_forgotten_entry_is_gone(made: Callable[..., tuple[KeptEntry, bool]]) -> None:
     entry, _ = made()
     forget_entry(entry.store, OUTPUTS, entry.key)
     assert list(entry.path.parent.iterdir()) == []
@@ -242,7 +242,7 @@ def names(store: Store) -> set[str]:
     return {path.name for path in (store.root / "outputs").iterdir()}
 
 
-def test_pruning_keeps_what_was_used_last(made: Callable[..., tuple[Entry, bool]], store: Store) -> None:
+def test_pruning_keeps_what_was_used_last(made: Callable[..., tuple[KeptEntry, bool]], store: Store) -> None:
     entries = []
     for number in range(4):
         entries.append(made(inputs={"number": str(number)})[0])
@@ -253,7 +253,7 @@ def test_pruning_keeps_what_was_used_last(made: Callable[..., tuple[Entry, bool]
     assert names(store) == {entries[1].key, f"{entries[1].key}.seal"}
 
 
-def test_pruning_leaves_what_may_be_in_use(made: Callable[..., tuple[Entry, bool]], store: Store) -> None:
+def test_pruning_leaves_what_may_be_in_use(made: Callable[..., tuple[KeptEntry, bool]], store: Store) -> None:
     entry, _ = made()
     age(store, 1000)
     prune(store, [replace(OUTPUTS, last=0)])
@@ -263,7 +263,7 @@ def test_pruning_leaves_what_may_be_in_use(made: Callable[..., tuple[Entry, bool
     assert names(store) == set()
 
 
-def test_pruning_takes_what_was_never_finished(made: Callable[..., tuple[Entry, bool]], store: Store) -> None:
+def test_pruning_takes_what_was_never_finished(made: Callable[..., tuple[KeptEntry, bool]], store: Store) -> None:
     entry, _ = made()
     (store.root / "outputs/half").mkdir()
     (store.root / "outputs/half/file").touch()

@@ -11,7 +11,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError, SourceError
-from builder.core.store import ROOMS, HashingWriter, Store, default_root
+from builder.core.store import ROOMS, HashingWriter, Store, find_default_root
 
 pytestmark = pytest.mark.unit
 
@@ -37,12 +37,12 @@ def test_the_store_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("BUILD_OS_CACHE", str(tmp_path / "chosen"))
-    assert default_root() == tmp_path / "chosen"
+    assert find_default_root() == tmp_path / "chosen"
     assert Store.open().root.is_dir()
     monkeypatch.delenv("BUILD_OS_CACHE")
-    assert default_root() == tmp_path / "xdg" / "build-os"
+    assert find_default_root() == tmp_path / "xdg" / "build-os"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_root() == tmp_path / ".cache" / "build-os"
+    assert find_default_root() == tmp_path / ".cache" / "build-os"
 
 
 def test_a_store_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.files import replacing, sha256_file, sync_file_system, sync_names, write_file
-from builder.core.locks import command_line, file_lock, file_lock_if_free
+from builder.core.locks import format_command_line, hold_lock, hold_lock_if_free
 from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
@@ -209,7 +209,7 @@ def test_a_files_hash_is_its_sha256(tmp_path: Path) -> None:
 def test_a_free_lock_is_taken_without_a_word_and_names_us_while_we_have_it(tmp_path: Path) -> None:
     console = Listener()
     path = tmp_path / "locks" / "a"
-    with file_lock(path, console, "building"):
+    with hold_lock(path, console, "building"):
         assert path.read_text().split()[0] == str(os.getpid())
     assert path.read_text() == ""
     assert console.notes == []
@@ -221,10 +221,10 @@ def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path: Path) -> Non
     order = []
 
     def second() -> None:
-        with file_lock(path, console, "building into out"):
+        with hold_lock(path, console, "building into out"):
             order.append("second")
 
-    with file_lock(path, QuietConsole(), "building into out"):
+    with hold_lock(path, QuietConsole(), "building into out"):
         thread = threading.Thread(target=second)
         thread.start()
         assert console.told.wait(10)
@@ -234,21 +234,21 @@ def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path: Path) -> Non
     (said,) = console.notes
     since = time.strftime("%H:", time.localtime())
     assert said.startswith(f"waiting for process {os.getpid()}, which is building into out, since {since}")
-    assert said.endswith(f"({command_line(sys.argv)})")
+    assert said.endswith(f"({format_command_line(sys.argv)})")
 
 
 def test_a_holder_is_named_as_it_was_typed() -> None:
-    assert command_line(["/x/bin/build-os", "run", "a b"]) == "build-os run 'a b'"
-    assert command_line(["/x/pytest/__main__.py", "-q"]) == "pytest -q"
-    assert command_line([]) == ""
-    assert len(command_line(["pytest", *(["x"] * 500)])) == 200
+    assert format_command_line(["/x/bin/build-os", "run", "a b"]) == "build-os run 'a b'"
+    assert format_command_line(["/x/pytest/__main__.py", "-q"]) == "pytest -q"
+    assert format_command_line([]) == ""
+    assert len(format_command_line(["pytest", *(["x"] * 500)])) == 200
 
 
 @pytest.mark.parametrize("written", ["", "4194305\t1\tbuild-os build\n", "half"])
 def test_a_holder_who_is_not_known_is_no_number(tmp_path: Path, written: str) -> None:
     path = tmp_path / "lock"
     console = Listener()
-    with file_lock(path, QuietConsole(), "building"):
+    with hold_lock(path, QuietConsole(), "building"):
         path.write_text(written)  # of those who share it, the last one may have gone
         thread = threading.Thread(target=hold, args=(path, console))
         thread.start()
@@ -260,7 +260,7 @@ def test_a_holder_who_is_not_known_is_no_number(tmp_path: Path, written: str) ->
 def test_a_lock_that_is_given_back_at_once_is_not_worth_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builder.core.locks.MOMENT", 60)
     console = Listener()
-    with file_lock(tmp_path / "lock", QuietConsole(), "building"):
+    with hold_lock(tmp_path / "lock", QuietConsole(), "building"):
         thread = threading.Thread(target=hold, args=(tmp_path / "lock", console))
         thread.start()
     thread.join(30)
@@ -269,17 +269,17 @@ def test_a_lock_that_is_given_back_at_once_is_not_worth_a_word(tmp_path: Path, m
 
 
 def test_a_lock_can_be_tried_without_waiting(tmp_path: Path) -> None:
-    with file_lock_if_free(tmp_path / "lock") as first, file_lock_if_free(tmp_path / "lock") as second:
+    with hold_lock_if_free(tmp_path / "lock") as first, hold_lock_if_free(tmp_path / "lock") as second:
         assert (first, second) == (True, False)
-    with file_lock_if_free(tmp_path / "lock") as third:
+    with hold_lock_if_free(tmp_path / "lock") as third:
         assert third
 
 
 def test_a_lock_is_free_again_after_a_failure(tmp_path: Path) -> None:
     console = Listener()
-    with pytest.raises(ValueError, match="no"), file_lock(tmp_path / "lock", console, "building"):
+    with pytest.raises(ValueError, match="no"), hold_lock(tmp_path / "lock", console, "building"):
         raise ValueError("no")
-    with file_lock(tmp_path / "lock", console, "building"):
+    with hold_lock(tmp_path / "lock", console, "building"):
         pass
     assert console.notes == []
 
@@ -288,14 +288,14 @@ def test_what_a_killed_build_left_in_the_lock_is_no_obstacle(tmp_path: Path) -> 
     path = tmp_path / "lock"
     path.write_text("4194304\n")
     console = Listener()
-    with file_lock(path, console, "building"):
+    with hold_lock(path, console, "building"):
         assert path.read_text().split()[0] == str(os.getpid())
     assert console.notes == []
 
 
 def test_a_lock_can_be_shared_and_keeps_out_who_wants_it_alone(tmp_path: Path) -> None:
-    with file_lock(tmp_path / "lock", QuietConsole(), "building", shared=True):
-        with file_lock(tmp_path / "lock", QuietConsole(), "building", shared=True):
+    with hold_lock(tmp_path / "lock", QuietConsole(), "building", shared=True):
+        with hold_lock(tmp_path / "lock", QuietConsole(), "building", shared=True):
             pass
         console = Listener()
         started = threading.Thread(target=hold, args=(tmp_path / "lock", console))
@@ -306,7 +306,7 @@ def test_a_lock_can_be_shared_and_keeps_out_who_wants_it_alone(tmp_path: Path) -
 
 
 def hold(path: Path, console: QuietConsole) -> None:
-    with file_lock(path, console, "building"):
+    with hold_lock(path, console, "building"):
         pass
 
 

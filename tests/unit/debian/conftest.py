@@ -13,7 +13,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.store import Store
-from builder.debian.archive import Archive
+from builder.debian.archive import PackageArchive
 from builder.debian.index import Index, write_index
 from builder.debian.lock import LockedPackage
 from builder.debian.mirror import Mirrors
@@ -68,11 +68,11 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def archive_of(tmp_path: Path) -> Callable[..., Archive]:
+def archive_of(tmp_path: Path) -> Callable[..., PackageArchive]:
     """``archive_of({"Package": "a", "Depends": "b"}, ...)``; what a stanza leaves out is filled in."""
     count = 0
 
-    def make(*stanzas: dict[str, str], more: list[list[dict[str, str]]] | None = None) -> Archive:
+    def make(*stanzas: dict[str, str], more: list[list[dict[str, str]]] | None = None) -> PackageArchive:
         nonlocal count
         indexes = []
         for number, group in enumerate([list(stanzas), *(more or [])]):
@@ -80,7 +80,7 @@ def archive_of(tmp_path: Path) -> Callable[..., Archive]:
             path = tmp_path / f"index-{count}"
             write_index("".join(stanza_text(complete(s)) for s in group).encode(), path)
             indexes.append(Index(path, f"suite{number}"))
-        return Archive((), tuple(indexes), "amd64")
+        return PackageArchive((), tuple(indexes), "amd64")
 
     return make
 

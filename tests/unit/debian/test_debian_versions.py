@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from builder.debian.control import ControlError, Relation, is_package_name, parse_relations, parse_stanza
-from builder.debian.version import is_version, satisfies, version_key
+from builder.debian.version import is_satisfied, is_version, make_version_key
 
 pytestmark = pytest.mark.unit
 
@@ -28,28 +28,28 @@ ASCENDING = [
 
 @pytest.mark.parametrize("versions", ASCENDING)
 def test_versions_sort_as_dpkg_sorts_them(versions: list[str]) -> None:
-    assert sorted(set(versions), key=version_key) == versions
+    assert sorted(set(versions), key=make_version_key) == versions
     for earlier, later in pairwise(versions):
-        assert version_key(earlier) < version_key(later)
+        assert make_version_key(earlier) < make_version_key(later)
 
 
 @pytest.mark.parametrize(("one", "other"), [("1.0", "1.0-0"), ("0:1.0", "1.0"), ("1.01", "1.1"), ("1a0", "1a")])
 def test_versions_that_are_written_differently_can_be_equal(one: str, other: str) -> None:
-    assert version_key(one) == version_key(other)
+    assert make_version_key(one) == make_version_key(other)
 
 
 def test_a_version_without_revision_is_not_any_revision() -> None:
     # libsolv's own comparison thinks otherwise.
-    assert satisfies("2.41-12", ">>", "2.41")
-    assert not satisfies("2.41-12", "=", "2.41")
-    assert not satisfies("2.41-12", "<=", "2.41")
+    assert is_satisfied("2.41-12", ">>", "2.41")
+    assert not is_satisfied("2.41-12", "=", "2.41")
+    assert not is_satisfied("2.41-12", "<=", "2.41")
 
 
 @pytest.mark.parametrize("text", ["", "a b", "1.0\n", "-1", "1_0", "1" * 301, "9999999999:1", "é"])
 def test_what_is_no_version_is_refused(text: str) -> None:
     assert not is_version(text)
     with pytest.raises(ValueError, match="not a Debian version"):
-        version_key(text)
+        make_version_key(text)
 
 
 def test_a_stanza_keeps_continuation_lines() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from builder.core.errors import CapabilityError, SourceError
 from builder.core.store import Store
-from builder.debian.fetch import Wanted, fetch, fetch_packages
+from builder.debian.fetch import Download, fetch, fetch_packages
 from builder.debian.mirror import Mirrors
 from builder.debian.transfer import Client, Patience
 
@@ -28,14 +28,14 @@ def no_mirror() -> Mirrors:
     raise AssertionError("a full store needs no mirror")
 
 
-def wanted(*servers: Any, data: bytes = DATA, path: str = "file", sha256: str | None = None) -> Wanted:
+def wanted(*servers: Any, data: bytes = DATA, path: str = "file", sha256: str | None = None) -> Download:
     digest = sha256 or hashlib.sha256(data).hexdigest()
-    return Wanted(digest, len(data), "hello 1.0-1", tuple(f"{s.url}/{path}" for s in servers))
+    return Download(digest, len(data), "hello 1.0-1", tuple(f"{s.url}/{path}" for s in servers))
 
 
 @pytest.fixture
 def get(store: Store, console: Any, hasty: Client) -> Callable[..., int]:
-    def go(*items: Wanted, **options: Any) -> int:
+    def go(*items: Download, **options: Any) -> int:
         return fetch(items, store, console, **({"client": hasty} | options))
 
     return go
@@ -122,7 +122,7 @@ def test_a_snapshot_has_what_the_mirrors_have_dropped(
 
 def test_all_missing_files_are_reported_together(serve: Any, store: Store, get: Any) -> None:
     server = serve({"file": DATA})
-    items = [Wanted(hashlib.sha256(bytes([i])).hexdigest(), 1, f"p{i}", (f"{server.url}/p{i}",)) for i in range(3)]
+    items = [Download(hashlib.sha256(bytes([i])).hexdigest(), 1, f"p{i}", (f"{server.url}/p{i}",)) for i in range(3)]
     with pytest.raises(SourceError, match="3 files cannot be downloaded") as caught:
         get(*items, wanted(server))
     assert [line for line in caught.value.details if not line.startswith(" ")] == [
@@ -141,7 +141,7 @@ def test_a_mirror_that_is_down_is_passed_over(serve: Any, store: Store, get: Any
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     good = serve({"file": DATA})
-    get(Wanted(SHA, len(DATA), "x", (f"http://127.0.0.1:{port}/file", f"{good.url}/file")))
+    get(Download(SHA, len(DATA), "x", (f"http://127.0.0.1:{port}/file", f"{good.url}/file")))
     assert store.has_blob(SHA)
 
 
@@ -149,7 +149,7 @@ def test_a_mirror_that_is_down_alone_is_reported(store: Store, get: Any) -> None
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(SourceError) as caught:
-        get(Wanted(SHA, 1, "x", (f"http://me:secret@127.0.0.1:{port}/file",)))
+        get(Download(SHA, 1, "x", (f"http://me:secret@127.0.0.1:{port}/file",)))
     assert caught.value.details == (f"http://***@127.0.0.1:{port}/file: Connection refused",)
     assert "is the mirror up?" in str(caught.value.hint)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from builder.core.store import Store
-from builder.debian.database import install_database, status_stanza
+from builder.debian.database import install_database, make_status_stanza
 from builder.debian.pack import Pack, unpack
 from builder.tree.tree import Tree
 
@@ -87,7 +87,7 @@ def recorded(*packs: Pack) -> Tree:
 
 
 def test_an_entry_is_written_as_dpkg_writes_it(app: Pack) -> None:
-    assert status_stanza(app) + "\n" == STATUS
+    assert make_status_stanza(app) + "\n" == STATUS
 
 
 def test_status_has_the_packages_in_order_of_their_names(app: Pack, pack: Any) -> None:

@@ -17,11 +17,11 @@ from builder.debian.control import parse_relations, parse_stanza
 from builder.debian.deb import Source, read_deb
 from builder.debian.index import unpack_index, write_index
 from builder.debian.lock import Lock, LockedPackage, LockedRelease
-from builder.debian.mirror import mirrors_from_apt, parse_mirrors
-from builder.debian.release import parse_release, unverified_content
+from builder.debian.mirror import find_apt_mirrors, parse_mirrors
+from builder.debian.release import parse_release, read_unverified_content
 from builder.debian.tarmembers import read_members
-from builder.debian.trust import SignatureProblem, Trust, verified
-from builder.debian.version import is_version, satisfies, version_key
+from builder.debian.trust import SignatureProblem, Trust, read_verified
+from builder.debian.version import is_satisfied, is_version, make_version_key
 from builder.tree.tar_headers import TarError
 from builder.tree.tree import normal
 from tests.support.fuzz import examples, mutated
@@ -49,16 +49,16 @@ def test_relations(text: str) -> None:
             for relation in group:
                 assert parse_relations(str(relation)) == ((relation,),)
                 if relation.operator:
-                    satisfies("1.0-1", relation.operator, relation.version)
+                    is_satisfied("1.0-1", relation.operator, relation.version)
 
 
 @quick
 @given(st.lists(st.text("019a:~+-.", min_size=1, max_size=12).filter(is_version), min_size=3, max_size=3))
 def test_versions_are_in_one_order(versions: list[str]) -> None:
-    a, b, c = map(version_key, versions)
+    a, b, c = map(make_version_key, versions)
     assert (a < b) + (a == b) + (a > b) == 1
     assert not (a <= b <= c) or a <= c
-    assert satisfies(versions[0], "<<", versions[1]) == satisfies(versions[1], ">>", versions[0])
+    assert is_satisfied(versions[0], "<<", versions[1]) == is_satisfied(versions[1], ">>", versions[0])
 
 
 RELEASE = b"""Suite: stable
@@ -89,9 +89,9 @@ def test_release_files(data: bytes) -> None:
 )
 def test_signed_texts(data: bytes) -> None:
     with contextlib.suppress(BuildError):
-        unverified_content(data)
+        read_unverified_content(data)
     with pytest.raises(SignatureProblem):
-        verified(data, [], ())
+        read_verified(data, [], ())
     assert Trust().pinned(data) == []
 
 
@@ -172,7 +172,7 @@ def test_apt_sources(tmp_path: Path, text: str) -> None:
     (tmp_path / "sources.list.d").mkdir(exist_ok=True)
     (tmp_path / "sources.list").write_text(text)
     (tmp_path / "sources.list.d" / "x.sources").write_text(text)
-    mirrors_from_apt(tmp_path, ("trixie",))
+    find_apt_mirrors(tmp_path, ("trixie",))
 
 
 @examples(400)

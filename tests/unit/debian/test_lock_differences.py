@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from builder.core.store import Store
-from builder.debian.changelog import Entry, between, parse_changelog
+from builder.debian.changelog import ChangelogEntry, find_entries_between, parse_changelog
 from builder.debian.lock import Lock, LockedPackage
-from builder.debian.lockdiff import diff, explained
+from builder.debian.lockdiff import compare_locks, explain_differences
 from tests.support.debs import Deb, make_deb, tar_directory, tar_entry, tar_link
 
 pytestmark = pytest.mark.unit
@@ -60,13 +60,16 @@ def test_entries_name_advisories_and_bugs() -> None:
     assert newest.version == "3.5.2-1~deb13u1"
     assert newest.advisories == ("CVE-2026-0001", "CVE-2026-0002", "DSA-5555-1")
     assert newest.bugs == ("#1234", "#5678", "LP: #99")
-    assert middle == Entry("3.5.1-2", ("* Nothing of note.",))
+    assert middle == ChangelogEntry("3.5.1-2", ("* Nothing of note.",))
 
 
 def test_only_entries_after_the_old_version_up_to_the_new_count() -> None:
     entries = parse_changelog(CHANGELOG)
-    assert [e.version for e in between(entries, "3.5.1-1", "3.5.2-1~deb13u1")] == ["3.5.2-1~deb13u1", "3.5.1-2"]
-    assert between(entries, "3.5.2-1~deb13u1", "3.5.2-1~deb13u1") == []
+    assert [e.version for e in find_entries_between(entries, "3.5.1-1", "3.5.2-1~deb13u1")] == [
+        "3.5.2-1~deb13u1",
+        "3.5.1-2",
+    ]
+    assert find_entries_between(entries, "3.5.2-1~deb13u1", "3.5.2-1~deb13u1") == []
 
 
 @pytest.mark.parametrize("text", ["", "no changelog", "a (1 2) x; y\n", "\0\n  *\n", "x (no version!) a; b\n\n  * c\n"])
@@ -80,7 +83,7 @@ def test_an_update_is_explained_by_the_new_debs(store: Store, put: Callable[[Deb
     linked = put(deb("libssl3", "3.5.2-1~deb13u1", link="openssl"))
     before = lock(old, put(deb("gone", "1")), tools=(old,))
     after = lock(new, linked, tools=(new,))
-    changes = list(explained(diff(before, after), after, store))
+    changes = list(explain_differences(compare_locks(before, after), after, store))
     assert [(c.name, c.kind, c.groups) for c in changes] == [
         ("gone", "removed", ("image",)),
         ("libssl3", "added", ("image",)),
@@ -97,7 +100,7 @@ def test_documentation_in_another_package_is_followed(store: Store, put: Callabl
     owner = put(deb("openssl", "3.5.2-1~deb13u1", Debian=CHANGELOG))
     old = replace(put(deb("libssl3", "3.5.1-2")), source="openssl 3.5.1-2")
     new = replace(put(deb("libssl3", "3.5.2-1~deb13u1", link="openssl")), source="openssl 3.5.2-1~deb13u1")
-    (change,) = explained(diff(lock(old, owner), lock(new, owner)), lock(new, owner), store)
+    (change,) = explain_differences(compare_locks(lock(old, owner), lock(new, owner)), lock(new, owner), store)
     assert [entry.version for entry in change.entries] == ["3.5.2-1~deb13u1"]
 
 
@@ -105,16 +108,16 @@ def test_a_binary_rebuild_tells_of_itself(store: Store, put: Callable[[Deb], Loc
     source = "openssl 3.5.2-1"
     old = replace(put(deb("openssl", "3.5.2-1", Debian=CHANGELOG)), source=source)
     new = replace(put(deb("openssl", "3.5.2-1+b1", Debian=CHANGELOG, Debian_amd64=REBUILD)), source=source)
-    (change,) = explained(diff(lock(old), lock(new)), lock(new), store)
-    assert change.entries == (Entry("3.5.2-1+b1", ("* Rebuild.",)),)
+    (change,) = explain_differences(compare_locks(lock(old), lock(new)), lock(new), store)
+    assert change.entries == (ChangelogEntry("3.5.2-1+b1", ("* Rebuild.",)),)
 
 
 def test_debs_that_are_not_at_hand_leave_sizes_and_words_out(store: Store) -> None:
     old, new = deb("a", "1").locked, deb("a", "2").locked
-    (change,) = explained(diff(lock(old), lock(new)), lock(new), store)
+    (change,) = explain_differences(compare_locks(lock(old), lock(new)), lock(new), store)
     assert (change.installed, change.entries) == (None, ())
 
 
 def test_locks_of_the_same_packages_do_not_differ() -> None:
     package = deb("a", "1").locked
-    assert diff(lock(package), replace(lock(package), recipe_sha256="1" * 64)) == []
+    assert compare_locks(lock(package), replace(lock(package), recipe_sha256="1" * 64)) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import BuildError
-from builder.debian.decided import locked_decisions
+from builder.debian.decision_records import make_locked_decisions
 from builder.debian.lock import (
     Lock,
     LockedDecision,
@@ -19,7 +19,7 @@ from builder.debian.lock import (
     LockedRelease,
     LockedRun,
     LockError,
-    decision_changes,
+    compare_decisions,
 )
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 
@@ -129,7 +129,7 @@ def test_decisions_that_are_not_the_locked_ones_are_refused_and_shown() -> None:
         "scripts of nginx (container:web): ignore (nobody logs in) -> ignore (another reason)",
         "scripts of base-files (image): no decision -> sandbox",
     )
-    assert [str(change) for change in decision_changes(DECIDED, ())][1] == (
+    assert [str(change) for change in compare_decisions(DECIDED, ())][1] == (
         "scripts of zlib1g (image): sandbox -> no decision"
     )
 
@@ -143,7 +143,7 @@ def test_a_decision_is_locked_in_words_and_a_files_text_by_its_hash_alone() -> N
     )
     given = {"image": {"a": Decision("effects", effects=effects), "b": Decision("ignore", "not\nneeded"),
                        "c": Decision("sandbox")}}  # fmt: skip
-    declared, ignored, boxed = locked_decisions(given)
+    declared, ignored, boxed = make_locked_decisions(given)
     assert declared.why == (
         "directory /var/lib/a mode 0750 owner a:a; "
         "file /etc/a.key sha256 f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7; "

@@ -12,11 +12,11 @@ import pytest
 
 from builder.core.errors import SourceError
 from builder.core.store import Store
-from builder.debian.archive import Archive, locked, open_archive, open_locked_archive
+from builder.debian.archive import PackageArchive, lock_package, open_archive, open_locked_archive
 from builder.debian.index import Index, write_index
 from builder.debian.lock import Lock
 from builder.debian.mirror import Mirrors
-from builder.debian.proof import Unproven, unproven
+from builder.debian.proof import Unproven, find_unproven
 from builder.debian.release import Freshness
 from builder.debian.transfer import Client
 from builder.debian.trust import Signs, Trust
@@ -34,7 +34,7 @@ class Room:
     def __init__(self, signed: SignedArchive, mirrors: Mirrors, store: Store, console: Any, client: Client) -> None:
         self.signed, self.mirrors, self.store, self.console, self.client = signed, mirrors, store, console, client
 
-    def today(self, freshness: Freshness = LATER) -> Archive:
+    def today(self, freshness: Freshness = LATER) -> PackageArchive:
         return open_archive(
             self.mirrors, ("trixie",), "amd64", self.store, self.console, freshness,
             trust=self.signed.trust, client=self.client,
@@ -42,17 +42,17 @@ class Room:
 
     def lock(self, *names: str) -> Lock:
         archive = self.today()
-        packages = tuple(locked(archive.get(name)[0]) for name in names)
+        packages = tuple(lock_package(archive.get(name)[0]) for name in names)
         return Lock("0" * 64, "amd64", "trixie", archive.locked_releases(), packages, indexes=archive.sources)
 
-    def then(self, lock: Lock, trust: Trust | None = None) -> Archive:
+    def then(self, lock: Lock, trust: Trust | None = None) -> PackageArchive:
         return open_locked_archive(
             lock.releases, lock.indexes, self.mirrors, "amd64", self.store, self.console, LATER,
             trust=trust or self.signed.trust, client=self.client,
         )  # fmt: skip
 
     def unproven(self, lock: Lock) -> list[Unproven]:
-        return unproven(lock, [self.then(lock)], lambda: [self.today()])
+        return find_unproven(lock, [self.then(lock)], lambda: [self.today()])
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_lock_of_today_is_proven_by_its_own_indexes(room: Room, debs: Callable
     def asked() -> NoReturn:
         raise AssertionError("its own indexes are enough")
 
-    assert unproven(lock, [room.then(lock)], asked) == []
+    assert find_unproven(lock, [room.then(lock)], asked) == []
 
 
 def test_a_hash_that_nobody_signed_is_named_with_the_one_that_is(room: Room, debs: Callable[..., Any]) -> None:

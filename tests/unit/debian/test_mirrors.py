@@ -12,16 +12,16 @@ from builder.core.errors import CapabilityError, ConfigError
 from builder.debian.mirror import (
     SNAPSHOT,
     Mirrors,
-    default_suites,
+    find_apt_mirrors,
     find_mirrors,
     find_snapshots,
-    mirrors_from_apt,
+    list_default_suites,
     parse_mirrors,
-    redacted,
+    redact_url,
 )
 
 pytestmark = pytest.mark.unit
-SUITES = default_suites("trixie")
+SUITES = list_default_suites("trixie")
 
 
 def apt(tmp_path: Path, **files: str) -> Path:
@@ -34,7 +34,7 @@ def apt(tmp_path: Path, **files: str) -> Path:
 
 def test_the_suites_of_a_release_are_itself_its_updates_and_its_security_fixes() -> None:
     assert SUITES == ("trixie", "trixie-updates", "trixie-security")
-    assert default_suites("sid") == ("sid",)
+    assert list_default_suites("sid") == ("sid",)
 
 
 def test_the_definition_comes_before_the_environment_and_the_environment_before_apt(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ URIs: file:/srv/debian http://flat.example/
 Suites: ./
 """,
     )
-    assert mirrors_from_apt(directory, SUITES) == Mirrors(
+    assert find_apt_mirrors(directory, SUITES) == Mirrors(
         ("http://a.example/debian",), ("http://s.example/debian-security",), str(directory)
     )
 
@@ -138,7 +138,7 @@ deb cdrom:[Debian]/ trixie main
         sources_list_d__more_list="deb\thttps://s.example/security trixie-security main\n",
         sources_list_d__ignored_txt="deb http://ignored.example/debian trixie main\n",
     )
-    assert mirrors_from_apt(directory, SUITES) == Mirrors(
+    assert find_apt_mirrors(directory, SUITES) == Mirrors(
         ("http://a.example/debian",), ("https://s.example/security",), str(directory)
     )
 
@@ -148,7 +148,7 @@ def test_a_host_of_another_release_names_a_mirror_but_ubuntu_s_does_not(tmp_path
         tmp_path,
         sources_list="deb http://u.example/ubuntu noble main\ndeb http://d.example/debian bookworm main\n",
     )
-    assert mirrors_from_apt(directory, SUITES) == Mirrors(
+    assert find_apt_mirrors(directory, SUITES) == Mirrors(
         ("http://d.example/debian",), ("http://d.example/debian-security",), str(directory)
     )
 
@@ -158,12 +158,12 @@ def test_apt_s_configuration_without_a_mirror_or_unreadable_is_passed_over(tmp_p
         tmp_path, sources_list="deb http://u.example/ubuntu noble main\n", sources_list_d__x_sources="%%%\n"
     )
     (directory / "sources.list.d" / "dir.list").mkdir()
-    assert mirrors_from_apt(directory, SUITES) is None
-    assert mirrors_from_apt(tmp_path / "absent", SUITES) is None
+    assert find_apt_mirrors(directory, SUITES) is None
+    assert find_apt_mirrors(tmp_path / "absent", SUITES) is None
 
 
 def test_a_password_is_not_shown() -> None:
-    assert redacted("https://me:secret@a.example:8080/x") == "https://***@a.example:8080/x"
+    assert redact_url("https://me:secret@a.example:8080/x") == "https://***@a.example:8080/x"
     with pytest.raises(ConfigError) as caught:
         parse_mirrors("ftp://me:secret@a.example/x", "x")
     assert "secret" not in str(caught.value)

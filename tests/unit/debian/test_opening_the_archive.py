@@ -12,12 +12,12 @@ import pytest
 
 from builder.core.errors import SourceError
 from builder.core.store import Store
-from builder.debian.archive import Archive, locked, open_archive
+from builder.debian.archive import PackageArchive, lock_package, open_archive
 from builder.debian.fetch import fetch_packages
 from builder.debian.lock import Lock
 from builder.debian.mirror import Mirrors
 from builder.debian.release import Freshness, ReleaseError
-from builder.debian.resolve import Request, resolve
+from builder.debian.resolve import ResolveRequest, resolve
 from builder.debian.transfer import Client
 from builder.debian.trust import Signs, Trust
 from builder.debian.unpack import unpack_all, unpack_tree
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def open_it(
     mirrors: Mirrors, signed: Any, store: Store, console: Any, hasty: Client, fresh: Freshness
-) -> Callable[..., Archive]:
-    def go(*suites: str, arch: str = "amd64", **options: Any) -> Archive:
+) -> Callable[..., PackageArchive]:
+    def go(*suites: str, arch: str = "amd64", **options: Any) -> PackageArchive:
         options = {"trust": signed.trust, "client": hasty} | options
         freshness = options.pop("freshness", fresh)
         return open_archive(mirrors, suites or ("trixie",), arch, store, console, freshness, **options)
@@ -44,8 +44,8 @@ def test_from_a_wish_to_a_tree(
     program = debs("hello", "2.0-1", files=(tars.entry("./usr/bin/hello", "#!"),), Depends="libhello (>= 1)")
     signed.publish(library, program, debs("unrelated"))
     archive = open_it()
-    chosen = resolve(archive, Request(("hello",)))
-    lock = Lock("0" * 64, "amd64", "trixie", archive.locked_releases(), tuple(map(locked, chosen)))
+    chosen = resolve(archive, ResolveRequest(("hello",)))
+    lock = Lock("0" * 64, "amd64", "trixie", archive.locked_releases(), tuple(map(lock_package, chosen)))
     assert lock == Lock.loads(lock.dumps(), "os.lock")
     assert "127.0.0.1" not in lock.dumps()
     fetch_packages(lock.packages, lambda: mirrors, store, console)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.debian.archive import Archive
+from builder.debian.archive import PackageArchive
 from builder.debian.index import Index, IndexProblem, unpack_index, write_index
 
 pytestmark = pytest.mark.unit
@@ -133,7 +133,7 @@ def test_broken_and_cut_lists_are_refused(name: str) -> None:
 
 
 def test_of_equal_versions_in_two_suites_the_first_suite_s_is_taken(
-    archive_of: Callable[..., Archive],
+    archive_of: Callable[..., PackageArchive],
 ) -> None:
     same = {"Package": "a", "Version": "1"}
     archive = archive_of(same, {"Package": "a", "Version": "3"}, more=[[same, {"Package": "a", "Version": "10"}]])
@@ -144,13 +144,13 @@ def test_of_equal_versions_in_two_suites_the_first_suite_s_is_taken(
     ]
 
 
-def test_packages_of_other_architectures_are_not_there(archive_of: Callable[..., Archive]) -> None:
+def test_packages_of_other_architectures_are_not_there(archive_of: Callable[..., PackageArchive]) -> None:
     archive = archive_of({"Package": "a", "Architecture": "arm64"}, {"Package": "b", "Architecture": "all"})
     assert archive.get("a") == []
     assert [p.name for p in archive.get("b")] == ["b"]
 
 
-def test_similar_names_are_suggested(archive_of: Callable[..., Archive]) -> None:
+def test_similar_names_are_suggested(archive_of: Callable[..., PackageArchive]) -> None:
     archive = archive_of({"Package": "podman"}, {"Package": "postgresql", "Provides": "database"})
     assert archive.similar("podmann") == ["podman"]
     assert archive.similar("databse") == ["database"]

@@ -16,7 +16,7 @@ from builder.core.store import Store
 from builder.debian import deb as deb_module
 from builder.debian.deb import DebError
 from builder.debian.pack import DamagedBlob, Pack, load_pack, unpack
-from builder.debian.tarmembers import Member, read_members
+from builder.debian.tarmembers import PackageMember, read_members
 from builder.tree.node import Kind
 from builder.tree.tar_headers import TarError
 
@@ -451,4 +451,4 @@ def test_the_index_of_a_pack_names_no_place(packed: Any, store: Store, tars: Any
 def test_errors_of_reading_are_source_errors() -> None:
     assert issubclass(DebError, SourceError)
     assert issubclass(DamagedBlob, SourceError)
-    assert Member._fields[0] == "path"
+    assert PackageMember._fields[0] == "path"

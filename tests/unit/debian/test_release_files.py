@@ -15,7 +15,7 @@ from builder.debian.release import (
     ReleaseError,
     parse_release,
     read_release,
-    unverified_content,
+    read_unverified_content,
 )
 from builder.debian.trust import Trust
 
@@ -144,8 +144,8 @@ def test_a_malformed_release_is_refused(signed: Any, read: Callable[..., Release
 
 def test_the_content_can_be_had_unverified_to_find_the_keys(signed: Any) -> None:
     signed.publish(change=lambda text: text.replace("Origin: Test", "Origin: Test\nX: y\n - dash"))
-    content = unverified_content(signed.files["dists/trixie/InRelease"])
+    content = read_unverified_content(signed.files["dists/trixie/InRelease"])
     assert parse_release(content, "trixie").codename == "trixie"
     assert b" - dash" in content
     with pytest.raises(ReleaseError, match="not signed"):
-        unverified_content(b"Origin: Test\n")
+        read_unverified_content(b"Origin: Test\n")

@@ -7,24 +7,24 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.debian.archive import Archive
-from builder.debian.resolve import Request, ResolveError, resolve
+from builder.debian.archive import PackageArchive
+from builder.debian.resolve import ResolveError, ResolveRequest, resolve
 
 pytestmark = pytest.mark.unit
-Make = Callable[..., Archive]
+Make = Callable[..., PackageArchive]
 
 
 def P(name: str, version: str = "1.0-1", **fields: str) -> dict[str, str]:
     return {"Package": name, "Version": version} | {key.replace("_", "-"): value for key, value in fields.items()}
 
 
-def names(archive: Archive, *wanted: str, **options: object) -> list[str]:
+def names(archive: PackageArchive, *wanted: str, **options: object) -> list[str]:
     options.setdefault("essential", False)
-    return [package.name for package in resolve(archive, Request(wanted, **options))]  # type: ignore[arg-type]
+    return [package.name for package in resolve(archive, ResolveRequest(wanted, **options))]  # type: ignore[arg-type]
 
 
-def versions(archive: Archive, *wanted: str) -> dict[str, str]:
-    return {p.name: p.version for p in resolve(archive, Request(wanted, essential=False))}
+def versions(archive: PackageArchive, *wanted: str) -> dict[str, str]:
+    return {p.name: p.version for p in resolve(archive, ResolveRequest(wanted, essential=False))}
 
 
 def test_dependencies_and_pre_dependencies_come_along_sorted(archive_of: Make) -> None:

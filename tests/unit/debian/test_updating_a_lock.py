@@ -9,11 +9,11 @@ import pytest
 
 from builder.core.errors import SourceError
 from builder.core.store import Store
-from builder.debian.archive import Archive
-from builder.debian.held import hold, needed_by
+from builder.debian.archive import PackageArchive
+from builder.debian.held_packages import find_needed, hold_packages
 from builder.debian.index import Package
 from builder.debian.lock import LockedPackage
-from builder.debian.resolve import Request, resolve
+from builder.debian.resolve import ResolveRequest, resolve
 from tests.support.debs import Deb, make_deb
 
 pytestmark = pytest.mark.unit
@@ -35,15 +35,15 @@ OLD = {
 
 @pytest.fixture
 def updated(
-    archive_of: Callable[..., Archive], store: Store, console: Any, put: Callable[[Deb], LockedPackage]
+    archive_of: Callable[..., PackageArchive], store: Store, console: Any, put: Callable[[Deb], LockedPackage]
 ) -> Callable[..., dict[str, str]]:
     """Name -> version after an update of these names from a lock of the old ones."""
 
     def update(*names: str, gone: tuple[str, ...] = ()) -> dict[str, str]:
         archive = archive_of(*NEW)
-        request = Request(("a", "c"), essential=False)
+        request = ResolveRequest(("a", "c"), essential=False)
         packages = resolve(archive, request)
-        free = needed_by(names, packages)
+        free = find_needed(names, packages)
 
         def fetch(package: LockedPackage) -> None:
             if package.name in gone:
@@ -51,7 +51,7 @@ def updated(
             put(OLD[package.name])
 
         kept = [deb.locked for name, deb in OLD.items() if name not in free]
-        found = resolve(hold(archive, kept, store, console, fetch), request)
+        found = resolve(hold_packages(archive, kept, store, console, fetch), request)
         return {package.name: package.version for package in found}
 
     return update
@@ -80,15 +80,15 @@ def test_what_no_mirror_has_any_more_is_updated_and_said(updated: Callable[..., 
 
 
 def test_a_locked_version_that_the_archive_still_has_needs_no_deb(
-    archive_of: Callable[..., Archive], store: Store, console: Any
+    archive_of: Callable[..., PackageArchive], store: Store, console: Any
 ) -> None:
     archive = archive_of({"Package": "a", "Version": "1"}, {"Package": "a", "Version": "2"})
     old = next(package for package in archive.get("a") if package.version == "1")
     kept = LockedPackage("a", "1", "amd64", old.sha256, old.size, old.path, "a 1", "suite0")
-    held = hold(archive, [kept], store, console, lambda package: pytest.fail("not needed"))
-    assert [p.version for p in resolve(held, Request(("a",), essential=False))] == ["1"]
+    held = hold_packages(archive, [kept], store, console, lambda package: pytest.fail("not needed"))
+    assert [p.version for p in resolve(held, ResolveRequest(("a",), essential=False))] == ["1"]
 
 
-def test_what_is_needed_follows_virtual_packages(archive_of: Callable[..., Archive]) -> None:
-    packages: tuple[Package, ...] = resolve(archive_of(*NEW), Request(("a", "c"), essential=False))
-    assert needed_by(["c", "not-there"], packages) == {"c", "d"}
+def test_what_is_needed_follows_virtual_packages(archive_of: Callable[..., PackageArchive]) -> None:
+    packages: tuple[Package, ...] = resolve(archive_of(*NEW), ResolveRequest(("a", "c"), essential=False))
+    assert find_needed(["c", "not-there"], packages) == {"c", "d"}

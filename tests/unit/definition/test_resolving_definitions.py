@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from builder.core.architecture import Arch, architecture, host_arch
+from builder.core.architecture import Arch, architecture, find_host_arch
 from builder.core.errors import ConfigError
 from builder.definition import load as load_module
 from builder.definition.load import load, load_container, read_kind
@@ -258,7 +258,7 @@ def test_the_base_config_is_found_and_checked(project: Project) -> None:
 
 def test_an_unknown_machine_must_be_told_the_architecture(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    assert host_arch() is None
+    assert find_host_arch() is None
     path = project.write("os.yaml", SMALL)
     with pytest.raises(ConfigError, match="set arch to one of: amd64, arm64"):
         load(path, shipped=project.root / "shipped")

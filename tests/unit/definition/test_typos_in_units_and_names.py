@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.core.suggest import did_you_mean, nearest
+from builder.core.suggest import find_nearest, make_suggestion
 from builder.definition.where import point_at_names
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_names_that_only_the_archive_knows_to_be_wrong_are_shown_at_their_line(p
 
 def test_what_all_units_end_in_says_nothing_about_what_was_meant() -> None:
     known = ("ldconfig.service", "ngnix.service", "nginx.socket", "sshd.service")
-    assert nearest("nginx.service", ("ldconfig.service", "sshd.service", "finalrd.service")) == []
-    assert did_you_mean("nginx.service", known) == " (did you mean 'ngnix.service'?)"
-    assert did_you_mean("nginx.service", ("nginx.socket", "ldconfig.service")) == " (did you mean 'nginx.socket'?)"
-    assert did_you_mean("virtio_blk", ("virtio_blk_x",)) == " (did you mean 'virtio_blk_x'?)"
+    assert find_nearest("nginx.service", ("ldconfig.service", "sshd.service", "finalrd.service")) == []
+    assert make_suggestion("nginx.service", known) == " (did you mean 'ngnix.service'?)"
+    assert make_suggestion("nginx.service", ("nginx.socket", "ldconfig.service")) == " (did you mean 'nginx.socket'?)"
+    assert make_suggestion("virtio_blk", ("virtio_blk_x",)) == " (did you mean 'virtio_blk_x'?)"

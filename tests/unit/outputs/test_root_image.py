@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import CapabilityError, ProgramError
+from builder.core.errors import CapabilityError, ToolError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.outputs.image import Timer, remove_kernel
@@ -61,11 +61,11 @@ def test_a_failing_mkfs_is_reported_and_leaves_nothing_behind(
         if reads is not None:
             with Path(arguments[-1]).open("rb") as pipe:
                 pipe.read(reads)
-        raise ProgramError("mkfs.erofs failed with status 1")
+        raise ToolError("mkfs.erofs failed with status 1")
 
     fake_tools.programs["mkfs.erofs"] = mkfs
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(ProgramError, match="status 1"):
+    with pytest.raises(ToolError, match="status 1"):
         make_erofs(tree, fake_tools, tmp_path / "root.erofs", compression="lz4", name="demo")
     assert list(tmp_path.iterdir()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == before
@@ -87,7 +87,7 @@ def test_content_that_is_gone_from_the_store_is_reported_whatever_mkfs_makes_of_
     def mkfs(*arguments: str) -> str:
         Path(arguments[-1]).read_bytes()
         if complains:
-            raise ProgramError("mkfs.erofs failed with status 1")
+            raise ToolError("mkfs.erofs failed with status 1")
         return ""
 
     fake_tools.programs["mkfs.erofs"] = mkfs

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from builder.cli.common import add_signing, choose_key_pair
-from builder.core.errors import CapabilityError, ConfigError, ProgramError
+from builder.core.errors import CapabilityError, ConfigError, ToolError
 from builder.outputs.signing import KeyPair, Signer, make_key_pair, read_key_pair
 from tests.support.power import SyncedDisk
 
@@ -131,7 +131,7 @@ def test_a_key_of_another_kind_is_refused(pair: KeyPair, fake_tools: Any) -> Non
 
 
 def test_what_openssl_says_is_passed_on_and_its_command_is_not(pair: KeyPair, fake_tools: Any) -> None:
-    failed = ProgramError("openssl failed with status 1", details=("+ openssl pkey", "Could not find private key"))
+    failed = ToolError("openssl failed with status 1", details=("+ openssl pkey", "Could not find private key"))
     answers(fake_tools, failed, public_key(RSA))
     with pytest.raises(ConfigError, match=r"my\.key cannot be used") as caught:
         Signer(pair, fake_tools, 0).require_pair()
@@ -236,10 +236,10 @@ def test_a_pair_survives_a_power_cut_and_its_key_is_for_its_owner_alone(
 
 def test_a_pair_that_could_not_be_made_is_in_nobodys_way(tmp_path: Path, fake_tools: Any) -> None:
     def failing(*_: str) -> str:
-        raise ProgramError("openssl failed with status 1")
+        raise ToolError("openssl failed with status 1")
 
     fake_tools.programs["openssl"] = failing
-    with pytest.raises(ProgramError):
+    with pytest.raises(ToolError):
         make_key_pair(fake_tools, tmp_path, "me")
     fake_tools.programs["openssl"] = keys_by_openssl
     assert make_key_pair(fake_tools, tmp_path, "me").der == CERTIFICATE

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.console import QuietConsole
-from builder.core.errors import ConfigError, ProgramError
+from builder.core.errors import ConfigError, ToolError
 from builder.core.sparse import BLOCK
 from builder.core.tools import Tools
 from builder.products.catalogue import PRODUCTS, SYSTEM_PRODUCTS
@@ -108,7 +108,7 @@ class FakeTools(Tools):
         self.ran.append(str(command[5]))
         Path(command[-1]).write_text(f"made by {' '.join(map(str, command[:-2]))}")
         if self.fail:
-            raise ProgramError("qemu-img failed")
+            raise ToolError("qemu-img failed")
         return ""
 
 
@@ -156,7 +156,7 @@ def test_old_artifact_is_replaced(disk: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_visible_when_a_conversion_fails(disk: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProgramError, match="qemu-img failed"):
+    with pytest.raises(ToolError, match="qemu-img failed"):
         make(disk, ["qcow2", "openstack"], tmp_path / "out", fake_tools(fail=True), DEMO)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -415,9 +415,9 @@ def test_crc32c_is_castagnolis() -> None:
 def test_what_is_not_as_qemu_img_writes_it_is_not_stamped(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(content.ljust(4096, b"\0"))
-    with pytest.raises(ProgramError, match="in a way we do not know"):
+    with pytest.raises(ToolError, match="in a way we do not know"):
         stamp_vhd(path, ID, 0)
-    with pytest.raises(ProgramError, match="in a way we do not know"):
+    with pytest.raises(ToolError, match="in a way we do not know"):
         stamp_vmdk(path, 1, "disk.vmdk")
-    with pytest.raises(ProgramError, match="in a way we do not know"):
+    with pytest.raises(ToolError, match="in a way we do not know"):
         stamp_vhdx(path, ID)

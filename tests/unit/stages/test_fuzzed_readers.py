@@ -19,7 +19,7 @@ from builder.debian.changelog import parse_changelog
 from builder.debian.control import parse_relations
 from builder.debian.deb import Source, read_deb
 from builder.debian.pack import load_pack, unpack
-from builder.debian.release import unverified_content
+from builder.debian.release import read_unverified_content
 from builder.debian.scripts.subjects.pam import parse, stack
 from builder.outputs.manifest import FILE, SCHEMA, is_current, read_manifest
 from builder.stages.plan import is_usable, make_snapshot_path
@@ -112,7 +112,7 @@ def test_relations_of_any_length_are_read_or_refused_at_once(text: str) -> None:
 )
 def test_a_text_full_of_begins_is_refused_at_once(repeated: bytes) -> None:
     with pytest.raises(BuildError):
-        unverified_content(repeated * 200_000)
+        read_unverified_content(repeated * 200_000)
 
 
 @examples(200)

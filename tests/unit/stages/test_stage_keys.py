@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from builder.core import inputs as module
-from builder.core.inputs import explain, inputs_of, source_hash
+from builder.core.inputs import collect_inputs, explain_change, hash_source
 from builder.debian.scripts import handlers
 from builder.definition.model import Compression, Presets
 from builder.definition.shipped import NamedDirectory
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 
 
 def key_of(stage: Any, before: str) -> str:
-    return derive_stage_key(stage, before, inputs_of(stage))
+    return derive_stage_key(stage, before, collect_inputs(stage))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ BASE = Everything()
 def test_any_field_changes_the_key_and_the_reason_names_it(change: dict[str, Any], label: str) -> None:
     changed = replace(BASE, **change)
     assert key_of(changed, "before") != key_of(BASE, "before")
-    assert explain(inputs_of(BASE), inputs_of(changed)) == label
+    assert explain_change(collect_inputs(BASE), collect_inputs(changed)) == label
 
 
 def test_the_key_is_the_same_for_the_same_inputs() -> None:
@@ -102,7 +102,7 @@ def test_the_key_depends_on_the_stage_before_and_on_the_kind_of_stage() -> None:
 
     assert key_of(BASE, "one") != key_of(BASE, "two")
     assert key_of(Other(), "one") != key_of(BASE, "one")
-    assert explain(inputs_of(BASE), inputs_of(BASE)) == "an earlier stage runs"
+    assert explain_change(collect_inputs(BASE), collect_inputs(BASE)) == "an earlier stage runs"
 
 
 def test_two_things_of_one_name_are_both_looked_at() -> None:
@@ -114,14 +114,14 @@ def test_two_things_of_one_name_are_both_looked_at() -> None:
 def test_many_changes_are_summed_up() -> None:
     before = {f"a{number}": "1" for number in range(5)}
     now = {f"a{number}": "2" for number in range(5)}
-    assert explain(before, now) == "a0 changed, a1 changed, a2 changed and 2 more"
+    assert explain_change(before, now) == "a0 changed, a1 changed, a2 changed and 2 more"
     del now["a3"], now["a4"], before["a3"], before["a4"]
-    assert explain(before, now) == "a0 changed, a1 changed, a2 changed"
+    assert explain_change(before, now) == "a0 changed, a1 changed, a2 changed"
 
 
 def test_a_stage_cannot_depend_on_what_has_no_stable_form() -> None:
     with pytest.raises(TypeError, match=r"a stage cannot depend on a object: text"):
-        inputs_of(replace(BASE, text=object()))
+        collect_inputs(replace(BASE, text=object()))
 
 
 # --- files -----------------------------------------------------------------------------------------
@@ -159,10 +159,10 @@ def relink(path: Path, target: str) -> None:
     ],
 )
 def test_a_directorys_content_decides(overlay: Path, change: Callable[[Path], object], label: str) -> None:
-    before, inputs = key(overlay), inputs_of(replace(BASE, path=overlay))
+    before, inputs = key(overlay), collect_inputs(replace(BASE, path=overlay))
     change(overlay)
     assert key(overlay) != before
-    assert explain(inputs, inputs_of(replace(BASE, path=overlay))) == label
+    assert explain_change(inputs, collect_inputs(replace(BASE, path=overlay))) == label
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_the_order_of_overlays_decides_because_the_later_wins(overlay: Path, tmp
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Replaces build-os by modules that the test writes."""
     monkeypatch.setattr(module, "ROOT", tmp_path)
-    source_hash.cache_clear()
-    monkeypatch.setattr(module, "source_hash", source_hash.__wrapped__)
+    hash_source.cache_clear()
+    monkeypatch.setattr(module, "hash_source", hash_source.__wrapped__)
 
     def write(name: str, text: str) -> None:
         path = tmp_path / name
@@ -235,9 +235,9 @@ def test_a_stage_depends_on_the_code_that_it_imports(code: Callable[[str, str], 
     code("builder/stages/a.py", line)
     code("builder/tree/node.py", "x = 1")
     code("builder/tree/__init__.py", "")
-    before = module.source_hash("builder.stages.a")
+    before = module.hash_source("builder.stages.a")
     code("builder/tree/node.py", "x = 2")
-    assert module.source_hash("builder.stages.a") != before
+    assert module.hash_source("builder.stages.a") != before
 
 
 def test_a_stage_depends_on_imports_of_imports_and_on_nothing_else(code: Callable[[str, str], None]) -> None:
@@ -245,12 +245,12 @@ def test_a_stage_depends_on_imports_of_imports_and_on_nothing_else(code: Callabl
     code("builder/b.py", "from builder.c import y\nfrom builder.core.console import Console\n")
     code("builder/c.py", "from builder.b import x\n")
     code("builder/core/console.py", "")
-    before = module.source_hash("builder.stages.a")
+    before = module.hash_source("builder.stages.a")
     code("builder/other.py", "new")
     code("builder/core/console.py", "how progress looks")
-    assert module.source_hash("builder.stages.a") == before
+    assert module.hash_source("builder.stages.a") == before
     code("builder/c.py", "from builder.b import x\nz = 1\n")
-    assert module.source_hash("builder.stages.a") != before
+    assert module.hash_source("builder.stages.a") != before
 
 
 def test_a_stage_depends_on_programs_that_lie_beside_a_module_and_are_started_by_it(
@@ -260,11 +260,11 @@ def test_a_stage_depends_on_programs_that_lie_beside_a_module_and_are_started_by
     code("builder/core/b.py", 'PROGRAM = Path(__file__).with_name("started.py")\nother = "elsewhere.py"\n')
     code("builder/core/started.py", "from builder.core.c import y\n")
     code("builder/core/c.py", "y = 1\n")
-    keys = {module.source_hash("builder.stages.a")}
+    keys = {module.hash_source("builder.stages.a")}
     code("builder/core/started.py", "from builder.core.c import y\nprint(y)\n")
-    keys.add(module.source_hash("builder.stages.a"))
+    keys.add(module.hash_source("builder.stages.a"))
     code("builder/core/c.py", "y = 2\n")
-    keys.add(module.source_hash("builder.stages.a"))
+    keys.add(module.hash_source("builder.stages.a"))
     assert len(keys) == 3
 
 
@@ -277,7 +277,7 @@ def test_the_packages_stage_depends_on_every_subject_of_scripts_and_on_all_of_th
 
     def fresh(name: str) -> str:
         module._source.cache_clear()
-        return source_hash.__wrapped__(name)
+        return hash_source.__wrapped__(name)
 
     before = fresh(Packages.__module__)
     core = tmp_path / "builder/core"

@@ -6,7 +6,14 @@ import lzma
 
 import pytest
 
-from builder.tree.modules import MAX_MODULE, decompressed, find_modules, kernel_release, module_name, require_known
+from builder.tree.modules import (
+    MAX_MODULE,
+    decompress_module,
+    find_kernel_release,
+    find_modules,
+    parse_module_name,
+    require_known,
+)
 from builder.tree.node import file
 from builder.tree.tree import Tree, TreeError
 
@@ -87,22 +94,22 @@ def test_a_module_that_the_user_names_must_exist_in_either_spelling(tree: Tree) 
     ],
 )
 def test_a_module_is_named_as_lsmod_has_it(path: str, name: str) -> None:
-    assert module_name(path) == name
+    assert parse_module_name(path) == name
 
 
 def test_an_image_has_one_kernel(tree: Tree) -> None:
     tree.put("/usr/lib/modules/left-over/modules.builtin", file("", origin="test"))
-    assert kernel_release(tree) == RELEASE
+    assert find_kernel_release(tree) == RELEASE
     tree.put("/usr/lib/modules/6.1.0/modules.dep", file("", origin="test"))
     with pytest.raises(TreeError, match=r"an image has one kernel; this one has 6\.1\.0, 6\.12\.48"):
-        kernel_release(tree)
+        find_kernel_release(tree)
     with pytest.raises(TreeError, match="this one has none"):
-        kernel_release(Tree())
+        find_kernel_release(Tree())
 
 
 def test_modules_are_carried_unpacked() -> None:
     packed = file(lzma.compress(b"\x7fELF module"), 0o640, origin="package:linux")
-    path, node = decompressed("/m/dm-verity.ko.xz", packed)
+    path, node = decompress_module("/m/dm-verity.ko.xz", packed)
     assert (path, node.content.read(), node.mode, node.origin) == (
         "/m/dm-verity.ko",
         b"\x7fELF module",
@@ -110,7 +117,7 @@ def test_modules_are_carried_unpacked() -> None:
         "package:linux",
     )
     plain = file(b"\x7fELF", origin="package:linux")
-    assert decompressed("/m/loop.ko", plain) == ("/m/loop.ko", plain)
+    assert decompress_module("/m/loop.ko", plain) == ("/m/loop.ko", plain)
 
 
 @pytest.mark.parametrize(
@@ -124,4 +131,4 @@ def test_modules_are_carried_unpacked() -> None:
 )
 def test_a_module_that_cannot_be_unpacked_is_named(content: bytes, says: str) -> None:
     with pytest.raises(TreeError, match=says):
-        decompressed("/m.ko.xz", file(content, origin="package:a"))
+        decompress_module("/m.ko.xz", file(content, origin="package:a"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from builder.tree.layer import MAX_ENTRIES, read_layer
 from builder.tree.node import Kind, Node, directory, file, symlink
-from builder.tree.tar import headers, pax_record, seal, ustar
+from builder.tree.tar import make_headers, make_pax_record, make_ustar_header, seal
 from builder.tree.tree import Tree, TreeError
 from tests.support.fuzz import examples
 
@@ -32,8 +32,8 @@ def member(name: str, data: bytes = b"", kind: bytes = b"0", **fields: object) -
 
 
 def pax(*records: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
-    body = b"".join(pax_record(*record) for record in records)
-    return ustar(b"PaxHeaders/x", kind, 0o644, 0, 0, len(body), 0) + body + bytes(-len(body) % 512)
+    body = b"".join(make_pax_record(*record) for record in records)
+    return make_ustar_header(b"PaxHeaders/x", kind, 0o644, 0, 0, len(body), 0) + body + bytes(-len(body) % 512)
 
 
 @pytest.fixture
@@ -164,9 +164,12 @@ HOSTILE = {
     "unknown type": member("x", kind=b"Z"),
     "global header with a path": pax((b"path", b"etc/passwd"), kind=b"g") + member("x"),
     "extended header at the end": pax((b"path", b"x")),
-    "PAX record without end": ustar(b"x", b"x", 0o644, 0, 0, 8, 0) + b"99 a=bcd" + bytes(504) + member("x"),
-    "PAX record of no length": ustar(b"x", b"x", 0o644, 0, 0, 8, 0) + b"0 a=bcd\n" + bytes(504) + member("x"),
-    "PAX header of 2 MiB": ustar(b"x", b"x", 0o644, 0, 0, 2 << 20, 0) + bytes(2 << 20) + member("x"),
+    "PAX record without end": make_ustar_header(b"x", b"x", 0o644, 0, 0, 8, 0) + b"99 a=bcd" + bytes(504) + member("x"),
+    "PAX record of no length": make_ustar_header(b"x", b"x", 0o644, 0, 0, 8, 0)
+    + b"0 a=bcd\n"
+    + bytes(504)
+    + member("x"),
+    "PAX header of 2 MiB": make_ustar_header(b"x", b"x", 0o644, 0, 0, 2 << 20, 0) + bytes(2 << 20) + member("x"),
     "PAX path with NUL": pax((b"path", b"a\0b")) + member("x"),
     "file below a file": member("x", b"x") + member("x/y", b"y"),
     "file on its own directory": member("d/x", b"x") + member("d", b"y"),
@@ -211,8 +214,8 @@ def test_entries_that_only_their_paths_imply_count_too(layer: Layer, monkeypatch
 PIECES = [
     *HOSTILE.values(),
     member("etc/a", b"new"),
-    headers(b"x", b"0", Node(Kind.FILE, xattrs=(("user.a", b"b"),)), 0),
-    headers(b"d/", b"5", directory(origin="c"), 2**40),
+    make_headers(b"x", b"0", Node(Kind.FILE, xattrs=(("user.a", b"b"),)), 0),
+    make_headers(b"d/", b"5", directory(origin="c"), 2**40),
 ]
 
 
@@ -243,7 +246,7 @@ def test_any_bytes_give_a_tree_or_a_tree_error(
 
 
 def test_numbers_in_the_archive_module_agree_with_ours() -> None:
-    head = ustar(b"a", b"0", 0o644, 1, 2, 3, 4)
+    head = make_ustar_header(b"a", b"0", 0o644, 1, 2, 3, 4)
     info = tarfile.TarInfo.frombuf(head, "utf-8", "strict")
     assert (info.name, info.mode, info.uid, info.gid, info.size, info.mtime) == ("a", 0o644, 1, 2, 3, 4)
     with tarfile.open(fileobj=io.BytesIO(head + b"abc" + bytes(509 + 1024))) as archive:

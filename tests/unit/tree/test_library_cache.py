@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.tree.library_cache import generator_in, make_cache
+from builder.tree.library_cache import find_generator, make_cache
 from builder.tree.node import file, symlink
 from builder.tree.shared_objects import Library, find_libraries, read_soname
 from builder.tree.tree import Tree
@@ -138,8 +138,8 @@ def test_a_name_is_stored_as_the_end_of_its_path() -> None:
 
 def test_the_cache_says_which_ldconfig_it_is_equal_to() -> None:
     said = b"ldconfig (Debian GLIBC 2.41-12) stable release version 2.41"
-    assert generator_in(b"\x7fELF..\0" + said + b"\0%s\0") == said
-    assert generator_in(b"#!/bin/sh\0ldconfig (x\0") == b""
+    assert find_generator(b"\x7fELF..\0" + said + b"\0%s\0") == said
+    assert find_generator(b"#!/bin/sh\0ldconfig (x\0") == b""
     cache = make_cache([Library("libz.so.1", "/lib/libz.so.1")], 0xA03, said)
     (extension,) = struct.unpack_from("<I", cache, 32)
     magic, count, tag, _, at, size = struct.unpack_from("<IIIIII", cache, extension)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.tree.elf import DLOPEN_NOTE, Needs, find_closure, library_directories, read_needs
+from builder.tree.elf import DLOPEN_NOTE, Needs, find_closure, list_library_directories, read_needs
 from builder.tree.node import file, symlink
 from builder.tree.tree import Tree, TreeError
 from tests.support.fuzz import examples
@@ -166,8 +166,8 @@ def tree() -> Tree:
 
 
 def test_the_loader_looks_where_its_configuration_says(tree: Tree) -> None:
-    assert library_directories(tree) == ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib", "/usr/lib64"]
-    assert library_directories(Tree()) == ["/usr/lib", "/usr/lib64"]
+    assert list_library_directories(tree) == ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib", "/usr/lib64"]
+    assert list_library_directories(Tree()) == ["/usr/lib", "/usr/lib64"]
 
 
 def test_a_program_brings_its_libraries_their_links_and_the_loader(tree: Tree) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from builder.tree.layer import read_layer
 from builder.tree.node import Inline, Kind, Node, Slice, directory, file, symlink
-from builder.tree.tar import pax_record, write_tar
+from builder.tree.tar import make_pax_record, write_tar
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -140,7 +140,7 @@ def test_missing_content_is_an_error_not_a_short_archive(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("length", [*range(80, 110), *range(985, 1005)])
 def test_length_of_a_pax_record_counts_its_own_digits(length: int) -> None:
-    record = pax_record(b"k", b"v" * length)
+    record = make_pax_record(b"k", b"v" * length)
     assert int(record.split(b" ")[0]) == len(record)
 
 

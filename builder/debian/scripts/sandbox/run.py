@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from builder.core.beside import beside
-from builder.core.errors import ConfigError, ProgramError
+from builder.core.errors import ConfigError, ToolError
+from builder.core.parallel import run_parallel
 from builder.core.tools import FOR_SCRIPTS
 from builder.debian.scripts.effects import Does, Effect
 from builder.debian.scripts.evaluate import ASKING
@@ -127,7 +127,7 @@ def _run_twice(
         with Room.made(work.tools, work.scratch, tree, around, work.large, f"package:{package}") as room:
             return _run_one(room, package, name, scripts[name], arguments, installation.arch)
 
-    first, second = beside(once, once)
+    first, second = run_parallel(once, once)
     return first, second
 
 
@@ -205,7 +205,7 @@ def _run_one(room: Room, package: str, name: str, text: str, arguments: tuple[st
     write_notes(room.ours / "bin", programs)
     try:
         room.sandbox.run(f"{SHOWN}/script", *arguments, env=environment(package, name, arch))
-    except ProgramError as error:
+    except ToolError as error:
         raise ConfigError(
             f"scripts: {package}: its {name} failed in the sandbox: {error.what.partition(' ')[2]}",
             details=error.details[1:],

@@ -12,7 +12,7 @@ from builder.debian.scripts.subjects.accounts import group_id, user_id
 from builder.debian.scripts.subjects.files import changed_mode
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
-from builder.debian.version import is_version, version_key
+from builder.debian.version import is_version, make_version_key
 
 INFO = "/var/lib/dpkg/info"
 OVERRIDES, DIVERSIONS = "/var/lib/dpkg/statoverride", "/var/lib/dpkg/diversions"
@@ -97,7 +97,7 @@ def _compare(one: str, operator: str, other: str) -> Status:
     elif not is_version(one) or not is_version(other):
         return 1
     else:
-        order = (version_key(one) > version_key(other)) - (version_key(one) < version_key(other))
+        order = (make_version_key(one) > make_version_key(other)) - (make_version_key(one) < make_version_key(other))
     return int(order not in _COMPARISONS[operator])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.core.architecture import ARCHITECTURES
 from builder.debian.scripts.subjects.generated import note_generated
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.library_cache import generator_in, make_cache
+from builder.tree.library_cache import find_generator, make_cache
 from builder.tree.modules import index_modules
 from builder.tree.node import file
 from builder.tree.shared_objects import CONFIG, find_libraries
@@ -21,7 +21,7 @@ def make_library_cache(work: Work) -> None:
     facts = next((a for a in ARCHITECTURES.values() if work.has(f"/usr/lib/{a.multiarch}/libc.so.6")), None)
     if facts is None or not work.has(CONFIG):
         return
-    generator = generator_in(work.tree.read(LDCONFIG)) if work.has(LDCONFIG) else b""
+    generator = find_generator(work.tree.read(LDCONFIG)) if work.has(LDCONFIG) else b""
     libraries = find_libraries(work.tree, facts.elf_machine, facts.multiarch)
     work.tree.put("/etc/ld.so.cache", file(make_cache(libraries, facts.library_flags, generator), 0o644, origin=ORIGIN))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from builder.debian.candidates import Candidates, version_fits
+from builder.debian.candidates import Candidates, is_fitting
 from builder.debian.control import Relation, parse_relations
 from builder.debian.index import Package
 
@@ -17,7 +17,7 @@ from builder.debian.index import Package
 KEPT = frozenset({"required", "important"})
 
 
-def role_of(one: Package, other: Package) -> str | None:
+def find_common_role(one: Package, other: Package) -> str | None:
     """The name that both are or provide, and that one of them conflicts with; ``None`` if there is no such name."""
     ours, theirs = _names(one), _names(other)
     for name in sorted(ours.keys() & theirs.keys()):
@@ -26,7 +26,7 @@ def role_of(one: Package, other: Package) -> str | None:
     return None
 
 
-def yielding(ranked: Mapping[Relation, int], candidates: Candidates, taken: Iterable[Package]) -> set[str]:
+def find_yielding(ranked: Mapping[Relation, int], candidates: Candidates, taken: Iterable[Package]) -> set[str]:
     """The names of wanted packages that give way: to a rival, or because what they need gives way to one.
 
     Args:
@@ -35,23 +35,25 @@ def yielding(ranked: Mapping[Relation, int], candidates: Candidates, taken: Iter
     """
     ranks = {relation.name: rank for relation, rank in ranked.items()}
     last = max(ranks.values(), default=0)
-    wanted = {relation: best(candidates, relation) for relation in ranked}
+    wanted = {relation: find_best(candidates, relation) for relation in ranked}
     early = [p for relation, p in wanted.items() if ranked[relation] < last and p.priority not in KEPT]
     taken = list(taken)
     gone = {
         package.name
         for package in early
         for other in taken
-        if ranks.get(other.name, last) > ranks[package.name] and other.name != package.name and role_of(package, other)
+        if ranks.get(other.name, last) > ranks[package.name]
+        and other.name != package.name
+        and find_common_role(package, other)
     }
     while more := {p.name for p in early if p.name not in gone and _needs_one_of(p, gone, candidates)}:
         gone |= more
     return gone
 
 
-def best(candidates: Candidates, relation: Relation) -> Package:
+def find_best(candidates: Candidates, relation: Relation) -> Package:
     """The newest package that a wanted name means."""
-    return next(p for p in candidates.packages[relation.name] if version_fits(p.version, relation))
+    return next(p for p in candidates.packages[relation.name] if is_fitting(p.version, relation))
 
 
 def _needs_one_of(package: Package, gone: set[str], candidates: Candidates) -> bool:
@@ -63,13 +65,13 @@ def _needs_one_of(package: Package, gone: set[str], candidates: Candidates) -> b
     return False
 
 
-def replaced(names: Sequence[str], archive: Mapping[str, Package], chosen: Sequence[Package]) -> list[str]:
+def find_replaced(names: Sequence[str], archive: Mapping[str, Package], chosen: Sequence[Package]) -> list[str]:
     """What is to be said of wanted packages that are not among the chosen: what is there instead, or why."""
     there = {package.name for package in chosen}
     lines = []
     for name in names:
         if name in archive and name not in there:
-            rivals = [(package.name, role) for package in chosen if (role := role_of(archive[name], package))]
+            rivals = [(package.name, role) for package in chosen if (role := find_common_role(archive[name], package))]
             lines += [f"{rival} takes the place of {name} ({role})" for rival, role in rivals[:1]]
             lines += [] if rivals else [f"{name} is left out, because what it needs is replaced"]
     return lines
@@ -85,6 +87,6 @@ def _names(package: Package) -> dict[str, str]:
 
 def _excludes(package: Package, name: str, version: str) -> bool:
     return any(
-        group[0].name == name and (not group[0].operator or (bool(version) and version_fits(version, group[0])))
+        group[0].name == name and (not group[0].operator or (bool(version) and is_fitting(version, group[0])))
         for group in (*parse_relations(package.conflicts), *parse_relations(package.breaks))
     )

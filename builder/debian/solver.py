@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import solv
 
 from builder.core.errors import ConfigError
-from builder.debian.candidates import Candidates, preferred, version_fits
+from builder.debian.candidates import Candidates, find_preferred, is_fitting
 from builder.debian.control import Alternatives, Relation, parse_relations
 from builder.debian.index import Package
 
@@ -24,7 +24,7 @@ class ResolveError(ConfigError):
     """The wanted packages cannot be had together, or not at all."""
 
 
-class Question:
+class Solver:
     """The candidates as libsolv sees them."""
 
     def __init__(self, candidates: Candidates, wanted: Sequence[Relation]) -> None:
@@ -44,7 +44,7 @@ class Question:
             ResolveError: there is no such set.
         """
         self._fill()
-        favoured = preferred(self._candidates, self._wanted)
+        favoured = find_preferred(self._candidates, self._wanted)
         problems: list[solv.Problem] = []
         # apt's own set, if everything in it holds at once; else the nearest to it that does.
         for how in (solv.Job.SOLVER_INSTALL, solv.Job.SOLVER_FAVOR):
@@ -109,7 +109,7 @@ class Question:
     def _itself(self, relation: Relation) -> solv.Dep:
         """A wanted package: no other that provides its name will do."""
         packages = self._candidates.packages[relation.name]
-        return self._provided_by(f"package {relation}", [p for p in packages if version_fits(p.version, relation)])
+        return self._provided_by(f"package {relation}", [p for p in packages if is_fitting(p.version, relation)])
 
     def _provided_by(self, token: str, packages: Iterable[Package]) -> solv.Dep:
         """The token as libsolv's dependency; on first use, the packages are made to provide it."""

@@ -11,7 +11,7 @@ from builder.core.store import Store
 
 
 @contextmanager
-def store_faults(store: Store) -> Iterator[None]:
+def explain_store_errors(store: Store) -> Iterator[None]:
     """Turn failures of the store's disk into errors that say what to do.
 
     Raises:

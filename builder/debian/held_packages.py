@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from builder.core.console import Console
 from builder.core.errors import SourceError
 from builder.core.store import Store
-from builder.debian.archive import Archive
+from builder.debian.archive import PackageArchive
 from builder.debian.control import parse_relations
-from builder.debian.index import Package, package_from_control
+from builder.debian.index import Package, make_package
 from builder.debian.lock import LockedPackage
 from builder.debian.pack import unpack
 
 
 @dataclass(frozen=True)
-class HeldArchive(Archive):
+class ArchiveWithHeldPackages(PackageArchive):
     """The archive, with the held versions preferred to all others. Others stay possible: where a held one cannot be
     had together with what is wanted, it gives way.
     """
@@ -43,13 +43,13 @@ class HeldArchive(Archive):
         return sorted({*super().providers(name), *own})
 
 
-def hold(
-    archive: Archive,
+def hold_packages(
+    archive: PackageArchive,
     packages: Iterable[LockedPackage],
     store: Store,
     console: Console,
     fetch: Callable[[LockedPackage], object],
-) -> HeldArchive:
+) -> ArchiveWithHeldPackages:
     """The archive with these packages held. One that is neither in the archive nor to be had any more is not held,
     and ``console`` is told.
 
@@ -62,15 +62,15 @@ def hold(
         if found is None:
             try:
                 fetch(package)
-                found = package_from_control(unpack(store, package).control, package)
+                found = make_package(unpack(store, package).control, package)
             except SourceError as error:
                 console.warn(f"{package.name} {package.version} is updated as well: {error.what}")
                 continue
         held[package.name] = found
-    return HeldArchive(archive.releases, archive.indexes, archive.arch, archive.sources, held)
+    return ArchiveWithHeldPackages(archive.releases, archive.indexes, archive.arch, archive.sources, held)
 
 
-def needed_by(names: Collection[str], packages: Sequence[Package]) -> set[str]:
+def find_needed(names: Collection[str], packages: Sequence[Package]) -> set[str]:
     """The packages of these names and all that they need, as far as it is among ``packages``."""
     by_name = {package.name: package for package in packages}
     providers: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def beside(*functions: Callable[[], T], jobs: int | None = None) -> Sequence[T]:
+def run_parallel(*functions: Callable[[], T], jobs: int | None = None) -> Sequence[T]:
     """Call the functions beside each other, begun in their order; what they return is in their order, too.
 
     Threads, so it pays where the work waits for programs or files, or leaves Python's lock. Each sees the context

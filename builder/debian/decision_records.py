@@ -9,7 +9,7 @@ from builder.debian.lock import LockedDecision
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 
 
-def locked_decisions(decisions: Mapping[str, Mapping[str, Decision]]) -> tuple[LockedDecision, ...]:
+def make_locked_decisions(decisions: Mapping[str, Mapping[str, Decision]]) -> tuple[LockedDecision, ...]:
     """The decisions of each group of packages (``image``, ``container:NAME``), by package."""
     return tuple(
         LockedDecision(group, package, decision.answer, _why(decision))
