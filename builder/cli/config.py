@@ -55,7 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--json", action="store_true", help="one JSON object, on standard output")
     apply = actions.add_parser("apply", help="carry a config out on a directory: for containers and tests")
     apply.add_argument("file", type=Path, metavar="FILE", help="the config")
-    apply.add_argument("--root", type=Path, metavar="DIR", required=True, help="the directory that is somebody's /")
+    apply.add_argument("--root", type=Path, metavar="DIR", required=True, help="the directory to take for /")
     apply.add_argument("--json", action="store_true", help="one JSON object, on standard output")
     merge = actions.add_parser("merge", help="make one Ignition config of several")
     merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a config; later ones win")

@@ -1,4 +1,4 @@
-"""``config plan --root`` and ``config apply --root``: a config and a directory that is somebody's root."""
+"""``config plan --root`` and ``config apply --root``: a config and a directory that is taken for /."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
     from firstboot.engine.record import read_record
 
     if not args.root.is_dir():
-        raise ConfigError(f"{args.root} is no directory", hint="--root names the directory that is somebody's /")
+        raise ConfigError(f"{args.root} is no directory", hint="--root names the directory to take for /")
     if args.root.resolve() == Path("/"):
         raise ConfigError("this machine's own root is not for trying configs on", hint="--root names a directory")
     try:

@@ -185,7 +185,9 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
         )
     try:
         if is_line_taken(record):
-            raise ConfigError(f"somebody else is at the console of {record.name}", hint=f"{LEAVE_NAME} leaves it there")
+            raise ConfigError(
+                f"another terminal uses the console of {record.name}", hint=f"{LEAVE_NAME} leaves it there"
+            )
         line = connect_to(folder.console)
     except OSError as error:
         raise VmError(f"the console of {record.name} cannot be reached: {error.strerror}") from error

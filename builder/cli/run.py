@@ -80,7 +80,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kargs",
         metavar="WORDS",
-        help="for the kernel besides the image's own; only with --kernel, where nobody verifies",
+        help="for the kernel besides the image's own; only with --kernel, where nothing is verified",
     )
     parser.add_argument(
         "--bind",

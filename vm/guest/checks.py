@@ -101,7 +101,7 @@ class BannerCheck:
     """Looks whether an ssh server is behind a port on 127.0.0.1 (RFC 4253, 4.2)."""
 
     port: int
-    seen: str = "nobody listens"
+    seen: str = "nothing listens on the port"
 
     def __call__(self) -> str | None:
         """What it calls itself."""

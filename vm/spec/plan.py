@@ -72,7 +72,7 @@ def _plan_firmware(image: Image, folder: MachineFolder, request: MachineRequest,
     if request.boot == "kernel" and emulator.bare_kernel:
         if request.secure_boot:
             raise ConfigError(
-                "without firmware, nobody verifies what is started", hint="take 'kernel' or 'secure boot'"
+                "a machine without firmware verifies nothing that it starts", hint="take 'kernel' or 'secure boot'"
             )
         return None
     if not request.secure_boot:
