@@ -11,6 +11,7 @@ import pytest
 from firstboot.apply.action import Machine
 from firstboot.apply.programs import ProgramError, Programs
 from firstboot.apply.root import Root
+from tests.support.outside import answer, authority, outside, resource  # noqa: F401 - fixtures
 
 IS_ROOT = os.geteuid() == 0
 

@@ -24,7 +24,7 @@ from tests.unit.firstboot.conftest import FakePrograms
 
 pytestmark = pytest.mark.unit
 
-EXAMPLE = Path(__file__).parents[3] / "configs" / "machines" / "encrypted-var.yaml"
+EXAMPLE = Path(__file__).parents[5] / "configs" / "machines" / "encrypted-var.yaml"
 CONFIG = f"""variant: buildos
 version: 1.0.0
 passwd: {{users: [{{name: core, ssh_authorized_keys: [{KEY}]}}]}}

@@ -11,7 +11,7 @@ from builder.debian.scripts.target_system import Installation
 from builder.tree.node import directory, file, symlink
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
-from tests.unit.scripts.conftest import Outcome
+from tests.unit.debian.scripts.conftest import Outcome
 
 pytestmark = pytest.mark.unit
 

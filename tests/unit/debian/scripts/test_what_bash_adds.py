@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.scripts.conftest import Outcome
+from tests.unit.debian.scripts.conftest import Outcome
 
 pytestmark = pytest.mark.unit
 

@@ -23,7 +23,7 @@ from firstboot.engine.compile import load
 pytestmark = pytest.mark.unit
 
 HEAD = "variant: buildos\nversion: 1.0.0\nstorage:\n"
-VOLUMES = Path(__file__).parents[3] / "configs" / "machines" / "volumes.yaml"
+VOLUMES = Path(__file__).parents[5] / "configs" / "machines" / "volumes.yaml"
 MIB = 1 << 20
 
 
