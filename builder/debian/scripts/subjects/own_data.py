@@ -110,8 +110,10 @@ def nvme(shell: Shell, arguments: list[str]) -> Status:
 def filtered(shell: Shell, words: Sequence[str]) -> bool:
     """Whether a filter got what only the machine says, and so says what is only known there, too."""
     name = words[0].rpartition("/")[2]
-    if name not in FILTERS or (name == "openssl" and not {*words[1:2]} & OPENSSL_FILTERS) or "-i" in words:
+    if name not in FILTERS or (name == "openssl" and not {*words[1:2]} & OPENSSL_FILTERS):
         return False
+    if {"-i", "--in-place"} & {*words}:
+        return name == "sed" and _edited(shell, words)
     if {*words[1:]} & RANDOM:
         shell.say(shell.system.told(shlex.join(words)))
         return True
@@ -127,6 +129,23 @@ def filtered(shell: Shell, words: Sequence[str]) -> bool:
             return False
         call = f"{command} | {call}"
     shell.say(shell.system.told(call, (text if not files else "") + "".join(words)))
+    return True
+
+
+def _edited(shell: Shell, words: Sequence[str]) -> bool:
+    """Whether ``sed -i`` puts what only the machine knows into a file: the machine edits what is in it here."""
+    files = [word for word in words[1:] if UNKNOWN not in word and _is_file(shell, shell.path(word))]
+    spelled = [word_for(word) if UNKNOWN in word else shlex.quote(word) for word in words[1:]]
+    if len(files) != 1 or None in spelled or not any(UNKNOWN in word for word in words):
+        return False
+    path = shell.path(files[0])
+    text = shell.system.read(path) or ""
+    source = command_for(text) if UNKNOWN in text else f"printf %s {shlex.quote(text)}"
+    if source is None or len(text) > MAX_OWN:
+        return False
+    left_out = ("-i", "--in-place", shlex.quote(files[0]))
+    program = " ".join(word for word in spelled if word is not None and word not in left_out)
+    shell.system.write(path, shell.system.told(f"{source} | sed {program}", text + "".join(words)))
     return True
 
 

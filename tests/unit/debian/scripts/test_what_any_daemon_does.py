@@ -331,3 +331,17 @@ def test_a_pattern_that_takes_for_ever_is_given_up(
     outcome = run("perl -pe 's/(a|a)*b/x/' /in", {"/in": "a" * 60 + "\n"})
     assert [number for number, _ in outcome.unaccounted] == [2]
     assert "longer for its pattern" in outcome.unaccounted[0][1]
+
+
+def test_a_file_that_is_edited_to_say_who_the_machine_is_is_edited_by_each_machine(run: Callable[..., Outcome]) -> None:
+    script = """printf "A=1\\nNAME=\\n" > /etc/default/mine
+name=$(hostname)
+sed -i -e "s/^NAME=.*/NAME=$name/" /etc/default/mine
+chmod 640 /etc/default/mine"""
+    outcome = run(script)
+    assert outcome.unaccounted == []
+    effects = [e for each in outcome.found for e in each.effects if e.does is Does.OWN_DATA]
+    assert effects[-1].data[0] == (
+        "printf %s 'A=1\nNAME=\n' | sed -e 's/^NAME=.*/NAME='\"$(hostname)\"/ >/etc/default/mine"
+    )
+    assert outcome.tree.get("/etc/default/mine").mode == 0o640
