@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from firstboot.apply.root import Root
-from firstboot.config import yaml_parser
 from firstboot.config.lazy import lazy
 from firstboot.log import Log
 from firstboot.places import Places
@@ -26,13 +25,12 @@ def run_command(arguments: list[str], places: Places | None = None) -> int:
     """Decide whether this is a first boot, do it, or do what it left to do; 0 if that succeeded."""
     # Classes and what a config says live until the end; looking for garbage among them finds none.
     gc.disable()
-    yaml_parser.is_alone = True
     places = places or Places()
     match arguments:
         case ["prepare"]:
             return prepare.prepare(places, Log())
         case ["run"]:
-            return provision.run(places, Log())
+            return provision.run(places, Log(), is_alone=True)
         case ["delete-config"]:
             with Root(places.root) as root:
                 return 0 if deletion.delete_kept_config(root, places, Log()) else 1

@@ -15,9 +15,6 @@ from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
-is_alone = False
-"""Whether nothing else in this process wants YAML; set before a config is read."""
-
 # What libyaml's wrapper imports and never uses here, and the error that it wants of each.
 _ERRORS = {
     "scanner": "ScannerError",
@@ -30,17 +27,13 @@ _ERRORS = {
 }
 
 
-def load_parser() -> Any:
-    """The package, or as much of it as is needed."""
-    if is_alone and "yaml" not in sys.modules:
-        _load_alone()
-    return import_module("yaml")
+def leave_out_the_rest() -> None:
+    """Call before anything imports yaml, in a process that wants it for configs alone.
 
-
-def _load_alone() -> None:
-    """Where the package is of another form, nothing has happened."""
+    Where the package is of another form, nothing has happened.
+    """
     spec = PathFinder.find_spec("yaml")
-    if spec is None or spec.submodule_search_locations is None:
+    if "yaml" in sys.modules or spec is None or spec.submodule_search_locations is None:
         return
     package: Any = ModuleType("yaml")
     package.__path__ = spec.submodule_search_locations

@@ -11,9 +11,10 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from firstboot.config import yaml_parser
+import yaml
+
 from firstboot.config.text import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -25,11 +26,6 @@ from firstboot.config.text import (
     check_text,
     refuse,
 )
-
-if TYPE_CHECKING:
-    import yaml
-else:
-    yaml = yaml_parser.load_parser()
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -22,6 +22,7 @@ class Attempt:
 
     Attributes:
         image: its id and version.
+        is_alone: whether the process is a first boot and nothing else.
         base: the image's own configs, and the platform's.
         user: the platform's config; an empty one is none.
         configs: what could be read and is right by itself.
@@ -30,8 +31,9 @@ class Attempt:
         actions: what was done, one line each, without contents.
     """
 
-    def __init__(self, image: Mapping[str, str]) -> None:
+    def __init__(self, image: Mapping[str, str], *, is_alone: bool = False) -> None:
         self.image = image
+        self.is_alone = is_alone
         self._started = time.monotonic()
         self.platform = ""
         self.base: tuple[Fetched, ...] = ()

@@ -28,7 +28,7 @@ from firstboot.sources.user_config import fetch_base_configs, fetch_config
 
 if TYPE_CHECKING:
     from firstboot.apply import identity
-    from firstboot.config import origins, text
+    from firstboot.config import origins, text, yaml_parser
     from firstboot.config.origins import Complaint
     from firstboot.engine import compile as compiling
     from firstboot.engine import failure, keyfiles, perform, plan, record, remote, resources
@@ -44,13 +44,17 @@ else:
     remote = lazy("firstboot.engine.remote")
     resources = lazy("firstboot.engine.resources")
     text = lazy("firstboot.config.text")
+    yaml_parser = lazy("firstboot.config.yaml_parser")
 
 FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name"
 BASE_SUFFIXES = (".yaml", ".json", ".ign")
 
 
-def run(places: Places, log: Log) -> int:
+def run(places: Places, log: Log, *, is_alone: bool = False) -> int:
     """Make the machine what its config says, if that has not been done, and tell how it went.
+
+    Args:
+        is_alone: whether this process is a first boot and nothing else.
 
     Returns:
         The exit status: 0 done (now or earlier), 1 failed.
@@ -66,7 +70,7 @@ def run(places: Places, log: Log) -> int:
             return 1
         port = report.Port(places)
         port.send({"event": "started", "image": image})
-        attempt = Attempt(image)
+        attempt = Attempt(image, is_alone=is_alone)
         try:
             try:
                 provision(places, root, log, attempt)
@@ -109,6 +113,8 @@ def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
 
 def _apply(texts: list[Fetched], machine: Machine, places: Places, log: Log, attempt: Attempt) -> dict[str, Any]:
     """Make the machine what its config says. The result, which is written where the config has ``/var``."""
+    if attempt.is_alone:
+        yaml_parser.leave_out_the_rest()
     ways = remote.Remote(places, attempt.platform, log)
     with log.operation("read config"):
         loaded = compiling.compile_all(texts, ways, valid=attempt.configs)

@@ -11,16 +11,19 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import IO, TYPE_CHECKING
 
+from firstboot.config.lazy import lazy
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.connector import Connector
-from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, WrongHash
 from firstboot.fetch.settings import MAX_BYTES, RESPONSE_HEADER_SECONDS, TOTAL_SECONDS, Proxies, Settings
-from firstboot.fetch.unpack import Unpacker
 from firstboot.fetch.url_text import redact_url
 
 if TYPE_CHECKING:
     from firstboot.config.models import HttpHeader, Ignition, Resource
+    from firstboot.fetch import download, unpack
+else:
+    download = lazy("firstboot.fetch.download")
+    unpack = lazy("firstboot.fetch.unpack")
 
 SCHEMES = {
     "data": "data",
@@ -96,7 +99,7 @@ class Fetcher:
             NotFound, FetchError
         """
         buffer = io.BytesIO()
-        self._download(url, (), Unpacker(buffer, "", limit, ""))
+        self._download(url, (), unpack.Unpacker(buffer, "", limit, ""))
         return buffer.getvalue()
 
     def fetch_into(
@@ -118,7 +121,7 @@ class Fetcher:
         """
         url = resource.source or ""
         function, _, wanted = (resource.verification.hash or "").partition("-")
-        sink = Unpacker(file, resource.compression or "", limit, function)
+        sink = unpack.Unpacker(file, resource.compression or "", limit, function)
         self._download(url, resource.http_headers, sink)
         try:
             actual = sink.finish() if url else ""
@@ -130,15 +133,15 @@ class Fetcher:
                 "was it changed, or is the hash in the config an old one?",
             )
 
-    def _download(self, url: str, headers: tuple[HttpHeader, ...], sink: Unpacker) -> None:
+    def _download(self, url: str, headers: tuple[HttpHeader, ...], sink: unpack.Unpacker) -> None:
         scheme = url.partition(":")[0].lower()
         if not scheme:
             return
         if scheme not in SCHEMES:
             raise FetchError(f"a URL that begins with '{scheme}:' cannot be fetched")
         deadline = Deadline(self._connector.clock, self.settings.total_seconds)
-        download = Download(url, headers, deadline, self._connector, self.settings, self._say, self._platform)
-        import_module(f"firstboot.fetch.schemes.{SCHEMES[scheme]}").download(download, sink)
+        wanted = download.Download(url, headers, deadline, self._connector, self.settings, self._say, self._platform)
+        import_module(f"firstboot.fetch.schemes.{SCHEMES[scheme]}").download(wanted, sink)
 
 
 def _seconds(value: int | None, default: int) -> float | None:

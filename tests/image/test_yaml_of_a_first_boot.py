@@ -17,7 +17,7 @@ PROGRAM = """
 import json, sys
 if sys.argv[1] == "alone":
     from firstboot.config import yaml_parser
-    yaml_parser.is_alone = True
+    yaml_parser.leave_out_the_rest()
 from firstboot.config.text import LocatedError
 from firstboot.config.yaml_text import load_yaml
 for text in json.load(sys.stdin):

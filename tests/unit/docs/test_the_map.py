@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from pathlib import Path
 
@@ -52,3 +53,16 @@ def test_a_room_stands_above_all_that_it_uses() -> None:
     floors = find_floors(uses)
     assert max(floors, key=lambda room: floors[room]) == "builder.cli"
     assert all(floors[room] > floors[other] for room, others in uses.items() for other in others)
+
+
+def test_the_provisioner_names_what_it_imports_at_the_top_of_each_file() -> None:
+    """What few machines need is imported by :mod:`firstboot.config.lazy`, when it is first used."""
+    late = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "firstboot").rglob("*.py"))
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert late == []
