@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from typing import IO, Protocol
 
+from firstboot.config.digests import sha256, sha512
 from firstboot.fetch.errors import FetchError
+
+_HASHES = {"sha256": sha256, "sha512": sha512}
 
 
 class Sink(Protocol):
@@ -46,7 +48,7 @@ class Unpacker:
         self._file.truncate()
         self._came = self._written = 0
         self._member: zlib._Decompress | None = None
-        self._hash = hashlib.new(self._function) if self._function else None
+        self._hash = _HASHES[self._function]() if self._function else None
 
     def write(self, data: bytes) -> None:
         """Take some more.
