@@ -52,7 +52,7 @@ class Timer:
 def make_outputs(
     tree: Tree,
     tree_key: str,
-    wanted: ImageSettings,
+    settings: ImageSettings,
     context: Context,
     seconds: dict[str, float],
     signer: Signer | None = None,
@@ -62,30 +62,30 @@ def make_outputs(
     All but the disk are kept in the store under keys of their inputs; what is signed is never kept there.
     """
     timer = Timer(context, seconds)
-    label = f"{wanted.name}_{wanted.version}"
+    label = f"{settings.name}_{settings.version}"
     scratch = context.scratch
     kernel, uki, disk, facts, esp = (scratch / name for name in ("vmlinuz", "uki.efi", "disk.raw", "facts.json", "esp"))
 
     def words(roothash: str) -> str:
-        credentials = wanted.accepts_credentials(signed=signer is not None)
-        line = make_command_line(roothash, wanted.extra_command_line, import_credentials=credentials)
+        credentials = settings.accepts_credentials(signed=signer is not None)
+        line = make_command_line(roothash, settings.extra_command_line, import_credentials=credentials)
         return line if signer is None else fill_command_line(line)
 
     def make_root() -> Root:
         with timer.step("root", "root file system"):
-            return _root(tree, tree_key, wanted, context)
+            return _root(tree, tree_key, settings, context)
 
     with ThreadPoolExecutor(1) as pool:
         # While mkfs.erofs compresses, what boots it is made from the same tree; neither changes it.
         making_root = pool.submit(copy_context().run, make_root)
         with timer.step("initrd", "initrd"):
-            initrd = _initrd(tree.copy(), wanted, context)
+            initrd = _initrd(tree.copy(), settings, context)
         with timer.step("uki", "unified kernel image"):
-            parts = read_parts(tree, wanted.arch)
+            parts = read_parts(tree, settings.arch)
             kernel.write_bytes(parts["linux"])
-            template = _uki(parts, initrd, words(NO_ROOT_HASH), wanted, context)
+            template = _uki(parts, initrd, words(NO_ROOT_HASH), settings, context)
         with timer.step("facts", "facts for checking configs"):
-            facts.write_bytes(make_facts(remove_kernel(tree), wanted.layout, label))
+            facts.write_bytes(make_facts(remove_kernel(tree), settings.layout, label))
         root = making_root.result()
     write_root_hash(template, uki, root.roothash)
     certificate = signature = None
@@ -96,14 +96,14 @@ def make_outputs(
             certificate = scratch / "certificate"
             certificate.write_bytes(signer.pair.der)
     with timer.step("disk", "disk"):
-        write_esp_files(tree, uki, esp, arch=wanted.arch, name=label, signer=signer)
+        write_esp_files(tree, uki, esp, arch=settings.arch, name=label, signer=signer)
         make_disk(
-            wanted.layout,
+            settings.layout,
             root,
             context.tools,
             scratch,
             disk,
-            arch=wanted.arch,
+            arch=settings.arch,
             name=label,
             esp=esp,
             signature=signature,
@@ -117,31 +117,31 @@ def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable
     return keep(context.store, OUTPUTS, inputs, make, context.console, context.scratch)
 
 
-def _root_inputs(wanted: ImageSettings) -> dict[str, str]:
+def _root_inputs(settings: ImageSettings) -> dict[str, str]:
     return {
         "build-os": hash_source("builder.outputs.root"),
-        "compression": wanted.compression,
-        "level": str(wanted.level),
-        "name": wanted.name,
+        "compression": settings.compression,
+        "level": str(settings.level),
+        "name": settings.name,
     }
 
 
-def _root(tree: Tree, tree_key: str, wanted: ImageSettings, context: Context) -> Root:
+def _root(tree: Tree, tree_key: str, settings: ImageSettings, context: Context) -> Root:
     def make(fresh: Path) -> Contents:
         image = fresh / "root.erofs"
         packaged, rest = split(remove_kernel(tree))
-        write_erofs(rest, context, wanted, image, onto=_packaged_root(packaged, wanted, context))
+        write_erofs(rest, context, settings, image, onto=_packaged_root(packaged, settings, context))
         roothash, sha256 = run_parallel(
-            lambda: make_verity(image, context.tools, fresh / "root.verity", name=wanted.name),
+            lambda: make_verity(image, context.tools, fresh / "root.verity", name=settings.name),
             lambda: sha256_file(image),
         )
         return Contents(value=roothash, hashes={image.name: sha256})
 
-    entry = _keep(context, "root", {"tree": tree_key, **_root_inputs(wanted)}, make)
+    entry = _keep(context, "root", {"tree": tree_key, **_root_inputs(settings)}, make)
     return Root(entry.path / "root.erofs", entry.path / "root.verity", entry.value)
 
 
-def _packaged_root(packaged: Tree, wanted: ImageSettings, context: Context) -> Path:
+def _packaged_root(packaged: Tree, settings: ImageSettings, context: Context) -> Path:
     """What packages brought, as an image that most builds find in the store."""
     # Not the digest: where content lies in the store says what it is, and need not be read.
     content = hashlib.sha256(packaged.dumps()).hexdigest()
@@ -149,17 +149,17 @@ def _packaged_root(packaged: Tree, wanted: ImageSettings, context: Context) -> P
         _keep(
             context,
             "packaged root",
-            {"packages": content, **_root_inputs(wanted)},
-            lambda fresh: write_erofs(packaged, context, wanted, fresh / "root.erofs"),
+            {"packages": content, **_root_inputs(settings)},
+            lambda fresh: write_erofs(packaged, context, settings, fresh / "root.erofs"),
         ).path
         / "root.erofs"
     )
 
 
-def write_erofs(tree: Tree, context: Context, wanted: ImageSettings, out: Path, onto: Path | None = None) -> None:
+def write_erofs(tree: Tree, context: Context, settings: ImageSettings, out: Path, onto: Path | None = None) -> None:
     """:func:`make_erofs` as the definition wants it."""
     make_erofs(
-        tree, context.tools, out, compression=wanted.compression, level=wanted.level, name=wanted.name, onto=onto
+        tree, context.tools, out, compression=settings.compression, level=settings.level, name=settings.name, onto=onto
     )
 
 
@@ -172,11 +172,11 @@ def _is_kernel(path: str) -> bool:
     return path.startswith("/usr/lib/modules/") and path.endswith("/vmlinuz")
 
 
-def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: ImageSettings, context: Context) -> Path:
+def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, settings: ImageSettings, context: Context) -> Path:
     """The unified kernel image, but for the root hash."""
     inputs = {
         "build-os": hash_source("builder.outputs.uki"),
-        "arch": wanted.arch,
+        "arch": settings.arch,
         "command line": words,
         # Of the initrd the directory's name is enough: it is kept under the key of all that is in it.
         "initrd": initrd.parent.name,
@@ -185,13 +185,13 @@ def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, wanted: ImageSett
 
     def make(fresh: Path) -> None:
         out, scratch = fresh / "uki.efi", context.scratch
-        make_uki(parts, context.tools, scratch, out, arch=wanted.arch, initrd=initrd, cmdline=words)
+        make_uki(parts, context.tools, scratch, out, arch=settings.arch, initrd=initrd, cmdline=words)
 
     return _keep(context, "uki", inputs, make).path / "uki.efi"
 
 
-def _initrd(tree: Tree, wanted: ImageSettings, context: Context) -> Path:
-    picked = make_initrd_tree(tree, wanted.initrd_overlay, wanted.modules)
+def _initrd(tree: Tree, settings: ImageSettings, context: Context) -> Path:
+    picked = make_initrd_tree(tree, settings.initrd_overlay, settings.modules)
     inputs = {"build-os": hash_source("builder.outputs.initrd"), "files": picked.digest()}
 
     def make(fresh: Path) -> None:

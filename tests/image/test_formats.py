@@ -217,7 +217,7 @@ def test_azure_is_a_fixed_vhd_of_whole_mib(artifacts: Mapping[str, Path], disk: 
     assert size % MIB == 0
     assert stamp == IDENTITY.created - 946684800
     assert checksum == ~(sum(footer[:64]) + sum(footer[68:])) & 0xFFFFFFFF
-    assert footer[68:84] == IDENTITY.uuid("vhd").bytes
+    assert footer[68:84] == IDENTITY.make_uuid("vhd").bytes
     info = json.loads(tools.run("qemu-img", "info", "-f", "vpc", "--output=json", artifacts["azure"]))
     assert info["virtual-size"] == size
     assert artifacts["azure"].stat().st_blocks * 512 < size // 4  # still sparse
@@ -296,7 +296,7 @@ def test_hyperv_is_a_sound_vhdx_with_the_disks_content(artifacts: Mapping[str, P
             assert crc32c(header[:4] + bytes(4) + header[8:]) == checksum
             assert header[48:64] == bytes(16)  # the log is empty
         metadata = metadata_of(file, regions_of(file, 192 * 1024)[METADATA][0])
-        assert metadata[DISK_ID] == IDENTITY.uuid("vhdx").bytes_le
+        assert metadata[DISK_ID] == IDENTITY.make_uuid("vhdx").bytes_le
         assert int.from_bytes(metadata[VIRTUAL_SIZE], "little") == disk.stat().st_size
         assert_has_content_of(disk, read_vhdx(file))
     tools.run("qemu-img", "check", "-f", "vhdx", artifacts["hyperv"])
