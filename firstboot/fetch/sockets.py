@@ -6,14 +6,11 @@ import contextlib
 import queue
 import socket
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from firstboot.fetch.clock import Clock, Deadline
 from firstboot.fetch.errors import FetchError, Temporary, TimedOut
-
-if TYPE_CHECKING:
-    from firstboot.fetch.connector import Judge
 
 _DNS_HINT = "is the network up, and does it name a DNS server?"
 
@@ -54,7 +51,7 @@ def connect_tcp(
     port: int,
     seconds: float,
     addresses: list[tuple[int, Any]],
-    judge: Judge | None,
+    judge: Callable[[str], None] | None,
     source_ports: Iterable[int],
 ) -> socket.socket:
     """A TCP connection to the first of the addresses that answers.
