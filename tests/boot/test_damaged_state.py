@@ -146,7 +146,6 @@ def test_one_unreadable_block_does_not_wipe_the_machine(case: Case, tmp_path: Pa
     case.everything_is_there(tmp_path / "found")
 
 
-@pytest.mark.slow  # several boots, and not seen to pass on a machine yet
 def test_what_is_found_while_the_machine_runs_stops_writing_and_is_repaired_by_the_next_boot(case: Case) -> None:
     machine = case.machine
     state = case.fresh()
@@ -250,10 +249,9 @@ def test_a_first_boot_that_cannot_write_everything_says_so(
     )
     # What is free on a machine like this one was written by nobody who made its file system.
     state = case.fresh()
-    free = re.findall(r"^  Free blocks: (.*)$", tools.run("dumpe2fs", state.device), re.MULTILINE)
-    ranges = [each.split("-") for group in free[:8] for each in group.split(", ") if "-" in each]
-    blocks = [block for first, last in ranges for block in range(int(first), int(last), 1024)]
-    faults = [Fault("write", (state.offset + block * 4096) // 512) for block in blocks]
+    free = {int(word) for word in state.debugfs(f"ffb {1 << 20}").split() if word.isdigit()}
+    faults = [Fault("write", (state.offset + block * 4096) // 512) for block in free if block % 2048 == 0]
+    assert faults != []
     case.machine.release_boot_slot()
 
     def fails(disk: Disk) -> Disk:
