@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from firstboot.apply.programs import ProgramError, Programs
 from firstboot.fetch.connector import Connector
 from firstboot.restart import restart
+
+if TYPE_CHECKING:
+    from firstboot.apply.root import Root
 
 STATE = "/run/state"
 ATTEMPT = "/run/state/firstboot/attempt"
@@ -18,6 +22,8 @@ MARKER = "/run/state/firstboot/complete"
 RESET = "/run/state/firstboot/factory-reset"
 TO_DELETE = "/run/state/firstboot/config-to-delete"
 WITNESS = "/run/state/provisioned"
+STATE_VAR = "/run/state/var"
+OWN_VAR = "/run/state/etc/upper/systemd/system/var.mount"
 FIRST_BOOT = "/run/build-os/first-boot"
 RUN_DIRECTORY = "/run/firstboot"
 RESULT = f"{RUN_DIRECTORY}/result.json"
@@ -86,3 +92,13 @@ class Places(NamedTuple):
                     values.setdefault(name.strip(), value.strip().strip("'\""))
             break
         return {"id": values.get("IMAGE_ID", ""), "version": values.get("IMAGE_VERSION", "")}
+
+
+def has_own_var(root: Root) -> bool:
+    """Whether this machine mounts a ``/var`` of its own, by a unit that a config has brought: what the initrd goes by.
+
+    Raises:
+        OSError: that cannot be seen.
+    """
+    unit = root.see(OWN_VAR).stat
+    return unit is not None and stat.S_ISREG(unit.st_mode) and unit.st_size > 0

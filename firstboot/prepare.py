@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from firstboot.apply.root import Root
 from firstboot.config.lazy import lazy
 from firstboot.log import Log
-from firstboot.places import ATTEMPT, FIRST_BOOT, MARKER, RESET, STATE, WITNESS, Places
+from firstboot.places import ATTEMPT, FIRST_BOOT, MARKER, RESET, STATE, STATE_VAR, WITNESS, Places, has_own_var
 
 if TYPE_CHECKING:
     import json
@@ -32,8 +32,7 @@ else:
 
 _DIRECTORY = MARKER.rpartition("/")[0]
 _LOST = f"{STATE}/lost+found"
-_KEPT = ("var", "etc/upper")
-"""What every machine has on its state partition that a first boot has made."""
+_UPPER = f"{STATE}/etc/upper"
 
 _UNREADABLE: tuple[str, ...] = (
     "Nothing was changed. Start the machine again: what is wrong is noted on the partition, which is then checked.",
@@ -88,8 +87,11 @@ def is_first_boot(root: Root, log: Log) -> bool:
         root.remove_durably(MARKER)
         root.remove_durably(RESET)
     elif complete:
-        if missing := [name for name in _KEPT if not _is_there(root, f"{STATE}/{name}")]:
-            raise UnclearState(f"a first boot has made this machine, but {missing[0]} is gone from its state partition")
+        # Every machine has these but one with a /var of its own: that has the unit which mounts it.
+        missing = [path for path in (STATE_VAR, _UPPER) if not _is_there(root, path)]
+        if missing and not (missing == [STATE_VAR] and has_own_var(root)):
+            gone = _shown(missing[0])
+            raise UnclearState(f"a first boot has made this machine, but {gone} is gone from its state partition")
         root.make_directory(f"{STATE}/etc/work")
         root.write_durably(WITNESS, root.read(MARKER), mode=0o600)
         return False

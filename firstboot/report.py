@@ -22,8 +22,10 @@ from firstboot.places import (
     RESULT,
     RUN_DIRECTORY,
     SHELL_ALLOWED,
+    STATE_VAR,
     WITNESS,
     Places,
+    has_own_var,
 )
 
 if TYPE_CHECKING:
@@ -145,6 +147,9 @@ def write_marker(root: Root, content: dict[str, Any]) -> None:
     What an attempt was is complete by a rename; then comes the second witness (:mod:`firstboot.prepare`).
     """
     root.make_directory(MARKER.rpartition("/")[0], 0o700)
+    if has_own_var(root):
+        # A later boot without this directory goes on if it sees that unit: nothing may take its place unseen.
+        root.remove_durably(STATE_VAR)
     data = json.dumps(content).encode() + b"\n"
     root.write_durably(ATTEMPT, data, mode=0o600)
     root.rename_durably(ATTEMPT, MARKER.rpartition("/")[2])

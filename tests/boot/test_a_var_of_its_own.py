@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from builder.core.store import Store
+from builder.core.tools import Tools
+from firstboot.config.mount_points import VAR_UNIT_FILE
 from tests.boot.test_refused_configs import seen
 from tests.support.machines import booted, build_text
+from tests.support.state_partition import State
+from vm.disks import tamper
 from vm.machine import Machine
+from vm.spec import Disk
 from vm.spec.extra_disk import ExtraDisk
 
 pytestmark = pytest.mark.boot
@@ -57,7 +62,7 @@ def require_its_own_var(machine: Machine) -> None:
 
 
 def require_nothing_in_clear(machine: Machine) -> None:
-    assert machine.succeed("find /run/state/var -mindepth 1") == ""
+    assert machine.succeed("ls /run/state").split() == ["etc", "firstboot", "lost+found", "provisioned"]
     machine.succeed("sync")
     # Of the disk that the image boots from, it has what the machine has written: files of /etc, and nothing of /var.
     written = Path(machine.spec.disks[0].path).read_bytes()
@@ -70,7 +75,9 @@ def test_everything_is_in_it_and_nothing_of_it_in_clear(machine: Machine) -> Non
     require_nothing_in_clear(machine)
 
 
-def test_the_next_boot_has_the_same_and_without_its_device_the_machine_stops(machine: Machine) -> None:
+def test_the_next_boot_has_the_same_and_without_its_device_or_its_unit_the_machine_stops(
+    machine: Machine, tools: Tools
+) -> None:
     machine.write("/var/lib/mine", "kept\n")
     machine.reboot()
     machine.wait_unit("multi-user.target")
@@ -81,12 +88,31 @@ def test_the_next_boot_has_the_same_and_without_its_device_the_machine_stops(mac
 
     machine.write(PATIENCE, PATIENT.replace("infinity", "20s"))
     machine.shutdown()
+    without_unit = remove_unit(machine.spec.disks[0], tools)
+    *others, data = machine.spec.disks
     logins = console(machine).count("login:")
-    machine.spec = replace(machine.spec, disks=machine.spec.disks[:-1])
+    machine.spec = replace(machine.spec, disks=tuple(others))
     machine.boot()
     shown = seen(machine, "build-os: this machine stopped")
     assert "build-os: /var is not mounted: /dev/mapper/var is missing" in shown
     assert shown.count("login:") == logins
+
+    machine.unplug()
+    machine.spec = replace(machine.spec, disks=(without_unit, *others[1:], data))
+    machine.boot()
+    shown = seen(machine, "but var is gone from its state partition")
+    assert shown.count("login:") == logins
+    machine.unplug()
+    without_unit.path.unlink()
+
+
+def remove_unit(system: Disk, tools: Tools) -> Disk:
+    """A copy of a machine's disk that has lost what says that its /var is its own, as after a file system's repair."""
+    disk = Disk(system.path.with_name("disk.raw"), format="raw")
+    tools.run("qemu-img", "convert", "-O", "raw", system.path, disk.path)
+    partition = tamper.find_partition(tamper.list_partitions(disk, tools), "state")
+    State(disk.path, tools, partition.start).write(f"rm etc/upper/{VAR_UNIT_FILE.removeprefix('/etc/')}")
+    return disk
 
 
 def console(machine: Machine) -> str:

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,50 @@ def test_a_machine_without_its_data_does_not_start_as_if_it_never_had_any(partit
     assert f"{lost} is gone from its state partition" in partition.prepare()
     assert (partition.state / "lost+found/#12").exists()
     assert not (partition.state / lost).exists()
+
+
+def use_with_its_own_var(partition: Partition) -> Path:
+    """A first boot whose config has a ``/var`` of its own; returns the unit that mounts it."""
+    assert partition.prepare() == "first boot"
+    unit = partition.state / "etc/upper/systemd/system/var.mount"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Mount]\n")
+    partition.give(CONFIG)
+    assert partition.boot() == 0
+    return unit
+
+
+def test_a_machine_with_its_own_var_has_no_other_one(partition: Partition) -> None:
+    use_with_its_own_var(partition)
+    assert not (partition.state / "var").exists()
+    assert partition.prepare() == "later boot"
+    assert not (partition.state / "var").exists()
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda unit: unit.write_text("")])
+def test_a_machine_that_has_lost_the_unit_of_its_var_stops(partition: Partition, lose: Callable[[Path], Any]) -> None:
+    """Otherwise the initrd would mount the state's /var, where nothing of it is."""
+    lose(use_with_its_own_var(partition))
+    assert "var is gone from its state partition" in partition.prepare()
+    assert not (partition.state / "var").exists()
+
+
+def test_a_machine_that_cannot_see_the_unit_of_its_var_stops(
+    partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_with_its_own_var(partition)
+    stat = os.stat
+
+    def fail(path: Any, **options: Any) -> os.stat_result:
+        if path == "var.mount":
+            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG), path)
+        return stat(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", fail)
+        said = partition.prepare()
+    assert "EBADMSG" in said
+    assert "Start the machine again" in said
 
 
 @pytest.mark.parametrize("lost", [*("attempt", "complete", "factory-reset", "provisioned"), "firstboot", "state"])
