@@ -2,14 +2,14 @@
 
 No script is run in a build: each is evaluated, and what it does is done by build-os. sed, grep and other filters that
 it calls are the tools tree's, which is fetched if it is not there. This shows, for each script, what
-it does in words, what is dropped and why, and the lines that nobody speaks for; a definition decides about those.
+it does in words, what is dropped and why, and the lines that build-os does not model; a definition decides about those.
 What a script does depends on what else is in the image: with --definition it is the image of that definition.
 
   build-os scripts nginx redis-server        in an image of the feature base with these, from today's archive
   build-os scripts -d os.yaml                of the packages of a definition that need a decision
   build-os scripts -d os.yaml openssh-server
 
-Exit status 2: there are lines that nobody speaks for and about which nothing was decided.
+Exit status 2: there are lines that build-os does not model and about which nothing was decided.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the explanation."""
     from builder.core.store import Store
-    from builder.debian.scripts.decisions import decision_about
-    from builder.debian.scripts.diversions import diversions_of
+    from builder.debian.scripts.decisions import find_decision
+    from builder.debian.scripts.diversions import find_diversions
     from builder.debian.scripts.explain import explain
     from builder.debian.scripts.table import open_commands
     from builder.debian.unpack import unpack_all, unpack_tree
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     wanted = set(args.packages) or there
     with open_commands(open_tools(subject.tools, store, console), store) as commands:
         found = explain(
-            unpack_tree(packs, diversions=diversions_of(packs, commands)),
+            unpack_tree(packs, diversions=find_diversions(packs, commands)),
             packs,
             wanted,
             subject.arch,
@@ -95,25 +95,25 @@ def run(args: argparse.Namespace, console: Console) -> int:
     decided = {
         each.package: decision.answer
         for each in found
-        if (decision := decision_about(subject.decisions, each.package)) is not None
+        if (decision := find_decision(subject.decisions, each.package)) is not None
     }
-    open_ones = [each for each in found if each.unaccounted and each.package not in decided]
+    open_ones = [each for each in found if each.unmodelled and each.package not in decided]
     if args.json:
         rows = [
             {**asdict(each), "version": versions[each.package], "decision": decided.get(each.package)} for each in found
         ]
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     else:
-        shown = found if args.packages else [each for each in found if each.unaccounted]
+        shown = found if args.packages else [each for each in found if each.unmodelled]
         for each in shown:
             _print(each, versions[each.package], decided.get(each.package))
         for name in args.packages:
             if not any(each.package == name for each in found):
                 sys.stdout.write(f"{name} {versions[name]}: has no script that an installation runs\n")
         scripts = len({(each.package, each.script) for each in found})
-        sys.stdout.write(f"{scripts} scripts, {scripts - len(open_ones)} accounted for in {subject.name}\n")
+        sys.stdout.write(f"{scripts} scripts, {scripts - len(open_ones)} modelled to the last line in {subject.name}\n")
         if run := sorted(
-            {each.package for each in found if each.unaccounted and decided.get(each.package) == "sandbox"}
+            {each.package for each in found if each.unmodelled and decided.get(each.package) == "sandbox"}
         ):
             sys.stdout.write(
                 f"what the sandboxed scripts of {', '.join(run)} make is not seen here by those after them\n"
@@ -122,19 +122,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _print(evaluation: Evaluation, version: str, decision: str | None) -> None:
-    from builder.debian.scripts.effects import Does
+    from builder.debian.scripts.effects import EffectKind
 
     lines = [f"{evaluation.package} {version}, {evaluation.script}"]
-    dropped = [e for e in evaluation.effects if e.does is Does.DROPPED]
+    dropped = [e for e in evaluation.effects if e.kind is EffectKind.DROPPED]
     # Effects that repeat (a file written line by line) are one to a reader.
-    lines += [f"  {text}" for text in dict.fromkeys(str(e) for e in evaluation.effects if e.does is not Does.DROPPED)]
+    lines += [
+        f"  {text}" for text in dict.fromkeys(str(e) for e in evaluation.effects if e.kind is not EffectKind.DROPPED)
+    ]
     lines += [f"  dropped: {text}" for text in dict.fromkeys(f"{e.name} ({e.detail})" for e in dropped)]
-    if not evaluation.effects and not evaluation.unaccounted:
+    if not evaluation.effects and not evaluation.unmodelled:
         lines.append("  does nothing on a first installation")
-    for found in evaluation.unaccounted:
-        lines.append(f"  nobody speaks for line {found.first}: {found.reason}")
+    for found in evaluation.unmodelled:
+        lines.append(f"  build-os does not model line {found.first}: {found.reason}")
         lines += [f"    | {line}" for line in found.text.split("\n")[:6]]
-    if evaluation.unaccounted and decision:
+    if evaluation.unmodelled and decision:
         lines.append(f"  the definition decided: {decision}")
     sys.stdout.write("\n".join([*lines, "", ""]))
 

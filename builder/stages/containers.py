@@ -9,7 +9,7 @@ from typing import ClassVar
 from builder.core.console import QuietConsole
 from builder.debian.database import install_database
 from builder.debian.lock import LockedPackage
-from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.diversions import find_diversions
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
 from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
@@ -93,7 +93,7 @@ def make_container_tree(
     decisions = {name: make_decision(each) for name, each in container.scripts.items()}
     answers = {name: format_answer(each) for name, each in container.debconf.items()}
     with open_commands(context.tools, context.store) as commands:
-        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        tree = unpack_tree(packs, diversions=find_diversions(packs, commands))
         install_database(tree, packs)
         work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
         configure(work, context.console, steps=QuietConsole())

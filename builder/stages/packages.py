@@ -11,10 +11,10 @@ from builder.core.console import Console
 from builder.debian.database import install_database
 from builder.debian.lock import LockedPackage, LockedRun
 from builder.debian.pack import Pack
-from builder.debian.scripts.decisions import Decision, DeclaredEffect, unused_decisions
-from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.decisions import Decision, DeclaredEffect, find_unused_decisions
+from builder.debian.scripts.diversions import find_diversions
 from builder.debian.scripts.language.evaluator import Commands
-from builder.debian.scripts.order import configuration_order
+from builder.debian.scripts.order import sort_for_configuration
 from builder.debian.scripts.target_system import Installation
 from builder.debian.scripts.work import Work
 from builder.debian.unpack import unpack_all, unpack_tree
@@ -47,7 +47,7 @@ class Packages:
         with open_commands(context.tools, context.store) as commands:
             with context.console.step("unpack packages"):
                 packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
-                tree = unpack_tree(packs, tree, diversions_of(packs, commands))
+                tree = unpack_tree(packs, tree, find_diversions(packs, commands))
                 install_database(tree, packs)
             work = make_work(tree, packs, context, commands, self.decisions, self.answers, self.excluded)
             configure(work, context.console)
@@ -73,7 +73,7 @@ def configure(work: Work, console: Console, *, steps: Console | None = None) -> 
     from builder.debian.scripts.handlers import run_handlers  # noqa: PLC0415 - only a build that unpacks needs them
 
     run_handlers(work, steps or console)
-    for warning in unused_decisions(work.evaluations, work.decisions, work.scripts):
+    for warning in find_unused_decisions(work.evaluations, work.decisions, work.scripts):
         console.warn(warning)
 
 
@@ -90,7 +90,7 @@ def make_work(
     by_name = {pack.name: pack for pack in packs}
     scripts = {
         name: {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
-        for name in configuration_order({pack.name: pack.control for pack in packs})
+        for name in sort_for_configuration({pack.name: pack.control for pack in packs})
     }
     architectures = {pack.package.architecture for pack in packs} - {"all"}
     versions = {pack.name: pack.package.version for pack in packs}

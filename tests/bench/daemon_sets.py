@@ -29,7 +29,7 @@ from builder.debian.database import install_database
 from builder.debian.index import Package
 from builder.debian.resolve import ResolveRequest, resolve
 from builder.debian.scripts.decisions import DEFAULT, Decision
-from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.diversions import find_diversions
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
 from builder.debian.scripts.handlers import HANDLERS
@@ -44,7 +44,7 @@ from tests.bench.script_coverage import Bench
 
 
 def evaluated(bench: Bench, closure: Sequence[Package], tools: Tools) -> list[str]:
-    """What nobody speaks for in the scripts of these packages: ``PACKAGE SCRIPT LINE: REASON``.
+    """What is not modelled in the scripts of these packages: ``PACKAGE SCRIPT LINE: REASON``.
 
     Raises:
         BuildError: a deb cannot be had, or they cannot be unpacked beside each other.
@@ -52,14 +52,14 @@ def evaluated(bench: Bench, closure: Sequence[Package], tools: Tools) -> list[st
     bench.fetch(closure)
     packs = unpack_all([lock_package(p) for p in closure], bench.store, QuietConsole(), jobs=2, verify=False)
     with open_commands(tools, bench.store) as commands:
-        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        tree = unpack_tree(packs, diversions=find_diversions(packs, commands))
         found = explain(tree, packs, {pack.name for pack in packs}, bench.arch, {}, commands=commands)
     return in_words(found)
 
 
 def in_words(evaluations: Iterable[Evaluation]) -> list[str]:
-    """What nobody speaks for: ``PACKAGE SCRIPT LINE: REASON``."""
-    return [f"{e.package} {e.script} {line.first}: {line.reason}" for e in evaluations for line in e.unaccounted]
+    """What is not modelled: ``PACKAGE SCRIPT LINE: REASON``."""
+    return [f"{e.package} {e.script} {line.first}: {line.reason}" for e in evaluations for line in e.unmodelled]
 
 
 class Warnings(QuietConsole):
@@ -88,7 +88,7 @@ def built(bench: Bench, closure: Sequence[Package], tools: Tools) -> tuple[list[
         context = Context(Tools(tools.root, console), bench.store, console, Path(scratch))
         packs = unpack_all([lock_package(p) for p in closure], bench.store, console, jobs=2, verify=False)
         with open_commands(tools, bench.store) as commands:
-            tree = unpack_tree(packs, Tree(), diversions_of(packs, commands))
+            tree = unpack_tree(packs, Tree(), find_diversions(packs, commands))
             install_database(tree, packs)
             work = make_work(tree, packs, context, commands, {DEFAULT: Decision("sandbox")}, {})
             for _, handler in HANDLERS:

@@ -1,11 +1,11 @@
-"""How many of Debian's packages have scripts that are accounted for to the last line, without a user's decision?
+"""How many of Debian's packages have scripts that are modelled to the last line, without a user's decision?
 
 python -m tests.bench.script_coverage                 the 1000 most popular packages (tests/bench/popularity.py)
 python -m tests.bench.script_coverage --servers 300   the most popular of the sections where daemons live
 python -m tests.bench.script_coverage NAME ...        these
 
 Each package is resolved with all it depends on, and all their scripts are evaluated in the order of an installation; it
-counts as accounted for if its own are. Debs are fetched into the store, each once: several GB for 1000 packages.
+counts as modelled if its own are. Debs are fetched into the store, each once: several GB for 1000 packages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from builder.debian.mirror import Mirrors, find_mirrors, list_default_suites
 from builder.debian.pack import Pack
 from builder.debian.release import Freshness
 from builder.debian.resolve import ResolveRequest, resolve
-from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.diversions import find_diversions
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.explain import explain
 from builder.debian.scripts.language.evaluator import Commands
@@ -80,7 +80,7 @@ class Bench:
         for pack in unpack_all(missing, self.store, QuietConsole(), jobs=2, verify=False):
             self.packs[pack.package.sha256] = pack
         packs = [self.packs[p.sha256] for p in closure]
-        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        tree = unpack_tree(packs, diversions=find_diversions(packs, commands))
         return explain(tree, packs, {package.name}, self.arch, {}, commands=commands)
 
     def tools(self) -> Tools:
@@ -92,7 +92,7 @@ class Bench:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print what is not accounted for, then the share of what is."""
+    """Print what is not modelled, then the share of what is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--count", type=int, default=1000)
@@ -118,13 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             failed += 1
             print(f"{package.name} {package.version}: {error.what}")
             continue
-        found = [(each.script, line) for each in evaluations for line in each.unaccounted]
+        found = [(each.script, line) for each in evaluations for line in each.unmodelled]
         bad += bool(found)
         for script, line in found:
             print(f"{package.name} {package.version}, {script}, line {line.first}: {line.reason}")
         sys.stdout.flush()
     good = len(packages) - bad - failed
-    print(f"{len(packages)} packages, {len(scripted)} with scripts: {good} accounted for, {good / len(packages):.1%}")
+    print(f"{len(packages)} packages, {len(scripted)} with scripts: {good} modelled, {good / len(packages):.1%}")
     of_scripted = len(scripted) - bad - failed
     print(
         f"of those with scripts: {of_scripted / max(len(scripted), 1):.1%}; {failed} could not be resolved or unpacked"

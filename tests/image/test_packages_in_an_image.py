@@ -14,7 +14,7 @@ from builder.debian.fetch import fetch_packages
 from builder.debian.lock import LockedPackage
 from builder.debian.pack import Pack
 from builder.debian.scripts.configure import evaluate_scripts
-from builder.debian.scripts.diversions import diversions_of
+from builder.debian.scripts.diversions import find_diversions
 from builder.debian.scripts.explain import explain
 from builder.debian.scripts.subjects.base_accounts import install_base_accounts, install_system_accounts
 from builder.debian.scripts.table import open_commands
@@ -66,7 +66,7 @@ def test_a_package_of_a_kind_takes_its_place_in_base_without_a_decision(
     packs = unpacked(packages, resolved, store)
     with open_commands(tools, store) as commands:
         found = explain(
-            unpack_tree(packs, diversions=diversions_of(packs, commands)),
+            unpack_tree(packs, diversions=find_diversions(packs, commands)),
             packs,
             {name},
             str(resolved.arch),
@@ -75,7 +75,7 @@ def test_a_package_of_a_kind_takes_its_place_in_base_without_a_decision(
             resolved.exclude,
             commands=commands,
         )
-    assert [(each.script, line) for each in found for line in each.unaccounted] == []
+    assert [(each.script, line) for each in found for line in each.unmodelled] == []
 
 
 # The feature ssh excludes ucf, by which chrony gets its configuration.
@@ -97,18 +97,18 @@ def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store
 
     stage = stages_for(resolved, lock)[0]
     with open_commands(context.tools, store) as commands:
-        tree = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        tree = unpack_tree(packs, diversions=find_diversions(packs, commands))
         install_database(tree, packs)
         work = make_work(tree, packs, context, commands, stage.decisions, {}, stage.excluded)
         install_base_accounts(work)
         install_system_accounts(work)
         evaluate_scripts(work)
         names = {pack.name for pack in packs}
-        again = unpack_tree(packs, diversions=diversions_of(packs, commands))
+        again = unpack_tree(packs, diversions=find_diversions(packs, commands))
         arch = str(resolved.arch)
         explained = explain(again, packs, names, arch, {}, stage.decisions, stage.excluded, commands=commands)
-    assert [(e.package, e.script, e.unaccounted) for e in explained] == [
-        (e.package, e.script, e.unaccounted) for e in work.evaluations
+    assert [(e.package, e.script, e.unmodelled) for e in explained] == [
+        (e.package, e.script, e.unmodelled) for e in work.evaluations
     ]
     assert "/etc/chrony/chrony.conf" in work.tree
     assert [list(map(str, e.effects)) for e in explained] == [list(map(str, e.effects)) for e in work.evaluations]

@@ -19,7 +19,7 @@ from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.decisions import Decision
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.subjects.base_accounts import install_base_accounts
 from builder.debian.scripts.table import open_commands
 from builder.debian.scripts.work import Work
@@ -256,8 +256,8 @@ def test_what_is_removed_and_linked_is_taken_over_and_what_is_of_the_moment_is_n
 
 
 def test_what_starts_or_registers_something_is_done_as_for_every_package(boxed: Boxed) -> None:
-    assert [(e.name, e.data[1]) for e in boxed.work.effects(Does.UNIT)] == [("boxed.service", "enable")]
-    assert [e.data[:2] for e in boxed.work.effects(Does.ALTERNATIVE)] == [("/usr/bin/editor", "/usr/bin/boxed")]
+    assert [(e.name, e.data[1]) for e in boxed.work.effects(EffectKind.UNIT)] == [("boxed.service", "enable")]
+    assert [e.data[:2] for e in boxed.work.effects(EffectKind.ALTERNATIVE)] == [("/usr/bin/editor", "/usr/bin/boxed")]
 
 
 def test_only_the_script_with_unknown_lines_is_run_and_its_turn_is_kept(run: Run) -> None:

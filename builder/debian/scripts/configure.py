@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 
-from builder.debian.scripts.decisions import decision_about, require_accounted
-from builder.debian.scripts.effects import Does, Effect, Evaluation
+from builder.debian.scripts.decisions import find_decision, require_modelled
+from builder.debian.scripts.effects import Effect, EffectKind, Evaluation
 from builder.debian.scripts.evaluate import (
     CALLS,
     ask,
-    before_installation,
     evaluate,
     evaluate_decided,
+    make_own_installation,
 )
 from builder.debian.scripts.sandbox.run import run_config, run_script
 from builder.debian.scripts.state import Records
@@ -28,20 +28,20 @@ def evaluate_scripts(work: Work) -> None:
     found in ``work.evaluations``.
 
     Raises:
-        ConfigError: a script does what nobody speaks for and the definition has not decided about.
+        ConfigError: a script does what build-os does not model, and the definition has not decided about.
     """
     records = Records()
     for package, scripts in work.scripts.items():
         work.evaluations.extend(_evaluate_package(work, package, scripts, records))
-    require_accounted(work.evaluations, work.decisions, work.installation.versions)
+    require_modelled(work.evaluations, work.decisions, work.installation.versions)
 
 
 def _evaluate_package(work: Work, package: str, scripts: Mapping[str, str], records: Records) -> list[Evaluation]:
-    installation = before_installation(work.installation, package)
-    decision = decision_about(work.decisions, package)
+    installation = make_own_installation(work.installation, package)
+    decision = find_decision(work.decisions, package)
     if decision is not None and decision.answer == "sandbox":
         trial = evaluate(work.tree.copy(), package, scripts, installation, work.commands, records.copy())
-        run = {each.script for each in trial if each.unaccounted}
+        run = {each.script for each in trial if each.unmodelled}
         if run:
             return _run_some(work, package, scripts, installation, records, trial, run)
     return evaluate_decided(work.tree, package, scripts, work.installation, work.commands, records, decision)
@@ -68,7 +68,7 @@ def _run_some(
             call = (each.script, calls[each.script])
             effects = run_script(work, installation, package, scripts, call, records)
             done.append(replace(each, effects=effects))
-            changed += [_in_full(work.tree, effect) for effect in effects if effect.does is not Does.ANSWER]
+            changed += [_in_full(work.tree, effect) for effect in effects if effect.kind is not EffectKind.ANSWER]
         else:
             only = {name: text for name, text in scripts.items() if name not in calls or name == each.script}
             done += evaluate(work.tree, package, only, installation, work.commands, records)
@@ -92,7 +92,7 @@ def _ask(work: Work, package: str, scripts: Mapping[str, str], installation: Ins
 def _in_full(tree: Tree, effect: Effect) -> str:
     """An effect with all that it made: a file's mode, owner and content."""
     node = tree.get(effect.name) if effect.name.startswith("/") else None
-    if node is None or effect.does is Does.DROPPED:
+    if node is None or effect.kind is EffectKind.DROPPED:
         return str(effect)
     content = hashlib.sha256(node.content.read()).hexdigest() if node.kind is Kind.FILE else node.target
     return f"{effect} {node.kind} {node.mode:04o} {node.uid}:{node.gid} {content}"

@@ -1,4 +1,4 @@
-"""What a definition decides about scripts that nobody speaks for, and the error that asks for a decision."""
+"""What a definition decides about scripts that do what build-os does not model, and the error that asks for that."""
 
 from __future__ import annotations
 
@@ -44,35 +44,35 @@ class Decision:
     effects: tuple[DeclaredEffect, ...] = field(default=())
 
 
-def decision_about(decisions: Mapping[str, Decision], package: str) -> Decision | None:
+def find_decision(decisions: Mapping[str, Decision], package: str) -> Decision | None:
     """What the definition decided about a package, or about all that it does not name."""
     return decisions.get(package, decisions.get(DEFAULT))
 
 
-def require_accounted(
+def require_modelled(
     evaluations: Sequence[Evaluation], decisions: Mapping[str, Decision], versions: Mapping[str, str]
 ) -> None:
-    """Refuse scripts that nobody speaks for and about which nothing was decided.
+    """Refuse scripts that do what build-os does not model and about which nothing was decided.
 
     Raises:
         ConfigError: there are some; shows packages, versions, scripts, lines, and what can be decided.
     """
-    open_ones = [each for each in evaluations if each.unaccounted and decision_about(decisions, each.package) is None]
+    open_ones = [each for each in evaluations if each.unmodelled and find_decision(decisions, each.package) is None]
     if not open_ones:
         return
     details: list[str] = []
     for each in open_ones:
         details.append(f"{each.package} {versions.get(each.package, '')}, {each.script}:")
-        for found in each.unaccounted[:SHOWN]:
+        for found in each.unmodelled[:SHOWN]:
             lines = found.text.split("\n")
             details.append(f"  {found.first:>4}: {lines[0].strip()}" + (" ..." if len(lines) > 1 else ""))
             details.append(f"        {found.reason}")
-        if len(each.unaccounted) > SHOWN:
-            details.append(f"        and {len(each.unaccounted) - SHOWN} more lines")
+        if len(each.unmodelled) > SHOWN:
+            details.append(f"        and {len(each.unmodelled) - SHOWN} more lines")
     names = list(dict.fromkeys(each.package for each in open_ones))
     first = names[0]
     raise ConfigError(
-        f"nobody has accounted for what the scripts of {_named(names)} do",
+        f"the scripts of {_join_names(names)} do things that build-os does not model",
         details=details,
         hint="decide in the definition, for each package one of\n"
         f"      scripts: {{{first}: {{ignore: why it does not matter in this image}}}}\n"
@@ -83,19 +83,23 @@ def require_accounted(
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more packages" if len(names) > 4 else "")
 
 
-def unused_decisions(
+def find_unused_decisions(
     evaluations: Sequence[Evaluation], decisions: Mapping[str, Decision], packages: Iterable[str]
 ) -> list[str]:
     """Warnings about decisions that decide nothing."""
-    needed = {each.package for each in evaluations if each.unaccounted}
+    needed = {each.package for each in evaluations if each.unmodelled}
     there = set(packages)
     return [
         f"scripts: {name}: "
-        + ("the package's scripts are accounted for; the decision can go" if name in there else "no such package in it")
+        + (
+            "the package's scripts do nothing that build-os does not model; the decision can go"
+            if name in there
+            else "no such package in it"
+        )
         for name in sorted(decisions)
         if name not in needed and name != DEFAULT
     ]

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builder.debian.pack import Pack
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import symlink
 from builder.tree.tree import Tree
 
 
-def diversions_of(packs: Iterable[Pack], commands: Commands) -> dict[str, tuple[str, str]]:
+def find_diversions(packs: Iterable[Pack], commands: Commands) -> dict[str, tuple[str, str]]:
     """Path -> (where others' files of that path go, the package that has the path to itself)."""
     from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - every plan imports this module
 
@@ -30,7 +30,7 @@ def diversions_of(packs: Iterable[Pack], commands: Commands) -> dict[str, tuple[
         installation = Installation(pack.package.architecture, {})
         for evaluation in evaluate(tree, pack.name, {"preinst": script}, installation, commands):
             for effect in evaluation.effects:
-                if effect.does is Does.DIVERSION:
+                if effect.kind is EffectKind.DIVERSION:
                     target, package = map(str, effect.data)
                     found.setdefault(effect.name, (target, package))
     return found

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 
-class Does(enum.StrEnum):
+class EffectKind(enum.StrEnum):
     """The kinds of effects."""
 
     FILE = "file"
@@ -48,46 +48,46 @@ class Effect:
             ``(path, argument ...)``.
     """
 
-    does: Does
+    kind: EffectKind
     name: str
     detail: str = ""
     data: tuple[object, ...] = ()
 
     def __str__(self) -> str:
-        return f"{_VERBS[self.does]} {self.name}" + (f" ({self.detail})" if self.detail else "")
+        return f"{_VERBS[self.kind]} {self.name}" + (f" ({self.detail})" if self.detail else "")
 
 
 _VERBS = {
-    Does.FILE: "writes",
-    Does.DIRECTORY: "makes the directory",
-    Does.LINK: "links",
-    Does.MODE: "sets the mode of",
-    Does.OWNER: "sets the owner of",
-    Does.REMOVE: "removes",
-    Does.MOVE: "moves",
-    Does.USER: "creates the user",
-    Does.GROUP: "creates the group",
-    Does.MEMBER: "adds to a group:",
-    Does.ALTERNATIVE: "offers the alternative",
-    Does.UNIT: "sets whether it starts at boot:",
-    Does.OVERRIDE: "overrides the owner and mode of",
-    Does.DIVERSION: "diverts",
-    Does.CAPABILITY: "gives capabilities to",
-    Does.TRIGGER: "activates the trigger",
-    Does.ANSWER: "remembers the answer to",
-    Does.SHELL: "adds the login shell",
-    Does.CONFIGURATION: "registers the configuration file",
-    Does.BYTECODE: "compiles Python modules of",
-    Does.OWN_DATA: "leaves to each machine:",
-    Does.GENERATED: "is answered by a handler:",
-    Does.PROGRAM: "runs, when all packages are in:",
-    Does.DROPPED: "is dropped:",
+    EffectKind.FILE: "writes",
+    EffectKind.DIRECTORY: "makes the directory",
+    EffectKind.LINK: "links",
+    EffectKind.MODE: "sets the mode of",
+    EffectKind.OWNER: "sets the owner of",
+    EffectKind.REMOVE: "removes",
+    EffectKind.MOVE: "moves",
+    EffectKind.USER: "creates the user",
+    EffectKind.GROUP: "creates the group",
+    EffectKind.MEMBER: "adds to a group:",
+    EffectKind.ALTERNATIVE: "offers the alternative",
+    EffectKind.UNIT: "sets whether it starts at boot:",
+    EffectKind.OVERRIDE: "overrides the owner and mode of",
+    EffectKind.DIVERSION: "diverts",
+    EffectKind.CAPABILITY: "gives capabilities to",
+    EffectKind.TRIGGER: "activates the trigger",
+    EffectKind.ANSWER: "remembers the answer to",
+    EffectKind.SHELL: "adds the login shell",
+    EffectKind.CONFIGURATION: "registers the configuration file",
+    EffectKind.BYTECODE: "compiles Python modules of",
+    EffectKind.OWN_DATA: "leaves to each machine:",
+    EffectKind.GENERATED: "is answered by a handler:",
+    EffectKind.PROGRAM: "runs, when all packages are in:",
+    EffectKind.DROPPED: "is dropped:",
 }
 
 
 @dataclass(frozen=True)
-class Unaccounted:
-    """Lines of a script that nobody speaks for: from ``first`` to ``last``, their text, and what is not known."""
+class UnmodelledLines:
+    """Lines of a script that build-os does not model: from ``first`` to ``last``, their text, and what is not known."""
 
     first: int
     last: int
@@ -101,10 +101,10 @@ class Evaluation:
 
     Attributes:
         effects: in order; they are made in the tree already.
-        unaccounted: what nobody speaks for; empty for a script that is understood.
+        unmodelled: lines that build-os does not model; empty for a script that is understood.
     """
 
     package: str
     script: str
     effects: tuple[Effect, ...]
-    unaccounted: tuple[Unaccounted, ...]
+    unmodelled: tuple[UnmodelledLines, ...]

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from builder.core.errors import ConfigError
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
-from builder.debian.scripts.effects import Effect, Evaluation, Unaccounted
+from builder.debian.scripts.effects import Effect, Evaluation, UnmodelledLines
 from builder.debian.scripts.language.control_flow import Exit, Leave, TooLong
 from builder.debian.scripts.language.evaluator import Commands, Shell
-from builder.debian.scripts.language.interpreter import SHELLS, interpreter
+from builder.debian.scripts.language.interpreter import SHELLS, find_interpreter
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.language.words import ScriptSyntaxError
 from builder.debian.scripts.state import Records
@@ -42,14 +42,14 @@ def evaluate_decided(
     Args:
         installation: of the whole image, the package's own version included.
     """
-    found = evaluate(tree, package, scripts, before_installation(installation, package), commands, records)
-    if decision is not None and decision.answer == "effects" and any(each.unaccounted for each in found):
+    found = evaluate(tree, package, scripts, make_own_installation(installation, package), commands, records)
+    if decision is not None and decision.answer == "effects" and any(each.unmodelled for each in found):
         declared = apply_declared(tree, package, decision.effects, installation.arch, commands)
         found[-1] = replace(found[-1], effects=(*found[-1].effects, *declared))
     return found
 
 
-def before_installation(installation: Installation, package: str) -> Installation:
+def make_own_installation(installation: Installation, package: str) -> Installation:
     """The same for a package's own scripts: one that is being installed has no version yet."""
     others = {name: version for name, version in installation.versions.items() if name != package}
     return replace(installation, versions=others)
@@ -98,7 +98,7 @@ def ask(
     # It only asks (Policy 3.9.1), so it works on copies; one that is not understood leaves the templates' defaults.
     asked = records.copy()
     config = _evaluate_one(tree.copy(), package, "config", scripts, ASKING, installation, commands, asked)
-    if config.unaccounted:
+    if config.unmodelled:
         return False
     records.replace_by(asked)
     return True
@@ -117,12 +117,12 @@ def _evaluate_one(
     unasked: bool = False,
 ) -> Evaluation:
     text = scripts[name]
-    program = interpreter(text)
+    program = find_interpreter(text)
     lines = text.splitlines()
     if program not in SHELLS:
         what = f"it is written in {program}" if program else "it is no script"
         shown = lines[0][:80] if lines and lines[0].isprintable() else ""
-        return Evaluation(package, name, (), (Unaccounted(1, max(len(lines), 1), shown, what),))
+        return Evaluation(package, name, (), (UnmodelledLines(1, max(len(lines), 1), shown, what),))
     system = TargetSystem(tree, installation, package, hidden=f"package:{package}" if name == "preinst" else "")
     shell = Shell(system, commands, text, arguments, _environment(package, name, installation))
     own = read_templates(scripts.get("templates", ""))
@@ -134,14 +134,14 @@ def _evaluate_one(
         shell.run(parse(text))
     except ScriptSyntaxError as error:
         line = lines[error.line - 1] if 0 < error.line <= len(lines) else ""
-        shell.unaccounted.append(Unaccounted(error.line, error.line, line, error.what))
+        shell.unmodelled.append(UnmodelledLines(error.line, error.line, line, error.what))
     except TooLong:
-        shell.unaccounted.append(Unaccounted(1, len(lines), "", "it does not come to an end"))
+        shell.unmodelled.append(UnmodelledLines(1, len(lines), "", "it does not come to an end"))
     except Exit as leave:
-        if leave.status and not shell.unaccounted:
+        if leave.status and not shell.unmodelled:
             first, last = shell.position
-            shell.unaccounted.append(
-                Unaccounted(
+            shell.unmodelled.append(
+                UnmodelledLines(
                     first,
                     last,
                     "\n".join(lines[first - 1 : last]),
@@ -150,10 +150,10 @@ def _evaluate_one(
             )
     except (Leave, NotModelled) as problem:
         first, last = shell.position
-        shell.unaccounted.append(Unaccounted(first, last, "\n".join(lines[first - 1 : last]), str(problem)))
+        shell.unmodelled.append(UnmodelledLines(first, last, "\n".join(lines[first - 1 : last]), str(problem)))
     records.replace_by(shell.records)
     system.sweep()
-    return Evaluation(package, name, tuple(system.journal), tuple(shell.unaccounted))
+    return Evaluation(package, name, tuple(system.journal), tuple(shell.unmodelled))
 
 
 def _environment(package: str, name: str, installation: Installation) -> dict[str, str]:

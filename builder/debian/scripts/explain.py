@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from builder.debian.database import install_database
 from builder.debian.pack import Pack
-from builder.debian.scripts.decisions import Decision, decision_about
+from builder.debian.scripts.decisions import Decision, find_decision
 from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.evaluate import evaluate_decided
 from builder.debian.scripts.language.evaluator import Commands
-from builder.debian.scripts.order import configuration_order
+from builder.debian.scripts.order import sort_for_configuration
 from builder.debian.scripts.state import Records
 from builder.debian.scripts.subjects.base_accounts import make_static_accounts
 from builder.debian.scripts.target_system import Installation
@@ -48,9 +48,9 @@ def explain(
     declare_accounts(tree)
     records = Records()
     found: list[Evaluation] = []
-    for name in configuration_order({pack.name: pack.control for pack in packs}):
+    for name in sort_for_configuration({pack.name: pack.control for pack in packs}):
         scripts = {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
-        decision = decision_about(decisions or {}, name)
+        decision = find_decision(decisions or {}, name)
         evaluations = evaluate_decided(tree, name, scripts, installation, commands, records, decision)
         found += evaluations if name in wanted else []
     return found

@@ -15,7 +15,7 @@ from functools import partial
 from builder.core.filters import FilterCall, FilterResult, Filters
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Commands, Shell, make_models
-from builder.debian.scripts.target_system import DEVICES, NOT_OURS, UNKNOWN, NotModelled, copy_of, joined
+from builder.debian.scripts.target_system import DEVICES, NOT_OURS, UNKNOWN, NotModelled, copy_node, join_path
 from builder.tree.node import Kind
 
 GREPS = {"grep": (), "egrep": ("-E",), "fgrep": ("-F",)}
@@ -77,7 +77,7 @@ class _Files:
         known = word.startswith("/") or self.shell.state.directory != UNKNOWN
         if not word or word == "-" or len(word) > MAX_NAME or not known or {"\n", "\0"} & {*word}:
             return False
-        path, system = joined(self.directory, word), self.shell.system
+        path, system = join_path(self.directory, word), self.shell.system
         if NOT_OURS.match(path):
             text = self.shell.state.input or "" if path == "/dev/stdin" else system.read(path)
             if text is not None:
@@ -234,5 +234,5 @@ def _take_over(shell: Shell, call: FilterCall, result: FilterResult, *, is_unkno
             target = shell.system.get(path)
             assert target is not None
             shell.system.remove(path)
-            shell.system.put(path, copy_of(target))
+            shell.system.put(path, copy_node(target))
         shell.system.write(path, UNKNOWN if is_unknown else text)

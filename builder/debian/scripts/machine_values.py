@@ -18,12 +18,12 @@ _TOLD = re.compile(f"{_BEGIN}([0-9a-f]+)\\.([0-9]+){_END}")
 _SAME = re.compile(r"(hostname|dnsdomainname)\b")
 
 
-def told(command: str, number: int) -> str:
+def make_value(command: str, number: int) -> str:
     """A text that stands for what a command of the machine says; ``number`` tells its calls from one another."""
     return f"{_BEGIN}{command.encode(errors='surrogateescape').hex()}.{number}{_END}"
 
 
-def command_for(text: str) -> str | None:
+def find_command(text: str) -> str | None:
     """The command that says this text on the machine; ``None`` if it has something in it that no command says."""
     parts = _TOLD.split(text)
     if any(UNKNOWN in literal for literal in parts[::3]) or len(parts) == 1:
@@ -31,10 +31,10 @@ def command_for(text: str) -> str | None:
     commands = [bytes.fromhex(part).decode(errors="surrogateescape") for part in parts[1::3]]
     if len(commands) == 1 and parts[0] == "" and parts[3] in ("", "\n"):
         return commands[0]  # as it is: it may be no text at all
-    return f"printf %s {word_for(text)}"
+    return f"printf %s {quote_for_machine(text)}"
 
 
-def word_for(text: str) -> str | None:
+def quote_for_machine(text: str) -> str | None:
     """The text as a word of a command line on the machine; ``None`` as for :func:`command_for`."""
     parts = _TOLD.split(text)
     if any(UNKNOWN in literal for literal in parts[::3]):
@@ -46,7 +46,7 @@ def word_for(text: str) -> str | None:
     return "".join(words)
 
 
-def said_once(text: str) -> set[str]:
+def find_changing_parts(text: str) -> set[str]:
     """The parts of a text that would be others if their commands ran again."""
     return {
         match[0]

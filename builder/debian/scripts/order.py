@@ -15,7 +15,7 @@ FIELDS = ("Pre-Depends", "Depends")
 FIRST = ("base-passwd", "base-files", "libc-bin")
 
 
-def configuration_order(controls: Mapping[str, Mapping[str, str]]) -> list[str]:
+def sort_for_configuration(controls: Mapping[str, Mapping[str, str]]) -> list[str]:
     """The names of packages, sorted so that dependencies come first, and by name otherwise.
 
     Args:

@@ -1,7 +1,7 @@
 """The table of all commands that scripts use: one file a subject says what its commands do.
 
 A command that is not in the table, or is used in a way that its model does not know, is never guessed at: its lines are
-unaccounted for.
+not modelled.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from builder.debian.scripts import machine_values
-from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.state import State
 from builder.tree.node import Inline, Kind, Node, directory, file, symlink
 from builder.tree.tree import Tree, TreeError, parent_of
@@ -28,6 +28,7 @@ DEVICES = frozenset(("/dev/null", "/dev/zero", "/dev/stdin", "/dev/stdout", "/de
 RANDOM = frozenset(("/dev/random", "/dev/urandom", "/proc/sys/kernel/random/uuid"))
 MAX_CONTENT = 4 << 20
 MAX_OWN = 16 << 10  # bytes of a file that each machine writes with something of its own in it
+OF_FILES = frozenset(EffectKind[name] for name in ("FILE", "DIRECTORY", "REMOVE", "MODE", "OWNER", "LINK", "MOVE"))
 Mark = tuple[int, int]
 
 
@@ -51,7 +52,7 @@ class Installation:
     excluded: frozenset[str] = frozenset()
 
 
-def copy_of(node: Node) -> Node:
+def copy_node(node: Node) -> Node:
     """A node that is a file of its own: two with one slice of the store would be one file with two names."""
     if node.kind is not Kind.FILE or node.size > MAX_CONTENT:
         return node
@@ -133,7 +134,7 @@ class TargetSystem:
             if path.startswith("/sys/"):
                 return None  # scripts look there for what runs, and nothing does
             if path in RANDOM:
-                return self.told(f"cat {path}")
+                return self.ask_machine(f"cat {path}")
             return "" if path in DEVICES else UNKNOWN
         node = self.get(path)
         if node is None or node.kind is not Kind.FILE:
@@ -142,7 +143,7 @@ class TargetSystem:
             raise NotModelled(f"{path} is too large to be read by a script")
         return node.content.read().decode(errors="surrogateescape")
 
-    def children(self, path: str) -> list[str]:
+    def list_children(self, path: str) -> list[str]:
         """The names in a directory."""
         try:
             return [n for n in self.tree.children(path) if self.get(f"{path}/{n}", follow=False) is not None]
@@ -153,7 +154,7 @@ class TargetSystem:
         """All at and below a path, no link followed but the last."""
         return iter(list(self.tree.walk(self.tree.resolve(path))))
 
-    def told(self, command: str, of: str = "") -> str:
+    def ask_machine(self, command: str, of: str = "") -> str:
         """What a command of the machine says.
 
         Args:
@@ -164,21 +165,20 @@ class TargetSystem:
         """
         self._told += 1
         self._use(of, f"|{self._told}")
-        return machine_values.told(command, self._told)
+        return machine_values.make_value(command, self._told)
 
     def _use(self, text: str, where: str) -> None:
-        once = machine_values.said_once(text)
+        once = machine_values.find_changing_parts(text)
         if {self._used.get(part, where) for part in once} - {where}:
             raise NotModelled("what the machine says once is used in two places")
         self._used |= dict.fromkeys(once, where)
 
     # --- changing ----------------------------------------------------------------------------------
 
-    def note(self, does: Does, name: str, detail: str = "", *data: object) -> None:
+    def record(self, kind: EffectKind, name: str, detail: str = "", *data: object) -> None:
         """Record an effect."""
-        if not (does in (Does.FILE, Does.DIRECTORY, Does.REMOVE, Does.MODE, Does.OWNER, Does.LINK, Does.MOVE)
-                and SCRATCH.match(name)):  # fmt: skip
-            self.journal.append(Effect(does, name, detail, data))
+        if not (kind in OF_FILES and SCRATCH.match(name)):
+            self.journal.append(Effect(kind, name, detail, data))
 
     def put(self, path: str, node: Node) -> None:
         """Set what is at a path.
@@ -210,7 +210,7 @@ class TargetSystem:
             return
         where = self.tree.resolve(path)
         if UNKNOWN in text and LOG.match(where):
-            self.note(Does.DROPPED, where, "a log of the installation")
+            self.record(EffectKind.DROPPED, where, "a log of the installation")
             return
         old = self.get(where)
         before = (self.read(where) or "") if append else ""
@@ -223,16 +223,16 @@ class TargetSystem:
                 return
             self.put(where, old.but(content=file(new, origin="").content, origin=self.origin))
         else:
-            self.put(where, file(new, self.masked(0o666), origin=self.origin))
-        self.note(Does.FILE, where)
+            self.put(where, file(new, self.apply_umask(0o666), origin=self.origin))
+        self.record(EffectKind.FILE, where)
 
-    def unfinished(self, path: str) -> str | None:
+    def read_unfinished(self, path: str) -> str | None:
         """The text of a file in ``/tmp`` that has something in it which only the machine says."""
         node = self.get(path)
         if node is None or not SWEPT.match(path) or node.origin.startswith(OWN) or not isinstance(node.content, Inline):
             return None
         text = node.content.read().decode(errors="surrogateescape")
-        return text if machine_values.command_for(text) is not None else None
+        return text if machine_values.find_command(text) is not None else None
 
     def _write_on_machine(self, path: str, text: str, old: Node | None) -> None:
         """Leave a file to the machine that has something in it which only the machine says.
@@ -240,17 +240,17 @@ class TargetSystem:
         Raises:
             NotModelled: it is not known how the machine comes to it, or the file is not the script's own.
         """
-        command = machine_values.command_for(text)
+        command = machine_values.find_command(text)
         own = old is None or path in self.state.shared.made
         if command is None or not own or len(text) > MAX_OWN:
             raise NotModelled(f"what would be written to {path} is not known")
         self._use(text, path)
-        node = file(text.encode(errors="surrogateescape"), self.masked(0o666), origin=OWN + self.package)
+        node = file(text.encode(errors="surrogateescape"), self.apply_umask(0o666), origin=OWN + self.package)
         self.put(path, node if old is None else old.but(content=node.content, origin=node.origin))
         detail = f"{command} >{shlex.quote(path)}"
-        self.note(Does.OWN_DATA, path, detail, detail, (path,), ())
+        self.record(EffectKind.OWN_DATA, path, detail, detail, (path,), ())
 
-    def masked(self, mode: int) -> int:
+    def apply_umask(self, mode: int) -> int:
         """The mode that something gets when it is made with this one.
 
         Raises:
@@ -266,7 +266,7 @@ class TargetSystem:
         there = self.tree.get(where)
         if there is None:
             self.put(where, directory(mode, origin=self.origin))
-            self.note(Does.DIRECTORY, where, f"mode {mode:04o}")
+            self.record(EffectKind.DIRECTORY, where, f"mode {mode:04o}")
         elif there.origin == self.hidden and there.kind is Kind.DIRECTORY:
             self.state.shared.made.add(where)  # a preinst makes what the package brings, which is not there yet
 
@@ -276,9 +276,9 @@ class TargetSystem:
         if old is not None and old.kind is Kind.SYMLINK and old.target == target:
             return
         self.put(path, symlink(target, origin=self.origin))
-        self.note(Does.LINK, path, f"to {target}")
+        self.record(EffectKind.LINK, path, f"to {target}")
 
-    def change(self, path: str, does: Does, detail: str, *, follow: bool = True, **changes: object) -> None:
+    def change(self, path: str, kind: EffectKind, detail: str, *, follow: bool = True, **changes: object) -> None:
         """Change the mode or owner of what is at a path: of what a last link leads to, or of that link."""
         where = self.tree.resolve(path, follow_last=follow)
         node = self.tree.get(where, follow=follow)
@@ -288,7 +288,7 @@ class TargetSystem:
         if new != node:
             self._undo.append((where, node))
             self.tree.change(where, **changes)
-            self.note(does, where, detail)
+            self.record(kind, where, detail)
 
     def remove(self, path: str) -> None:
         """Remove a path and all below it; nothing happens if it is not there."""
@@ -297,7 +297,7 @@ class TargetSystem:
             return
         self._undo.extend(reversed(list(self.tree.walk(where))))
         self.tree.remove(where)
-        self.note(Does.REMOVE, where)
+        self.record(EffectKind.REMOVE, where)
 
     def leave_to_machine(self, command: str, *paths: str, units: tuple[str, ...] = ()) -> None:
         """What a command makes must not be in an image: all its machines would share it. Each runs the command itself.
@@ -315,24 +315,24 @@ class TargetSystem:
             node = directory(origin=origin) if path.endswith("/") else file(UNKNOWN, 0o600, origin=origin)
             self.put(path.rstrip("/"), node)
         made = tuple(path.rstrip("/") for path in paths)
-        self.note(Does.OWN_DATA, " ".join(made), command, command, made, units)
+        self.record(EffectKind.OWN_DATA, " ".join(made), command, command, made, units)
 
     def move(self, source: str, target: str) -> None:
         """Rename."""
         where = self.tree.resolve(source, follow_last=False)
-        if (text := self.unfinished(where)) is not None:
+        if (text := self.read_unfinished(where)) is not None:
             self.write(target, text)
             self.remove(where)
             return
         entries = [(path, known(node)) for path, node in self.tree.walk(where)]
         if entries and entries[0][1].origin.startswith(OWN):
             command = shlex.join(["mv", where, target])
-            self.note(Does.OWN_DATA, target, command, command, (target,), ())
+            self.record(EffectKind.OWN_DATA, target, command, command, (target,), ())
         self._undo.extend(reversed(entries))
         self.tree.remove(where)
         for path, node in entries:
             self.put(target + path[len(where) :], node)
-        self.note(Does.MOVE, where, f"to {target}")
+        self.record(EffectKind.MOVE, where, f"to {target}")
 
     def sweep(self) -> None:
         """Remove what a script leaves in ``/tmp`` and ``/run``: it would be gone at the first boot."""
@@ -346,7 +346,7 @@ class TargetSystem:
         """Where we are, for :meth:`back_to`."""
         return len(self.journal), len(self._undo)
 
-    def changes_since(self, mark: Mark) -> dict[str, Node | None]:
+    def find_changes(self, mark: Mark) -> dict[str, Node | None]:
         """What is at each path that has changed since a mark."""
         before: dict[str, Node | None] = {}
         for path, node in self._undo[mark[1] :]:
@@ -368,7 +368,7 @@ class TargetSystem:
                 self.tree.put(path, node)
 
 
-def joined(directory_path: str, path: str) -> str:
+def join_path(directory_path: str, path: str) -> str:
     """A path as seen from a directory, with ``.`` and doubled slashes gone."""
     if not path.startswith("/"):
         path = f"{directory_path}/{path}"

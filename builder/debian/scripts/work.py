@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.core.tools import Tools
 from builder.debian.scripts.decisions import Decision
-from builder.debian.scripts.effects import Does, Effect, Evaluation
+from builder.debian.scripts.effects import Effect, EffectKind, Evaluation
 from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.sandbox.root import LargeFiles
 from builder.debian.scripts.target_system import Installation
@@ -29,7 +29,7 @@ class Work:
         scripts: package name -> script name (``postinst`` ...) -> text, in the order in which packages are configured.
         commands: what the commands of scripts do.
         installation: what all scripts can ask for: architecture, versions.
-        decisions: what the definition says about scripts that nobody speaks for, by package.
+        decisions: what the definition says about scripts that build-os does not model, by package.
         evaluations: what the scripts do, once they were evaluated.
         ran: packages whose scripts were run, and what changed, in one line.
     """
@@ -49,9 +49,9 @@ class Work:
         """Large files for the rooms of scripts that are run."""
         return LargeFiles(self.scratch / "large-files")
 
-    def effects(self, does: Does) -> Iterator[Effect]:
+    def effects(self, does: EffectKind) -> Iterator[Effect]:
         """What scripts do of one kind, in order."""
-        return (effect for each in self.evaluations for effect in each.effects if effect.does is does)
+        return (effect for each in self.evaluations for effect in each.effects if effect.kind is does)
 
     @contextmanager
     def directory(self, *paths: str) -> Iterator[Workdir]:

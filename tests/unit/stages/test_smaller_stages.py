@@ -248,7 +248,7 @@ def only_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("only_scripts")
-def test_a_script_that_nobody_speaks_for_ends_the_build_with_what_can_be_decided(context: Context) -> None:
+def test_a_script_that_does_what_is_not_modelled_ends_the_build_with_what_can_be_decided(context: Context) -> None:
     with pytest.raises(ConfigError) as caught:
         configured(context, {})
     text = str(caught.value)
@@ -299,7 +299,7 @@ def test_decisions_that_decide_nothing_are_warned_about(context: Context) -> Non
     configured(context, {name: Decision("ignore", "why") for name in ("odd", "plain", "gone")})
     assert context.console.said == [
         "warning: scripts: gone: no such package in it",
-        "warning: scripts: plain: the package's scripts are accounted for; the decision can go",
+        "warning: scripts: plain: the package's scripts do nothing that build-os does not model; the decision can go",
     ]
 
 

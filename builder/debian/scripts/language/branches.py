@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.language.control_flow import Exit, Leave, Status
 from builder.debian.scripts.state import State
 from builder.debian.scripts.target_system import SWEPT
@@ -50,4 +50,6 @@ def _is_same_end(one: Exit | Leave | None, other: Exit | Leave | None) -> bool:
 
 def get_lasting_effects(journal: list[Effect]) -> list[Effect]:
     """The effects that make a difference to the image. Answers are a part of the state, and compared there."""
-    return [effect for effect in journal if effect.does not in (Does.DROPPED, Does.GENERATED, Does.ANSWER)]
+    return [
+        effect for effect in journal if effect.kind not in (EffectKind.DROPPED, EffectKind.GENERATED, EffectKind.ANSWER)
+    ]

@@ -2,7 +2,7 @@
 
 What a command does is said by a table of models that the shell is given. What cannot be known while an image is made
 is carried along as :data:`UNKNOWN`; where the course of a script depends on it, every way is tried, and they must come
-to the same, or the lines are unaccounted for.
+to the same, or the lines are not modelled.
 
 Source: POSIX.1-2024, "Shell Command Language", 2.8 (errors), 2.9 (commands), 2.15 (special built-ins).
 """
@@ -16,11 +16,11 @@ from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from builder.debian.scripts.effects import Unaccounted
+from builder.debian.scripts.effects import UnmodelledLines
 from builder.debian.scripts.language.branches import Outcome, get_lasting_effects
 from builder.debian.scripts.language.control_flow import Exit, Leave, Return, Status, TooLong
 from builder.debian.scripts.language.expand import Expander
-from builder.debian.scripts.language.interpreter import SHELLS, interpreter
+from builder.debian.scripts.language.interpreter import SHELLS, find_interpreter
 from builder.debian.scripts.language.parser import parse, parse_word
 from builder.debian.scripts.language.process import Process
 from builder.debian.scripts.language.redirections import open_redirects
@@ -41,7 +41,7 @@ from builder.debian.scripts.language.syntax import (
     Simple,
     Word,
 )
-from builder.debian.scripts.language.time_limit import limited
+from builder.debian.scripts.language.time_limit import limit_time
 from builder.debian.scripts.language.words import ScriptSyntaxError
 from builder.debian.scripts.state import State, join_states
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled, TargetSystem
@@ -92,7 +92,7 @@ class Shell(Process):
     """A shell that evaluates a script.
 
     Attributes:
-        unaccounted: lines that nobody speaks for, in the order they were met.
+        unmodelled: lines that build-os does not model, in the order they were met.
         own_questions: those of the package, of all that debconf has.
         unasked: the script that asks debconf's questions is not understood.
         position: the lines of the last simple command.
@@ -105,11 +105,11 @@ class Shell(Process):
         name = f"/var/lib/dpkg/info/{system.package}.{environment.get('DPKG_MAINTSCRIPT_NAME', '')}"
         super().__init__(system, name, State(variables=dict(environment), arguments=list(arguments)))
         self.commands = commands
-        self.unaccounted: list[Unaccounted] = []
-        self.is_bash = interpreter(text) == "bash"
+        self.unmodelled: list[UnmodelledLines] = []
+        self.is_bash = find_interpreter(text) == "bash"
         self.unasked = False
         self.own_questions: frozenset[str] = frozenset()
-        self.expander = Expander(self, self.output_of)
+        self.expander = Expander(self, self.get_output)
         self._lines = text.split("\n")
         self._substituted: list[Status] = [0]
         self._tested = 0
@@ -123,26 +123,26 @@ class Shell(Process):
         adds = target != name
         if word.parts and isinstance(word.parts[0], Elements):
             values = [
-                (None if key is None else self.expander.key(name, key), value)
+                (None if key is None else self.expander.make_key(name, key), value)
                 for key, each in word.parts[0].items
-                for value in (self.expander.fields([each]) if key is None else [self.expander.text(each)])
+                for value in (self.expander.expand_fields([each]) if key is None else [self.expander.expand_text(each)])
             ]
             if not adds:
                 self.state.unset(name)
-            following = 1 + max((int(key) for key, _ in self.elements(name) if key.isdigit()), default=-1)
+            following = 1 + max((int(key) for key, _ in self.get_elements(name) if key.isdigit()), default=-1)
             for given, value in values:
                 key = str(following) if given is None else given
                 following = int(key) + 1 if key.isdigit() else following
                 self.assign(f"{name}[{key}]", value)
             return
-        text = self.expander.text(word)
+        text = self.expander.expand_text(word)
         if match := re.fullmatch(r"(\w+)\[(.*)\]", name):
-            name = f"{match[1]}[{self.expander.key(match[1], parse_word(match[2]))}]"
+            name = f"{match[1]}[{self.expander.make_key(match[1], parse_word(match[2]))}]"
         self.assign(name, (self.state.variables.get(name, "") if adds else "") + text)
 
-    def output_of(self, command: Command) -> str:
+    def get_output(self, command: Command) -> str:
         """What commands write, run as in ``$(...)``."""
-        with self._subshell(), self.captured() as out:
+        with self._subshell(), self.capture_output() as out:
             self.status = self._protected(command)
         self._substituted = [self.status]
         return "".join(out)
@@ -185,7 +185,7 @@ class Shell(Process):
         if not model.accepts_unknown and any(UNKNOWN in argument for argument in arguments):
             raise NotModelled(f"an argument of {name} is only known on a running machine")
         if model.matches_patterns:
-            with limited(name):
+            with limit_time(name):
                 return model.run(self, arguments)
         return model.run(self, arguments)
 
@@ -199,7 +199,7 @@ class Shell(Process):
         for place in (
             [name] if "/" in name else [f"/{where}/{name}" for where in ("usr/sbin", "usr/bin", "sbin", "bin")]
         ):
-            path = self.path(place)
+            path = self.resolve_path(place)
             node = self.system.get(path)
             if node is not None and node.is_executable:
                 return path
@@ -211,14 +211,14 @@ class Shell(Process):
         if path is None and self._tested:
             return 127
         text = (self.system.read(path) or "") if path is not None else ""
-        if interpreter(text) not in SHELLS:
+        if find_interpreter(text) not in SHELLS:
             raise NotModelled(f"{name} is not known to build-os")
         if any(UNKNOWN in argument for argument in arguments):
             raise NotModelled(f"an argument of {name} is only known on a running machine")
         return self.run_script(text, arguments, path or name)
 
     def run_script(self, text: str, arguments: list[str], name: str) -> Status:
-        """Another script as a process of its own; what is not accounted for in it is so in the line that calls it."""
+        """Another script as a process of its own; what is not modelled in it is not in the line that calls it."""
         self._calls += 1
         if self._calls > MAX_CALLS:
             raise TooLong
@@ -243,8 +243,8 @@ class Shell(Process):
             self._calls -= 1
             outer.shared = inner.state.shared
             self.state = outer
-        if inner.unaccounted:
-            worst = inner.unaccounted[0]
+        if inner.unmodelled:
+            worst = inner.unmodelled[0]
             raise NotModelled(f"{name}, line {worst.first}: {worst.reason}")
         return status
 
@@ -328,7 +328,7 @@ class Shell(Process):
                 return status
         self._substituted = [0]
         is_conditional = command.words[0].text == "[["
-        words = (self.expander.conditional_fields if is_conditional else self.expander.fields)(command.words)
+        words = (self.expander.expand_condition if is_conditional else self.expander.expand_fields)(command.words)
         if not words:
             return self._substituted[-1]
         saved = {name: self.state.variables.get(name) for name, _ in command.assignments}
@@ -345,9 +345,9 @@ class Shell(Process):
 
     def _report(self, reason: str, first: int, last: int) -> None:
         text = "\n".join(self._lines[first - 1 : last])
-        found = Unaccounted(first, last, text, reason)
-        if found not in self.unaccounted:
-            self.unaccounted.append(found)
+        found = UnmodelledLines(first, last, text, reason)
+        if found not in self.unmodelled:
+            self.unmodelled.append(found)
 
     def _test(self, command: Command) -> Status:
         """A condition: ``set -e`` does not apply in it."""
@@ -383,7 +383,7 @@ class Shell(Process):
         try:
             for index, each in enumerate(commands):
                 if index < len(commands) - 1:
-                    with self._subshell(), self.captured() as out:
+                    with self._subshell(), self.capture_output() as out:
                         status = self._protected(each)
                     self.state.input = "".join(out)
                 else:
@@ -405,11 +405,11 @@ class Shell(Process):
 
     def _case(self, command: Case) -> Status:
         try:
-            subject = self.expander.text(command.word)
+            subject = self.expander.expand_text(command.word)
             if UNKNOWN in subject:
                 return self._case_of_unknown(command, subject.partition(UNKNOWN)[0])
             for patterns, body in command.items:
-                if any(self.expander.pattern(pattern).fullmatch(subject) for pattern in patterns):
+                if any(self.expander.make_pattern(pattern).fullmatch(subject) for pattern in patterns):
                     return self.run(body)
         except NotModelled as problem:
             self._report(str(problem), command.first, command.first)
@@ -446,7 +446,7 @@ class Shell(Process):
 
     def _turns(self, command: For | Loop) -> Iterator[None]:
         if isinstance(command, For):
-            values = self.arguments() if command.words is None else self.expander.fields(command.words)
+            values = self.get_arguments() if command.words is None else self.expander.expand_fields(command.words)
             if any(UNKNOWN in value for value in values):
                 raise NotModelled("a loop over what is only known on a running machine")
             for value in values:
@@ -479,8 +479,8 @@ class Shell(Process):
     # --- what is not known -------------------------------------------------------------------------
 
     def _either(self, ways: Items[Callable[[], Status]], condition: Command, whole: Command | None = None) -> Status:
-        """Go every way from here; they must have the same effects, or the lines are unaccounted for."""
-        before = len(self.unaccounted)
+        """Go every way from here; they must have the same effects, or the lines are not modelled."""
+        before = len(self.unmodelled)
         mark = self.system.mark()
         start = self.state.copy()
         outcomes: list[Outcome] = []
@@ -497,13 +497,13 @@ class Shell(Process):
                 if not isinstance(leave, Return) and leave.status != 0:
                     continue
                 status, ended = leave.status, leave
-            effects, changes = get_lasting_effects(self.system.journal[mark[0] :]), self.system.changes_since(mark)
+            effects, changes = get_lasting_effects(self.system.journal[mark[0] :]), self.system.find_changes(mark)
             outcomes.append(Outcome(effects, changes, self.state, status, ended))
         if not outcomes:
             raise Exit(1)
         last = outcomes[-1]
         alike = all(outcome.is_like(last) for outcome in outcomes)
-        if not alike and len(self.unaccounted) == before:
+        if not alike and len(self.unmodelled) == before:
             first, final = _lines_of(whole or condition) or self._line
             self._report("what happens here depends on something that only a running machine knows", first, final)
         self.state = join_states([outcome.state for outcome in outcomes])
@@ -548,7 +548,7 @@ class Shell(Process):
             if opened.path is None and not opened.is_silent:
                 yield
                 return
-            with self.captured() as out:
+            with self.capture_output() as out:
                 yield
             if opened.path is not None and not opened.is_silent:
                 self.system.write(opened.path, "".join(out), append=opened.appends)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from builder.debian.scripts.language.patterns import PatternError, glob_regex
+from builder.debian.scripts.language.patterns import PatternError, convert_glob
 from builder.debian.scripts.language.process import Process
 from builder.debian.scripts.language.syntax import Arithmetic, Command, Elements, Literal, Parameter, Part, Word
-from builder.debian.scripts.target_system import UNKNOWN, NotModelled, joined
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled, join_path
 from builder.tree.node import Kind
 from firstboot.config.account_files import find_row, parse_rows
 
@@ -33,7 +33,7 @@ class Expander:
         self._process = process
         self._get_output = get_output
 
-    def fields(self, words: Iterable[Word]) -> list[str]:
+    def expand_fields(self, words: Iterable[Word]) -> list[str]:
         """Words as the arguments of a command."""
         result: list[str] = []
         for word in words:
@@ -48,7 +48,7 @@ class Expander:
                 result.extend(self._split(self._segments(parts)))
         return result
 
-    def conditional_fields(self, words: Iterable[Word]) -> list[str]:
+    def expand_condition(self, words: Iterable[Word]) -> list[str]:
         """Words of bash's ``[[ ... ]]``: nothing is split and no pattern becomes paths, bash(1), "Compound Commands".
 
         What is quoted on the right of ``==`` stands for itself in the pattern.
@@ -59,16 +59,16 @@ class Expander:
                 segments = self._segments(word.parts, one_field=True)
                 result.append("".join(_GLOB.sub(r"\\\g<0>", text) if quoted else text for text, quoted, _ in segments))
             else:
-                result.append(self.text(word))
+                result.append(self.expand_text(word))
         return result
 
-    def text(self, word: Word) -> str:
+    def expand_text(self, word: Word) -> str:
         """A word as one text: the value of an assignment, the target of a redirection."""
         return "".join(
             " " if segment is _FIELD_END else segment[0] for segment in self._segments(word.parts, one_field=True)
         )
 
-    def pattern(self, word: Word, *, shortest: bool = False) -> re.Pattern[str]:
+    def make_pattern(self, word: Word, *, shortest: bool = False) -> re.Pattern[str]:
         """A word as a pattern.
 
         Raises:
@@ -78,7 +78,7 @@ class Expander:
         if any(UNKNOWN in text for text, _ in segments):
             raise NotModelled("a pattern that is not known")
         try:
-            return re.compile(glob_regex(segments, shortest=shortest))
+            return re.compile(convert_glob(segments, shortest=shortest))
         except (PatternError, re.error) as error:
             raise NotModelled(f"the pattern {word.text}") from error
 
@@ -95,7 +95,7 @@ class Expander:
             elif isinstance(part, Elements):
                 raise NotModelled("an array where there can be none")
             elif isinstance(part, Arithmetic):
-                segments.append((self.arithmetic(self.text(part.expression)), part.quoted, True))
+                segments.append((self.calculate(self.expand_text(part.expression)), part.quoted, True))
             else:
                 segments.append((self._get_output(part.body).rstrip("\n"), part.quoted, True))
         return segments
@@ -103,7 +103,7 @@ class Expander:
     def _parameter(self, part: Parameter, one_field: bool) -> list[Segment]:
         process = self._process
         if part.name in ("@", "*") and not part.operator:
-            arguments = process.arguments()
+            arguments = process.get_arguments()
             if not part.quoted or (part.name == "@" and not one_field):
                 result: list[Segment] = []
                 for index, argument in enumerate(arguments):
@@ -115,11 +115,11 @@ class Expander:
         if operator == "keys" or (part.subscript is not None and part.subscript.text in ("@", "*")):
             return self._all_of_array(part, one_field)
         if part.subscript is not None:
-            value = process.state.variables.get(f"{part.name}[{self.key(part.name, part.subscript)}]")
+            value = process.state.variables.get(f"{part.name}[{self.make_key(part.name, part.subscript)}]")
         else:
-            value = process.value(part.name)
+            value = process.get_value(part.name)
         if operator == "indirect":
-            return [(process.value(value or "") or "", part.quoted, True)]
+            return [(process.get_value(value or "") or "", part.quoted, True)]
         if not operator:
             return [(value or "", part.quoted, True)]
         if operator == "length":
@@ -137,7 +137,7 @@ class Expander:
                 return self._inner(word, part.quoted, one_field) if missing else [(value or "", part.quoted, True)]
             case "=":
                 if missing:
-                    value = self.text(word)
+                    value = self.expand_text(word)
                     process.assign(part.name, value)
                 return [(value or "", part.quoted, True)]
             case _:
@@ -145,20 +145,20 @@ class Expander:
                     raise NotModelled(f"{part.name} is not set, and the script ends over it")
                 return [(value or "", part.quoted, True)]
 
-    def key(self, name: str, subscript: Word) -> str:
+    def make_key(self, name: str, subscript: Word) -> str:
         """An array's key: a text, or a number that is calculated."""
-        text = self.text(subscript)
+        text = self.expand_text(subscript)
         if name in self._process.state.associative:
             return text
-        number = self.arithmetic(text)
+        number = self.calculate(text)
         if not number.startswith("-"):
             return number
-        items = self._process.elements(name)  # from the end
+        items = self._process.get_elements(name)  # from the end
         return str(int(items[-1][0]) + 1 + int(number)) if items else number
 
     def _all_of_array(self, part: Parameter, one_field: bool) -> list[Segment]:
         """``${name[@]}`` and what is done to each element of it."""
-        items = self._process.elements(part.name)
+        items = self._process.get_elements(part.name)
         if part.operator == "length":
             return [(str(len(items)), part.quoted, True)]
         values = [key if part.operator == "keys" else value for key, value in items]
@@ -186,10 +186,10 @@ class Expander:
         if UNKNOWN in value:
             return UNKNOWN
         if part.operator == ":":
-            start = int(self.arithmetic(self.text(part.word)))
+            start = int(self.calculate(self.expand_text(part.word)))
             end = len(value)
             if part.second is not None:
-                count = int(self.arithmetic(self.text(part.second)))
+                count = int(self.calculate(self.expand_text(part.second)))
                 end = (start if start >= 0 else len(value) + start) + count if count >= 0 else len(value) + count
             return value[start:end]
         if part.operator[0] in "^,":
@@ -197,8 +197,8 @@ class Expander:
                 raise NotModelled(f"${{{part.name}{part.operator}{part.word.text}}}")
             change = str.upper if part.operator[0] == "^" else str.lower
             return change(value) if len(part.operator) == 2 else change(value[:1]) + value[1:]
-        new = self.text(part.second) if part.second is not None else ""
-        regex = self.pattern(part.word)
+        new = self.expand_text(part.second) if part.second is not None else ""
+        regex = self.make_pattern(part.word)
         if part.operator in ("/#", "/%"):
             source = rf"\A(?:{regex.pattern})" if part.operator == "/#" else rf"(?:{regex.pattern})\Z"
             return re.sub(source, lambda _: new, value, count=1)
@@ -211,7 +211,7 @@ class Expander:
     def _trimmed(self, value: str, operator: str, word: Word) -> str:
         if UNKNOWN in value:
             return UNKNOWN
-        regex = self.pattern(word, shortest=len(operator) == 1)
+        regex = self.make_pattern(word, shortest=len(operator) == 1)
         if operator.startswith("#"):
             match = regex.match(value)
             return value[match.end() :] if match else value
@@ -219,13 +219,13 @@ class Expander:
         places = range(len(value), -1, -1) if operator == "%" else range(len(value) + 1)
         return next((value[:at] for at in places if regex.fullmatch(value, at)), value)
 
-    def arithmetic(self, text: str) -> str:
+    def calculate(self, text: str) -> str:
         """The value of an arithmetic expression, without assignments.
 
         Raises:
             NotModelled: it is none, or one with something else in it.
         """
-        names = _VARIABLE.sub(lambda match: (self._process.value(match[1]) or "0").strip(), text)
+        names = _VARIABLE.sub(lambda match: (self._process.get_value(match[1]) or "0").strip(), text)
         if UNKNOWN in names:
             return UNKNOWN
         if not _ARITHMETIC.fullmatch(names) or "**" in names or "<<" in names or len(names) > 200:
@@ -242,7 +242,7 @@ class Expander:
 
     def _split(self, segments: list[Segment]) -> list[str]:
         """Fields of a word: what was expanded unquoted is split at white space, then patterns become paths."""
-        separators = self._process.value("IFS")
+        separators = self._process.get_value("IFS")
         splitter = (
             re.compile(r"[ \t\n]+" if separators in (None, " \t\n") else f"[{re.escape(separators)}]")
             if separators != ""
@@ -285,13 +285,13 @@ class Expander:
 
     def _matches(self, field: list[tuple[str, bool]], text: str) -> list[str]:
         try:
-            steps = [glob_regex(step, path=True) for step in _steps(field)]
+            steps = [convert_glob(step, path=True) for step in _steps(field)]
             patterns = [re.compile(step) for step in steps]
         except (PatternError, re.error):
             return []
         system = self._process.system
         found = [""]
-        base = "" if text.startswith("/") else self._process.path(".")
+        base = "" if text.startswith("/") else self._process.resolve_path(".")
         for index, (step, pattern) in enumerate(zip(steps, patterns, strict=True)):
             if step == "":
                 # Of two slashes the second means nothing; one at the end leaves directories.
@@ -301,8 +301,8 @@ class Expander:
             following = []
             for prefix in found:
                 # The index of names belongs to the real directory.
-                where = joined("/", f"{base}/{prefix}")
-                for name in system.children(where):
+                where = join_path("/", f"{base}/{prefix}")
+                for name in system.list_children(where):
                     if (pattern.fullmatch(name)) and (not name.startswith(".") or step.startswith("\\.")):
                         path = f"{prefix}/{name}" if prefix or text.startswith("/") else name
                         last = index == len(steps) - 1
@@ -329,7 +329,7 @@ class Expander:
         return text if user is None or len(user) < 6 else f"{user[5]}{slash}{rest}"
 
     def _is_directory(self, base: str, path: str) -> bool:
-        node = self._process.system.get(joined("/", f"{base}/{path}"))
+        node = self._process.system.get(join_path("/", f"{base}/{path}"))
         return node is not None and node.kind is Kind.DIRECTORY
 
 

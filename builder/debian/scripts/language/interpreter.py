@@ -5,7 +5,7 @@ from __future__ import annotations
 SHELLS = frozenset(("sh", "dash", "bash"))
 
 
-def interpreter(text: str) -> str:
+def find_interpreter(text: str) -> str:
     """The name of the program that a script is written for; empty if it is no script."""
     first = text.partition("\n")[0]
     words = first[2:].split() if first.startswith("#!") else []

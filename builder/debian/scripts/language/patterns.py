@@ -25,7 +25,7 @@ class PatternError(ValueError):
     """A pattern that cannot be turned into one of Python's."""
 
 
-def glob_regex(segments: Iterable[tuple[str, bool]], *, path: bool = False, shortest: bool = False) -> str:
+def convert_glob(segments: Iterable[tuple[str, bool]], *, path: bool = False, shortest: bool = False) -> str:
     """A regular expression for a pattern whose ``(text, quoted)`` segments are given; quoted text is literal.
 
     Args:
@@ -80,7 +80,7 @@ def bracket(text: str, at: int) -> tuple[str, int] | None:
 
 
 @lru_cache(maxsize=512)
-def basic_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[str]:
+def convert_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[str]:
     """A basic regular expression.
 
     Raises:

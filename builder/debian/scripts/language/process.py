@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from builder.debian.scripts.language.control_flow import Status, TooLong
 from builder.debian.scripts.state import Records, State
-from builder.debian.scripts.target_system import UNKNOWN, NotModelled, TargetSystem, joined
+from builder.debian.scripts.target_system import UNKNOWN, NotModelled, TargetSystem, join_path
 
 MAX_VALUE = 1 << 20  # characters; a variable that is doubled in a loop would fill the memory
 
@@ -47,7 +47,7 @@ class Process:
         if self._out:
             self._out[-1].append(text)
 
-    def value(self, name: str) -> str | None:
+    def get_value(self, name: str) -> str | None:
         """A parameter's value, or ``None`` if it is not set."""
         if name.isdigit():
             number = int(name)
@@ -62,7 +62,7 @@ class Process:
             case "?":
                 return UNKNOWN if self.status is None else str(self.status)
             case "@" | "*":
-                return " ".join(self.arguments()) if self.state.arguments != [] else None
+                return " ".join(self.get_arguments()) if self.state.arguments != [] else None
             case "$" | "!":
                 return UNKNOWN
             case "-":
@@ -70,7 +70,7 @@ class Process:
             case _:
                 return self.state.variables.get(name, self.state.variables.get(f"{name}[0]"))
 
-    def arguments(self) -> list[str]:
+    def get_arguments(self) -> list[str]:
         """The positional parameters; one that is not known, if not even their number is."""
         return [UNKNOWN] if self.state.arguments is None else self.state.arguments
 
@@ -80,20 +80,20 @@ class Process:
             raise TooLong
         self.state.variables[name] = value
 
-    def elements(self, name: str) -> list[tuple[str, str]]:
+    def get_elements(self, name: str) -> list[tuple[str, str]]:
         """An array's keys and values."""
         return self.state.get_elements(name)
 
-    def path(self, argument: str) -> str:
+    def resolve_path(self, argument: str) -> str:
         """An argument as an absolute path."""
         if UNKNOWN in argument:
             raise NotModelled("a path that is not known")
         if self.state.directory == UNKNOWN and not argument.startswith("/"):
             raise NotModelled("in which directory this happens depends on what only a running machine knows")
-        return joined(self.state.directory, argument)
+        return join_path(self.state.directory, argument)
 
     @contextmanager
-    def captured(self) -> Iterator[list[str]]:
+    def capture_output(self) -> Iterator[list[str]]:
         """What is written inside, as a list of texts."""
         out: list[str] = []
         self._out.append(out)

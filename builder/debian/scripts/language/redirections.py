@@ -37,28 +37,28 @@ def open_redirects(process: Process, expander: Expander, redirects: Iterable[Red
     opened = Redirected()
     state = process.state
     for redirect in redirects:
-        text = expander.text(redirect.target)
+        text = expander.expand_text(redirect.target)
         match redirect.operator:
             case "<<" | "<<-":
                 state.input = text
             case "<<<":
                 state.input = text + "\n"
-            case "<" if redirect.fd > 2 and process.path(text) not in DEVICES:
-                state.descriptors[redirect.fd] = process.system.read(process.path(text)) or ""
+            case "<" if redirect.fd > 2 and process.resolve_path(text) not in DEVICES:
+                state.descriptors[redirect.fd] = process.system.read(process.resolve_path(text)) or ""
             case "<&" if text.isdigit() and int(text) in state.descriptors and redirect.fd == 0:
                 opened.source = int(text)
                 state.input = state.descriptors[opened.source]
             case "<":
-                content = UNKNOWN if UNKNOWN in text else process.system.read(process.path(text))
+                content = UNKNOWN if UNKNOWN in text else process.system.read(process.resolve_path(text))
                 if content is None:
                     raise NotModelled(f"there is no {text}")
                 state.input = content
             case ">&" | "<&":
                 opened.is_silent = opened.is_silent or (redirect.fd == 1 and text not in ("1", "3", "5"))
             case ">" | ">>" | ">|" if redirect.fd == 1:
-                opened.path, opened.appends = process.path(text), redirect.operator == ">>"
+                opened.path, opened.appends = process.resolve_path(text), redirect.operator == ">>"
                 opened.is_silent = opened.path in DEVICES
-            case ">" | ">>" if redirect.fd == 2 or process.path(text) in DEVICES:
+            case ">" | ">>" if redirect.fd == 2 or process.resolve_path(text) in DEVICES:
                 pass
             case _:
                 raise NotModelled(f"the redirection {redirect.fd}{redirect.operator}")

@@ -17,7 +17,7 @@ SECONDS = 5.0
 
 
 @contextmanager
-def limited(name: str, seconds: float = SECONDS) -> Iterator[None]:
+def limit_time(name: str, seconds: float = SECONDS) -> Iterator[None]:
     """Let what is inside take so much of the processor's time. Without effect inside another limit, and in a thread
     that is not the main one, where signals cannot be had.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from builder.core.sandbox import OURS
 from builder.debian.scripts.sandbox.root import SHOWN
-from builder.debian.scripts.subjects.programs import perl_client
+from builder.debian.scripts.subjects.programs import make_perl_client
 from builder.debian.scripts.table import TABLES
 from builder.debian.scripts.target_system import UNKNOWN
 from builder.tree.node import Node, file
@@ -70,13 +70,13 @@ DEBIAN_HAS_FRONTEND=1 DEBCONF_REDIR=1
 """
 
 
-def debconf(answers: Mapping[str, str]) -> dict[str, Node]:
+def make_debconf(answers: Mapping[str, str]) -> dict[str, Node]:
     """The clients of debconf for the shell and for Perl, by path, with these answers."""
     known = {name: value for name, value in answers.items() if UNKNOWN not in value}
     cases = "\n".join(f"{shlex.quote(name)}) RET={shlex.quote(value)};;" for name, value in sorted(known.items()))
     return {
         SHELL_CLIENT: file(CLIENT.format(cases=cases, calls=NOTES), origin=ORIGIN),
-        PERL_CLIENT: file(perl_client(known, NOTES), origin=ORIGIN),
+        PERL_CLIENT: file(make_perl_client(known, NOTES), origin=ORIGIN),
     }
 
 
@@ -91,7 +91,7 @@ def write_notes(place: Path, programs: Iterable[str]) -> None:
         target.chmod(0o755)
 
 
-def environment(package: str, script: str, arch: str) -> dict[str, str]:
+def make_environment(package: str, script: str, arch: str) -> dict[str, str]:
     """What dpkg(1) gives a script, with our commands in front of the image's."""
     return {
         "PATH": f"{SHOWN}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -114,7 +114,7 @@ def environment(package: str, script: str, arch: str) -> dict[str, str]:
     }
 
 
-def calls_in(data: bytes) -> Iterator[list[str]]:
+def read_calls(data: bytes) -> Iterator[list[str]]:
     """How commands were called, from what they wrote down. What is no call ends it: a script can write there too."""
     words = iter(data.decode(errors="replace").split("\0"))
     for name in words:

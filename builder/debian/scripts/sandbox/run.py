@@ -16,10 +16,10 @@ from pathlib import Path
 from builder.core.errors import ConfigError, ToolError
 from builder.core.parallel import run_parallel
 from builder.core.tools import FOR_SCRIPTS
-from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.evaluate import ASKING
 from builder.debian.scripts.language.evaluator import Shell
-from builder.debian.scripts.sandbox.helpers import ASKED, CALLS, calls_in, debconf, environment, write_notes
+from builder.debian.scripts.sandbox.helpers import ASKED, CALLS, make_debconf, make_environment, read_calls, write_notes
 from builder.debian.scripts.sandbox.root import SHOWN, Room
 from builder.debian.scripts.state import Records
 from builder.debian.scripts.subjects.debconf import read_templates
@@ -37,7 +37,7 @@ IDENTITIES = re.compile(
 )
 HASH = re.compile(r"[^:]*:(\$[^:]+|_?[./A-Za-z0-9]{13,})(:.*)?")
 SHADOWS = ("/etc/shadow", "/etc/gshadow")
-KINDS = {Kind.SYMLINK: Does.LINK, Kind.DIRECTORY: Does.DIRECTORY}
+KINDS = {Kind.SYMLINK: EffectKind.LINK, Kind.DIRECTORY: EffectKind.DIRECTORY}
 NOT_SHOWN = (
     "/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/", "/usr/share/help/",
     "/usr/share/icons/", "/usr/lib/modules/", "/usr/lib/firmware/", "/usr/include/",
@@ -119,7 +119,7 @@ def _run_twice(
     name, arguments = call
     tree = _as_found(work.tree, package, name)
     known = {question: value for question, value in records.answers.items() if UNKNOWN not in value}
-    for path, node in debconf({**_defaults(work), **installation.answers, **known}).items():
+    for path, node in make_debconf({**_defaults(work), **installation.answers, **known}).items():
         tree.put(path, node)
     around = _beside(work)
 
@@ -177,7 +177,7 @@ def _beside(work: Work) -> dict[str, Node]:
     """What scripts call and the image may not have: programs of the tools tree, and links that are alternatives, which
     the image gets when all packages are in."""
     found = {**_helpers(work.tools.root), **PAM}
-    for effect in work.effects(Does.ALTERNATIVE):
+    for effect in work.effects(EffectKind.ALTERNATIVE):
         link, path = str(effect.data[0]), str(effect.data[1])
         found.setdefault(link, symlink(path, origin=SANDBOX))
     return found
@@ -204,14 +204,14 @@ def _run_one(room: Room, package: str, name: str, text: str, arguments: tuple[st
     programs = {path.rpartition("/")[2] for tree in (room.shown, room.beside) for path in _programs(tree)}
     write_notes(room.ours / "bin", programs)
     try:
-        room.sandbox.run(f"{SHOWN}/script", *arguments, env=environment(package, name, arch))
+        room.sandbox.run(f"{SHOWN}/script", *arguments, env=make_environment(package, name, arch))
     except ToolError as error:
         raise ConfigError(
             f"scripts: {package}: its {name} failed in the sandbox: {error.what.partition(' ')[2]}",
             details=error.details[1:],
             hint="declare what it does instead: 'effects', or 'ignore' with a reason",
         ) from error
-    return Outcome(room.changes(f"package:{package}"), list(calls_in(room.sandbox.left(CALLS))))
+    return Outcome(room.changes(f"package:{package}"), list(read_calls(room.sandbox.left(CALLS))))
 
 
 def _programs(tree: Tree | Mapping[str, Node]) -> Iterator[str]:
@@ -229,7 +229,7 @@ def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: 
     for path in sorted((path for path, node in changes.items() if node is None), reverse=True):
         if second.changes.get(path, path) is None:
             tree.remove(path)
-            effects.append(Effect(Does.REMOVE, path, SANDBOX))
+            effects.append(Effect(EffectKind.REMOVE, path, SANDBOX))
     for path, node in changes.items():
         if node is None:
             continue
@@ -243,7 +243,7 @@ def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: 
             # A log of the installation is nobody's business; what a machine makes itself is no news.
             if not LOGS.fullmatch(path) and (known is None or not known.origin.startswith(OWN)):
                 work.tools.console.warn(f"{package}: its {name} makes {path}, which is not in the image: {why}")
-                effects.append(Effect(Does.DROPPED, path, why))
+                effects.append(Effect(EffectKind.DROPPED, path, why))
             continue
         taken, hidden = _without_hashes(path, node)
         if hidden:
@@ -252,7 +252,7 @@ def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: 
             tree.put(path, taken)
         except TreeError as problem:
             raise ConfigError(f"scripts: {package}: what its {name} makes cannot be in the image: {problem}") from None
-        effects.append(Effect(KINDS.get(taken.kind, Does.FILE), path, SANDBOX))
+        effects.append(Effect(KINDS.get(taken.kind, EffectKind.FILE), path, SANDBOX))
     for effect in effects:
         work.tools.console.log(f"{package}: its {name}, {SANDBOX}: {effect}")
     return effects

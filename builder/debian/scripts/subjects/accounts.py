@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
@@ -35,7 +35,7 @@ def _find(shell: Shell, path: str, name: str) -> list[str] | None:
     return next((row for row in _rows(shell, path) if row[0] == name or (name.isdigit() and row[2] == name)), None)
 
 
-def user_id(shell: Shell, name: str) -> int:
+def find_user_id(shell: Shell, name: str) -> int:
     """A user's number.
 
     Raises:
@@ -44,7 +44,7 @@ def user_id(shell: Shell, name: str) -> int:
     return _id(shell, "/etc/passwd", name, "user")
 
 
-def group_id(shell: Shell, name: str) -> int:
+def find_group_id(shell: Shell, name: str) -> int:
     """A group's number.
 
     Raises:
@@ -53,7 +53,7 @@ def group_id(shell: Shell, name: str) -> int:
     return _id(shell, "/etc/group", name, "group")
 
 
-def login_group(shell: Shell, user: str) -> str:
+def find_login_group(shell: Shell, user: str) -> str:
     """The number of a user's login group.
 
     Raises:
@@ -92,7 +92,7 @@ def _append(shell: Shell, path: str, line: str, mode: int) -> None:
     if known is None:
         where = shell.system.tree.resolve(path)
         gid = _find(shell, "/etc/group", "shadow")
-        shell.system.change(path, Does.MODE, "", mode=mode, gid=int(gid[2]) if gid and mode == 0o640 else 0)
+        shell.system.change(path, EffectKind.MODE, "", mode=mode, gid=int(gid[2]) if gid and mode == 0o640 else 0)
         del where
     del shell.system.journal[quiet:]  # the user is the effect, not the line
 
@@ -105,7 +105,7 @@ def add_group(shell: Shell, name: str, number: str | None, *, system: bool) -> N
         number = _free(shell, *((FIRST_SYSTEM, LAST_SYSTEM) if system else (FIRST_USER, LAST_USER)), both=False)
     _append(shell, "/etc/group", f"{name}:x:{number}:", 0o644)
     _append(shell, "/etc/gshadow", f"{name}:!::", 0o640)
-    shell.system.note(Does.GROUP, name, "system" if system else "")
+    shell.system.record(EffectKind.GROUP, name, "system" if system else "")
 
 
 def add_user(
@@ -116,7 +116,7 @@ def add_user(
         raise NotModelled(f"the user {name}")
     _append(shell, "/etc/passwd", f"{name}:x:{number}:{group}:{comment}:{home}:{login}", 0o644)
     _append(shell, "/etc/shadow", f"{name}:{locked}:::::::", 0o640)
-    shell.system.note(Does.USER, name, f"home {home}, shell {login}")
+    shell.system.record(EffectKind.USER, name, f"home {home}, shell {login}")
 
 
 def _join(shell: Shell, user: str, group: str) -> Status:
@@ -127,7 +127,7 @@ def _join(shell: Shell, user: str, group: str) -> Status:
         rows = parse_rows(text)
         row = find_row(rows, group)
         if row is not None and add_member(row, user) and path == "/etc/group":
-            shell.system.note(Does.MEMBER, f"{user} to {group}")
+            shell.system.record(EffectKind.MEMBER, f"{user} to {group}")
         mark = len(shell.system.journal)
         shell.system.write(path, format_rows(rows))
         del shell.system.journal[mark:]
@@ -179,7 +179,7 @@ def adduser(shell: Shell, arguments: list[str]) -> Status:
             add_group(shell, name, gid, system=True)
     else:
         number = number or _free(shell, first, last, both=True)
-        gid = str(group_id(shell, ingroup)) if ingroup else gid or str(group_id(shell, "nogroup"))
+        gid = str(find_group_id(shell, ingroup)) if ingroup else gid or str(find_group_id(shell, "nogroup"))
     home = options.get("home") or "/nonexistent"
     comment = options.get("gecos", "comment") or ""
     add_user(shell, name, number, gid, comment, home, options.get("shell") or "/usr/sbin/nologin", locked="!")
@@ -189,10 +189,10 @@ def adduser(shell: Shell, arguments: list[str]) -> Status:
 
 
 def _make_home(shell: Shell, home: str, uid: int, gid: int) -> None:
-    path = shell.path(home)
+    path = shell.resolve_path(home)
     if shell.system.get(path) is None:
         shell.system.make_directory(path, 0o755)
-        shell.system.change(path, Does.OWNER, f"{uid}:{gid}", uid=uid, gid=gid)
+        shell.system.change(path, EffectKind.OWNER, f"{uid}:{gid}", uid=uid, gid=gid)
 
 
 def _new_user(shell: Shell, name: str, given: dict[str, str]) -> Status:
@@ -265,7 +265,7 @@ def useradd(shell: Shell, arguments: list[str]) -> Status:
     number = options.get("u", "uid") or _free_number(taken, _overridden(arguments), system=system)
     group = options.get("g", "gid")
     if group is not None:
-        gid = str(group_id(shell, group))
+        gid = str(find_group_id(shell, group))
     elif {"N", "no-user-group"} & options.given.keys():
         gid = "100"
     else:
@@ -363,7 +363,7 @@ def usermod(shell: Shell, arguments: list[str]) -> Status:
     for column, names in ((5, ("d", "home")), (6, ("s", "shell")), (4, ("c", "comment"))):
         new[column] = options.get(*names) or new[column]
     if (primary := options.get("g", "gid")) is not None:
-        new[3] = str(group_id(shell, primary))
+        new[3] = str(find_group_id(shell, primary))
     if new != row:
         text = (shell.system.read("/etc/passwd") or "").replace(":".join(row) + "\n", ":".join(new) + "\n")
         shell.system.write("/etc/passwd", text)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import NotModelled
@@ -33,7 +33,9 @@ def update_alternatives(shell: Shell, arguments: list[str]) -> Status:
         if shell.system.get(path) is None:
             # update-alternatives fails over a path that is not there.
             return 2
-        shell.system.note(Does.ALTERNATIVE, name, f"{path}, priority {priority}", link, path, int(priority), *slaves)
+        shell.system.record(
+            EffectKind.ALTERNATIVE, name, f"{path}, priority {priority}", link, path, int(priority), *slaves
+        )
         shell.records.alternatives[name, path] = (int(priority), link)
         if max(_offers(shell, name).items(), key=lambda offer: offer[1][0])[0] == path:
             _link_alternative(shell, [(link, name, path), *slaves])
@@ -92,7 +94,7 @@ class Alternative:
     slaves: tuple[tuple[str, str, str], ...]
 
 
-def alternative_of(effect: Effect) -> Alternative:
+def read_alternative(effect: Effect) -> Alternative:
     """What a script offers."""
     link, path, priority, *slaves = effect.data
     assert isinstance(link, str)
@@ -104,8 +106,8 @@ def alternative_of(effect: Effect) -> Alternative:
 def install_alternatives(work: Work) -> None:
     """Make ``/etc/alternatives``, the links into it for the best choice of every name, and the database."""
     found: dict[str, dict[str, Alternative]] = {}
-    for effect in work.effects(Does.ALTERNATIVE):
-        alternative = alternative_of(effect)
+    for effect in work.effects(EffectKind.ALTERNATIVE):
+        alternative = read_alternative(effect)
         if work.has(alternative.path):
             found.setdefault(alternative.name, {})[alternative.path] = alternative
     for name, choices in found.items():

@@ -99,7 +99,7 @@ def _enabled(shell: Shell, kind: tuple[str, tuple[str, ...], str]) -> list[str] 
     directory, suffixes, _ = kind
     if shell.system.get(f"{ROOT}/{directory}-enabled") is None:
         return None
-    names = shell.system.children(f"{ROOT}/{directory}-enabled")
+    names = shell.system.list_children(f"{ROOT}/{directory}-enabled")
     return [name.removesuffix(suffixes[0]) for name in names if name.endswith(suffixes[0])]
 
 

@@ -150,7 +150,7 @@ OF_EXCLUDED = {"ucf": "ucf", "ucfr": "ucf", "ucfq": "ucf"}
 _BUILTINS = frozenset(("test", "[", "echo", "printf", "cd", "read", "true", "false", "command", "eval", "exec"))
 
 
-def program_path(shell: Shell, name: str) -> str | None:
+def find_program_path(shell: Shell, name: str) -> str | None:
     """Where ``PATH`` leads for a name."""
     if name in _BUILTINS or name in shell.state.functions:
         return name
@@ -171,7 +171,7 @@ def which(shell: Shell, arguments: list[str]) -> Status:
             continue
         if UNKNOWN in name:
             return None
-        place = program_path(shell, name)
+        place = find_program_path(shell, name)
         if place is None:
             status = 1
         else:
@@ -186,7 +186,7 @@ def type_(shell: Shell, arguments: list[str]) -> Status:
 
 def cd(shell: Shell, arguments: list[str]) -> Status:
     """``cd directory``."""
-    path = shell.path(arguments[-1] if arguments else "/root")
+    path = shell.resolve_path(arguments[-1] if arguments else "/root")
     node = shell.system.get(path)
     if node is None or node.kind is not Kind.DIRECTORY:
         return 1
@@ -204,7 +204,7 @@ def source(shell: Shell, arguments: list[str]) -> Status:
     """``. file``: a library of functions that are commands of ours, or a file of the tree."""
     if not arguments:
         return 2
-    path = shell.path(arguments[0])
+    path = shell.resolve_path(arguments[0])
     if path in LIBRARIES:
         return 0
     text = shell.system.read(path)
@@ -303,7 +303,7 @@ def read(shell: Shell, arguments: list[str]) -> Status:
     if UNKNOWN in shell.state.input:
         raise NotModelled("it reads what is only known on a running machine")
     line, newline, shell.state.input = shell.state.input.partition("\n")
-    separators = shell.value("IFS")
+    separators = shell.get_value("IFS")
     if separators in (None, " \t\n"):
         fields = line.split(None, len(names) - 1)
         fields = [fields[0].strip(), *fields[1:]] if fields else []
@@ -335,15 +335,15 @@ def let(shell: Shell, arguments: list[str]) -> Status:
     for argument in arguments:
         if match := _STEPPED.fullmatch(argument):
             name, sign = match[1] or match[4], (match[2] or match[3])[0]
-            before = shell.expander.arithmetic(name)
-            value = shell.expander.arithmetic(f"{before} {sign} 1")
+            before = shell.expander.calculate(name)
+            value = shell.expander.calculate(f"{before} {sign} 1")
             shell.assign(name, value)
             value = before if match[1] else value
         elif match := _ASSIGNED.fullmatch(argument):
-            value = shell.expander.arithmetic(f"{match[1]} {match[2]} ({match[3]})" if match[2] else match[3])
+            value = shell.expander.calculate(f"{match[1]} {match[2]} ({match[3]})" if match[2] else match[3])
             shell.assign(match[1], value)
         else:
-            value = shell.expander.arithmetic(argument)
+            value = shell.expander.calculate(argument)
     return None if UNKNOWN in value else int(value == "0")
 
 
@@ -361,11 +361,11 @@ def getopts(shell: Shell, arguments: list[str]) -> Status:
     if len(arguments) < 2:
         return 2
     letters, name = arguments[:2]
-    words = arguments[2:] or shell.arguments()
+    words = arguments[2:] or shell.get_arguments()
     if any(UNKNOWN in word for word in words):
         raise NotModelled("options that only a running machine knows")
-    position = int(shell.value("OPTIND") or "1")
-    inside = int(shell.value("_GETOPTS") or "1")  # which letter of a word like -ab
+    position = int(shell.get_value("OPTIND") or "1")
+    inside = int(shell.get_value("_GETOPTS") or "1")  # which letter of a word like -ab
     word = words[position - 1] if position <= len(words) else ""
     if inside >= len(word) or not word.startswith("-") or word == "--":
         shell.assign("OPTIND", str(position + (word == "--")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
@@ -17,23 +17,23 @@ def setcap(shell: Shell, arguments: list[str]) -> Status:
     if "r" in options:
         raise NotModelled("setcap -r")
     for text, name in zip(options.operands[::2], options.operands[1::2], strict=False):
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         node = shell.system.get(path)
         if node is None:
             return 1
-        xattr = ("security.capability", capability(text))
+        xattr = ("security.capability", encode_capabilities(text))
         if "v" in options:  # whether it has them
             if xattr not in node.xattrs:
                 return 1
             continue
-        shell.system.change(path, Does.CAPABILITY, text, xattrs=(xattr,))
+        shell.system.change(path, EffectKind.CAPABILITY, text, xattrs=(xattr,))
     return 0
 
 
 def getcap(shell: Shell, arguments: list[str]) -> Status:
     """``getcap path``: says which of the files have capabilities."""
     for name in arguments:
-        node = shell.system.get(shell.path(name)) if not name.startswith("-") else None
+        node = shell.system.get(shell.resolve_path(name)) if not name.startswith("-") else None
         if node is not None and any(key == "security.capability" for key, _ in node.xattrs):
             shell.say(f"{name} {UNKNOWN}\n")
     return 0
@@ -50,7 +50,7 @@ _CAPABILITIES = [
 ]  # fmt: skip
 
 
-def capability(text: str) -> bytes:
+def encode_capabilities(text: str) -> bytes:
     """``cap_net_raw,cap_net_admin+ep`` as the kernel's ``struct vfs_cap_data``, revision 2. cap_text_formats(7).
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import Options, read_options
@@ -65,7 +65,7 @@ def _target(options: Options) -> tuple[str, str, bool, str, str] | None:
 
 
 def _is_file(shell: Shell, path: str) -> bool:
-    node = shell.system.get(shell.path(path)) if path else None
+    node = shell.system.get(shell.resolve_path(path)) if path else None
     return node is not None and node.kind is Kind.FILE
 
 
@@ -85,18 +85,20 @@ def update_catalog(shell: Shell, arguments: list[str]) -> Status:
     """``update-catalog --add|--remove CATALOG ENTRY``, and the catalog of all catalogs, which its handler makes."""
     options = read_options("update-catalog", arguments, "quiet add remove super update-super")
     if "update-super" in options or "super" in options:
-        shell.system.note(Does.GENERATED, "update-catalog", "the catalog of catalogs is made when all packages are in")
+        shell.system.record(
+            EffectKind.GENERATED, "update-catalog", "the catalog of catalogs is made when all packages are in"
+        )
         return 0
     if ("add" in options) == ("remove" in options) or len(options.operands) != 2:
         raise NotModelled("update-catalog")
     catalog, entry = options.operands
-    text = shell.system.read(shell.path(catalog))
+    text = shell.system.read(shell.resolve_path(catalog))
     if text is None:
         template = shell.system.read("/usr/share/sgml-base/catalog.centralized") or ""
         text = template.replace("CATALOG", catalog)
     kept = [line for line in text.splitlines() if entry not in line]
     added = [f"CATALOG {entry}"] if "add" in options else []
-    shell.system.write(shell.path(catalog), "".join(f"{line}\n" for line in (*kept, *added)))
+    shell.system.write(shell.resolve_path(catalog), "".join(f"{line}\n" for line in (*kept, *added)))
     return 0
 
 

@@ -13,18 +13,18 @@ CERTS = "/etc/ssl/certs"
 CONF = "/etc/ca-certificates.conf"
 
 
-def certificate_names(work: Work) -> list[str]:
+def list_certificates(work: Work) -> list[str]:
     """The certificates that packages ship, as paths below :data:`SOURCE`, sorted."""
     return [path.removeprefix(f"{SOURCE}/") for path, _ in work.tree.walk(SOURCE) if path.endswith(".crt")]
 
 
-def trusted_names(work: Work) -> list[str]:
+def list_trusted(work: Work) -> list[str]:
     """The certificates that nobody deselected."""
     listed = work.tree.read_text(CONF).splitlines() if CONF in work.tree else []
-    return [name for name in certificate_names(work) if f"!{name}" not in listed]
+    return [name for name in list_certificates(work) if f"!{name}" not in listed]
 
 
-def pem_name(name: str) -> str:
+def make_pem_name(name: str) -> str:
     """What a certificate's link in :data:`CERTS` is called."""
     return PurePosixPath(name).stem.replace(" ", "_").replace(",", "_") + ".pem"
 
@@ -34,17 +34,17 @@ def install_bundle(work: Work) -> None:
     tree = work.tree
     if not work.has(SOURCE):
         return
-    names = certificate_names(work)
+    names = list_certificates(work)
     # After what ca-certificates' own script writes: an explanation, and those of its questions.
     head = tree.read_text(CONF) if CONF in tree else ""
     known = frozenset(line.lstrip("!") for line in head.splitlines())
     tree.put(CONF, file(head + "".join(f"{name}\n" for name in names if name not in known), origin=ORIGIN))
     tree.put(CERTS, directory(origin=ORIGIN))
     bundle = b""
-    for name in trusted_names(work):
+    for name in list_trusted(work):
         text = tree.read(f"{SOURCE}/{name}")
         bundle += text if text.endswith(b"\n") else text + b"\n"
-        tree.put(f"{CERTS}/{pem_name(name)}", symlink(f"{SOURCE}/{name}", origin=ORIGIN))
+        tree.put(f"{CERTS}/{make_pem_name(name)}", symlink(f"{SOURCE}/{name}", origin=ORIGIN))
     with work.directory(CERTS, SOURCE) as part:
         # The links are absolute; while OpenSSL reads them they must lead into the copy.
         links = [entry for entry in (part.root / CERTS.lstrip("/")).iterdir() if entry.is_symlink()]

@@ -6,8 +6,8 @@ import re
 
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.language.patterns import PatternError, glob_regex
-from builder.debian.scripts.subjects.builtins import program_path
+from builder.debian.scripts.language.patterns import PatternError, convert_glob
+from builder.debian.scripts.subjects.builtins import find_program_path
 from builder.debian.scripts.target_system import DEVICES, NOT_OURS, UNKNOWN, NotModelled
 from builder.tree.node import Kind
 
@@ -112,7 +112,7 @@ class _Reader:
                 value = self._text(self._next())
                 return None if value is None else not value
             if first == "-v":
-                return self._shell.value(self._next()) is not None
+                return self._shell.get_value(self._next()) is not None
             if first[1] in _FILES:
                 return self._file(first[1], self._next())
         return self._text(first)
@@ -131,7 +131,7 @@ class _Reader:
         if operator in ("=", "==", "!="):
             if self._patterns:
                 try:
-                    equal = re.fullmatch(glob_regex([(right, False)]), left) is not None
+                    equal = re.fullmatch(convert_glob([(right, False)]), left) is not None
                 except (PatternError, re.error):
                     raise NotModelled(f"the pattern {right}") from None
             else:
@@ -142,14 +142,17 @@ class _Reader:
         if operator == "-ef":
             return self._resolved(left) == self._resolved(right)
         if operator in ("-nt", "-ot"):
-            one, other = self._shell.system.get(self._shell.path(left)), self._shell.system.get(self._shell.path(right))
+            one, other = (
+                self._shell.system.get(self._shell.resolve_path(left)),
+                self._shell.system.get(self._shell.resolve_path(right)),
+            )
             if one is None or other is None:
                 return one is not None if operator == "-nt" else other is not None
             return one.mtime > other.mtime if operator == "-nt" else one.mtime < other.mtime
         raise NotModelled(f"the test {operator}")
 
     def _resolved(self, path: str) -> str:
-        return self._shell.system.tree.resolve(self._shell.path(path))
+        return self._shell.system.tree.resolve(self._shell.resolve_path(path))
 
     def _file(self, kind: str, name: str) -> bool | None:
         if UNKNOWN in name:
@@ -158,7 +161,7 @@ class _Reader:
             return False
         if kind == "t":
             return False
-        path = self._shell.path(name)
+        path = self._shell.resolve_path(name)
         if path in DEVICES:
             return kind in "aecrw"
         if NOT_OURS.match(path):
@@ -166,7 +169,7 @@ class _Reader:
         node = self._shell.system.get(path, follow=kind not in "hL")
         if node is None:
             # The package system is there while scripts run, whether it stays in the image or not.
-            return kind in "aefrx" and path.startswith("/usr/") and program_path(self._shell, path) is not None
+            return kind in "aefrx" and path.startswith("/usr/") and find_program_path(self._shell, path) is not None
         match kind:
             case "f":
                 return node.kind is Kind.FILE

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
-from builder.debian.scripts.target_system import NotModelled, copy_of
+from builder.debian.scripts.target_system import NotModelled, copy_node
 from builder.debian.scripts.work import ORIGIN, Work
 from builder.tree.node import Kind, file
 
@@ -24,15 +24,15 @@ def ucf(shell: Shell, arguments: list[str]) -> Status:
     )
     if "purge" in options or "p" in options or len(options.operands) != 2:
         return 0
-    source, target = (shell.path(name) for name in options.operands)
+    source, target = (shell.resolve_path(name) for name in options.operands)
     there = shell.system.get(source)
     if there is None or there.kind is not Kind.FILE:
         raise NotModelled(f"ucf of {source}, which is not there")
     target = shell.system.tree.resolve(target)
     if shell.system.get(target) is None:
-        shell.system.put(target, copy_of(there).but(origin=shell.system.origin, uid=0, gid=0))
-        shell.system.note(Does.FILE, target, f"a copy of {source}")
-    shell.system.note(Does.CONFIGURATION, target, "", source)
+        shell.system.put(target, copy_node(there).but(origin=shell.system.origin, uid=0, gid=0))
+        shell.system.record(EffectKind.FILE, target, f"a copy of {source}")
+    shell.system.record(EffectKind.CONFIGURATION, target, "", source)
     return 0
 
 
@@ -45,7 +45,9 @@ def ucfr(shell: Shell, arguments: list[str]) -> Status:
         "state-dir",
     )
     if len(options.operands) == 2 and not {"p", "purge"} & options.given.keys():
-        shell.system.note(Does.CONFIGURATION, options.operands[1], f"of {options.operands[0]}", "", options.operands[0])
+        shell.system.record(
+            EffectKind.CONFIGURATION, options.operands[1], f"of {options.operands[0]}", "", options.operands[0]
+        )
     return 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from builder.debian.control import ControlError, parse_stanza
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import NotModelled
@@ -43,7 +43,9 @@ def _value(shell: Shell, question: str) -> str | None:
     if template is None:
         return None
     if shell.unasked and "Default" not in template and template.get("Type") != "boolean":
-        raise NotModelled(f"a script that nobody speaks for asks {question}; 'debconf' in the definition can answer it")
+        raise NotModelled(
+            f"what the package's config answers to {question} is not known; 'debconf' in the definition can answer it"
+        )
     default = template.get("Default", "")
     return default or ("false" if template.get("Type") == "boolean" else "")
 
@@ -62,7 +64,7 @@ def db_set(shell: Shell, arguments: list[str]) -> Status:
     value = " ".join(arguments[1:])
     shell.records.answers[arguments[0]] = value
     shell.assign("RET", "value set")
-    shell.system.note(Does.ANSWER, arguments[0], value)
+    shell.system.record(EffectKind.ANSWER, arguments[0], value)
     return 0
 
 

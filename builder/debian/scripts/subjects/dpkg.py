@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.language.patterns import glob_regex
-from builder.debian.scripts.subjects.accounts import group_id, user_id
-from builder.debian.scripts.subjects.files import changed_mode
+from builder.debian.scripts.language.patterns import convert_glob
+from builder.debian.scripts.subjects.accounts import find_group_id, find_user_id
+from builder.debian.scripts.subjects.files import change_mode
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 from builder.debian.version import is_version, make_version_key
@@ -38,7 +38,7 @@ def dpkg(shell: Shell, arguments: list[str]) -> Status:
         case "--assert-support-predepends" | "--assert-multi-conrep" | "--assert-protected-field":
             return 0
         case "-L" | "--listfiles":
-            found = [files_of(shell, name) for name in rest]
+            found = [list_files(shell, name) for name in rest]
             shell.say("".join(f"{path}\n" for paths in found for path in paths))
             return int(not all(found))
         case "-S" | "--search":
@@ -49,7 +49,7 @@ def dpkg(shell: Shell, arguments: list[str]) -> Status:
             raise NotModelled(f"dpkg {action}")
 
 
-def files_of(shell: Shell, package: str) -> list[str]:
+def list_files(shell: Shell, package: str) -> list[str]:
     """A package's paths: by dpkg's list if there is a database, or by what brought them."""
     name = package.partition(":")[0]
     for listed in (f"{name}.list", f"{name}:{shell.system.installation.arch}.list"):
@@ -65,7 +65,7 @@ def _search(shell: Shell, names: list[str]) -> Status:
     for name in names:
         if any(letter in name for letter in "*?[") or not name.startswith("/"):
             # dpkg-query(1): what has no slash in front is looked for anywhere in a path.
-            pattern = re.compile(glob_regex([(name if name[:1] in "*?[/" else f"*{name}*", False)]))
+            pattern = re.compile(convert_glob([(name if name[:1] in "*?[/" else f"*{name}*", False)]))
             found = [
                 f"{node.origin.removeprefix('package:')}: {path}\n"
                 for path, node in shell.system.walk("/")
@@ -155,15 +155,15 @@ def dpkg_statoverride(shell: Shell, arguments: list[str]) -> Status:
         return 0 if "force" in options or "force-all" in options or "force-statoverride-add" in options else 2
     # In the table the mode is a number, without the zeros that somebody wrote before it.
     shell.system.write(OVERRIDES, f"{user} {group} {mode.lstrip('0') or '0'} {path}\n", append=True)
-    shell.system.note(Does.OVERRIDE, path, f"{user}:{group} {mode}", user, group, mode)
+    shell.system.record(EffectKind.OVERRIDE, path, f"{user}:{group} {mode}", user, group, mode)
     if "update" in options and shell.system.get(path, follow=False) is not None:
-        number = changed_mode(mode, 0, directory=False)
+        number = change_mode(mode, 0, directory=False)
         shell.system.change(
             path,
-            Does.MODE,
+            EffectKind.MODE,
             f"{user}:{group} {mode}",
-            uid=user_id(shell, user.lstrip("#")),
-            gid=group_id(shell, group.lstrip("#")),
+            uid=find_user_id(shell, user.lstrip("#")),
+            gid=find_group_id(shell, group.lstrip("#")),
             mode=number,
         )
     return 0
@@ -205,7 +205,7 @@ def dpkg_divert(shell: Shell, arguments: list[str]) -> Status:
         return 0 if known[path] == (target, package) else 2
     known[path] = (target, package)
     shell.system.write(DIVERSIONS, "".join(f"{p}\n{to}\n{by}\n" for p, (to, by) in known.items()))
-    shell.system.note(Does.DIVERSION, path, f"to {target}", target, package)
+    shell.system.record(EffectKind.DIVERSION, path, f"to {target}", target, package)
     node = shell.system.get(path, follow=False)
     # The package that diverts keeps its own file.
     if "rename" in options and node is not None and node.origin != f"package:{package}":
@@ -217,7 +217,7 @@ def maintscript_helper(shell: Shell, arguments: list[str]) -> Status:
     """``dpkg-maintscript-helper``: on a first installation it changes nothing, it looks after upgrades."""
     if arguments[:1] == ["supports"]:
         return 0
-    shell.system.note(Does.DROPPED, f"dpkg-maintscript-helper {' '.join(arguments[:2])}", "only for upgrades")
+    shell.system.record(EffectKind.DROPPED, f"dpkg-maintscript-helper {' '.join(arguments[:2])}", "only for upgrades")
     return 0
 
 
@@ -225,7 +225,7 @@ def dpkg_realpath(shell: Shell, arguments: list[str]) -> Status:
     """``dpkg-realpath path``: with every link followed."""
     options = read_options("dpkg-realpath", arguments, "zero z", "root instdir")
     for name in options.operands:
-        shell.say(shell.system.tree.resolve(shell.path(name)) + "\n")
+        shell.say(shell.system.tree.resolve(shell.resolve_path(name)) + "\n")
     return 0
 
 
@@ -235,7 +235,7 @@ def dpkg_trigger(shell: Shell, arguments: list[str]) -> Status:
     if "check-supported" in options:
         return 0
     for name in options.operands:
-        shell.system.note(Does.TRIGGER, name)
+        shell.system.record(EffectKind.TRIGGER, name)
     return 0
 
 

@@ -7,12 +7,21 @@ import re
 import stat
 from datetime import UTC, datetime
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.subjects.accounts import NoSuchAccountError, group_id, login_group, user_id
+from builder.debian.scripts.subjects.accounts import NoSuchAccountError, find_group_id, find_login_group, find_user_id
 from builder.debian.scripts.subjects.options import Options, read_options
-from builder.debian.scripts.target_system import NOT_OURS, OWN, SCRATCH, UNKNOWN, NotModelled, copy_of, joined, known
+from builder.debian.scripts.target_system import (
+    NOT_OURS,
+    OWN,
+    SCRATCH,
+    UNKNOWN,
+    NotModelled,
+    copy_node,
+    join_path,
+    known,
+)
 from builder.tree.node import Kind, Node, file
 from builder.tree.tree import parent_of
 from firstboot.config.account_files import find_name, parse_rows
@@ -22,7 +31,7 @@ _MASKS = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
 _BITS = {"r": 0o444, "w": 0o222, "x": 0o111, "X": 0o111, "s": 0o6000, "t": 0o1000}
 
 
-def changed_mode(text: str, mode: int, *, directory: bool) -> int:
+def change_mode(text: str, mode: int, *, directory: bool) -> int:
     """A mode after ``chmod``: octal, or symbolic like ``u=rwX,go-w``.
 
     Raises:
@@ -58,7 +67,7 @@ def mkdir(shell: Shell, arguments: list[str]) -> Status:
     mode = options.get("m", "mode")
     status = 0
     for name in options.operands:
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         there = shell.system.get(path)
         parents = "p" in options or "parents" in options
         if NOT_OURS.match(path):
@@ -69,7 +78,7 @@ def mkdir(shell: Shell, arguments: list[str]) -> Status:
             status = 1
         else:
             shell.system.make_directory(
-                path, changed_mode(mode, 0o777, directory=True) if mode else shell.system.masked(0o777)
+                path, change_mode(mode, 0o777, directory=True) if mode else shell.system.apply_umask(0o777)
             )
     return status
 
@@ -79,12 +88,12 @@ def install(shell: Shell, arguments: list[str]) -> Status:
     options = read_options(
         "install", arguments, "b d D p v c s T Z directory", "m o g t mode owner group target-directory"
     )
-    mode = changed_mode(options.get("m", "mode") or "755", 0, directory=False)
+    mode = change_mode(options.get("m", "mode") or "755", 0, directory=False)
     owner, group = options.get("o", "owner"), options.get("g", "group")
     targets: list[str] = []
     if "d" in options or "directory" in options:
         for name in options.operands:
-            path = shell.path(name)
+            path = shell.resolve_path(name)
             if shell.system.get(path) is None:
                 shell.system.make_directory(path, mode)
             else:
@@ -97,7 +106,7 @@ def install(shell: Shell, arguments: list[str]) -> Status:
         *sources, target = operands
         for source in sources:
             path = _into(shell, source, target)
-            if _copy(shell, shell.path(source), path) != 0:
+            if _copy(shell, shell.resolve_path(source), path) != 0:
                 return 1
             _set_mode(shell, path, mode)
             targets.append(path)
@@ -107,10 +116,10 @@ def install(shell: Shell, arguments: list[str]) -> Status:
 
 
 def _into(shell: Shell, source: str, target: str) -> str:
-    path = shell.path(target)
+    path = shell.resolve_path(target)
     there = shell.system.get(path)
     if there is not None and there.kind is Kind.DIRECTORY:
-        return joined(path, source.rstrip("/").rpartition("/")[2])
+        return join_path(path, source.rstrip("/").rpartition("/")[2])
     return path
 
 
@@ -125,19 +134,19 @@ def _copy(shell: Shell, source: str, path: str, *, keep: bool = False, links: bo
         return 1
     if node.kind is Kind.DIRECTORY:
         raise NotModelled("a directory copied like a file")
-    if (text := shell.system.unfinished(source)) is not None:
+    if (text := shell.system.read_unfinished(source)) is not None:
         shell.system.write(path, text)
         return 0
     if node.origin.startswith(OWN):
         raise NotModelled(f"a copy of {source}, which every machine makes for itself")
-    node = copy_of(node)
-    copied = node if keep else node.but(uid=0, gid=0, mode=shell.system.masked(node.mode & 0o777))
+    node = copy_node(node)
+    copied = node if keep else node.but(uid=0, gid=0, mode=shell.system.apply_umask(node.mode & 0o777))
     old = shell.system.get(path)
     if old is not None and not keep and node.kind is Kind.FILE:
         copied = old.but(content=node.content)
         path = shell.system.tree.resolve(path)
     shell.system.put(path, copied.but(origin=shell.system.origin))
-    shell.system.note(Does.FILE, path, f"a copy of {source}")
+    shell.system.record(EffectKind.FILE, path, f"a copy of {source}")
     return 0
 
 
@@ -155,8 +164,8 @@ def cp(shell: Shell, arguments: list[str]) -> Status:
     keep = archive or "p" in options or "preserve" in options
     status = 0
     for source in sources:
-        origin = shell.path(source)
-        path = shell.path(target) if "T" in options else _into(shell, source, target)
+        origin = shell.resolve_path(source)
+        path = shell.resolve_path(target) if "T" in options else _into(shell, source, target)
         if ("n" in options or "no-clobber" in options) and shell.system.get(path) is not None:
             continue
         node = shell.system.get(origin)
@@ -166,8 +175,8 @@ def cp(shell: Shell, arguments: list[str]) -> Status:
             base = shell.system.tree.resolve(origin)
             for below, each in shell.system.walk(origin):
                 mode = each.mode if keep else each.mode & 0o755
-                shell.system.put(path + below[len(base) :], copy_of(each).but(mode=mode, origin=shell.system.origin))
-            shell.system.note(Does.FILE, path, f"a copy of {origin} with all in it")
+                shell.system.put(path + below[len(base) :], copy_node(each).but(mode=mode, origin=shell.system.origin))
+            shell.system.record(EffectKind.FILE, path, f"a copy of {origin} with all in it")
         else:
             status = _copy(shell, origin, path, keep=keep, links=archive or "d" in options or "P" in options) or status
     return status
@@ -180,18 +189,18 @@ def mv(shell: Shell, arguments: list[str]) -> Status:
         return 1
     *sources, target = options.operands
     for source in sources:
-        origin = shell.path(source)
+        origin = shell.resolve_path(source)
         if shell.system.get(origin, follow=False) is None:
             return 1
-        path = shell.path(target) if "T" in options else _into(shell, source, target)
+        path = shell.resolve_path(target) if "T" in options else _into(shell, source, target)
         if SCRATCH.match(origin) and not SCRATCH.match(path):
             node = shell.system.get(origin, follow=False)
             assert node is not None
-            if node.origin.startswith(OWN) or shell.system.unfinished(origin) is not None:
+            if node.origin.startswith(OWN) or shell.system.read_unfinished(origin) is not None:
                 shell.system.move(origin, path)
                 continue
             shell.system.put(path, known(node).but(origin=shell.system.origin))
-            shell.system.note(Does.FILE, path)
+            shell.system.record(EffectKind.FILE, path)
             shell.system.remove(origin)
         else:
             shell.system.move(origin, path)
@@ -203,7 +212,7 @@ def rm(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("rm", arguments, "r R f v d i recursive force verbose")
     status = 0
     for name in options.operands:
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         node = shell.system.get(path, follow=False)
         if node is None:
             status = status if "f" in options or "force" in options else 1
@@ -219,11 +228,11 @@ def rmdir(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("rmdir", arguments, "p v ignore-fail-on-non-empty parents verbose")
     status = 0
     for name in options.operands:
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         node = shell.system.get(path, follow=False)
         if node is None or node.kind is not Kind.DIRECTORY:
             status = 1
-        elif shell.system.children(path):
+        elif shell.system.list_children(path):
             status = status if "ignore-fail-on-non-empty" in options else 1
         else:
             shell.system.remove(path)
@@ -243,21 +252,21 @@ def ln(shell: Shell, arguments: list[str]) -> Status:
     symbolic = "s" in options or "symbolic" in options
     for target in targets:
         no_follow = {"n", "T", "no-dereference", "no-target-directory"} & options.given.keys()
-        there = shell.system.get(shell.path(where), follow=not no_follow)
+        there = shell.system.get(shell.resolve_path(where), follow=not no_follow)
         inside = there is not None and there.kind is Kind.DIRECTORY
-        path = joined(shell.path(where), target.rpartition("/")[2]) if inside else shell.path(where)
+        path = join_path(shell.resolve_path(where), target.rpartition("/")[2]) if inside else shell.resolve_path(where)
         if shell.system.get(path, follow=False) is not None and not {"f", "force"} & options.given.keys():
             return 1
         if symbolic:
             if "r" in options or "relative" in options:
-                target = os.path.relpath(shell.path(target), parent_of(path))
+                target = os.path.relpath(shell.resolve_path(target), parent_of(path))
             shell.system.link(path, target)
         else:
-            node = shell.system.get(shell.path(target), follow=False)
+            node = shell.system.get(shell.resolve_path(target), follow=False)
             if node is None:
                 return 1
             shell.system.put(path, node)
-            shell.system.note(Does.LINK, path, f"a second name of {target}")
+            shell.system.record(EffectKind.LINK, path, f"a second name of {target}")
     return 0
 
 
@@ -265,19 +274,19 @@ def touch(shell: Shell, arguments: list[str]) -> Status:
     """``touch file ...``."""
     options = read_options("touch", arguments, "a m c h no-create", "r d t reference date")
     for name in options.operands:
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         if NOT_OURS.match(path):
             continue
         if shell.system.get(path) is None and not {"c", "no-create"} & options.given.keys():
-            shell.system.put(path, file("", shell.system.masked(0o666), origin=shell.system.origin))
-            shell.system.note(Does.FILE, path, "empty")
+            shell.system.put(path, file("", shell.system.apply_umask(0o666), origin=shell.system.origin))
+            shell.system.record(EffectKind.FILE, path, "empty")
     return 0
 
 
 def _targets(shell: Shell, names: list[str], *, recursive: bool) -> list[str] | None:
     found: list[str] = []
     for name in names:
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         if NOT_OURS.match(path):
             continue
         if shell.system.get(path) is None:
@@ -290,7 +299,7 @@ def _targets(shell: Shell, names: list[str], *, recursive: bool) -> list[str] | 
 
 
 def _set_mode(shell: Shell, path: str, mode: int) -> None:
-    shell.system.change(path, Does.MODE, f"{mode:04o}", mode=mode)
+    shell.system.change(path, EffectKind.MODE, f"{mode:04o}", mode=mode)
 
 
 def chmod(shell: Shell, arguments: list[str]) -> Status:
@@ -300,7 +309,7 @@ def chmod(shell: Shell, arguments: list[str]) -> Status:
     reference = [a.partition("=")[2] for a in rest if a.startswith("--reference=")]
     if reference:
         rest = [a for a in rest if not a.startswith("--")]
-        node = shell.system.get(shell.path(reference[0]))
+        node = shell.system.get(shell.resolve_path(reference[0]))
         if node is None:
             return 1
         rest.insert(0, f"{node.mode:05o}")
@@ -313,18 +322,18 @@ def chmod(shell: Shell, arguments: list[str]) -> Status:
     for path in paths:
         node = shell.system.get(path)
         if node is not None and node.kind is not Kind.SYMLINK:
-            _set_mode(shell, path, changed_mode(rest[0], node.mode, directory=node.kind is Kind.DIRECTORY))
+            _set_mode(shell, path, change_mode(rest[0], node.mode, directory=node.kind is Kind.DIRECTORY))
     return 0
 
 
 def _set_owner(shell: Shell, path: str, user: str, group: str, *, follow: bool = True) -> None:
     changes: dict[str, object] = {}
     if user:
-        changes["uid"] = user_id(shell, user)
+        changes["uid"] = find_user_id(shell, user)
     if group:
-        changes["gid"] = group_id(shell, group)
+        changes["gid"] = find_group_id(shell, group)
     if changes:
-        shell.system.change(path, Does.OWNER, f"{user}:{group}" if group else user, follow=follow, **changes)
+        shell.system.change(path, EffectKind.OWNER, f"{user}:{group}" if group else user, follow=follow, **changes)
 
 
 def chown(shell: Shell, arguments: list[str]) -> Status:
@@ -337,14 +346,14 @@ def chown(shell: Shell, arguments: list[str]) -> Status:
         return 1
     owner, *names = options.operands
     if "reference" in options:
-        node = shell.system.get(shell.path(options.given["reference"]))
+        node = shell.system.get(shell.resolve_path(options.given["reference"]))
         if node is None:
             return 1
         owner, names = f"{node.uid}:{node.gid}", options.operands
     user, separator, group = owner.partition(":" if ":" in owner else ".")
     try:
         if separator and not group:
-            group = login_group(shell, user)
+            group = find_login_group(shell, user)
         return _change_owners(shell, names, user, group, options)
     except NoSuchAccountError:
         if shell.is_condition:
@@ -373,19 +382,19 @@ def _change_owners(shell: Shell, names: list[str], user: str, group: str, option
     if recursive and "L" in options:
         raise NotModelled("owners of all that is behind links")
     if recursive and "H" in options:
-        names = [shell.system.tree.resolve(shell.path(name)) for name in names]
+        names = [shell.system.tree.resolve(shell.resolve_path(name)) for name in names]
     links = [name for name in names if not follow and _is_link(shell, name)]
     paths = _targets(shell, [name for name in names if name not in links], recursive=recursive)
     if paths is None:
         return 1
-    paths += [shell.path(name) for name in links]
+    paths += [shell.resolve_path(name) for name in links]
     for path in paths:
         _set_owner(shell, path, user, group, follow=follow)
     return 0
 
 
 def _is_link(shell: Shell, name: str) -> bool:
-    node = shell.system.get(shell.path(name), follow=False)
+    node = shell.system.get(shell.resolve_path(name), follow=False)
     return node is not None and node.kind is Kind.SYMLINK
 
 
@@ -394,7 +403,7 @@ def readlink(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("readlink", arguments, "f e m n q s v canonicalize canonicalize-existing no-newline")
     status = 0
     for name in options.operands:
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         if NOT_OURS.match(path):
             shell.say(UNKNOWN + "\n")
             continue
@@ -421,7 +430,7 @@ def stat_(shell: Shell, arguments: list[str]) -> Status:
     if template is None:
         raise NotModelled("stat without -c")
     for name in options.operands:
-        node = shell.system.get(shell.path(name), follow="L" in options)
+        node = shell.system.get(shell.resolve_path(name), follow="L" in options)
         if node is None:
             return 1
         shell.say(re.sub("%([a-zA-Z])", lambda match, node=node: _stat_field(shell, match[1], node), template) + "\n")  # type: ignore[misc]  # mypy cannot type the default argument
@@ -445,10 +454,10 @@ def mktemp(shell: Shell, arguments: list[str]) -> Status:
     """``mktemp [-d] [template]``: names that are the same in every build; nobody sees them."""
     options = read_options("mktemp", arguments, "d q u t directory quiet tmpdir", "p suffix tmpdir")
     template = options.operands[0] if options.operands else "tmp.XXXXXX"
-    base = options.get("p") or ("/tmp" if "/" not in template else shell.path("."))
+    base = options.get("p") or ("/tmp" if "/" not in template else shell.resolve_path("."))
     number = 0
     while True:
-        path = joined(base, re.sub("X{3,}", f"{number:06}", template)) + (options.get("suffix") or "")
+        path = join_path(base, re.sub("X{3,}", f"{number:06}", template)) + (options.get("suffix") or "")
         if shell.system.get(path) is None:
             break
         number += 1
@@ -467,7 +476,7 @@ def ls(shell: Shell, arguments: list[str]) -> Status:
     long = bool({"l", "n"} & options.given.keys())
     operands = sorted(options.operands, key=_by_version) if "v" in options else options.operands
     for name in operands or ["."]:
-        path = shell.path(name)
+        path = shell.resolve_path(name)
         node = shell.system.get(path)
         if node is None:
             status = 2
@@ -475,7 +484,7 @@ def ls(shell: Shell, arguments: list[str]) -> Status:
             if long:
                 raise NotModelled("ls -l of a directory")
             hidden = bool({"a", "A", "all"} & options.given.keys())
-            names = [n for n in shell.system.children(path) if hidden or not n.startswith(".")]
+            names = [n for n in shell.system.list_children(path) if hidden or not n.startswith(".")]
             if "v" in options:
                 names.sort(key=_by_version)
             shell.say("".join(f"{n}\n" for n in names))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.language.patterns import PatternError, basic_regex, glob_regex
-from builder.debian.scripts.subjects.accounts import group_id, user_id
+from builder.debian.scripts.language.patterns import PatternError, convert_glob, convert_regex
+from builder.debian.scripts.subjects.accounts import find_group_id, find_user_id
 from builder.debian.scripts.target_system import NotModelled
 from builder.tree.node import Kind, Node
 
@@ -63,7 +63,7 @@ def find(shell: Shell, arguments: list[str]) -> Status:
     expression = read_expression(shell, rest)
     status: Status = 0
     for start in starts or ["."]:
-        base = shell.system.tree.resolve(shell.path(start))
+        base = shell.system.tree.resolve(shell.resolve_path(start))
         if shell.system.get(base) is None:
             status = 1
             continue
@@ -223,27 +223,27 @@ def _printed(form: str, entry: Entry) -> str:
 
 def _check(shell: Shell, word: str, value: str) -> Test:
     if word in ("-user", "-group"):
-        number = user_id(shell, value) if word == "-user" else group_id(shell, value)
+        number = find_user_id(shell, value) if word == "-user" else find_group_id(shell, value)
         word, value = ("-uid" if word == "-user" else "-gid"), str(number)
     if word in ("-type", "-xtype"):
         return lambda entry: entry.node.kind.value in value.split(",")
     if word in ("-name", "-path", "-wholename", "-iname", "-ipath"):
-        pattern = re.compile(glob_regex([(value, False)]), re.I if word.startswith("-i") else 0)
+        pattern = re.compile(convert_glob([(value, False)]), re.I if word.startswith("-i") else 0)
         whole = not word.endswith("name") or word == "-wholename"
         return lambda entry: pattern.fullmatch(entry.name if whole else entry.name.rpartition("/")[2]) is not None
     if word in ("-regex", "-iregex"):
         try:
-            regex = basic_regex(value, ignore_case=word == "-iregex")
+            regex = convert_regex(value, ignore_case=word == "-iregex")
         except PatternError as error:
             raise NotModelled(f"find {word} {value}") from error
         return lambda entry: regex.fullmatch(entry.name) is not None
     if word == "-empty":
         return lambda entry: (
             (entry.node.kind is Kind.FILE and entry.node.size == 0)
-            or (entry.node.kind is Kind.DIRECTORY and not shell.system.children(entry.path))
+            or (entry.node.kind is Kind.DIRECTORY and not shell.system.list_children(entry.path))
         )
     if word == "-lname":
-        pattern = re.compile(glob_regex([(value, False)]))
+        pattern = re.compile(convert_glob([(value, False)]))
         return lambda entry: entry.node.kind is Kind.SYMLINK and pattern.fullmatch(entry.node.target) is not None
     if word in ("-uid", "-gid") and value.isdigit():
         return lambda entry: (entry.node.uid if word == "-uid" else entry.node.gid) == int(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Model, Shell, make_models
 
@@ -20,7 +20,7 @@ def note_generated(reasons: Mapping[str, str]) -> dict[str, Model]:
 
 def _note(name: str, reason: str) -> Callable[[Shell, list[str]], Status]:
     def run(shell: Shell, arguments: list[str]) -> Status:
-        shell.system.note(Does.GENERATED, name, reason)
+        shell.system.record(EffectKind.GENERATED, name, reason)
         return 0
 
     return run

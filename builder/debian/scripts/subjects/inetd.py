@@ -25,7 +25,7 @@ def update_inetd(shell: Shell, arguments: list[str]) -> Status:
     given = [mode for mode in MODES if mode in options]
     if len(given) != 1 or options.operands:
         raise NotModelled("update-inetd")
-    path = shell.path(options.get("file") or CONF)
+    path = shell.resolve_path(options.get("file") or CONF)
     text = shell.system.read(path)
     if text is None:
         return 0

@@ -11,10 +11,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.machine_values import command_for, word_for
+from builder.debian.scripts.machine_values import find_command, quote_for_machine
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import MAX_OWN, RANDOM, SWEPT, UNKNOWN, NotModelled
 from builder.tree.node import Kind
@@ -39,7 +39,7 @@ def says(name: str) -> Callable[[Shell, list[str]], Status]:
     def run(shell: Shell, arguments: list[str]) -> Status:
         if any(UNKNOWN in argument for argument in arguments):
             raise NotModelled(f"an argument of {name} is only known on a running machine")
-        shell.say(shell.system.told(shlex.join([name, *arguments])) + "\n")
+        shell.say(shell.system.ask_machine(shlex.join([name, *arguments])) + "\n")
         return 0
 
     return run
@@ -58,10 +58,10 @@ def dd(shell: Shell, arguments: list[str]) -> Status:
     if given.get("if") not in RANDOM:
         return _part_of(shell, given)
     if "of" in given:
-        path = shell.path(given["of"])
+        path = shell.resolve_path(given["of"])
         shell.system.leave_to_machine(shlex.join(["dd", *arguments]), path)
     else:
-        shell.say(shell.system.told(shlex.join(["dd", *arguments])))
+        shell.say(shell.system.ask_machine(shlex.join(["dd", *arguments])))
     return 0
 
 
@@ -71,7 +71,7 @@ def _part_of(shell: Shell, given: Mapping[str, str]) -> Status:
     counts = [given.get(name, "0") for name in ("skip", "count")]
     if given.keys() - {"if", "bs", "skip", "count", "status"} or not all(n.isdigit() for n in (size, *counts)):
         raise NotModelled("dd")
-    text = shell.system.read(shell.path(given["if"])) if "if" in given else shell.state.input
+    text = shell.system.read(shell.resolve_path(given["if"])) if "if" in given else shell.state.input
     if text is None:
         return 1
     if UNKNOWN in text or "count" not in given:
@@ -86,16 +86,16 @@ def certtool(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("certtool", arguments, "generate-dh-params generate-privkey rsa", "sec-param bits outfile")
     command = shlex.join(["certtool", *arguments])
     if "outfile" in options:
-        shell.system.leave_to_machine(command, shell.path(options.given["outfile"]))
+        shell.system.leave_to_machine(command, shell.resolve_path(options.given["outfile"]))
     else:
-        shell.say(shell.system.told(command) + "\n")
+        shell.say(shell.system.ask_machine(command) + "\n")
     return 0
 
 
 def mungekey(shell: Shell, arguments: list[str]) -> Status:
     """``mungekey [-c] [-f] [-k file]``: the key that machines of a cluster share. mungekey(8)."""
     options = read_options("mungekey", arguments, "c f v create force verbose", "k b keyfile bits")
-    path = shell.path(options.get("k", "keyfile") or "/etc/munge/munge.key")
+    path = shell.resolve_path(options.get("k", "keyfile") or "/etc/munge/munge.key")
     shell.system.leave_to_machine(shlex.join(["mungekey", *arguments]), path)
     return 0
 
@@ -115,37 +115,37 @@ def filtered(shell: Shell, words: Sequence[str]) -> bool:
     if {"-i", "--in-place"} & {*words}:
         return name == "sed" and _edited(shell, words)
     if {*words[1:]} & RANDOM:
-        shell.say(shell.system.told(shlex.join(words)))
+        shell.say(shell.system.ask_machine(shlex.join(words)))
         return True
-    spelled = [word_for(word) if UNKNOWN in word else shlex.quote(word) for word in words]
+    spelled = [quote_for_machine(word) if UNKNOWN in word else shlex.quote(word) for word in words]
     files = [word for word in words[1:] if word.startswith("/") and UNKNOWN not in word and _is_file(shell, word)]
     text = shell.state.input or ""
     if None in spelled or (UNKNOWN not in text and not any(UNKNOWN in word for word in words)):
         return False
     call = " ".join(word for word in spelled if word is not None)
     if not files:
-        command = command_for(text) if UNKNOWN in text else f"printf %s {shlex.quote(text)}"
+        command = find_command(text) if UNKNOWN in text else f"printf %s {shlex.quote(text)}"
         if command is None or len(text) > MAX_OWN:
             return False
         call = f"{command} | {call}"
-    shell.say(shell.system.told(call, (text if not files else "") + "".join(words)))
+    shell.say(shell.system.ask_machine(call, (text if not files else "") + "".join(words)))
     return True
 
 
 def _edited(shell: Shell, words: Sequence[str]) -> bool:
     """Whether ``sed -i`` puts what only the machine knows into a file: the machine edits what is in it here."""
-    files = [word for word in words[1:] if UNKNOWN not in word and _is_file(shell, shell.path(word))]
-    spelled = [word_for(word) if UNKNOWN in word else shlex.quote(word) for word in words[1:]]
+    files = [word for word in words[1:] if UNKNOWN not in word and _is_file(shell, shell.resolve_path(word))]
+    spelled = [quote_for_machine(word) if UNKNOWN in word else shlex.quote(word) for word in words[1:]]
     if len(files) != 1 or None in spelled or not any(UNKNOWN in word for word in words):
         return False
-    path = shell.path(files[0])
+    path = shell.resolve_path(files[0])
     text = shell.system.read(path) or ""
-    source = command_for(text) if UNKNOWN in text else f"printf %s {shlex.quote(text)}"
+    source = find_command(text) if UNKNOWN in text else f"printf %s {shlex.quote(text)}"
     if source is None or len(text) > MAX_OWN:
         return False
     left_out = ("-i", "--in-place", shlex.quote(files[0]))
     program = " ".join(word for word in spelled if word is not None and word not in left_out)
-    shell.system.write(path, shell.system.told(f"{source} | sed {program}", text + "".join(words)))
+    shell.system.write(path, shell.system.ask_machine(f"{source} | sed {program}", text + "".join(words)))
     return True
 
 
@@ -159,7 +159,7 @@ def openssl(shell: Shell, arguments: list[str]) -> Status:
     action = arguments[0] if arguments else ""
     if action not in ("rand", "genrsa", "genpkey", "req", "ecparam", "dhparam"):
         raise NotModelled(f"openssl {action}")
-    made = [shell.path(arguments[i + 1]) for i, a in enumerate(arguments[:-1]) if a in ("-out", "-keyout")]
+    made = [shell.resolve_path(arguments[i + 1]) for i, a in enumerate(arguments[:-1]) if a in ("-out", "-keyout")]
     if not made and action in ("rand", "dhparam", "genrsa", "genpkey", "ecparam"):
         return says("openssl")(shell, arguments)
     if not made or any(path.startswith("/dev/") for path in made):
@@ -188,7 +188,7 @@ def rndc_confgen(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("rndc-confgen", arguments, "a h q", "A b c k p r s t u")
     if "a" not in options:
         return secret(shell, arguments)
-    path = shell.path(options.get("c") or "/etc/bind/rndc.key")
+    path = shell.resolve_path(options.get("c") or "/etc/bind/rndc.key")
     shell.system.leave_to_machine(shlex.join(["rndc-confgen", *arguments]), path)
     return shell.call(["chown", options.given["u"], path]) if "u" in options else 0
 
@@ -206,7 +206,7 @@ def make_ssl_cert(shell: Shell, arguments: list[str]) -> Status:
         return shell.call(["chmod", "0640", SNAKEOIL[1]])
     if len(options.operands) != 2:
         raise NotModelled("make-ssl-cert")
-    shell.system.leave_to_machine(command, shell.path(options.operands[1]))
+    shell.system.leave_to_machine(command, shell.resolve_path(options.operands[1]))
     return 0
 
 
@@ -214,7 +214,7 @@ def dropbearkey(shell: Shell, arguments: list[str]) -> Status:
     """``dropbearkey -t type -f file``: a key of a server; ``-y`` shows the public half to somebody."""
     options = read_options("dropbearkey", arguments, "y", "t f s C")
     if "y" not in options and "f" in options:
-        shell.system.leave_to_machine(shlex.join(["dropbearkey", *arguments]), shell.path(options.given["f"]))
+        shell.system.leave_to_machine(shlex.join(["dropbearkey", *arguments]), shell.resolve_path(options.given["f"]))
     return 0
 
 
@@ -234,7 +234,7 @@ def munin_node_configure(shell: Shell, arguments: list[str]) -> Status:
     """
     if arguments != ["--shell"]:
         raise NotModelled("munin-node-configure")
-    if not shell.system.children("/etc/munin/plugins"):
+    if not shell.system.list_children("/etc/munin/plugins"):
         shell.system.leave_to_machine(
             "munin-node-configure --shell | sh",
             "/etc/munin/plugins/*",
@@ -246,11 +246,11 @@ def munin_node_configure(shell: Shell, arguments: list[str]) -> Status:
 def saslpasswd2(shell: Shell, arguments: list[str]) -> Status:
     """``saslpasswd2 [-c] [-d] [-p] [-n] [-f FILE] USER``: what SASL knows of users, a database. saslpasswd2(8)."""
     options = read_options("saslpasswd2", arguments, "p c d n", "u f a")
-    path = shell.path(options.get("f") or "/etc/sasldb2")
+    path = shell.resolve_path(options.get("f") or "/etc/sasldb2")
     made = shell.system.get(path)
     shell.system.leave_to_machine(_command(shell, ["saslpasswd2", *arguments]), path)
     if made is not None:  # the file is there; what the script gave it stays
-        shell.system.change(path, Does.MODE, "", mode=made.mode, uid=made.uid, gid=made.gid)
+        shell.system.change(path, EffectKind.MODE, "", mode=made.mode, uid=made.uid, gid=made.gid)
     return 0
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
-from builder.debian.scripts.language.interpreter import SHELLS, interpreter
+from builder.debian.scripts.language.interpreter import SHELLS, find_interpreter
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.language.syntax import Function, Literal, Simple
 from builder.debian.scripts.language.words import ScriptSyntaxError
@@ -22,10 +22,10 @@ _SOURCED = re.compile(r"^(?:\.|source)\s+(/[\w./+-]+)", re.M)
 _QUESTION = re.compile(r"\b[a-z0-9][a-z0-9+.-]*/[\w.-]+")
 
 
-def missing_of(tree: Tree, text: str) -> list[str]:
+def find_missing(tree: Tree, text: str) -> list[str]:
     """What a program of these commands would look for in vain: programs, their interpreters, files that they source."""
     found: dict[str, None] = {}
-    for name in commands_of(text):
+    for name in list_commands(text):
         path = find_program(tree, name)
         if path is None:
             found[f"{name} is not in the image"] = None
@@ -41,10 +41,10 @@ def missing_of(tree: Tree, text: str) -> list[str]:
     return list(found)
 
 
-def asks_debconf(tree: Tree, text: str) -> set[str]:
+def find_questions(tree: Tree, text: str) -> set[str]:
     """The questions of debconf's that programs of these commands may ask; empty if none asks any."""
     questions: set[str] = set()
-    for name in commands_of(text):
+    for name in list_commands(text):
         path = find_program(tree, name)
         script = "" if path is None else _script(tree, path)
         if CONFMODULE in _SOURCED.findall(script):
@@ -52,7 +52,7 @@ def asks_debconf(tree: Tree, text: str) -> set[str]:
     return questions
 
 
-def commands_of(text: str) -> list[str]:
+def list_commands(text: str) -> list[str]:
     """The names of the programs that a shell text starts, each once. One that is not a shell's text starts none."""
     try:
         tree = parse(text)
@@ -96,7 +96,7 @@ def _first_line(tree: Tree, path: str) -> str:
 
 def _script(tree: Tree, path: str) -> str:
     """The text of a shell script; empty for any other program."""
-    if interpreter(_first_line(tree, path)) not in SHELLS:
+    if find_interpreter(_first_line(tree, path)) not in SHELLS:
         return ""
     node = tree.require(path, follow=True)
     return node.content.read().decode(errors="replace")

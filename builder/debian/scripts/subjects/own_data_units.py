@@ -11,10 +11,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from builder.core.errors import ConfigError
-from builder.debian.scripts.effects import Does, Effect
+from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.subjects.builtins import CONFMODULE
 from builder.debian.scripts.subjects.debconf import read_templates
-from builder.debian.scripts.subjects.own_data_programs import asks_debconf, missing_of
+from builder.debian.scripts.subjects.own_data_programs import find_missing, find_questions
 from builder.debian.scripts.target_system import OWN
 from builder.debian.scripts.work import ORIGIN, Work
 from builder.tree.node import Kind, Node, file, symlink
@@ -42,7 +42,7 @@ def install_own_data(work: Work) -> None:
                 for each in work.evaluations
                 if each.package == package
                 for effect in each.effects
-                if effect.does is Does.OWN_DATA
+                if effect.kind is EffectKind.OWN_DATA
             }.values()
         )
         if not work.has(UNITS):
@@ -55,7 +55,7 @@ def install_own_data(work: Work) -> None:
         name = f"own-data-{package}.service"
         paths = [path for effect in effects for path in _paths(effect) if path in places or path.endswith("*")]
         early = any(_is_early(tree, unit) for unit in units)
-        tree.put(f"{UNITS}/{name}", file(unit_file(package, paths, units, early=early), origin=ORIGIN))
+        tree.put(f"{UNITS}/{name}", file(make_unit(package, paths, units, early=early), origin=ORIGIN))
         for unit in units or ["basic.target"]:
             tree.put(f"{UNITS}/{unit}.wants/{name}", symlink(f"../{name}", origin=ORIGIN))
 
@@ -66,7 +66,7 @@ def _fill_directories(work: Work) -> set[str]:
         each.package
         for each in work.evaluations
         for effect in each.effects
-        if effect.does is Does.OWN_DATA and all(path.endswith("/*") for path in _paths(effect))
+        if effect.kind is EffectKind.OWN_DATA and all(path.endswith("/*") for path in _paths(effect))
     }
 
 
@@ -77,10 +77,10 @@ def _require_programs(work: Work, package: str, effects: Sequence[Effect]) -> No
         ConfigError: a machine could not run them.
     """
     text = "\n".join(str(effect.data[0]) for effect in effects)
-    questions = asks_debconf(work.tree, text)
+    questions = find_questions(work.tree, text)
     if questions and not work.has(CONFMODULE):
         work.tree.put(CONFMODULE, file(stand_in(work, questions), origin=ORIGIN))
-    if missing := missing_of(work.tree, text):
+    if missing := find_missing(work.tree, text):
         raise ConfigError(
             f"each machine must make for itself what {package} makes when it is installed, and could not",
             details=missing,
@@ -185,7 +185,7 @@ def _is_early(tree: Tree, unit: str) -> bool:
     return path in tree and "\nDefaultDependencies=no" in tree.read_text(path)
 
 
-def unit_file(package: str, paths: Sequence[str], units: Sequence[str], *, early: bool = False) -> str:
+def make_unit(package: str, paths: Sequence[str], units: Sequence[str], *, early: bool = False) -> str:
     """The unit of a package.
 
     It orders itself: what systemd would add puts it after ``basic.target``, which waits for sockets, and so for this

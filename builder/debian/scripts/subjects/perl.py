@@ -29,7 +29,7 @@ def perl(shell: Shell, arguments: list[str]) -> Status:
             programs.append(rest.pop(0))
     if not re.fullmatch("[pie]+", letters) or "p" not in letters or not programs or UNKNOWN in "".join(programs):
         raise NotModelled("a program in Perl")
-    steps = [step for program in programs for step in substitutions(program)]
+    steps = [step for program in programs for step in read_substitutions(program)]
     for name in rest or ["-"]:
         text = input_of(shell, [name])
         if text is None:
@@ -39,13 +39,13 @@ def perl(shell: Shell, arguments: list[str]) -> Status:
         for pattern, replacement, count in steps:
             text = "".join(pattern.sub(replacement, line, count) for line in text.splitlines(keepends=True))
         if "i" in letters and rest:
-            shell.system.write(shell.path(name), text)
+            shell.system.write(shell.resolve_path(name), text)
         else:
             shell.say(text)
     return 0
 
 
-def substitutions(program: str) -> list[tuple[re.Pattern[str], str, int]]:
+def read_substitutions(program: str) -> list[tuple[re.Pattern[str], str, int]]:
     """The substitutions of a program: pattern, replacement as Python has it, and how often at most (0: always).
 
     Raises:

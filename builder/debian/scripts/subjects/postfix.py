@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
@@ -45,7 +45,7 @@ def postconf(shell: Shell, arguments: list[str]) -> Status:
         if UNKNOWN in name:
             raise NotModelled("postconf of what is only known on a running machine")
         if UNKNOWN in value:
-            shell.system.note(Does.DROPPED, f"postconf {name}", "where it is not set, Postfix asks the machine")
+            shell.system.record(EffectKind.DROPPED, f"postconf {name}", "where it is not set, Postfix asks the machine")
             continue
         setting = re.compile(_SETTING.format(name=re.escape(name)), re.M)
         if "X" in options:

@@ -42,8 +42,8 @@ def pg_createcluster(shell: Shell, arguments: list[str]) -> Status:
 
 def pg_lsclusters(shell: Shell, arguments: list[str]) -> Status:
     """``pg_lsclusters -h``: one line a cluster; none runs."""
-    for version in shell.system.children(CLUSTERS):
-        for name in shell.system.children(f"{CLUSTERS}/{version}"):
+    for version in shell.system.list_children(CLUSTERS):
+        for name in shell.system.list_children(f"{CLUSTERS}/{version}"):
             log = f"{LOGS}/postgresql-{version}-{name}.log"
             shell.say(f"{version} {name} 5432 down postgres {DATA}/{version}/{name} {log}\n")
     return 0
@@ -52,7 +52,7 @@ def pg_lsclusters(shell: Shell, arguments: list[str]) -> Status:
 def pg_updatedicts(shell: Shell, arguments: list[str]) -> Status:
     """``pg_updatedicts`` where there is no dictionary: the directory for them."""
     for place in DICTIONARIES:
-        if any(name.endswith(".aff") for name in shell.system.children(place)):
+        if any(name.endswith(".aff") for name in shell.system.list_children(place)):
             raise NotModelled("pg_updatedicts with dictionaries of hunspell")
     shell.system.make_directory("/var/cache/postgresql/dicts")
     return 0
@@ -63,7 +63,7 @@ def pg_conftool(shell: Shell, arguments: list[str]) -> Status:
     words = [word for word in arguments if not word.startswith("-")]
     if len(words) != 3 or words[1] != "show":
         raise NotModelled("pg_conftool")
-    text = shell.system.read(shell.path(words[0])) or ""
+    text = shell.system.read(shell.resolve_path(words[0])) or ""
     found = re.search(rf"^\s*{re.escape(words[2])}\s*=?\s*'?([^'#\s]*)", text, re.M)
     if found is None:
         return 1

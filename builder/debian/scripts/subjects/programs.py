@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.sandbox import Sandbox
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.subjects.desktop.caches import runs_here, triplet_directory
+from builder.debian.scripts.subjects.desktop.caches import find_library_directory, runs_here
 from builder.debian.scripts.target_system import NotModelled
 from builder.debian.scripts.work import ORIGIN, Work
 from builder.tree.elf import find_closure
@@ -121,8 +121,8 @@ def _defer(name: str) -> Callable[[Shell, list[str]], Status]:
         if program is None:
             raise NotModelled(f"{name} is not in the image")
         fixed = DEFERRED[name].arguments
-        words = [shell.path(word) if word.startswith("/") else word for word in arguments]
-        shell.system.note(Does.PROGRAM, name, "", program, *(words if fixed is None else fixed))
+        words = [shell.resolve_path(word) if word.startswith("/") else word for word in arguments]
+        shell.system.record(EffectKind.PROGRAM, name, "", program, *(words if fixed is None else fixed))
         return 0
 
     return run
@@ -131,7 +131,7 @@ def _defer(name: str) -> Callable[[Shell, list[str]], Status]:
 def emacs(shell: Shell, arguments: list[str]) -> Status:
     """``emacs -batch -f batch-byte-compile file ...``, from the directory of the files; ``emacs --version``."""
     if "--version" in arguments:
-        found = [name for name in shell.system.children("/usr/share/emacs") if re.fullmatch(r"[0-9][0-9.]*", name)]
+        found = [name for name in shell.system.list_children("/usr/share/emacs") if re.fullmatch(r"[0-9][0-9.]*", name)]
         if len(found) != 1:
             raise NotModelled("which Emacs it is")
         shell.say(f"GNU Emacs {found[0]}\n")
@@ -143,11 +143,11 @@ def emacs(shell: Shell, arguments: list[str]) -> Status:
     options = arguments[: at - 1]
     while "-l" in options:  # a file that puts the directory on the load path, and that the script removes
         del options[options.index("-l") : options.index("-l") + 2]
-    files = [shell.path(name) for name in arguments[at + 1 :]]
+    files = [shell.resolve_path(name) for name in arguments[at + 1 :]]
     if {*options} - {"--no-init-file", "--no-site-file", "-batch", "--batch", "-q", "--quick", "-Q"}:
         raise NotModelled("a program in Emacs Lisp")
-    words = (program, *options, "-L", shell.path("."), "-f", "batch-byte-compile", *files)
-    shell.system.note(Does.PROGRAM, "emacs", f"compiles {len(files)} files", *words)
+    words = (program, *options, "-L", shell.resolve_path("."), "-f", "batch-byte-compile", *files)
+    shell.system.record(EffectKind.PROGRAM, "emacs", f"compiles {len(files)} files", *words)
     return 0
 
 
@@ -190,7 +190,7 @@ for my $name (NOTED) {
 def run_programs(work: Work) -> None:
     """Run every program that a script called, each command line once, in the order of the calls; then those that a
     trigger would start."""
-    commands = dict.fromkeys(tuple(map(str, effect.data)) for effect in work.effects(Does.PROGRAM))
+    commands = dict.fromkeys(tuple(map(str, effect.data)) for effect in work.effects(EffectKind.PROGRAM))
     for name, deferred in DEFERRED.items():
         program = _find(work, name) if deferred.whenever and work.has(deferred.whenever) else None
         if program is not None:
@@ -217,7 +217,7 @@ def _interpreter(work: Work, program: str) -> str | None:
 
 
 def _run(work: Work, deferred: Deferred, program: str, interpreter: str, arguments: list[str]) -> None:
-    lib = triplet_directory(work)
+    lib = find_library_directory(work)
     operands = [word for word in arguments if word.startswith("/")]
     reads = [path.replace(LIB, lib) for path in (*deferred.reads, *operands)]
     started = [path for name in deferred.starts if (path := _find(work, name)) is not None]
@@ -250,10 +250,10 @@ def _shared_objects(work: Work, paths: Iterable[str]) -> Iterator[str]:
 def _stand_in(part: Workdir, answers: Mapping[str, str]) -> None:
     where = part.root / DEBCONF[1:]
     if where.exists():
-        where.write_text(perl_client(answers))
+        where.write_text(make_perl_client(answers))
 
 
-def perl_client(answers: Mapping[str, str], notes: str = "") -> str:
+def make_perl_client(answers: Mapping[str, str], notes: str = "") -> str:
     """What stands for debconf's module of Perl, with these answers; what is set and asked it writes
     into the file ``notes``."""
     noted = "qw(set subst fset register input go)" if notes else ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.subjects.dpkg import files_of
+from builder.debian.scripts.subjects.dpkg import list_files
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import NotModelled
 from builder.debian.scripts.work import ORIGIN, Work
@@ -27,7 +27,7 @@ _PUBLIC = re.compile(r".*?/usr/lib/python3(\.[0-9]+)?/(site|dist)-packages")
 def _note(shell: Shell, whose: str, paths: Iterable[str]) -> None:
     modules = tuple(sorted(path for path in set(paths) if path.endswith(".py") and _is_module(shell, path)))
     if modules:
-        shell.system.note(Does.BYTECODE, whose, f"{len(modules)} modules", *modules)
+        shell.system.record(EffectKind.BYTECODE, whose, f"{len(modules)} modules", *modules)
 
 
 def _is_module(shell: Shell, path: str) -> bool:
@@ -37,7 +37,7 @@ def _is_module(shell: Shell, path: str) -> bool:
 
 def _below(shell: Shell, name: str) -> list[str]:
     """What is in a directory; a module under its own name, also if that is a link."""
-    path = shell.path(name)
+    path = shell.resolve_path(name)
     node = shell.system.get(path)
     if node is None or node.kind is Kind.FILE:
         return [path]
@@ -50,7 +50,7 @@ def py3compile(shell: Shell, arguments: list[str]) -> Status:
     package = options.get("p", "package")
     excluded = [re.compile(text) for text in (options.get("X", "exclude"),) if text]
     if package is not None:
-        paths = files_of(shell, package)
+        paths = list_files(shell, package)
         if options.operands:
             paths = [path for path in paths if path.startswith(tuple(options.operands))]
         else:
@@ -69,7 +69,7 @@ def py3compile(shell: Shell, arguments: list[str]) -> Status:
 def _excluded(shell: Shell) -> list[re.Pattern[str]]:
     """What packages ask not to compile: ``type|versions|directory|pattern`` lines."""
     found = []
-    for name in shell.system.children(EXCLUDED):
+    for name in shell.system.list_children(EXCLUDED):
         for line in (shell.system.read(f"{EXCLUDED}/{name}") or "").splitlines():
             fields = line.split("|", 3)
             if line.startswith("#") or len(fields) < 3:
@@ -90,7 +90,7 @@ def python(shell: Shell, arguments: list[str]) -> Status:
         program = shell.find_program("python3")
         if program is None:
             raise NotModelled("python3 is not in the image")
-        shell.system.note(Does.PROGRAM, "python3", "the cache of twisted's plugins", program, *arguments)
+        shell.system.record(EffectKind.PROGRAM, "python3", "the cache of twisted's plugins", program, *arguments)
         return 0
     words = [a for a in arguments if not a.startswith("-")]
     compiles = words and (
@@ -119,7 +119,7 @@ def py3versions(shell: Shell, arguments: list[str]) -> Status:
 
 def install_bytecode(work: Work) -> None:
     """A ``__pycache__`` beside every module that a script compiles."""
-    modules = {str(path) for effect in work.effects(Does.BYTECODE) for path in effect.data}
+    modules = {str(path) for effect in work.effects(EffectKind.BYTECODE) for path in effect.data}
     compile_modules(work.tree, work.tools, modules, origin=ORIGIN, scratch=work.scratch)
 
 

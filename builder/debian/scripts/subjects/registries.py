@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import re
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.configuration_files import ucf
 from builder.debian.scripts.subjects.options import read_options
-from builder.debian.scripts.target_system import NotModelled, joined
+from builder.debian.scripts.target_system import NotModelled, join_path
 from builder.tree.node import Kind
 
 LOCALE = "/etc/locale.conf"
@@ -19,7 +19,7 @@ LOCALE = "/etc/locale.conf"
 def update_locale(shell: Shell, arguments: list[str]) -> Status:
     """``update-locale [--reset] [--no-checks] [--locale-file=F] NAME[=VALUE] ...``; a locale is not checked."""
     options = read_options("update-locale", arguments, "reset remove no-checks h help", "locale-file")
-    path = shell.path(options.get("locale-file") or LOCALE)
+    path = shell.resolve_path(options.get("locale-file") or LOCALE)
     text = shell.system.read(path)
     values: dict[str, str] = {}
     if text is None:
@@ -46,7 +46,7 @@ def locale_gen(shell: Shell, arguments: list[str]) -> Status:
     """``locale-gen``: the locales of ``/etc/locale.gen``, which its handler compiles."""
     if arguments:
         raise NotModelled("locale-gen with arguments")
-    shell.system.note(Does.GENERATED, "locale-gen", "locales are compiled when all packages are in")
+    shell.system.record(EffectKind.GENERATED, "locale-gen", "locales are compiled when all packages are in")
     return 0
 
 
@@ -70,8 +70,8 @@ def update_binfmts(shell: Shell, arguments: list[str]) -> Status:
     if "import" not in options:
         raise NotModelled("update-binfmts")
     status: Status = 0
-    for name in options.operands or shell.system.children("/usr/share/binfmts"):
-        text = shell.system.read(joined("/usr/share/binfmts", name))
+    for name in options.operands or shell.system.list_children("/usr/share/binfmts"):
+        text = shell.system.read(join_path("/usr/share/binfmts", name))
         if text is None:
             status = 1
             continue
@@ -116,7 +116,7 @@ def update_perl_sax_parsers(shell: Shell, arguments: list[str]) -> Status:
         shell.system.remove(f"{PARSERS}/{prefix}{module}")
     elif "update" in options:
         new = "/tmp/ParserDetails.ini"
-        texts = [shell.system.read(f"{PARSERS}/{name}") or "" for name in shell.system.children(PARSERS)]
+        texts = [shell.system.read(f"{PARSERS}/{name}") or "" for name in shell.system.list_children(PARSERS)]
         shell.system.remove(shell.system.tree.resolve(PARSER_INDEX))  # it is nobody's but ours in a new image
         shell.system.write(new, "".join(texts))
         return ucf(shell, ["--debconf-ok", new, PARSER_INDEX])
@@ -126,8 +126,8 @@ def update_perl_sax_parsers(shell: Shell, arguments: list[str]) -> Status:
 def _features(shell: Shell, module: str) -> set[str]:
     name = f"{module.replace('::', '/')}.pm"
     places = ("/usr/share/perl5", *(f"{base}/{version}"
-              for base in (f"/usr/lib/{name}/perl5" for name in shell.system.children("/usr/lib"))
-              for version in shell.system.children(base)))  # fmt: skip
+              for base in (f"/usr/lib/{name}/perl5" for name in shell.system.list_children("/usr/lib"))
+              for version in shell.system.list_children(base)))  # fmt: skip
     text = next((text for place in places if (text := shell.system.read(f"{place}/{name}")) is not None), None)
     if text is None:
         raise NotModelled(f"the Perl module {module}")
@@ -146,9 +146,9 @@ _TAGS = re.compile(r"(?:^|(?<=\s))\*([^*\s|]+?)\*(?=\s|$)")
 def helpztags(shell: Shell, arguments: list[str]) -> Status:
     """``helpztags DIRECTORY ...``: the index of vim's help files, as ``:helptags`` has it."""
     for argument in arguments:
-        path = shell.path(argument)
+        path = shell.resolve_path(argument)
         found: dict[str, dict[str, str]] = {}
-        for name in shell.system.children(path):
+        for name in shell.system.list_children(path):
             match = re.fullmatch(r"[\w.-]+\.(?:txt|([A-Za-z]{2})x)(?:\.gz)?", name)
             if match is None:
                 continue
@@ -183,7 +183,7 @@ def add_shell(shell: Shell, arguments: list[str]) -> Status:
     for name in arguments:
         if name not in lines:
             shell.system.write("/etc/shells", f"{name}\n", append=True)
-            shell.system.note(Does.SHELL, name)
+            shell.system.record(EffectKind.SHELL, name)
     return 0
 
 

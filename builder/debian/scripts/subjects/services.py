@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
@@ -28,7 +28,7 @@ def deb_systemd_helper(shell: Shell, arguments: list[str]) -> Status:
         return 1
     action, units = words[0], words[1:]
     scope = "user" if "--user" in options else ""
-    states = {e.name: e.data[1] for e in shell.system.journal if e.does is Does.UNIT and e.data[0] == scope}
+    states = {e.name: e.data[1] for e in shell.system.journal if e.kind is EffectKind.UNIT and e.data[0] == scope}
     match action:
         case "was-enabled":
             return 0
@@ -39,7 +39,9 @@ def deb_systemd_helper(shell: Shell, arguments: list[str]) -> Status:
         case "enable" | "disable" | "mask":
             for unit in units:
                 if states.get(unit) != action:
-                    shell.system.note(Does.UNIT, unit, f"{action}{' for users' if scope else ''}", scope, action)
+                    shell.system.record(
+                        EffectKind.UNIT, unit, f"{action}{' for users' if scope else ''}", scope, action
+                    )
             return 0
         case "unmask" | "update-state" | "purge" | "reenable":
             return 0
@@ -59,7 +61,7 @@ def systemctl(shell: Shell, arguments: list[str]) -> Status:
     if action in ("enable", "disable", "mask"):
         for unit in units:
             name = unit if "." in unit else f"{unit}.service"
-            shell.system.note(Does.UNIT, name, action, scope, action)
+            shell.system.record(EffectKind.UNIT, name, action, scope, action)
         return 0
     if action in ("is-active", "is-enabled", "is-failed", "is-system-running", "status", "show", "list-units"):
         return 1
@@ -71,7 +73,7 @@ def running(what: str) -> Callable[[Shell, list[str]], Status]:
 
     def run(shell: Shell, arguments: list[str]) -> Status:
         named = " ".join([what, *(a for a in arguments if not a.startswith("-"))][:3])
-        shell.system.note(Does.DROPPED, named, RUNNING)
+        shell.system.record(EffectKind.DROPPED, named, RUNNING)
         return 0
 
     return run
@@ -79,14 +81,14 @@ def running(what: str) -> Callable[[Shell, list[str]], Status]:
 
 def update_rc_d(shell: Shell, arguments: list[str]) -> Status:
     """``update-rc.d name defaults``: links for sysvinit, which is not in the image."""
-    shell.system.note(Does.DROPPED, f"update-rc.d {arguments[0] if arguments else ''}", "links for sysvinit")
+    shell.system.record(EffectKind.DROPPED, f"update-rc.d {arguments[0] if arguments else ''}", "links for sysvinit")
     return 0
 
 
 def systemd_tmpfiles(shell: Shell, arguments: list[str]) -> Status:
     """``systemd-tmpfiles --create [file ...]``: tmpfiles.d(5) makes the same at every boot."""
-    shell.system.note(
-        Does.DROPPED,
+    shell.system.record(
+        EffectKind.DROPPED,
         " ".join(["systemd-tmpfiles", *(a for a in arguments if not a.startswith("-"))]),
         "every boot does it",
     )
@@ -98,13 +100,13 @@ def systemd_sysusers(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("systemd-sysusers", arguments, "inline", "root replace")
     if "inline" in options:
         raise NotModelled("systemd-sysusers --inline")
-    shell.system.note(Does.GENERATED, " ".join(["systemd-sysusers", *options.operands]), "users of sysusers.d")
+    shell.system.record(EffectKind.GENERATED, " ".join(["systemd-sysusers", *options.operands]), "users of sysusers.d")
     return 0
 
 
 def mountpoint(shell: Shell, arguments: list[str]) -> Status:
     """``mountpoint [-q] path``: of all file systems, an installation has those of the kernel."""
-    return int(not all(NOT_OURS.match(shell.path(name)) for name in arguments if not name.startswith("-")))
+    return int(not all(NOT_OURS.match(shell.resolve_path(name)) for name in arguments if not name.startswith("-")))
 
 
 def deny(shell: Shell, arguments: list[str]) -> Status:
@@ -121,7 +123,7 @@ def install_presets(work: Work) -> None:
     if not work.has("/usr/lib/systemd/system"):
         return
     for scope, directory in PRESETS.items():
-        states = {effect.name: effect.data[1] for effect in work.effects(Does.UNIT) if effect.data[0] == scope}
+        states = {effect.name: effect.data[1] for effect in work.effects(EffectKind.UNIT) if effect.data[0] == scope}
         if not scope:
             states |= dict.fromkeys(_linked_by_hand(work), "enable")
         units = sorted(unit for unit, state in states.items() if state == "enable")
@@ -132,7 +134,7 @@ def install_presets(work: Work) -> None:
 
 def _linked_by_hand(work: Work) -> Iterator[str]:
     """Units that a script enables by a link of its own, as display managers do; their presets would remove it."""
-    for effect in work.effects(Does.LINK):
+    for effect in work.effects(EffectKind.LINK):
         node = work.tree.get(effect.name)
         if effect.name.startswith(f"{ENABLED}/") and node is not None:
             unit = node.target.rpartition("/")[2]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from builder.core.architecture import ARCHITECTURES, Arch
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
-from builder.debian.scripts.subjects.accounts import group_id, login_group, user_id
+from builder.debian.scripts.subjects.accounts import find_group_id, find_login_group, find_user_id
 from builder.debian.scripts.subjects.options import getopt, read_options
 from builder.debian.scripts.subjects.text import input_of
 from builder.debian.scripts.target_system import UNKNOWN, NotModelled
@@ -43,7 +43,7 @@ def sh(shell: Shell, arguments: list[str]) -> Status:
         return shell.run_inner(text)
     if "c" in options:
         return shell.run_inner(options.operands[0], options.operands[2:])
-    path = shell.path(options.operands[0])
+    path = shell.resolve_path(options.operands[0])
     if path.rpartition("/")[2] in shell.commands:
         return shell.call([path, *options.operands[1:]])
     text = shell.system.read(path) or ""
@@ -72,7 +72,7 @@ def getopt_(shell: Shell, arguments: list[str]) -> Status:
 def _as(shell: Shell, user: str, group: str) -> Iterator[None]:
     """What is made belongs to a user and a group. Nothing is refused them: a script does what it may."""
     before = shell.state.owner
-    shell.state.owner = (user_id(shell, user), group_id(shell, group or login_group(shell, user)))
+    shell.state.owner = (find_user_id(shell, user), find_group_id(shell, group or find_login_group(shell, user)))
     try:
         yield
     finally:
@@ -135,8 +135,8 @@ def run_parts(shell: Shell, arguments: list[str]) -> Status:
     given += [value for value in (options.get("a", "arg"),) if value is not None]
     status: Status = 0
     for directory in options.operands[:1]:
-        path = shell.path(directory)
-        for name in shell.system.children(path):
+        path = shell.resolve_path(directory)
+        for name in shell.system.list_children(path):
             node = shell.system.get(f"{path}/{name}")
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or node is None or node.kind is not Kind.FILE:
                 continue
@@ -177,7 +177,7 @@ def getconf(shell: Shell, arguments: list[str]) -> Status:
 
 def locale(shell: Shell, arguments: list[str]) -> Status:
     """``locale`` and ``locale charmap``: scripts are run in :data:`~builder.debian.scripts.evaluate.LANGUAGE`."""
-    language = shell.value("LC_ALL") or "C"
+    language = shell.get_value("LC_ALL") or "C"
     if not arguments:
         names = ("CTYPE", "NUMERIC", "TIME", "COLLATE", "MONETARY", "MESSAGES", "PAPER", "NAME", "ADDRESS",
                  "TELEPHONE", "MEASUREMENT", "IDENTIFICATION")  # fmt: skip
@@ -243,7 +243,7 @@ def check(name: str, *words: str) -> Callable[[Shell, list[str]], Status]:
     def run(shell: Shell, arguments: list[str]) -> Status:
         if words and not set(words) & set(arguments):
             raise NotModelled(name)
-        shell.system.note(Does.DROPPED, name, "it only looks at the configuration")
+        shell.system.record(EffectKind.DROPPED, name, "it only looks at the configuration")
         return 0
 
     return run

@@ -19,7 +19,7 @@ def input_of(shell: Shell, names: list[str]) -> str | None:
         return shell.state.input or ""
     texts = []
     for name in names:
-        text = (shell.state.input or "") if name == "-" else shell.system.read(shell.path(name))
+        text = (shell.state.input or "") if name == "-" else shell.system.read(shell.resolve_path(name))
         if text is None:
             return None
         texts.append(text)
@@ -85,7 +85,7 @@ def tee(shell: Shell, arguments: list[str]) -> Status:
     options = read_options("tee", arguments, "a append")
     text = shell.state.input or ""
     for name in options.operands:
-        shell.system.write(shell.path(name), text, append=bool({"a", "append"} & options.given.keys()))
+        shell.system.write(shell.resolve_path(name), text, append=bool({"a", "append"} & options.given.keys()))
     shell.say(text)
     return 0
 

@@ -35,9 +35,9 @@ class Outcome:
         return [str(effect) for each in self.found for effect in each.effects]
 
     @property
-    def unaccounted(self) -> list[tuple[int, str]]:
-        """Lines that nobody speaks for, with the reason."""
-        return [(line.first, line.reason) for each in self.found for line in each.unaccounted]
+    def unmodelled(self) -> list[tuple[int, str]]:
+        """Lines that are not modelled, with the reason."""
+        return [(line.first, line.reason) for each in self.found for line in each.unmodelled]
 
     def text(self, path: str) -> str:
         """A file's text."""

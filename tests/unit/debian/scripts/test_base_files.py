@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.debian.scripts.effects import Does, Effect, Evaluation
+from builder.debian.scripts.effects import Effect, EffectKind, Evaluation
 from builder.debian.scripts.handlers import INDEXES
 from builder.debian.scripts.subjects.base_accounts import install_base_accounts, install_system_accounts
 from builder.debian.scripts.subjects.certificates import install_bundle
@@ -222,7 +222,7 @@ def test_modules_that_a_script_names_are_compiled_beside_their_source_and_tests_
     work = work_on(dict.fromkeys(paths, "x"))
     work.tree.put(f"{lib}/site.py", symlink("/etc/site.py", origin="x"))
     named = (f"{lib}/json/tool.py", f"{lib}/test/bad.py", f"{lib}/site.py")
-    effect = Effect(Does.BYTECODE, "json", data=named)
+    effect = Effect(EffectKind.BYTECODE, "json", data=named)
     work.evaluations.append(Evaluation("json", "postinst", (effect,), ()))
     work.tools.programs["python3"] = python3
     install_bytecode(work)

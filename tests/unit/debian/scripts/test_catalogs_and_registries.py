@@ -25,7 +25,7 @@ def test_xml_catalogs_lead_from_the_root_to_a_packages_own(run: Callable[..., Ou
         "update-xmlcatalog --sort --add --type uri --id http://x/ --package p --root\n",
         {**XML_CORE, "/usr/share/p.xml": ""},
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/etc/xml/p.xml") == (
         "<catalog>\n"
         '<delegatePublic publicIdStartString="-//X" catalog="file:///usr/share/p.xml"/>\n'
@@ -64,7 +64,7 @@ def test_a_parser_is_registered_with_what_its_module_says_it_can(run: Callable[.
         "update-perl-sax-parsers --add XML::SAX::Expat --priority 50\nupdate-perl-sax-parsers --update",
         {"/usr/share/perl5/XML/SAX/Expat.pm": module, "/etc/perl/XML/SAX/ParserDetails.ini": "old"},
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/etc/perl/XML/SAX/ParserDetails.ini") == (
         "[XML::SAX::Expat]\nhttp://xml.org/sax/features/external-general-entities = 1\n"
         "http://xml.org/sax/features/namespaces = 1\n\n\n"
@@ -91,7 +91,7 @@ def test_an_addition_to_emacs_is_set_up_for_each_emacs(run: Callable[..., Outcom
         "/var/lib/emacsen-common/state/flavor/installed/emacs": "",
     }
     outcome = run("/usr/lib/emacsen-common/emacs-package-install --postinst mine", files)
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/flavors") == "emacs\n"
     assert outcome.text("/var/lib/emacsen-common/state/package/installed/mine") == ""
 
@@ -102,7 +102,7 @@ def test_an_alternative_can_be_used_by_what_comes_after_it(run: Callable[..., Ou
         "update-alternatives --install /usr/bin/editor editor /usr/bin/e 0",
         {"/usr/bin/e-real": ""},
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.effects[-1] == "offers the alternative editor (/usr/bin/e, priority 0)"
 
 
@@ -161,7 +161,7 @@ def test_find_takes_either_of_two_and_prunes(run: Callable[..., Outcome]) -> Non
         "find /d -type f -printf '%f %P\\n' > /named\nfind /d -name a.c -exec test -f {} \\; -delete",
         files,
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "/d/a.c\n/d/b.h\n"
     assert outcome.text("/named") == "a.c a.c\nb.h b.h\ne.txt e.txt\nc.c x/c.c\n"
     assert "/d/a.c" not in outcome.tree

@@ -1,4 +1,4 @@
-"""Whatever a maintainer script says, evaluating it ends soon, in effects and lines that are unaccounted for."""
+"""Whatever a maintainer script says, evaluating it ends soon, in effects and lines that are not modelled."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Effect
-from builder.debian.scripts.sandbox.helpers import calls_in
+from builder.debian.scripts.sandbox.helpers import read_calls
 from builder.debian.scripts.state import Records
 from builder.debian.scripts.work import Work
 
@@ -62,4 +62,4 @@ def test_config_is_run_where_its_answers_are_not_known_otherwise(
 
 def test_what_debconf_s_clients_noted_is_read_back() -> None:
     noted = b"db_set\0002\0odd/name\0a b\0db_go\0000\0systemctl\0001\0daemon-reload\0db_stop\0000\0db_go\0000\0"
-    assert list(calls_in(noted)) == [["db_set", "odd/name", "a b"], ["db_go"], ["systemctl", "daemon-reload"]]
+    assert list(read_calls(noted)) == [["db_set", "odd/name", "a b"], ["db_go"], ["systemctl", "daemon-reload"]]

@@ -70,13 +70,13 @@ def test_a_filter_writes_what_the_program_writes(
     run: Callable[..., Outcome], command: str, text: str, expected: str
 ) -> None:
     outcome = run(f"cat /in | {command} > /out", {"/in": text})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == expected
 
 
 def test_awk_writes_the_files_that_it_names(run: Callable[..., Outcome]) -> None:
     outcome = run('echo a b | awk \'{print $1 > "/one"; print $2 >> "/two"}\'', {"/one": "old\n", "/two": "old\n"})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert (outcome.text("/one"), outcome.text("/two")) == ("a\n", "old\nb\n")
 
 
@@ -90,7 +90,7 @@ def test_awk_writes_the_files_that_it_names(run: Callable[..., Outcome]) -> None
 )  # fmt: skip
 def test_what_is_not_understood_is_not_guessed_at(run: Callable[..., Outcome], command: str) -> None:
     outcome = run(f"echo a | {command} > {shlex.quote('/out')}")
-    assert [line for line, _ in outcome.unaccounted] == [2]
+    assert [line for line, _ in outcome.unmodelled] == [2]
 
 
 FILES = [
@@ -116,14 +116,14 @@ def test_a_filter_reads_and_writes_the_files_of_the_image(
     run: Callable[..., Outcome], script: str, files: dict[str, str], expected: dict[str, str]
 ) -> None:
     outcome = run(script, files)
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert {path: outcome.text(path) for path in expected} == expected
 
 
 def test_a_link_is_replaced_by_the_file_that_it_led_to_as_sed_does_it(run: Callable[..., Outcome]) -> None:
     link = symlink("../f", origin="package:other")
     outcome = run("sed -i s/a/b/ /etc/link", {"/f": file("a\n", 0o640, origin="package:other"), "/etc/link": link})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert (outcome.text("/f"), outcome.text("/etc/link")) == ("a\n", "b\n")
     assert outcome.tree.require("/etc/link", follow=False).mode == 0o640
 
@@ -133,11 +133,11 @@ def test_a_link_is_replaced_by_the_file_that_it_led_to_as_sed_does_it(run: Calla
 )
 def test_what_is_not_known_stays_so(run: Callable[..., Outcome], script: str) -> None:
     outcome = run(f"if {script}; then touch /x; fi", {"/f": "a\n"})
-    assert [reason for _, reason in outcome.unaccounted] == [
+    assert [reason for _, reason in outcome.unmodelled] == [
         "what happens here depends on something that only a running machine knows"
     ]
 
 
 @pytest.mark.parametrize("script", ["hostname | grep -q a /f", "hostname | sed s/a/b/ /f"])
 def test_what_a_filter_does_not_read_makes_no_difference(run: Callable[..., Outcome], script: str) -> None:
-    assert run(f"if {script} > /out; then touch /x; fi", {"/f": "a\n"}).unaccounted == []
+    assert run(f"if {script} > /out; then touch /x; fi", {"/f": "a\n"}).unmodelled == []

@@ -59,7 +59,7 @@ CASES = {
 @pytest.mark.parametrize(("script", "expected"), CASES.values(), ids=CASES.keys())
 def test_a_script_writes_what_dash_writes(run: Callable[..., Outcome], script: str, expected: str) -> None:
     outcome = run("set -e\nset -- a b\n" + script if "${#}" in script else "set -e\n" + script)
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == expected
 
 
@@ -84,19 +84,19 @@ def test_what_is_no_script_is_refused_with_its_line(script: str, line: int, what
 
 def test_a_failure_ends_the_script_under_set_e(run: Callable[..., Outcome]) -> None:
     outcome = run("set -e\nfalse || true\nif false; then :; fi\nrmdir /none\necho a > /out")
-    assert outcome.unaccounted == [(5, "it would fail here, with status 1")]
+    assert outcome.unmodelled == [(5, "it would fail here, with status 1")]
     assert "/out" not in outcome.tree
 
 
 def test_without_set_e_it_goes_on(run: Callable[..., Outcome]) -> None:
     outcome = run("rmdir /none\necho a > /out")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "a\n"
 
 
 def test_a_script_without_an_end_is_stopped(run: Callable[..., Outcome]) -> None:
-    assert run("while true; do :; done").unaccounted == [(1, "it does not come to an end")]
-    assert run("f() { f; }\nf").unaccounted == [(1, "it does not come to an end")]
+    assert run("while true; do :; done").unmodelled == [(1, "it does not come to an end")]
+    assert run("f() { f; }\nf").unmodelled == [(1, "it does not come to an end")]
 
 
 @pytest.mark.parametrize("first", ["#!/usr/bin/perl -w", "#!/usr/bin/env python3", "\x7fELF"])
@@ -107,7 +107,7 @@ def test_a_script_in_another_language_is_nobodys(first: str) -> None:
     from tests.support.filters import COMMANDS
 
     (found,) = evaluate(Tree(), "mine", {"postinst": f"{first}\nsystem('x')\n"}, Installation("amd64", {}), COMMANDS)
-    assert [line.reason for line in found.unaccounted] == [
+    assert [line.reason for line in found.unmodelled] == [
         "it is no script" if "ELF" in first else f"it is written in {'perl' if 'perl' in first else 'python3'}"
     ]
 
@@ -117,30 +117,30 @@ def test_a_script_in_another_language_is_nobodys(first: str) -> None:
 
 def test_a_branch_that_changes_nothing_may_depend_on_anything(run: Callable[..., Outcome]) -> None:
     outcome = run('set -e\nif [ "$(uname -r)" = 6.1 ]; then echo old kernel; else echo new; fi\necho a > /out')
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "a\n"
 
 
 def test_ways_with_different_effects_are_nobodys(run: Callable[..., Outcome]) -> None:
     outcome = run('set -e\nif [ "$(hostname)" = a ]; then\n  touch /etc/a\nfi\n')
-    assert outcome.unaccounted == [(3, "what happens here depends on something that only a running machine knows")]
+    assert outcome.unmodelled == [(3, "what happens here depends on something that only a running machine knows")]
 
 
 def test_ways_with_the_same_effects_are_one(run: Callable[..., Outcome]) -> None:
     outcome = run('case "$(hostname)" in a*) echo x > /out ;; *) echo x > /out ;; esac')
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "x\n"
 
 
 def test_what_is_not_known_is_never_written(run: Callable[..., Outcome]) -> None:
     outcome = run("date > /etc/built\n")
-    assert outcome.unaccounted == [(2, "what would be written to /etc/built is not known")]
+    assert outcome.unmodelled == [(2, "what would be written to /etc/built is not known")]
     assert "/etc/built" not in outcome.tree
 
 
 def test_a_command_that_nobody_knows_is_named_with_its_lines(run: Callable[..., Outcome]) -> None:
     outcome = run("set -e\nfrobnicate \\\n  --all\n")
-    (found,) = outcome.found[0].unaccounted
+    (found,) = outcome.found[0].unmodelled
     assert (found.first, found.last, found.reason) == (3, 4, "frobnicate is not known to build-os")
     assert found.text == "frobnicate \\\n  --all"
 
@@ -150,30 +150,30 @@ def test_a_program_of_the_image_that_is_a_script_is_evaluated(run: Callable[...,
 
     program = file("#!/bin/sh\necho $1 > /out\n", 0o755, origin="package:other")
     outcome = run("update-things now", {"/usr/sbin/update-things": program})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "now\n"
 
 
 def test_a_guarded_program_that_is_not_there_is_passed_over(run: Callable[..., Outcome]) -> None:
-    assert run("set -e\nif [ -x /usr/bin/update-menus ]; then update-menus; fi\nfoo || true").unaccounted == []
+    assert run("set -e\nif [ -x /usr/bin/update-menus ]; then update-menus; fi\nfoo || true").unmodelled == []
 
 
 def test_an_assignment_sees_the_status_of_the_command_before_it(run: Callable[..., Outcome]) -> None:
     outcome = run("f() { return 3; }\nf || ret=$?\nother=$(f) || echo $? > /other\necho $ret > /ret")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert (outcome.text("/ret"), outcome.text("/other")) == ("3\n", "3\n")
 
 
 def test_a_functions_variables_are_as_they_were_when_it_ends(run: Callable[..., Outcome]) -> None:
     outcome = run('a=1\nf() { local a; echo "<$a>" > /in; a=2; local b=3; }\nf\necho "$a$b" > /out')
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert (outcome.text("/in"), outcome.text("/out")) == ("<1>\n", "1\n")
 
 
 def test_a_script_that_is_called_reads_its_own_options(run: Callable[..., Outcome]) -> None:
     inner = file("#!/bin/sh\nwhile getopts a: o; do echo $o$OPTARG >> /out; done\n", 0o755, origin="package:other")
     outcome = run("while getopts x o; do :; done\nset -- -x\ngetopts x o\ninner -a 1", {"/usr/bin/inner": inner})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "a1\n"
 
 
@@ -181,12 +181,12 @@ def test_what_a_running_machine_says_can_be_ruled_out_by_how_it_begins(run: Call
     body = "f() { case $(uname -r) in 2.*|3.*) return 1;; esac; touch /recent; }\nf"
     assert "/recent" in run(body).tree
     either = run("case $(uname -r) in *cloud*) touch /cloud;; esac")
-    assert [line for line, _ in either.unaccounted] == [2]
+    assert [line for line, _ in either.unmodelled] == [2]
     assert "/cloud" not in run("case $(uname -r) in *cloud*) : ;; *) : ;; esac").tree
 
 
 def test_a_pattern_may_have_two_slashes_or_one_at_its_end(run: Callable[..., Outcome]) -> None:
     outcome = run("D=/d/\necho $D/*.conf > /two\ncd /d\necho */ /d/*/ > /end", {"/d/a.conf": "", "/d/s/x": ""})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/two") == "/d/a.conf\n"
     assert outcome.text("/end") == "s/ /d/s/\n"

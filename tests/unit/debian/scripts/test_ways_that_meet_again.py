@@ -1,6 +1,6 @@
 """Where the course of a script depends on what only a running machine knows: what the shell knows where the ways meet.
 
-Each script ends differently on two machines, so some line of it must be unaccounted for, and nothing may be guessed.
+Each script ends differently on two machines, so some line of it must be not modelled, and nothing may be guessed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_what_one_way_leaves_is_not_taken_for_certain(
         body = "set -e\n{\n" + A.format(way).strip() + "\n" + then + "\n} <<E\none\ntwo\nE"
         line = 5
     outcome = run(body, {"/etc/a": "text", "/tmp/x": ""}, templates=TEMPLATES)
-    assert line in [first for first, _ in outcome.unaccounted], (outcome.unaccounted, outcome.effects)
+    assert line in [first for first, _ in outcome.unmodelled], (outcome.unmodelled, outcome.effects)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_one_way_leaves_is_not_taken_for_certain(
 )
 def test_what_is_said_again_is_known_again(run: Callable[..., Outcome], way: str, then: str, made: str) -> None:
     outcome = run("set -e\n" + A.format(way) + then, {"/usr/x": "", "/tmp/x": ""})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.tree.require(made).mode == 0o755
 
 
@@ -99,5 +99,5 @@ def test_what_debconf_is_told_by_another_process_it_knows(run: Callable[..., Out
 def test_a_guess_about_one_question_leaves_the_others_known(run: Callable[..., Outcome]) -> None:
     body = A.format("db_set mine/a y") + "db_get mine/b\necho $RET > /b\n"
     outcome = run(body, templates=TEMPLATES)
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/b") == "x\n"

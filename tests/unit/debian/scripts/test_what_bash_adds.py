@@ -40,24 +40,24 @@ pytestmark = pytest.mark.unit
 )  # fmt: skip
 def test_a_script_for_bash_is_evaluated_as_bash_does(run: Callable[..., Outcome], body: str, expected: str) -> None:
     outcome = run(f"{{\n{body}\n}} > /out", shell="bash")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out").rstrip("\n") == expected
 
 
-def test_a_loop_that_lasts_as_long_as_the_machine_says_is_unaccounted(run: Callable[..., Outcome]) -> None:
+def test_a_loop_that_lasts_as_long_as_the_machine_says_is_not_modelled(run: Callable[..., Outcome]) -> None:
     outcome = run('for ((i=0; i<$(nproc); i++)); do echo "$i" > /out; done', shell="bash")
-    assert {line for line, _ in outcome.unaccounted} == {2}
+    assert {line for line, _ in outcome.unmodelled} == {2}
     assert "/out" not in outcome.tree
 
 
 def test_a_loop_of_two_expressions_cannot_be_read(run: Callable[..., Outcome]) -> None:
     outcome = run("for ((i=0; i<2)); do echo; done", shell="bash")
-    assert outcome.unaccounted == [(2, "'for ((' needs three expressions")]
+    assert outcome.unmodelled == [(2, "'for ((' needs three expressions")]
 
 
 def test_an_array_that_depends_on_the_machine_is_not_written(run: Callable[..., Outcome]) -> None:
     outcome = run('a=($(date)); echo "${a[0]}" > /out', shell="bash")
-    assert len(outcome.unaccounted) == 1
+    assert len(outcome.unmodelled) == 1
     assert "/out" not in outcome.tree
 
 
@@ -79,5 +79,5 @@ def test_an_array_that_depends_on_the_machine_is_not_written(run: Callable[..., 
 )
 def test_words_of_a_condition_are_neither_split_nor_paths(run: Callable[..., Outcome], test: str, holds: bool) -> None:
     outcome = run(f"two='a b'\nstar='a*'\nif [[ {test} ]]; then touch /yes; fi", shell="bash")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert (outcome.tree.get("/yes") is not None) is holds

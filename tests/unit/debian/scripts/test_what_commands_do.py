@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.debian.scripts.effects import Does
+from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.evaluate import evaluate
-from builder.debian.scripts.subjects.capabilities import capability
+from builder.debian.scripts.subjects.capabilities import encode_capabilities
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import Kind, Node, file, symlink
 from builder.tree.tree import Tree
@@ -27,7 +27,7 @@ def test_system_users_get_the_first_free_number_from_100_and_their_group_the_sam
         "set -e\nadduser --system --group --home /var/lib/a --no-create-home --gecos 'A B' a\n"
         "adduser --system --quiet --ingroup adm b\naddgroup --system c\nadduser a adm\nadduser --system --group a"
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/etc/passwd").splitlines()[2:] == [
         "a:x:100:100:A B:/var/lib/a:/usr/sbin/nologin",
         "b:x:101:4::/nonexistent:/usr/sbin/nologin",
@@ -40,7 +40,7 @@ def test_useradd_and_groupadd_count_from_999_down(run: Callable[..., Outcome]) -
     outcome = run(
         "set -e\ngroupadd -r g\nuseradd -r -g g -d /srv/u -s /bin/false -M u\ngetent passwd u > /out\nid -gn u >> /out"
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "u:x:998:999::/srv/u:/bin/false\ng\n"
 
 
@@ -51,7 +51,7 @@ def test_a_home_is_made_and_belongs_to_its_user(run: Callable[..., Outcome]) -> 
 
 
 def test_a_file_given_to_nobody_is_nobodys_line(run: Callable[..., Outcome]) -> None:
-    assert run("touch /a\nchown ghost: /a").unaccounted == [(3, "there is no user ghost")]
+    assert run("touch /a\nchown ghost: /a").unmodelled == [(3, "there is no user ghost")]
 
 
 # --- files -----------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def test_a_file_given_to_nobody_is_nobodys_line(run: Callable[..., Outcome]) -> 
 )
 def test_modes_are_octal_or_in_words(run: Callable[..., Outcome], mode: str, before: int, after: int) -> None:
     outcome = run(f"chmod {mode} /f", {"/f": file("", before, origin="package:other")})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.tree.require("/f").mode == after
 
 
@@ -81,14 +81,14 @@ def test_trees_are_copied_moved_and_removed(run: Callable[..., Outcome]) -> None
         "ln -sf ../e/y /l\ncat /l > /out\nreadlink -f /l >> /out\n[ ! -e /d ]",
         {"/d/x": "one\n", "/d/z": "two\n"},
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "one\n/e/y\n"
     assert outcome.tree.children("/e") == ["y", "z"]
 
 
 def test_install_makes_files_and_directories_with_mode_and_owner(run: Callable[..., Outcome]) -> None:
     outcome = run("set -e\ninstall -d -o daemon -g adm -m 2750 /v\ninstall -m 600 /src /v", {"/src": "x"})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     made, copied = outcome.tree.require("/v"), outcome.tree.require("/v/src")
     assert (made.uid, made.gid, made.mode, copied.mode) == (1, 4, 0o2750, 0o600)
 
@@ -106,7 +106,7 @@ def test_files_are_found_by_what_they_are(run: Callable[..., Outcome]) -> None:
         "find /d -empty -delete\nfind /d -type f -exec chmod 600 {} +",
         files,
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "/d/a.conf\n/d/s/c.conf\n/d\n/d/l\n/d/s\n"
     assert outcome.tree.children("/d") == ["b", "l", "s"]
     assert outcome.tree.require("/d/s/c.conf").mode == 0o600
@@ -146,20 +146,20 @@ FILTERS = [
 @pytest.mark.parametrize(("command", "given", "expected"), FILTERS)
 def test_filters_do_what_the_programs_do(run: Callable[..., Outcome], command: str, given: str, expected: str) -> None:
     outcome = run(f"set -e\n{{ {command}; }} < /in > /out", {"/in": given})
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == expected
 
 
 @pytest.mark.parametrize("command", ["sed e", "awk '{getline x <\"/f\"}'", "sort -R", "perl -ne print"])
 def test_programs_that_are_not_understood_are_not_guessed_at(run: Callable[..., Outcome], command: str) -> None:
     outcome = run(f"echo a | {command} > /out")
-    assert [line for line, _ in outcome.unaccounted] == [2]
+    assert [line for line, _ in outcome.unmodelled] == [2]
 
 
 @pytest.mark.parametrize("command", ["ln -s", "cp a", "mv", "install", "install a", "chown", "chgrp", "chmod"])
 def test_too_few_operands_are_a_failure_and_nothing_worse(run: Callable[..., Outcome], command: str) -> None:
     outcome = run(f"{command} || echo refused > /out")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "refused\n"
 
 
@@ -212,7 +212,7 @@ def test_questions_have_their_defaults_or_the_definitions_answers(run: Callable[
 )
 def test_the_facts_are_those_of_a_first_installation(run: Callable[..., Outcome], test: str, holds: bool) -> None:
     outcome = run(f"if {test}; then echo yes; else echo no; fi > /out")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == ("yes\n" if holds else "no\n")
 
 
@@ -222,7 +222,7 @@ def test_overrides_and_diversions_are_recorded_and_done(run: Callable[..., Outco
         "dpkg-divert --package mine --rename --divert /etc/f.distrib --add /etc/f",
         {"/etc/d/x": "", "/etc/f": "theirs"},
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     node = outcome.tree.require("/etc/d")
     assert (node.uid, node.gid, node.mode) == (1, 4, 0o2750)
     assert outcome.text("/var/lib/dpkg/statoverride") == "daemon adm 2750 /etc/d\n"
@@ -245,7 +245,7 @@ def test_capabilities_become_the_kernels_attribute(run: Callable[..., Outcome]) 
     assert outcome.tree.require("/usr/bin/x").xattrs == (
         ("security.capability", bytes.fromhex("0100000200300000000000000000000000000000")),
     )
-    assert capability("cap_bpf=ep")[12:16] == (1 << 7).to_bytes(4, "little")
+    assert encode_capabilities("cap_bpf=ep")[12:16] == (1 << 7).to_bytes(4, "little")
 
 
 @pytest.mark.parametrize(
@@ -260,13 +260,13 @@ def test_capabilities_become_the_kernels_attribute(run: Callable[..., Outcome]) 
 )
 def test_capabilities_are_added_and_taken_as_setcap_does(text: str, attribute: str) -> None:
     # What setcap(8) of libcap writes for the same text.
-    assert capability(text).hex() == attribute
+    assert encode_capabilities(text).hex() == attribute
 
 
 @pytest.mark.parametrize("text", ["cap_chown+p cap_net_raw+ep", "cap_no_such+ep", "cap_chown*ep"])
-def test_capabilities_that_no_file_can_have_are_unaccounted(run: Callable[..., Outcome], text: str) -> None:
+def test_capabilities_that_no_file_can_have_are_not_modelled(run: Callable[..., Outcome], text: str) -> None:
     outcome = run(f'setcap "{text}" /usr/bin/x', {"/usr/bin/x": ""})
-    assert [line for line, _ in outcome.unaccounted] == [2]
+    assert [line for line, _ in outcome.unmodelled] == [2]
     assert outcome.tree.require("/usr/bin/x").xattrs == ()
 
 
@@ -279,7 +279,7 @@ def test_a_preinst_does_not_see_its_own_packages_files(run: Callable[..., Outcom
 
 def test_what_only_a_running_system_needs_is_dropped_with_the_reason(run: Callable[..., Outcome]) -> None:
     outcome = run("set -e\ninvoke-rc.d a start\ndeb-systemd-invoke restart a.service\nudevadm trigger\nldconfig\n")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert [text.rpartition("(")[2] for text in outcome.effects] == [
         *["there is no running system)"] * 3,
         "the index of shared libraries is made when all packages are in)",
@@ -290,7 +290,7 @@ def test_modules_of_apache_come_with_what_they_depend_on(run: Callable[..., Outc
     base = "/etc/apache2/mods-available"
     files = {f"{base}/a.load": "# Depends: b\nLoadModule a\n", f"{base}/b.load": "LoadModule b\n", f"{base}/b.conf": ""}
     outcome = run("set -e\na2enmod -m -q a", files)
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.tree.children("/etc/apache2/mods-enabled") == ["a.load", "b.conf", "b.load"]
     assert outcome.tree.require("/etc/apache2/mods-enabled/a.load", follow=False).target == "../mods-available/a.load"
 
@@ -312,8 +312,10 @@ def test_modules_get_bytecode_where_a_script_asks_for_it(run: Callable[..., Outc
 
     def compiled(script: str) -> list[object]:
         outcome = run(script, files)
-        assert outcome.unaccounted == []
-        return [path for each in outcome.found for e in each.effects if e.does is Does.BYTECODE for path in e.data]
+        assert outcome.unmodelled == []
+        return [
+            path for each in outcome.found for e in each.effects if e.kind is EffectKind.BYTECODE for path in e.data
+        ]
 
     assert compiled("py3compile -p mine") == ["/usr/lib/python3/dist-packages/mine/a.py"]
     assert compiled("py3compile -p mine /usr/share/mine -V 3.13-") == ["/usr/share/mine/private.py"]
@@ -333,7 +335,7 @@ def test_what_is_made_as_somebody_belongs_to_them(run: Callable[..., Outcome]) -
         "su -s /bin/sh a -c 'mkdir -p /var/a; test -O /var/a && exit 3' || echo $? > /out\n"
         "runuser -u a -- touch /var/a/x\nmkdir -p /root/y"
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "3\n"
     owners = [outcome.tree.require(path).uid for path in ("/var/a", "/var/a/x", "/root/y", "/out")]
     assert owners == [100, 100, 0, 0]
@@ -341,20 +343,20 @@ def test_what_is_made_as_somebody_belongs_to_them(run: Callable[..., Outcome]) -
 
 def test_a_shell_reads_its_commands_from_a_pipe(run: Callable[..., Outcome]) -> None:
     outcome = run("echo 'echo a > /out; exit 1' | sh || echo b >> /out")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "a\nb\n"
 
 
 def test_a_log_of_the_installation_is_not_written_and_an_unknown_file_goes_nowhere(run: Callable[..., Outcome]) -> None:
-    assert run("date >> /var/log/a.log").unaccounted == []
+    assert run("date >> /var/log/a.log").unmodelled == []
     outcome = run("t=$(mktemp)\ndate > $t\ncp $t /etc/a")
-    assert outcome.unaccounted == [(4, "a file is copied whose content only a running machine knows")]
+    assert outcome.unmodelled == [(4, "a file is copied whose content only a running machine knows")]
     assert outcome.tree.get("/etc/a") is None
 
 
 def test_a_user_alone_stands_for_their_login_group(run: Callable[..., Outcome]) -> None:
     outcome = run("adduser --system a\ntouch /x\nchown a: /x")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert (outcome.tree.require("/x").uid, outcome.tree.require("/x").gid) == (100, 65534)
 
 
@@ -371,12 +373,12 @@ def test_a_question_without_a_default_needs_an_answer_where_nobody_understands_w
         "db_get a/name\necho $RET > /name\n",
     }
     evaluation = evaluate(Tree(), "a", scripts, Installation("amd64", {}), COMMANDS)[0]
-    assert [(line.first, line.reason) for line in evaluation.unaccounted][:1] == [
-        (6, "a script that nobody speaks for asks a/name; 'debconf' in the definition can answer it")
+    assert [(line.first, line.reason) for line in evaluation.unmodelled][:1] == [
+        (6, "what the package's config answers to a/name is not known; 'debconf' in the definition can answer it")
     ]
     tree = Tree()
     evaluation = evaluate(tree, "a", scripts, Installation("amd64", {}, {"a/name": "x"}), COMMANDS)[0]
-    assert evaluation.unaccounted == ()
+    assert evaluation.unmodelled == ()
     assert (tree.read_text("/size"), tree.read_text("/name")) == ("3\n", "x\n")
 
 
@@ -395,7 +397,7 @@ def test_postfix_is_configured_and_asks_the_machine_for_its_name(run: Callable[.
         "postconf -hx default_transport myorigin > /out",
         {"/etc/postfix/main.cf": main},
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/etc/postfix/main.cf") == (
         "# see postconf(5)\nmyorigin = /etc/mailname\nsmtpd_banner = x\n#readme_directory = no\ninet_interfaces = all\n"
     )
@@ -422,7 +424,7 @@ def test_the_best_alternative_so_far_is_known_to_who_asks(run: Callable[..., Out
         "update-alternatives --query vi | grep Value >> /out\nreadlink -f /usr/bin/vi >> /out",
         {"/usr/bin/nvi": "", "/usr/bin/vim": "", "/usr/bin/ed": ""},
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "2\nValue: /usr/bin/vim\n/usr/bin/vim\n"
 
 
@@ -434,6 +436,6 @@ def test_dpkg_lists_the_files_of_several_packages(run: Callable[..., Outcome]) -
 
 def test_a_command_with_a_time_limit_is_that_command(run: Callable[..., Outcome]) -> None:
     outcome = run("timeout -k 5 --foreground 30 sh -c 'echo a > /out'\nucfq -w /out\ndropbearkey -t rsa -f /etc/key")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "a\n"
     assert "leaves to each machine: /etc/key (dropbearkey -t rsa -f /etc/key)" in outcome.effects

@@ -12,7 +12,7 @@ from builder.core.errors import ConfigError
 from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.language.parser import parse
-from builder.debian.scripts.subjects.own_data_units import install_own_data, unit_file
+from builder.debian.scripts.subjects.own_data_units import install_own_data, make_unit
 from builder.debian.scripts.target_system import Installation, TargetSystem
 from builder.debian.scripts.work import Work
 from builder.tree.node import Kind, file
@@ -49,7 +49,7 @@ def run_shell() -> Callable[[str], dict[str, str]]:
     def run(text: str) -> dict[str, str]:
         shell = Shell(TargetSystem(Tree(), Installation("amd64", {}), "a"), COMMANDS, text, (), {})
         shell.run(parse(text))
-        assert shell.unaccounted == []
+        assert shell.unmodelled == []
         return shell.state.variables
 
     return run
@@ -261,7 +261,7 @@ def test_debconf_itself_is_left_as_it_is(work_on: Callable[..., Work]) -> None:
 def test_a_unit_orders_itself_so_that_no_socket_or_early_service_waits_for_it_in_a_circle(
     paths: tuple[str, ...], early: bool, after: list[str]
 ) -> None:
-    lines = unit_file("app", paths, ["app.socket"], early=early).splitlines()
+    lines = make_unit("app", paths, ["app.socket"], early=early).splitlines()
     assert "DefaultDependencies=no" in lines
     assert [line for line in lines if line.startswith("After=")] == after
     assert "Before=app.socket shutdown.target" in lines

@@ -69,7 +69,7 @@ def test_a_config_script_answers_before_the_templates_default(config: str, answe
     }
     tree = Tree()
     found = evaluate(tree, "a", scripts, Installation("amd64", {}), COMMANDS)
-    assert [each.unaccounted for each in found] == [()]
+    assert [each.unmodelled for each in found] == [()]
     assert tree.read_text("/out") == f"{answer}\n"
 
 
@@ -83,7 +83,7 @@ def test_what_a_script_leaves_in_run_is_gone_as_it_is_at_boot(run: Callable[...,
 
 def test_a_bracket_hides_the_end_of_a_pattern_and_is_a_letter_in_what_replaces_it(run: Callable[..., Outcome]) -> None:
     outcome = run("echo 'a/b%c' | sed -e 's/[/]/-/' -e 's/%/[/g' > /out; echo 'x[y' | sed 's/\\[/]/' >> /out")
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "a-b[c\nx]y\n"
 
 
@@ -99,7 +99,7 @@ def test_a_tilde_stands_for_the_home_of_whoever_is_named(run: Callable[..., Outc
         "adduser --system --home /srv/ftp ftp; who=ftp; "
         'echo ~ ~/a ~ftp ~ftp/b ~nobody-here/c ~$who ~ftp$who "~ftp" a~ftp > /out; [ -d ~ftp ] && echo there >> /out'
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     assert outcome.text("/out") == "/root /root/a /srv/ftp /srv/ftp/b ~nobody-here/c ~ftp ~ftpftp ~ftp a~ftp\nthere\n"
 
 
@@ -111,7 +111,7 @@ def test_a_tilde_stands_for_the_home_of_whoever_is_named(run: Callable[..., Outc
     ],
 )
 def test_a_format_does_not_fill_the_memory(run: Callable[..., Outcome], script: str, reason: str) -> None:
-    assert reason in run(script).unaccounted[0][1]
+    assert reason in run(script).unmodelled[0][1]
 
 
 def test_owners_of_links_and_of_what_is_behind_them(run: Callable[..., Outcome]) -> None:
@@ -122,7 +122,7 @@ def test_owners_of_links_and_of_what_is_behind_them(run: Callable[..., Outcome])
         "mkdir /through && touch /through/f && ln -s through /to-through && ln -s through /only-link\n"
         "chgrp -R -H 9 /to-through && chown -R 10 /only-link\n"
     )
-    assert outcome.unaccounted == []
+    assert outcome.unmodelled == []
     paths = [
         "/a", "/a/f", "/a/d/link", "/a/way", "/behind", "/behind/f", "/plain", "/to-plain", "/as-link",
         "/through", "/through/f", "/to-through", "/only-link",

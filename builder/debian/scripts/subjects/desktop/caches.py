@@ -89,7 +89,7 @@ def runs_here(program: bytes) -> bool:
     return any(arch.elf_machine == machine and arch.is_native for arch in ARCHITECTURES.values())
 
 
-def triplet_directory(work: Work) -> str:
+def find_library_directory(work: Work) -> str:
     """Where the image has its architecture's libraries."""
     names = work.tree.children("/usr/lib") if work.has("/usr/lib") else []
     return next((f"/usr/lib/{name}" for name in names if name.endswith("-linux-gnu")), "/usr/lib")
@@ -97,7 +97,7 @@ def triplet_directory(work: Work) -> str:
 
 def _caches(work: Work) -> Iterator[Cache]:
     """The caches with their paths of this architecture filled in."""
-    lib = triplet_directory(work)
+    lib = find_library_directory(work)
     for cache in CACHES:
         yield replace(
             cache,

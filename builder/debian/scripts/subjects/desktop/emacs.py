@@ -47,7 +47,7 @@ def _context(arguments: list[str]) -> tuple[str, str]:
 
 
 def _listed(shell: Shell, directory: str) -> list[str]:
-    return [name for name in shell.system.children(directory) if not name.endswith("~")]
+    return [name for name in shell.system.list_children(directory) if not name.endswith("~")]
 
 
 def _touch(shell: Shell, path: str) -> None:

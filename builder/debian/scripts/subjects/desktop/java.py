@@ -13,7 +13,7 @@ import struct
 from base64 import b64decode
 from collections.abc import Mapping
 
-from builder.debian.scripts.subjects.certificates import SOURCE, pem_name, trusted_names
+from builder.debian.scripts.subjects.certificates import SOURCE, list_trusted, make_pem_name
 from builder.debian.scripts.work import ORIGIN, Work
 from builder.tree.node import file
 
@@ -30,9 +30,10 @@ def install_key_store(work: Work) -> None:
     if not work.has(PROGRAM) or not work.has(SOURCE):
         return
     certificates = {
-        f"debian:{pem_name(name).lower()}": der(work.tree.read_text(f"{SOURCE}/{name}")) for name in trusted_names(work)
+        f"debian:{make_pem_name(name).lower()}": der(work.tree.read_text(f"{SOURCE}/{name}"))
+        for name in list_trusted(work)
     }
-    work.tree.put(STORE, file(key_store(certificates), origin=ORIGIN))
+    work.tree.put(STORE, file(make_key_store(certificates), origin=ORIGIN))
     work.tree.remove(PENDING)
 
 
@@ -42,7 +43,7 @@ def der(pem: str) -> bytes:
     return b64decode(body)
 
 
-def key_store(certificates: Mapping[str, bytes]) -> bytes:
+def make_key_store(certificates: Mapping[str, bytes]) -> bytes:
     """A store of trusted certificates by alias. The time at which each was added is the start of 1970."""
     body = struct.pack(">III", MAGIC, VERSION, len(certificates))
     for alias in sorted(certificates):
