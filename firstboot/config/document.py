@@ -27,12 +27,12 @@ from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, version_of
 
 if TYPE_CHECKING:
     from firstboot.config import guessing, includes, json_text, yaml_text
-    from firstboot.config.buildos import making, variables
+    from firstboot.config.buildos import sugar_output, variables
     from firstboot.config.butane import desugar, embedded, openshift
     from firstboot.config.checks import logins
 else:
     includes = lazy("firstboot.config.includes")
-    making = lazy("firstboot.config.buildos.making")
+    sugar_output = lazy("firstboot.config.buildos.sugar_output")
     desugar = lazy("firstboot.config.butane.desugar")
     embedded = lazy("firstboot.config.butane.embedded")
     variables = lazy("firstboot.config.buildos.variables")
@@ -265,7 +265,7 @@ def _make_sugar(draft: Draft) -> None:
     if ("grub",) in extras:
         desugar.make_grub(draft)
     if draft.edition.sugar:
-        making.make(draft)
+        sugar_output.make(draft)
     if ("include",) in extras:
         includes.include_fragments(draft, read)
     if draft.edition.machine_config:

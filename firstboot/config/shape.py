@@ -20,7 +20,7 @@ from firstboot.config.text import Located, Path, Problem
 T = TypeVar("T")
 
 
-class Sweet(NamedTuple):
+class SugarUse(NamedTuple):
     """One use of sugar.
 
     Attributes:
@@ -57,7 +57,7 @@ class Sweet(NamedTuple):
         self.walk.problems.append(Problem(self.path, message, hint, on_key=on_key))
 
 
-Sugar = Callable[[Sweet], None]
+Sugar = Callable[[SugarUse], None]
 _TEXT = Field("", "", "scalar", str, (3, 0))
 
 
@@ -128,16 +128,16 @@ class Walk:
             return data
         result: dict[str, Any] = {}
         sugar = of_class(self.dialect.sugar, model)
-        sweet: list[Sweet] = []
+        use: list[SugarUse] = []
         settings = dict(self._settings(data, here, quiet=quiet))
         values = {key: value for key, (value, _) in settings.items()}
         for key, (value, path) in settings.items():
             if key in sugar:
-                sweet.append(Sweet(self, values, key, path, result, out))
+                use.append(SugarUse(self, values, key, path, result, out))
             else:
                 self._setting(model, key, value, path, out, result, quiet=quiet)
         # Last, because it looks at what its siblings have become.
-        for each in sweet:
+        for each in use:
             if each.value is not None:
                 sugar[each.key](each)
         return result
@@ -207,8 +207,8 @@ class Walk:
             for each in fields_of(model).values()
             if self.dialect.own or each.since != OWN.version
         ]
-        sweet = (*of_class(self.dialect.sugar, model), *of_class(self.dialect.extra, model))
-        return message, suggestion(key, [*known, *sweet])
+        use = (*of_class(self.dialect.sugar, model), *of_class(self.dialect.extra, model))
+        return message, suggestion(key, [*known, *use])
 
     def _complain(self, path: Path, message: str, hint: str | None = None) -> None:
         severity: Literal["error", "warning"] = "error" if self.dialect.strict else "warning"

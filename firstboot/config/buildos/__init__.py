@@ -13,8 +13,8 @@ Butane's shape, strict (an unknown setting is an error), with sugar for what eve
       users:
         - {name: core, linger: true, ssh_authorized_keys: [ssh-ed25519 AAAA...]}
 
-All of it becomes plain Ignition: files, links, units and users (:mod:`.making`), which a config that says the same
-itself overrides. Only ``variables`` and ``secrets`` (:mod:`.variables`) come before everything else.
+All of it becomes plain Ignition: files, links, units and users (:mod:`.sugar_output`), which a config that says the
+same itself overrides. Only ``variables`` and ``secrets`` (:mod:`.variables`) come before everything else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from firstboot.config.butane.encoding import Encoder
 from firstboot.config.butane.variants import Edition
 from firstboot.config.fields import Field
 from firstboot.config.models import Unit
-from firstboot.config.shape import Dialect, Sugar, Sweet
+from firstboot.config.shape import Dialect, Sugar, SugarUse
 
 SPEC = (3, 6)
 EDITIONS = {"1.0.0": Edition(SPEC, sugar=True)}
@@ -125,28 +125,28 @@ def dialect(edition: Edition, surroundings: Surroundings) -> Dialect:
 def hostname(encode: Encoder) -> Sugar:
     """``hostname: demo``: ``/etc/hostname`` (hostname(5))."""
 
-    def sugar(sweet: Sweet) -> None:
-        value = sweet.value
+    def sugar(use: SugarUse) -> None:
+        value = use.value
         if not isinstance(value, str) or not is_hostname(value):
             hint = "letters, digits and '-', in labels separated by dots, 64 characters at most"
-            sweet.refuse("this is not a host name", hint)
+            use.refuse("this is not a host name", hint)
             return
         encoded = encode(f"{value}\n".encode(), None)
         contents = {"source": encoded.source, "compression": encoded.compression}
         node = {"path": "/etc/hostname", "mode": 0o644, "overwrite": True, "contents": contents}
-        sweet.walk.additions.append(("files", node, sweet.path))
+        use.walk.additions.append(("files", node, use.path))
 
     return sugar
 
 
-def timezone(sweet: Sweet) -> None:
+def timezone(use: SugarUse) -> None:
     """``timezone: Europe/Berlin``: the link ``/etc/localtime`` (localtime(5))."""
-    value = sweet.value
+    value = use.value
     if not isinstance(value, str) or not re.fullmatch(_TIMEZONE, value):
-        sweet.refuse("this is not a time zone", "write one like Europe/Berlin or UTC")
+        use.refuse("this is not a time zone", "write one like Europe/Berlin or UTC")
         return
     node = {"path": "/etc/localtime", "target": f"..{ZONEINFO}/{value}", "overwrite": True}
-    sweet.walk.additions.append(("links", node, sweet.path))
+    use.walk.additions.append(("links", node, use.path))
 
 
 def is_hostname(text: str) -> bool:

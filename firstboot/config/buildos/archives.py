@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from typing import IO, Literal, NamedTuple
 
 from firstboot.config import archive as archives
-from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.models import Archive
+from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.butane.files import NoLocalFile
 from firstboot.config.models import Owner
 from firstboot.config.resource import BadResource, verify
@@ -52,52 +52,52 @@ class Entry(NamedTuple):
     data: bytes
 
 
-def unpack_archives(making: Making) -> None:
+def unpack_archives(output: SugarOutput) -> None:
     """Add what is in each archive."""
-    for at, archive in making.parts(Archive, "storage", "archives"):
-        before = making.complaints
-        making.is_path(archive.path, (*at, "path"))
+    for at, archive in output.parts(Archive, "storage", "archives"):
+        before = output.complaints
+        output.is_path(archive.path, (*at, "path"))
         if archive.strip is not None and not 0 <= archive.strip < 100:
-            making.complain((*at, "strip"), f"{archive.strip} is not a number of parts of a name")
+            output.complain((*at, "strip"), f"{archive.strip} is not a number of parts of a name")
         if (archive.local is None) == (archive.source is None):
             hint = "'local' is an archive beside the config, 'source' a URL of one that the machine fetches"
-            making.complain(at, "either 'local' or 'source' is required", hint)
+            output.complain(at, "either 'local' or 'source' is required", hint)
         elif archive.source is not None:
-            making.archive(_elsewhere(archive), at)
-        elif archive.local is not None and making.complaints == before:
-            _unpack(archive, archive.local, at, making)
+            output.archive(_elsewhere(archive), at)
+        elif archive.local is not None and output.complaints == before:
+            _unpack(archive, archive.local, at, output)
 
 
 def _elsewhere(archive: Archive) -> archives.Archive:
     return archives.Archive(**{name: getattr(archive, name) for name in archives.Archive.ANNOTATIONS})
 
 
-def _unpack(archive: Archive, local: str, at: Path, making: Making) -> None:
+def _unpack(archive: Archive, local: str, at: Path, output: SugarOutput) -> None:
     try:
-        data = making.surroundings.files.read(local)
+        data = output.surroundings.files.read(local)
         verify(data, archive.verification.hash)
         entries = placed(read_entries(data), archive.path, archive.strip or 0)
     except NoLocalFile as error:
-        making.complain((*at, "local"), str(error), error.hint)
+        output.complain((*at, "local"), str(error), error.hint)
     except BadResource as error:
-        making.complain((*at, "verification", "hash"), str(error))
+        output.complain((*at, "verification", "hash"), str(error))
     except BadArchive as error:
-        making.complain((*at, "local"), f"'{local}' {error}")
+        output.complain((*at, "local"), f"'{local}' {error}")
     else:
-        _add(archive, entries, at, making)
+        _add(archive, entries, at, output)
 
 
-def _add(archive: Archive, entries: dict[str, Entry], at: Path, making: Making) -> None:
+def _add(archive: Archive, entries: dict[str, Entry], at: Path, output: SugarOutput) -> None:
     user, group = archive.user, archive.group
     if Owner() not in (user, group) or archive.path not in entries:
-        making.directory(archive.path, at, user=user, group=group)
+        output.directory(archive.path, at, user=user, group=group)
     for path, entry in entries.items():
         if entry.kind == "directory":
-            making.directory(path, at, mode=entry.mode, user=user, group=group)
+            output.directory(path, at, mode=entry.mode, user=user, group=group)
         elif entry.kind == "link":
-            making.link(path, entry.data.decode("utf-8", "surrogateescape"), at, user=user, group=group)
+            output.link(path, entry.data.decode("utf-8", "surrogateescape"), at, user=user, group=group)
         else:
-            making.file(path, entry.data, at, mode=entry.mode, user=user, group=group)
+            output.file(path, entry.data, at, mode=entry.mode, user=user, group=group)
 
 
 def placed(entries: Iterator[Entry], directory: str, strip: int) -> dict[str, Entry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from firstboot.config.buildos.making import Making
+from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.buildos.unit_writing import is_name, is_unit
 from firstboot.config.text import Path
 
@@ -29,30 +29,30 @@ class Service(Protocol):
     def memory_max(self) -> str | None: ...
 
 
-def check_service(service: Service, at: Path, making: Making) -> None:
+def check_service(service: Service, at: Path, output: SugarOutput) -> None:
     """Name, restart, order and memory."""
-    check_name(service.name, at, making)
+    check_name(service.name, at, output)
     if service.restart is not None and service.restart not in RESTARTS:
-        making.complain((*at, "restart"), f"'{service.restart}' is not one of {', '.join(RESTARTS)}")
-    check_units(service.after, (*at, "after"), making)
-    check_units(service.requires, (*at, "requires"), making)
+        output.complain((*at, "restart"), f"'{service.restart}' is not one of {', '.join(RESTARTS)}")
+    check_units(service.after, (*at, "after"), output)
+    check_units(service.requires, (*at, "requires"), output)
     if service.memory_max is not None and not is_size(service.memory_max):
-        making.complain((*at, "memory_max"), f"'{service.memory_max}' is not a size", "like 512M")
+        output.complain((*at, "memory_max"), f"'{service.memory_max}' is not a size", "like 512M")
 
 
-def check_name(name: str, at: Path, making: Making) -> None:
+def check_name(name: str, at: Path, output: SugarOutput) -> None:
     """The name of a service, without its suffix."""
     if not is_name(name):
         hint = "letters, digits, - _ : and ."
         what = f"'{name}' cannot be the name of a service" if name else "a name is required"
-        making.complain((*at, "name"), what, hint)
+        output.complain((*at, "name"), what, hint)
 
 
-def check_units(names: tuple[str, ...], at: Path, making: Making) -> None:
+def check_units(names: tuple[str, ...], at: Path, output: SugarOutput) -> None:
     """Names of units to wait for."""
     for index, name in enumerate(names):
         if not is_unit(name):
-            making.complain((*at, index), f"'{name}' is not the name of a unit", "like app.service")
+            output.complain((*at, index), f"'{name}' is not the name of a unit", "like app.service")
 
 
 def is_duration(text: str) -> bool:

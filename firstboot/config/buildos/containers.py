@@ -6,9 +6,9 @@ import json
 import re
 
 from firstboot.config.buildos.common import check_service, is_duration
-from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.services import Container, ContainerHealth
 from firstboot.config.buildos.staging import load_credentials
+from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.buildos.unit_writing import command_line, one_line
 from firstboot.config.butane.quadlets import ROOTFUL
 from firstboot.config.text import Path
@@ -25,21 +25,21 @@ _PULLS = ("always", "missing", "never", "newer")
 _ON_FAILURE = ("none", "kill", "restart", "stop")
 
 
-def make_containers(making: Making) -> None:
+def make_containers(output: SugarOutput) -> None:
     """A quadlet for each."""
-    for at, container in making.parts(Container, "containers"):
-        before = making.complaints
-        _check(container, at, making)
-        text = _quadlet(container, at, making)
-        if making.complaints == before and making.claim(f"{container.name}.service", at):
-            making.file(f"{ROOTFUL}/{container.name}.container", text, at)
+    for at, container in output.parts(Container, "containers"):
+        before = output.complaints
+        _check(container, at, output)
+        text = _quadlet(container, at, output)
+        if output.complaints == before and output.claim(f"{container.name}.service", at):
+            output.file(f"{ROOTFUL}/{container.name}.container", text, at)
 
 
-def _check(container: Container, at: Path, making: Making) -> None:
-    check_service(container, at, making)
+def _check(container: Container, at: Path, output: SugarOutput) -> None:
+    check_service(container, at, output)
     if not _IMAGE.fullmatch(container.image):
         what = f"'{container.image}' is not the name of an image" if container.image else "an image is required"
-        making.complain((*at, "image"), what, "like docker.io/library/nginx:1.27")
+        output.complain((*at, "image"), what, "like docker.io/library/nginx:1.27")
     for name, pattern, what in (
         ("ports", _PORT, "is not a port to publish: 8080:80"),
         ("volumes", _VOLUME, "is not a volume: /var/lib/app:/data"),
@@ -49,42 +49,42 @@ def _check(container: Container, at: Path, making: Making) -> None:
     ):
         for index, text in enumerate(getattr(container, name)):
             if not pattern.fullmatch(text):
-                making.complain((*at, name, index), f"'{text}' {what}")
+                output.complain((*at, name, index), f"'{text}' {what}")
     for index, argument in enumerate(container.command):
         if is_lost_by_podman(argument):
             hint = "put the command into a script in the container"
-            making.complain((*at, "command", index), f"'{argument}' cannot be handed to a container by its unit", hint)
+            output.complain((*at, "command", index), f"'{argument}' cannot be handed to a container by its unit", hint)
     for index, path in enumerate(container.environment_files):
-        making.is_path(path, (*at, "environment_files", index))
+        output.is_path(path, (*at, "environment_files", index))
     for name in container.labels:
         if not _WORD.fullmatch(name):
-            making.complain((*at, "labels", name), f"'{name}' cannot be the name of a label", on_key=True)
+            output.complain((*at, "labels", name), f"'{name}' cannot be the name of a label", on_key=True)
     for name in container.environment:
         if not _VARIABLE.fullmatch(name):
-            making.complain((*at, "environment", name), f"'{name}' cannot be the name of a variable", on_key=True)
+            output.complain((*at, "environment", name), f"'{name}' cannot be the name of a variable", on_key=True)
     if container.user is not None and not _WORD.fullmatch(container.user):
-        making.complain((*at, "user"), f"'{container.user}' is not a user")
+        output.complain((*at, "user"), f"'{container.user}' is not a user")
     if container.pull is not None and container.pull not in _PULLS:
-        making.complain((*at, "pull"), f"'{container.pull}' is not one of {', '.join(_PULLS)}")
-    _check_health(container.health, (*at, "health"), making)
+        output.complain((*at, "pull"), f"'{container.pull}' is not one of {', '.join(_PULLS)}")
+    _check_health(container.health, (*at, "health"), output)
 
 
-def _check_health(health: ContainerHealth, at: Path, making: Making) -> None:
+def _check_health(health: ContainerHealth, at: Path, output: SugarOutput) -> None:
     if health == ContainerHealth():
         return
     if not health.command:
-        making.complain(at, "a command is required", "like [curl, --fail, http://localhost/]")
+        output.complain(at, "a command is required", "like [curl, --fail, http://localhost/]")
     for name in ("interval", "timeout", "start_period"):
         text = getattr(health, name)
         if text is not None and not is_duration(text):
-            making.complain((*at, name), f"'{text}' is not a time", "like 30s")
+            output.complain((*at, name), f"'{text}' is not a time", "like 30s")
     if health.retries is not None and health.retries < 1:
-        making.complain((*at, "retries"), "1 or more is required")
+        output.complain((*at, "retries"), "1 or more is required")
     if health.on_failure is not None and health.on_failure not in _ON_FAILURE:
-        making.complain((*at, "on_failure"), f"'{health.on_failure}' is not one of {', '.join(_ON_FAILURE)}")
+        output.complain((*at, "on_failure"), f"'{health.on_failure}' is not one of {', '.join(_ON_FAILURE)}")
 
 
-def _quadlet(container: Container, at: Path, making: Making) -> str:
+def _quadlet(container: Container, at: Path, output: SugarOutput) -> str:
     unit = [f"Description=Container {one_line(container.name)}"]
     unit += [f"{name}={' '.join(units)}" for name, units in _order(container) if units]
     own = [("ContainerName", container.name), ("Image", container.image), ("Pull", container.pull or "missing")]
@@ -105,7 +105,7 @@ def _quadlet(container: Container, at: Path, making: Making) -> str:
     # An image that is not there yet has to come over the network first.
     service = [("Restart", container.restart or "always"), ("TimeoutStartSec", "15min")]
     service += [("MemoryMax", container.memory_max)] if container.memory_max is not None else []
-    service += load_credentials(container.credentials, (*at, "credentials"), making)
+    service += load_credentials(container.credentials, (*at, "credentials"), output)
     lines = ["[Unit]", *unit, "", "[Container]", *(f"{name}={value}" for name, value in own)]
     lines += ["", "[Service]", *(f"{name}={value}" for name, value in service)]
     if container.enabled is not False:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from firstboot.config.buildos.common import check_name, check_units
-from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.services import HealthCheck
+from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.buildos.unit_writing import command_line, is_unit, unit
 from firstboot.config.text import Path
 
@@ -33,31 +33,31 @@ _URL_ATTEMPT = "urllib.request.urlopen(sys.argv[2], timeout=10).close()"
 _PORT_ATTEMPT = "socket.create_connection(('localhost', int(sys.argv[2])), 10).close()"
 
 
-def make_health_checks(making: Making) -> None:
+def make_health_checks(output: SugarOutput) -> None:
     """A service for each."""
-    for at, check in making.parts(HealthCheck, "health_checks"):
-        before = making.complaints
-        _check(check, at, making)
-        if making.complaints == before:
-            making.unit(f"health-{check.name}.service", _unit(check), at)
+    for at, check in output.parts(HealthCheck, "health_checks"):
+        before = output.complaints
+        _check(check, at, output)
+        if output.complaints == before:
+            output.unit(f"health-{check.name}.service", _unit(check), at)
 
 
-def _check(check: HealthCheck, at: Path, making: Making) -> None:
-    check_name(check.name, at, making)
-    check_units(check.after, (*at, "after"), making)
+def _check(check: HealthCheck, at: Path, output: SugarOutput) -> None:
+    check_name(check.name, at, output)
+    check_units(check.after, (*at, "after"), output)
     ways = [name for name in WAYS if getattr(check, name) not in (None, ())]
     if len(ways) != 1:
-        making.complain(at, f"give one of {', '.join(WAYS)}" if not ways else f"give only one of {', '.join(ways)}")
+        output.complain(at, f"give one of {', '.join(WAYS)}" if not ways else f"give only one of {', '.join(ways)}")
     if check.unit is not None and not is_unit(check.unit):
-        making.complain((*at, "unit"), f"'{check.unit}' is not the name of a unit", "like app.service")
+        output.complain((*at, "unit"), f"'{check.unit}' is not the name of a unit", "like app.service")
     if check.command and not check.command[0].startswith("/"):
-        making.complain((*at, "command", 0), f"'{check.command[0]}' is not the path of a program", "like /usr/bin/curl")
+        output.complain((*at, "command", 0), f"'{check.command[0]}' is not the path of a program", "like /usr/bin/curl")
     if check.url is not None and not _URL.fullmatch(check.url):
-        making.complain((*at, "url"), f"'{check.url}' is not a URL", "like http://localhost:8080/health")
+        output.complain((*at, "url"), f"'{check.url}' is not a URL", "like http://localhost:8080/health")
     if check.port is not None and not 0 < check.port < 65536:
-        making.complain((*at, "port"), f"{check.port} is not between 1 and 65535")
+        output.complain((*at, "port"), f"{check.port} is not between 1 and 65535")
     if check.timeout is not None and not 0 < check.timeout <= 86400:
-        making.complain((*at, "timeout"), "between 1 second and a day")
+        output.complain((*at, "timeout"), "between 1 second and a day")
 
 
 def _unit(check: HealthCheck) -> str:

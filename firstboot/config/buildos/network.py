@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.network_models import Bond, Interface, Network, Route
+from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.text import Path
 
 DIRECTORY = "/etc/systemd/network"
@@ -31,38 +31,38 @@ class _Placed(NamedTuple):
     interface: Interface
 
 
-def configure_network(making: Making) -> None:
+def configure_network(output: SugarOutput) -> None:
     """Write the files of all interfaces."""
-    network = making.part(Network, AT)
+    network = output.part(Network, AT)
     if network is None:
         return
     placed: dict[str, _Placed] = {}
     for index, interface in enumerate(network.interfaces):
         at: Path = (*AT, "interfaces", index)
-        if _is_named(interface, at, placed, making):
+        if _is_named(interface, at, placed, output):
             placed[interface.name] = _Placed(at, interface)
-    masters = _masters(placed, making)
-    vlans = _vlans(placed, making)
+    masters = _masters(placed, output)
+    vlans = _vlans(placed, output)
     for name, (at, interface) in placed.items():
-        if _is_right(interface, at, making, member=name in masters):
-            _write(interface, at, making, masters.get(name), vlans.get(name, []))
+        if _is_right(interface, at, output, member=name in masters):
+            _write(interface, at, output, masters.get(name), vlans.get(name, []))
     for member, (kind, master, at) in masters.items():
         if member not in placed:
             text = _sections({"Match": [f"Name={member}"], "Network": [f"{kind}={master}", *_QUIET]})
-            making.file(f"{DIRECTORY}/10-{member}.network", text, at)
+            output.file(f"{DIRECTORY}/10-{member}.network", text, at)
 
 
 _QUIET = ("LinkLocalAddressing=no", "IPv6AcceptRA=no")
 Masters = dict[str, tuple[str, str, Path]]
 
 
-def _is_named(interface: Interface, at: Path, placed: Mapping[str, _Placed], making: Making) -> bool:
+def _is_named(interface: Interface, at: Path, placed: Mapping[str, _Placed], output: SugarOutput) -> bool:
     name = interface.name
     if not _NAME.fullmatch(name) or name in (".", "..", "all", "default"):
-        making.complain((*at, "name"), f"'{name}' cannot be the name of an interface", "1 to 15 letters, digits, - _ .")
+        output.complain((*at, "name"), f"'{name}' cannot be the name of an interface", "1 to 15 letters, digits, - _ .")
         return False
     if name in placed:
-        making.complain((*at, "name"), f"there is an interface '{name}' already")
+        output.complain((*at, "name"), f"there is an interface '{name}' already")
         return False
     return True
 
@@ -76,7 +76,7 @@ def _members(interface: Interface) -> tuple[str, str, tuple[str, ...]] | None:
     return None
 
 
-def _masters(placed: Mapping[str, _Placed], making: Making) -> Masters:
+def _masters(placed: Mapping[str, _Placed], output: SugarOutput) -> Masters:
     """Which interface is in which bond or bridge, and where that is written."""
     found: Masters = {}
     for name, (at, interface) in placed.items():
@@ -87,15 +87,15 @@ def _masters(placed: Mapping[str, _Placed], making: Making) -> Masters:
         for index, member in enumerate(names):
             here = (*at, setting, "members", index)
             if member == name or not _NAME.fullmatch(member):
-                making.complain(here, f"'{member}' cannot be in '{name}'")
+                output.complain(here, f"'{member}' cannot be in '{name}'")
             elif member in found:
-                making.complain(here, f"'{member}' is in '{found[member][1]}' already")
+                output.complain(here, f"'{member}' is in '{found[member][1]}' already")
             else:
                 found[member] = (kind, name, here)
     return found
 
 
-def _vlans(placed: Mapping[str, _Placed], making: Making) -> dict[str, list[str]]:
+def _vlans(placed: Mapping[str, _Placed], output: SugarOutput) -> dict[str, list[str]]:
     """The VLANs on each interface."""
     found: dict[str, list[str]] = {}
     for name, (at, interface) in placed.items():
@@ -104,7 +104,7 @@ def _vlans(placed: Mapping[str, _Placed], making: Making) -> dict[str, list[str]
         parent = interface.vlan.parent
         if parent not in placed or parent == name:
             hint = f"it can be as short as: - name: {parent}" if _NAME.fullmatch(parent) and parent != name else None
-            making.complain((*at, "vlan", "parent"), f"there is no interface '{parent}' for it to be on", hint)
+            output.complain((*at, "vlan", "parent"), f"there is no interface '{parent}' for it to be on", hint)
         else:
             found.setdefault(parent, []).append(name)
     return found
@@ -113,47 +113,47 @@ def _vlans(placed: Mapping[str, _Placed], making: Making) -> dict[str, list[str]
 # --- sense ---
 
 
-def _is_right(interface: Interface, at: Path, making: Making, *, member: bool) -> bool:
+def _is_right(interface: Interface, at: Path, output: SugarOutput, *, member: bool) -> bool:
     """Whether all of it makes sense; complains about what does not."""
-    before = making.complaints
+    before = output.complaints
     made = [name for name in ("vlan", "bond", "bridge") if getattr(interface, name) is not None]
     if len(made) > 1:
-        making.complain((*at, made[1]), f"an interface is either a {made[0]} or a {made[1]}", on_key=True)
+        output.complain((*at, made[1]), f"an interface is either a {made[0]} or a {made[1]}", on_key=True)
     match = interface.match
     if made and (match.name is not None or match.mac is not None):
-        making.complain((*at, "match"), f"a {made[0]} is made, so there is nothing to find", on_key=True)
+        output.complain((*at, "match"), f"a {made[0]} is made, so there is nothing to find", on_key=True)
     if match.name is not None and not all(_PATTERN.fullmatch(each) for each in match.name.split()):
-        making.complain((*at, "match", "name"), f"'{match.name}' matches no interface")
+        output.complain((*at, "match", "name"), f"'{match.name}' matches no interface")
     if match.mac is not None and not _MAC.fullmatch(match.mac):
-        making.complain((*at, "match", "mac"), f"'{match.mac}' is not a hardware address", "like 52:54:00:12:34:56")
+        output.complain((*at, "match", "mac"), f"'{match.mac}' is not a hardware address", "like 52:54:00:12:34:56")
     if interface.mtu is not None and interface.mtu not in _MTU:
-        making.complain((*at, "mtu"), f"{interface.mtu} is not between {_MTU[0]} and {_MTU[-1]}")
+        output.complain((*at, "mtu"), f"{interface.mtu} is not between {_MTU[0]} and {_MTU[-1]}")
     if interface.vlan is not None and interface.vlan.id not in _VLANS:
-        making.complain((*at, "vlan", "id"), f"{interface.vlan.id} is not between {_VLANS[0]} and {_VLANS[-1]}")
+        output.complain((*at, "vlan", "id"), f"{interface.vlan.id} is not between {_VLANS[0]} and {_VLANS[-1]}")
     if interface.bond is not None and interface.bond.mode not in _BONDS:
-        making.complain((*at, "bond", "mode"), f"'{interface.bond.mode}' is not one of {', '.join(_BONDS)}")
+        output.complain((*at, "bond", "mode"), f"'{interface.bond.mode}' is not one of {', '.join(_BONDS)}")
     if member and (interface.addresses or interface.gateways or _dhcp(interface) not in (None, "no")):
-        making.complain(
+        output.complain(
             at, "what is in a bond or bridge has no addresses of its own", "give them to the bond or bridge"
         )
-    _check_addresses(interface, at, making)
-    return making.complaints == before
+    _check_addresses(interface, at, output)
+    return output.complaints == before
 
 
-def _check_addresses(interface: Interface, at: Path, making: Making) -> None:
-    _each(interface.addresses, (*at, "addresses"), making, _interface, "is not an address with a prefix: 192.0.2.10/24")
-    _each(interface.gateways, (*at, "gateways"), making, ipaddress.ip_address, "is not an address")
-    _each(interface.dns, (*at, "dns"), making, _server, "is not an address")
-    _each(interface.domains, (*at, "domains"), making, _domain, "is not a domain")
-    _each(interface.ntp, (*at, "ntp"), making, _domain, "is not a server")
+def _check_addresses(interface: Interface, at: Path, output: SugarOutput) -> None:
+    _each(interface.addresses, (*at, "addresses"), output, _interface, "is not an address with a prefix: 192.0.2.10/24")
+    _each(interface.gateways, (*at, "gateways"), output, ipaddress.ip_address, "is not an address")
+    _each(interface.dns, (*at, "dns"), output, _server, "is not an address")
+    _each(interface.domains, (*at, "domains"), output, _domain, "is not a domain")
+    _each(interface.ntp, (*at, "ntp"), output, _domain, "is not a server")
     for index, route in enumerate(interface.routes):
-        _check_route(route, (*at, "routes", index), making)
+        _check_route(route, (*at, "routes", index), output)
 
 
-def _each(texts: Iterable[str], at: Path, making: Making, parse: Callable[[str], object], complaint: str) -> None:
+def _each(texts: Iterable[str], at: Path, output: SugarOutput, parse: Callable[[str], object], complaint: str) -> None:
     for index, text in enumerate(texts):
         if not _parses(parse, text):
-            making.complain((*at, index), f"'{text}' {complaint}")
+            output.complain((*at, index), f"'{text}' {complaint}")
 
 
 def _parses(parse: Callable[[str], object], text: str) -> bool:
@@ -164,15 +164,15 @@ def _parses(parse: Callable[[str], object], text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _check_route(route: Route, at: Path, making: Making) -> None:
+def _check_route(route: Route, at: Path, output: SugarOutput) -> None:
     if route.to != "default" and not _parses(_network, route.to):
-        making.complain((*at, "to"), f"'{route.to}' is not a network", "like 192.0.2.0/24, or default")
+        output.complain((*at, "to"), f"'{route.to}' is not a network", "like 192.0.2.0/24, or default")
     if route.via is not None and not _parses(ipaddress.ip_address, route.via):
-        making.complain((*at, "via"), f"'{route.via}' is not an address")
+        output.complain((*at, "via"), f"'{route.via}' is not an address")
     if route.to == "default" and route.via is None:
-        making.complain(at, "the default route needs a gateway: via")
+        output.complain(at, "the default route needs a gateway: via")
     if route.metric is not None and not 0 <= route.metric < 2**32:
-        making.complain((*at, "metric"), f"{route.metric} is no metric")
+        output.complain((*at, "metric"), f"{route.metric} is no metric")
 
 
 def _interface(text: str) -> None:
@@ -202,19 +202,19 @@ def _domain(text: str) -> None:
 
 
 def _write(
-    interface: Interface, at: Path, making: Making, master: tuple[str, str, Path] | None, vlans: list[str]
+    interface: Interface, at: Path, output: SugarOutput, master: tuple[str, str, Path] | None, vlans: list[str]
 ) -> None:
     name = interface.name
     base = f"{DIRECTORY}/10-{name}"
     if interface.vlan is not None or interface.bond is not None or interface.bridge is not None:
-        making.file(f"{base}.netdev", _netdev(interface), at)
+        output.file(f"{base}.netdev", _netdev(interface), at)
     if interface.match.mac is not None:
         link = {
             "Match": [f"PermanentMACAddress={interface.match.mac}"],
             "Link": [f"Name={name}", "AlternativeNamesPolicy=database onboard slot path mac"],
         }
-        making.file(f"{base}.link", _sections(link), at)
-    making.file(f"{base}.network", _network_file(interface, master, vlans), at)
+        output.file(f"{base}.link", _sections(link), at)
+    output.file(f"{base}.network", _network_file(interface, master, vlans), at)
 
 
 def _netdev(interface: Interface) -> str:

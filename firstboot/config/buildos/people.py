@@ -5,8 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 
-from firstboot.config.buildos.making import Making, in_directory
 from firstboot.config.buildos.models import Parents
+from firstboot.config.buildos.sugar_output import SugarOutput, in_directory
 from firstboot.config.checks.units import UNIT_TYPES
 from firstboot.config.explain import kind_of
 from firstboot.config.models import Node, Owner, Unit, User
@@ -19,35 +19,35 @@ LINGER = "/var/lib/systemd/linger"  # systemd-logind.service(8), loginctl(1)
 SUDOERS = "/etc/sudoers.d"
 
 
-def configure_users(making: Making) -> None:
+def configure_users(output: SugarOutput) -> None:
     """Write the files of these settings."""
-    for at, user, value in making.users("sudo"):
-        if _is_on(value, at, making) and _is_plain(user, at, making):
+    for at, user, value in output.users("sudo"):
+        if _is_on(value, at, output) and _is_plain(user, at, output):
             # A name with a dot would be skipped by sudo as a backup.
             path = f"{SUDOERS}/10-{user.name.replace('.', '_')}"
-            making.directory(SUDOERS, at, mode=0o750)
-            making.file(path, f"{user.name} ALL=(ALL:ALL) NOPASSWD: ALL\n", at, mode=0o440)
-    for at, user, value in making.users("linger"):
-        if _is_on(value, at, making) and _is_plain(user, at, making):
-            making.directory(LINGER, at)
-            making.file(f"{LINGER}/{user.name}", "", at)
-    for at, user, _ in making.users("units"):
-        if _is_plain(user, at, making):
-            for here, unit in making.parts(Unit, *at):
-                _install(unit, user, here, making)
+            output.directory(SUDOERS, at, mode=0o750)
+            output.file(path, f"{user.name} ALL=(ALL:ALL) NOPASSWD: ALL\n", at, mode=0o440)
+    for at, user, value in output.users("linger"):
+        if _is_on(value, at, output) and _is_plain(user, at, output):
+            output.directory(LINGER, at)
+            output.file(f"{LINGER}/{user.name}", "", at)
+    for at, user, _ in output.users("units"):
+        if _is_plain(user, at, output):
+            for here, unit in output.parts(Unit, *at):
+                _install(unit, user, here, output)
 
 
-def _is_on(value: object, at: Path, making: Making) -> bool:
+def _is_on(value: object, at: Path, output: SugarOutput) -> bool:
     if not isinstance(value, bool):
-        making.complain(at, f"expected true or false, found {kind_of(value)}")
+        output.complain(at, f"expected true or false, found {kind_of(value)}")
     return value is True
 
 
-def _is_plain(user: User, at: Path, making: Making) -> bool:
+def _is_plain(user: User, at: Path, output: SugarOutput) -> bool:
     """Whether a name can stand in paths and in a line for sudo."""
     if _NAME.fullmatch(user.name):
         return True
-    making.complain(at, f"'{user.name}' cannot be the name of a user", on_key=True)
+    output.complain(at, f"'{user.name}' cannot be the name of a user", on_key=True)
     return False
 
 
@@ -56,10 +56,10 @@ def home_of(user: User) -> str:
     return user.home_dir or ("/root" if user.name == "root" else f"/home/{user.name}")
 
 
-def _install(unit: Unit, user: User, at: Path, making: Making) -> None:
+def _install(unit: Unit, user: User, at: Path, output: SugarOutput) -> None:
     """A unit of a user's own systemd, enabled by links as systemctl would make them (systemd.unit(5))."""
     if not unit.name.endswith(tuple(f".{each}" for each in UNIT_TYPES)) or "/" in unit.name:
-        making.complain((*at, "name"), f"'{unit.name}' is not the name of a unit")
+        output.complain((*at, "name"), f"'{unit.name}' is not the name of a unit")
         return
     owner = Owner(name=user.name)
     group = Owner(name=user.primary_group or (None if user.no_user_group else user.name))
@@ -69,27 +69,27 @@ def _install(unit: Unit, user: User, at: Path, making: Making) -> None:
 
     def make_directories(*paths: str) -> None:
         for each in paths:
-            making.directory(each, at, user=owner, group=group)
+            output.directory(each, at, user=owner, group=group)
 
     make_directories(f"{home}/.config", f"{home}/.config/systemd", directory)
     if unit.mask:
-        making.link(path, "/dev/null", at, user=owner, group=group)
+        output.link(path, "/dev/null", at, user=owner, group=group)
         return
     if unit.contents is not None:
-        making.file(path, unit.contents, at, user=owner, group=group)
+        output.file(path, unit.contents, at, user=owner, group=group)
     for index, dropin in enumerate(unit.dropins):
         if not dropin.name.endswith(".conf") or "/" in dropin.name:
-            making.complain((*at, "dropins", index, "name"), f"'{dropin.name}' is not the name of a drop-in")
+            output.complain((*at, "dropins", index, "name"), f"'{dropin.name}' is not the name of a drop-in")
             continue
         make_directories(f"{path}.d")
-        making.file(f"{path}.d/{dropin.name}", dropin.contents or "", at, user=owner, group=group)
+        output.file(f"{path}.d/{dropin.name}", dropin.contents or "", at, user=owner, group=group)
     if not unit.enabled:
         return
-    links = _wanted(unit, at, making)
+    links = _wanted(unit, at, output)
     if links is None:
         return
     if not links:
-        making.complain(
+        output.complain(
             (*at, "enabled"),
             f"'{unit.name}' has nothing in [Install] that would start it",
             "write WantedBy=default.target below [Install] in its contents",
@@ -97,17 +97,17 @@ def _install(unit: Unit, user: User, at: Path, making: Making) -> None:
     target = path if unit.contents is not None else f"/usr/lib/systemd/user/{unit.name}"
     for link in links:
         make_directories(f"{directory}/{posixpath.dirname(link)}")
-        making.link(f"{directory}/{link}", target, at, user=owner, group=group)
+        output.link(f"{directory}/{link}", target, at, user=owner, group=group)
 
 
-def _wanted(unit: Unit, at: Path, making: Making) -> list[str] | None:
+def _wanted(unit: Unit, at: Path, output: SugarOutput) -> list[str] | None:
     """The links that enable a unit, below the directory of units; ``None`` if its text is none."""
     if unit.contents is None:
         return [f"default.target.wants/{unit.name}"]
     try:
         found = options(unit.contents)
     except BadUnit as error:
-        making.complain((*at, "contents"), f"line {error.line} of the unit: {error}")
+        output.complain((*at, "contents"), f"line {error.line} of the unit: {error}")
         return None
     links: list[str] = []
     for section, name, value in found:
@@ -117,27 +117,27 @@ def _wanted(unit: Unit, at: Path, making: Making) -> list[str] | None:
     return links
 
 
-def own_parents(making: Making) -> None:
+def own_parents(output: SugarOutput) -> None:
     """Directories between a place that is there and a node, with an owner of their own."""
-    for at, node in making.nodes("parents"):
-        parents = making.part(Parents, at)
+    for at, node in output.nodes("parents"):
+        parents = output.part(Parents, at)
         if parents is not None:
-            _own(node, parents, at, making)
+            _own(node, parents, at, output)
 
 
-def _own(node: Node, parents: Parents, at: Path, making: Making) -> None:
+def _own(node: Node, parents: Parents, at: Path, output: SugarOutput) -> None:
     home = _HOME.fullmatch(node.path)
     below = parents.below or (home[1] if home else None)
     if below is None:
         hint = "name the directory that is there already: below: /var/lib"
-        making.complain(at, f"how much of '{node.path}' is to be made is not known", hint, on_key=True)
+        output.complain(at, f"how much of '{node.path}' is to be made is not known", hint, on_key=True)
         return
     if not in_directory(node.path, below):
-        making.complain((*at, "below"), f"'{node.path}' is not below '{below}'")
+        output.complain((*at, "below"), f"'{node.path}' is not below '{below}'")
         return
     mode = 0o755 if parents.mode is None else parents.mode
     if not 0 <= mode <= 0o7777:
-        making.complain((*at, "mode"), f"the mode {mode} is not between 0 and 07777")
+        output.complain((*at, "mode"), f"the mode {mode} is not between 0 and 07777")
         return
     directory = posixpath.dirname(node.path)
     made: list[str] = []
@@ -145,7 +145,7 @@ def _own(node: Node, parents: Parents, at: Path, making: Making) -> None:
         made.append(directory)
         directory = posixpath.dirname(directory)
     for each in reversed(made):
-        other = making.find_directory(each)
+        other = output.find_directory(each)
         if other is not None and (other.mode, other.user, other.group) != (mode, parents.user, parents.group):
-            making.complain(at, f"something else in this config gives '{each}' another owner or mode", on_key=True)
-        making.directory(each, at, mode=mode, user=parents.user, group=parents.group)
+            output.complain(at, f"something else in this config gives '{each}' another owner or mode", on_key=True)
+        output.directory(each, at, mode=mode, user=parents.user, group=parents.group)

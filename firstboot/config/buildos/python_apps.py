@@ -8,9 +8,9 @@ import re
 import zipfile
 
 from firstboot.config.buildos.common import check_service
-from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.services import PythonApp
 from firstboot.config.buildos.staging import load_credentials
+from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.buildos.unit_writing import command_line, unit
 from firstboot.config.butane.files import NoLocalFile
 from firstboot.config.text import Path
@@ -51,66 +51,66 @@ SANDBOX = (
 )
 
 
-def make_python_apps(making: Making) -> None:
+def make_python_apps(output: SugarOutput) -> None:
     """A service for each."""
-    for at, app in making.parts(PythonApp, "python_apps"):
-        before = making.complaints
-        wheel = _wheel(app, at, making)
-        _check(app, at, making)
-        credentials = load_credentials(app.credentials, (*at, "credentials"), making)
-        if making.complaints == before:
-            making.unit(f"{app.name}.service", _unit(app, wheel, credentials), at, enabled=app.enabled is not False)
+    for at, app in output.parts(PythonApp, "python_apps"):
+        before = output.complaints
+        wheel = _wheel(app, at, output)
+        _check(app, at, output)
+        credentials = load_credentials(app.credentials, (*at, "credentials"), output)
+        if output.complaints == before:
+            output.unit(f"{app.name}.service", _unit(app, wheel, credentials), at, enabled=app.enabled is not False)
 
 
-def _check(app: PythonApp, at: Path, making: Making) -> None:
-    check_service(app, at, making)
+def _check(app: PythonApp, at: Path, output: SugarOutput) -> None:
+    check_service(app, at, output)
     ways = [name for name in WAYS if getattr(app, name) is not None]
     if len(ways) != 1:
-        making.complain(at, f"give one of {', '.join(WAYS)}" if not ways else f"give only one of {', '.join(ways)}")
+        output.complain(at, f"give one of {', '.join(WAYS)}" if not ways else f"give only one of {', '.join(ways)}")
     if app.module is not None and not _MODULE.fullmatch(app.module):
-        making.complain((*at, "module"), f"'{app.module}' is not the name of a module", "like package.module")
+        output.complain((*at, "module"), f"'{app.module}' is not the name of a module", "like package.module")
     if app.entry_point is not None and not _ENTRY_POINT.fullmatch(app.entry_point):
-        making.complain((*at, "entry_point"), f"'{app.entry_point}' names no function", "like package.module:main")
+        output.complain((*at, "entry_point"), f"'{app.entry_point}' names no function", "like package.module:main")
     for name in ("script", "venv", "wheel"):
         path = getattr(app, name)
         if path is not None:
-            making.is_path(path, (*at, name))
+            output.is_path(path, (*at, name))
     for index, path in enumerate(app.writes):
-        making.is_path(path, (*at, "writes", index))
+        output.is_path(path, (*at, "writes", index))
     for name in app.environment:
         if not _VARIABLE.fullmatch(name):
-            making.complain((*at, "environment", name), f"'{name}' cannot be the name of a variable", on_key=True)
+            output.complain((*at, "environment", name), f"'{name}' cannot be the name of a variable", on_key=True)
     if app.user is not None and not _USER.fullmatch(app.user):
-        making.complain((*at, "user"), f"'{app.user}' is not a user")
+        output.complain((*at, "user"), f"'{app.user}' is not a user")
     if app.state is not False and "/" in app.name:
-        making.complain((*at, "name"), f"'{app.name}' cannot be the name of a directory")
+        output.complain((*at, "name"), f"'{app.name}' cannot be the name of a directory")
 
 
-def _wheel(app: PythonApp, at: Path, making: Making) -> str | None:
+def _wheel(app: PythonApp, at: Path, output: SugarOutput) -> str | None:
     """The wheel's path on the machine, on which it is put if it is beside the config."""
     if app.wheel_local is None:
         return app.wheel
     here = (*at, "wheel_local")
     if app.wheel is not None:
-        making.complain(here, "give only one of wheel and wheel_local", on_key=True)
+        output.complain(here, "give only one of wheel and wheel_local", on_key=True)
         return None
     name = posixpath.basename(app.wheel_local)
     if not _WHEEL.fullmatch(name):
-        making.complain(here, f"'{app.wheel_local}' is not the name of a wheel", "it ends in .whl")
+        output.complain(here, f"'{app.wheel_local}' is not the name of a wheel", "it ends in .whl")
         return None
     try:
-        data = making.surroundings.files.read(app.wheel_local)
+        data = output.surroundings.files.read(app.wheel_local)
         problem = _why_unusable(data)
     except NoLocalFile as error:
-        making.complain(here, str(error), error.hint)
+        output.complain(here, str(error), error.hint)
         return None
     if problem is not None:
-        making.complain(here, f"'{app.wheel_local}' {problem}")
+        output.complain(here, f"'{app.wheel_local}' {problem}")
         return None
     path = f"{WHEELS}/{app.name}/{name}"
-    making.directory(WHEELS, at)
-    making.directory(f"{WHEELS}/{app.name}", at)
-    making.file(path, data, here)
+    output.directory(WHEELS, at)
+    output.directory(f"{WHEELS}/{app.name}", at)
+    output.file(path, data, here)
     return path
 
 

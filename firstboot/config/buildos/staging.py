@@ -8,9 +8,9 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from firstboot.config.buildos.making import Making
 from firstboot.config.buildos.models import Secret
 from firstboot.config.buildos.secrets import MODE, OTHERS, SOURCES, NoSecret, value_of
+from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.buildos.unit_writing import unit
 from firstboot.config.lazy import lazy
 from firstboot.config.models import Owner
@@ -26,50 +26,50 @@ CREDSTORE = "/etc/credstore"  # systemd.exec(5), LoadCredential=
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
-def stage_secrets(making: Making) -> None:
+def stage_secrets(output: SugarOutput) -> None:
     """Have every secret where it is wanted."""
-    for at, secret in making.parts(Secret, "secrets"):
-        if _check(secret, at, making):
-            making.secrets[secret.name] = secret
-            _stage(secret, at, making)
+    for at, secret in output.parts(Secret, "secrets"):
+        if _check(secret, at, output):
+            output.secrets[secret.name] = secret
+            _stage(secret, at, output)
 
 
-def _check(secret: Secret, at: Path, making: Making) -> bool:
+def _check(secret: Secret, at: Path, output: SugarOutput) -> bool:
     if not _NAME.fullmatch(secret.name):
-        making.complain((*at, "name"), f"'{secret.name}' cannot be the name of a secret", "letters, digits, - _ and .")
+        output.complain((*at, "name"), f"'{secret.name}' cannot be the name of a secret", "letters, digits, - _ and .")
         return False
-    if secret.name in making.secrets:
-        making.complain((*at, "name"), f"there is a secret '{secret.name}' already")
+    if secret.name in output.secrets:
+        output.complain((*at, "name"), f"there is a secret '{secret.name}' already")
         return False
     given = [name for name in SOURCES if getattr(secret, name) is not None]
     if len(given) > 1:
-        making.complain((*at, given[-1]), f"give only one of {', '.join(given)}", on_key=True)
+        output.complain((*at, given[-1]), f"give only one of {', '.join(given)}", on_key=True)
         return False
     if secret.credential is not None and not _NAME.fullmatch(secret.credential):
-        making.complain((*at, "credential"), f"'{secret.credential}' cannot be the name of a credential")
+        output.complain((*at, "credential"), f"'{secret.credential}' cannot be the name of a credential")
         return False
     if secret.mode is not None and (not 0 <= secret.mode <= 0o777 or secret.mode & OTHERS):
-        making.complain((*at, "mode"), "everybody could read this secret", "0600, or 0640 for a group")
+        output.complain((*at, "mode"), "everybody could read this secret", "0600, or 0640 for a group")
         return False
-    return secret.path is None or making.is_path(secret.path, (*at, "path"))
+    return secret.path is None or output.is_path(secret.path, (*at, "path"))
 
 
-def _stage(secret: Secret, at: Path, making: Making) -> None:
+def _stage(secret: Secret, at: Path, output: SugarOutput) -> None:
     if secret.credential is not None:
         if secret.path is not None:
-            making.unit(f"secret-{secret.name}.service", _writing_unit(secret, secret.path), at)
+            output.unit(f"secret-{secret.name}.service", _writing_unit(secret, secret.path), at)
         return
     try:
-        value = value_of(secret.values(), making.surroundings)
+        value = value_of(secret.values(), output.surroundings)
     except NoSecret as error:
-        making.complain((*at, error.key), str(error), error.hint)
+        output.complain((*at, error.key), str(error), error.hint)
         return
-    making.stored.add(secret.name)
+    output.stored.add(secret.name)
     if secret.path is None:
-        making.directory(CREDSTORE, at, mode=0o700)
+        output.directory(CREDSTORE, at, mode=0o700)
     mode = MODE if secret.mode is None else secret.mode
     path = secret.path or f"{CREDSTORE}/{secret.name}"
-    making.file(path, value, at, mode=mode, user=secret.user, group=secret.group)
+    output.file(path, value, at, mode=mode, user=secret.user, group=secret.group)
 
 
 def _writing_unit(secret: Secret, path: str) -> str:
@@ -104,14 +104,14 @@ def _owner(owner: Owner) -> str:
     return str(owner.id) if owner.id is not None else owner.name or "0"
 
 
-def load_credentials(names: tuple[str, ...], at: Path, making: Making) -> list[tuple[str, str]]:
+def load_credentials(names: tuple[str, ...], at: Path, output: SugarOutput) -> list[tuple[str, str]]:
     """``LoadCredential=`` for a service that wants secrets; complains about those that there are not."""
     found: list[tuple[str, str]] = []
     for index, name in enumerate(names):
-        secret = making.secrets.get(name)
+        secret = output.secrets.get(name)
         if secret is None:
-            hint = explain.suggestion(name, making.secrets) or "declare it under secrets:"
-            making.complain((*at, index), f"there is no secret '{name}'", hint)
+            hint = explain.suggestion(name, output.secrets) or "declare it under secrets:"
+            output.complain((*at, index), f"there is no secret '{name}'", hint)
         elif secret.credential is not None:
             found.append(("LoadCredential", f"{name}:{secret.credential}"))
         else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from firstboot.config.buildos.making import Making, in_directory
 from firstboot.config.buildos.models import SwapFile
+from firstboot.config.buildos.sugar_output import SugarOutput, in_directory
 from firstboot.config.buildos.unit_writing import command_line, unit
 from firstboot.config.butane.mounts import escape
 from firstboot.config.unit_text import quote_word
@@ -19,66 +19,66 @@ SWAP_FILE = "/var/swapfile"
 MAKE_SWAP_FILE = "make-swap-file.service"
 
 
-def configure_system(making: Making) -> None:
+def configure_system(output: SugarOutput) -> None:
     """Write the files of these settings."""
     for name, pattern, path, key in (
         ("locale", _LOCALE, "/etc/locale.conf", "LANG"),
         ("keymap", _KEYMAP, "/etc/vconsole.conf", "KEYMAP"),
     ):
-        text = making.text(name)
+        text = output.text(name)
         if text is not None and not pattern.fullmatch(text):
-            making.complain((name,), f"this is not a {name}")
+            output.complain((name,), f"this is not a {name}")
         elif text is not None:
-            making.file(path, f"{key}={text}\n", (name,))
-    servers = _words(making, "ntp_servers", _SERVER, "the name or address of a server")
+            output.file(path, f"{key}={text}\n", (name,))
+    servers = _words(output, "ntp_servers", _SERVER, "the name or address of a server")
     if servers:
         text = f"[Time]\nNTP={' '.join(servers)}\n"
-        making.file("/etc/systemd/timesyncd.conf.d/10-config.conf", text, ("ntp_servers",))
-    modules = _words(making, "kernel_modules", _MODULE, "the name of a module")
+        output.file("/etc/systemd/timesyncd.conf.d/10-config.conf", text, ("ntp_servers",))
+    modules = _words(output, "kernel_modules", _MODULE, "the name of a module")
     if modules:
-        making.file("/etc/modules-load.d/10-config.conf", "".join(f"{each}\n" for each in modules), ("kernel_modules",))
-    _write_sysctl(making)
+        output.file("/etc/modules-load.d/10-config.conf", "".join(f"{each}\n" for each in modules), ("kernel_modules",))
+    _write_sysctl(output)
 
 
-def _words(making: Making, name: str, pattern: re.Pattern[str], what: str) -> list[str]:
+def _words(output: SugarOutput, name: str, pattern: re.Pattern[str], what: str) -> list[str]:
     found: list[str] = []
-    for at, text in making.texts(name):
+    for at, text in output.texts(name):
         if pattern.fullmatch(text):
             found.append(text)
         else:
-            making.complain(at, f"'{text}' is not {what}")
+            output.complain(at, f"'{text}' is not {what}")
     return found
 
 
-def _write_sysctl(making: Making) -> None:
+def _write_sysctl(output: SugarOutput) -> None:
     lines: list[str] = []
-    for name, value in making.pairs("sysctl").items():
+    for name, value in output.pairs("sysctl").items():
         if not _SYSCTL.fullmatch(name):
-            making.complain(
+            output.complain(
                 ("sysctl", name), f"'{name}' is not a setting of the kernel", "like vm.swappiness", on_key=True
             )
         elif not value.strip() or "\n" in value:
-            making.complain(("sysctl", name), "a value of one line is required")
+            output.complain(("sysctl", name), "a value of one line is required")
         else:
             lines.append(f"{name} = {value.strip()}\n")
     if lines:
-        making.file("/etc/sysctl.d/90-config.conf", "".join(lines), ("sysctl",))
+        output.file("/etc/sysctl.d/90-config.conf", "".join(lines), ("sysctl",))
 
 
-def make_swap_file(making: Making) -> None:
+def make_swap_file(output: SugarOutput) -> None:
     """A unit that makes the file once, and one that swaps to it."""
     at = ("swap_file",)
-    swap = making.part(SwapFile, at)
+    swap = output.part(SwapFile, at)
     if swap is None:
         return
     path = swap.path or SWAP_FILE
     if swap.size_mib < 1:
-        making.complain((*at, "size_mib"), "a size of 1 MiB or more is required")
+        output.complain((*at, "size_mib"), "a size of 1 MiB or more is required")
         return
-    if not making.is_path(path, (*at, "path")):
+    if not output.is_path(path, (*at, "path")):
         return
     if not in_directory(path, "/var"):
-        making.complain((*at, "path"), f"'{path}' is not below /var", "the rest of the machine is read-only or small")
+        output.complain((*at, "path"), f"'{path}' is not below /var", "the rest of the machine is read-only or small")
         return
     name = f"{escape(path)}.swap"
     plain = path.replace("%", "%%")
@@ -95,7 +95,7 @@ def make_swap_file(making: Making) -> None:
             ("ExecStart", command_line(["/usr/sbin/mkswap", "--file", "--size", f"{swap.size_mib}M", "--", path])),
         ],
     )
-    making.unit(MAKE_SWAP_FILE, text, at, enabled=None)
+    output.unit(MAKE_SWAP_FILE, text, at, enabled=None)
     lines = ["[Unit]", f"Description=Swap File {plain}", f"Requires={MAKE_SWAP_FILE}", f"After={MAKE_SWAP_FILE}"]
     lines += ["", "[Swap]", f"What={plain}", "", "[Install]", "WantedBy=swap.target"]
-    making.unit(name, "\n".join(lines) + "\n", at)
+    output.unit(name, "\n".join(lines) + "\n", at)

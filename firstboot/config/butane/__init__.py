@@ -18,7 +18,7 @@ from firstboot.config.butane.files import ON_THE_MACHINE, LocalFiles
 from firstboot.config.butane.scalars import decode
 from firstboot.config.butane.variants import Edition
 from firstboot.config.fields import Field
-from firstboot.config.shape import Dialect, Sugar, Sweet
+from firstboot.config.shape import Dialect, Sugar, SugarUse
 from firstboot.config.text import Located, Path
 
 MODELS = "firstboot.config.butane.models"
@@ -82,7 +82,7 @@ def sugar_for(spec: tuple[int, int], surroundings: Surroundings) -> dict[str, di
     }
 
 
-def nothing(sweet: Sweet) -> None:
+def nothing(use: SugarUse) -> None:
     """Dealt with elsewhere."""
 
 

@@ -6,7 +6,7 @@ import re
 
 from firstboot.config.butane.encoding import Encoder
 from firstboot.config.butane.files import LocalFiles, NoLocalFile
-from firstboot.config.shape import Sugar, Sweet
+from firstboot.config.shape import Sugar, SugarUse
 
 SOURCES = ("local", "inline", "source")
 
@@ -14,10 +14,10 @@ SOURCES = ("local", "inline", "source")
 def inline(encode: Encoder) -> Sugar:
     """``inline: text`` instead of a ``source``."""
 
-    def sugar(sweet: Sweet) -> None:
-        text = sweet.text()
-        if _is_only_source(sweet) and text is not None:
-            _put(sweet, text.encode("utf-8", "surrogatepass"), encode)
+    def sugar(use: SugarUse) -> None:
+        text = use.text()
+        if _is_only_source(use) and text is not None:
+            _put(use, text.encode("utf-8", "surrogatepass"), encode)
 
     return sugar
 
@@ -25,47 +25,47 @@ def inline(encode: Encoder) -> Sugar:
 def local(files: LocalFiles, encode: Encoder) -> Sugar:
     """``local: path`` instead of a ``source``."""
 
-    def sugar(sweet: Sweet) -> None:
-        name = sweet.text()
-        if not _is_only_source(sweet) or name is None:
+    def sugar(use: SugarUse) -> None:
+        name = use.text()
+        if not _is_only_source(use) or name is None:
             return
-        data = _read(sweet, name, files)
+        data = _read(use, name, files)
         if data is not None:
-            _put(sweet, data, encode)
+            _put(use, data, encode)
 
     return sugar
 
 
-def _is_only_source(sweet: Sweet) -> bool:
+def _is_only_source(use: SugarUse) -> bool:
     """Whether no other source is given as well; the last of several complains."""
-    given = [each for each in SOURCES if sweet.siblings.get(each) is not None]
-    if len(given) > 1 and sweet.key == [each for each in given if each != "source"][-1]:
-        sweet.refuse("give only one of inline, local and source", on_key=True)
+    given = [each for each in SOURCES if use.siblings.get(each) is not None]
+    if len(given) > 1 and use.key == [each for each in given if each != "source"][-1]:
+        use.refuse("give only one of inline, local and source", on_key=True)
     return len(given) == 1
 
 
-def _put(sweet: Sweet, data: bytes, encode: Encoder) -> None:
-    compression = sweet.result.get("compression")
+def _put(use: SugarUse, data: bytes, encode: Encoder) -> None:
+    compression = use.result.get("compression")
     encoded = encode(data, compression if isinstance(compression, str) else None)
-    sweet.result["source"] = encoded.source
-    sweet.walk.origins[(*sweet.out, "source")] = sweet.path
+    use.result["source"] = encoded.source
+    use.walk.origins[(*use.out, "source")] = use.path
     if encoded.compression is not None:
-        sweet.result["compression"] = encoded.compression
-        sweet.walk.origins.setdefault((*sweet.out, "compression"), sweet.path)
+        use.result["compression"] = encoded.compression
+        use.walk.origins.setdefault((*use.out, "compression"), use.path)
 
 
 def contents_local(files: LocalFiles) -> Sugar:
     """``contents_local: path`` for the text of a unit or a drop-in."""
 
-    def sugar(sweet: Sweet) -> None:
-        name = sweet.text()
-        if sweet.siblings.get("contents") is not None:
-            sweet.refuse("give only one of contents and contents_local", on_key=True)
+    def sugar(use: SugarUse) -> None:
+        name = use.text()
+        if use.siblings.get("contents") is not None:
+            use.refuse("give only one of contents and contents_local", on_key=True)
         elif name:
-            data = _read(sweet, name, files)
+            data = _read(use, name, files)
             if data is not None:
-                sweet.result["contents"] = data.decode("utf-8", "replace")
-                sweet.walk.origins[(*sweet.out, "contents")] = sweet.path
+                use.result["contents"] = data.decode("utf-8", "replace")
+                use.walk.origins[(*use.out, "contents")] = use.path
 
     return sugar
 
@@ -73,30 +73,30 @@ def contents_local(files: LocalFiles) -> Sugar:
 def keys_local(files: LocalFiles) -> Sugar:
     """``ssh_authorized_keys_local: [path]``: every line of the files is a key, comments included."""
 
-    def sugar(sweet: Sweet) -> None:
-        if not isinstance(sweet.value, list):
-            sweet.refuse("expected a list of paths")
+    def sugar(use: SugarUse) -> None:
+        if not isinstance(use.value, list):
+            use.refuse("expected a list of paths")
             return
-        for index, name in enumerate(sweet.value):
-            at = sweet._replace(path=(*sweet.path, index))
+        for index, name in enumerate(use.value):
+            at = use._replace(path=(*use.path, index))
             if not isinstance(name, str):
                 at.refuse("expected a path")
                 continue
             data = _read(at, name, files)
-            keys = sweet.result.setdefault("sshAuthorizedKeys", [])
+            keys = use.result.setdefault("sshAuthorizedKeys", [])
             if data is None or not isinstance(keys, list):
                 continue
             for line in re.split(r"\r?\n", data.decode("utf-8", "replace")):
                 if line:
-                    sweet.walk.origins[(*sweet.out, "sshAuthorizedKeys", len(keys))] = at.path
+                    use.walk.origins[(*use.out, "sshAuthorizedKeys", len(keys))] = at.path
                     keys.append(line)
 
     return sugar
 
 
-def _read(sweet: Sweet, name: str, files: LocalFiles) -> bytes | None:
+def _read(use: SugarUse, name: str, files: LocalFiles) -> bytes | None:
     try:
         return files.read(name)
     except NoLocalFile as error:
-        sweet.refuse(str(error), error.hint)
+        use.refuse(str(error), error.hint)
         return None

@@ -1,6 +1,6 @@
 """The sugar of ``variant: buildos`` made into files, links, units and users, for the user's own config to override.
 
-Each kind of it has a file of its own with functions that take a :class:`Making`. Imported only for documents that
+Each kind of it has a file of its own with functions that take a :class:`SugarOutput`. Imported only for documents that
 have any.
 """
 
@@ -33,7 +33,7 @@ N = TypeVar("N", bound=Node)
 ROOT = Owner()
 
 
-class Making:
+class SugarOutput:
     """What sugar has become so far.
 
     Attributes:
@@ -226,12 +226,12 @@ def make(draft: Draft) -> None:
     if draft.config.storage.luks:
         encryption.bind_to_firmware(draft)
     given = {path[-1] for path in draft.extras}
-    making = Making(draft)
+    output = SugarOutput(draft)
     for names, module, function in MAKERS:
         if not given.isdisjoint(names):
-            getattr(import_module(f"firstboot.config.buildos.{module}"), function)(making)
-    making.finish()
-    draft.secrets |= making.stored
+            getattr(import_module(f"firstboot.config.buildos.{module}"), function)(output)
+    output.finish()
+    draft.secrets |= output.stored
 
 
 def in_directory(path: str, directory: str) -> bool:
