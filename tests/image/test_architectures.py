@@ -125,7 +125,7 @@ def test_partitions_are_found_by_their_types(arm64_demo: Path, tools: Tools, tmp
 
 def test_the_guest_that_tries_kvm_gets_to_its_end(built: Unpacked, tmp_path: Path) -> None:
     guest, firmware, marks = GUESTS[built.arch], tmp_path / "firmware", tmp_path / "marks"
-    firmware.write_bytes(guest.firmware())
+    firmware.write_bytes(guest.make_firmware())
     emulated: Callable[[str], str] = lambda word: {"kvm": "tcg", "host": "max"}.get(word, word)  # noqa: E731
     with built.tools.spawn(*map(emulated, make_probe_argv(built.arch, firmware, marks))) as process:
         assert process.wait(30) == guest.EXIT_STATUS
