@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from builder.core.errors import ConfigError
-from builder.debian.scripts.subjects.base_accounts import install_system_accounts
-from builder.debian.scripts.work import Work
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
 from firstboot.config.account_files import parse_rows
@@ -28,6 +26,10 @@ class Accounts:
         Raises:
             ConfigError: an account has a password: every machine of this image would share it.
         """
+        # Here, because a build that has nothing to do needs no models of scripts.
+        from builder.debian.scripts.subjects.base_accounts import install_system_accounts  # noqa: PLC0415
+        from builder.debian.scripts.work import Work  # noqa: PLC0415
+
         install_system_accounts(Work(tree, {}, context.tools, context.scratch))
         if "/etc/shadow" in tree:
             rows = parse_rows(tree.read_text("/etc/shadow"))

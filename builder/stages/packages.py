@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from builder.core.console import Console
 from builder.debian.database import install_database
@@ -13,7 +13,6 @@ from builder.debian.lock import LockedPackage, LockedRun
 from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, find_unused_decisions
 from builder.debian.scripts.diversions import find_diversions
-from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.order import sort_for_configuration
 from builder.debian.scripts.target_system import Installation
 from builder.debian.scripts.work import Work
@@ -22,6 +21,9 @@ from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision, ScriptDeclared, ScriptEffect, ScriptIgnored
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.debian.scripts.language.evaluator import Commands
 
 # Decompression keeps a core busy; reading and hashing the next deb fits beside it.
 JOBS = (os.cpu_count() or 1) + 1

@@ -6,13 +6,16 @@ Source: dpkg-divert(1); Debian Policy, appendix G.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from builder.debian.pack import Pack
 from builder.debian.scripts.effects import EffectKind
-from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.target_system import Installation
 from builder.tree.node import symlink
 from builder.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.debian.scripts.language.evaluator import Commands
 
 
 def find_diversions(packs: Iterable[Pack], commands: Commands) -> dict[str, tuple[str, str]]:

@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.tools import Tools
 from builder.debian.scripts.decisions import Decision
 from builder.debian.scripts.effects import Effect, EffectKind, Evaluation
-from builder.debian.scripts.language.evaluator import Commands
 from builder.debian.scripts.sandbox.root import LargeFiles
 from builder.debian.scripts.target_system import Installation
 from builder.tree.materialise import Workdir, materialise
 from builder.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.debian.scripts.language.evaluator import Commands
 
 ORIGIN = "stage:packages"  # of what handlers make
 

@@ -16,7 +16,6 @@ from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 from builder.debian.scripts.effects import Effect
 from builder.debian.scripts.work import Work
-from builder.stages import accounts as accounts_module
 from builder.stages import firstboot as firstboot_module
 from builder.stages.accounts import Accounts
 from builder.stages.containers import make_image_config
@@ -130,7 +129,7 @@ def test_the_image_knows_what_is_in_it(identity: Identity, tree: Tree, context: 
 
 @pytest.fixture
 def no_sysusers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts_module, "install_system_accounts", lambda work: None)
+    monkeypatch.setattr("builder.debian.scripts.subjects.base_accounts.install_system_accounts", lambda work: None)
 
 
 @pytest.mark.usefixtures("no_sysusers")
