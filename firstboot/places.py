@@ -76,7 +76,7 @@ class Places(NamedTuple):
     def load_module(self, name: str) -> None:
         """Load a kernel module; that it is not there shows soon enough."""
         with contextlib.suppress(ProgramError):
-            self.programs.status(["modprobe", "--quiet", name])
+            self.programs.run_for_status(["modprobe", "--quiet", name])
 
     def image(self) -> dict[str, str]:
         """``{"id": ..., "version": ...}`` of the image: ``IMAGE_ID``, ``IMAGE_VERSION`` (os-release(5))."""

@@ -165,10 +165,10 @@ def _contents(root: Root) -> Iterator[str]:
     """Everything on the state partition but the directories that are there before anything is: ``firstboot`` and
     ``lost+found``, of which it is what is in them.
     """
-    for name in root.names(STATE):
+    for name in root.list_names(STATE):
         path = f"{STATE}/{name}"
         if path in (_DIRECTORY, _LOST):
-            yield from (f"{path}/{each}" for each in root.names(path))
+            yield from (f"{path}/{each}" for each in root.list_names(path))
         else:
             yield path
 

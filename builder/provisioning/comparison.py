@@ -13,9 +13,9 @@ from builder.provisioning.image_facts import ImageFacts, ImagePrograms, ImageRoo
 from builder.provisioning.reading import read_located
 from builder.provisioning.values import NO_VALUES, Values
 from firstboot.apply.action import Action, Machine
-from firstboot.apply.allowed import where_allowed
+from firstboot.apply.allowed import check_writable
 from firstboot.apply.contents import Contents, Stored
-from firstboot.apply.kernel.arguments import baked, wanted_words
+from firstboot.apply.kernel.arguments import check_baked, list_wanted_words
 from firstboot.apply.kernel.stage import SetArguments
 from firstboot.config.document import read
 from firstboot.config.loaded import Document, LoadedConfig
@@ -81,7 +81,7 @@ def compare_with_image(
     machine = Machine(root, ImagePrograms.of(root))
     machine.fetched = unfetched(loaded.config)
     complaints = [*loaded.warnings]
-    complaints += [loaded.complaint(each) for each in baked(loaded.config.kernel_arguments, facts.command_line)]
+    complaints += [loaded.complaint(each) for each in check_baked(loaded.config.kernel_arguments, facts.command_line)]
     actions: list[Action] = [*_kernel(loaded.config, facts)]
     if actions:
         notes.append("kernel arguments can be set where UEFI starts the machine from its disk, without Secure Boot")
@@ -108,7 +108,7 @@ def compare_with_image(
 
 def _kernel(config: Config, facts: ImageFacts) -> Iterator[Action]:
     """What a machine that was started by the image alone has to tell its kernel."""
-    words = wanted_words(config.kernel_arguments, facts.command_line)
+    words = list_wanted_words(config.kernel_arguments, facts.command_line)
     if words:
         yield SetArguments(words, Places())
 
@@ -145,7 +145,7 @@ def drop_archives(loaded: LoadedConfig) -> LoadedConfig:
 def _archives(config: Config, root: ImageRoot) -> Iterator[Problem]:
     for index, archive in enumerate(config.storage.archives):
         at = ("storage", "archives", index, "path")
-        yield from where_allowed(root.see(archive.path), archive.path, at)
+        yield from check_writable(root.see(archive.path), archive.path, at)
 
 
 def unfetched(config: Config) -> Mapping[Resource, Contents]:

@@ -171,7 +171,7 @@ class ImageRoot(Root):
                     if isinstance(entry, dict):
                         pending.append((f"{above}/{name}", entry))
 
-    def names(self, directory: str) -> list[str]:
+    def list_names(self, directory: str) -> list[str]:
         """What is in a directory, sorted; nothing if there is none."""
         entry: Entry | None = self.facts.paths
         for part in self.resolve(directory).split("/"):
@@ -216,11 +216,11 @@ class ImagePrograms(Programs):
     def find(self, name: str) -> str | None:
         """The path of a program in the image, or ``None``."""
         for directory in PROGRAM_PATH:
-            if self.root.exists(f"{directory}/{name}"):
+            if self.root.has(f"{directory}/{name}"):
                 return f"{directory}/{name}"
         return None
 
-    def status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:  # noqa: ARG002 - as the door has it
+    def run_for_status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:  # noqa: ARG002 - as the door has it
         """``systemctl is-enabled`` alone."""
         assert argv[0] == "systemctl", argv
         assert "is-enabled" in argv, argv
@@ -236,7 +236,7 @@ def pulled_in(root: ImageRoot) -> set[str]:
     """The names of all units that others pull in."""
     found: set[str] = set()
     for directory in UNIT_PATH:
-        for name in root.names(directory):
+        for name in root.list_names(directory):
             if name.endswith((".wants", ".requires", ".upholds")):
-                found.update(root.names(f"{directory}/{name}"))
+                found.update(root.list_names(f"{directory}/{name}"))
     return found

@@ -42,7 +42,7 @@ class OfflinePrograms(Programs):
         """Whether we can do what it does."""
         return name if name in (*_COMMANDS, "systemctl", "sync") else None
 
-    def status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:  # noqa: ARG002 - as the door has it
+    def run_for_status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:  # noqa: ARG002 - as the door has it
         """Do it; returns 0, or 1 and what is wrong."""
         name = argv[0]
         if name == "systemctl":
@@ -187,7 +187,7 @@ def _useradd(root: Root, options: argparse.Namespace) -> None:
     _join(root, options.name, options.groups)
     if not options.system:
         _subordinate(root, options.name)
-    if options.create_home and not root.exists(home):
+    if options.create_home and not root.has(home):
         root.make_directory(home, 0o700, uid=uid, gid=gid)
         _copy_skeleton(root, home, uid, gid)
 
@@ -200,7 +200,7 @@ def _usermod(root: Root, options: argparse.Namespace) -> None:
     row[4] = row[4] if options.comment is None else options.comment
     row[6] = options.shell or row[6]
     if options.home is not None and options.home != row[5]:
-        if root.exists(row[5]):
+        if root.has(row[5]):
             raise ValueError("a home that is there cannot be moved in a directory; move it by hand")
         row[5] = options.home
     secret = secrets.find(options.name)
@@ -266,7 +266,7 @@ def _defaults(root: Root) -> dict[str, str]:
 def _subordinate(root: Root, name: str) -> None:
     """Ids for containers, where the root keeps a list of them (subuid(5))."""
     for file in ("subuid", "subgid"):
-        if root.exists(f"/etc/{file}"):
+        if root.has(f"/etc/{file}"):
             table = Table(root, file)
             ends = [int(row[1]) + int(row[2]) for row in table.rows if len(row) == 3]
             if table.find(name) is None:
@@ -297,7 +297,7 @@ def _systemctl(root: Root, verb: str, units: Sequence[str]) -> tuple[int, str]:
                     said.append(f"{unit} has no [Install] section that says what starts it\n")
                 for path, target in links:
                     root.remove(path)
-                    root.symlink(path, target)
+                    root.make_symlink(path, target)
             case "disable":
                 for path in there:
                     root.remove(path)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from builder.provisioning.comparison import Unfetched, list_remote_resources
 from firstboot.apply.action import Action
-from firstboot.apply.disks.mounts import mounted
+from firstboot.apply.disks.mounts import list_to_mount
 from firstboot.apply.files import WriteFile
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.text import Path
@@ -49,7 +49,7 @@ def list_steps(loaded: LoadedConfig, actions: Iterable[Action]) -> list[Step]:
     found = [*_fetches(loaded)]
     found += [_step(loaded, "kernel", f"{each.describe()}, and start again", each.at) for each in kernel]
     found += [_step(loaded, "disks", each.describe(), each.at) for each in devices]
-    for filesystem, at in mounted(loaded.config):
+    for filesystem, at in list_to_mount(loaded.config):
         found.append(_step(loaded, "mount", f"mount {filesystem.device} at {filesystem.path}", at))
     found += [_step(loaded, _stage(each), _described(each), each.at) for each in others if _stage(each) != "units"]
     for index, archive in enumerate(loaded.config.storage.archives):

@@ -14,7 +14,7 @@ NOT_ON_DISK = ("/proc", "/sys", "/dev")  # the kernel's own, gone or different a
 WRITABLE_HINT = "/etc and /var can be written to, and /home, /root, /opt, /srv, /mnt and /usr/local, which lead to /var"
 
 
-def where_allowed(seen: Seen, path: str, at: Path) -> Iterator[Problem]:
+def check_writable(seen: Seen, path: str, at: Path) -> Iterator[Problem]:
     """Whether something can be written there at all."""
     shown = f"'{path}'" if seen.path == path else f"'{path}' (which is {seen.path})"
     if seen.unsafe:

@@ -9,12 +9,12 @@ from pathlib import Path as FilePath
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from firstboot.apply.action import Action, Machine, Refused
-from firstboot.apply.allowed import where_allowed
+from firstboot.apply.allowed import check_writable
 from firstboot.apply.contents import Fetched, Stored
 from firstboot.apply.files import Known, Ownership
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
-from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, ways_of_links
+from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, resolve_links
 from firstboot.config.lazy import lazy
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
@@ -56,7 +56,7 @@ class Unpack(NamedTuple):
         return f"unpack {self.name} into {self.path} ({len(self.members)} members)"
 
     def perform(self, machine: Machine) -> None:
-        uid, gid = (max(each, 0) for each in self.owner.ids(machine.names))
+        uid, gid = (max(each, 0) for each in self.owner.resolve_ids(machine.names))
         machine.root.make_directory(self.path)
         try:
             with Archive(self.archive, self.strip, special_bits=self.special_bits) as archive:
@@ -76,11 +76,11 @@ class Unpack(NamedTuple):
             case "directory":
                 root.make_directory(place)
             case "link":
-                root.symlink(place, member.target, uid=uid, gid=gid)
+                root.make_symlink(place, member.target, uid=uid, gid=gid)
             case "hard":
-                root.hard_link(place, self._place(member.target))
+                root.make_hard_link(place, self._place(member.target))
             case "file":
-                root.write(place, archive.contents(member), mode=member.mode, uid=uid, gid=gid)
+                root.write(place, archive.read_member(member), mode=member.mode, uid=uid, gid=gid)
 
     def _place(self, path: str) -> str:
         return posixpath.join(self.path, path) if path else self.path
@@ -102,7 +102,7 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
         assert isinstance(stored, Stored)
         try:
             with Archive(stored.path, wanted.strip or 0, special_bits=bool(wanted.special_bits)) as archive:
-                members = tuple(archive.members())
+                members = tuple(archive.list_members())
         except BadArchive as error:
             yield Problem(at, f"the archive {error}", "it is not unpacked, and nothing else is done")
             continue
@@ -120,7 +120,7 @@ def _in_the_way(places: dict[str, Member], path: str, root: Root, taken: set[str
     """Why the members cannot be where they would go, the first reason first."""
     try:
         seen = root.see(path)
-        yield from where_allowed(seen, path, (*at, "path"))
+        yield from check_writable(seen, path, (*at, "path"))
         if seen.stat is not None and not seen.is_directory:
             yield Problem((*at, "path"), f"'{path}' is no directory")
         for place, member in places.items():
@@ -139,7 +139,7 @@ def _in_the_way(places: dict[str, Member], path: str, root: Root, taken: set[str
 
 def _links_that_turn(places: dict[str, Member], top: str, root: Root, at: Path) -> Iterator[Problem]:
     """Links of the archive that would go on through a link which is there already, not of the archive."""
-    ways = ways_of_links({member.path: member for member in places.values()})
+    ways = resolve_links({member.path: member for member in places.values()})
     links = {
         place: root.see(place, follow=True).path
         for place in {posixpath.join(top, inside) for way in ways.values() for inside in way.through}

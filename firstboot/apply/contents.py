@@ -24,7 +24,7 @@ Fetched = Mapping[Resource, Contents]
 """What was fetched of everything a config names by a URL."""
 
 
-def contents_of(resource: Resource, fetched: Fetched) -> Contents:
+def get_contents(resource: Resource, fetched: Fetched) -> Contents:
     """The contents of a resource, decompressed and verified. No source is no bytes.
 
     Raises:
@@ -33,12 +33,12 @@ def contents_of(resource: Resource, fetched: Fetched) -> Contents:
     return inline_bytes(resource) if is_inline(resource) else fetched[resource]
 
 
-def size_of(contents: Contents) -> int:
+def measure_size(contents: Contents) -> int:
     """How many bytes."""
     return len(contents) if isinstance(contents, bytes) else contents.size
 
 
-def pieces(*contents: Contents) -> Iterator[bytes]:
+def read_pieces(*contents: Contents) -> Iterator[bytes]:
     """The bytes, one after the other, never much of a file at once.
 
     Raises:

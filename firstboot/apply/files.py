@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine, Refused
-from firstboot.apply.allowed import where_allowed
-from firstboot.apply.contents import Contents, Fetched, contents_of, pieces, size_of
+from firstboot.apply.allowed import check_writable
+from firstboot.apply.contents import Contents, Fetched, get_contents, measure_size, read_pieces
 from firstboot.apply.root import Root, Seen
 from firstboot.apply.walk import DIRECTORY_MODE
 from firstboot.config.explain import suggestion
@@ -32,7 +32,7 @@ class Ownership(NamedTuple):
     user: int | str | None = None
     group: int | str | None = None
 
-    def ids(self, names: Names) -> tuple[int, int]:
+    def resolve_ids(self, names: Names) -> tuple[int, int]:
         """The numbers; -1 for what stays as it is.
 
         Raises:
@@ -98,7 +98,7 @@ class WriteFile(NamedTuple):
 
     def describe(self) -> str:
         mode = "" if self.mode is None else f" {self.mode:04o}"
-        size = sum(map(size_of, (self.contents or b"", *self.added)))
+        size = sum(map(measure_size, (self.contents or b"", *self.added)))
         if self.contents is None and not self.added:
             return f"change file {self.path}{mode}"
         verb = "append to" if self.contents is None else "replace" if self.replace else "write"
@@ -116,12 +116,12 @@ class WriteFile(NamedTuple):
             if self.replace:
                 root.remove(self.path)
             # Never there with another owner or mode than its own: its directory may be somebody's who waits for that.
-            uid, gid = (max(each, 0) for each in self.owner.ids(machine.names))
+            uid, gid = (max(each, 0) for each in self.owner.resolve_ids(machine.names))
             mode = FILE_MODE if mode is None else mode
-            root.write(self.path, pieces(self.contents, *self.added), mode=mode, uid=uid, gid=gid)
+            root.write(self.path, read_pieces(self.contents, *self.added), mode=mode, uid=uid, gid=gid)
             return
         if self.added:
-            root.append(self.path, pieces(*self.added))
+            root.append(self.path, read_pieces(*self.added))
         _finish(machine, self.path, mode, self.owner)
 
 
@@ -138,10 +138,10 @@ class MakeLink(NamedTuple):
         return f"{'replace' if self.replace else 'make'} link {self.path} -> {self.target}"
 
     def perform(self, machine: Machine) -> None:
-        uid, gid = self.owner.ids(machine.names)
+        uid, gid = self.owner.resolve_ids(machine.names)
         if self.replace:
             machine.root.remove(self.path)
-        machine.root.symlink(self.path, self.target, uid=max(uid, 0), gid=max(gid, 0))
+        machine.root.make_symlink(self.path, self.target, uid=max(uid, 0), gid=max(gid, 0))
 
 
 class MakeHardLink(NamedTuple):
@@ -165,11 +165,11 @@ class MakeHardLink(NamedTuple):
             if not self.replace:
                 raise Refused(_in_the_way(there))
             machine.root.remove(self.path)
-        machine.root.hard_link(self.path, self.target)
+        machine.root.make_hard_link(self.path, self.target)
 
 
 def _finish(machine: Machine, path: str, mode: int | None, owner: Ownership) -> None:
-    uid, gid = owner.ids(machine.names)
+    uid, gid = owner.resolve_ids(machine.names)
     if (uid, gid) != (-1, -1) or mode is not None:
         machine.root.change(path, uid=uid, gid=gid, mode=mode)
 
@@ -200,7 +200,7 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
                 problems.append(Problem((*at, "path"), f"'{node.path}' cannot be made: {error.strerror}"))
                 continue
             nodes.append((at, node, seen))
-            problems += where_allowed(seen, node.path, (*at, "path"))
+            problems += check_writable(seen, node.path, (*at, "path"))
             problems += _owners(node, at, known)
     problems += _same_place(nodes)
     yield from problems
@@ -282,8 +282,8 @@ def _directory(node: Directory, at: Path, seen: Seen) -> Iterator[Action | Probl
 
 def _file(node: File, at: Path, seen: Seen, fetched: Fetched) -> Iterator[Action | Problem]:
     try:
-        contents = None if node.contents.source is None else contents_of(node.contents, fetched)
-        added = tuple(contents_of(each, fetched) for each in node.append)
+        contents = None if node.contents.source is None else get_contents(node.contents, fetched)
+        added = tuple(get_contents(each, fetched) for each in node.append)
     except BadResource as error:
         yield _bad_resource(error, node, at, fetched)
         return
@@ -310,7 +310,7 @@ def _bad_resource(error: BadResource, node: File, at: Path, fetched: Fetched) ->
     }
     for where, resource in resources:
         try:
-            contents_of(resource, fetched)
+            get_contents(resource, fetched)
         except BadResource:
             return Problem((*at, *where, *fields[error.field]), f"{node.path}: {error}")
     raise AssertionError("a resource was bad and is good")
@@ -336,9 +336,9 @@ def _time_zone(node: Link, at: Path, root: Root) -> Iterator[Problem]:
     """A wrong time zone shows nowhere: programs take a dangling link for UTC (localtime(5))."""
     zones = "/usr/share/zoneinfo"
     target = posixpath.normpath(posixpath.join(posixpath.dirname(node.path), node.target or ""))
-    if node.path == "/etc/localtime" and target.startswith(zones + "/") and root.exists(zones):
+    if node.path == "/etc/localtime" and target.startswith(zones + "/") and root.has(zones):
         zone = target.removeprefix(zones + "/")
-        if not root.exists(target):
+        if not root.has(target):
             yield Problem((*at, "target"), f"there is no time zone '{zone}' in the image")
 
 

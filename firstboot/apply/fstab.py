@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from firstboot.apply.contents import Fetched, contents_of, pieces
+from firstboot.apply.contents import Fetched, get_contents, read_pieces
 from firstboot.config.models import Config
 from firstboot.config.resource import BadResource
 from firstboot.config.text import Problem
@@ -19,7 +19,7 @@ def check_fstab(config: Config, fetched: Fetched) -> Iterator[Problem]:
         if file.path != FSTAB:
             continue
         try:
-            text = b"".join(pieces(*(contents_of(each, fetched) for each in (file.contents, *file.append))))
+            text = b"".join(read_pieces(*(get_contents(each, fetched) for each in (file.contents, *file.append))))
         except BadResource:
             continue  # said where the file is planned
         if any(_mounts_var(line) for line in text.decode("utf-8", "replace").splitlines()):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
-from firstboot.apply.allowed import where_allowed
+from firstboot.apply.allowed import check_writable
 from firstboot.apply.root import Root
 from firstboot.config.text import Path, Problem
 
@@ -27,10 +27,10 @@ class WriteMachineId(NamedTuple):
         return f"write {MACHINE_ID}"
 
     def perform(self, machine: Machine) -> None:
-        machine.root.write(MACHINE_ID, f"{random_id()}\n".encode(), mode=0o444)
+        machine.root.write(MACHINE_ID, f"{make_random_id()}\n".encode(), mode=0o444)
 
 
-def random_id() -> str:
+def make_random_id() -> str:
     """128 random bits in hex, marked as a random UUID as systemd's own are (RFC 9562, version 4)."""
     raw = bytearray(os.urandom(16))
     raw[6] = raw[6] & 0x0F | 0x40
@@ -43,5 +43,5 @@ def plan(root: Root) -> Iterator[Action | Problem]:
     seen = root.see(MACHINE_ID)
     if seen.is_file and root.read(MACHINE_ID).strip() not in (b"", b"uninitialized"):
         return
-    yield from where_allowed(seen, MACHINE_ID, ())
+    yield from check_writable(seen, MACHINE_ID, ())
     yield WriteMachineId()

@@ -12,7 +12,7 @@ CONFIG_FRAGMENT = ".ssh/authorized_keys.d/ignition"
 PLATFORM_FRAGMENT = ".ssh/authorized_keys.d/afterburn"
 
 
-def config_keys_file() -> str:
+def choose_config_keys_file() -> str:
     """Where a config's keys go, below a home. sshd reads the fragment; other readers want the one file."""
     if os.environ.get("IGNITION_WRITE_AUTHORIZED_KEYS_FRAGMENT") == "false":
         return ".ssh/authorized_keys"
@@ -33,6 +33,6 @@ def write_keys(root: Root, account: Account, file: str, data: bytes) -> None:
     for name in file.split("/")[:-1]:
         directories.append(f"{directories[-1].rstrip('/')}/{name}")
     for directory in directories:
-        if not root.exists(directory):
+        if not root.has(directory):
             root.make_directory(directory, _PRIVATE, uid=account.uid, gid=account.gid, follow=True)
     root.write(f"{home}/{file}", data, mode=0o600, uid=account.uid, gid=account.gid)

@@ -30,7 +30,7 @@ class ProgramError(Exception):
         return "\n".join([str(self.args[0]), *(f"  {line}" for line in self.details)])
 
 
-def shown(argv: Sequence[str]) -> str:
+def redact_command(argv: Sequence[str]) -> str:
     """A command as it may be logged: without password hashes."""
     words = list(argv)
     for index, word in enumerate(words[:-1]):
@@ -39,7 +39,7 @@ def shown(argv: Sequence[str]) -> str:
     return " ".join(words)
 
 
-def needs(program: str, at: Path, hint: str | None = None) -> Problem:
+def explain_missing(program: str, at: Path, hint: str | None = None) -> Problem:
     """What is said before anything is done, where a program is missing."""
     return Problem(at, f"needs the program {program}, which is not in the image", hint)
 
@@ -68,13 +68,13 @@ class Programs(NamedTuple):
         Raises:
             ProgramError
         """
-        status, output = self.status(argv, stdin)
+        status, output = self.run_for_status(argv, stdin)
         if status != 0:
             lines = [line for line in output.splitlines() if line.strip()][-10:]
-            raise ProgramError(f"{argv[0]} failed with status {status}: {shown(argv)}", lines)
+            raise ProgramError(f"{argv[0]} failed with status {status}: {redact_command(argv)}", lines)
         return output
 
-    def status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:
+    def run_for_status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:
         """Run a program and return its exit status and its output, standard error included.
 
         Raises:
@@ -98,7 +98,7 @@ class Programs(NamedTuple):
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ProgramError(f"{argv[0]} took longer than {TIMEOUT_SECONDS} s: {shown(argv)}") from None
+            raise ProgramError(f"{argv[0]} took longer than {TIMEOUT_SECONDS} s: {redact_command(argv)}") from None
         except OSError as error:
             raise ProgramError(f"{argv[0]} cannot be started: {error.strerror}") from None
         return done.returncode, done.stdout.decode("utf-8", "replace")

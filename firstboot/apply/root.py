@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
-from firstboot.apply.walk import DIRECTORY_MODE, OPEN, Walk, make_directory, own, require_made
+from firstboot.apply.walk import DIRECTORY_MODE, OPEN, Walk, change_owner, make_directory, require_made
 from firstboot.config.lazy import lazy
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Root:
             NotADirectoryError, OSError (ELOOP, EACCES)
         """
         with self._place(path, follow=follow) as (walk, name), _named(path):
-            why = walk.why_unsafe()
+            why = walk.explain_unsafe()
             if name is None:
                 there = None if walk.missing else os.fstat(walk.here)
                 return Seen(walk.path, there, None, _is_read_only(walk.here), why)
@@ -112,7 +112,7 @@ class Root:
                 return Seen(where, None, None, _is_read_only(walk.here), why)
             return Seen(where, there, target, self._read_only_at(walk.here, name, there), why)
 
-    def exists(self, path: str) -> bool:
+    def has(self, path: str) -> bool:
         """Whether ``path`` leads to something, following a link at its end."""
         return self.see(path, follow=True).stat is not None
 
@@ -136,7 +136,7 @@ class Root:
                     raise OSError(errno.EINVAL, "not a regular file", path)
                 return file.read()
 
-    def names(self, path: str) -> list[str]:
+    def list_names(self, path: str) -> list[str]:
         """What is in a directory, by name.
 
         Raises:
@@ -151,7 +151,7 @@ class Root:
             finally:
                 os.close(fd)
 
-    def below(self, path: str) -> Iterator[str]:
+    def list_below(self, path: str) -> Iterator[str]:
         """Everything in a directory, parents first, by its real path; links are not followed. Nothing if it is none."""
         with self._place(path) as (walk, name):
             if walk.missing:
@@ -220,7 +220,7 @@ class Root:
                 with os.fdopen(fd, "wb") as file:
                     file.writelines([data] if isinstance(data, bytes) else data)
                     file.flush()
-                    own(fd, uid, gid)
+                    change_owner(fd, uid, gid)
                     os.fchmod(fd, mode)  # after the owner: changing that clears setuid and setgid
                 os.rename(temporary, name, src_dir_fd=walk.here, dst_dir_fd=walk.here)
             except BaseException:
@@ -249,7 +249,7 @@ class Root:
                 walk.require_own(there)
                 file.writelines([data] if isinstance(data, bytes) else data)
 
-    def symlink(self, path: str, target: str, *, uid: int = 0, gid: int = 0) -> None:
+    def make_symlink(self, path: str, target: str, *, uid: int = 0, gid: int = 0) -> None:
         """Make a symbolic link. The target is any text and is not looked at.
 
         Raises:
@@ -262,7 +262,7 @@ class Root:
                     require_made(fd)
                     os.chown(_link_to(fd), uid, gid)
 
-    def hard_link(self, path: str, target: str) -> None:
+    def make_hard_link(self, path: str, target: str) -> None:
         """Make another name for a file. A relative target is relative to the root.
 
         Raises:

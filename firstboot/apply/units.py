@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
-from firstboot.apply.allowed import where_allowed
-from firstboot.apply.programs import Programs, needs
+from firstboot.apply.allowed import check_writable
+from firstboot.apply.programs import Programs, explain_missing
 from firstboot.apply.root import Root
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.explain import suggestion
@@ -53,7 +53,7 @@ class Mask(NamedTuple):
     def perform(self, machine: Machine) -> None:
         path = f"{UNIT_DIRECTORY}/{self.name}"
         machine.root.remove(path)
-        machine.root.symlink(path, _NOTHING)
+        machine.root.make_symlink(path, _NOTHING)
 
 
 class Unmask(NamedTuple):
@@ -105,7 +105,7 @@ class Systemctl(NamedTuple):
 class AbsentUnit(Problem):
     """A unit that is to be enabled and will not be there."""
 
-    def as_upstream(self) -> Problem:
+    def make_warning(self) -> Problem:
         """Upstream writes the preset and boots: what the system of its author has is not in every image."""
         return Problem(self.path, self.message, self.hint, "warning", self.on_key)
 
@@ -125,16 +125,16 @@ def plan(config: Config, root: Root, programs: Programs, *, enable: bool) -> Ite
     asking = [index for index, unit in enumerate(units) if unit.enabled is False or (unit.enabled and enable)]
     can_ask = not asking or programs.find("systemctl") is not None
     if not can_ask:
-        yield needs("systemctl", ("systemd", "units", asking[0], "enabled"))
+        yield explain_missing("systemctl", ("systemd", "units", asking[0], "enabled"))
     refused = [unit.name for unit in units if unit.enabled is False] if can_ask else []
     disabled = [name for name in refused if _is_enabled(name, root, programs)]
     lines = [
-        *preset_lines([unit.name for unit in units if unit.enabled]),
+        *format_preset_lines([unit.name for unit in units if unit.enabled]),
         *(f"disable {name}" for name in disabled),
     ]
     at: Path = ("systemd", "units")
     if lines:
-        yield from where_allowed(root.see(PRESET), PRESET, at)
+        yield from check_writable(root.see(PRESET), PRESET, at)
         yield WritePreset(at, tuple(lines))
     if disabled:
         yield Systemctl(at, "disable", tuple(disabled))
@@ -154,7 +154,7 @@ def _files(unit: Unit, at: Path, root: Root) -> Iterator[Action | Problem]:
         yield Problem((*at, "name"), f"'{unit.name}' is not the name of a unit: it contains a '/'")
         return
     if unit.contents or unit.dropins or unit.mask is not None:
-        yield from where_allowed(root.see(path), path, (*at, "name"))
+        yield from check_writable(root.see(path), path, (*at, "name"))
     if unit.contents:
         yield WriteUnit((*at, "contents"), path, unit.contents)
     for index, dropin in enumerate(unit.dropins):
@@ -166,7 +166,7 @@ def _files(unit: Unit, at: Path, root: Root) -> Iterator[Action | Problem]:
             yield WriteUnit((*here, "contents"), f"{path}.d/{dropin.name}", dropin.contents)
 
 
-def preset_lines(names: Sequence[str]) -> list[str]:
+def format_preset_lines(names: Sequence[str]) -> list[str]:
     """``enable`` lines, sorted; the instances of a template on one line, as systemd.preset(5) wants them."""
     instances: dict[str, list[str]] = {}
     for name in names:
@@ -180,7 +180,7 @@ def preset_lines(names: Sequence[str]) -> list[str]:
 
 
 def _is_enabled(name: str, root: Root, programs: Programs) -> bool:
-    status, _ = programs.status(["systemctl", f"--root={root.directory}", "is-enabled", "--", name])
+    status, _ = programs.run_for_status(["systemctl", f"--root={root.directory}", "is-enabled", "--", name])
     return status == 0
 
 
@@ -198,7 +198,7 @@ def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
         at: Path = ("systemd", "units", index, "name")
         if has_unit(unit.name, root, written, placed):
             names.append(unit.name)
-        elif any(each in placed or root.exists(each) for each in files_of(unit.name)):
+        elif any(each in placed or root.has(each) for each in files_of(unit.name)):
             message = f"podman makes '{unit.name}' when the machine starts, and enabling it does nothing"
             yield Problem(at, message, "an [Install] section in its .container file says what starts it", "warning")
         else:
@@ -220,4 +220,4 @@ def has_unit(name: str, root: Root, written: Set[str] = frozenset(), placed: Set
     if candidates & written:
         return True
     paths = [f"{directory}/{each}" for directory in UNIT_PATH for each in candidates]
-    return any(root.see(path).path in placed or root.exists(path) for path in paths)
+    return any(root.see(path).path in placed or root.has(path) for path in paths)

@@ -72,7 +72,7 @@ class _Bounded:
 
 
 class Archive:
-    """An archive that is open; :meth:`members`, then :meth:`contents` of those that are files."""
+    """An archive that is open; :meth:`list_members`, then :meth:`read_member` of those that are files."""
 
     def __init__(self, path: Path, strip: int = 0, *, special_bits: bool = False) -> None:
         self._path = path
@@ -98,7 +98,7 @@ class Archive:
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
-    def members(self) -> list[Member]:
+    def list_members(self) -> list[Member]:
         """Everything in it, in order; of several with one name the last.
 
         Raises:
@@ -120,10 +120,10 @@ class Archive:
                 found.pop(path, None)
                 found[path] = member._replace(path=path, target=target or "")
         _judge(found)
-        ways_of_links(found)
+        resolve_links(found)
         return [*found.values()]
 
-    def contents(self, member: Member) -> Iterator[bytes]:
+    def read_member(self, member: Member) -> Iterator[bytes]:
         """The bytes of a file, in pieces.
 
         Raises:
@@ -211,7 +211,7 @@ class Way(NamedTuple):
     through: tuple[str, ...]
 
 
-def ways_of_links(found: Mapping[str, Member]) -> dict[str, Way]:
+def resolve_links(found: Mapping[str, Member]) -> dict[str, Way]:
     """Where each link of an archive leads, through the links of the archive, by the link's path.
 
     As the kernel would go (path_resolution(7)), one name after the other: ``d/../..`` leads out if ``d`` is a link to

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine, Refused
-from firstboot.apply.allowed import where_allowed
-from firstboot.apply.keys import config_keys_file, write_keys
-from firstboot.apply.programs import Programs, needs
+from firstboot.apply.allowed import check_writable
+from firstboot.apply.keys import choose_config_keys_file, write_keys
+from firstboot.apply.programs import Programs, explain_missing
 from firstboot.apply.root import Root
 from firstboot.config.explain import suggestion
 from firstboot.config.models import Config, Group, User
@@ -66,7 +66,7 @@ class WriteKeys(NamedTuple):
         if account is None:
             raise Refused(f"there is no user '{self.user}'")
         data = "\n".join(self.keys).encode("utf-8", "surrogatepass") + b"\n"
-        write_keys(machine.root, account, config_keys_file(), data)
+        write_keys(machine.root, account, choose_config_keys_file(), data)
 
 
 def plan(config: Config, root: Root, names: Names, programs: Programs) -> Iterator[Action | Problem]:
@@ -77,7 +77,7 @@ def plan(config: Config, root: Root, names: Names, programs: Programs) -> Iterat
         if isinstance(each, RunProgram):
             for program in (each.argv[0], *((each.secret[0],) if each.secret is not None else ())):
                 if program not in found and programs.find(program) is None:
-                    yield needs(program, each.at)
+                    yield explain_missing(program, each.at)
                 found.add(program)
 
 
@@ -86,7 +86,7 @@ def _accounts(config: Config, root: Root, names: Names) -> Iterator[Action | Pro
     if not (passwd.users or passwd.groups):
         return
     for path in ACCOUNT_FILES:
-        yield from where_allowed(root.see(path), path, ("passwd",))
+        yield from check_writable(root.see(path), path, ("passwd",))
     for index, group in enumerate(passwd.groups):
         yield from _group(group, ("passwd", "groups", index), root, names)
     made = {group.name for group in passwd.groups if group.should_exist is not False}
@@ -133,8 +133,8 @@ def _user(user: User, at: Path, root: Root, names: Names, made: set[str]) -> Ite
         yield _run(root, at, f"create user {user.name}", ("useradd", *argv, user.name), _home_to_make(user, root))
     if user.ssh_authorized_keys:
         if there:
-            path = f"{names.users[user.name].home.rstrip('/')}/{config_keys_file()}"
-            yield from where_allowed(root.see(path), path, (*at, "sshAuthorizedKeys"))
+            path = f"{names.users[user.name].home.rstrip('/')}/{choose_config_keys_file()}"
+            yield from check_writable(root.see(path), path, (*at, "sshAuthorizedKeys"))
         yield WriteKeys((*at, "sshAuthorizedKeys"), user.name, user.ssh_authorized_keys)
 
 

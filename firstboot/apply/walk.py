@@ -108,7 +108,7 @@ class Walk:
         self._follow(name, there, target)
         return target.split("/")
 
-    def why_unsafe(self) -> str:
+    def explain_unsafe(self) -> str:
         """Why nothing may be written here; nothing if it may."""
         owner = os.fstat(self.here).st_uid
         if not self.turn or self.others == {owner}:
@@ -123,7 +123,7 @@ class Walk:
         Raises:
             OSError: ENOLINK: a link that a user could have made leads to what is not that user's.
         """
-        if why := self.why_unsafe():
+        if why := self.explain_unsafe():
             raise OSError(errno.ENOLINK, why)
 
     def require_own(self, there: os.stat_result) -> None:
@@ -182,7 +182,7 @@ def make_directory(name: str, directory: int, mode: int, uid: int = 0, gid: int 
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         require_made(fd)
-        own(fd, uid, gid)
+        change_owner(fd, uid, gid)
         os.fchmod(fd, mode)
     except BaseException:
         os.close(fd)
@@ -200,7 +200,7 @@ def require_made(fd: int) -> None:
         raise FileExistsError(errno.EEXIST, "somebody put something else there meanwhile")
 
 
-def own(fd: int, uid: int, gid: int) -> None:
+def change_owner(fd: int, uid: int, gid: int) -> None:
     """fchown, where it can work: an ordinary user can only ever own what it makes itself."""
     if os.geteuid() == 0:
         os.fchown(fd, uid, gid)

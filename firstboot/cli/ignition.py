@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firstboot.apply.action import Machine
-from firstboot.apply.disks.plan import mounts, unmounts
+from firstboot.apply.disks.plan import plan_mounts, plan_unmounts
 from firstboot.apply.durable import sync
 from firstboot.apply.root import Root
 from firstboot.cli import stage_state
@@ -179,7 +179,7 @@ def mount(options: Options, places: Places, log: Log) -> None:
         if options.state_file.exists():
             stage_state.load(machine, options.state_file.read_text(encoding="utf-8"))
         with unmounted_if_it_fails(machine):
-            carry_out(mounts(loaded.config), loaded, machine, log)
+            carry_out(plan_mounts(loaded.config), loaded, machine, log)
         if machine.mount_points:
             _write_privately(options.state_file, stage_state.dumps(machine), 0o600)
 
@@ -188,7 +188,7 @@ def umount(options: Options, places: Places, log: Log) -> None:
     """Unmount it."""
     loaded = cached_config(options, Remote(places, options.platform, log))
     with Root(options.root) as root:
-        carry_out(unmounts(loaded.config), loaded, Machine(root, places.programs), log)
+        carry_out(plan_unmounts(loaded.config), loaded, Machine(root, places.programs), log)
 
 
 def files(options: Options, places: Places, log: Log) -> None:

@@ -149,6 +149,6 @@ def _units(config: Config, root: Root, programs: Programs) -> Iterator[Change]:
         if unit.enabled is None or unit.mask or not has_unit(unit.name, root):
             continue
         argv = ["systemctl", f"--root={root.directory}", "is-enabled", "--", unit.name]
-        enabled = programs.status(argv)[0] == 0
+        enabled = programs.run_for_status(argv)[0] == 0
         if enabled != unit.enabled:
             yield Change(f"unit {unit.name}", ("is enabled" if enabled else "is no longer enabled",))

@@ -25,7 +25,7 @@ def request(root: Root) -> None:
     """
     if is_requested(root):
         return
-    if not root.exists(MARKER):
+    if not root.has(MARKER):
         raise CannotReset("this machine was not made by a first boot of build-os, so there is nothing to reset")
     root.rename_durably(MARKER, RESET.rpartition("/")[2])
 
@@ -44,7 +44,7 @@ def cancel(root: Root) -> None:
 
 def is_requested(root: Root) -> bool:
     """Whether the next boot starts anew."""
-    return root.exists(RESET)
+    return root.has(RESET)
 
 
 def has_lost_its_config(root: Root, deleting: tuple[str, ...]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine
-from firstboot.apply.contents import Contents, contents_of, pieces
+from firstboot.apply.contents import Contents, get_contents, read_pieces
 from firstboot.apply.root import Root
-from firstboot.apply.units import PRESET, WritePreset, preset_lines
+from firstboot.apply.units import PRESET, WritePreset, format_preset_lines
 from firstboot.apply.users import NO_PASSWORD
 from firstboot.config.account_files import find_row, list_groups, parse_rows
 from firstboot.config.checks.units import UNIT_DIRECTORY
@@ -154,19 +154,19 @@ def _has_contents(file: File, now: Now) -> bool:
     if not all(is_inline(each) or each in now.machine.fetched for each in parts):
         return False
     try:
-        wanted = [contents_of(each, now.machine.fetched) for each in parts]
+        wanted = [get_contents(each, now.machine.fetched) for each in parts]
     except BadResource:
         return False  # the planner says why
     if file.contents.source is None:
         data = now.root.read(file.path, follow=False)
-        return all(b"".join(pieces(each)) in data for each in wanted)
+        return all(b"".join(read_pieces(each)) in data for each in wanted)
     return _is_same(file.path, wanted, now.root)
 
 
 def _is_same(path: str, wanted: list[Contents], root: Root) -> bool:
     total = sha256()
     size = 0
-    for piece in pieces(*wanted):
+    for piece in read_pieces(*wanted):
         total.update(piece)
         size += len(piece)
     seen = root.see(path)
@@ -306,10 +306,10 @@ def _unit(unit: Unit, now: Now) -> Unit:
 
 
 def _is_enabled(name: str, now: Now) -> bool:
-    if not set(preset_lines([name])) <= set(_preset(now.root)) and not _is_instance_in_preset(name, now.root):
+    if not set(format_preset_lines([name])) <= set(_preset(now.root)) and not _is_instance_in_preset(name, now.root):
         return False
     argv = ["systemctl", f"--root={now.root.directory}", "is-enabled", "--", name]
-    return now.machine.programs.status(argv)[0] == 0
+    return now.machine.programs.run_for_status(argv)[0] == 0
 
 
 def _is_instance_in_preset(name: str, root: Root) -> bool:

@@ -57,7 +57,7 @@ def undone_if_it_fails(actions: Sequence[Action], machine: Machine) -> Iterator[
 
 def is_pending(root: Root) -> bool:
     """Whether an earlier run was cut short."""
-    return root.exists(INDEX)
+    return root.has(INDEX)
 
 
 def words_for(left: Sequence[str]) -> str:
@@ -81,7 +81,7 @@ def undo(machine: Machine) -> list[str]:
     left: dict[str, None] = {}
     for row in rows:
         with _unless_turned_away(row, left):
-            for path in [*root.below(row["path"])] if row.get("whole") else ():
+            for path in [*root.list_below(row["path"])] if row.get("whole") else ():
                 if path not in kept:
                     root.remove(path)
     for row in rows:
@@ -118,7 +118,7 @@ def _restore(row: Row, root: Root) -> None:
             root.make_directory(path, row["mode"], uid=row["uid"], gid=row["gid"])
             root.change(path, uid=row["uid"], gid=row["gid"], mode=row["mode"])
         case "link":
-            root.symlink(path, row["target"], uid=row["uid"], gid=row["gid"])
+            root.make_symlink(path, row["target"], uid=row["uid"], gid=row["gid"])
         case "file":
             data = root.read(f"{UNDO}/{row['data']}")
             root.write(path, data, mode=row["mode"], uid=row["uid"], gid=row["gid"])
@@ -134,7 +134,7 @@ def _keep(places: Iterable[Place], machine: Machine) -> None:
         root.make_directory(directory, 0o700)
     for place in places:
         row = _row(place.path, root)
-        for each in (row, *(_row(path, root) for path in (root.below(row["path"]) if place.whole else ()))):
+        for each in (row, *(_row(path, root) for path in (root.list_below(row["path"]) if place.whole else ()))):
             rows.setdefault(each["path"], each)
         if place.whole:
             rows[row["path"]]["whole"] = True

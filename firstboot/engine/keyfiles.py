@@ -33,7 +33,7 @@ def translate_keyfiles(loaded: LoadedConfig, root: Root) -> LoadedConfig:
         for index, file in enumerate(loaded.config.storage.files)
         if file.path.startswith(KEYFILES)
     }
-    if not keyfiles or root.exists(NETWORK_MANAGER) or not root.exists(NETWORKD):
+    if not keyfiles or root.has(NETWORK_MANAGER) or not root.has(NETWORKD):
         return loaded
     warnings: list[Complaint] = []
     texts = {}

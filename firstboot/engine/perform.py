@@ -54,12 +54,12 @@ def mounted(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
         yield
         return
     with unmounted_if_it_fails(machine):
-        carry_out(disks.mounts(loaded.config), loaded, machine, log)
+        carry_out(disks.plan_mounts(loaded.config), loaded, machine, log)
         yield
         if machine.mounted:
             # Unmounting would not tell of what could not be written.
             sync(machine, machine.mounted)
-        carry_out(disks.unmounts(loaded.config), loaded, machine, log)
+        carry_out(disks.plan_unmounts(loaded.config), loaded, machine, log)
 
 
 @contextmanager

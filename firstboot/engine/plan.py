@@ -80,7 +80,10 @@ def plan_devices(loaded: LoadedConfig, machine: Machine) -> list[Action]:
     """
     if not loaded.config.has_devices:
         return []
-    found = (*disks.devices(loaded.config, machine.programs), *foreseen.check_mount_points(loaded.config, machine.root))
+    found = (
+        *disks.plan_devices(loaded.config, machine.programs),
+        *foreseen.check_mount_points(loaded.config, machine.root),
+    )
     return _sorted(found, loaded)[0]
 
 
@@ -98,7 +101,7 @@ def foresee(loaded: LoadedConfig, machine: Machine) -> Machine:
     """The machine as it will be with the config's filesystems mounted, and empty: for planning all that comes after
     the block devices, before anything is done to them.
     """
-    later = Machine(foreseen.Mounted(machine.root, foreseen.places_of(loaded.config)), machine.programs)
+    later = Machine(foreseen.Mounted(machine.root, foreseen.list_mount_points(loaded.config)), machine.programs)
     later.fetched = machine.fetched
     return later
 
@@ -134,10 +137,10 @@ def _decide(loaded: LoadedConfig, machine: Machine, scope: Scope) -> Iterator[Ac
     if config.storage.archives:
         yield from archives.plan(config, root, known, machine.fetched)
     if config.storage.luks and machine.luks_uuids:
-        yield from disks.keys(config)
+        yield from disks.plan_keys(config)
     for each in units.plan(config, root, machine.programs, enable=scope.enable):
         if isinstance(each, units.AbsentUnit) and not _is_ours(loaded, each.path):
-            each = each.as_upstream()
+            each = each.make_warning()
         yield each
 
 

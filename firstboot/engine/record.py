@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Machine
-from firstboot.apply.keys import config_keys_file
+from firstboot.apply.keys import choose_config_keys_file
 from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET
 from firstboot.config.checks.units import UNIT_DIRECTORY
@@ -133,7 +133,7 @@ def governed(config: Config, root: Root, names: Names) -> Iterator[str]:
 def keys_path(user: str, root: Root, names: Names) -> str | None:
     """Where the keys of a user are; ``None`` if there is no such user."""
     account = names.users.get(user)
-    return None if account is None else f"{root.resolve(account.home).rstrip('/')}/{config_keys_file()}"
+    return None if account is None else f"{root.resolve(account.home).rstrip('/')}/{choose_config_keys_file()}"
 
 
 def look(root: Root, path: str) -> Entry | None:

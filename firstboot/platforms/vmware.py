@@ -143,7 +143,7 @@ class GuestInfo:
             hint = "the virtual machine needs hardware version 11 or newer, or the image the package open-vm-tools"
             raise ConfigUnavailable(f"VMware's guestinfo cannot be read: {reason}", hint)
         try:
-            status, output = self._places.programs.status([_PROGRAM, command])
+            status, output = self._places.programs.run_for_status([_PROGRAM, command])
         except ProgramError as error:
             raise ConfigUnavailable(f"VMware's guestinfo cannot be read: {error}") from None
         return status == 0, output.rstrip("\n")

@@ -38,7 +38,7 @@ def _put_online(places: Places) -> None:
         ProgramError
     """
     online = ["chccwdev", "-e", _READER]
-    if places.programs.status(online)[0] != 0:
+    if places.programs.run_for_status(online)[0] != 0:
         places.programs.run(["cio_ignore", "-r", _READER])
         places.programs.run(online)
     places.programs.run(["udevadm", "settle"])

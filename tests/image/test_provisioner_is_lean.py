@@ -28,7 +28,7 @@ from firstboot.places import Places
 class Nothing(Programs):
     def find(self, name):
         return name
-    def status(self, argv, *_rest):
+    def run_for_status(self, argv, *_rest):
         return (1, "disabled") if "is-enabled" in argv else (0, "")
 
 status = run_command(["run"], Places(Path(sys.argv[1]), Nothing()))

@@ -89,7 +89,7 @@ class ConfiguredImage:
     def has(self, path: str) -> bool:
         """Whether there will be something at a path."""
         try:
-            return self.place(path) in self.written or self.root.exists(path)
+            return self.place(path) in self.written or self.root.has(path)
         except OSError:
             return False
 
@@ -110,7 +110,7 @@ class ConfiguredImage:
     @cached_property
     def unit_names(self) -> frozenset[str]:
         """Every unit that will be there, also those that podman makes of quadlets."""
-        found = {name for directory in UNIT_PATH for name in self.root.names(directory)}
+        found = {name for directory in UNIT_PATH for name in self.root.list_names(directory)}
         found |= {unit.name for unit in self.config.systemd.units if unit.contents}
         found |= self.made_of_quadlets
         found |= {posixpath.basename(path) for path in self.written if posixpath.dirname(path) in UNIT_PATH}

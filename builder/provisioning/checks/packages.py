@@ -42,7 +42,7 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
 def _has_reader(name: str, image: ConfiguredImage) -> bool:
     """Whether a unit names a file of defaults, or the image has a program, unit or defaults of that name."""
     path = f"{DEFAULTS}{name}"
-    if name in _READ_BY_MANY or image.root.exists(path) or image.has_unit(f"{name}.service"):
+    if name in _READ_BY_MANY or image.root.has(path) or image.has_unit(f"{name}.service"):
         return True
     if any(path in each.text for each in (*image.own_units, *image.image_units)):
         return True

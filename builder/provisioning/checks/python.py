@@ -67,12 +67,12 @@ class _Modules:
     def __init__(self, image: ConfiguredImage) -> None:
         self._image = image
         root = image.root
-        versions = [name for name in root.names("/usr/lib") if _VERSION.fullmatch(name)]
+        versions = [name for name in root.list_names("/usr/lib") if _VERSION.fullmatch(name)]
         own = [f"/usr/lib/{name}" for name in versions]
         local = [f"/usr/local/lib/{name}/dist-packages" for name in versions]
         self._directories = (*own, *(f"{each}/lib-dynload" for each in own), PACKAGES, *local)
         self.known = {
-            stem for each in self._directories for name in root.names(each) if (stem := name.partition(".")[0])
+            stem for each in self._directories for name in root.list_names(each) if (stem := name.partition(".")[0])
         } - {"__pycache__"}
         self.may_be_elsewhere = False
         for unit in image.own_units:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Iterator
 
 from firstboot.apply.action import Action, Machine, Refused
-from firstboot.apply.contents import contents_of
+from firstboot.apply.contents import get_contents
 from firstboot.apply.disks.devices import require_unused, wait_for
 from firstboot.apply.disks.filesystems import MakeFilesystem, probe
 from firstboot.apply.disks.luks import MakeLuks
-from firstboot.apply.disks.lvm import MakeVolumeGroup, is_kept, number_of, read_members, replaced
+from firstboot.apply.disks.lvm import MakeVolumeGroup, is_kept, list_replaced, read_device_number, read_members
 from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
 from firstboot.apply.disks.tpm import has_tpm
@@ -55,17 +55,17 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
             if (tpm_of(luks) is not None or (binding is not None and "tpm2" in binding.pins)) and not has_tpm():
                 raise Refused("it is to be opened by the machine's TPM, and the machine has no TPM 2.0")
             if luks.key_file.source:
-                contents_of(luks.key_file, machine.fetched)
-            action.advertisements(machine)
+                get_contents(luks.key_file, machine.fetched)
+            action.read_advertisements(machine)
             for device in _present([str(luks.device)], config):
                 if action.is_made_anew(device, machine):
                     require_unused([device], "it cannot be encrypted")
         case MakeVolumeGroup(group=group):
             nodes = _present(group.devices, config)
             if len(nodes) == len({*group.devices}):
-                members, numbers = read_members(machine.programs), [number_of(node) for node in nodes]
+                members, numbers = read_members(machine.programs), [read_device_number(node) for node in nodes]
                 if not is_kept(group, numbers, members):
-                    replaced(group, numbers, members)
+                    list_replaced(group, numbers, members)
                     action.require_empty(nodes, members, machine.programs)
         case MakeFilesystem(filesystem=filesystem):
             for device in _present([filesystem.device], config):

@@ -55,7 +55,7 @@ def bind(
     jwe = json.loads(programs.run(["jose", "jwe", "fmt", "-i-"], encrypted.encode()))
     with as_file(key) as path:
         programs.run(add_command(device, key_file, path))
-    programs.run(["cryptsetup", "token", "import", device], json.dumps(token(jwe)).encode())
+    programs.run(["cryptsetup", "token", "import", device], json.dumps(make_token(jwe)).encode())
 
 
 def add_command(device: str, key_file: str, new_key_file: str) -> list[str]:
@@ -64,6 +64,6 @@ def add_command(device: str, key_file: str, new_key_file: str) -> list[str]:
     return [*words, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", device, new_key_file]
 
 
-def token(jwe: object) -> dict[str, object]:
+def make_token(jwe: object) -> dict[str, object]:
     """What the header says about the key, as ``clevis luks`` reads it."""
     return {"type": "clevis", "keyslots": [str(SLOT)], "jwe": jwe}

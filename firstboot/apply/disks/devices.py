@@ -32,15 +32,15 @@ def wait_for(device: str, seconds: float = WAIT_SECONDS) -> str:
 def settle(programs: Programs) -> None:
     """Let udev finish with what happened, where there is udev."""
     if programs.find("udevadm") is not None:
-        programs.status(["udevadm", "settle", "--timeout=60"])
+        programs.run_for_status(["udevadm", "settle", "--timeout=60"])
 
 
-def partition_node(device: str, number: int) -> str:
+def get_partition_node(device: str, number: int) -> str:
     """The node of a disk's partition: ``/dev/vda1``, ``/dev/nvme0n1p1``."""
     return f"{device}{'p' if device[-1].isdigit() else ''}{number}"
 
 
-def users_of(node: str, sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> list[str]:
+def list_device_users(node: str, sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> list[str]:
     """What keeps a device busy: mount points, ``swap``, and devices built on it."""
     name = os.path.basename(os.path.realpath(node))  # noqa: PTH119 - a device's name, not a path to walk
     number = _text(sys / "class/block" / name / "dev")
@@ -58,7 +58,7 @@ def require_unused(nodes: Iterable[str], what: str) -> None:
         Refused
     """
     for node in nodes:
-        if users := users_of(node):
+        if users := list_device_users(node):
             raise Refused(f"{what}: {node} is in use by {', '.join(users)}")
 
 
@@ -71,14 +71,14 @@ def tell_kernel(device: str, before: Table, after: Table, programs: Programs) ->
         ProgramError: the kernel still sees others (partx(8)).
     """
     for entry in before.entries:
-        if after.entry(entry.number) != entry:
-            programs.status(["partx", "--delete", "--nr", str(entry.number), device])
+        if after.find_entry(entry.number) != entry:
+            programs.run_for_status(["partx", "--delete", "--nr", str(entry.number), device])
     for entry in after.entries:
-        if before.entry(entry.number) != entry or not Path(partition_node(device, entry.number)).exists():
-            programs.status(["partx", "--add", "--nr", str(entry.number), device])
+        if before.find_entry(entry.number) != entry or not Path(get_partition_node(device, entry.number)).exists():
+            programs.run_for_status(["partx", "--add", "--nr", str(entry.number), device])
     settle(programs)
     for entry in after.entries:
-        node = wait_for(partition_node(device, entry.number))
+        node = wait_for(get_partition_node(device, entry.number))
         if (seen := _as_kernel_sees(node)) != _in_512(entry, after.sector):
             raise ProgramError(
                 f"the kernel sees {node} at {seen}, and not where it was put: {entry.start}+{entry.size}"

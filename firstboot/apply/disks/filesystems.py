@@ -48,7 +48,7 @@ class MakeFilesystem(NamedTuple):
             require_unused([device], "it cannot be wiped")
         programs.run(["wipefs", "--quiet", "--all", device])
         if wanted.format != "none":
-            programs.run(command(wanted, device))
+            programs.run(make_command(wanted, device))
             if uuid := probe(device, programs).uuid:
                 machine.note_made(uuid)
         settle(programs)
@@ -63,14 +63,14 @@ class MakeFilesystem(NamedTuple):
         # One that this first boot has made, before it was cut short, has half of what belongs there.
         half = bool(found.uuid) and found.uuid in machine.made
         if not half and not wanted.wipe_filesystem:
-            if wanted.format != "none" and matches(found, wanted):
+            if wanted.format != "none" and is_wanted(found, wanted):
                 return False
             if found.type:
                 raise Refused(f"{wanted.device} has {describe(found)}; wipeFilesystem would replace it")
         return True
 
 
-def command(wanted: Filesystem, device: str) -> list[str]:
+def make_command(wanted: Filesystem, device: str) -> list[str]:
     """The command line that makes the filesystem."""
     words, label, uuid = _MAKERS[str(wanted.format)]
     result = [*words, *wanted.options]
@@ -84,7 +84,7 @@ def command(wanted: Filesystem, device: str) -> list[str]:
     return [*result, device]
 
 
-def matches(found: Signature, wanted: Filesystem) -> bool:
+def is_wanted(found: Signature, wanted: Filesystem) -> bool:
     """Whether what is there is what the config wants."""
     same_uuid = found.uuid.replace("-", "").lower() == str(wanted.uuid or "").replace("-", "").lower()
     return (
@@ -108,17 +108,17 @@ def probe(device: str, programs: Programs) -> Signature:
         ProgramError
     """
     output = programs.run(["wipefs", "--noheadings", "--parsable", "--output", "TYPE,LABEL,UUID", device])
-    rows = [Signature(*map(unescaped, (line + ",,").split(",")[:3])) for line in output.splitlines()]
+    rows = [Signature(*map(unescape, (line + ",,").split(",")[:3])) for line in output.splitlines()]
     found = [row for row in rows if row.type and not row.type.startswith("#")]
     return next((row for row in found if row.type in _MAKERS), found[0] if found else Signature())
 
 
-def unescaped(text: str) -> str:
+def unescape(text: str) -> str:
     """Text as it was before wipefs wrote it as one of several columns, with ``\\xNN``."""
     raw = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda match: bytes([int(match[1], 16)]), text.encode())
     return raw.decode("utf-8", errors="replace")
 
 
-def maker(form: str) -> str:
+def get_maker(form: str) -> str:
     """The program that makes filesystems of this format."""
     return _MAKERS[form][0][0]

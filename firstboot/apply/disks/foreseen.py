@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
-from firstboot.apply.disks.mounts import depth, mounted, parts_of
+from firstboot.apply.disks.mounts import list_parts, list_to_mount, measure_depth
 from firstboot.apply.root import Root, Seen
 from firstboot.config.models import Config
 from firstboot.config.mount_points import place_of
@@ -16,10 +16,10 @@ from firstboot.config.text import Problem
 def check_mount_points(config: Config, root: Root) -> Iterator[Problem]:
     """What makes a mount point impossible on this root, before anything is done to it."""
     places: list[str] = []
-    for filesystem, at in sorted(mounted(config), key=lambda each: depth(each[0])):
+    for filesystem, at in sorted(list_to_mount(config), key=lambda each: measure_depth(each[0])):
         place = place_of(filesystem)
         view = Mounted(root, places)
-        for part in parts_of(place):
+        for part in list_parts(place):
             seen = view.see(part)
             if seen.target is not None:
                 leads = view.resolve(place)
@@ -36,9 +36,9 @@ def check_mount_points(config: Config, root: Root) -> Iterator[Problem]:
         places.append(place)
 
 
-def places_of(config: Config) -> list[str]:
+def list_mount_points(config: Config) -> list[str]:
     """Where the config mounts something while files are written."""
-    return [place_of(filesystem) for filesystem, _ in mounted(config)]
+    return [place_of(filesystem) for filesystem, _ in list_to_mount(config)]
 
 
 class Mounted(Root):

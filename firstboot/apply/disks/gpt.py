@@ -45,25 +45,25 @@ class Table(NamedTuple):
         """Sectors in a MiB."""
         return (1 << 20) // self.sector
 
-    def entry(self, number: int) -> Entry | None:
+    def find_entry(self, number: int) -> Entry | None:
         """The partition of this number."""
         return next((entry for entry in self.entries if entry.number == number), None)
 
-    def without(self, number: int) -> Table:
+    def remove_entry(self, number: int) -> Table:
         """The table with this partition deleted."""
         return self._replace(entries=tuple(entry for entry in self.entries if entry.number != number))
 
-    def with_entry(self, entry: Entry) -> Table:
+    def add_entry(self, entry: Entry) -> Table:
         """The table with one partition more, in the order of numbers."""
-        others = self.without(entry.number).entries
+        others = self.remove_entry(entry.number).entries
         return self._replace(entries=tuple(sorted((*others, entry), key=lambda each: each.number)))
 
-    def unused_number(self) -> int:
+    def choose_number(self) -> int:
         """The lowest number that no partition has."""
         used = {entry.number for entry in self.entries}
         return next(number for number in range(1, ENTRIES + 1) if number not in used)
 
-    def largest_free(self) -> tuple[int, int]:
+    def measure_largest_free(self) -> tuple[int, int]:
         """The largest run of free sectors, aligned: its first one, and the first one after it; ``(0, 0)`` if none."""
         best = (0, 0)
         for start, end in self._free():
@@ -73,7 +73,7 @@ class Table(NamedTuple):
                 best = (aligned, end)
         return best
 
-    def free_after(self, sector: int) -> int:
+    def compute_free_end(self, sector: int) -> int:
         """The first sector after ``sector`` that is not free; ``sector`` itself if it is taken."""
         return next((end for start, end in self._free() if start <= sector < end), sector)
 
@@ -88,7 +88,7 @@ class Table(NamedTuple):
             runs.append((at, self.last + 1))
         return runs
 
-    def script(self) -> str:
+    def render_script(self) -> str:
         """Input for ``sfdisk``."""
         lines = ["label: gpt", "unit: sectors", f"first-lba: {self.first}", f"last-lba: {self.last}"]
         if self.guid:
@@ -97,7 +97,7 @@ class Table(NamedTuple):
         for entry in self.entries:
             words = [f"start={entry.start}", f"size={entry.size}", f"type={entry.type}", f"uuid={entry.guid}"]
             if entry.label:
-                words.append(f'name="{escaped(entry.label)}"')
+                words.append(f'name="{escape_label(entry.label)}"')
             if entry.attributes:
                 words.append(f'attrs="{entry.attributes}"')
             lines.append(f"{entry.number} : {', '.join(words)}")
@@ -112,7 +112,7 @@ class NoTable(Exception):
         self.kind = kind
 
 
-def empty_table(device: str, programs: Programs) -> Table:
+def make_empty_table(device: str, programs: Programs) -> Table:
     """The table of a disk that has none (UEFI 2.10, 5.3.2: 128 entries of 128 bytes, twice, and their headers).
 
     Raises:
@@ -131,7 +131,7 @@ def read_table(device: str, programs: Programs) -> Table:
         NoTable: it has none, or another kind.
         ProgramError: it cannot be read.
     """
-    status, output = programs.status(["sfdisk", "--json", device])
+    status, output = programs.run_for_status(["sfdisk", "--json", device])
     if status != 0:
         if "does not contain a recognized partition table" in output:
             raise NoTable("")
@@ -140,7 +140,7 @@ def read_table(device: str, programs: Programs) -> Table:
     data = json.loads(output[output.index("{") :])["partitiontable"]
     if data["label"] != "gpt":
         raise NoTable(str(data["label"]))
-    whole = empty_table(device, programs)
+    whole = make_empty_table(device, programs)
     entries = tuple(
         Entry(
             number=int(re.findall(r"\d+", each["node"])[-1]),
@@ -165,14 +165,14 @@ def write_table(device: str, table: Table, programs: Programs) -> None:
     """
     command = ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--force", "--wipe", "never"]
     command += ["--wipe-partitions", "never", device]
-    programs.run(command, table.script().encode())
+    programs.run(command, table.render_script().encode())
 
 
-def new_guid() -> str:
+def make_guid() -> str:
     """A random GUID."""
     return str(uuid.uuid4()).upper()
 
 
-def escaped(label: str) -> str:
+def escape_label(label: str) -> str:
     """A label inside double quotes of an sfdisk script."""
     return re.sub(r"[^A-Za-z0-9 ._+-]", lambda match: "".join(f"\\x{byte:02x}" for byte in match[0].encode()), label)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from firstboot.apply.disks.gpt import LINUX_DATA, Entry, Table, new_guid
+from firstboot.apply.disks.gpt import LINUX_DATA, Entry, Table, make_guid
 from firstboot.config.devices import Partition
 
 
@@ -65,7 +65,7 @@ def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
     creating: list[tuple[Wanted, Entry | None]] = []
     created = {each.number for each in wanted if each.exists and not each.partition.number}
     for each in wanted:
-        old = table.entry(each.number)
+        old = table.find_entry(each.number)
         if not each.exists:
             if old is None:
                 continue
@@ -73,7 +73,7 @@ def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
                 raise Mismatch(each.place, f"partition {each.number} exists, and may not be deleted")
             # A partition without a number may have been given this one: then it is replaced, not deleted.
             if each.number not in created:
-                result = result.without(each.number)
+                result = result.remove_entry(each.number)
             continue
         if old is None:
             creating.append((each, None))
@@ -82,7 +82,7 @@ def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
         if not difference:
             continue
         changed.add(each.number)
-        result = result.without(each.number)
+        result = result.remove_entry(each.number)
         if each.wipe or each.number in _deleted(wanted):
             creating.append((each, None))
         elif each.partition.resize and set(difference) == {"size"}:
@@ -90,8 +90,8 @@ def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
         else:
             raise Mismatch(each.place, f"partition {each.number} is there with another {' and '.join(difference)}")
     for each, old in creating:
-        result = result.with_entry(_entry(result, each, old))
-    deleted = frozenset(entry.number for entry in table.entries if result.entry(entry.number) is None)
+        result = result.add_entry(_entry(result, each, old))
+    deleted = frozenset(entry.number for entry in table.entries if result.find_entry(entry.number) is None)
     return Layout(result, deleted, frozenset(changed))
 
 
@@ -125,10 +125,10 @@ def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Wante
     scratch = table
     for _, partition in numbered:
         if partition.number:
-            scratch = scratch.without(partition.number)
+            scratch = scratch.remove_entry(partition.number)
     for index, partition in numbered:
-        number = partition.number or scratch.unused_number()
-        old = table.entry(partition.number) if partition.number else None
+        number = partition.number or scratch.choose_number()
+        old = table.find_entry(partition.number) if partition.number else None
         start = None if partition.start_mib is None else partition.start_mib * table.per_mib
         size = None if partition.size_mib is None else partition.size_mib * table.per_mib
         if old is not None and not partition.wipe_partition_entry:
@@ -137,7 +137,7 @@ def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Wante
         wanted = Wanted(index, number, start, size, partition)
         if partition.should_exist is not False:
             entry = _entry(scratch, wanted, None)
-            scratch = scratch.with_entry(entry)
+            scratch = scratch.add_entry(entry)
             wanted = wanted._replace(
                 start=None if start is None else entry.start, size=None if size is None else entry.size
             )
@@ -166,9 +166,9 @@ def _entry(table: Table, wanted: Wanted, old: Entry | None) -> Entry:
     start = wanted.start or (old.start if old is not None else 0)
     limit = table.last + 1
     if start:
-        limit = table.free_after(start)
+        limit = table.compute_free_end(start)
     else:
-        start, limit = table.largest_free()
+        start, limit = table.measure_largest_free()
     size = wanted.size or limit - start
     if size <= 0 or start + size > limit:
         mib = max(0, limit - start) // table.per_mib
@@ -180,7 +180,7 @@ def _entry(table: Table, wanted: Wanted, old: Entry | None) -> Entry:
         start=start,
         size=size,
         type=(partition.type_guid or kept.type or LINUX_DATA).upper(),
-        guid=(partition.guid or kept.guid or new_guid()).upper(),
+        guid=(partition.guid or kept.guid or make_guid()).upper(),
         label=kept.label if partition.label is None else partition.label,
         attributes=kept.attributes,
     )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
-from firstboot.apply.contents import contents_of, pieces
+from firstboot.apply.contents import get_contents, read_pieces
 from firstboot.apply.disks import clevis
 from firstboot.apply.disks.devices import require_unused, settle, wait_for
 from firstboot.apply.disks.filesystems import probe
@@ -49,11 +49,11 @@ class MakeLuks(NamedTuple):
         given = bool(luks.key_file.source)
         # Hexadecimal, so that it can be typed or sent where bytes cannot.
         key = (
-            b"".join(pieces(contents_of(luks.key_file, machine.fetched)))
+            b"".join(read_pieces(get_contents(luks.key_file, machine.fetched)))
             if given
             else os.urandom(_KEY_BYTES).hex().encode()
         )
-        with key_file(key) as path:
+        with lend_key_file(key) as path:
             if self.is_made_anew(device, machine):
                 require_unused([device], "it cannot be encrypted")
                 programs.run(["wipefs", "--quiet", "--all", device])
@@ -61,8 +61,8 @@ class MakeLuks(NamedTuple):
                 if tpm is not None:
                     bind(tpm, device, path, programs)
                 elif binding is not None:
-                    asked = with_advertisements(binding, self.advertisements(machine))
-                    clevis.bind(asked, device, path, programs, key_file)
+                    asked = with_advertisements(binding, self.read_advertisements(machine))
+                    clevis.bind(asked, device, path, programs, lend_key_file)
             programs.run(open_command(luks, device, path))
             if bound and not given:
                 programs.run(["cryptsetup", "luksRemoveKey", "--batch-mode", device, path])
@@ -93,7 +93,7 @@ class MakeLuks(NamedTuple):
         self._require_same(found.label, found.uuid)
         return False
 
-    def advertisements(self, machine: Machine) -> dict[str, object]:
+    def read_advertisements(self, machine: Machine) -> dict[str, object]:
         """What servers have said, by their URLs.
 
         Raises:
@@ -102,7 +102,7 @@ class MakeLuks(NamedTuple):
         found: dict[str, object] = {}
         for tang in self.luks.clevis.tang:
             if not tang.advertisement:
-                data = b"".join(pieces(contents_of(advertisement_of(tang), machine.fetched)))
+                data = b"".join(read_pieces(get_contents(advertisement_of(tang), machine.fetched)))
                 try:
                     found[tang.url] = json.loads(data)
                 except ValueError:
@@ -131,18 +131,18 @@ class KeepKey(NamedTuple):
         key = "none"
         if name in machine.keys:
             key = f"{KEYS}/{name}"
-            if not machine.root.exists(KEYS):
+            if not machine.root.has(KEYS):
                 machine.root.make_directory(KEYS)
                 machine.root.set_mode(KEYS, 0o700)
             machine.root.write(key, machine.keys[name], mode=0o600)
-        line = f"{name} UUID={machine.luks_uuids[name]} {key} {crypttab_options(self.luks)}\n".encode()
-        if machine.root.exists(CRYPTTAB):
+        line = f"{name} UUID={machine.luks_uuids[name]} {key} {format_crypttab_options(self.luks)}\n".encode()
+        if machine.root.has(CRYPTTAB):
             machine.root.append(CRYPTTAB, line)
         else:
             machine.root.write(CRYPTTAB, line, mode=0o600)
 
 
-def crypttab_options(luks: Luks) -> str:
+def format_crypttab_options(luks: Luks) -> str:
     """How it is opened at later boots (crypttab(5))."""
     words = ["luks", *(["discard"] if luks.discard else []), *([TPM_OPTION] if tpm_of(luks) is not None else [])]
     binding = binding_of(luks)
@@ -155,7 +155,7 @@ def is_of(attempt: str, device: str, programs: Programs) -> bool:
     The header says which first boot it was. Whether that one came to its end, the state partition alone says: there is
     no second place that could say something else.
     """
-    status, output = programs.status(["cryptsetup", "luksDump", device])
+    status, output = programs.run_for_status(["cryptsetup", "luksDump", device])
     said = [line.split(":", 1)[1].strip() for line in output.splitlines() if line.startswith("Subsystem:")]
     return status == 0 and bool(attempt) and said == [ATTEMPT_MARK + attempt]
 
@@ -177,7 +177,7 @@ def open_command(luks: Luks, device: str, key: str) -> list[str]:
 
 
 @contextmanager
-def key_file(key: bytes) -> Iterator[str]:
+def lend_key_file(key: bytes) -> Iterator[str]:
     """The key as a file that only root can read, in memory, gone afterwards."""
     with tempfile.NamedTemporaryFile(dir="/run" if os.access("/run", os.W_OK) else None) as file:
         file.write(key)

@@ -50,19 +50,19 @@ class MakeVolumeGroup(NamedTuple):
         group, programs = self.group, machine.programs
         nodes = [wait_for(device) for device in dict.fromkeys(group.devices)]
         members = read_members(programs)
-        if is_kept(group, [number_of(node) for node in nodes], members):
-            lvm(programs, "vgchange", "--activate", "y", group.name)
+        if is_kept(group, [read_device_number(node) for node in nodes], members):
+            run_lvm(programs, "vgchange", "--activate", "y", group.name)
             settle(programs)
             return
-        for name in replaced(group, [number_of(node) for node in nodes], members):
-            lvm(programs, "vgchange", "--activate", "n", name)
-            lvm(programs, "vgremove", "--force", "--force", "--yes", name)
+        for name in list_replaced(group, [read_device_number(node) for node in nodes], members):
+            run_lvm(programs, "vgchange", "--activate", "n", name)
+            run_lvm(programs, "vgremove", "--force", "--force", "--yes", name)
         settle(programs)
         self.require_empty(nodes, members, programs)
         require_unused(nodes, f"it cannot become part of {group.name}")
         for node in nodes:
             programs.run(["wipefs", "--quiet", "--all", node])
-        lvm(programs, "vgcreate", "--yes", group.name, *nodes)
+        run_lvm(programs, "vgcreate", "--yes", group.name, *nodes)
 
     def require_empty(self, nodes: Sequence[str], members: Sequence[Member], programs: Programs) -> None:
         """Refuse to replace what the config does not say it may. On a device that LVM has marked, and that is part of
@@ -73,7 +73,7 @@ class MakeVolumeGroup(NamedTuple):
         """
         for node in nodes:
             found = probe(node, programs)
-            is_free = any(each.number == number_of(node) and not each.group for each in members)
+            is_free = any(each.number == read_device_number(node) and not each.group for each in members)
             if found.type and not self.group.wipe_group and not (found.type == MEMBER and is_free):
                 raise Refused(f"{node} has {describe(found)}; wipe_group would replace it")
 
@@ -95,10 +95,10 @@ class MakeVolume(NamedTuple):
         size = sizes.get(volume.name)
         if size is not None and volume.wipe_volume:
             require_unused([os.path.realpath(device)], "it cannot be made anew")
-            lvm(programs, "lvremove", "--yes", f"{self.group}/{volume.name}")
+            run_lvm(programs, "lvremove", "--yes", f"{self.group}/{volume.name}")
             size = None
         if size is None:
-            lvm(programs, *create_command(self.group, volume))
+            run_lvm(programs, *create_command(self.group, volume))
         elif not is_size(volume, size, extent):
             raise Refused(f"{device} has {size // _MIB} MiB, not {volume.size_mib}; wipe_volume would make it anew")
         settle(programs)
@@ -124,7 +124,7 @@ def is_kept(group: VolumeGroup, numbers: Sequence[str], members: Sequence[Member
     return bool(there)
 
 
-def replaced(group: VolumeGroup, numbers: Sequence[str], members: Sequence[Member]) -> list[str]:
+def list_replaced(group: VolumeGroup, numbers: Sequence[str], members: Sequence[Member]) -> list[str]:
     """The groups that have to go so that this one can be made: those on its devices, and one of its name.
 
     Raises:
@@ -166,7 +166,7 @@ def read_members(programs: Programs) -> list[Member]:
         ProgramError
     """
     rows = _report(programs, "pv", "pvs", "--options", "pv_name,vg_name")
-    return [Member(number_of(row["pv_name"]), row["pv_name"], row["vg_name"]) for row in rows]
+    return [Member(read_device_number(row["pv_name"]), row["pv_name"], row["vg_name"]) for row in rows]
 
 
 def read_volumes(group: str, programs: Programs) -> tuple[dict[str, int], int]:
@@ -181,7 +181,7 @@ def read_volumes(group: str, programs: Programs) -> tuple[dict[str, int], int]:
     return {row["lv_name"]: int(row["lv_size"]) for row in rows}, int(about["vg_extent_size"])
 
 
-def lvm(programs: Programs, command: str, *arguments: str) -> str:
+def run_lvm(programs: Programs, command: str, *arguments: str) -> str:
     """Run one of LVM's commands.
 
     Raises:
@@ -190,7 +190,7 @@ def lvm(programs: Programs, command: str, *arguments: str) -> str:
     return programs.run(["lvm", command, "--config", _SETTINGS, *arguments])
 
 
-def number_of(device: str) -> str:
+def read_device_number(device: str) -> str:
     """``MAJOR:MINOR`` of a device; empty if there is none."""
     try:
         number = os.stat(device).st_rdev  # noqa: PTH116 - of a node, not of a path to walk
@@ -200,7 +200,7 @@ def number_of(device: str) -> str:
 
 
 def _report(programs: Programs, kind: str, command: str, *arguments: str) -> list[dict[str, Any]]:
-    output = lvm(programs, command, "--reportformat", "json", *arguments)
+    output = run_lvm(programs, command, "--reportformat", "json", *arguments)
     try:
         # Warnings come before and after it on the same stream.
         data, _ = json.JSONDecoder().raw_decode(output, output.index("{"))

@@ -54,7 +54,7 @@ def make_mount_point(path: str, machine: Machine) -> str:
     Raises:
         Refused: something on the way is a link or no directory. OSError.
     """
-    for part in parts_of(path):
+    for part in list_parts(path):
         seen = machine.root.see(part)
         if seen.path != part or (seen.stat is not None and not seen.is_directory):
             raise Refused(f"{path} cannot be a mount point: {part} is no directory")
@@ -64,18 +64,18 @@ def make_mount_point(path: str, machine: Machine) -> str:
     return _outside(path, machine)
 
 
-def parts_of(place: str) -> list[str]:
+def list_parts(place: str) -> list[str]:
     """A path and all above it, from the top."""
     return [str(part) for part in (*reversed(PurePosixPath(place).parents), PurePosixPath(place))]
 
 
-def depth(filesystem: Filesystem) -> tuple[int, str]:
+def measure_depth(filesystem: Filesystem) -> tuple[int, str]:
     """What mounts are sorted by: the shallowest first."""
     path = place_of(filesystem)
     return len(PurePosixPath(path).parts), path
 
 
-def mounted(config: Config) -> Iterator[tuple[Filesystem, Path]]:
+def list_to_mount(config: Config) -> Iterator[tuple[Filesystem, Path]]:
     """What the config wants mounted while files are written, and where it says so."""
     return (each for each in with_a_place(config) if each[0].format not in UNMOUNTED)
 

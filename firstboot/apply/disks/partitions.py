@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
-from firstboot.apply.disks.devices import partition_node, require_unused, tell_kernel, wait_for
-from firstboot.apply.disks.gpt import NoTable, Table, empty_table, read_table, write_table
+from firstboot.apply.disks.devices import get_partition_node, require_unused, tell_kernel, wait_for
+from firstboot.apply.disks.gpt import NoTable, Table, make_empty_table, read_table, write_table
 from firstboot.apply.disks.layout import Layout, Mismatch, lay_out
 from firstboot.apply.programs import ProgramError
 from firstboot.config.devices import Disk
@@ -63,8 +63,8 @@ class PartitionDisk(NamedTuple):
         except ProgramError:
             if not self.disk.wipe_table:
                 raise
-        return empty_table(device, machine.programs)
+        return make_empty_table(device, machine.programs)
 
     @staticmethod
     def _nodes(device: str, numbers: frozenset[int]) -> list[str]:
-        return [partition_node(device, number) for number in sorted(numbers)]
+        return [get_partition_node(device, number) for number in sorted(numbers)]

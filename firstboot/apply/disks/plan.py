@@ -6,31 +6,31 @@ from collections.abc import Iterator
 
 from firstboot.apply.action import Action
 from firstboot.apply.disks.clevis import PROGRAMS
-from firstboot.apply.disks.filesystems import MakeFilesystem, maker
+from firstboot.apply.disks.filesystems import MakeFilesystem, get_maker
 from firstboot.apply.disks.luks import KeepKey, MakeLuks
 from firstboot.apply.disks.lvm import MakeVolume, MakeVolumeGroup
-from firstboot.apply.disks.mounts import MountFilesystem, UnmountFilesystem, depth, mounted
+from firstboot.apply.disks.mounts import MountFilesystem, UnmountFilesystem, list_to_mount, measure_depth
 from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
 from firstboot.apply.disks.subvolumes import MakeSubvolumes
-from firstboot.apply.programs import Programs, needs
+from firstboot.apply.programs import Programs, explain_missing
 from firstboot.config.clevis import binding_of
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 from firstboot.config.tpm import tpm_of
 
 
-def devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
+def plan_devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
     """Partitions, then RAID, volume groups and encryption, then filesystems; a program that is missing is a problem."""
     storage = config.storage
-    yield from needed(programs, "wipefs", "disks", storage.disks)
-    yield from needed(programs, "sfdisk", "disks", storage.disks)
+    yield from check_program(programs, "wipefs", "disks", storage.disks)
+    yield from check_program(programs, "sfdisk", "disks", storage.disks)
     for index, disk in enumerate(storage.disks):
         yield PartitionDisk(disk, ("storage", "disks", index))
-    yield from needed(programs, "mdadm", "raid", storage.raid)
+    yield from check_program(programs, "mdadm", "raid", storage.raid)
     for index, raid in enumerate(storage.raid):
         yield MakeRaid(raid, ("storage", "raid", index))
-    yield from needed(programs, "cryptsetup", "luks", storage.luks)
+    yield from check_program(programs, "cryptsetup", "luks", storage.luks)
     for index, luks in enumerate(storage.luks):
         if tpm_of(luks) is not None and programs.find("systemd-cryptenroll") is None:
             yield _missing("systemd-cryptenroll", ("storage", "luks", index, "clevis"))
@@ -38,13 +38,13 @@ def devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
             for program in (*PROGRAMS, *(f"clevis-encrypt-{pin}" for pin in sorted(binding.pins))):
                 if programs.find(program) is None:
                     yield _missing(program, ("storage", "luks", index, "clevis"))
-    yield from needed(programs, "lvm", "lvm", storage.lvm)
+    yield from check_program(programs, "lvm", "lvm", storage.lvm)
     yield from _in_order(config)
     for index, filesystem in enumerate(storage.filesystems):
         at: Path = ("storage", "filesystems", index)
         if filesystem.format in (None, "", "virtiofs"):
             continue
-        if filesystem.format != "none" and programs.find(program := maker(str(filesystem.format))) is None:
+        if filesystem.format != "none" and programs.find(program := get_maker(str(filesystem.format))) is None:
             yield _missing(program, (*at, "format"))
         yield MakeFilesystem(filesystem, at)
         if filesystem.subvolumes:
@@ -72,22 +72,22 @@ def _in_order(config: Config) -> Iterator[Action]:
         yield MakeLuks(luks, ("storage", "luks", position))
 
 
-def mounts(config: Config) -> list[MountFilesystem]:
+def plan_mounts(config: Config) -> list[MountFilesystem]:
     """Mount, the shallowest first."""
-    return [MountFilesystem(*each) for each in sorted(mounted(config), key=lambda each: depth(each[0]))]
+    return [MountFilesystem(*each) for each in sorted(list_to_mount(config), key=lambda each: measure_depth(each[0]))]
 
 
-def unmounts(config: Config) -> list[UnmountFilesystem]:
+def plan_unmounts(config: Config) -> list[UnmountFilesystem]:
     """Unmount, the deepest first."""
-    return [UnmountFilesystem(each.filesystem, each.at) for each in reversed(mounts(config))]
+    return [UnmountFilesystem(each.filesystem, each.at) for each in reversed(plan_mounts(config))]
 
 
-def keys(config: Config) -> list[KeepKey]:
+def plan_keys(config: Config) -> list[KeepKey]:
     """Keys of encrypted devices, to be written once the root can be."""
     return [KeepKey(luks, ("storage", "luks", index)) for index, luks in enumerate(config.storage.luks)]
 
 
-def needed(programs: Programs, program: str, section: str, wanted: tuple[object, ...]) -> Iterator[Problem]:
+def check_program(programs: Programs, program: str, section: str, wanted: tuple[object, ...]) -> Iterator[Problem]:
     """A problem if a program is missing that a section needs."""
     if wanted and programs.find(program) is None:
         yield _missing(program, ("storage", section, 0))
@@ -96,4 +96,4 @@ def needed(programs: Programs, program: str, section: str, wanted: tuple[object,
 def _missing(program: str, at: Path) -> Problem:
     feature = "lvm" if program == "lvm" else "clevis" if program.startswith(PROGRAMS) else "disks"
     hint = f"the image's definition can add the package that has it; the feature '{feature}' has all of them"
-    return needs(program, at, hint)
+    return explain_missing(program, at, hint)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
-from firstboot.apply.disks.devices import require_unused, settle, users_of, wait_for
+from firstboot.apply.disks.devices import list_device_users, require_unused, settle, wait_for
 from firstboot.apply.disks.filesystems import describe, probe
 from firstboot.apply.programs import Programs
 from firstboot.config.devices import Raid
@@ -46,9 +46,9 @@ class MakeRaid(NamedTuple):
         raid, programs = self.raid, machine.programs
         devices = [wait_for(device) for device in dict.fromkeys(raid.devices)]
         if not raid.reuse or not self._keep(devices, machine):
-            programs.run(command(raid, devices, machine.attempt))
+            programs.run(make_command(raid, devices, machine.attempt))
         settle(programs)
-        wait_for(node(raid))
+        wait_for(get_node(raid))
 
     def _keep(self, devices: list[str], machine: Machine) -> bool:
         """Assemble the array that is there.
@@ -63,7 +63,7 @@ class MakeRaid(NamedTuple):
             return False
         if not _is_running(self.raid, devices):
             require_unused(devices, f"the RAID {self.raid.name} cannot be assembled")
-            machine.programs.run(["mdadm", "--assemble", node(self.raid), "--run", "--homehost", "any", *devices])
+            machine.programs.run(["mdadm", "--assemble", get_node(self.raid), "--run", "--homehost", "any", *devices])
         return True
 
     def is_there(self, devices: list[str], machine: Machine) -> bool:
@@ -75,7 +75,7 @@ class MakeRaid(NamedTuple):
         """
         programs = machine.programs
         blocks = [read_superblock(device, programs) for device in devices]
-        ours = uuid_of(self.raid, machine.attempt)
+        ours = make_uuid(self.raid, machine.attempt)
         if ours and {block.uuid for block in blocks if block} == {ours}:
             return False
         if not any(blocks):
@@ -84,12 +84,12 @@ class MakeRaid(NamedTuple):
                     raise Refused(f"{device} has {describe(found)}; without reuse the RAID would replace it")
             return False
         for device, block in zip(devices, blocks, strict=True):
-            if (difference := difference_of(self.raid, block, next(filter(None, blocks)))) is not None:
+            if (difference := find_difference(self.raid, block, next(filter(None, blocks)))) is not None:
                 raise Refused(f"{device} {difference}; without reuse the RAID would be made anew")
         return True
 
 
-def difference_of(raid: Raid, block: Superblock | None, first: Superblock) -> str | None:
+def find_difference(raid: Raid, block: Superblock | None, first: Superblock) -> str | None:
     """How what a device says is not what the config wants; ``None`` if it is that. ``first`` is another device's."""
     if block is None:
         return f"is no part of the RAID {first.name}, as others of the devices are"
@@ -110,11 +110,11 @@ def read_superblock(device: str, programs: Programs) -> Superblock | None:
     Raises:
         ProgramError
     """
-    status, output = programs.status(["mdadm", "--examine", "--export", device])
-    return superblock_of(output) if status == 0 else None
+    status, output = programs.run_for_status(["mdadm", "--examine", "--export", device])
+    return find_superblock(output) if status == 0 else None
 
 
-def superblock_of(output: str) -> Superblock | None:
+def find_superblock(output: str) -> Superblock | None:
     """What ``mdadm --examine --export`` says, if it says anything."""
     said = dict(line.split("=", 1) for line in output.splitlines() if line.startswith("MD_") and "=" in line)
     if "MD_UUID" not in said:
@@ -126,19 +126,19 @@ def superblock_of(output: str) -> Superblock | None:
 
 
 def _is_running(raid: Raid, devices: Sequence[str]) -> bool:
-    users = {user for device in devices for user in users_of(device)}
+    users = {user for device in devices for user in list_device_users(device)}
     try:
-        return users == {wait_for(node(raid), 0).rpartition("/")[2]}
+        return users == {wait_for(get_node(raid), 0).rpartition("/")[2]}
     except Refused:
         return False
 
 
-def node(raid: Raid) -> str:
+def get_node(raid: Raid) -> str:
     """Where the RAID is found."""
     return f"/dev/md/{raid.name}"
 
 
-def uuid_of(raid: Raid, attempt: str) -> str:
+def make_uuid(raid: Raid, attempt: str) -> str:
     """The UUID that a first boot gives an array, by which it knows it again if it is cut short; empty for none."""
     if not attempt:
         return ""
@@ -146,13 +146,13 @@ def uuid_of(raid: Raid, attempt: str) -> str:
     return f"{attempt[:8]}:{attempt[8:16]}:{crc32(name):08x}:{crc32(name, 1):08x}"
 
 
-def command(raid: Raid, devices: list[str], attempt: str = "") -> list[str]:
+def make_command(raid: Raid, devices: list[str], attempt: str = "") -> list[str]:
     """mdadm's command line; ``attempt`` is the first boot that does it."""
     spares = raid.spares or 0
-    words = ["mdadm", "--create", node(raid), "--force", "--run", "--homehost", "any", "--level", str(raid.level)]
+    words = ["mdadm", "--create", get_node(raid), "--force", "--run", "--homehost", "any", "--level", str(raid.level)]
     words += ["--raid-devices", str(len(devices) - spares)]
     if spares:
         words += ["--spare-devices", str(spares)]
     if attempt and not any(each.partition("=")[0] in ("--uuid", "-u") for each in raid.options):
-        words += ["--uuid", uuid_of(raid, attempt)]
+        words += ["--uuid", make_uuid(raid, attempt)]
     return [*words, *raid.options, *devices]

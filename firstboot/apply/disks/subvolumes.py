@@ -30,7 +30,7 @@ class MakeSubvolumes(NamedTuple):
 
     def perform(self, machine: Machine) -> None:
         programs = machine.programs
-        with top_of(wait_for(self.filesystem.device), programs) as top:
+        with mount_top(wait_for(self.filesystem.device), programs) as top:
             for each in self.filesystem.subvolumes:
                 make(each, top, programs)
 
@@ -62,7 +62,7 @@ def make(wanted: Subvolume, top: str, programs: Programs) -> None:
 
 
 @contextmanager
-def top_of(device: str, programs: Programs) -> Iterator[str]:
+def mount_top(device: str, programs: Programs) -> Iterator[str]:
     """The filesystem mounted by its top, whatever its default subvolume is."""
     with tempfile.TemporaryDirectory(dir="/run" if os.access("/run", os.W_OK) else None) as directory:
         programs.run(["mount", "-t", "btrfs", "-o", "subvolid=5", device, directory])

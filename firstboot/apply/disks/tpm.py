@@ -23,7 +23,7 @@ def bind(tpm: Tpm, device: str, key_file: str, programs: Programs) -> None:
     """
     if not has_tpm():
         raise Refused(f"{device} is to be opened by the machine's TPM, and the machine has no TPM 2.0")
-    programs.run(command(tpm, device, key_file))
+    programs.run(make_command(tpm, device, key_file))
 
 
 def has_tpm() -> bool:
@@ -31,7 +31,7 @@ def has_tpm() -> bool:
     return Path(DEVICE).is_char_device()
 
 
-def command(tpm: Tpm, device: str, key_file: str) -> list[str]:
+def make_command(tpm: Tpm, device: str, key_file: str) -> list[str]:
     """The command line."""
     # Without a public key: a signed policy belongs to an image's updates, and a key file in /etc to nobody's config.
     policy = [f"--tpm2-pcrs={tpm.pcrs}", "--tpm2-public-key=", "--tpm2-public-key-pcrs="]

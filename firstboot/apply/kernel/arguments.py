@@ -33,17 +33,17 @@ def read_command_line(text: str) -> Arguments:
     return Arguments((*words[:at], *words[end:]), tuple(words[at + 1 : end]))
 
 
-def addon_text(words: Sequence[str]) -> str:
+def format_addon(words: Sequence[str]) -> str:
     """What the addon says; empty if none is wanted."""
     return " ".join((f"{ADDON_MARK}{len(words)}", *words)) if words else ""
 
 
-def wanted_words(wanted: KernelArguments, image: Sequence[str]) -> tuple[str, ...]:
+def list_wanted_words(wanted: KernelArguments, image: Sequence[str]) -> tuple[str, ...]:
     """The words that an addon has to bring: those that the image has not got, each once, in the config's order."""
     return tuple(dict.fromkeys(word for word in wanted.should_exist if word not in image))
 
 
-def baked(wanted: KernelArguments, image: Sequence[str]) -> Iterator[Problem]:
+def check_baked(wanted: KernelArguments, image: Sequence[str]) -> Iterator[Problem]:
     """Arguments to take away that are inside the image, where nothing can take them away."""
     for index, word in enumerate(wanted.should_not_exist):
         if word in image:

@@ -34,7 +34,9 @@ def has_variables(places: Places) -> bool:
         return False
     if _variable(places, _PARTITION) is None:
         places.load_module("efivarfs")
-        places.programs.status(["mount", "-t", "efivarfs", "-o", "nosuid,nodev,noexec,ro", "efivarfs", str(directory)])
+        places.programs.run_for_status(
+            ["mount", "-t", "efivarfs", "-o", "nosuid,nodev,noexec,ro", "efivarfs", str(directory)]
+        )
     return _variable(places, _PARTITION) is not None
 
 
@@ -45,7 +47,7 @@ def is_secure(places: Places) -> bool:
 
 
 @contextmanager
-def mounted_esp(places: Places) -> Iterator[Path]:
+def mount_esp(places: Places) -> Iterator[Path]:
     """The partition, mounted where only root can see it, as long as it is needed.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.kernel import esp
 from firstboot.apply.kernel.addon import NoAddon, make_addon, read_addon
-from firstboot.apply.kernel.arguments import addon_text, baked, read_command_line, wanted_words
+from firstboot.apply.kernel.arguments import check_baked, format_addon, list_wanted_words, read_command_line
 from firstboot.config.kernel_words import FULL_MARK
 from firstboot.config.lazy import lazy
 from firstboot.config.models import Config
@@ -40,8 +40,8 @@ class SetArguments(NamedTuple):
         return f"set kernel arguments: {redaction.conceal(' '.join(self.words)) or 'only those of the image'}"
 
     def perform(self, machine: Machine) -> None:  # noqa: ARG002 - the partition is no part of the root
-        text = addon_text(self.words)
-        with esp.mounted_esp(self.places) as directory:
+        text = format_addon(self.words)
+        with esp.mount_esp(self.places) as directory:
             addon = directory / esp.ADDON
             if not text:
                 esp.remove_file(addon)
@@ -60,8 +60,8 @@ def plan_arguments(config: Config, places: Places) -> Iterator[SetArguments | Pr
     """Nothing, if the machine was started as the config wants."""
     wanted = config.kernel_arguments
     started = read_command_line(places.command_line())
-    problems = list(baked(wanted, started.image))
-    words = wanted_words(wanted, started.image)
+    problems = list(check_baked(wanted, started.image))
+    words = list_wanted_words(wanted, started.image)
     if not problems and words != started.added:
         problems += _cannot(places)
         yield SetArguments(words, places)

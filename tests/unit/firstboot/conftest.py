@@ -37,12 +37,12 @@ class FakePrograms(Programs):
         return f"/fake/{name}"
 
     def run(self, argv: Sequence[str]) -> str:
-        status, output = self.status(argv)
+        status, output = self.run_for_status(argv)
         if status:
             raise ProgramError(f"{argv[0]} failed with status {status}", output.splitlines())
         return output
 
-    def status(self, argv: Sequence[str]) -> tuple[int, str]:
+    def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
         self.calls.append(tuple(argv))
         if argv[0] in self.failing:
             return 9, "it went wrong\n"

@@ -42,7 +42,7 @@ class OneDisk(FakePrograms):
         programs.disk, programs.made = disk, []
         return programs
 
-    def status(self, argv: Sequence[str]) -> tuple[int, str]:
+    def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
         place = Path(argv[-1])
         match argv[0]:
             case "wipefs" if "--parsable" in argv:
@@ -60,7 +60,7 @@ class OneDisk(FakePrograms):
                 place.mkdir()
             case _:
                 pass
-        return super().status(argv)
+        return super().run_for_status(argv)
 
 
 @pytest.fixture

@@ -233,7 +233,7 @@ def test_a_program_that_cannot_be_started_while_planning_is_no_bug_of_ours(
     def broken(*_: object) -> tuple[int, str]:
         raise ProgramError("systemctl cannot be started: Exec format error")
 
-    monkeypatch.setattr(type(guest.programs), "status", broken)
+    monkeypatch.setattr(type(guest.programs), "run_for_status", broken)
     guest.give("variant: buildos\nversion: 1.0.0\nsystemd: {units: [{name: a.service, enabled: false}]}\n")
     assert guest.boot() == 1
     assert "systemctl cannot be started: Exec format error" in guest.console()
@@ -303,13 +303,13 @@ def test_the_marker_is_written_after_everything_else_is_on_the_disk(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    status = guest.programs.status
+    status = guest.programs.run_for_status
 
     def run(argv: Sequence[str]) -> tuple[int, str]:
         order.append(argv[0])
         return status(argv)
 
-    monkeypatch.setattr(type(guest.programs), "status", lambda _self, argv: run(argv))
+    monkeypatch.setattr(type(guest.programs), "run_for_status", lambda _self, argv: run(argv))
     real = os.rename
 
     def rename(source: str, target: str, **options: int) -> None:

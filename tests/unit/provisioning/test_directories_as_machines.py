@@ -230,7 +230,7 @@ def test_units_are_enabled_as_their_install_section_says(programs: OfflineProgra
     units.mkdir(parents=True)
     (units / "a@.service").write_text("[Install]\nWantedBy=x.target for-%i.target\nAlias=b.service\n")
     systemctl = ["systemctl", f"--root={directory.path}"]
-    assert programs.status([*systemctl, "is-enabled", "--", "a@one.service"])[0] == 1
+    assert programs.run_for_status([*systemctl, "is-enabled", "--", "a@one.service"])[0] == 1
     programs.run([*systemctl, "enable", "--", "a@one.service"])
     links = {str(path.relative_to(units)): str(path.readlink()) for path in units.rglob("*") if path.is_symlink()}
     target = "/etc/systemd/system/a@.service"
@@ -239,9 +239,9 @@ def test_units_are_enabled_as_their_install_section_says(programs: OfflineProgra
         "for-one.target.wants/a@one.service": target,
         "b.service": target,
     }
-    assert programs.status([*systemctl, "is-enabled", "--", "a@one.service"])[0] == 0
+    assert programs.run_for_status([*systemctl, "is-enabled", "--", "a@one.service"])[0] == 0
     programs.run([*systemctl, "disable", "--", "a@one.service"])
-    assert programs.status([*systemctl, "is-enabled", "--", "a@one.service"])[0] == 1
+    assert programs.run_for_status([*systemctl, "is-enabled", "--", "a@one.service"])[0] == 1
 
 
 def test_other_programs_are_not_started(programs: OfflinePrograms) -> None:
@@ -258,7 +258,7 @@ def test_a_program_that_fails_while_planning_is_no_bug_of_ours(
         raise ProgramError("systemctl took longer than 120 s")
 
     directory = Directory(tmp_path / "root", capsys)
-    monkeypatch.setattr(OfflinePrograms, "status", broken)
+    monkeypatch.setattr(OfflinePrograms, "run_for_status", broken)
     text = "variant: buildos\nversion: 1.0.0\nsystemd: {units: [{name: a.service, enabled: false}]}\n"
     status, _, err = directory.call(action, text)
     assert status == 1

@@ -35,8 +35,8 @@ def test_paths_are_followed_as_the_machine_follows_them(root: ImageRoot) -> None
     assert root.see("/home/core/.ssh").path == "/var/home/core/.ssh"
     assert root.see("/etc/../../etc/./motd").path == "/etc/motd"
     assert root.see("/bin").target == "usr/bin"
-    assert root.exists("/bin/sh")
-    assert not root.exists("/bin/zsh")
+    assert root.has("/bin/sh")
+    assert not root.has("/bin/zsh")
     with pytest.raises(NotADirectoryError):
         root.see("/etc/motd/x")
 
@@ -56,7 +56,7 @@ def test_what_can_be_written_is_what_the_initrd_makes_writable(root: ImageRoot) 
 
 
 def test_what_the_state_partition_hides_is_not_there(root: ImageRoot) -> None:
-    assert not root.exists("/var/lib/dpkg/status")
+    assert not root.has("/var/lib/dpkg/status")
 
 
 def test_texts_that_decide_are_there_and_others_are_not_made_up(root: ImageRoot) -> None:
@@ -70,7 +70,9 @@ def test_programs_and_enabled_units_are_the_images(root: ImageRoot) -> None:
     programs = ImagePrograms.of(root)
     assert programs.find("cat") == "/usr/bin/cat"
     assert programs.find("mdadm") is None
-    asked = [programs.status(["systemctl", "is-enabled", "--", name])[0] for name in ("tmp.mount", "idle.mount")]
+    asked = [
+        programs.run_for_status(["systemctl", "is-enabled", "--", name])[0] for name in ("tmp.mount", "idle.mount")
+    ]
     assert asked == [0, 1]
 
 

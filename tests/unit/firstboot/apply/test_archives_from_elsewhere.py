@@ -24,7 +24,7 @@ from firstboot.apply.archives import decompress, plan
 from firstboot.apply.contents import Stored
 from firstboot.apply.files import Known
 from firstboot.apply.programs import ProgramError, Programs
-from firstboot.apply.unpacking import Archive, BadArchive, Member, ways_of_links
+from firstboot.apply.unpacking import Archive, BadArchive, Member, resolve_links
 from firstboot.config.document import read
 from firstboot.config.text import LocatedError, Problem
 from firstboot.engine.compile import load
@@ -193,7 +193,7 @@ def test_links_in_a_circle_lead_nowhere_and_are_unpacked(unpacked: Try, machine:
 def test_links_that_lead_through_all_others_end_the_judging_in_time() -> None:
     links = {f"l{n}": Member(f"l{n}", "link", 0, "/".join(["."] * 2000 + [f"l{n + 1}"])) for n in range(10_000)}
     with pytest.raises(BadArchive, match="too many others"):
-        ways_of_links(links)
+        resolve_links(links)
 
 
 NAMES = st.sampled_from(["a", "b", "c", "up"])
@@ -231,10 +231,10 @@ def test_what_is_accepted_leads_nowhere_else_on_a_real_disk(
         (top / path).mkdir(exist_ok=True) if target is None else (top / path).symlink_to(target)
     try:
         with Archive(archive) as opened:
-            found = {member.path: member for member in opened.members()}
+            found = {member.path: member for member in opened.list_members()}
     except BadArchive:
         return
-    for name, way in ways_of_links(found).items():
+    for name, way in resolve_links(found).items():
         # The kernel also wants what is passed to be there; where it is, it comes to the same place.
         real = os.path.realpath(top / name)
         assert real == str(top) or real.startswith(f"{top}/"), f"{name} leads out"
@@ -262,11 +262,11 @@ def test_whatever_is_fetched_is_unpacked_or_refused(tmp_path: Path, data: bytes)
     try:
         decompress(path, NoPrograms())
         with Archive(path) as archive:
-            for member in archive.members():
+            for member in archive.list_members():
                 assert not member.path.startswith("/")
                 assert ".." not in member.path.split("/")
                 if member.kind == "file":
-                    for _ in archive.contents(member):
+                    for _ in archive.read_member(member):
                         pass
     except (BadArchive, ProgramError):
         pass

@@ -114,16 +114,16 @@ def test_nothing_is_written_where_a_users_link_leads(door: Root, layout: Layout,
         lambda: door.write("/home/core/d/x", b"", mode=0o644),
         lambda: door.make_directory("/home/core/d/x"),
         lambda: door.make_directory("/home/core/d/x/y/z"),
-        lambda: door.symlink("/home/core/d/x", "y"),
+        lambda: door.make_symlink("/home/core/d/x", "y"),
         lambda: door.change("/home/core/d/script", mode=0o777, uid=CORE),
         lambda: door.append("/home/core/d/script", b"x"),
-        lambda: door.hard_link("/home/core/mine", "/home/core/d/script"),
+        lambda: door.make_hard_link("/home/core/mine", "/home/core/d/script"),
     ]
     for do in ways:
         with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is what matters
             do()
         assert caught.value.errno in (errno.ENOLINK, errno.ENOENT)
-    if door.exists("/home/core/d"):
+    if door.has("/home/core/d"):
         with pytest.raises(OSError, match="is a link that"):
             door.remove("/home/core/d/script")
     assert sorted(layout.root.rglob("*")) == before
@@ -191,7 +191,7 @@ def test_a_users_own_program_does_not_become_roots(door: Root, layout: Layout) -
 
 
 def test_the_owner_of_a_link_is_changed_and_not_of_what_it_leads_to(door: Root, layout: Layout) -> None:
-    door.symlink("/home/core/l", "/precious/shadow", uid=CORE, gid=CORE)
+    door.make_symlink("/home/core/l", "/precious/shadow", uid=CORE, gid=CORE)
     assert (layout.root / "var/home/core/l").lstat().st_uid == CORE
     door.set_owner("/home/core/l", BOB, BOB)
     assert (layout.root / "var/home/core/l").lstat().st_uid == BOB
@@ -251,11 +251,11 @@ def do_it(root: Root, what: tuple[str, str, str, str]) -> None:
         case "change":
             root.change(place, uid=CORE, gid=CORE, mode=0o777)
         case "symlink":
-            root.symlink(place, "/precious", uid=CORE, gid=CORE)
+            root.make_symlink(place, "/precious", uid=CORE, gid=CORE)
         case "remove":
             root.remove(place)
         case "hard":
-            root.hard_link(place, f"{base}/{other}")
+            root.make_hard_link(place, f"{base}/{other}")
         case "keys":
             write_keys(root, Account("core", CORE, CORE, f"{base}/{path}"), CONFIG_FRAGMENT, b"key")
         case _:
@@ -332,7 +332,7 @@ def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(door: Ro
         lambda: WriteFile((), "/home/core/d/script", 0o777, Ownership(CORE), b"", replace=True).perform(machine),
         lambda: MakeDirectory((), "/home/core/d/inner", 0o777, Ownership(CORE)).perform(machine),
         lambda: door.remove("/home/core/d/shadow"),
-        lambda: door.symlink("/home/core/d/new", "x", uid=CORE, gid=CORE),
+        lambda: door.make_symlink("/home/core/d/new", "x", uid=CORE, gid=CORE),
         lambda: write_keys(door, Account("core", CORE, CORE, "/home/core/d"), CONFIG_FRAGMENT, b"key"),
     ]
     try:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from firstboot.apply.action import Machine
-from firstboot.apply.units import PRESET, preset_lines
+from firstboot.apply.units import PRESET, format_preset_lines
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.origins import ConfigError
 from firstboot.engine.compile import load
@@ -82,7 +82,7 @@ def test_mask_replaces_what_is_there_and_unmask_only_a_mask(tree: Path, machine:
 
 def test_presets_are_sorted_and_instances_share_a_line() -> None:
     names = ["b.service", "echo@foo.service", "a.timer", "echo@bar.service", "echo@.service"]
-    assert preset_lines(names) == ["enable a.timer", "enable b.service", "enable echo@.service foo bar"]
+    assert format_preset_lines(names) == ["enable a.timer", "enable b.service", "enable echo@.service foo bar"]
 
 
 def test_what_is_enabled_becomes_a_preset(tree: Path, machine: Machine, programs: Any) -> None:

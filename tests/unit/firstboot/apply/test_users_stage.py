@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from firstboot.apply.action import Machine
-from firstboot.apply.programs import Programs, shown
+from firstboot.apply.programs import Programs, redact_command
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.origins import ConfigError
 from firstboot.engine.compile import load
@@ -186,7 +186,7 @@ def test_password_hashes_are_neither_logged_nor_in_errors(machine: Machine, prog
         carry_out(plan(loaded, machine), loaded, machine, Log(log))
     assert "it went wrong" in str(caught.value)
     assert "secret" not in log.getvalue() + str(caught.value)
-    assert shown(["useradd", "--password", "$6$secret", "u"]) == "useradd --password (not shown) u"
+    assert redact_command(["useradd", "--password", "$6$secret", "u"]) == "useradd --password (not shown) u"
 
 
 def test_on_a_running_system_no_hash_is_an_argument(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

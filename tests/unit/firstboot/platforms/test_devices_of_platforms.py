@@ -117,12 +117,12 @@ class Reader(Programs):
         return reader
 
     def run(self, argv: Sequence[str]) -> str:
-        status, output = self.status(argv)
+        status, output = self.run_for_status(argv)
         if status:
             raise ProgramError(f"{argv[0]} failed with status {status}")
         return output
 
-    def status(self, argv: Sequence[str]) -> tuple[int, str]:
+    def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
         match list(argv):
             case ["chccwdev", "-e", "000c"]:
                 return (1 if self.is_ignored else 0), ""
@@ -330,7 +330,7 @@ def test_a_config_that_cannot_be_deleted_is_deleted_later(guest: Guest, virtualb
         away.rename(device)
         assert delete_kept_config(root, guest.places, Log(guest.log, priorities=False))
         assert virtualbox.values == {}
-        assert not root.exists(TO_DELETE)
+        assert not root.has(TO_DELETE)
 
 
 def test_without_virtualboxs_driver_it_says_what_is_missing(guest: Guest) -> None:
@@ -465,7 +465,7 @@ def test_an_old_vmware_is_asked_by_its_own_program(guest: Guest, outside: Any) -
         def find(self, name: str) -> str | None:
             return f"/usr/bin/{name}"
 
-        def status(self, argv: Sequence[str]) -> tuple[int, str]:
+        def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
             if argv[0] == "modprobe":
                 return 0, ""
             assert argv[0] == "vmware-rpctool"

@@ -77,7 +77,7 @@ class Mounting(Programs):
             shutil.rmtree(argv[1])
         return ""
 
-    def status(self, argv: Sequence[str]) -> tuple[int, str]:
+    def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
         assert argv[0] == "modprobe"
         return 0, ""
 

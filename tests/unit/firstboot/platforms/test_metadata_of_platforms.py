@@ -196,7 +196,7 @@ class Mounting(Programs):
             shutil.rmtree(argv[1])
         return ""
 
-    def status(self, argv: Sequence[str]) -> tuple[int, str]:
+    def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
         return 0, ""
 
 

@@ -48,8 +48,8 @@ class Devices(FakePrograms):
         made.signatures = signatures
         return made
 
-    def status(self, argv: Sequence[str]) -> tuple[int, str]:
-        super().status(argv)
+    def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
+        super().run_for_status(argv)
         if argv[0] == "wipefs" and "--parsable" in argv:
             return 0, self.signatures.get(argv[-1].rpartition("/")[2], "")
         if list(argv[:2]) == ["lvm", "pvs"]:
@@ -107,7 +107,7 @@ def test_a_device_in_use_is_noticed_before_anything_is_wiped(
 ) -> None:
     assert present
     users: dict[str, list[str]] = {"/dev/two": ["/var/lib/mine"]}
-    monkeypatch.setattr("firstboot.apply.disks.devices.users_of", lambda node: users.get(node, []))
+    monkeypatch.setattr("firstboot.apply.disks.devices.list_device_users", lambda node: users.get(node, []))
     text = TWO.replace("/dev/two, format: ext4", "/dev/two, format: ext4, wipe_filesystem: true")
     guest = boot(accounts, text, two="xfs")
     assert "/dev/two is in use by /var/lib/mine" in guest.console()

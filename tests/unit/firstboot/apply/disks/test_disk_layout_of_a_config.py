@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firstboot.apply.disks.gpt import Entry, Table, escaped
+from firstboot.apply.disks.gpt import Entry, Table, escape_label
 from firstboot.apply.disks.layout import Mismatch, lay_out
 from firstboot.config.devices import Partition
 
@@ -108,7 +108,7 @@ def test_a_partition_is_found_by_its_label_if_that_is_wanted() -> None:
 
 def test_a_label_that_does_not_name_one_partition_is_refused() -> None:
     wanted = partition(label="one", match_label=True)
-    twice = OLD.with_entry(entry(3, 300, 10, "one"))
+    twice = OLD.add_entry(entry(3, 300, 10, "one"))
     with pytest.raises(Mismatch, match="partitions 1 and 3 have the label 'one'"):
         lay_out(twice, (wanted,))
     with pytest.raises(Mismatch, match="partition 1 has the label 'one', and is named by its number"):
@@ -117,7 +117,7 @@ def test_a_label_that_does_not_name_one_partition_is_refused() -> None:
 
 def test_growing_keeps_what_a_partition_is() -> None:
     layout = lay_out(OLD, (partition(number=2, size_mib=300, resize=True),))
-    assert layout.table.entry(2) == OLD.entries[1]._replace(size=300 * MIB)
+    assert layout.table.find_entry(2) == OLD.entries[1]._replace(size=300 * MIB)
     assert (layout.deleted, layout.changed) == (frozenset(), frozenset({2}))
 
 
@@ -127,5 +127,5 @@ def test_case_does_not_matter_in_guids() -> None:
 
 
 def test_a_label_survives_sfdisks_script() -> None:
-    assert escaped('a "b" \\ ü') == "a \\x22b\\x22 \\x5c \\xc3\\xbc"
-    assert 'name="a\\x22"' in EMPTY.with_entry(entry(1, 1, 1, 'a"')).script()
+    assert escape_label('a "b" \\ ü') == "a \\x22b\\x22 \\x5c \\xc3\\xbc"
+    assert 'name="a\\x22"' in EMPTY.add_entry(entry(1, 1, 1, 'a"')).render_script()

@@ -58,7 +58,7 @@ class Disks(FakePrograms):
         made.__dict__.update(FakePrograms.below(root).__dict__)
         return made
 
-    def status(self, argv: Sequence[str]) -> tuple[int, str]:
+    def run_for_status(self, argv: Sequence[str]) -> tuple[int, str]:
         place = Path(argv[-1])
         if argv[0] == "mount":
             place.rename(place.with_name("hidden"))
@@ -66,7 +66,7 @@ class Disks(FakePrograms):
         if argv[0] == "umount":
             place.rename(place.with_name("on-the-device"))
             place.with_name("hidden").rename(place)
-        return super().status(argv)
+        return super().run_for_status(argv)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from firstboot.apply.disks.clevis import add_command, token
-from firstboot.apply.disks.luks import crypttab_options
-from firstboot.apply.disks.plan import devices
+from firstboot.apply.disks.clevis import add_command, make_token
+from firstboot.apply.disks.luks import format_crypttab_options
+from firstboot.apply.disks.plan import plan_devices
 from firstboot.apply.programs import Programs
 from firstboot.config.clevis import Binding, advertisement_of, binding_of, with_advertisements
 from firstboot.config.devices import Clevis, ClevisCustom, Luks, Tang
@@ -58,8 +58,8 @@ def test_a_pin_of_another_kind_is_passed_on() -> None:
 
 
 def test_a_device_that_needs_a_server_waits_for_the_network() -> None:
-    assert crypttab_options(Luks(name="x", clevis=Clevis(tang=(ONE,)))) == "luks,_netdev"
-    assert crypttab_options(Luks(name="x", clevis=Clevis(tpm2=True, tang=(ONE,)))) == "luks,_netdev"
+    assert format_crypttab_options(Luks(name="x", clevis=Clevis(tang=(ONE,)))) == "luks,_netdev"
+    assert format_crypttab_options(Luks(name="x", clevis=Clevis(tpm2=True, tang=(ONE,)))) == "luks,_netdev"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_servers_are_asked_before_a_disk_is_touched() -> None:
 def test_an_image_without_clevis_says_which_feature_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Programs, "find", lambda _self, name: None if name.startswith("clevis") else name)
     problems = [
-        each for each in devices(load(HEAD + SERVERS, "m.yaml").config, Programs()) if isinstance(each, Problem)
+        each for each in plan_devices(load(HEAD + SERVERS, "m.yaml").config, Programs()) if isinstance(each, Problem)
     ]
     assert [each.message for each in problems] == [
         "needs the program clevis, which is not in the image",
@@ -105,7 +105,7 @@ def test_an_image_without_clevis_says_which_feature_has_it(monkeypatch: pytest.M
 
 
 def test_a_header_says_what_clevis_reads() -> None:
-    assert json.dumps(token({"tag": "x"})) == '{"type": "clevis", "keyslots": ["1"], "jwe": {"tag": "x"}}'
+    assert json.dumps(make_token({"tag": "x"})) == '{"type": "clevis", "keyslots": ["1"], "jwe": {"tag": "x"}}'
     words = add_command("/dev/x", "/run/old", "/run/new")
     assert words[:2] == ["cryptsetup", "luksAddKey"]
     assert words[words.index("--key-slot") + 1] == "1"

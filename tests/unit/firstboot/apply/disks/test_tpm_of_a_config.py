@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.apply.disks.luks import crypttab_options, format_command
-from firstboot.apply.disks.tpm import command
+from firstboot.apply.disks.luks import format_command, format_crypttab_options
+from firstboot.apply.disks.tpm import make_command
 from firstboot.config.devices import Clevis, ClevisCustom, Luks
 from firstboot.config.tpm import Tpm, registers, tpm_of
 from tests.support.fuzz import examples
@@ -24,8 +24,8 @@ def pinned(config: object) -> Luks:
 def test_the_tpm_by_itself_is_enough() -> None:
     luks = Luks(name="a", discard=True, clevis=Clevis(tpm2=True))
     assert tpm_of(luks) == Tpm("")
-    assert crypttab_options(luks) == "luks,discard,tpm2-device=auto"
-    words = command(Tpm(""), "/dev/vdb1", "/run/key")
+    assert format_crypttab_options(luks) == "luks,discard,tpm2-device=auto"
+    words = make_command(Tpm(""), "/dev/vdb1", "/run/key")
     assert words[0] == "systemd-cryptenroll"
     assert "--tpm2-pcrs=" in words  # and not its default, PCR 7
 
@@ -33,7 +33,7 @@ def test_the_tpm_by_itself_is_enough() -> None:
 def test_a_device_without_a_tpm_is_opened_by_its_key() -> None:
     luks = Luks(name="a")
     assert tpm_of(luks) is None
-    assert crypttab_options(luks) == "luks"
+    assert format_crypttab_options(luks) == "luks"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,17 @@ import pytest
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.filesystems import Signature
-from firstboot.apply.disks.lvm import MakeVolume, MakeVolumeGroup, Member, create_command, is_kept, is_size, replaced
-from firstboot.apply.disks.plan import devices, mounts
-from firstboot.apply.disks.raid import MakeRaid, Superblock, command, difference_of, superblock_of, uuid_of
+from firstboot.apply.disks.lvm import (
+    MakeVolume,
+    MakeVolumeGroup,
+    Member,
+    create_command,
+    is_kept,
+    is_size,
+    list_replaced,
+)
+from firstboot.apply.disks.plan import plan_devices, plan_mounts
+from firstboot.apply.disks.raid import MakeRaid, Superblock, find_difference, find_superblock, make_command, make_uuid
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
 from firstboot.config.devices import LogicalVolume, Raid, VolumeGroup
@@ -135,7 +143,7 @@ def test_a_group_comes_after_what_it_is_on_and_before_what_is_on_it() -> None:
         "  lvm:\n"
         "    - {name: a, devices: [/dev/mapper/under], volumes: [{name: b}]}\n"
     )
-    planned = devices(load(HEAD + storage, "m.yaml").config, Programs())
+    planned = plan_devices(load(HEAD + storage, "m.yaml").config, Programs())
     said = [each.describe() for each in planned if not isinstance(each, Problem)]
     assert [each.split()[-1] for each in said] == ["under", "a", "a/b", "over"]
 
@@ -146,7 +154,7 @@ def test_what_is_mounted_above_comes_first() -> None:
         "    - {device: /dev/x, format: btrfs, subvolumes: [{name: a, path: /var/a/b/c}, {name: b, path: /var/a}]}\n"
         "    - {device: /dev/y, format: ext4, path: /var/a/b}\n"
     )
-    said = [each.describe() for each in mounts(load(HEAD + storage, "m.yaml").config)]
+    said = [each.describe() for each in plan_mounts(load(HEAD + storage, "m.yaml").config)]
     assert [each.split()[-1] for each in said] == ["/var/a", "/var/a/b", "/var/a/b/c"]
 
 
@@ -163,9 +171,9 @@ def group(*, wipe: bool = False) -> VolumeGroup:
 def test_a_group_of_the_same_devices_stays_unless_it_is_to_be_wiped() -> None:
     assert is_kept(group(), ["8:2", "8:1"], [HERE, THERE, LEFT])
     assert not is_kept(group(wipe=True), ["8:1", "8:2"], [HERE, THERE])
-    assert replaced(group(wipe=True), ["8:1", "8:2"], [HERE, THERE]) == ["store"]
+    assert list_replaced(group(wipe=True), ["8:1", "8:2"], [HERE, THERE]) == ["store"]
     assert not is_kept(group(), ["8:1", "8:2"], [LEFT])
-    assert replaced(group(), ["8:1", "8:2"], [LEFT]) == []
+    assert list_replaced(group(), ["8:1", "8:2"], [LEFT]) == []
 
 
 def test_a_group_of_other_devices_is_refused() -> None:
@@ -178,7 +186,7 @@ def test_a_group_of_other_devices_is_refused() -> None:
 def test_a_device_that_a_first_boot_has_only_marked_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The power went before the group was written: the next attempt must not call that a group in its way."""
     monkeypatch.setattr("firstboot.apply.disks.lvm.probe", lambda *_: Signature("LVM2_member"))
-    monkeypatch.setattr("firstboot.apply.disks.lvm.number_of", {"/dev/sda1": "8:1", "/dev/sda2": "8:2"}.get)
+    monkeypatch.setattr("firstboot.apply.disks.lvm.read_device_number", {"/dev/sda1": "8:1", "/dev/sda2": "8:2"}.get)
     make, nodes = MakeVolumeGroup(group(), ()), ["/dev/sda1", "/dev/sda2"]
     marked = [Member("8:1", "/dev/sda1", ""), Member("8:2", "/dev/sda2", "")]
     make.require_empty(nodes, marked, Programs())
@@ -188,10 +196,10 @@ def test_a_device_that_a_first_boot_has_only_marked_is_empty(monkeypatch: pytest
 
 def test_devices_of_another_group_are_taken_only_if_all_of_it_may_go() -> None:
     with pytest.raises(Refused, match="/dev/sda1 is a device of the volume group other; wipe_group would replace it"):
-        replaced(group(), ["8:1", "8:2"], [OTHER])
-    assert replaced(group(wipe=True), ["8:1", "8:2"], [OTHER]) == ["other"]
+        list_replaced(group(), ["8:1", "8:2"], [OTHER])
+    assert list_replaced(group(wipe=True), ["8:1", "8:2"], [OTHER]) == ["other"]
     with pytest.raises(Refused, match="the volume group other is also on /dev/sda3"):
-        replaced(group(wipe=True), ["8:1", "8:2"], [OTHER, LEFT])
+        list_replaced(group(wipe=True), ["8:1", "8:2"], [OTHER, LEFT])
 
 
 @pytest.mark.parametrize(
@@ -233,28 +241,28 @@ SAME = Superblock("1:2", "data", "raid1", 2)
 def test_an_array_stays_if_it_is_what_is_wanted(block: Superblock | None, difference: str | None) -> None:
     for level in ("raid1", "1", "mirror"):
         raid = Raid(name="data", level=level, devices=("/dev/a", "/dev/b", "/dev/c"), spares=1)
-        assert difference_of(raid, block, SAME) == difference
+        assert find_difference(raid, block, SAME) == difference
 
 
 def test_what_mdadm_says_of_a_device_is_read() -> None:
     said = "MD_LEVEL=raid1\nMD_DEVICES=2\nMD_NAME=localhost:data\nMD_UUID=1:2\nMD_EVENTS=17\n"
-    assert superblock_of(said) == SAME
-    assert superblock_of("mdadm: No md superblock detected on /dev/a.\n") is None
+    assert find_superblock(said) == SAME
+    assert find_superblock("mdadm: No md superblock detected on /dev/a.\n") is None
 
 
 def test_an_array_that_a_first_boot_has_only_begun_is_no_array(tree: Path) -> None:
     """The power went when one of its devices had been written to: the next attempt makes it anew, also with reuse."""
     raid = Raid(name="kept", level="raid1", devices=("/dev/a", "/dev/b"), reuse=True)
-    words = command(raid, ["/dev/a", "/dev/b"], "0123456789abcdef")
+    words = make_command(raid, ["/dev/a", "/dev/b"], "0123456789abcdef")
     uuid = words[words.index("--uuid") + 1]
-    assert uuid == uuid_of(raid, "0123456789abcdef")
-    assert uuid != uuid_of(raid.model_copy(update={"name": "other"}), "0123456789abcdef")
-    assert "--uuid" not in command(raid, ["/dev/a"])
+    assert uuid == make_uuid(raid, "0123456789abcdef")
+    assert uuid != make_uuid(raid.model_copy(update={"name": "other"}), "0123456789abcdef")
+    assert "--uuid" not in make_command(raid, ["/dev/a"])
     own = raid.model_copy(update={"options": ("--uuid=0:0:0:0",)})
-    assert "--uuid" not in command(own, ["/dev/a", "/dev/b"], "0123456789abcdef")
+    assert "--uuid" not in make_command(own, ["/dev/a", "/dev/b"], "0123456789abcdef")
 
     class Mdadm(Programs):
-        def status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:
+        def run_for_status(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:
             del stdin
             return (0, f"MD_UUID={uuid}\nMD_NAME=any:kept\n") if argv[-1] == "/dev/a" else (1, "")
 

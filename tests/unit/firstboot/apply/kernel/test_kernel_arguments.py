@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from firstboot.apply.disks import devices
 from firstboot.apply.kernel.addon import NoAddon, make_addon, read_addon
-from firstboot.apply.kernel.arguments import addon_text, read_command_line
+from firstboot.apply.kernel.arguments import format_addon, read_command_line
 from firstboot.config.kernel_words import is_one_argument
 from firstboot.engine.provision import run
 from firstboot.log import Log
@@ -202,7 +202,7 @@ def test_half_an_addon_is_never_where_the_firmware_reads_it(guest: Guest, monkey
 def test_a_command_line_is_taken_apart_as_it_was_put_together(
     image: list[str], added: list[str], others: list[str]
 ) -> None:
-    arguments = read_command_line(" ".join([*image, addon_text(added), *others]))
+    arguments = read_command_line(" ".join([*image, format_addon(added), *others]))
     assert arguments.image == (*image, *others)
     assert arguments.added == tuple(added)
 
@@ -210,7 +210,7 @@ def test_a_command_line_is_taken_apart_as_it_was_put_together(
 @given(st.lists(WORDS, min_size=1, max_size=200))
 @examples(50)
 def test_an_addon_says_what_it_was_given(words: list[str]) -> None:
-    text = addon_text(words)
+    text = format_addon(words)
     made = make_addon(stub(), text)
     assert read_addon(made) == text
     assert len(made) % 512 == 0
