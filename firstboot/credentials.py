@@ -25,17 +25,17 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f/]{1,255}")
 _STRINGS = 11  # the type of SMBIOS' OEM strings
 
 
-def smbios_strings(table: bytes) -> list[bytes]:
+def parse_smbios_strings(table: bytes) -> list[bytes]:
     """The strings of one table of OEM strings (SMBIOS reference specification, 6.1.3 and 7.12)."""
     if len(table) < 5 or table[0] != _STRINGS or not 5 <= table[1] <= len(table):
         return []
     return table[table[1] :].split(b"\0")[: table[4]]
 
 
-def handed_over(firmware: Path = FIRMWARE) -> Iterator[tuple[str, bytes]]:
+def read_handed_over(firmware: Path = FIRMWARE) -> Iterator[tuple[str, bytes]]:
     """(name, value) of each that SMBIOS and fw_cfg have."""
     for table in sorted(firmware.glob(f"dmi/entries/{_STRINGS}-*/raw")):
-        for text in smbios_strings(table.read_bytes()):
+        for text in parse_smbios_strings(table.read_bytes()):
             kind, _, rest = text.partition(b":")
             name, equals, value = rest.partition(b"=")
             if not equals:
@@ -55,7 +55,7 @@ def take(policy: Sequence[str], store: Path, firmware: Path = FIRMWARE) -> list[
     """Put what the policy's names (with ``*``) stand for into the store; the first of a name counts. Returns names."""
     taken: list[str] = []
     room = MAX_ALL
-    for name, value in handed_over(firmware):
+    for name, value in read_handed_over(firmware):
         if not _NAME.fullmatch(name) or name in (".", "..") or not any(fnmatchcase(name, glob) for glob in policy):
             continue
         if len(value) > min(MAX_ONE, room):

@@ -39,28 +39,28 @@ class Log:
             self._stream.write(f"{priority if self._priorities else ''}{line}\n")
         self._stream.flush()
 
-    def info(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Something that happened."""
         self._line(_INFO, text)
 
-    def warning(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """Something to look at."""
         self._line(_WARNING, text)
 
-    def error(self, text: str) -> None:
+    def complain(self, text: str) -> None:
         """Something that stops it."""
         self._line(_ERROR, text)
 
     @contextmanager
-    def operation(self, what: str) -> Iterator[None]:
+    def follow_operation(self, what: str) -> Iterator[None]:
         """``started: WHAT``, then ``finished: WHAT`` or ``failed: WHAT: why``."""
-        self.info(f"started: {what}")
+        self.note(f"started: {what}")
         around, self.current = self.current, what
         try:
             yield
         except BaseException as error:
             reason = str(error).splitlines()
-            self.error(f"failed: {what}: {reason[0] if reason else type(error).__name__}")
+            self.complain(f"failed: {what}: {reason[0] if reason else type(error).__name__}")
             raise
         self.current = around
-        self.info(f"finished: {what}")
+        self.note(f"finished: {what}")

@@ -39,11 +39,11 @@ def bring_up(places: Places, log: Log) -> None:
     request = os.environ.get(REQUEST_VARIABLE)
     if request is None or _state(places).get("OPER_STATE") == "routable":
         return
-    with log.operation("bring up the network"):
+    with log.follow_operation("bring up the network"):
         for alias in sorted(set(_driver_aliases(places))):
             places.load_module(alias)
         _require_identity(places)
-        path = places.at(request)
+        path = places.locate(request)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch()
         _wait(places)
@@ -90,7 +90,7 @@ def _name_resolvers(places: Places) -> None:
     servers = _state(places).get("DNS", "").split()
     text = "".join(f"nameserver {server}\n" for server in servers)
     for name in RESOLVERS:
-        path = places.at(name)
+        path = places.locate(name)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="ascii")
@@ -98,7 +98,7 @@ def _name_resolvers(places: Places) -> None:
 
 def _state(places: Places) -> dict[str, str]:
     try:
-        text = places.at(STATE).read_text(encoding="utf-8", errors="replace")
+        text = places.locate(STATE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)

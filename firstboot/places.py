@@ -61,15 +61,17 @@ class Places(NamedTuple):
         """Devices."""
         return self.root / "dev"
 
-    def at(self, path: str) -> Path:
+    def locate(self, path: str) -> Path:
         """A path inside the root, for reading."""
         return self.root / path.lstrip("/")
 
-    def command_line(self) -> str:
+    def read_command_line(self) -> str:
         """The kernel's command line; empty where there is none. A conformance runner gives one of its own."""
         given = os.environ.get("IGNITION_KERNEL_CMDLINE_PATH")
         try:
-            return (Path(given) if given else self.at("/proc/cmdline")).read_text(encoding="utf-8", errors="replace")
+            return (Path(given) if given else self.locate("/proc/cmdline")).read_text(
+                encoding="utf-8", errors="replace"
+            )
         except OSError:
             return ""
 
@@ -78,12 +80,12 @@ class Places(NamedTuple):
         with contextlib.suppress(ProgramError):
             self.programs.run_for_status(["modprobe", "--quiet", name])
 
-    def image(self) -> dict[str, str]:
+    def read_image_identity(self) -> dict[str, str]:
         """``{"id": ..., "version": ...}`` of the image: ``IMAGE_ID``, ``IMAGE_VERSION`` (os-release(5))."""
         values: dict[str, str] = {}
         for path in ("/etc/os-release", "/usr/lib/os-release"):
             try:
-                text = self.at(path).read_text(encoding="utf-8", errors="replace")
+                text = self.locate(path).read_text(encoding="utf-8", errors="replace")
             except OSError:
                 continue
             for line in text.splitlines():

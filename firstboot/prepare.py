@@ -64,8 +64,8 @@ def prepare(places: Places, log: Log) -> int:
             text, advice = str(error), _UNCLEAR
         except OSError as error:
             text, advice = _unreadable(error), _UNREADABLE
-    log.error(text)
-    screen = report.screen(text, advice, report.STOPPED)
+    log.complain(text)
+    screen = report.render_screen(text, advice, report.STOPPED)
     report.show_on_console(places, screen)
     event = {"event": "finished", "result": "failed", "message": text.splitlines()[0], "screen": screen}
     report.Port(places).send(event)
@@ -81,7 +81,7 @@ def is_first_boot(root: Root, log: Log) -> bool:
     """
     attempt, complete, reset, witness = (_is_there(root, path) for path in (ATTEMPT, MARKER, RESET, WITNESS))
     if reset:
-        log.info("a factory reset was asked for: everything on the state partition is removed")
+        log.note("a factory reset was asked for: everything on the state partition is removed")
         root.remove_durably(WITNESS)
         root.write_durably(ATTEMPT, _new_attempt(), mode=0o600)
         root.remove_durably(MARKER)
@@ -98,7 +98,7 @@ def is_first_boot(root: Root, log: Log) -> bool:
     elif witness:
         raise UnclearState(f"a first boot has made this machine, but {_shown(MARKER)} is gone from its state partition")
     elif attempt:
-        log.info("the first boot was cut short: what it has left is removed")
+        log.note("the first boot was cut short: what it has left is removed")
     else:
         if found := next(_contents(root), None):
             raise UnclearState(
@@ -116,13 +116,13 @@ def is_first_boot(root: Root, log: Log) -> bool:
     return True
 
 
-def attempt_of(root: Root) -> str:
+def read_attempt(root: Root) -> str:
     """What tells this first boot, with all its beginnings, from every other one; empty if it was not begun by us."""
     found = _noted(root).get("attempt")
     return found if isinstance(found, str) else ""
 
 
-def made_by_attempt(root: Root) -> frozenset[str]:
+def list_made_by_attempt(root: Root) -> frozenset[str]:
     """UUIDs of the filesystems that this first boot has made, also before it was cut short."""
     found = _noted(root).get("made")
     return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
@@ -136,7 +136,7 @@ def note_made(root: Root, uuid: str) -> None:
     """
     noted = _noted(root)
     if noted:
-        noted["made"] = sorted({*made_by_attempt(root), uuid})
+        noted["made"] = sorted({*list_made_by_attempt(root), uuid})
         root.write_durably(ATTEMPT, json.dumps(noted).encode() + b"\n", mode=0o600)
 
 

@@ -45,7 +45,7 @@ FAILED = "build-os first boot failed"
 STOPPED = "build-os stopped this machine before its root was started"
 
 
-def screen(problem: str, advice: Sequence[str], heading: str = FAILED) -> str:
+def render_screen(problem: str, advice: Sequence[str], heading: str = FAILED) -> str:
     """The one screen that a failed first boot shows: what is wrong and where, and what to do."""
     lines = problem.splitlines()
     if len(lines) > SCREEN_LINES:
@@ -101,7 +101,7 @@ def send_to_journal(places: Places, fields: Mapping[str, str]) -> None:
         entry += name.encode("ascii") + (b"\n" + struct.pack("<Q", len(data)) if b"\n" in data else b"=") + data + b"\n"
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
         to.settimeout(_PORT_SECONDS)
-        to.sendto(entry, str(places.at("/run/systemd/journal/socket")))
+        to.sendto(entry, str(places.locate("/run/systemd/journal/socket")))
 
 
 def write_failure(root: Root, text: str, result: dict[str, Any], *, shell: bool) -> None:

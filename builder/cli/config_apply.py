@@ -35,7 +35,7 @@ def apply(args: argparse.Namespace, console: Console) -> int:
 
     with _planned(args, console) as (again, machine):
         try:
-            apply_again(again, machine, Places(args.root).image(), Log(StringIO()))
+            apply_again(again, machine, Places(args.root).read_image_identity(), Log(StringIO()))
         except ActionFailed as error:
             raise BuildError(str(error), hint=f"everything in {args.root} is as it was before") from error
         return _tell(args, again)
@@ -67,7 +67,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
     from firstboot.apply.root import Root
     from firstboot.cli.directory import refuse_devices
     from firstboot.drift import undo
-    from firstboot.drift.reapply import planned
+    from firstboot.drift.reapply import prepare_again
     from firstboot.engine.compile import finish, merge_documents
     from firstboot.engine.errors import EXPECTED, WRONG_CONFIG, describe
     from firstboot.engine.keyfiles import translate_keyfiles
@@ -86,7 +86,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
                 left = undo.undo(machine)
                 console.note("an earlier run was cut short: what it had changed was put back")
                 if left:
-                    console.note(undo.words_for(left))
+                    console.note(undo.describe_left(left))
             remote = make_remote()
             values = read_values(args)
             document = read_located(args.file, args.files_dir, values)
@@ -95,7 +95,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
             refuse_devices(loaded)
             for warning in loaded.warnings:
                 console.warn(str(warning))
-            with planned(loaded, machine, read_record(root), remote) as again:
+            with prepare_again(loaded, machine, read_record(root), remote) as again:
                 for warning in machine.warnings:
                     console.warn(str(warning))
                 yield again, machine

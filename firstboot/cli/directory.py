@@ -20,7 +20,7 @@ from firstboot.engine.errors import EXPECTED, WRONG_CONFIG, describe
 from firstboot.engine.perform import carry_out
 from firstboot.engine.plan import plan
 from firstboot.engine.remote import Remote
-from firstboot.engine.resources import fetched_files
+from firstboot.engine.resources import fetch_files
 from firstboot.log import Log
 from firstboot.places import Places
 
@@ -88,7 +88,7 @@ def _loaded(paths: list[Path], machine: Machine) -> Iterator[LoadedConfig]:
     loaded = compile_all(_texts(paths), remote)
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
-    with fetched_files(loaded, remote.configured(loaded.config.ignition), None, machine.programs) as machine.fetched:
+    with fetch_files(loaded, remote.configured(loaded.config.ignition), None, machine.programs) as machine.fetched:
         yield loaded
 
 

@@ -20,13 +20,13 @@ from firstboot.apply.action import Machine
 from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
 from firstboot.drift import reset, undo
-from firstboot.drift.changes import changes
-from firstboot.drift.reapply import Again, apply_again, planned, recorded_config
+from firstboot.drift.changes import list_changes
+from firstboot.drift.reapply import Again, apply_again, prepare_again, read_recorded_config
 from firstboot.drift.units_after import reload_units
 from firstboot.engine.compile import compile_all
 from firstboot.engine.errors import EXPECTED, WRONG_CONFIG, describe
 from firstboot.engine.keyfiles import translate_keyfiles
-from firstboot.engine.provision import base_configs
+from firstboot.engine.provision import read_base_configs
 from firstboot.engine.record import Record, read_record
 from firstboot.engine.remote import Remote
 from firstboot.log import Log
@@ -46,7 +46,7 @@ class Trouble(Exception):
 class Quiet(Log):
     """Only what goes wrong."""
 
-    def info(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Nothing."""
 
 
@@ -124,7 +124,7 @@ def _require_record(machine: Machine) -> Record:
 
 def _status(options: argparse.Namespace, machine: Machine) -> int:
     record = _require_record(machine)
-    found = changes(record, recorded_config(record).config, machine)
+    found = list_changes(record, read_recorded_config(record).config, machine)
     result: dict[str, Any] = {}
     with suppress(FileNotFoundError, ValueError):
         result = json.loads(machine.root.read(KEPT_RESULT))
@@ -166,9 +166,13 @@ def _status_lines(record: Record, result: dict[str, Any]) -> list[tuple[str, str
 
 def _diff(options: argparse.Namespace, machine: Machine) -> int:
     record = _require_record(machine)
-    found = changes(record, recorded_config(record).config, machine)
+    found = list_changes(record, read_recorded_config(record).config, machine)
     if options.json:
-        print(json.dumps({"since": record.time, "changes": [each.as_data() for each in found]}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"since": record.time, "changes": [each.make_json_object() for each in found]}, ensure_ascii=False
+            )
+        )
     else:
         for each in found:
             print(f"{each.subject}: {', '.join(each.what)}")
@@ -193,21 +197,23 @@ def _apply(options: argparse.Namespace, machine: Machine, places: Places) -> int
         left = undo.undo(machine)
         print("an earlier run was cut short: what it had changed was put back", file=sys.stderr)
         if left:
-            print(undo.words_for(left), file=sys.stderr)
+            print(undo.describe_left(left), file=sys.stderr)
     record = read_record(machine.root) if options.files else _require_record(machine)
     # Nothing that only a certain platform may read; and who waits for a server is told.
     remote = Remote(places, "metal", Log(sys.stderr), patience=options.timeout)
-    loaded = _given(options.files, machine, places, remote) if options.files else recorded_config(_required(record))
+    loaded = (
+        _given(options.files, machine, places, remote) if options.files else read_recorded_config(_required(record))
+    )
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
     kernel = loaded.config.kernel_arguments
     if loaded.config.has_devices or kernel.should_exist or kernel.should_not_exist:
         print("disks and kernel arguments are for a first boot alone: left as they are", file=sys.stderr)
-    with planned(loaded, machine, record, remote) as again:
+    with prepare_again(loaded, machine, record, remote) as again:
         for warning in machine.warnings:
             print(warning, file=sys.stderr)
         if options.apply:
-            apply_again(again, machine, places.image(), Quiet())
+            apply_again(again, machine, places.read_image_identity(), Quiet())
         _tell(again, options)
     if options.apply and again.actions and machine.root.is_system:
         for line in reload_units(again.actions, machine.programs):
@@ -222,7 +228,7 @@ def _required(record: Record | None) -> Record:
 
 def _given(files: Sequence[Path], machine: Machine, places: Places, remote: Remote) -> LoadedConfig:
     """The image's base configs with these on top, as a first boot would merge them."""
-    texts = [*base_configs(places), *(Fetched(str(path), path.read_bytes()) for path in files)]
+    texts = [*read_base_configs(places), *(Fetched(str(path), path.read_bytes()) for path in files)]
     return translate_keyfiles(compile_all(texts, remote), machine.root)
 
 
@@ -244,7 +250,7 @@ def _factory_reset(options: argparse.Namespace, root: Root, places: Places) -> i
         reset.cancel(root)
         print("the next boot is an ordinary one")
         return 0
-    image = places.image()
+    image = places.read_image_identity()
     if not options.yes:
         print("At the next boot everything on this machine's state partition is removed: /var, with all data, and the")
         print("changes to /etc. Then the first boot runs again. Other disks stay as they are.")

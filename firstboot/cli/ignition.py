@@ -28,10 +28,10 @@ from firstboot.config.text import decode
 from firstboot.config.versions import NEWEST, OWN_SUFFIX, name_of
 from firstboot.engine.compile import finish, merge_over
 from firstboot.engine.errors import EXPECTED, describe
-from firstboot.engine.perform import carry_out, unmounted_if_it_fails
+from firstboot.engine.perform import carry_out, umount_if_it_fails
 from firstboot.engine.plan import plan, plan_devices, require_ready
 from firstboot.engine.remote import Remote
-from firstboot.engine.resources import fetch_keys, fetched_files, find_scratch, list_files, list_keys
+from firstboot.engine.resources import fetch_files, fetch_keys, find_scratch, list_files, list_keys
 from firstboot.fetch.errors import NeedsNetwork
 from firstboot.log import Log
 from firstboot.places import Places
@@ -92,19 +92,19 @@ def run_stage(options: Options, places: Places, log: Log) -> int:
             case "fetch":
                 fetch(options, places, log, Remote(places, options.platform, log))
             case "kargs":
-                kargs(options, places)
+                run_kargs(options, places)
             case "disks":
-                disks(options, places, log)
+                run_disks(options, places, log)
             case "mount":
                 mount(options, places, log)
             case "umount":
                 umount(options, places, log)
             case "files":
-                files(options, places, log)
+                run_files(options, places, log)
             case _:
-                log.info(f"stage {options.stage}: nothing to do")
+                log.note(f"stage {options.stage}: nothing to do")
     except EXPECTED as error:
-        log.error(f"CRITICAL : stage {options.stage} failed: {describe(error)}")
+        log.complain(f"CRITICAL : stage {options.stage} failed: {describe(error)}")
         return 1
     return 0
 
@@ -119,7 +119,7 @@ def fetch_offline(options: Options, places: Places, log: Log) -> None:
         if custom or list_keys(loaded.config) or list_files(loaded.config):
             raise NeedsNetwork("the config names contents that are elsewhere")
     except NeedsNetwork as error:
-        log.info(str(error))
+        log.note(str(error))
         options.need_network.parent.mkdir(parents=True, exist_ok=True)
         options.need_network.touch()
 
@@ -131,16 +131,16 @@ def fetch(options: Options, places: Places, log: Log, remote: Remote) -> LoadedC
         All of them as one.
     """
     if options.config_cache.exists():
-        log.info(f"the config is cached in {options.config_cache}")
-        return cached_config(options, remote)
-    base = base_config(options.platform, remote)
-    user = user_config(options, places, log, remote, base)
+        log.note(f"the config is cached in {options.config_cache}")
+        return load_cached_config(options, remote)
+    base = find_base_config(options.platform, remote)
+    user = fetch_user_config(options, places, log, remote, base)
     loaded = finish(merge_over(base, user), verified=False)
-    _write_privately(options.config_cache, json.dumps(cached(user.config)), 0o600)
+    _write_privately(options.config_cache, json.dumps(dump_config(user.config)), 0o600)
     return loaded
 
 
-def cached(config: Config) -> dict[str, Any]:
+def dump_config(config: Config) -> dict[str, Any]:
     """A config as plain data that is read as what it is."""
     data = dump(config)
     if has_own(config):
@@ -148,19 +148,19 @@ def cached(config: Config) -> dict[str, Any]:
     return data
 
 
-def kargs(options: Options, places: Places) -> None:
+def run_kargs(options: Options, places: Places) -> None:
     """Kernel arguments, by the program that knows this system's boot loader; it restarts the machine if it must."""
-    wanted = cached_config(options, Remote(places, options.platform, Log())).config.kernel_arguments
+    wanted = load_cached_config(options, Remote(places, options.platform, Log())).config.kernel_arguments
     words = [word for each in wanted.should_exist for word in ("--should-exist", each)]
     words += [word for each in wanted.should_not_exist for word in ("--should-not-exist", each)]
     if words:
         places.programs.run(["ignition-kargs-helper", *words])
 
 
-def disks(options: Options, places: Places, log: Log) -> None:
+def run_disks(options: Options, places: Places, log: Log) -> None:
     """Partitions, RAID, encryption, filesystems."""
     remote = Remote(places, options.platform, log)
-    loaded = cached_config(options, remote)
+    loaded = load_cached_config(options, remote)
     with Root("/") as root:
         machine = Machine(root, places.programs)
         machine.fetched = fetch_keys(loaded, remote.configured(loaded.config.ignition))
@@ -168,68 +168,70 @@ def disks(options: Options, places: Places, log: Log) -> None:
         require_ready(actions, loaded, machine)
         carry_out(actions, loaded, machine, log)
         if machine.luks_uuids:
-            _write_privately(options.state_file, stage_state.dumps(machine), 0o600)
+            _write_privately(options.state_file, stage_state.dump(machine), 0o600)
 
 
 def mount(options: Options, places: Places, log: Log) -> None:
     """Mount what the config mounts, below the root."""
-    loaded = cached_config(options, Remote(places, options.platform, log))
+    loaded = load_cached_config(options, Remote(places, options.platform, log))
     with Root(options.root) as root:
         machine = Machine(root, places.programs)
         if options.state_file.exists():
             stage_state.load(machine, options.state_file.read_text(encoding="utf-8"))
-        with unmounted_if_it_fails(machine):
+        with umount_if_it_fails(machine):
             carry_out(plan_mounts(loaded.config), loaded, machine, log)
         if machine.mount_points:
-            _write_privately(options.state_file, stage_state.dumps(machine), 0o600)
+            _write_privately(options.state_file, stage_state.dump(machine), 0o600)
 
 
 def umount(options: Options, places: Places, log: Log) -> None:
     """Unmount it."""
-    loaded = cached_config(options, Remote(places, options.platform, log))
+    loaded = load_cached_config(options, Remote(places, options.platform, log))
     with Root(options.root) as root:
         carry_out(plan_unmounts(loaded.config), loaded, Machine(root, places.programs), log)
 
 
-def files(options: Options, places: Places, log: Log) -> None:
+def run_files(options: Options, places: Places, log: Log) -> None:
     """Files, users, units."""
     remote = Remote(places, options.platform, log)
-    loaded = cached_config(options, remote)
+    loaded = load_cached_config(options, remote)
     for warning in loaded.warnings:
-        log.warning(str(warning))
+        log.warn(str(warning))
     with Root(options.root) as root:
         machine = Machine(root, places.programs)
         if options.state_file.exists():
             stage_state.load(machine, options.state_file.read_text(encoding="utf-8"))
         configured = remote.configured(loaded.config.ignition)
-        with fetched_files(loaded, configured, find_scratch(places), places.programs) as machine.fetched:
+        with fetch_files(loaded, configured, find_scratch(places), places.programs) as machine.fetched:
             carry_out(plan(loaded, machine), loaded, machine, log)
         sync(machine)
 
 
-def cached_config(options: Options, remote: Remote) -> LoadedConfig:
+def load_cached_config(options: Options, remote: Remote) -> LoadedConfig:
     """What the cache and the base configs say together."""
     cached = Fetched(str(options.config_cache), options.config_cache.read_bytes())
-    base = base_config(options.platform, remote)
-    user = compiled(cached, remote, base)
+    base = find_base_config(options.platform, remote)
+    user = compile_config(cached, remote, base)
     return finish(merge_over(base, user), verified=False)
 
 
-def user_config(options: Options, places: Places, log: Log, remote: Remote, base: LoadedConfig | None) -> LoadedConfig:
+def fetch_user_config(
+    options: Options, places: Places, log: Log, remote: Remote, base: LoadedConfig | None
+) -> LoadedConfig:
     """What the kernel's command line names, else ``user.ign`` of the first system directory that has one, else what
     the platform gives, else nothing.
     """
     named = command_line.find_named(places)
     if named is not None:
-        return compiled(command_line.fetch_named(named, options.platform, places, log), remote, base)
+        return compile_config(command_line.fetch_named(named, options.platform, places, log), remote, base)
     path = _find_user_config()
     if path is not None:
-        return compiled(Fetched(str(path), path.read_bytes()), remote, base)
-    with log.operation(f"fetch config from {options.platform}"):
+        return compile_config(Fetched(str(path), path.read_bytes()), remote, base)
+    with log.follow_operation(f"fetch config from {options.platform}"):
         fetched = fetch_from_platform(options.platform, places, log)
     if fetched is None or not fetched.data:
         fetched = Fetched("no config", json.dumps({"ignition": {"version": name_of(NEWEST)}}).encode())
-    return compiled(fetched, remote, base)
+    return compile_config(fetched, remote, base)
 
 
 def _find_user_config() -> Path | None:
@@ -252,7 +254,7 @@ def _write_privately(path: Path, text: str, mode: int) -> None:
         file.write(text)
 
 
-def base_config(platform: str, remote: Remote) -> LoadedConfig | None:
+def find_base_config(platform: str, remote: Remote) -> LoadedConfig | None:
     """``base.d/*.ign``, then ``base.platform.d/PLATFORM/*.ign``, each from the most important directory, as one."""
     base: LoadedConfig | None = None
     for below in ("base.d", f"base.platform.d/{platform}"):
@@ -263,7 +265,7 @@ def base_config(platform: str, remote: Remote) -> LoadedConfig | None:
                 if path.suffix == ".ign":
                     paths.setdefault(path.name, path)
         for name in sorted(paths):
-            loaded = compiled(Fetched(str(paths[name]), paths[name].read_bytes()), remote, base)
+            loaded = compile_config(Fetched(str(paths[name]), paths[name].read_bytes()), remote, base)
             base = merge_over(base, loaded)
     return base
 
@@ -272,6 +274,6 @@ def _system_directories() -> list[Path]:
     return [Path(os.environ.get(variable) or default) for variable, default in _DIRECTORIES]
 
 
-def compiled(fetched: Fetched, remote: Remote, base: LoadedConfig | None) -> LoadedConfig:
+def compile_config(fetched: Fetched, remote: Remote, base: LoadedConfig | None) -> LoadedConfig:
     """One config, read, checked by the rules of its version and translated, with what it names."""
     return render_document(read(decode(fetched.data, fetched.name), fetched.name), remote, base)

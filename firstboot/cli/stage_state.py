@@ -8,14 +8,14 @@ import json
 from firstboot.apply.action import Machine
 
 
-def dumps(machine: Machine) -> str:
+def dump(machine: Machine) -> str:
     """As JSON. It holds keys: whoever writes it keeps it from others."""
     keys = {name: base64.b64encode(key).decode() for name, key in machine.keys.items()}
     return json.dumps({"luksKeys": keys, "luksUuids": machine.luks_uuids, "made": machine.mount_points})
 
 
 def load(machine: Machine, text: str) -> None:
-    """What :func:`dumps` wrote."""
+    """What :func:`dump` wrote."""
     values = json.loads(text)
     machine.keys = {name: base64.b64decode(key) for name, key in values["luksKeys"].items()}
     machine.luks_uuids = values["luksUuids"]

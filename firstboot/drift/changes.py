@@ -47,12 +47,12 @@ class Change(NamedTuple):
     what: tuple[str, ...]
     diff: str | None = None
 
-    def as_data(self) -> dict[str, Any]:
+    def make_json_object(self) -> dict[str, Any]:
         """For programs."""
         return {"subject": self.subject, "what": [*self.what], "diff": self.diff}
 
 
-def changes(record: Record, config: Config, machine: Machine) -> list[Change]:
+def list_changes(record: Record, config: Config, machine: Machine) -> list[Change]:
     """Everything that differs from what a config made, in the order of the record."""
     found = [*_paths(record, config, machine.root)]
     found += _users(config, settle(config, machine, record), machine.names)

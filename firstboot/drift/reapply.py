@@ -16,13 +16,13 @@ from firstboot.config.mount_points import VAR_UNIT, VAR_UNIT_FILE
 from firstboot.config.origins import ConfigError
 from firstboot.config.text import Problem
 from firstboot.drift import undo
-from firstboot.drift.settle import settle, without_repeats
+from firstboot.drift.settle import drop_repeats, settle
 from firstboot.engine.compile import finish, merge_documents
 from firstboot.engine.perform import carry_out
 from firstboot.engine.plan import Scope, plan
 from firstboot.engine.record import Record, remember
 from firstboot.engine.remote import Remote
-from firstboot.engine.resources import fetched_files
+from firstboot.engine.resources import fetch_files
 from firstboot.log import Log
 from firstboot.places import APPLIED
 
@@ -42,7 +42,7 @@ class Again(NamedTuple):
     actions: tuple[Action, ...]
 
 
-def recorded_config(record: Record) -> LoadedConfig:
+def read_recorded_config(record: Record) -> LoadedConfig:
     """The config of a record, checked again.
 
     Raises:
@@ -53,7 +53,9 @@ def recorded_config(record: Record) -> LoadedConfig:
 
 
 @contextmanager
-def planned(loaded: LoadedConfig, machine: Machine, record: Record | None, remote: Remote | None) -> Iterator[Again]:
+def prepare_again(
+    loaded: LoadedConfig, machine: Machine, record: Record | None, remote: Remote | None
+) -> Iterator[Again]:
     """What has to be done for a config, and its contents at hand as long as it may be done.
 
     Args:
@@ -66,7 +68,7 @@ def planned(loaded: LoadedConfig, machine: Machine, record: Record | None, remot
     if remote is None:
         yield _planned(loaded, left, machine)
         return
-    with fetched_files(left, remote.configured(loaded.config.ignition), None, machine.programs) as fetched:
+    with fetch_files(left, remote.configured(loaded.config.ignition), None, machine.programs) as fetched:
         machine.fetched = {**machine.fetched, **fetched}
         # Once more: what was fetched may be what is there.
         left = loaded._replace(config=settle(loaded.config, machine, record))
@@ -77,7 +79,7 @@ def _planned(whole: LoadedConfig, left: LoadedConfig, machine: Machine) -> Again
     problems = [*_another_var(left.config, machine)]
     if problems:
         raise ConfigError([left.complaint(each) for each in problems])
-    actions = without_repeats(plan(left, machine, ENABLE), machine.root)
+    actions = drop_repeats(plan(left, machine, ENABLE), machine.root)
     return Again(whole, left, tuple(actions))
 
 
@@ -96,7 +98,7 @@ def apply_again(again: Again, machine: Machine, image: dict[str, str], log: Log)
     Raises:
         ActionFailed, OSError
     """
-    with undo.undone_if_it_fails(again.actions, machine):
+    with undo.undo_if_it_fails(again.actions, machine):
         carry_out(again.actions, again.left, machine, log)
         remember(again.whole, machine, image)
         sync(machine)

@@ -34,7 +34,7 @@ from firstboot.config.models import (
     User,
 )
 from firstboot.config.resource import BadResource, is_inline
-from firstboot.engine.record import HASHED_BYTES, Record, digest_of, keys_path, look, source_of
+from firstboot.engine.record import HASHED_BYTES, Record, find_keys_path, hash_part, hash_source, look
 
 N = TypeVar("N", bound=Node)
 
@@ -86,10 +86,10 @@ def settle(config: Config, machine: Machine, record: Record | None) -> Config:
 def _new_archives(storage: Storage, record: Record | None) -> Iterator[Any]:
     """Those that were not unpacked by an earlier run: what is in the others is the machine's by now."""
     done = () if record is None else record.archives
-    return (each for each in storage.archives if digest_of(each) not in done)
+    return (each for each in storage.archives if hash_part(each) not in done)
 
 
-def without_repeats(actions: list[Action], root: Root) -> list[Action]:
+def drop_repeats(actions: list[Action], root: Root) -> list[Action]:
     """Preset lines that are there already are not written again."""
     found: list[Action] = []
     there = _preset(root)
@@ -146,7 +146,7 @@ def _has_contents(file: File, now: Now) -> bool:
     if file.contents.source is None and not file.append:
         return True
     record = now.record
-    if record is not None and record.sources.get(file.path) == source_of(file) and file.path in record.entries:
+    if record is not None and record.sources.get(file.path) == hash_source(file) and file.path in record.entries:
         there = look(now.root, file.path)
         if there is not None and there.digest == record.entries[file.path].digest:
             return True  # it need not be fetched again to know that
@@ -245,7 +245,7 @@ def _user(user: User, now: Now) -> User:
 
 
 def _has_keys(user: User, now: Now) -> bool:
-    path = keys_path(user.name, now.root, now.names)
+    path = find_keys_path(user.name, now.root, now.names)
     assert path is not None
     try:
         data = now.root.read(path, follow=False)

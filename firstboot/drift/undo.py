@@ -19,7 +19,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET, Mask, Systemctl, Unmask, WritePreset, WriteUnit
 from firstboot.apply.users import RunProgram, WriteKeys
 from firstboot.config.checks.units import UNIT_DIRECTORY
-from firstboot.engine.record import keys_path
+from firstboot.engine.record import find_keys_path
 from firstboot.places import UNDO
 
 INDEX = f"{UNDO}/index.json"
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 @contextlib.contextmanager
-def undone_if_it_fails(actions: Sequence[Action], machine: Machine) -> Iterator[None]:
+def undo_if_it_fails(actions: Sequence[Action], machine: Machine) -> Iterator[None]:
     """Keep what the actions will change; put it back if the block raises anything at all.
 
     Raises:
@@ -50,7 +50,7 @@ def undone_if_it_fails(actions: Sequence[Action], machine: Machine) -> Iterator[
         left = undo(machine)
         machine.names.forget()
         if left:
-            raise OSError(f"{error}\n{words_for(left)}") from error
+            raise OSError(f"{error}\n{describe_left(left)}") from error
         raise
     machine.root.remove(UNDO)
 
@@ -60,7 +60,7 @@ def is_pending(root: Root) -> bool:
     return root.has(INDEX)
 
 
-def words_for(left: Sequence[str]) -> str:
+def describe_left(left: Sequence[str]) -> str:
     """Say what :func:`undo` has left."""
     return f"not put back, because a user's link is on the way now: {', '.join(left)}"
 
@@ -184,7 +184,7 @@ def _touched(actions: Sequence[Action], machine: Machine) -> Iterator[Place]:
             case RunProgram():
                 yield from _accounts(action, machine)
             case WriteKeys():
-                path = keys_path(action.user, machine.root, machine.names)
+                path = find_keys_path(action.user, machine.root, machine.names)
                 if path is not None:  # otherwise the user is made by now, with a home
                     yield Place(path)
             case _:

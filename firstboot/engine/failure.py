@@ -64,23 +64,23 @@ def explain(error: Exception, attempt: Attempt) -> Failure:
     """What an error means to whoever set the machine up."""
     if not isinstance(error, EXPECTED):
         text = conceal("".join(traceback.format_exception(error)).strip())
-        return Failure(text, text.splitlines()[-1], (), report.screen(text, _BUG), bug=True)
+        return Failure(text, text.splitlines()[-1], (), report.render_screen(text, _BUG), bug=True)
     text = conceal(describe(error).strip()) or type(error).__name__
     problems = tuple(_described(each) for each in list_complaints(error))
-    screen = report.screen(text, _advice(error, attempt))
+    screen = report.render_screen(text, _advice(error, attempt))
     return Failure(text, text.splitlines()[0], problems, screen, bug=False)
 
 
 def tell(failure: Failure, attempt: Attempt, places: Places, root: Root, log: Log) -> None:
     """Say it on the console, in the journal and in the result, and let a shell in if that is allowed."""
-    log.error(failure.text)
-    shell = allows_shell(attempt)
+    log.complain(failure.text)
+    shell = is_shell_allowed(attempt)
     report.write_failure(root, failure.text + "\n", attempt.describe() | _as_result(failure, shell=shell), shell=shell)
     report.show_on_console(places, failure.screen)
     report.send_to_journal(places, _as_entry(failure))
 
 
-def allows_shell(attempt: Attempt) -> bool:
+def is_shell_allowed(attempt: Attempt) -> bool:
     """Whether a config allows a shell after a failure. One that is wrong allows nothing."""
     return any(file.path == SHELL_FILE for config in attempt.configs for file in config.storage.files)
 

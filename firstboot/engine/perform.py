@@ -29,7 +29,7 @@ def carry_out(actions: Sequence[Action], loaded: LoadedConfig, machine: Machine,
     """
     for action in actions:
         try:
-            with log.operation(action.describe()):
+            with log.follow_operation(action.describe()):
                 action.perform(machine)
         except (OSError, ProgramError, Refused) as error:
             raise _failed(action, error, loaded) from error
@@ -44,7 +44,7 @@ def _failed(action: Action, error: Exception, loaded: LoadedConfig) -> ActionFai
 
 
 @contextmanager
-def mounted(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
+def mount_everything(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
     """Everything that the config mounts, mounted; unmounted afterwards, whatever happens meanwhile.
 
     Raises:
@@ -53,7 +53,7 @@ def mounted(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
     if not loaded.config.has_devices:
         yield
         return
-    with unmounted_if_it_fails(machine):
+    with umount_if_it_fails(machine):
         carry_out(disks.plan_mounts(loaded.config), loaded, machine, log)
         yield
         if machine.mounted:
@@ -63,7 +63,7 @@ def mounted(loaded: LoadedConfig, machine: Machine, log: Log) -> Iterator[None]:
 
 
 @contextmanager
-def unmounted_if_it_fails(machine: Machine) -> Iterator[None]:
+def umount_if_it_fails(machine: Machine) -> Iterator[None]:
     """What is mounted in the block is unmounted if the block fails, as far as that can be done; the error is the
     block's.
     """

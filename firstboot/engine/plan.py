@@ -113,7 +113,7 @@ def plan_kernel(loaded: LoadedConfig, places: Places) -> list[Action]:
         ConfigError: this machine's kernel cannot be told.
     """
     wanted = loaded.config.kernel_arguments
-    if not wanted.should_exist and not wanted.should_not_exist and ADDON_MARK not in places.command_line():
+    if not wanted.should_exist and not wanted.should_not_exist and ADDON_MARK not in places.read_command_line():
         return []
     return _sorted(kernel.plan_arguments(loaded.config, places), loaded)[0]
 

@@ -15,12 +15,12 @@ from firstboot.apply.durable import sync
 from firstboot.apply.root import Root
 from firstboot.config.lazy import lazy
 from firstboot.engine.attempt import Attempt
-from firstboot.engine.stopping import stoppable
+from firstboot.engine.stopping import raise_when_stopped
 from firstboot.log import Log
 from firstboot.places import BASE_DIRECTORY, Places
 from firstboot.platform_index import load_index
 from firstboot.platforms import ConfigUnavailable, Fetched
-from firstboot.prepare import attempt_of, made_by_attempt, note_made
+from firstboot.prepare import list_made_by_attempt, note_made, read_attempt
 from firstboot.restart import StartAgain
 from firstboot.sources.deletion import delete_kept_config, write_deletion_note
 from firstboot.sources.detection import detect_platform
@@ -61,12 +61,12 @@ def run(places: Places, log: Log, *, is_alone: bool = False) -> int:
     """
     with Root(places.root) as root:
         if report.is_complete(root):
-            log.info("first boot was completed earlier; nothing to do")
+            log.note("first boot was completed earlier; nothing to do")
             return 0
-        image = places.image()
+        image = places.read_image_identity()
         if not image["id"]:
             # On anybody's own computer, where nobody wants a config applied to /.
-            log.error("this is not a build-os image: its os-release has no IMAGE_ID; nothing was done")
+            log.complain("this is not a build-os image: its os-release has no IMAGE_ID; nothing was done")
             return 1
         port = report.Port(places)
         port.send({"event": "started", "image": image})
@@ -75,7 +75,7 @@ def run(places: Places, log: Log, *, is_alone: bool = False) -> int:
             try:
                 provision(places, root, log, attempt)
             except StartAgain as why:
-                log.info(f"the machine starts again: {why}")
+                log.note(f"the machine starts again: {why}")
                 port.send({"event": "restarting", "message": str(why)})
                 places.restart()
                 return 0
@@ -98,7 +98,7 @@ def provision(places: Places, root: Root, log: Log, attempt: Attempt) -> None:
         StartAgain: the machine has to start again for this, and nothing else was done.
         FetchError, LocatedError, ConfigError, ActionFailed, ProgramError, OSError: see :mod:`firstboot.engine.errors`.
     """
-    with stoppable(log):
+    with raise_when_stopped(log):
         texts = _find_configs(places, log, attempt)
         machine = _make_machine(places, root)
         if texts:
@@ -116,16 +116,16 @@ def _apply(texts: list[Fetched], machine: Machine, places: Places, log: Log, att
     if attempt.is_alone:
         yaml_parser.leave_out_the_rest()
     ways = remote.Remote(places, attempt.platform, log)
-    with log.operation("read config"):
+    with log.follow_operation("read config"):
         loaded = compiling.compile_all(texts, ways, valid=attempt.configs)
         loaded = keyfiles.translate_keyfiles(loaded, machine.root)
     attempt.configs.append(loaded.config)
     _warn(loaded.warnings, attempt, log)
     ways = ways.configured(loaded.config.ignition)
     fetched_keys = resources.fetch_keys(loaded, ways)
-    with resources.fetched_files(loaded, ways, resources.find_scratch(places), machine.programs) as fetched:
+    with resources.fetch_files(loaded, ways, resources.find_scratch(places), machine.programs) as fetched:
         machine.fetched = {**fetched_keys, **fetched}
-        with log.operation("check config"):
+        with log.follow_operation("check config"):
             devices = plan.plan_devices(loaded, machine)
             later = plan.foresee(loaded, machine) if devices else machine
             actions = plan.plan(loaded, later, plan.WHOLE_MACHINE)
@@ -137,7 +137,7 @@ def _apply(texts: list[Fetched], machine: Machine, places: Places, log: Log, att
             raise StartAgain(kernel[0].describe())
         attempt.disks = bool(devices)
         perform.carry_out(devices, loaded, machine, log)
-        with perform.mounted(loaded, machine, log):
+        with perform.mount_everything(loaded, machine, log):
             if devices:
                 # Once more: what is on a filesystem that is kept is known only now.
                 actions = plan.plan(loaded, machine, plan.WHOLE_MACHINE)
@@ -145,32 +145,32 @@ def _apply(texts: list[Fetched], machine: Machine, places: Places, log: Log, att
                 # Said where it is seen: the machine starts without what it is about.
                 report.show_on_console(places, "\n".join([*_warn(machine.warnings, attempt, log), ""]))
             perform.carry_out(actions, loaded, machine, log)
-            with log.operation("remember what was applied"):
-                record.remember(loaded, machine, places.image())
+            with log.follow_operation("remember what was applied"):
+                record.remember(loaded, machine, places.read_image_identity())
             attempt.actions = tuple(each.describe() for each in (*devices, *actions))
             return _write_result(machine.root, attempt.describe(), log)
 
 
 def _find_configs(places: Places, log: Log, attempt: Attempt) -> list[Fetched]:
     """The image's own configs, the platform's and the machine's, in the order in which they are merged."""
-    attempt.base = base_configs(places)
+    attempt.base = read_base_configs(places)
     attempt.platform = detect_platform(places)
     user = fetch_config(attempt.platform, places, log)
     attempt.base += fetch_base_configs(attempt.platform, places)
     # An empty value is how a platform says "none".
     attempt.user = user if user is not None and user.data else None
     texts = [*attempt.base, *([attempt.user] if attempt.user is not None else [])]
-    log.info(f"config: {', '.join(each.name for each in texts) or 'none, the machine is what its image says'}")
+    log.note(f"config: {', '.join(each.name for each in texts) or 'none, the machine is what its image says'}")
     return texts
 
 
-def base_configs(places: Places) -> tuple[Fetched, ...]:
+def read_base_configs(places: Places) -> tuple[Fetched, ...]:
     """The image's own configs, in the order of their names.
 
     Raises:
         ConfigUnavailable
     """
-    directory = places.at(BASE_DIRECTORY)
+    directory = places.locate(BASE_DIRECTORY)
     try:
         paths = sorted(directory.iterdir())
     except FileNotFoundError:
@@ -189,8 +189,8 @@ def base_configs(places: Places) -> tuple[Fetched, ...]:
 
 def _make_machine(places: Places, root: Root) -> Machine:
     machine = Machine(root, places.programs)
-    machine.attempt = attempt_of(root)
-    machine.made, machine.note_made = made_by_attempt(root), partial(note_made, root)
+    machine.attempt = read_attempt(root)
+    machine.made, machine.note_made = list_made_by_attempt(root), partial(note_made, root)
     return machine
 
 
@@ -198,7 +198,7 @@ def _warn(complaints: tuple[Complaint, ...] | list[Complaint], attempt: Attempt,
     drawn = origins.draw_each(complaints)
     attempt.warnings += tuple(drawn)
     for each in drawn:
-        log.warning(each)
+        log.warn(each)
     return drawn
 
 
@@ -207,14 +207,14 @@ def _give_identity(machine: Machine, log: Log) -> None:
     for each in identity.plan(machine.root):
         if isinstance(each, text.Problem):
             raise ConfigUnavailable(each.message)
-        with log.operation(each.describe()):
+        with log.follow_operation(each.describe()):
             each.perform(machine)
 
 
 def _write_result(root: Root, result: dict[str, Any], log: Log) -> dict[str, Any]:
     """For this boot and for later ones: below ``/var``, wherever the config has that."""
     config = result["config"]
-    with log.operation("write result"):
+    with log.follow_operation("write result"):
         report.write_result(root, {"result": "ok", **result})
         if result["platform"] == "qemu" and config is not None and config["name"].startswith("fw_cfg "):
             # A later boot can look at it again, and say that it has no effect.
@@ -229,9 +229,9 @@ def _complete(machine: Machine, result: dict[str, Any], log: Log) -> None:
         OSError: something did not reach the disk.
     """
     root, config = machine.root, result["config"]
-    with log.operation("write marker"):
+    with log.follow_operation("write marker"):
         if result["platform"] in load_index().with_deletion:
             write_deletion_note(root, result["platform"])
         sync(machine)
-        marker = {"attempt": attempt_of(root), "image": result["image"], "time": result["time"]}
+        marker = {"attempt": read_attempt(root), "image": result["image"], "time": result["time"]}
         report.write_marker(root, marker | {"config_sha256": None if config is None else config["sha256"]})

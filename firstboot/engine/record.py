@@ -72,7 +72,7 @@ class Record(NamedTuple):
 def make_record(config: Config, root: Root, names: Names, *, time: str, image: Mapping[str, str]) -> Record:
     """Look at everything that a config has just made."""
     entries = {}
-    for path in governed(config, root, names):
+    for path in list_governed(config, root, names):
         found = look(root, path)
         if found is not None:
             entries[path] = found
@@ -82,8 +82,8 @@ def make_record(config: Config, root: Root, names: Names, *, time: str, image: M
             text = root.read(file.path, follow=False)
             if len(text) <= KEPT_BYTES:
                 texts[file.path] = text.decode("utf-8", "replace")
-    sources = {file.path: source_of(file) for file in config.storage.files}
-    archives = [digest_of(each) for each in config.storage.archives]
+    sources = {file.path: hash_source(file) for file in config.storage.files}
+    archives = [hash_part(each) for each in config.storage.archives]
     return Record(time, image, _again(config), entries, sources, texts, archives)
 
 
@@ -108,7 +108,7 @@ def remember(loaded: LoadedConfig, machine: Machine, image: Mapping[str, str]) -
     write_record(machine.root, make_record(loaded.config, machine.root, machine.names, time=now, image=image))
 
 
-def governed(config: Config, root: Root, names: Names) -> Iterator[str]:
+def list_governed(config: Config, root: Root, names: Names) -> Iterator[str]:
     """The paths that a config decides about, each once."""
     seen: dict[str, None] = {}
     storage = config.storage
@@ -124,13 +124,13 @@ def governed(config: Config, root: Root, names: Names) -> Iterator[str]:
     if any(unit.enabled is not None for unit in config.systemd.units):
         seen.setdefault(PRESET)
     for user in config.passwd.users:
-        keys = keys_path(user.name, root, names) if user.ssh_authorized_keys else None
+        keys = find_keys_path(user.name, root, names) if user.ssh_authorized_keys else None
         if keys is not None:
             seen.setdefault(keys)
     yield from seen
 
 
-def keys_path(user: str, root: Root, names: Names) -> str | None:
+def find_keys_path(user: str, root: Root, names: Names) -> str | None:
     """Where the keys of a user are; ``None`` if there is no such user."""
     account = names.users.get(user)
     return None if account is None else f"{root.resolve(account.home).rstrip('/')}/{choose_config_keys_file()}"
@@ -163,12 +163,12 @@ def is_public(entry: Entry | None) -> bool:
     return entry is not None and entry.kind == "file" and bool(entry.mode & 0o004)
 
 
-def digest_of(part: Model) -> str:
+def hash_part(part: Model) -> str:
     """A hash of what a config says of something."""
     return sha256(json.dumps(dump(part), sort_keys=True).encode()).hexdigest()
 
 
-def source_of(file: File) -> str:
+def hash_source(file: File) -> str:
     """A hash of what a config says the contents of a file are."""
     said = [dump(file.contents), *map(dump, file.append)]
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

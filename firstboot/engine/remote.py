@@ -49,7 +49,7 @@ class Remote:
         self._offline = offline
         self._patience = patience
         settings = Settings() if patience is None else Settings(total_seconds=patience or None)
-        self._fetcher = Fetcher(places.connector, platform, log.info, settings) if fetcher is None else fetcher
+        self._fetcher = Fetcher(places.connector, platform, log.note, settings) if fetcher is None else fetcher
 
     def configured(self, ignition: Ignition) -> Remote:
         """The same with the timeouts, proxies and certificate authorities of a config."""
@@ -114,7 +114,7 @@ class Remote:
             if self._offline:
                 raise NeedsNetwork(f"{what} needs the network")
             bring_up(self._places, self._log)
-            with self._log.operation(f"fetch {what}"):
+            with self._log.follow_operation(f"fetch {what}"):
                 yield
         except NeedsNetwork:
             raise

@@ -87,9 +87,7 @@ def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
 
 
 @contextmanager
-def fetched_files(
-    loaded: LoadedConfig, remote: Remote, above: FilePath | None, programs: Programs
-) -> Iterator[Fetched]:
+def fetch_files(loaded: LoadedConfig, remote: Remote, above: FilePath | None, programs: Programs) -> Iterator[Fetched]:
     """Contents of files, as long as they are needed.
 
     Args:
@@ -135,5 +133,5 @@ def _decompress(path: FilePath, programs: Programs) -> None:
 
 def find_scratch(places: Places) -> FilePath:
     """Where large things fit: on the state partition if there is one, for memory may be small."""
-    state = places.at(MARKER).parent
-    return state if state.parent.is_dir() else places.at(RUN_DIRECTORY)
+    state = places.locate(MARKER).parent
+    return state if state.parent.is_dir() else places.locate(RUN_DIRECTORY)

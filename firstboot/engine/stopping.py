@@ -19,7 +19,7 @@ class Stopped(FetchError):
 
 
 @contextmanager
-def stoppable(log: Log) -> Iterator[None]:
+def raise_when_stopped(log: Log) -> Iterator[None]:
     """Let SIGTERM end what is in the block like an error does.
 
     Raises:

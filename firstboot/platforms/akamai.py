@@ -14,7 +14,7 @@ from firstboot.platforms.shared.metadata import (
     MetadataProvider,
     find_attributes,
     find_texts,
-    number_values,
+    make_numbered,
     parse_json,
 )
 from firstboot.platforms.shared.metadata_service import LINK_LOCAL, Service, UserData
@@ -62,7 +62,7 @@ def _read_metadata(places: Places, log: Log) -> Metadata:
     attributes = find_attributes(instance, _INSTANCE) | find_attributes(network, _IPV6)
     attributes["INSTANCE_TAGS"] = ":".join(find_texts(instance, "tags"))
     for name, path in _LISTS.items():
-        attributes |= number_values(name, find_texts(network, path))
+        attributes |= make_numbered(name, find_texts(network, path))
     users = keys.get("users")
     lists = users.values() if isinstance(users, dict) else ()
     return Metadata(attributes, "", tuple(key for user in lists for key in find_texts({"keys": user}, "keys")))

@@ -41,7 +41,7 @@ def _find_user_data_urls(places: Places) -> list[str]:
 def _find_servers(places: Places) -> list[str]:
     """The URLs of the DHCP servers that gave this machine its addresses (systemd-networkd's leases)."""
     servers = []
-    for lease in sorted(places.at(_LEASES).glob("*")):
+    for lease in sorted(places.locate(_LEASES).glob("*")):
         for line in lease.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition("=")
             if name == "SERVER_ADDRESS" and value:

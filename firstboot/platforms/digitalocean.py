@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firstboot.platforms import Platform
-from firstboot.platforms.shared.metadata import find_items, find_text, find_texts, number_values
+from firstboot.platforms.shared.metadata import find_items, find_text, find_texts, make_numbered
 from firstboot.platforms.shared.metadata_service import LINK_LOCAL, UserData, describe_document
 
 _ADDRESSES = {
@@ -21,7 +21,7 @@ def _find_addresses(document: Any) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for name, (network, version) in _ADDRESSES.items():
         interfaces = find_items(document, f"interfaces.{network}")
-        attributes |= number_values(name, [find_text(each, f"{version}.ip_address") for each in interfaces])
+        attributes |= make_numbered(name, [find_text(each, f"{version}.ip_address") for each in interfaces])
     return attributes
 
 

@@ -6,7 +6,7 @@ import json
 
 from firstboot.fetch.errors import FetchError
 from firstboot.platforms import Platform
-from firstboot.platforms.shared.metadata import number_values
+from firstboot.platforms.shared.metadata import make_numbered
 from firstboot.platforms.shared.metadata_service import LINK_LOCAL, UserData, Values, describe_values
 
 
@@ -14,7 +14,7 @@ def _read_private_addresses(values: Values) -> dict[str, str]:
     """Private networks are a list of YAML, of which only the addresses are wanted."""
     lines = [line.removeprefix("- ") for line in values.get_lines("private-networks")]
     addresses = [line.partition(":")[2].strip() for line in lines if line.startswith("ip:")]
-    return number_values("PRIVATE_IPV4", addresses)
+    return make_numbered("PRIVATE_IPV4", addresses)
 
 
 def _read_keys(values: Values) -> list[str]:

@@ -34,7 +34,7 @@ def _fetch_config(places: Places, log: Log) -> Fetched | None:
     try:
         fd = os.open(places.dev / _DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        log.info("there is no Hyper-V key-value device")
+        log.note("there is no Hyper-V key-value device")
         return None
     except OSError as error:
         raise ConfigUnavailable(f"Hyper-V's key-value device cannot be opened: {error.strerror}") from None
@@ -101,7 +101,7 @@ def find_config(pool: Pool) -> bytes | None:
 
 def _write_pools(places: Places, pools: list[Pool]) -> None:
     """Write the pools as hv_kvp_daemon does: records of a key and a value, each padded with NULs."""
-    directory = places.at(POOLS_DIRECTORY)
+    directory = places.locate(POOLS_DIRECTORY)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     for number, pool in enumerate(pools):
         records = [

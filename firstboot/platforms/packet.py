@@ -10,7 +10,7 @@ from firstboot.fetch.web import Request
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import Platform
-from firstboot.platforms.shared.metadata import find_items, find_text, find_texts, number_values, parse_json
+from firstboot.platforms.shared.metadata import find_items, find_text, find_texts, make_numbered, parse_json
 from firstboot.platforms.shared.metadata_service import Service, UserData, describe_document
 
 _SITE = "https://metadata.packet.net"
@@ -34,8 +34,8 @@ def _find_addresses(document: Any) -> dict[str, str]:
             for address in addresses
             if find_text(address, "address_family") == family and (find_text(address, "public") == "True") is is_public
         ]
-        attributes |= number_values(name, [find_text(address, "address") for address in fitting])
-        attributes |= number_values(f"{name}_GATEWAY", [find_text(address, "gateway") for address in fitting])
+        attributes |= make_numbered(name, [find_text(address, "address") for address in fitting])
+        attributes |= make_numbered(f"{name}_GATEWAY", [find_text(address, "gateway") for address in fitting])
     return attributes
 
 

@@ -60,7 +60,7 @@ def _read_block_device(places: Places, log: Log) -> Fetched | None:
     while (device := _find_block_device(places)) is None:
         if deadline.left() <= 0:
             return None
-        log.info(f"waiting for a block device with the serial number {_SERIAL}")
+        log.note(f"waiting for a block device with the serial number {_SERIAL}")
         clock.sleep(_POLL_SECONDS)
     try:
         with (places.dev / device).open("rb", buffering=0) as file:

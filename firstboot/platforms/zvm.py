@@ -19,10 +19,10 @@ def _fetch_config(places: Places, log: Log) -> Fetched | None:
         spool = _find_spool_file(places.programs.run(["vmur", "li"]))
         if spool is None:
             return None
-        directory = places.at(RUN_DIRECTORY)
+        directory = places.locate(RUN_DIRECTORY)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         received = directory / "spool.ign"
-        log.info(f"receive spool file {spool} of the card reader")
+        log.note(f"receive spool file {spool} of the card reader")
         places.programs.run(["vmur", "re", "-f", spool, str(received)])
     except ProgramError as error:
         raise ConfigUnavailable(f"the card reader {_READER} cannot be read: {error}") from None

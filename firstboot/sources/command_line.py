@@ -32,7 +32,7 @@ class Named(NamedTuple):
 def find_named(places: Places) -> Named | None:
     """The config that is named, if one is."""
     values = {URL: "", DEVICE: "", PATH: ""}
-    for word in places.command_line().split():
+    for word in places.read_command_line().split():
         name, equals, value = word.partition("=")
         if equals and name in values:
             values[name] = value
@@ -49,7 +49,7 @@ def fetch_named(named: Named, platform: str, places: Places, log: Log) -> Fetche
     if named.url:
         if not named.url.startswith("data:"):
             bring_up(places, log)
-        fetcher = Fetcher(places.connector, platform, log.info, Settings(total_seconds=PROVIDER_SECONDS))
+        fetcher = Fetcher(places.connector, platform, log.note, Settings(total_seconds=PROVIDER_SECONDS))
         return Fetched(f"the config of {URL}=", fetcher.fetch_url(named.url, MAX_BYTES))
     if not named.device or not named.path:
         raise ConfigUnavailable(f"the kernel's command line has only one of {DEVICE}= and {PATH}=", "name both")

@@ -34,13 +34,15 @@ def delete_kept_config(root: Root, places: Places, log: Log) -> bool:
     except FileNotFoundError:
         return True
     if platform not in load_index().with_deletion:
-        log.error(f"{TO_DELETE} names no platform: the config may still be there for everybody in this machine to read")
+        log.complain(
+            f"{TO_DELETE} names no platform: the config may still be there for everybody in this machine to read"
+        )
         return False
     try:
-        with log.operation(f"delete the config from {platform}"):
+        with log.follow_operation(f"delete the config from {platform}"):
             _delete_config(platform, places, log)
     except (FetchError, OSError) as error:
-        log.warning(f"{error}\nUntil it is deleted, everybody in this machine can read its config from {platform}.")
+        log.warn(f"{error}\nUntil it is deleted, everybody in this machine can read its config from {platform}.")
         return False
     root.remove_durably(TO_DELETE)
     return True

@@ -16,7 +16,7 @@ UNRECOGNISED = "metal"
 def detect_platform(places: Places) -> str:
     """The platform's name: ``ignition.platform.id=`` (the last one counts), else what is recognised, else ``metal``."""
     name = None
-    for word in places.command_line().split():
+    for word in places.read_command_line().split():
         argument, equals, value = word.partition("=")
         if equals and argument == PLATFORM_ARGUMENT:
             name = value

@@ -44,19 +44,19 @@ def run_command(arguments: list[str], places: Places | None = None, log: Log | N
     try:
         platform = import_platform(name)
         if platform.metadata is None:
-            log.info(f"the platform {name} has no metadata; nothing to do")
+            log.note(f"the platform {name} has no metadata; nothing to do")
             return 0
         if options.attributes or options.hostname or options.ssh_keys:
-            with log.operation(f"read metadata of {name}"):
+            with log.follow_operation(f"read metadata of {name}"):
                 metadata = read_metadata(name, places, log)
             with Root(places.root) as root:
                 _use_metadata(metadata, options, root, log)
         if options.check_in and platform.check_in is not None:
-            with log.operation(f"check in at {name}"):
+            with log.follow_operation(f"check in at {name}"):
                 platform.load_modules(places)
                 platform.check_in(places, log)
     except (FetchError, OSError) as error:
-        log.error(str(error))
+        log.complain(str(error))
         return 1
     return 0
 
@@ -85,7 +85,7 @@ def _use_metadata(metadata: Metadata, options: argparse.Namespace, root: Root, l
         if account is None:
             raise FetchError(f"there is no user '{options.ssh_keys}' to give the platform's ssh keys to")
         write_keys(root, account, PLATFORM_FRAGMENT, _make_key_lines(metadata.ssh_keys))
-        log.info(f"{len(metadata.ssh_keys)} ssh keys for {account.name}")
+        log.note(f"{len(metadata.ssh_keys)} ssh keys for {account.name}")
 
 
 def make_environment(metadata: Metadata) -> str:
@@ -108,12 +108,12 @@ def set_hostname(name: str, root: Root, log: Log) -> None:
         OSError
     """
     if root.see(HOSTNAME).is_file and root.read(HOSTNAME).strip():
-        log.info(f"the machine's name is that of {HOSTNAME}")
+        log.note(f"the machine's name is that of {HOSTNAME}")
         return
     if not name:
         return
     if not _NAME.fullmatch(name):
-        log.warning(f"the platform's name for the machine, {name!r}, is no host name")
+        log.warn(f"the platform's name for the machine, {name!r}, is no host name")
         return
     short = name.rstrip(".")
     socket.sethostname(short if len(short) <= 64 else short.partition(".")[0])

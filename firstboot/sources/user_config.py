@@ -21,8 +21,8 @@ def fetch_config(platform: str, places: Places, log: Log) -> Fetched | None:
     Raises:
         FetchError: it should be there and cannot be had.
     """
-    with log.operation(f"fetch config from {platform}"):
-        if "ignition.config." in places.command_line():
+    with log.follow_operation(f"fetch config from {platform}"):
+        if "ignition.config." in places.read_command_line():
             named = command_line.find_named(places)
             if named is not None:
                 return command_line.fetch_named(named, platform, places, log)

@@ -58,7 +58,7 @@ def mount_esp(places: Places) -> Iterator[Path]:
         raise Refused("the firmware does not say which partition it started the machine from")
     uuid = value.decode("utf-16-le", "replace").strip("\0").lower()
     device = devices.wait_for(str(places.dev / "disk/by-partuuid" / uuid), 10)
-    target = places.at("/run/firstboot/esp")
+    target = places.locate("/run/firstboot/esp")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     options = "rw,nosuid,nodev,noexec,umask=0077"
     places.programs.run(["mount", "-t", "vfat", "-o", options, device, str(target)])
@@ -72,7 +72,7 @@ def mount_esp(places: Places) -> Iterator[Path]:
 
 def find_stub(places: Places) -> bytes | None:
     """systemd's empty EFI program of the image, for its own architecture."""
-    found = sorted(glob.glob(str(places.at(_STUBS))))  # noqa: PTH207 - the pattern is absolute
+    found = sorted(glob.glob(str(places.locate(_STUBS))))  # noqa: PTH207 - the pattern is absolute
     return Path(found[0]).read_bytes() if found else None
 
 

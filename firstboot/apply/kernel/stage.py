@@ -59,7 +59,7 @@ class SetArguments(NamedTuple):
 def plan_arguments(config: Config, places: Places) -> Iterator[SetArguments | Problem]:
     """Nothing, if the machine was started as the config wants."""
     wanted = config.kernel_arguments
-    started = read_command_line(places.command_line())
+    started = read_command_line(places.read_command_line())
     problems = list(check_baked(wanted, started.image))
     words = list_wanted_words(wanted, started.image)
     if not problems and words != started.added:
@@ -73,7 +73,7 @@ def _cannot(places: Places) -> Iterator[Problem]:
     if not esp.has_variables(places):
         why = "this machine was not started by UEFI firmware from a disk, where kernel arguments can be added"
         yield Problem(AT, why, _HINT, on_key=True)
-    elif any(word.startswith(FULL_MARK) for word in places.command_line().split()):
+    elif any(word.startswith(FULL_MARK) for word in places.read_command_line().split()):
         yield Problem(AT, "this image is signed, and its command line takes no more words", _HINT, on_key=True)
     elif esp.is_secure(places):
         why = "Secure Boot is on, where kernel arguments that are not signed like the image have no effect"

@@ -101,7 +101,7 @@ def mount_drive(places: Places, device: Path, kinds: str) -> Iterator[Path]:
     Raises:
         ProgramError: it cannot be mounted.
     """
-    directory = places.at(f"{RUN_DIRECTORY}/drive")
+    directory = places.locate(f"{RUN_DIRECTORY}/drive")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     places.programs.run(["mount", "-t", kinds, "-o", "ro,nodev,nosuid,noexec", str(device), str(directory)])
     try:
@@ -171,7 +171,7 @@ def wait_for_drive(places: Places, log: Log, labels: tuple[str, ...], seconds: f
         if device is not None or deadline.left() <= 0:
             return device
         if not is_said:
-            log.info(f"waiting for a drive with the label {' or '.join(labels)}, at most {seconds:.0f} s")
+            log.note(f"waiting for a drive with the label {' or '.join(labels)}, at most {seconds:.0f} s")
             is_said = True
         clock.sleep(min(_POLL_SECONDS, max(deadline.left(), 0)))
 

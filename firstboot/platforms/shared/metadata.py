@@ -98,7 +98,7 @@ def find_attributes(document: Any, paths: Mapping[str, str | tuple[str, ...]]) -
     return {name: find_text(document, *((path,) if isinstance(path, str) else path)) for name, path in paths.items()}
 
 
-def number_values(name: str, values: Iterable[str]) -> dict[str, str]:
+def make_numbered(name: str, values: Iterable[str]) -> dict[str, str]:
     """Attributes ``NAME_0``, ``NAME_1`` and so on."""
     return {f"{name}_{number}": value for number, value in enumerate(values)}
 

@@ -215,7 +215,7 @@ def test_a_wrong_example_is_refused_with_the_text_on_the_page(
         execute(block, of, tmp_path)
     text = str(caught.value)
     if "first boot failed" in shown:
-        assert report.screen(text.strip(), CORRECT_THE_CONFIG) == shown
+        assert report.render_screen(text.strip(), CORRECT_THE_CONFIG) == shown
     else:
         assert text.strip() == shown.strip()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot import credentials
-from firstboot.credentials import handed_over, smbios_strings, take
+from firstboot.credentials import parse_smbios_strings, read_handed_over, take
 
 pytestmark = pytest.mark.unit
 
@@ -94,13 +94,13 @@ def test_what_is_not_in_base64_is_left_out(tmp_path: Path, store: Path, capsys: 
 
 @given(st.binary(max_size=64))
 def test_no_table_of_a_firmware_is_a_traceback(data: bytes) -> None:
-    assert len(smbios_strings(data)) <= 255
+    assert len(parse_smbios_strings(data)) <= 255
 
 
 def test_strings_are_those_that_the_table_counts() -> None:
-    assert smbios_strings(table(b"a", b"b")) == [b"a", b"b"]
-    assert smbios_strings(b"") == smbios_strings(bytes([1, 5, 0, 0, 1]) + b"a\0\0") == []
+    assert parse_smbios_strings(table(b"a", b"b")) == [b"a", b"b"]
+    assert parse_smbios_strings(b"") == parse_smbios_strings(bytes([1, 5, 0, 0, 1]) + b"a\0\0") == []
 
 
 def test_a_machine_without_firmware_tables_hands_over_nothing(tmp_path: Path) -> None:
-    assert list(handed_over(tmp_path)) == []
+    assert list(read_handed_over(tmp_path)) == []

@@ -269,7 +269,7 @@ def test_a_bug_shows_its_traceback_and_says_that_it_is_one(guest: Guest, monkeyp
     def bug(_places: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("firstboot.engine.provision.base_configs", bug)
+    monkeypatch.setattr("firstboot.engine.provision.read_base_configs", bug)
     assert guest.boot() == 1
     assert "This is a bug in build-os" in guest.console()
     assert guest.events()[-1]["message"] == "ZeroDivisionError: division by zero"

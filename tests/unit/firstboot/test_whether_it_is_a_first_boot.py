@@ -18,7 +18,7 @@ from firstboot.apply.root import Root
 from firstboot.drift import reset
 from firstboot.log import Log
 from firstboot.places import FIRST_BOOT
-from firstboot.prepare import attempt_of, prepare
+from firstboot.prepare import prepare, read_attempt
 from tests.support.guest import Guest
 
 pytestmark = pytest.mark.unit
@@ -79,14 +79,14 @@ def test_a_partition_whose_power_went_before_the_mark_was_made_is_empty_too(part
 def test_an_attempt_that_was_cut_short_is_begun_anew_from_nothing(partition: Partition) -> None:
     partition.prepare()
     with Root(partition.root) as root:
-        before = attempt_of(root)
+        before = read_attempt(root)
     (partition.state / "etc/upper/machine-id").write_text("0123\n")
     (partition.state / "var/half").mkdir()
     (partition.state / "firstboot/fetched").mkdir()
     assert partition.prepare() == "first boot"
     assert list(partition.files()) == ["firstboot/attempt"]
     with Root(partition.root) as root:
-        assert attempt_of(root) == before != ""
+        assert read_attempt(root) == before != ""
 
 
 def test_a_machine_that_was_made_is_left_as_it_is(partition: Partition) -> None:

@@ -178,7 +178,7 @@ def test_the_key_of_an_encrypted_device_is_kept_for_the_files_stage(ignition: Ig
         machine = Machine(root)
         machine.keys["data"] = b"\0key"
         machine.luks_uuids["data"] = "1234"
-        (ignition.directory / "state-file").write_text(stage_state.dumps(machine))
+        (ignition.directory / "state-file").write_text(stage_state.dump(machine))
     assert ignition.stage("files") == 0
     assert (ignition.root / "etc/luks/data").read_bytes() == b"\0key"
     assert (ignition.root / "etc/crypttab").read_text() == "data UUID=1234 /etc/luks/data luks\n"

@@ -21,8 +21,8 @@ from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.origins import ConfigError
 from firstboot.config.text import LocatedError
-from firstboot.drift.changes import changes
-from firstboot.drift.reapply import apply_again, planned
+from firstboot.drift.changes import list_changes
+from firstboot.drift.reapply import apply_again, prepare_again
 from firstboot.engine.compile import load
 from firstboot.engine.errors import ActionFailed
 from firstboot.engine.record import read_record
@@ -133,7 +133,7 @@ def loaded(data: dict[str, Any]) -> LoadedConfig:
 
 def steps(config: LoadedConfig, machine: Machine) -> list[str]:
     machine.names.forget()
-    with planned(config, machine, read_record(machine.root), None) as again:
+    with prepare_again(config, machine, read_record(machine.root), None) as again:
         return [each.describe() for each in again.actions]
 
 
@@ -149,7 +149,7 @@ def applied(config: LoadedConfig, machine: Machine) -> None:
     machine.names.forget()
     before = everything(machine)
     try:
-        with planned(config, machine, read_record(machine.root), None) as again:
+        with prepare_again(config, machine, read_record(machine.root), None) as again:
             apply_again(again, machine, {}, Log(io.StringIO()))
     except (ConfigError, ActionFailed):
         # This root is not one for this config; then nothing has happened to it.
@@ -166,7 +166,7 @@ def test_the_second_time_there_is_nothing_to_do(data: dict[str, Any]) -> None:
         assert steps(config, there) == []
         record = read_record(there.root)
         assert record is not None
-        assert changes(record, config.config, there) == []
+        assert list_changes(record, config.config, there) == []
 
 
 @given(data=CONFIGS, seed=st.randoms(use_true_random=False))

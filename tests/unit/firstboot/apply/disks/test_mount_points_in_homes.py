@@ -43,5 +43,5 @@ def test_they_are_given_to_the_user_once_there_is_one(
 def test_a_later_stage_knows_them(machine: Machine) -> None:
     make_mount_point("/data", machine)
     later = Machine(machine.root)
-    stage_state.load(later, stage_state.dumps(machine))
+    stage_state.load(later, stage_state.dump(machine))
     assert later.mount_points == ["/data"]

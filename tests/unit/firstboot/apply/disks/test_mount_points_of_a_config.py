@@ -15,7 +15,7 @@ from firstboot.apply.root import Root
 from firstboot.config.mount_points import LINKS
 from firstboot.config.origins import ConfigError
 from firstboot.config.text import LocatedError
-from firstboot.drift.reapply import planned, recorded_config
+from firstboot.drift.reapply import prepare_again, read_recorded_config
 from firstboot.engine.compile import load
 from firstboot.engine.record import read_record
 from tests.support.guest import Guest
@@ -155,12 +155,12 @@ def test_what_was_applied_to_a_machine_with_its_own_var_can_be_applied_again(gue
         guest.programs.enabled.add("var.mount")
         record = read_record(root)
         assert record is not None
-        with planned(recorded_config(record), machine, record, None) as again:
+        with prepare_again(read_recorded_config(record), machine, record, None) as again:
             assert again.actions == ()
         (guest.root / "etc/systemd/system/var.mount").unlink()
         with (
             pytest.raises(ConfigError, match="another /var at its next boot"),
-            planned(again.whole, machine, None, None),
+            prepare_again(again.whole, machine, None, None),
         ):
             pass
 
