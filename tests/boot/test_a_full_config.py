@@ -153,7 +153,7 @@ def until(machine: Machine, condition: Callable[[], bool], what: str) -> None:
 
 def flushes(machine: Machine) -> int:
     """How often the guest has told its boot disk to write down what it has."""
-    every = machine.qmp.command("query-blockstats", machine.deadline)
+    every = machine.qmp.run_command("query-blockstats", machine.deadline)
     (boot_disk,) = [each["stats"] for each in every if each.get("node-name") == "disk0"]
     return int(boot_disk["flush_operations"])
 

@@ -95,7 +95,7 @@ def test_an_image_is_pulled_from_a_registry(fakes: Fakes, tmp_path: Path) -> Non
     (tmp_path / "index.json").write_text(json.dumps({"manifests": [{"digest": manifest, "mediaType": kind}]}))
     registry = fakes.registry()
     assert registry.add("apps/web", "1.0", tmp_path) == manifest
-    assert registry.name("apps/web", "1.0") == f"127.0.0.1:{registry.web.port}/apps/web:1.0"
+    assert registry.format_name("apps/web", "1.0") == f"127.0.0.1:{registry.web.port}/apps/web:1.0"
     assert get(registry.web.url("/v2/")).status_code == 200
     answer = get(registry.web.url("/v2/apps/web/manifests/1.0"))
     assert (answer.headers["Content-Type"], answer.headers["Docker-Content-Digest"]) == (kind, manifest)

@@ -19,7 +19,7 @@ class Registry:
         self.web = web
         web.put("/v2/", Reply(b"{}", headers={"Content-Type": "application/json"}))
 
-    def name(self, repository: str, tag: str, host: str = "127.0.0.1") -> str:
+    def format_name(self, repository: str, tag: str, host: str = "127.0.0.1") -> str:
         """What a client calls an image."""
         return f"{host}:{self.web.port}/{repository}:{tag}"
 

@@ -53,13 +53,13 @@ class Qmp:
         """
         self._channel.start()
         self._until(lambda: self._greeting, "QEMU's greeting", deadline)
-        self.command("qmp_capabilities", deadline)
+        self.run_command("qmp_capabilities", deadline)
 
     def close(self) -> None:
         """Hang up. QEMU goes on."""
         self._channel.close()
 
-    def command(self, name: str, deadline: Deadline, /, **arguments: object) -> Any:
+    def run_command(self, name: str, deadline: Deadline, /, **arguments: object) -> Any:
         """Execute a command and return its result. Underscores in argument names become hyphens.
 
         Raises:
@@ -91,7 +91,7 @@ class Qmp:
         self._jobs += 1
         job = f"job{self._jobs}"
         seen = self._event_count
-        self.command(name, deadline, job_id=job, **arguments)
+        self.run_command(name, deadline, job_id=job, **arguments)
 
         def concluded() -> Message | None:
             events = list(self._events)[-max(1, self._event_count - seen) :]
@@ -99,8 +99,8 @@ class Qmp:
             return next((data for data in states if (data["id"], data["status"]) == (job, "concluded")), None)
 
         self._until(concluded, f"QEMU's {name}", deadline)
-        done = next(status for status in self.command("query-jobs", deadline) if status["id"] == job)
-        self.command("job-dismiss", deadline, id=job)
+        done = next(status for status in self.run_command("query-jobs", deadline) if status["id"] == job)
+        self.run_command("job-dismiss", deadline, id=job)
         if error := done.get("error"):
             raise VmError(f"QEMU's {name} failed: {error}")
 
@@ -125,35 +125,35 @@ class Qmp:
 
     def resume(self, deadline: Deadline) -> None:
         """Let the processors run."""
-        self.command("cont", deadline)
+        self.run_command("cont", deadline)
 
     def stop(self, deadline: Deadline) -> None:
         """Halt the processors."""
-        self.command("stop", deadline)
+        self.run_command("stop", deadline)
 
     def read_status(self, deadline: Deadline) -> str:
         """``running``, ``paused``, ``prelaunch``, ``shutdown`` ..."""
-        return str(self.command("query-status", deadline)["status"])
+        return str(self.run_command("query-status", deadline)["status"])
 
     def power_down(self, deadline: Deadline) -> None:
         """Press the power button."""
-        self.command("system_powerdown", deadline)
+        self.run_command("system_powerdown", deadline)
 
     def reset(self, deadline: Deadline) -> None:
         """Press the reset button."""
-        self.command("system_reset", deadline)
+        self.run_command("system_reset", deadline)
 
     def quit(self, deadline: Deadline) -> None:
         """End QEMU, writing out what it has in memory of the disks."""
-        self.command("quit", deadline)
+        self.run_command("quit", deadline)
 
     def save_screen(self, path: Path, deadline: Deadline) -> None:
         """Write a PNG of the screen; needs a machine with ``video``."""
-        self.command("screendump", deadline, filename=str(path), format="png")
+        self.run_command("screendump", deadline, filename=str(path), format="png")
 
     def set_link(self, netdev: str, *, up: bool, deadline: Deadline) -> None:
         """Plug a network cable in or out."""
-        self.command("set_link", deadline, name=netdev, up=up)
+        self.run_command("set_link", deadline, name=netdev, up=up)
 
     def plug_disk(self, node: str, disk: Disk, deadline: Deadline) -> None:
         """Plug a virtio disk into a free slot (:data:`vm.qemu.argv.SLOTS`).
@@ -162,14 +162,14 @@ class Qmp:
             VmError: no slot is free, or QEMU cannot use the file.
         """
         file = {"driver": "file", "filename": str(disk.path)}
-        self.command("blockdev-add", deadline, node_name=node, driver=disk.format, file=file)
+        self.run_command("blockdev-add", deadline, node_name=node, driver=disk.format, file=file)
         slot = node.removeprefix("plug")
         arguments = {"driver": "virtio-blk-pci", "id": node, "drive": node, "bus": f"slot{slot}"}
-        self.command("device_add", deadline, **arguments, **({"serial": disk.serial} if disk.serial else {}))
+        self.run_command("device_add", deadline, **arguments, **({"serial": disk.serial} if disk.serial else {}))
 
     def list_forwards(self, deadline: Deadline) -> dict[int, int]:
         """Guest port -> host port of each TCP forward, as they really are."""
-        text = self.command("human-monitor-command", deadline, command_line="info usernet")
+        text = self.run_command("human-monitor-command", deadline, command_line="info usernet")
         return {int(guest): int(host) for host, guest in FORWARD.findall(str(text))}
 
     def add_forward(self, guest: int, deadline: Deadline, host: int = 0) -> int:
@@ -179,7 +179,7 @@ class Qmp:
             VmError: the host port is taken, or the machine has no network.
         """
         rule = f"tcp:127.0.0.1:{host}-:{guest}"
-        said = self.command("human-monitor-command", deadline, command_line=f"hostfwd_add net0 {rule}")
+        said = self.run_command("human-monitor-command", deadline, command_line=f"hostfwd_add net0 {rule}")
         if str(said).strip():
             raise VmError(f"cannot forward to the guest's port {guest}: {str(said).strip()}")
         return self.list_forwards(deadline)[guest]

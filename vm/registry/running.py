@@ -227,7 +227,7 @@ def ask_monitor(monitor: Path, command: str) -> Any:
     qmp = Qmp(connect_to(monitor), Notifier(), lambda: BadNews("QEMU is gone") if not monitor.exists() else None)
     try:
         qmp.connect(deadline)
-        return qmp.command(command, deadline)
+        return qmp.run_command(command, deadline)
     finally:
         qmp.close()
 

@@ -99,7 +99,7 @@ class Results:
         if (text := getattr(node, "workeroutput", {}).get(COUNTS_OF_WORKER)) is not None:
             self._workers.append(Counts(**text))
 
-    def sum_costs(self) -> Counts:
+    def compute_costs(self) -> Counts:
         """What the run has cost so far, with its workers."""
         parts = [Counts.measure().subtract(self._before), *self._workers]
         cpu = round(sum(part.cpu_seconds for part in parts), 1)
@@ -117,7 +117,7 @@ class Results:
         tests = list(self._tests.values())
         outcomes = [test.outcome for test in tests]
         machines = [machine for test in tests for machine in test.machines]
-        cost = self.sum_costs()
+        cost = self.compute_costs()
         return {
             "schema": SCHEMA,
             "started": self._started.isoformat(timespec="seconds"),
