@@ -73,7 +73,7 @@ def _wait(places: Places) -> None:
     clock = places.connector.clock
     deadline = Deadline(clock, SECONDS)
     while _state(places).get("OPER_STATE") != "routable":
-        if deadline.left() <= 0:
+        if deadline.left <= 0:
             raise FetchError(f"there is no network after {SECONDS} s: {_why(places)}", "is there a DHCP server?")
         clock.sleep(_POLL_SECONDS)
 

@@ -88,7 +88,7 @@ def _loaded(paths: list[Path], machine: Machine) -> Iterator[LoadedConfig]:
     loaded = compile_all(_texts(paths), remote)
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
-    with fetch_files(loaded, remote.configured(loaded.config.ignition), None, machine.programs) as machine.fetched:
+    with fetch_files(loaded, remote.adapt_to(loaded.config.ignition), None, machine.programs) as machine.fetched:
         yield loaded
 
 

@@ -163,7 +163,7 @@ def run_disks(options: Options, places: Places, log: Log) -> None:
     loaded = load_cached_config(options, remote)
     with Root("/") as root:
         machine = Machine(root, places.programs)
-        machine.fetched = fetch_keys(loaded, remote.configured(loaded.config.ignition))
+        machine.fetched = fetch_keys(loaded, remote.adapt_to(loaded.config.ignition))
         actions = plan_devices(loaded, machine)
         require_ready(actions, loaded, machine)
         carry_out(actions, loaded, machine, log)
@@ -201,7 +201,7 @@ def run_files(options: Options, places: Places, log: Log) -> None:
         machine = Machine(root, places.programs)
         if options.state_file.exists():
             stage_state.load(machine, options.state_file.read_text(encoding="utf-8"))
-        configured = remote.configured(loaded.config.ignition)
+        configured = remote.adapt_to(loaded.config.ignition)
         with fetch_files(loaded, configured, find_scratch(places), places.programs) as machine.fetched:
             carry_out(plan(loaded, machine), loaded, machine, log)
         sync(machine)

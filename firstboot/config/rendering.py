@@ -22,7 +22,7 @@ _AUTHORITIES: Path = ("ignition", "security", "tls", "certificateAuthorities")
 class Remote(Protocol):
     """Whoever fetches what is not written in a config itself."""
 
-    def configured(self, ignition: Ignition) -> Remote:
+    def adapt_to(self, ignition: Ignition) -> Remote:
         """The same with the timeouts, proxies and certificate authorities (``data:`` URLs) of a config."""
 
     def read(self, resource: Resource, *, lower_case_hash: bool = False) -> bytes:
@@ -39,7 +39,7 @@ class Remote(Protocol):
             BadResource: it cannot be had, or is none.
         """
 
-    def name(self, resource: Resource) -> str:
+    def describe(self, resource: Resource) -> str:
         """What to call it in messages."""
 
 
@@ -83,7 +83,7 @@ class _Renderer:
         if remote is None:
             return None
         whole = loaded if self.base is None else merge_all([self.base, loaded])
-        return remote.configured(whole.config.ignition)
+        return remote.adapt_to(whole.config.ignition)
 
     def with_authorities(self, loaded: LoadedConfig, above: LoadedConfig | None, remote: Remote | None) -> LoadedConfig:
         """The config with its certificate authorities written in it, so that they are fetched only once."""
@@ -156,7 +156,7 @@ class _Renderer:
                 data = remote.read(reference, lower_case_hash=True)
         except BadResource as error:
             raise refused(loaded, error, path) from None
-        name = "the config in this data URL" if remote is None or inline else remote.name(reference)
+        name = "the config in this data URL" if remote is None or inline else remote.describe(reference)
         try:
             inner = self.with_authorities(_translated(read(decode(data, name), name)), above, remote)
             settings = inner if above is None else merge_all([above, inner])

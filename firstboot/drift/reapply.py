@@ -68,7 +68,7 @@ def prepare_again(
     if remote is None:
         yield _planned(loaded, left, machine)
         return
-    with fetch_files(left, remote.configured(loaded.config.ignition), None, machine.programs) as fetched:
+    with fetch_files(left, remote.adapt_to(loaded.config.ignition), None, machine.programs) as fetched:
         machine.fetched = {**machine.fetched, **fetched}
         # Once more: what was fetched may be what is there.
         left = loaded._replace(config=settle(loaded.config, machine, record))

@@ -121,7 +121,7 @@ def _apply(texts: list[Fetched], machine: Machine, places: Places, log: Log, att
         loaded = keyfiles.translate_keyfiles(loaded, machine.root)
     attempt.configs.append(loaded.config)
     _warn(loaded.warnings, attempt, log)
-    ways = ways.configured(loaded.config.ignition)
+    ways = ways.adapt_to(loaded.config.ignition)
     fetched_keys = resources.fetch_keys(loaded, ways)
     with resources.fetch_files(loaded, ways, resources.find_scratch(places), machine.programs) as fetched:
         machine.fetched = {**fetched_keys, **fetched}

@@ -51,7 +51,7 @@ class Remote:
         settings = Settings() if patience is None else Settings(total_seconds=patience or None)
         self._fetcher = Fetcher(places.connector, platform, log.note, settings) if fetcher is None else fetcher
 
-    def configured(self, ignition: Ignition) -> Remote:
+    def adapt_to(self, ignition: Ignition) -> Remote:
         """The same with the timeouts, proxies and certificate authorities of a config."""
         timeouts = ignition.timeouts
         if self._patience is not None and timeouts.http_total is None:
@@ -63,7 +63,7 @@ class Remote:
             self._log,
             offline=self._offline,
             patience=self._patience,
-            fetcher=self._fetcher.configured(ignition),
+            fetcher=self._fetcher.adapt_to(ignition),
         )
 
     def read(self, resource: Resource, *, lower_case_hash: bool = False) -> bytes:
@@ -99,14 +99,14 @@ class Remote:
         except FetchError as error:
             raise BadResource(str(error.args[0]), "source", error.hint) from None
 
-    def name(self, resource: Resource) -> str:
+    def describe(self, resource: Resource) -> str:
         """The URL, without what may be secret in it."""
         return redact_url(resource.source or "")
 
     @contextmanager
     def _fetching(self, resource: Resource) -> Iterator[None]:
         """Have a network if one is needed; errors of fetching become errors of the resource."""
-        what = self.name(resource)
+        what = self.describe(resource)
         try:
             if is_inline(resource):
                 yield

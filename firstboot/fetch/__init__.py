@@ -3,7 +3,7 @@
 ::
 
     fetcher = Fetcher(places.connector, platform, log.info)
-    fetcher = fetcher.configured(config.ignition)    # its timeouts, proxies and certificate authorities
+    fetcher = fetcher.adapt_to(config.ignition)    # its timeouts, proxies and certificate authorities
     data = fetcher.fetch(resource)                   # decompressed, verified
     fetcher.fetch_into(resource, file)               # the same for something large
 

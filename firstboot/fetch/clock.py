@@ -13,15 +13,15 @@ class Clock:
     def __init__(self, speed: float = 1.0) -> None:
         self.speed = speed
 
-    def now(self) -> float:
+    def get_time(self) -> float:
         """Seconds since some moment; only differences mean something."""
         return time.monotonic() * self.speed
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
-        time.sleep(self.real(seconds))
+        time.sleep(self.convert_to_real(seconds))
 
-    def real(self, seconds: float) -> float:
+    def convert_to_real(self, seconds: float) -> float:
         """How long that is for the kernel."""
         return seconds / self.speed
 
@@ -32,8 +32,9 @@ class Deadline:
     def __init__(self, clock: Clock, seconds: float | None) -> None:
         self._clock = clock
         self.seconds = FOREVER if seconds is None else seconds
-        self._end = clock.now() + self.seconds
+        self._end = clock.get_time() + self.seconds
 
+    @property
     def left(self) -> float:
         """Seconds until then, below zero afterwards."""
-        return self._end - self._clock.now()
+        return self._end - self._clock.get_time()

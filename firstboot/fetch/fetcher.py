@@ -57,7 +57,7 @@ class Fetcher:
         self._say = say
         self.settings = Settings() if settings is None else settings
 
-    def configured(self, ignition: Ignition) -> Fetcher:
+    def adapt_to(self, ignition: Ignition) -> Fetcher:
         """A fetcher that does what ``ignition.timeouts``, ``.proxy`` and ``.security.tls`` say.
 
         The certificate authorities are fetched for it, with its timeouts and proxies.

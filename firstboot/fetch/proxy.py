@@ -10,12 +10,12 @@ from firstboot.fetch.settings import Proxies
 def find_proxy(scheme: str, host: str, port: int, proxies: Proxies) -> str | None:
     """The proxy's URL, or ``None`` for none. A machine's own addresses never go through one."""
     proxy = proxies.https if scheme == "https" else proxies.http
-    if not proxy or not needs_proxy(host, port, proxies.none_for):
+    if not proxy or not is_proxied(host, port, proxies.none_for):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def needs_proxy(host: str, port: int, none_for: tuple[str, ...]) -> bool:
+def is_proxied(host: str, port: int, none_for: tuple[str, ...]) -> bool:
     """Whether a host is reached through a proxy.
 
     Args:

@@ -27,14 +27,14 @@ def try_again(what: str, attempt: Callable[[], T], clock: Clock, deadline: Deadl
     """
     wait = FIRST_WAIT
     last: Temporary | None = None
-    while last is None or deadline.left() > 0:
+    while last is None or deadline.left > 0:
         try:
             return attempt()
         except Temporary as error:
-            is_cut_short = isinstance(error, TimedOut) and deadline.left() <= 0
+            is_cut_short = isinstance(error, TimedOut) and deadline.left <= 0
             last = error if last is None or not is_cut_short else last
             pause = max(wait, min(error.wait, LONGEST_WAIT_ASKED_FOR))
-            if deadline.left() <= pause:
+            if deadline.left <= pause:
                 break
             say(f"{what}: {error.args[0]}; trying again in {pause:.1f} s")
         except FetchError as error:

@@ -37,7 +37,7 @@ def find_addresses(clock: Clock, host: str, port: int, seconds: float, datagram:
     threading.Thread(target=look_up, daemon=True).start()
     try:
         # None may be left by now: that is no time to wait, and no mistake.
-        answer = answers.get(timeout=max(clock.real(seconds), 0))
+        answer = answers.get(timeout=max(clock.convert_to_real(seconds), 0))
     except queue.Empty:
         raise TimedOut(f"the name {host} is not resolved within {max(seconds, 0):.0f} s", _DNS_HINT) from None
     if isinstance(answer, OSError):
@@ -65,10 +65,10 @@ def connect_tcp(
         ip = str(address[0])
         if judge is not None:
             judge(ip)
-        share = max(deadline.left() / (len(addresses) - index), 0.1)
+        share = max(deadline.left / (len(addresses) - index), 0.1)
         connection = open_stream(family, source_ports)
         try:
-            connection.settimeout(clock.real(share))
+            connection.settimeout(clock.convert_to_real(share))
             connection.connect(address)
         except OSError as error:
             connection.close()
@@ -89,7 +89,7 @@ def connect_vsock(clock: Clock, cid: int, port: int, seconds: float, source_port
     connection = None
     try:
         connection = open_stream(socket.AF_VSOCK, source_ports)
-        connection.settimeout(clock.real(seconds))
+        connection.settimeout(clock.convert_to_real(seconds))
         connection.connect((cid, port))
     except OSError as error:
         if connection is not None:

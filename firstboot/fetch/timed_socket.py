@@ -36,10 +36,10 @@ class ReadTimer:
         Raises:
             Temporary: there are none left.
         """
-        if self._window.left() <= 0 and self._in_body and self._is_enough():
+        if self._window.left <= 0 and self._in_body and self._is_enough():
             self._next_window()
         left = min(
-            self._window.left() + (SLOW_BODY_SECONDS if self._in_body and self._is_enough() else 0), self._total.left()
+            self._window.left + (SLOW_BODY_SECONDS if self._in_body and self._is_enough() else 0), self._total.left
         )
         if left <= 0:
             raise self.make_error()
@@ -49,7 +49,7 @@ class ReadTimer:
         """What happened when no data came in the time allowed."""
         if not self._in_body:
             return TimedOut(f"no response within {min(self._window.seconds, self._total.seconds):.0f} s")
-        if self._total.left() <= 0:
+        if self._total.left <= 0:
             return Temporary("the body was still coming")
         return Temporary(f"the body comes slower than {SLOWEST_BYTES_PER_SECOND} bytes/s")
 
@@ -75,7 +75,7 @@ class _TimedReads(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         seconds = self._timer.get_seconds()
-        self._connection.settimeout(None if seconds == FOREVER else self._clock.real(seconds))
+        self._connection.settimeout(None if seconds == FOREVER else self._clock.convert_to_real(seconds))
         try:
             count = self._connection.recv_into(buffer)
         except TimeoutError:
@@ -95,7 +95,7 @@ class TimedSocket:
     def sendall(self, data: bytes) -> None:
         """Send all of it, within what the timer allows."""
         seconds = self._timer.get_seconds()
-        self._connection.settimeout(None if seconds == FOREVER else self._clock.real(seconds))
+        self._connection.settimeout(None if seconds == FOREVER else self._clock.convert_to_real(seconds))
         self._connection.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:

@@ -159,7 +159,7 @@ class Web:
         self, request: Request, target: Target, proxy: Target | None, until: Deadline, judge: Judge | None
     ) -> socket.socket:
         """A connection, encrypted if the URL wants that, through the proxy if there is one."""
-        seconds = min(CONNECT_SECONDS, until.left())
+        seconds = min(CONNECT_SECONDS, until.left)
         if request.connect is not None:
             return request.connect(seconds)
         first = target if proxy is None else proxy
@@ -184,7 +184,7 @@ class Web:
     def _encrypt(self, connection: socket.socket, host: str) -> socket.socket:
         if not self._contexts:  # loading the system's authorities takes a while
             self._contexts.append(make_client_context(self._settings.authorities))
-        connection.settimeout(self._connector.clock.real(HANDSHAKE_SECONDS))
+        connection.settimeout(self._connector.clock.convert_to_real(HANDSHAKE_SECONDS))
         try:
             return self._contexts[0].wrap_socket(connection, server_hostname=host)
         except (ssl.SSLError, ssl.CertificateError) as error:

@@ -58,7 +58,7 @@ def receive_pools(fd: int, clock: Clock) -> list[Pool]:
     pools: list[Pool] = [{} for _ in range(_POOLS)]
     os.write(fd, struct.pack("=BBH", _REGISTER, 0, 0).ljust(_MESSAGE_BYTES, b"\0"))
     end = Deadline(clock, _SECONDS)
-    while end.left() > 0 and select.select([fd], [], [], clock.real(_IDLE_SECONDS))[0]:
+    while end.left > 0 and select.select([fd], [], [], clock.convert_to_real(_IDLE_SECONDS))[0]:
         message = os.read(fd, _MESSAGE_BYTES)
         if not message:
             break

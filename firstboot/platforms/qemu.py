@@ -58,7 +58,7 @@ def _read_block_device(places: Places, log: Log) -> Fetched | None:
     clock = places.connector.clock
     deadline = Deadline(clock, _BLOCK_DEVICE_SECONDS if os.uname().machine in _WITHOUT_FW_CFG else 0)
     while (device := _find_block_device(places)) is None:
-        if deadline.left() <= 0:
+        if deadline.left <= 0:
             return None
         log.note(f"waiting for a block device with the serial number {_SERIAL}")
         clock.sleep(_POLL_SECONDS)

@@ -128,7 +128,7 @@ class GuestInfo:
             connector = self._places.connector
             connection = connector.connect_vsock(_HYPERVISOR_CID, _PORT, _SECONDS, source_ports=_PRIVILEGED_PORTS)
             with closing(connection), connection.makefile("rb") as reader:
-                connection.settimeout(connector.clock.real(_SECONDS))
+                connection.settimeout(connector.clock.convert_to_real(_SECONDS))
                 connection.sendall(make_message(command))
                 head = reader.read(4)
                 size = struct.unpack("!I", head)[0] if len(head) == 4 else 0

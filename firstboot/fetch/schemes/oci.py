@@ -63,6 +63,7 @@ class _Checked:
         self._hash.update(data)
         self._sink.write(data)
 
+    @property
     def hexdigest(self) -> str:
         """Of all of it."""
         return self._hash.hexdigest()
@@ -101,7 +102,7 @@ def download(download: Download, sink: Sink) -> None:
     digest = _layer(manifest, artifact.title, url)
     checked = _Checked(sink)
     web.ask(Request(f"{artifact.base}/blobs/sha256:{digest}", headers), checked, deadline)
-    if checked.hexdigest() != digest:
+    if checked.hexdigest != digest:
         raise FetchError(f"{url}: the registry sent another layer than the manifest names")
 
 

@@ -29,7 +29,7 @@ class S3Object(NamedTuple):
     key: str
     version: str
 
-    def url(self, region: str) -> str:
+    def make_url(self, region: str) -> str:
         """Where it is, if its bucket is in ``region``."""
         domain = _DOMAINS.get(self.partition, "amazonaws.com")
         path = "/" + escape(self.key, safe="/")
@@ -90,7 +90,7 @@ def download(download: Download, sink: Sink) -> None:
     credentials = None if imds is None else imds.find_credentials()
     hint = (None if imds is None else imds.find_region()) or DEFAULT_REGION
     region = wanted.region or _region_of(wanted, hint, web, deadline)
-    target = wanted.url(region)
+    target = wanted.make_url(region)
     try:
         web.ask(Request(target, _headers(target, region, credentials, time.time())), sink, deadline)
     except NotFound:

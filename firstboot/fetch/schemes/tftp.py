@@ -54,7 +54,7 @@ def read_file(url: str, sink: Sink, connector: Connector, deadline: Deadline) ->
     name = unquote(parts.path).lstrip("/")
     if not parts.hostname or not name:
         raise FetchError("a TFTP URL is tftp://HOST/NAME")
-    connection, address = connector.open_udp(parts.hostname, parts.port or PORT, deadline.left())
+    connection, address = connector.open_udp(parts.hostname, parts.port or PORT, deadline.left)
     with closing(connection):
         transfer = _Transfer(connection, connector, deadline)
         try:
@@ -103,9 +103,9 @@ class _Transfer:
         """Send until what is expected comes: its kind, its content and who sent it."""
         for _ in range(_RESENDS):
             self._connection.sendto(packet, to)
-            until = Deadline(self._clock, min(_RESEND_SECONDS, self._deadline.left()))
-            while (left := until.left()) > 0:
-                self._connection.settimeout(self._clock.real(left))
+            until = Deadline(self._clock, min(_RESEND_SECONDS, self._deadline.left))
+            while (left := until.left) > 0:
+                self._connection.settimeout(self._clock.convert_to_real(left))
                 try:
                     answer, sender = self._connection.recvfrom(65536)
                 except TimeoutError:

@@ -168,12 +168,12 @@ def wait_for_drive(places: Places, log: Log, labels: tuple[str, ...], seconds: f
     is_said = False
     while True:
         device = find_drive(places, labels)
-        if device is not None or deadline.left() <= 0:
+        if device is not None or deadline.left <= 0:
             return device
         if not is_said:
             log.note(f"waiting for a drive with the label {' or '.join(labels)}, at most {seconds:.0f} s")
             is_said = True
-        clock.sleep(min(_POLL_SECONDS, max(deadline.left(), 0)))
+        clock.sleep(min(_POLL_SECONDS, max(deadline.left, 0)))
 
 
 class DriveConfig(NamedTuple):

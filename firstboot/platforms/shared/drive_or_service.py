@@ -42,14 +42,14 @@ def fetch_from_drive_or_service(
             return files[0] if files else None
         service = Service(places, log)
         for url in find_urls(places):
-            until = Deadline(clock, max(min(_ATTEMPT_SECONDS, deadline.left()), 0.1))
+            until = Deadline(clock, max(min(_ATTEMPT_SECONDS, deadline.left), 0.1))
             try:
                 return Fetched(url, service.web.read(Request(url), MAX_BYTES, until))
             except NotFound:
                 return None
             except FetchError as error:
                 reason = str(error.args[0])
-        if deadline.left() <= _PAUSE_SECONDS:
+        if deadline.left <= _PAUSE_SECONDS:
             message = f"neither a drive with the label {labels[0]} nor the metadata service was there in time"
             raise ConfigUnavailable(f"{message}: {reason}")
         clock.sleep(_PAUSE_SECONDS)

@@ -39,7 +39,7 @@ def fetch_custom_data(places: Places, log: Log) -> Fetched | None:
                             return None if data is None else Fetched(f"{CUSTOM_DATA} of the DVD {device.name}", data)
                 except ProgramError as error:
                     log.note(f"{device.name} is not the provisioning DVD: {error.args[0]}")
-        if deadline.left() <= _POLL_SECONDS:
+        if deadline.left <= _POLL_SECONDS:
             raise ConfigUnavailable(f"no DVD with {ENVIRONMENT.lstrip('/')} came within {PROVIDER_SECONDS} s")
         clock.sleep(_POLL_SECONDS)
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.proxy import needs_proxy
+from firstboot.fetch.proxy import is_proxied
 from firstboot.fetch.schemes.s3 import parse_s3
 from firstboot.fetch.targets import follow_redirect, is_link_local, parse_url
 from firstboot.fetch.tls import require_certificates
@@ -53,13 +53,13 @@ def test_redirects_never_leave_https(location: str, guarded: bool) -> None:
 
 @given(st.text(), st.lists(st.text(), max_size=3))
 def test_hosts_and_proxies(host: str, none_for: list[str]) -> None:
-    assert needs_proxy(host, 80, tuple(none_for)) in (True, False)
+    assert is_proxied(host, 80, tuple(none_for)) in (True, False)
 
 
 @given(st.text().map("s3://".__add__) | st.text().map("arn:aws:s3:".__add__))
 def test_objects(url: str) -> None:
     with contextlib.suppress(FetchError):
-        assert parse_s3(url).url("eu-west-1").startswith("https://")
+        assert parse_s3(url).make_url("eu-west-1").startswith("https://")
 
 
 @given(st.binary() | st.binary().map(b"-----BEGIN CERTIFICATE-----\n".__add__))

@@ -10,7 +10,7 @@ import pytest
 from firstboot.config.models import Ignition, Proxy, Reference, Resource, Security, Timeouts, Tls
 from firstboot.config.urls import data_url
 from firstboot.fetch.errors import FetchError
-from firstboot.fetch.proxy import needs_proxy
+from firstboot.fetch.proxy import is_proxied
 from firstboot.fetch.settings import Proxies
 
 pytestmark = pytest.mark.unit
@@ -45,7 +45,7 @@ def test_an_unknown_authority_is_refused_with_where_to_name_it(outside: Any, res
 
 
 def configured(outside: Any, **parts: Any) -> Any:
-    return outside.fetcher().configured(Ignition(version="3.6.0", **parts))
+    return outside.fetcher().adapt_to(Ignition(version="3.6.0", **parts))
 
 
 def test_a_config_names_authorities_proxies_and_times(outside: Any, resource: Make, authority: str) -> None:
@@ -157,4 +157,4 @@ def test_an_encrypted_proxy_takes_http(outside: Any, resource: Make, authority: 
     ],
 )
 def test_what_is_asked_without_a_proxy(host: str, port: int, none_for: tuple[str, ...], through: bool) -> None:
-    assert needs_proxy(host, port, none_for) is through
+    assert is_proxied(host, port, none_for) is through
