@@ -58,7 +58,7 @@ bench: venv  ## the numbers of docs/performance.md, beside mkosi where it is ins
 	$(BIN)/python -m tests.bench
 
 filters: venv  ## ask sed, grep and the like anew what unit tests want to know of them
-	RECORD_FILTERS=1 $(PYTEST) -q -m unit tests/unit/debian/scripts tests/unit/debian/handlers tests/unit/stages
+	RECORD_FILTERS=1 $(PYTEST) -q -m unit tests/unit/debian/scripts tests/unit/stages
 
 schema: venv  ## write configs/schema.json anew
 	$(BIN)/build-os schema > configs/schema.json.new && mv configs/schema.json.new configs/schema.json

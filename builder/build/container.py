@@ -32,7 +32,7 @@ def build_container(request: BuildRequest) -> BuildResult:
     """Build a definition of ``kind: container`` into an OCI archive.
 
     Raises:
-        ConfigError, CapabilityError, ProgramError, SourceError: see :mod:`builder.core.errors`.
+        ConfigError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
     """
     started = time.monotonic()
     if request.key_pair is not None:

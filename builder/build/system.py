@@ -49,7 +49,7 @@ def build_system(request: BuildRequest) -> BuildResult:
     """Build of a system's definition what is not built yet.
 
     Raises:
-        ConfigError, CapabilityError, ProgramError, SourceError: see :mod:`builder.core.errors`.
+        ConfigError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
     """
     started = time.monotonic()
     loaded = load(request.definition)

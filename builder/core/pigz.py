@@ -22,7 +22,7 @@ def open_gzip(tools: Tools, out: BinaryIO, *, level: int) -> Iterator[BinaryIO]:
 
     Raises:
         CapabilityError: the tools tree has no pigz.
-        ProgramError: it failed.
+        ToolError: it failed.
     """
     command = (*PIGZ, f"-{level}")
     out.flush()

@@ -119,7 +119,7 @@ class Sandbox:
 
         Raises:
             CapabilityError: this machine does not allow what the sandbox needs.
-            ProgramError: it failed, or went over a limit.
+            ToolError: it failed, or went over a limit.
         """
         if believes and os.getuid() == 0 and _user() is None:
             # What the kernel lets its root do, capabilities or not, no namespace takes away: processes without end.

@@ -163,7 +163,7 @@ class Tools:
 
         Raises:
             CapabilityError: the program is not in the tree, or this machine cannot enter the tree.
-            ProgramError: it failed; carries the command and its last lines.
+            ToolError: it failed; carries the command and its last lines.
         """
         argv = self.argv(*command, binds=binds, closed=True)
         if _interrupted.is_set():
@@ -254,7 +254,7 @@ class Tools:
 
     def failure(self, command: Sequence[str | Path], status: int, lines: Sequence[str]) -> Exception:
         """How a program failed that ended with this status and these lines: that this machine does not let us enter the
-        tree, or a ``ProgramError``."""
+        tree, or a ``ToolError``."""
         if status == enter.CANNOT_ENTER:
             return CapabilityError(
                 "this machine does not let us enter the tools tree",

@@ -182,7 +182,7 @@ def write_layout(tree: Tree, config: ImageConfig, out: Path, *, gzip: Tools | No
 
     Raises:
         OSError: ``out`` cannot be written, or content is gone from the store.
-        CapabilityError, ProgramError: pigz is not there, or failed.
+        CapabilityError, ToolError: pigz is not there, or failed.
     """
     blobs = out / "blobs" / "sha256"
     image = _image(config, _write_layer(tree, blobs, config.created, gzip))

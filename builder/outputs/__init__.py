@@ -1,1 +1,1 @@
-"""From a finished tree to artifacts: root, initrd, UKI, disk, and the formats that clouds take."""
+"""From a finished tree to artifacts: root, initrd, UKI and disk, with their manifest and bill of materials."""

@@ -130,7 +130,7 @@ def make_disk(
 
     Raises:
         ConfigError: a partition is over 70 % full.
-        ProgramError: systemd-repart failed.
+        ToolError: systemd-repart failed.
     """
     require_room("the root slot", root.image.stat().st_size, layout.slot, "disk.slot")
     used = sum(path.stat().st_size for path in esp.rglob("*") if path.is_file())

@@ -105,7 +105,7 @@ def make_erofs(
             is the one that counts.
 
     Raises:
-        ProgramError: mkfs.erofs failed.
+        ToolError: mkfs.erofs failed.
         OSError: content is gone from the store.
     """
     # A named pipe, because mkfs.erofs resolves the path of its source and then finds no /proc/self/fd/N.

@@ -131,7 +131,7 @@ class Signer:
         systemd-sbsign 257 writes down when it signs, and asks only the clock.
 
         Raises:
-            ProgramError: it is no EFI program.
+            ToolError: it is no EFI program.
         """
         with self._open() as (key, certificate, scratch, fds):
             source, target = scratch / "program.efi", scratch / "signed.efi"

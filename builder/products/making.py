@@ -33,7 +33,7 @@ def make_products(
     Raises:
         ConfigError: the disk's size does not suit one of them.
         CapabilityError: the tools tree lacks qemu-img or pigz.
-        ProgramError: one of them failed.
+        ToolError: one of them failed.
     """
     if Part.RAW in parts:
         require_sizes(products, parts[Part.RAW].stat().st_size)

@@ -30,7 +30,7 @@ def stamp_vhd(path: Path, identity: uuid.UUID, created: int) -> None:
     """Set the unique ID and the time (seconds since 1970) of a fixed VHD.
 
     Raises:
-        ProgramError: it is no fixed VHD.
+        ToolError: it is no fixed VHD.
     """
     with path.open("r+b") as file:
         file.seek(-SECTOR, 2)
@@ -52,7 +52,7 @@ def stamp_vmdk(path: Path, content_id: int, name: str) -> None:
     """Set the content ID and the name by which the descriptor calls this file.
 
     Raises:
-        ProgramError: there is no embedded descriptor, or no room for the new one.
+        ToolError: there is no embedded descriptor, or no room for the new one.
     """
     with path.open("r+b") as file:
         head = file.read(SECTOR)
@@ -83,7 +83,7 @@ def stamp_vhdx(path: Path, identity: uuid.UUID) -> None:
     """Set the GUIDs of a VHDX from one, and clear its log, which is empty but not blank after a clean close.
 
     Raises:
-        ProgramError: it is no VHDX, or one that was not closed.
+        ToolError: it is no VHDX, or one that was not closed.
     """
     with path.open("r+b") as file:
         if file.read(8) != b"vhdxfile":

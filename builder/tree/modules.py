@@ -34,7 +34,7 @@ def index_modules(tree: Tree, tools: Tools, scratch: Path, *, origin: str) -> No
     """Write ``modules.dep`` and its like for every kernel in the tree, by ``depmod``.
 
     Raises:
-        ProgramError: a module is damaged.
+        ToolError: a module is damaged.
     """
     if tree.get("/usr/lib/modules", follow=True) is None:
         return

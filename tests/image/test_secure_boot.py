@@ -52,7 +52,7 @@ def verify(tools: Tools, scratch: Path, pkcs7: bytes, content: bytes, certificat
     """Check a signature against one certificate, whatever the signature brings along.
 
     Raises:
-        ProgramError: it is not by its key, or of something else.
+        ToolError: it is not by its key, or of something else.
     """
     (scratch / "pkcs7").write_bytes(pkcs7)
     (scratch / "content").write_bytes(content)

@@ -48,7 +48,7 @@ def add_binds(spec: VmSpec, binds: Sequence[Bind], tools: Tools, folder: Machine
     """A machine that mounts copies of these directories before its services start.
 
     Raises:
-        ConfigError: the image does not let itself be told to. ProgramError: a directory cannot be read.
+        ConfigError: the image does not let itself be told to. ToolError: a directory cannot be read.
     """
     if spec.takes is Credentials.REFUSED:
         raise ConfigError(

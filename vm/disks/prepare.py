@@ -37,7 +37,7 @@ def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -
     Raises:
         ConfigError: the configuration cannot be read.
         CapabilityError: the tools tree has no firmware or no qemu-img.
-        ProgramError: qemu-img failed.
+        ToolError: qemu-img failed.
     """
     for disk in spec.disks:
         make_disk(disk, tools)

@@ -18,7 +18,7 @@ def list_partitions(disk: Disk, tools: Tools) -> list[Partition]:
 
     Raises:
         VmError: it has none.
-        ProgramError: the disk cannot be read.
+        ToolError: the disk cannot be read.
     """
     try:
         return parse_gpt(_read(disk, tools, 0, HEAD), disk.block_size)
@@ -45,7 +45,7 @@ def invert_bytes(disk: Disk, tools: Tools, partition: Partition, offset: int, le
 
     Raises:
         VmError: they are not within the partition.
-        ProgramError: the disk cannot be read or written.
+        ToolError: the disk cannot be read or written.
     """
     if offset < 0 or length < 1 or offset + length > partition.size:
         raise VmError(f"{length} bytes at {offset} are not within {partition.name}, which has {partition.size}")

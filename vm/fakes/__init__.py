@@ -57,7 +57,7 @@ class Fakes:
         """A certificate authority of this test's own; made when it is first asked for.
 
         Raises:
-            ProgramError, CapabilityError: the tools tree has no openssl, or it failed.
+            ToolError, CapabilityError: the tools tree has no openssl, or it failed.
         """
         if self._authority is None:
             self._authority = Authority(self._tools, self._directory)

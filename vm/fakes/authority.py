@@ -23,7 +23,7 @@ class Authority:
     """Issues certificates. ``path`` is its own, as PEM, for those who are to trust it.
 
     Raises:
-        ProgramError, CapabilityError: the tools tree has no openssl, or it failed.
+        ToolError, CapabilityError: the tools tree has no openssl, or it failed.
     """
 
     def __init__(self, tools: Tools, directory: Path) -> None:

@@ -156,7 +156,7 @@ class Qmp:
         self.run_command("set_link", deadline, name=netdev, up=up)
 
     def plug_disk(self, node: str, disk: Disk, deadline: Deadline) -> None:
-        """Plug a virtio disk into a free slot (:data:`vm.qemu.argv.SLOTS`).
+        """Plug a virtio disk into a free slot.
 
         Raises:
             VmError: no slot is free, or QEMU cannot use the file.

@@ -35,7 +35,7 @@ def find_command(text: str) -> str | None:
 
 
 def quote_for_machine(text: str) -> str | None:
-    """The text as a word of a command line on the machine; ``None`` as for :func:`command_for`."""
+    """The text as a word of a command line on the machine; ``None`` as for :func:`find_command`."""
     parts = _TOLD.split(text)
     if any(UNKNOWN in literal for literal in parts[::3]):
         return None
