@@ -199,11 +199,11 @@ def make_lock(
     def opened(arch: str) -> PackageArchive:
         return open_archive(mirrors, suites, arch, store, console, freshness, newest=releases)
 
-    with console.step("read package indexes"):
+    with console.open_step("read package indexes"):
         image = opened(resolved.arch)
         tools = image if here == resolved.arch else opened(here)
     groups = {}
-    with console.step("resolve packages"), point_at_names(resolved):
+    with console.open_step("resolve packages"), point_at_names(resolved):
         for wanted in list_package_sets(resolved):
             archive, request = _question(wanted, image, tools, resolved.arch)
             packages = resolve(archive, request)
@@ -235,7 +235,7 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
     """Look up every deb of a lock in signed indexes, those of the lock first and then today's.
 
     Args:
-        store: one in which no list of packages is kept that somebody else made: :meth:`Store.apart`.
+        store: one in which no list of packages is kept that somebody else made: :meth:`Store.make_store_apart`.
 
     Raises:
         SourceError: a deb is in none of them as the lock has it, or the lock's indexes are not signed by who may.
@@ -253,7 +253,7 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
     mirrors = choose_mirrors(resolved, lock.releases)
     freshness = _freshness()
     archs = sorted({lock.arch, *(index.architecture for index in lock.indexes)})
-    with console.step("read package indexes"):
+    with console.open_step("read package indexes"):
         then = [
             open_locked_archive(lock.releases, lock.indexes, mirrors, arch, store, console, freshness) for arch in archs
         ]
@@ -295,7 +295,7 @@ def resolve_today(
     from builder.debian.resolve import resolve  # noqa: PLC0415
 
     suites = list_default_suites(resolved.suite)
-    with console.step("read package indexes"):
+    with console.open_step("read package indexes"):
         arch = require_host_arch() if tools else resolved.arch
         archive = open_archive(choose_mirrors(resolved), suites, arch, store, console, _freshness())
     wanted = next(each for each in list_package_sets(resolved) if (each.name == "tools") == tools)

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from builder.core.architecture import architecture, find_host_arch
+from builder.core.architecture import find_host_arch, require_architecture
 from builder.core.console import Console
 from builder.core.errors import CapabilityError
 from builder.core.kept import TOOLS, derive_key, keep, look_up
@@ -80,7 +80,7 @@ NOT_CALLED = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/
 
 def list_tool_packages(arch: str) -> tuple[str, ...]:
     """The names to resolve for building and booting images of an architecture, sorted."""
-    return tuple(sorted((*PACKAGES, *SCRIPTS_CALL, *architecture(arch).emulator.packages)))
+    return tuple(sorted((*PACKAGES, *SCRIPTS_CALL, *require_architecture(arch).emulator.packages)))
 
 
 def open_tools(
@@ -109,7 +109,7 @@ def open_tools(
             packs = unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1, refetch=refetch)
             _write(unpack_tree(packs), fresh)
 
-        with store.lock(f"tools-{key}", console, "unpacking the tools tree"), console.step("unpack tools"):
+        with store.lock(f"tools-{key}", console, "unpacking the tools tree"), console.open_step("unpack tools"):
             keep(store, TOOLS, inputs, make, console)
     return Tools(store.root / TOOLS.name / key, console)
 
@@ -152,5 +152,5 @@ def _for_scripts(tree: Tree) -> list[str]:
 def _tame(node: Node) -> Node:
     """Nothing in the tools tree runs with more rights than its caller."""
     if node.kind is Kind.FILE:
-        return node.but(mode=node.mode & ~(stat.S_ISUID | stat.S_ISGID))
+        return node.copy_with(mode=node.mode & ~(stat.S_ISUID | stat.S_ISGID))
     return node

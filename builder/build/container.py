@@ -59,7 +59,7 @@ def build_container(request: BuildRequest) -> BuildResult:
         tools = open_build_tools(workspace, resolved, lock)
         with (
             open_context(workspace, resolved, lock, tools) as context,
-            request.console.step(f"container {resolved.name}"),
+            request.console.open_step(f"container {resolved.name}"),
         ):
             tree = make_container_tree(resolved, lock.packages, context, 0)
             lock = record_runs(workspace, resolved, lock, context.runs)

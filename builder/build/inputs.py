@@ -51,7 +51,7 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
         elif request.offline:
             raise ConfigError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
         else:
-            with request.console.step("lock"):
+            with request.console.open_step("lock"):
                 lock = make_lock(resolved, workspace.kept, request.console, newest=old, update=())
         lock.dump(path)
         request.console.note(f"{'made' if old is None else 'renewed'} {path}: {len(lock.packages)} packages")
@@ -98,7 +98,7 @@ def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContai
     packages = lock.all_packages()
     with measure(workspace, "fetch"):
         if any(not workspace.request.store.has_blob(p.sha256, p.size) for p in packages):
-            with workspace.console.step("fetch packages"):
+            with workspace.console.open_step("fetch packages"):
                 fetch_debs(workspace, resolved, lock, packages)
 
 

@@ -30,7 +30,7 @@ from builder.outputs.manifest import Artifact, Manifest, is_current
 from builder.outputs.signing import Signer
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from builder.products.product import Identity
-from builder.stages import stages_for
+from builder.stages import list_stages
 from builder.stages.packages import make_decision
 from builder.stages.plan import (
     Plan,
@@ -108,7 +108,7 @@ def plan_system(workspace: Workspace, resolved: Resolved, lock: Lock) -> Plan:
     """What would run, without running it."""
     request = workspace.request
     return make_plan(
-        stages_for(resolved, lock),
+        list_stages(resolved, lock),
         workspace.kept,
         request.definition,
         tools=derive_tools_key(lock.tools),

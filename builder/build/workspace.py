@@ -61,12 +61,12 @@ def open_store(request: BuildRequest) -> Iterator[Workspace]:
     """The workspace of what needs the store alone. A build that starts anew has a place of its own for all that it
     makes on the way, gone afterwards."""
     store, console = request.store, request.console
-    with store.in_use(console):
+    with store.keep_in_use(console):
         if not request.reason_to_start_anew:
             yield Workspace(request, store)
             return
         with open_scratch(store, console) as directory:
-            yield Workspace(request, store.apart(directory / "store"))
+            yield Workspace(request, store.make_store_apart(directory / "store"))
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def sweep_out(out: Path) -> None:
     """Remove what a killed build left half-made. We hold the directory's lock, so nobody is at work in it."""
     for path in out.glob(".new-*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in out.glob(".*." + 16 * "[0-9a-f]"):  # of builder.core.files.replacing
+    for path in out.glob(".*." + 16 * "[0-9a-f]"):  # of builder.core.files.open_replacement
         path.unlink(missing_ok=True)
 
 

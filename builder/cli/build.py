@@ -29,7 +29,7 @@ from builder.cli.common import (
     choose_key_pair,
     require_definition,
 )
-from builder.core.console import Console, format_size, seconds
+from builder.core.console import Console, format_seconds, format_size
 
 if TYPE_CHECKING:
     from builder.build import BuildResult
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if result.seconds:
         for line in format_table(result.manifest):
             console.note(line)
-        console.note(f"built in {seconds(result.seconds)}")
+        console.note(f"built in {format_seconds(result.seconds)}")
     if args.timeline is not None:
         write_timeline(args.timeline, result, console)
     sys.stdout.write(f"{result.manifest}\n")

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         store.clear(console, *(room for group in chosen for room in GROUPS[group]))
         console.note(f"cleared {', '.join(chosen)}")
         return 0
-    usage = store.usage()
+    usage = store.measure_usage()
     sys.stdout.write(f"{store.root}\n")
     for group, rooms in GROUPS.items():
         count, size = (sum(usage[room][i] for room in rooms) for i in (0, 1))

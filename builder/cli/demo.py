@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder.core.console import Console, format_size, seconds
+from builder.core.console import Console, format_seconds, format_size
 
 HELP = "build, boot and show the demo"
 PORT = 8080
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     configs = find_shipped_root() / "configs"
     checked = read_config(configs / "machines" / "demo.yaml")
-    with console.step("build"):
+    with console.open_step("build"):
         built = build_system(BuildRequest(configs / "demo.yaml", args.out, Store.open(), console))
     manifest = built.manifest
     host = open_host(manifest, console)
@@ -71,17 +71,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         spec = replace(spec, base_configs=(login,))
     started = time.monotonic()
     with (
-        console.step("boot"),
+        console.open_step("boot"),
         Machine(
             spec, host.tools, host.make_deadline(BOOT_SECONDS), folder=folder.root, store=host.store, outlive=True
         ) as machine,
     ):
         (folder.root / "tools").write_text(str(host.tools.root), encoding="utf-8")
-        with console.step("first boot"):
+        with console.open_step("first boot"):
             machine.wait_firstboot()
-        with console.step("multi-user.target"):
+        with console.open_step("multi-user.target"):
             machine.wait_unit("multi-user.target")
-        with console.step("container answers"):
+        with console.open_step("container answers"):
             page = machine.wait_http(PORT)
             answered = time.monotonic() - started
         machine.release_boot_slot()
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             left = None
             machine.shutdown()
     print_tables(manifest, provisioned, phases, page)
-    sys.stdout.write(f"\npower-on to container: {seconds(answered)}, {cpu:.1f} CPU seconds ({host.verdict})\n")
+    sys.stdout.write(f"\npower-on to container: {format_seconds(answered)}, {cpu:.1f} CPU seconds ({host.verdict})\n")
     if left is not None:
         from vm.registry.ssh import quote_command
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     if args.words and args.words[0] == Path(DIFF):
         store = Store.open()
-        with store.in_use(console):
+        with store.keep_in_use(console):
             return _run_diff(args, store, console)
     if len(args.words) > 1:
         raise ConfigError(
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"there is no {target} to update", hint="'build-os lock' makes it, everything at its newest")
     update = () if args.update is None else args.update or None
     store = Store.open()
-    with store.in_use(console):
+    with store.keep_in_use(console):
         lock = make_lock(resolved, store, console, newest=old, update=update)
     lock.dump(target)
     for line in describe_changes(old, lock):
@@ -127,7 +127,7 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
     if not args.offline and args.definition.is_file():
         resolved = resolved or load_any(args.definition)
         wanted = [change.new for change in changes if change.new is not None and change.old is not None]
-        with console.step("fetch what changed, for its changelogs"):
+        with console.open_step("fetch what changed, for its changelogs"):
             fetch_packages(wanted, lambda: choose_mirrors(resolved), store, console)
     explained_changes = list(explain_differences(changes, new, store))
     decided = compare_decisions(old.decisions, new.decisions)

@@ -127,7 +127,7 @@ def stop(machines: Registry, name: str | None, console: Console, *, force: bool 
 
     record = machines.find(name, open_kept_machines().list_names())
     kept = MachineFolder(record.folder).is_kept
-    with console.step(f"power off {record.name}"):
+    with console.open_step(f"power off {record.name}"):
         in_good_order = machines.stop(record, 0) if force else machines.stop(record)
     if not in_good_order and not force:
         console.warn(f"{record.name} did not power itself off and was switched off: what it had not written is lost")

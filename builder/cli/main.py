@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal(2)'s own shape
     # Imported long since if there is a program to end.
     if (tools := sys.modules.get("builder.core.tools")) is not None:
-        tools.interrupt()
+        tools.end_programs()
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise Terminated(number)

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.debian.lock import Lock
     from builder.definition.load import load
     from builder.locking import hash_recipe, make_lock_path
-    from builder.stages import stages_for
+    from builder.stages import list_stages
     from builder.stages.plan import format_plan, make_plan
 
     path = require_definition(args.definition)
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         # Which packages there will be, only the archive knows; that all stages run then, we know without.
         reason = f"there is no {target.name} yet" if lock is None else f"{target.name} is stale and will be renewed"
         any_lock = Lock(wanted, resolved.arch, resolved.suite)
-        stages = stages_for(resolved, any_lock)
+        stages = list_stages(resolved, any_lock)
         plan, current = make_plan(stages, request.store, path, tools="", anew=reason), False
     if args.json:
         rows = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     tools = Tools(find_tools(record.folder), console)
     # A terminal of the user's own: nothing is captured, and Ctrl-C belongs to the remote side.
     return subprocess.run(
-        tools.argv(*make_argv(way, command)), env=read_terminal_environment(tools), check=False
+        tools.make_argv(*make_argv(way, command)), env=read_terminal_environment(tools), check=False
     ).returncode
 
 
@@ -91,4 +91,4 @@ def read_terminal_environment(tools: object) -> dict[str, str]:
 
     assert isinstance(tools, Tools)
     passed = ("TERM", "SSH_AUTH_SOCK", "HOME")
-    return tools.env({name: os.environ[name] for name in passed if name in os.environ})
+    return tools.make_environment({name: os.environ[name] for name in passed if name in os.environ})

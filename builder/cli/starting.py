@@ -68,10 +68,10 @@ def start_and_leave(
     with start.make_machine(outlive=True, patient=True) as machine:
         (start.folder.root / "tools").write_text(str(start.tools.root), encoding="utf-8")
         if start.first:
-            with console.step("first boot"):
+            with console.open_step("first boot"):
                 machine.wait_firstboot()
             start.done(machine.spec)
-        with console.step("login prompt"):
+        with console.open_step("login prompt"):
             machine.wait_console(LOGIN_PROMPT)
         can_ssh = can_ssh and SSH_PORT in machine.forwards
         if can_ssh:
@@ -95,7 +95,7 @@ def wait_for_ssh(machine: Machine, console: Console) -> None:
     if SSH_UNIT in {find_failed_unit(sighting.line.text) for sighting in machine.sightings}:
         return  # it is told with the other units that have failed
     try:
-        with console.step("ssh answers"):
+        with console.open_step("ssh answers"):
             machine.wait_ssh(within=SSH_SECONDS)
     except VmError as error:
         if machine.is_off:
@@ -134,7 +134,7 @@ def stay_at_console(start: Start, console: Console) -> None:
         look()
         if start.folder.is_kept and not is_off:
             machine.deadline = Deadline(OFF_SECONDS, machine.deadline.scale)
-            with console.step(f"power off {start.spec.name}"):
+            with console.open_step(f"power off {start.spec.name}"):
                 machine.shutdown()
     if start.folder.is_kept:
         console.note(f"{start.spec.name} is off, and its disk is kept: 'build-os machine start {start.spec.name}'")

@@ -44,14 +44,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise ConfigError("say what to do with which archive", hint="build-os store export FILE, or import FILE")
     store = Store.open()
     if args.action == "export":
-        with store.in_use(console):
+        with store.keep_in_use(console):
             _export(args, store, console)
     else:
         if args.definitions:
             raise ConfigError("an import takes everything that is in the archive", hint="build-os store import FILE")
         if not args.file.is_file():
             raise ConfigError(f"there is no {args.file}", hint="'build-os store export' makes one")
-        with store.in_use(console), console.step(f"import {args.file}"):
+        with store.keep_in_use(console), console.open_step(f"import {args.file}"):
             files = read_bundle(args.file, store, console)
         console.note(f"{len(files)} files, {format_size(sum(file.size for file in files))}, all verified")
     sys.stdout.write(f"{args.file}\n")
@@ -75,11 +75,11 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
         lock = Lock.load(path)
         lock.require_recipe(hash_recipe(resolved), str(path))
         packages = lock.all_packages()
-        with console.step(f"fetch what {definition} needs"):
+        with console.open_step(f"fetch what {definition} needs"):
             fetch_packages(
                 packages, partial(choose_mirrors, resolved, lock.releases), store, console, offline=args.offline
             )
         wanted.update({p.sha256: Carried(p.sha256, p.size, f"{p.name} {p.version}") for p in packages})
-    with console.step(f"write {args.file}"):
+    with console.open_step(f"write {args.file}"):
         size = write_bundle(wanted.values(), store, args.file, console)
     console.note(f"{len(wanted)} files, {format_size(size)}")

@@ -163,7 +163,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
-def architecture(name: str) -> Architecture:
+def require_architecture(name: str) -> Architecture:
     """The facts of an architecture.
 
     Raises:

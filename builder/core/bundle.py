@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import SourceError
-from builder.core.files import CHUNK, replacing, sync_file_system
+from builder.core.files import CHUNK, open_replacement, sync_file_system
 from builder.core.store import Store
 
 FORMAT = 1
@@ -52,7 +52,7 @@ def write_bundle(files: Iterable[Carried], store: Store, path: Path, console: Co
     text = json.dumps({"format": FORMAT, "files": [asdict(file) for file in ordered]}, indent=0).encode()
     total = sum(file.size for file in ordered)
     done = 0
-    with replacing(path, durable=True) as out:
+    with open_replacement(path, durable=True) as out:
         out.write(_header(LIST, len(text)))
         out.write(_padded(text))
         for file in ordered:
@@ -60,7 +60,7 @@ def write_bundle(files: Iterable[Carried], store: Store, path: Path, console: Co
             for piece in _stored(store, file):
                 out.write(piece)
                 done += len(piece)
-                console.progress(done, total, "B")
+                console.report_progress(done, total, "B")
             out.write(bytes(-file.size % BLOCK))
         out.write(bytes(2 * BLOCK))
         return out.tell()
@@ -73,7 +73,7 @@ def _stored(store: Store, file: Carried) -> Iterator[bytes]:
         SourceError: it is damaged or not there.
     """
     digest = hashlib.sha256()
-    blob = store.blob(file.sha256)
+    blob = store.locate_blob(file.sha256)
     if store.has_blob(file.sha256, file.size):
         with blob.open("rb") as source:
             while piece := source.read(CHUNK):
@@ -95,16 +95,16 @@ def read_bundle(path: Path, store: Store, console: Console) -> list[Carried]:
     """
     with path.open("rb") as file:
         reader = _Reader(file, str(path))
-        files = reader.files()
+        files = reader.read_files()
         total, done = sum(carried.size for carried in files), 0
         for carried in files:
-            reader.member(f"sha256/{carried.sha256}", carried.size)
+            reader.read_header(f"sha256/{carried.sha256}", carried.size)
             try:
-                with store.adding(carried.sha256, carried.what) as out:
-                    for piece in reader.content(carried.size):
+                with store.add_blob(carried.sha256, carried.what) as out:
+                    for piece in reader.read_content(carried.size):
                         out.write(piece)
                         done += len(piece)
-                        console.progress(done, total, "B")
+                        console.report_progress(done, total, "B")
             except SourceError as error:
                 raise BundleError(f"{path}: {error.what}", details=error.details, hint=AGAIN) from error
         reader.end()
@@ -119,13 +119,13 @@ class _Reader:
         self._file = file
         self._name = name
 
-    def files(self) -> list[Carried]:
+    def read_files(self) -> list[Carried]:
         """The first member."""
-        size = self.member(LIST)
+        size = self.read_header(LIST)
         if size > MAX_LIST:
             raise self._bad(f"its list has {size} bytes")
         try:
-            data = json.loads(b"".join(self.content(size)))
+            data = json.loads(b"".join(self.read_content(size)))
         except (ValueError, RecursionError) as error:
             raise self._bad("its list cannot be read") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("files"), list):
@@ -146,7 +146,7 @@ class _Reader:
             case _:
                 raise self._bad(f"its list has an entry that is none: {str(row)[:100]!r}")
 
-    def member(self, name: str, size: int | None = None) -> int:
+    def read_header(self, name: str, size: int | None = None) -> int:
         """Read the header of the member that must come now; its size."""
         header = self._file.read(BLOCK)
         try:
@@ -159,7 +159,7 @@ class _Reader:
             raise self._bad(f"{name} has {found.size} bytes, its list says {size}")
         return found.size
 
-    def content(self, size: int) -> Iterator[bytes]:
+    def read_content(self, size: int) -> Iterator[bytes]:
         """The bytes of a member, and past what fills its last block."""
         left = size
         while left:

@@ -1,4 +1,4 @@
-"""Progress: stages say ``with console.step("Sealing"):`` and nothing else; how it looks is decided here.
+"""Progress: stages say ``with console.open_step("Sealing"):`` and nothing else; how it looks is decided here.
 
 Progress goes to standard error, results to standard output, and everything at full detail to the build log.
 """
@@ -29,7 +29,7 @@ class Console(Protocol):
 
     spans: list[Span]
 
-    def step(self, title: str) -> AbstractContextManager[None]:
+    def open_step(self, title: str) -> AbstractContextManager[None]:
         """Open a step; it closes with its elapsed time, or as failed when an exception passes through."""
 
     def note(self, text: str) -> None:
@@ -38,17 +38,17 @@ class Console(Protocol):
     def warn(self, text: str) -> None:
         """One line the user should act on."""
 
-    def progress(self, done: int, total: int, unit: str) -> None:
+    def report_progress(self, done: int, total: int, unit: str) -> None:
         """How far the innermost step is; ``total`` 0 means unknown. Called often, drawn seldom."""
 
-    def program(self, command: str) -> AbstractContextManager[None]:
+    def note_program(self, command: str) -> AbstractContextManager[None]:
         """A program runs, of this command line. For the log, and for who asks where the time went."""
 
     def log(self, line: str) -> None:
         """A line for the log only (a program's output)."""
 
 
-def seconds(value: float) -> str:
+def format_seconds(value: float) -> str:
     """``0.42 s`` or ``1 min 05 s``."""
     if value < 59.995:
         return f"{value:.2f} s"
@@ -102,7 +102,7 @@ class _Logged:
                 self._log_file.close()
 
     @contextmanager
-    def step(self, title: str) -> Iterator[None]:
+    def open_step(self, title: str) -> Iterator[None]:
         started = time.monotonic()
         self.log(f"== {title}")
         self._opened(title)
@@ -118,11 +118,11 @@ class _Logged:
             elapsed = time.monotonic() - started
             self._inside.reset(outer)
             self._spent(title, started, outcome)
-            self.log(f"== {title}: {outcome} in {seconds(elapsed)}")
+            self.log(f"== {title}: {outcome} in {format_seconds(elapsed)}")
             self._closed(title, outcome, elapsed)
 
     @contextmanager
-    def program(self, command: str) -> Iterator[None]:
+    def note_program(self, command: str) -> Iterator[None]:
         started = time.monotonic()
         self.log(f"+ {command}")
         outcome = "failed"
@@ -142,7 +142,7 @@ class _Logged:
     def warn(self, text: str) -> None:
         self.log(f"warning: {text}")
 
-    def progress(self, done: int, total: int, unit: str) -> None:
+    def report_progress(self, done: int, total: int, unit: str) -> None:
         """Nothing to draw."""
 
     def _indent(self) -> str:
@@ -200,7 +200,7 @@ class PlainConsole(_Logged):
 
     def _closed(self, title: str, outcome: str, elapsed: float) -> None:
         tail = "" if outcome == "done" else f" {outcome}"
-        self._say(f"{self._indent()}{title}{tail} ({seconds(elapsed)})")
+        self._say(f"{self._indent()}{title}{tail} ({format_seconds(elapsed)})")
 
 
 class TerminalConsole(_Logged):
@@ -252,7 +252,7 @@ class TerminalConsole(_Logged):
         super().warn(text)
         self._line(self._indent() + self._paint("33", "warning: ") + text)
 
-    def progress(self, done: int, total: int, unit: str) -> None:
+    def report_progress(self, done: int, total: int, unit: str) -> None:
         if time.monotonic() - self._drawn_at < self.REDRAW_SECONDS:
             return
         if unit == "B":
@@ -274,7 +274,7 @@ class TerminalConsole(_Logged):
             self._detail = ""
             mark = self._paint("32", "✓") if outcome == "done" else self._paint("31", "✗")
             tail = "" if outcome == "done" else f" {self._paint('31', outcome)}"
-            self._line(f"{indent}{mark} {title}{tail} {self._paint('2', seconds(elapsed))}")
+            self._line(f"{indent}{mark} {title}{tail} {self._paint('2', format_seconds(elapsed))}")
 
 
 class JsonConsole(_Logged):
@@ -298,7 +298,7 @@ class JsonConsole(_Logged):
         super().warn(text)
         self._event(event="warning", text=text)
 
-    def progress(self, done: int, total: int, unit: str) -> None:
+    def report_progress(self, done: int, total: int, unit: str) -> None:
         if time.monotonic() - self._drawn_at >= 0.2:
             self._drawn_at = time.monotonic()
             self._event(event="progress", done=done, total=total, unit=unit)

@@ -227,7 +227,7 @@ def die_with_parent() -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def forked(work: Callable[[], object], *, first: bool) -> None:
+def run_in_child(work: Callable[[], object], *, first: bool) -> None:
     """Have a child do the work, wait for it, and end as it did. The ``first`` process of a namespace cannot be killed
     by itself: it tells its parent, who is."""
     child = os.fork()
@@ -293,9 +293,9 @@ def main(arguments: list[str]) -> None:
             die_with_parent()  # who becomes another user has forgotten it
         except OSError as error:
             _refuse(error)
-        forked(lambda: os.execv(command[0], command), first=True)
+        run_in_child(lambda: os.execv(command[0], command), first=True)
 
-    forked(run, first=False)
+    run_in_child(run, first=False)
 
 
 def _refuse(error: OSError) -> None:

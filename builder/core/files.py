@@ -24,7 +24,7 @@ NO_DIRECTORY_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
 
 
 @contextmanager
-def replacing(path: Path, *, mode: int = 0o644, durable: bool = False) -> Iterator[BinaryIO]:
+def open_replacement(path: Path, *, mode: int = 0o644, durable: bool = False) -> Iterator[BinaryIO]:
     """Open a new version of ``path`` for writing; it appears under its name only if the block succeeds.
 
     Until then it has no name at all where the file system can do that (``O_TMPFILE``, open(2)), so that a killed
@@ -86,8 +86,8 @@ def _give_name(file: BinaryIO, path: Path) -> bool:
 
 
 def write_file(path: Path, data: bytes | str, *, mode: int = 0o644, durable: bool = False) -> None:
-    """Replace ``path`` by ``data`` in one step; see :func:`replacing`."""
-    with replacing(path, mode=mode, durable=durable) as file:
+    """Replace ``path`` by ``data`` in one step; see :func:`open_replacement`."""
+    with open_replacement(path, mode=mode, durable=durable) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
@@ -137,7 +137,7 @@ def sync_file_system(path: Path) -> None:
         os.close(descriptor)
 
 
-def sha256_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """The file's SHA-256 in lower-case hex. Holes are hashed as the zeros that they are, and not read."""
     with path.open("rb") as file:
         status = os.fstat(file.fileno())

@@ -50,7 +50,7 @@ class FilterCall:
     directory: str = "/"
     environment: tuple[tuple[str, str], ...] = ()
 
-    def as_json(self) -> dict[str, object]:
+    def make_json_object(self) -> dict[str, object]:
         """For :mod:`builder.core.filter_server`."""
         return {
             **vars(self),
@@ -135,7 +135,7 @@ class ToolFilters:
             seal_entry(self._store, FILTERS, derive_key(self._inputs), inputs=self._inputs, value=answers)
 
     def run(self, call: FilterCall) -> FilterResult:
-        question = json.dumps(call.as_json())
+        question = json.dumps(call.make_json_object())
         key = hashlib.sha256(question.encode()).hexdigest()
         with self._lock:
             if key not in self._known:
@@ -157,7 +157,7 @@ class ToolFilters:
         if not line:
             self._process = None
             _, said = process.communicate()
-            raise self._tools.failure(call.argv, process.returncode, said.decode(errors="replace").splitlines())
+            raise self._tools.make_error(call.argv, process.returncode, said.decode(errors="replace").splitlines())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -166,7 +166,7 @@ class ToolFilters:
             self._process = self._tools.start_in_empty_root(
                 "python3",
                 *("-S", "-P", "-B", "-c", SERVER.read_text()),
-                *self._tools.loader(enter.PROGRAMS),
+                *self._tools.require_loader(enter.PROGRAMS),
                 *(f"{enter.PROGRAMS}/usr/bin", str(SECONDS), str(BYTES)),
             )
         return self._process

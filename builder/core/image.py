@@ -51,7 +51,7 @@ class Image:
     artifacts: Mapping[str, Artifact]
     definition: Path | None = None
 
-    def artifact(self, kind: str) -> Artifact:
+    def require_artifact(self, kind: str) -> Artifact:
         """The artifact of this kind (``raw``, ``uki``, ``kernel`` ...).
 
         Raises:
@@ -85,9 +85,9 @@ class Image:
         Raises:
             ConfigError: the file is gone, or was cut short.
         """
-        return self.artifact(CERTIFICATE).path if CERTIFICATE in self.artifacts else None
+        return self.require_artifact(CERTIFICATE).path if CERTIFICATE in self.artifacts else None
 
-    def disk(self) -> tuple[Path, DiskFormat]:
+    def choose_disk(self) -> tuple[Path, DiskFormat]:
         """The disk image to boot from, and its format.
 
         Raises:
@@ -95,8 +95,8 @@ class Image:
         """
         for kind in BOOTABLE:
             if kind in self.artifacts:
-                return self.artifact(kind).path, "qcow2" if kind == "qcow2" else "raw"
-        self.artifact(BOOTABLE[0])
+                return self.require_artifact(kind).path, "qcow2" if kind == "qcow2" else "raw"
+        self.require_artifact(BOOTABLE[0])
         raise AssertionError("unreachable: artifact() raises for what is not listed")
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from builder.core.files import sha256_file
+from builder.core.files import hash_file
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = ("builder.", "firstboot.")
@@ -102,7 +102,7 @@ def _entry_hash(path: Path) -> str:
     if path.is_dir():
         return "directory"
     executable = bool(path.stat().st_mode & 0o111)
-    return f"{sha256_file(path)}{'x' if executable else ''}"
+    return f"{hash_file(path)}{'x' if executable else ''}"
 
 
 def _digest(text: str) -> str:

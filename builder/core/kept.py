@@ -27,7 +27,7 @@ from typing import Any
 
 from builder.core.console import Console
 from builder.core.errors import BuildError
-from builder.core.files import replacing, sha256_file, sync_file_system
+from builder.core.files import hash_file, open_replacement, sync_file_system
 from builder.core.inputs import explain_change
 from builder.core.store import Store
 
@@ -232,7 +232,7 @@ def _is_as(path: str, row: Row, *, read: bool) -> bool:
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size != row[0]:
         return False
-    return not read or sha256_file(Path(path)) == row[1]
+    return not read or hash_file(Path(path)) == row[1]
 
 
 def describe_file(path: str) -> Row:
@@ -269,7 +269,7 @@ def add_entry(
         return faster
     names = sorted(path.removeprefix(f"{directory}/") for path in _walk(directory))
     if room.by_content:
-        hashed = {name: contents.hashes.get(name) or sha256_file(directory / name) for name in names}
+        hashed = {name: contents.hashes.get(name) or hash_file(directory / name) for name in names}
         files: dict[str, Row] = {f"{key}/{name}": [(directory / name).stat().st_size, hashed[name]] for name in names}
     else:
         # Known by size and time: the bytes are on the disk before the seal is.
@@ -309,7 +309,7 @@ def seal_entry(
     entry = KeptEntry(store, room, key, inputs or {}, files or {}, uses or {}, value)
     facts = {"inputs": entry.inputs, "files": entry.files, "uses": entry.uses, "value": value}
     body = json.dumps(facts, separators=(",", ":")).encode()
-    with replacing(entry.seal) as file:
+    with open_replacement(entry.seal) as file:
         file.write(_head_of(room, body) + b"\n")
         file.write(body)
     return entry

@@ -56,7 +56,7 @@ class Limits:
     files: int = 1024
     memory: int = 4096 * MIB
 
-    def rlimits(self) -> dict[str, int]:
+    def list_rlimits(self) -> dict[str, int]:
         """As setrlimit(2) has them."""
         return {
             "RLIMIT_FSIZE": self.file,
@@ -147,7 +147,7 @@ class Sandbox:
             raise ToolError(
                 f"{Path(command[0]).name} {how}", details=("+ " + shlex.join(command), *lines[-TAIL_LINES:])
             )
-        return (output if believes else self.left("out")).decode(errors="replace")
+        return (output if believes else self.read_left_file("out")).decode(errors="replace")
 
     # --- what is given to it -----------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Sandbox:
         todo = {
             "command": list(command),
             "environment": {**ENVIRONMENT, **(self._beliefs() if believes else {}), **env},
-            "limits": self.limits.rlimits(),
+            "limits": self.limits.list_rlimits(),
             "keeper": self._keeper() if believes else [],
             "owners": f"{OURS}/job/owners",
             "out": "" if believes else f"{OURS}/state/out",
@@ -170,12 +170,12 @@ class Sandbox:
         (place / "launch.py").write_bytes(LAUNCHER.read_bytes())
 
     def _keeper(self) -> list[str]:
-        loader, library = self.tools.loader(f"{OURS}/tools")
+        loader, library = self.tools.require_loader(f"{OURS}/tools")
         keeper = [loader, "--library-path", library, f"{OURS}/tools/usr/bin/faked-sysv", "--foreground"]
         return [*keeper, "--save-file", f"{OURS}/state/owners"]
 
     def _beliefs(self) -> dict[str, str]:
-        clock = stop_clock(self.tools, int(self.tools.env()["SOURCE_DATE_EPOCH"]))
+        clock = stop_clock(self.tools, int(self.tools.make_environment()["SOURCE_DATE_EPOCH"]))
         fake = f"{OURS}/tools/{self.tools.require_one('usr/lib/*/libfakeroot/libfakeroot-sysv.so')}"
         return {
             "LD_PRELOAD": f"{fake}:{OURS}/tools{clock['LD_PRELOAD']}",
@@ -186,7 +186,7 @@ class Sandbox:
         }
 
     def _command(self, job: Path, uid: int | None, rules: int) -> list[str]:
-        loader, library = self.tools.loader(f"{OURS}/tools")
+        loader, library = self.tools.require_loader(f"{OURS}/tools")
         binds = [(self.root, "/.sandbox/root"), (job / "job", "/.sandbox/job"), (self.state, "/.sandbox/state")]
         shown: list[str] = []
         for number, (inside, path) in enumerate(sorted(self.shown.items())):
@@ -212,7 +212,7 @@ class Sandbox:
             *("--setenv", "PYTHONHOME", f"{OURS}/tools/usr", "--setenv", "LC_ALL", "C.UTF-8"),
         ]
         start = [loader, "--library-path", library, f"{OURS}/tools/usr/bin/python3", "-S", "-P", "-B"]
-        return self.tools.argv(
+        return self.tools.make_argv(
             "bwrap", *words, "--", *start, f"{OURS}/job/launch.py", f"{OURS}/job/job.json",
             binds=binds, closed=True, uid=uid,
         )  # fmt: skip
@@ -221,11 +221,11 @@ class Sandbox:
 
     def _run(self, argv: Sequence[str], command: Sequence[str], rules: int) -> tuple[bytes, int | str]:
         """What was printed, and how it ended: a status, or in words."""
-        with self.tools.console.program("(sandbox) " + shlex.join(command)):
+        with self.tools.console.note_program("(sandbox) " + shlex.join(command)):
             process = subprocess.Popen(
                 argv,
                 cwd="/",
-                env=self.tools.env(),
+                env=self.tools.make_environment(),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(rules,),
                 stdout=subprocess.PIPE,
@@ -247,7 +247,7 @@ class Sandbox:
             )
         return output, process.returncode
 
-    def left(self, name: str) -> bytes:
+    def read_left_file(self, name: str) -> bytes:
         """What a program left in a file of the state; empty if there is none. It may have put anything there."""
         try:
             opened = os.open(self.state / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -258,7 +258,7 @@ class Sandbox:
 
     def _read_owners(self) -> None:
         """What faked kept; a program may have written there too, and can do no more than to give its files away."""
-        kept = self.left("owners")
+        kept = self.read_left_file("owners")
         if kept:
             self.owners.clear()  # faked has read them, and forgets what is deleted
         for line in kept.decode(errors="replace").splitlines():
@@ -308,8 +308,10 @@ def _filter(tools: Tools) -> Iterator[int]:
 @cache
 def _filter_of(root: Path) -> bytes:
     tools = Tools(root, QuietConsole())
-    argv = tools.argv("python3", "-I", "-B", FILTER, closed=True)
-    done = subprocess.run(argv, env=tools.env(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    argv = tools.make_argv("python3", "-I", "-B", FILTER, closed=True)
+    done = subprocess.run(
+        argv, env=tools.make_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     if done.returncode != 0 or not done.stdout:
         raise CapabilityError(
             "the filter for system calls cannot be made", details=done.stderr.decode(errors="replace").splitlines()

@@ -32,7 +32,7 @@ from typing import BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import CapabilityError, SourceError
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.core.locks import hold_lock
 
 # The lock that builds share and that clearing takes for itself.
@@ -105,7 +105,7 @@ class Store:
             ) from error
         return cls(path)
 
-    def apart(self, root: Path) -> Store:
+    def make_store_apart(self, root: Path) -> Store:
         """Another store, at ``root``, that has the downloads of this one in common and nothing else.
 
         What is read from there is what this process made itself, or is proven by its own hash.
@@ -116,13 +116,13 @@ class Store:
             (root / room).symlink_to((self.root / room).absolute())
         return Store(root)
 
-    def blob(self, sha256: str) -> Path:
+    def locate_blob(self, sha256: str) -> Path:
         """Where the blob with this hash is, or would be."""
         return self.root / "blobs" / "sha256" / sha256[:2] / sha256
 
     def has_blob(self, sha256: str, size: int | None = None) -> bool:
         """Whether the blob is there (a regular file, and of this size where it is known)."""
-        path = self.blob(sha256)
+        path = self.locate_blob(sha256)
         try:
             status = path.lstat()
         except OSError:
@@ -133,18 +133,18 @@ class Store:
         """Keep ``data``; returns its SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
         if not self.has_blob(sha256, len(data)):
-            with replacing(self.blob(sha256)) as file:
+            with open_replacement(self.locate_blob(sha256)) as file:
                 file.write(data)
         return sha256
 
     @contextmanager
-    def adding(self, sha256: str, what: str) -> Iterator[HashingWriter]:
+    def add_blob(self, sha256: str, what: str) -> Iterator[HashingWriter]:
         """Write a blob whose hash is known beforehand; it is kept only if the bytes match.
 
         Raises:
             SourceError: they do not; ``what`` names the thing in the message.
         """
-        with replacing(self.blob(sha256)) as file:
+        with open_replacement(self.locate_blob(sha256)) as file:
             writer = HashingWriter(file)
             yield writer
             if writer.sha256 != sha256:
@@ -159,7 +159,7 @@ class Store:
         return hold_lock(self.root / "locks" / name, console, what)
 
     @contextmanager
-    def in_use(self, console: Console) -> Iterator[None]:
+    def keep_in_use(self, console: Console) -> Iterator[None]:
         """Keep whoever wants to clear the store waiting. Any number of builds may do that at the same time."""
         with ExitStack() as stack:
             try:
@@ -171,7 +171,7 @@ class Store:
                     raise
             yield
 
-    def usage(self) -> dict[str, tuple[int, int]]:
+    def measure_usage(self) -> dict[str, tuple[int, int]]:
         """Number of files and bytes on disk for each room."""
         result = {}
         for room in ROOMS:

@@ -78,7 +78,7 @@ class Tools:
             )
         return "/" + str(path.relative_to(self.root))
 
-    def loader(self, place: str) -> tuple[str, str]:
+    def require_loader(self, place: str) -> tuple[str, str]:
         """The tree's dynamic loader and the directory of its libraries, where the tree is seen at ``place``: where its
         ``/usr`` is not the root's, its programs find neither by themselves.
 
@@ -101,7 +101,7 @@ class Tools:
             )
         return found.relative_to(self.root)
 
-    def argv(
+    def make_argv(
         self,
         *command: str | Path,
         binds: Sequence[tuple[Path, str]] = (),
@@ -135,7 +135,7 @@ class Tools:
             *map(str, command[1:]),
         ]
 
-    def env(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    def make_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """What a program sees as its environment."""
         return {
             "PATH": "/usr/bin:/usr/sbin:/usr/lib/systemd",
@@ -165,14 +165,14 @@ class Tools:
             CapabilityError: the program is not in the tree, or this machine cannot enter the tree.
             ToolError: it failed; carries the command and its last lines.
         """
-        argv = self.argv(*command, binds=binds, closed=True)
+        argv = self.make_argv(*command, binds=binds, closed=True)
         if _interrupted.is_set():
             raise ToolError(f"{Path(str(command[0])).name} was not started: we were interrupted")
-        with self.console.program(shlex.join(map(str, command))):
+        with self.console.note_program(shlex.join(map(str, command))):
             process = subprocess.Popen(
                 argv,
                 cwd=cwd,
-                env=self.env(env),
+                env=self.make_environment(env),
                 stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -194,7 +194,7 @@ class Tools:
         for line in text.splitlines():
             self.console.log(line)
         if process.returncode != 0:
-            raise self.failure(
+            raise self.make_error(
                 command, process.returncode, [*out.decode(errors="replace").splitlines(), *text.splitlines()]
             )
         return out.decode(errors="replace")
@@ -215,9 +215,9 @@ class Tools:
         """Start a program and make sure that it is gone when the block ends."""
         self.console.log("+ " + shlex.join(map(str, command)))
         process = subprocess.Popen(
-            self.argv(*command, binds=binds),
+            self.make_argv(*command, binds=binds),
             cwd=cwd,
-            env=self.env(env),
+            env=self.make_environment(env),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -239,7 +239,7 @@ class Tools:
             CapabilityError: the tree does not have it.
         """
         self.console.log(f"+ (empty root) {program}")
-        loader, library = self.loader(enter.PROGRAMS)
+        loader, library = self.require_loader(enter.PROGRAMS)
         path = f"{enter.PROGRAMS}{self.require(program)}"
         launch = [sys.executable, "-I", "-S", enter.__file__, "--closed", "--empty", str(self.root)]
         return subprocess.Popen(
@@ -252,7 +252,7 @@ class Tools:
             umask=UMASK,
         )
 
-    def failure(self, command: Sequence[str | Path], status: int, lines: Sequence[str]) -> Exception:
+    def make_error(self, command: Sequence[str | Path], status: int, lines: Sequence[str]) -> Exception:
         """How a program failed that ended with this status and these lines: that this machine does not let us enter the
         tree, or a ``ToolError``."""
         if status == enter.CANNOT_ENTER:
@@ -268,7 +268,7 @@ class Tools:
         )
 
 
-def interrupt() -> None:
+def end_programs() -> None:
     """End all programs that :meth:`Tools.run` waits for, and start no more: for the handler of a signal.
 
     A thread that waits for its program would otherwise be waited for, for as long as that takes.

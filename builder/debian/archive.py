@@ -205,7 +205,7 @@ class _Reader:
     def _locked_in_release(self, seen: LockedRelease) -> bytes | None:
         """A signed index by its hash, or ``None`` where nobody has it any more."""
         with suppress(OSError):
-            data = self.store.blob(seen.sha256).read_bytes()
+            data = self.store.locate_blob(seen.sha256).read_bytes()
             if hashlib.sha256(data).hexdigest() == seen.sha256:
                 return data
         path = f"dists/{seen.suite}/InRelease"
@@ -286,9 +286,9 @@ class _Reader:
         except SourceError as error:
             raise _IndexGone(error.what, details=error.details, hint=error.hint) from error
         with explain_store_errors(self.store):
-            data = self.store.blob(entry.sha256).read_bytes()
+            data = self.store.locate_blob(entry.sha256).read_bytes()
             if hashlib.sha256(data).hexdigest() != entry.sha256:
-                self.store.blob(entry.sha256).unlink(missing_ok=True)
+                self.store.locate_blob(entry.sha256).unlink(missing_ok=True)
                 raise _IndexGone(f"{what} in the store was damaged; it has been removed", hint="try again")
             return data
 

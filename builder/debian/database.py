@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from builder.debian.control import parse_relations
 from builder.debian.pack import Pack
 from builder.debian.unpack import replaces
-from builder.tree.node import Kind, directory, file
+from builder.tree.node import Kind, make_directory, make_file
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:packages"
@@ -62,7 +62,7 @@ def install_database(tree: Tree, packs: Sequence[Pack]) -> None:
     ordered = sorted(packs, key=lambda pack: pack.name)
     native = next((pack.package.architecture for pack in ordered if pack.package.architecture != "all"), "all")
     for name in ("info", "alternatives", "parts", "triggers", "updates"):
-        tree.put(f"{ROOM}/{name}", directory(origin=ORIGIN))
+        tree.put(f"{ROOM}/{name}", make_directory(origin=ORIGIN))
     texts = {
         "status": "".join(f"{stanza}\n" for stanza in map(make_status_stanza, ordered)),
         "arch": f"{native}\n",
@@ -71,15 +71,15 @@ def install_database(tree: Tree, packs: Sequence[Pack]) -> None:
     }
     texts |= {f"triggers/{name}": text for name, text in _interests(ordered).items()}
     for name, text in texts.items():
-        tree.put(f"{ROOM}/{name}", file(_encoded(text), origin=ORIGIN))
+        tree.put(f"{ROOM}/{name}", make_file(_encoded(text), origin=ORIGIN))
     lost = _lost_paths(ordered)
     for pack in ordered:
         base = f"{ROOM}/info/{make_info_name(pack)}"
         for name, data in pack.files.items():
-            tree.put(f"{base}.{name}", file(data, 0o755 if name in SCRIPTS else 0o644, origin=ORIGIN))
+            tree.put(f"{base}.{name}", make_file(data, 0o755 if name in SCRIPTS else 0o644, origin=ORIGIN))
         paths = (m.path for m in pack.members if m.path not in lost.get(pack.name, ()))
         text = "".join(f"{'/.' if path == '/' else path}\n" for path in paths)
-        tree.put(f"{base}.list", file(_encoded(text), origin=ORIGIN))
+        tree.put(f"{base}.list", make_file(_encoded(text), origin=ORIGIN))
 
 
 def make_info_name(pack: Pack) -> str:

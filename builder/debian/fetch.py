@@ -175,7 +175,7 @@ class _Run:
         with self._guard:
             self._have += count
             have = self._have
-        self._console.progress(have, self._total, "B")
+        self._console.report_progress(have, self._total, "B")
 
     def _one(self, item: Download) -> None:
         with _claimed(self._store, item, self._client, self._console) as file:
@@ -183,7 +183,7 @@ class _Run:
                 self._progress(item.size)
                 return
             self._client.first_of(item.urls, item.what, lambda url: self._attempt(url, item, file), item.hint)
-            blob = self._store.blob(item.sha256)
+            blob = self._store.locate_blob(item.sha256)
             blob.parent.mkdir(parents=True, exist_ok=True)
             os.fchmod(file.fileno(), 0o644)
             _partial(self._store, item).rename(blob)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import SourceError
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.debian.control import ControlError, is_package_name, parse_relations
 from builder.debian.lock import LockedPackage, is_path
 from builder.debian.version import is_version
@@ -119,7 +119,7 @@ def write_index(text: bytes, target: Path) -> None:
     rows.extend(b"V:%s\t%s" % (name, b" ".join(sorted(virtual[name]))) for name in virtual)
     rows.sort()
     body = b"\n".join([*rows, b""])
-    with replacing(target) as file:
+    with open_replacement(target) as file:
         file.write(_head(body))
         file.write(body)
 

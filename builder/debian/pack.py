@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import SourceError
-from builder.core.files import replacing, sync_file_system
+from builder.core.files import open_replacement, sync_file_system
 from builder.core.kept import DAMAGED, PACKS, SEAL, Row, is_usable, is_whole, read_entry, seal_entry
 from builder.core.store import Store
 from builder.debian.deb import Contents, DebError, Source, read_deb
@@ -189,12 +189,12 @@ def _pack(package: LockedPackage, tar: Path, row: Row, data: dict[str, Any]) -> 
 
 def _make_pack(store: Store, package: LockedPackage, *, durable: bool) -> tuple[Pack, Unsettled]:
     tar = _tar_path(store, package)
-    blob = store.blob(package.sha256)
+    blob = store.locate_blob(package.sha256)
     what = f"{package.name} {package.version}"
     if not store.has_blob(package.sha256, package.size):
         _discard(blob)
         raise DamagedBlob(f"{what} is not whole in the store", hint="the next build downloads it again")
-    with blob.open("rb") as file, replacing(tar, durable=durable) as out:
+    with blob.open("rb") as file, open_replacement(tar, durable=durable) as out:
         source = Source(file)
         try:
             contents = read_deb(source, out)

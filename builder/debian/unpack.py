@@ -61,7 +61,7 @@ def unpack_all(
             pack = unpack(store, package, verify=verify, console=console, unsettled=unsettled)
         with guard:
             done += package.size
-        console.progress(done, total, "B")
+        console.report_progress(done, total, "B")
         return pack
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from builder.core.architecture import Arch, architecture, find_host_arch
+from builder.core.architecture import Arch, find_host_arch, require_architecture
 from builder.core.errors import ConfigError
 from builder.definition import checks
 from builder.definition.containers import find_containers, resolve_container
@@ -142,7 +142,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         features=tuple(features),
         packages=packages,
         exclude=exclude,
-        kernel_package=definition.kernel.package or architecture(target).kernel_package,
+        kernel_package=definition.kernel.package or require_architecture(target).kernel_package,
         command_line=add_consoles(command_line, target),
         modules=modules,
         overlays=overlays,
@@ -193,7 +193,7 @@ def add_consoles(command_line: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
     """The kernel's arguments, with the architecture's consoles before them unless they name one themselves."""
     if any(argument.startswith("console=") for argument in command_line):
         return command_line
-    return (*architecture(arch).consoles, *command_line)
+    return (*require_architecture(arch).consoles, *command_line)
 
 
 def _open(path: Path) -> Located:

@@ -24,8 +24,8 @@ from typing import Any
 
 from builder.core.errors import ConfigError
 from builder.oci.image import LAYER_GZIP, Image, format_time, make_canonical_json
-from builder.tree.node import Kind, Node, directory, file, symlink
-from builder.tree.tree import Tree, parent_of
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
+from builder.tree.tree import Tree, get_parent
 
 # Where the machine's podman finds the images: a mount of STORE without setuid (usr-share-containers-storage.mount).
 SHOWN = "/usr/share/containers/storage"
@@ -86,11 +86,11 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
                 f"two containers have an image named {min(taken)}",
                 hint="give one of them another name or version",
             )
-    tree.put(SHOWN, directory(0o755, origin=origin))
-    tree.put(parent_of(store), directory(0o700, origin=origin))
-    tree.put(store, directory(0o755, origin=origin))
-    tree.put(f"{store}/overlay", directory(0o755, origin=origin))
-    tree.put(f"{store}/overlay/l", directory(0o755, origin=origin))
+    tree.put(SHOWN, make_directory(0o755, origin=origin))
+    tree.put(get_parent(store), make_directory(0o700, origin=origin))
+    tree.put(store, make_directory(0o755, origin=origin))
+    tree.put(f"{store}/overlay", make_directory(0o755, origin=origin))
+    tree.put(f"{store}/overlay/l", make_directory(0o755, origin=origin))
 
     lower = Tree()
     parents: list[str] = []
@@ -108,13 +108,13 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
         "manifest": image.manifest,
     }
     for key, data in blobs.items():
-        tree.put(f"{store}/overlay-images/{image.id}/{_file_name(key)}", file(data, 0o644, origin=origin))
+        tree.put(f"{store}/overlay-images/{image.id}/{_file_name(key)}", make_file(data, 0o644, origin=origin))
     names = sorted({*image.names, *(n for e in images if e["id"] == image.id for n in e["names"])})
     images = [entry for entry in images if entry["id"] != image.id]
     images.append(_image_entry(image, names, parents[0] if parents else None, blobs))
 
     def put(path: str, data: bytes) -> None:
-        tree.put(f"{store}/{path}", file(data, 0o644, origin=origin))
+        tree.put(f"{store}/{path}", make_file(data, 0o644, origin=origin))
 
     put("overlay-images/images.json", make_canonical_json(sorted(images, key=lambda entry: str(entry["id"]))))
     put("overlay-layers/layers.json", make_canonical_json(layers))
@@ -134,7 +134,7 @@ def make_overlay_diff(lower: Tree, upper: Tree) -> Tree:
     def put(path: str, node: Node) -> None:
         while path not in nodes:
             nodes[path] = node
-            path = parent_of(path)
+            path = get_parent(path)
             node = new[path]
 
     put("/", new["/"])
@@ -142,7 +142,7 @@ def make_overlay_diff(lower: Tree, upper: Tree) -> Tree:
         if old.get(path) != node:
             put(path, node)
     for path, node in old.items():
-        parent = new.get(parent_of(path))
+        parent = new.get(get_parent(path))
         merged = parent is not None and parent.kind is Kind.DIRECTORY
         if path not in new and merged:
             put(path, Node(Kind.CHARACTER, 0, device=(0, 0), mtime=node.mtime, origin=node.origin))
@@ -151,16 +151,16 @@ def make_overlay_diff(lower: Tree, upper: Tree) -> Tree:
 
 def _install_layer(tree: Tree, overlay: str, layer_id: str, parents: Sequence[str], diff: Tree, origin: str) -> None:
     here = f"{overlay}/{layer_id}"
-    tree.put(here, directory(0o755, origin=origin))
+    tree.put(here, make_directory(0o755, origin=origin))
     for path, node in diff.walk():
-        tree.put(f"{here}/diff{path if path != '/' else ''}", node.but(origin=origin))
-    tree.put(f"{here}/link", file(_short(layer_id), 0o644, origin=origin))
-    tree.put(f"{overlay}/l/{_short(layer_id)}", symlink(f"../{layer_id}/diff", origin=origin))
+        tree.put(f"{here}/diff{path if path != '/' else ''}", node.copy_with(origin=origin))
+    tree.put(f"{here}/link", make_file(_short(layer_id), 0o644, origin=origin))
+    tree.put(f"{overlay}/l/{_short(layer_id)}", make_symlink(f"../{layer_id}/diff", origin=origin))
     if parents:
         lower = ":".join(f"l/{_short(parent)}" for parent in parents)
-        tree.put(f"{here}/lower", file(lower, 0o644, origin=origin))
+        tree.put(f"{here}/lower", make_file(lower, 0o644, origin=origin))
     else:
-        tree.put(f"{here}/empty", directory(0o755, origin=origin))
+        tree.put(f"{here}/empty", make_directory(0o755, origin=origin))
 
 
 def _layer_entry(image: Image, number: int, layer_id: str, parent: str | None, lower: Tree) -> dict[str, object]:

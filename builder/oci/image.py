@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from builder.core.architecture import architecture as facts
-from builder.core.files import replacing, sha256_file, write_file
+from builder.core.architecture import require_architecture as facts
+from builder.core.files import hash_file, open_replacement, write_file
 from builder.core.pigz import open_gzip
 from builder.core.store import HashingWriter
 from builder.core.tools import Tools
-from builder.tree.node import Kind, Node, Slice, directory
+from builder.tree.node import Kind, Node, Slice, make_directory
 from builder.tree.tar import Writer, write_tar
 from builder.tree.tree import Tree
 
@@ -219,7 +219,7 @@ def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
 
 def _write_layer(tree: Tree, blobs: Path, created: int, gzip: Tools | None) -> Layer:
     path = blobs / "layer"
-    with replacing(path) as out:
+    with open_replacement(path) as out:
         stored = HashingWriter(out)
         if gzip is None:
             plain = stored
@@ -229,7 +229,7 @@ def _write_layer(tree: Tree, blobs: Path, created: int, gzip: Tools | None) -> L
                 plain = HashingWriter(compressor)
                 write_tar(tree, plain, latest=created)
     diff_id = f"sha256:{plain.sha256}"
-    digest = diff_id if gzip is None else f"sha256:{sha256_file(path)}"
+    digest = diff_id if gzip is None else f"sha256:{hash_file(path)}"
     size = path.stat().st_size
     path.replace(blobs / digest.removeprefix("sha256:"))
     return Layer(LAYER if gzip is None else LAYER_GZIP, digest, size, diff_id, plain.size, tree)
@@ -243,7 +243,7 @@ def read_layout_tree(layout: Path) -> Tree:
             continue
         name = "/" + str(path.relative_to(layout))
         if path.is_dir():
-            tree.put(name, directory(origin="output:oci"))
+            tree.put(name, make_directory(origin="output:oci"))
         elif path.is_file():
             content = Slice(str(path), 0, path.stat().st_size)
             tree.put(name, Node(Kind.FILE, 0o644, content=content, origin="output:oci"))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from builder.core.errors import ConfigError, SourceError
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.core.store import Store
 from builder.oci.check import LAYER_TYPES, Descriptor, ImageContents, check_layout, unpack_blob
 from builder.oci.image import Image, Layer, make_digest
@@ -93,7 +93,7 @@ def _unpack(layout: Path, layer: Descriptor, diff_id: str, store: Store) -> Path
     digest = hashlib.new(algorithm)
     what = f"{layout}/blobs/{layer.digest.replace(':', '/')}"
     try:
-        with replacing(pack, durable=True) as out, layer.path(layout).open("rb") as file:
+        with open_replacement(pack, durable=True) as out, layer.path(layout).open("rb") as file:
             for piece in unpack_blob(file, compressed=LAYER_TYPES[layer.media_type]):
                 digest.update(piece)
                 out.write(piece)

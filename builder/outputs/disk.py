@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.core.architecture import architecture
+from builder.core.architecture import require_architecture
 from builder.core.console import format_size
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
@@ -51,7 +51,7 @@ def make_partition_files(
     Args:
         signature: what the signature's partition holds, if the root hash is signed.
     """
-    kind = f"root-{architecture(arch).partition}"
+    kind = f"root-{require_architecture(arch).partition}"
 
     def text(kind: str, label: str, size: int, uuid: object, **more: object) -> str:
         lines = {
@@ -89,7 +89,7 @@ def write_esp_files(
     Args:
         signer: signs systemd-boot, and brings the keys that it enrols in firmware that has none (``loader.conf(5)``).
     """
-    facts = architecture(arch)
+    facts = require_architecture(arch)
     loader = tree.read(f"{EFI_STUBS}/systemd-boot{facts.efi}.efi")
     keys: Mapping[str, bytes] = {}
     if signer is not None:

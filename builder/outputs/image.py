@@ -11,7 +11,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.files import sha256_file
+from builder.core.files import hash_file
 from builder.core.inputs import hash_source
 from builder.core.kept import OUTPUTS, Contents, KeptEntry, keep
 from builder.core.parallel import run_parallel
@@ -44,7 +44,7 @@ class Timer:
     def step(self, name: str, title: str) -> Iterator[None]:
         """One output."""
         started = time.monotonic()
-        with self.context.console.step(title):
+        with self.context.console.open_step(title):
             yield
         self.seconds[name] = time.monotonic() - started
 
@@ -133,7 +133,7 @@ def _root(tree: Tree, tree_key: str, settings: ImageSettings, context: Context) 
         write_erofs(rest, context, settings, image, onto=_packaged_root(packaged, settings, context))
         roothash, sha256 = run_parallel(
             lambda: make_verity(image, context.tools, fresh / "root.verity", name=settings.name),
-            lambda: sha256_file(image),
+            lambda: hash_file(image),
         )
         return Contents(value=roothash, hashes={image.name: sha256})
 
@@ -144,7 +144,7 @@ def _root(tree: Tree, tree_key: str, settings: ImageSettings, context: Context) 
 def _packaged_root(packaged: Tree, settings: ImageSettings, context: Context) -> Path:
     """What packages brought, as an image that most builds find in the store."""
     # Not the digest: where content lies in the store says what it is, and need not be read.
-    content = hashlib.sha256(packaged.dumps()).hexdigest()
+    content = hashlib.sha256(packaged.encode()).hexdigest()
     return (
         _keep(
             context,
@@ -192,7 +192,7 @@ def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, settings: ImageSe
 
 def _initrd(tree: Tree, settings: ImageSettings, context: Context) -> Path:
     picked = make_initrd_tree(tree, settings.initrd_overlay, settings.modules)
-    inputs = {"build-os": hash_source("builder.outputs.initrd"), "files": picked.digest()}
+    inputs = {"build-os": hash_source("builder.outputs.initrd"), "files": picked.compute_digest()}
 
     def make(fresh: Path) -> None:
         write_initrd(picked, context.tools, context.scratch, fresh / "initrd.zst")

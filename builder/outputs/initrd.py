@@ -12,9 +12,9 @@ from pathlib import Path
 from builder.core.tools import Tools
 from builder.tree.cpio import write_cpio
 from builder.tree.elf import find_closure
-from builder.tree.materialise import tree_of
+from builder.tree.materialise import read_tree
 from builder.tree.modules import decompress_module, find_kernel_release, find_modules, index_modules, require_known
-from builder.tree.node import Kind, directory, file, symlink
+from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:initrd"
@@ -143,7 +143,7 @@ def make_initrd_tree(image: Tree, overlay: Path, extra_modules: Sequence[str] = 
     """
     tree = Tree()
     for path in ("/dev", "/proc", "/sys", "/run", "/tmp", "/sysroot", "/var/tmp", "/root"):
-        tree.put(path, directory(origin=ORIGIN))
+        tree.put(path, make_directory(origin=ORIGIN))
     for name in ("bin", "sbin", "lib", "lib64"):
         if f"/{name}" in image:
             tree.put(f"/{name}", image.require(f"/{name}", follow=False))
@@ -151,21 +151,21 @@ def make_initrd_tree(image: Tree, overlay: Path, extra_modules: Sequence[str] = 
     for path in find_closure(image, programs, wanted=LIBRARIES):
         tree.put(path, image.require(path, follow=False))
     for link, target in LINKS:
-        tree.put(link, symlink(target, origin=ORIGIN))
+        tree.put(link, make_symlink(target, origin=ORIGIN))
     _copy_units(image, tree)
     for name in RULES:
         path = f"/usr/lib/udev/rules.d/{name}"
         tree.put(path, image.require(path))
     for path in DATA:
         tree.put(path, image.require(path))
-    tree.put("/etc/os-release", symlink("../usr/lib/os-release", origin=ORIGIN))
-    tree.put("/etc/initrd-release", symlink("../usr/lib/os-release", origin=ORIGIN))
+    tree.put("/etc/os-release", make_symlink("../usr/lib/os-release", origin=ORIGIN))
+    tree.put("/etc/initrd-release", make_symlink("../usr/lib/os-release", origin=ORIGIN))
     for name in ("passwd", "group"):
         tree.put(f"/etc/{name}", image.require(f"/etc/{name}"))
     # Ours are for all kernels, and some lack some; what the definition names must be there.
     require_known(image, find_kernel_release(image), extra_modules)
     _copy_modules(image, tree, (*MODULES, *extra_modules))
-    for path, node in tree_of(overlay, origin="overlay:initrd").walk():
+    for path, node in read_tree(overlay, origin="overlay:initrd").walk():
         if path != "/" and not (node.kind is Kind.DIRECTORY and path in tree):
             tree.put(path, node)
     return tree
@@ -176,8 +176,8 @@ def _copy_units(image: Tree, tree: Tree) -> None:
     for name in UNITS:
         tree.put(f"{directory_path}/{name}", image.require(f"{directory_path}/{name}"))
     for target, unit in WANTS:
-        tree.put(f"{directory_path}/{target}.wants/{unit}", symlink(f"../{unit}", origin=ORIGIN))
-    tree.put(f"{directory_path}/default.target", symlink("initrd.target", origin=ORIGIN))
+        tree.put(f"{directory_path}/{target}.wants/{unit}", make_symlink(f"../{unit}", origin=ORIGIN))
+    tree.put(f"{directory_path}/default.target", make_symlink("initrd.target", origin=ORIGIN))
 
 
 def _copy_modules(image: Tree, tree: Tree, wanted: Sequence[str]) -> None:
@@ -190,7 +190,7 @@ def _copy_modules(image: Tree, tree: Tree, wanted: Sequence[str]) -> None:
         if f"{base}/{name}" in image:
             tree.put(f"{base}/{name}", image.require(f"{base}/{name}"))
     text = "".join(f"{name}\n" for name in LOAD_NOW)
-    tree.put("/usr/lib/modules-load.d/initrd.conf", file(text, origin=ORIGIN))
+    tree.put("/usr/lib/modules-load.d/initrd.conf", make_file(text, origin=ORIGIN))
 
 
 def write_initrd(tree: Tree, tools: Tools, scratch: Path, out: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.core.files import sha256_file, write_file
+from builder.core.files import hash_file, write_file
 
 SCHEMA = 1
 FILE = "build.json"
@@ -28,7 +28,7 @@ class Artifact:
     @classmethod
     def of(cls, path: Path, kind: str) -> Artifact:
         """Describe a file that is there."""
-        return cls(path.name, path.stat().st_size, sha256_file(path), kind)
+        return cls(path.name, path.stat().st_size, hash_file(path), kind)
 
 
 @dataclass

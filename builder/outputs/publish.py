@@ -55,11 +55,11 @@ def publish(
         target.write_bytes(sbom)
         files["sbom"] = (target, sboms.FORMAT)
         started = time.monotonic()
-        with console.step(f"write {', '.join(product.name for product in products)}"):
+        with console.open_step(f"write {', '.join(product.name for product in products)}"):
             written = make_products(products, parts, fresh, tools, identity)
         seconds["formats"] = time.monotonic() - started
         files |= {product.name: (written[product.name], product.format) for product in products}
-        with console.step("hash artifacts"):
+        with console.open_step("hash artifacts"):
             for path, _ in files.values():
                 path.chmod(0o644)
             # OpenSSL leaves Python's lock while it hashes, and the disk writes meanwhile.

@@ -20,9 +20,9 @@ from pathlib import Path
 from builder.core.errors import ToolError
 from builder.core.sparse import copy_blocks
 from builder.core.tools import Tools
-from builder.tree.node import Kind, directory
+from builder.tree.node import Kind, make_directory
 from builder.tree.tar import write_tar
-from builder.tree.tree import Tree, parent_of
+from builder.tree.tree import Tree, get_parent
 
 # mkfs.erofs(1) -z and -C; measured in docs/performance.md. Larger clusters read less well at random.
 CLUSTER = "-C65536"
@@ -76,14 +76,14 @@ def split(tree: Tree) -> tuple[Tree, Tree]:
     The first has no directories but those on the way to its files, and nothing of those but their names; the second
     has all of them, as they are to be.
     """
-    way = directory(origin=ORIGIN)
+    way = make_directory(origin=ORIGIN)
     first, second = {"/": way}, {}
     for path, node in tree.walk():
         if node.kind is Kind.DIRECTORY or not node.origin.startswith(PACKAGED):
             second[path] = node
             continue
         first[path] = node
-        while (path := parent_of(path)) not in first:
+        while (path := get_parent(path)) not in first:
             first[path] = way
     return Tree(first), Tree(second)
 

@@ -123,7 +123,7 @@ def _status_files(tree: Tree, roots: Sequence[str]) -> Iterator[str]:
     for root in roots:
         directory = f"{root}/var/lib/dpkg/status.d"
         node = tree.get(directory)
-        for name in tree.children(directory) if node is not None and node.kind is Kind.DIRECTORY else ():
+        for name in tree.list_children(directory) if node is not None and node.kind is Kind.DIRECTORY else ():
             if not name.endswith(".md5sums"):
                 yield _first(tree, (directory,), (name,), MAX_METADATA)
 

@@ -26,7 +26,7 @@ from builder.core.efi_keys import (
     read_certificate,
 )
 from builder.core.errors import ConfigError, ToolError
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.core.tools import Tools
 
 _MAKE_A_PAIR = "'build-os key DIR' makes a pair"
@@ -205,7 +205,10 @@ def make_key_pair(tools: Tools, directory: Path, name: str) -> KeyPair:
             raise ConfigError(
                 f"{path} is there already, and images may be signed with it", hint="name another directory"
             )
-    with replacing(key, mode=0o600, durable=True) as secret, replacing(certificate, durable=True) as public:
+    with (
+        open_replacement(key, mode=0o600, durable=True) as secret,
+        open_replacement(certificate, durable=True) as public,
+    ):
         tools.run(
             "openssl",
             *("req", "-x509", "-batch", "-noenc", "-newkey", f"rsa:{_RSA_BITS}", "-sha256"),

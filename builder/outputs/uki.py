@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.core.architecture import architecture
+from builder.core.architecture import require_architecture
 from builder.core.errors import ConfigError
 from builder.core.tools import Tools
 from builder.tree.modules import find_kernel_release
@@ -73,7 +73,7 @@ def read_parts(tree: Tree, arch: str) -> Mapping[str, bytes]:
     """What of the image's own goes into a unified kernel image; the EFI stub among it, so its architecture is right."""
     return {
         "linux": find_kernel(tree).content.read(),
-        "stub": tree.read(f"{EFI_STUBS}/linux{architecture(arch).efi}.efi.stub"),
+        "stub": tree.read(f"{EFI_STUBS}/linux{require_architecture(arch).efi}.efi.stub"),
         "os-release": tree.read("/usr/lib/os-release"),
         "uname": find_kernel_release(tree).encode(),
     }
@@ -94,7 +94,7 @@ def make_uki(
         f"--os-release=@{scratch / 'os-release'}",
         f"--uname={parts['uname'].decode()}",
         f"--stub={scratch / 'stub'}",
-        f"--efi-arch={architecture(arch).efi}",
+        f"--efi-arch={require_architecture(arch).efi}",
         f"--output={out}",
     )
 

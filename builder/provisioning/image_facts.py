@@ -71,7 +71,7 @@ def read_facts(build_json: Path) -> ImageFacts:
             f"{build_json} has no facts that a config could be checked against",
             hint="run 'build-os build' again: builds of this version have them; those of 'kind: container' have not",
         )
-    path = image.artifact(FACTS).path
+    path = image.require_artifact(FACTS).path
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from builder.core.console import format_size, seconds
+from builder.core.console import format_seconds, format_size
 from builder.core.spans import Span
 from builder.report.timeline import draw_timeline
 from builder.report.treemap import draw_legend, draw_treemap
@@ -62,7 +62,8 @@ def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
     reused = f"<p>Reused: {escape(', '.join(facts.reused))}.</p>" if facts.reused else ""
     body = [
         f"<h1>{escape(facts.title)}</h1>",
-        f"<p>{seconds(facts.wall)}, {facts.cpu:.1f} CPU seconds: {busy:.1f} of {facts.processors} processors busy.</p>",
+        f"<p>{format_seconds(facts.wall)}, {facts.cpu:.1f} CPU seconds: "
+        f"{busy:.1f} of {facts.processors} processors busy.</p>",
         reused,
         f"<table>{rows}</table>",
         "<h2>When</h2>",
@@ -71,7 +72,7 @@ def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
     if tree is not None:
         body += [
             "<h2>What takes room</h2>",
-            f"<p>{format_size(tree.content_bytes())} in {len(tree)} entries, before compression. {draw_legend()}</p>",
+            f"<p>{format_size(tree.count_bytes())} in {len(tree)} entries, before compression. {draw_legend()}</p>",
             draw_treemap(tree),
         ]
     head = f'<meta charset="utf-8"><title>{escape(facts.title)}</title><style>{STYLE}</style>'

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import PurePath
 
-from builder.core.console import seconds
+from builder.core.console import format_seconds
 from builder.core.spans import Span
 
 WIDTH, LABELS, RIGHT = 1100, 330, 70  # pixels: the picture, the names at its left, room for the last duration
@@ -50,17 +50,17 @@ def _row(span: Span, y: float, x: float, scale: float) -> list[str]:
     kind = "program" if span.is_program else "step" if span.depth else "phase"
     kind = kind if span.outcome == "done" else "failed"
     name = PurePath(span.title.split(" ", 1)[0]).name if span.is_program else span.title
-    tip = f"<title>{escape(span.title)}: {seconds(span.seconds)}</title>"
+    tip = f"<title>{escape(span.title)}: {format_seconds(span.seconds)}</title>"
     middle = y + ROW / 2
     place = f'x="{x:.1f}" y="{middle - BAR / 2}" width="{width:.1f}" height="{BAR}"'
     return [
         f'<text class="name {kind}" x="{8 + 14 * span.depth}" y="{middle + 4}">{escape(name)}{tip}</text>',
         f'<rect class="{kind}" {place} rx="2">{tip}</rect>',
-        f'<text class="took" x="{x + width + 5:.1f}" y="{middle + 4}">{seconds(span.seconds)}</text>',
+        f'<text class="took" x="{x + width + 5:.1f}" y="{middle + 4}">{format_seconds(span.seconds)}</text>',
     ]
 
 
 def find_longest(spans: Sequence[Span], count: int = 5) -> str:
     """The programs that took longest, in one line; empty if none ran."""
     programs = sorted((span for span in spans if span.is_program), key=lambda span: -span.seconds)[:count]
-    return ", ".join(f"{span.title.split(' ', 1)[0]} {seconds(span.seconds)}" for span in programs)
+    return ", ".join(f"{span.title.split(' ', 1)[0]} {format_seconds(span.seconds)}" for span in programs)

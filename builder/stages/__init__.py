@@ -1,4 +1,4 @@
-"""The table of contents of an image: :func:`stages_for`."""
+"""The table of contents of an image: :func:`list_stages`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from builder.stages.stage import Stage
 from builder.stages.units import Units
 
 
-def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
+def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
     """What is done, in order, to get from nothing to the finished root."""
     values = definition.values
     presets = definition.presets
@@ -45,4 +45,4 @@ def stages_for(definition: Resolved, lock: Lock) -> list[Stage]:
     ]
 
 
-__all__ = ["Stage", "stages_for"]
+__all__ = ["Stage", "list_stages"]

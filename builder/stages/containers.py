@@ -20,7 +20,7 @@ from builder.stages.packages import configure, format_answer, list_runs, make_de
 from builder.stages.quadlet import make_quadlet
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:containers"
@@ -59,10 +59,10 @@ class Containers:
         """The tree with images, units and the configuration that points podman to them."""
         if not self.containers:
             return tree
-        tree.put(STORAGE_CONF, file(make_storage_conf(), origin=ORIGIN))
-        tree.put(SKELETON, file(make_user_storage_conf(), origin=ORIGIN))
+        tree.put(STORAGE_CONF, make_file(make_storage_conf(), origin=ORIGIN))
+        tree.put(SKELETON, make_file(make_user_storage_conf(), origin=ORIGIN))
         for container in self.containers:
-            with context.console.step(f"container {container.name}"):
+            with context.console.open_step(f"container {container.name}"):
                 image = self._image(container, context)
             install_image(tree, image, name=container.name)
             text = make_quadlet(
@@ -72,7 +72,7 @@ class Containers:
                 command=container.command,
                 enable=container.enable,
             )
-            tree.put(f"{QUADLETS}/{container.name}.container", file(text, origin=f"container:{container.name}"))
+            tree.put(f"{QUADLETS}/{container.name}.container", make_file(text, origin=f"container:{container.name}"))
         return tree
 
     def _image(self, container: EmbeddedContainer, context: Context) -> Image:
@@ -100,7 +100,7 @@ def make_container_tree(
     context.runs.extend(list_runs(container.package_set.name, work))
     lay_over(tree, container.overlays, container.values)
     remove_matching(tree, UNREAD, KEPT)
-    return Tree({path: node.but(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
+    return Tree({path: node.copy_with(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
 
 
 def make_image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:

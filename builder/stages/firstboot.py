@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from builder.stages.stage import Context
 from builder.tree.bytecode import compile_below
-from builder.tree.materialise import tree_of
-from builder.tree.node import directory, file
+from builder.tree.materialise import read_tree
+from builder.tree.node import make_directory, make_file
 from builder.tree.tree import Tree
 from firstboot.platform_index import fill_in, make_index
 
@@ -39,16 +39,16 @@ class FirstBoot:
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree, able to provision itself."""
-        for path, node in tree_of(self.package, origin=ORIGIN).walk():
+        for path, node in read_tree(self.package, origin=ORIGIN).walk():
             if path == INDEX:
                 text = fill_in((self.package / path[1:]).read_text(encoding="utf-8"), make_index())
-                tree.put(PACKAGE + path, file(text, origin=ORIGIN))
+                tree.put(PACKAGE + path, make_file(text, origin=ORIGIN))
             elif path.endswith(".py") and "/__pycache__/" not in path:
-                tree.put(PACKAGE + path, node.but(mode=0o644))
-        tree.put(COMMAND, file(SCRIPT, 0o755, origin=ORIGIN))
+                tree.put(PACKAGE + path, node.copy_with(mode=0o644))
+        tree.put(COMMAND, make_file(SCRIPT, 0o755, origin=ORIGIN))
         compile_below(tree, context.tools, [PACKAGE], origin=ORIGIN, scratch=context.scratch)
-        tree.put(BASE, directory(origin=ORIGIN))
+        tree.put(BASE, make_directory(origin=ORIGIN))
         if self.base is not None:
             suffix = self.base.suffix if self.base.suffix in (".yaml", ".json", ".ign") else ".yaml"
-            tree.put(f"{BASE}/10-image{suffix}", file(self.base.read_bytes(), 0o600, origin=ORIGIN))
+            tree.put(f"{BASE}/10-image{suffix}", make_file(self.base.read_bytes(), 0o600, origin=ORIGIN))
         return tree

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from builder.stages.stage import Context
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:identity"
@@ -66,7 +66,7 @@ class Identity:
         ]
         tree.put(
             OS_RELEASE,
-            tree.require(OS_RELEASE).but(content=file("\n".join(lines) + "\n", origin=ORIGIN).content),
+            tree.require(OS_RELEASE).copy_with(content=make_file("\n".join(lines) + "\n", origin=ORIGIN).content),
         )
         for path in OF_ONE_MACHINE:
             tree.remove(path)
@@ -75,7 +75,7 @@ class Identity:
         local_time = tree.get(LOCAL_TIME)
         if local_time is not None and tree.resolve(LOCAL_TIME) in UTC:
             tree.remove(LOCAL_TIME)
-        tree.put("/etc/machine-id", file("uninitialized\n", 0o444, origin=ORIGIN))
+        tree.put("/etc/machine-id", make_file("uninitialized\n", 0o444, origin=ORIGIN))
         manifest = {
             "name": self.image,
             "version": self.version,
@@ -83,7 +83,7 @@ class Identity:
             "features": self.features,
             "packages": [{"name": n, "version": v, "source": s} for n, v, s in self.packages],
         }
-        tree.put("/usr/lib/build-os/image.json", file(json.dumps(manifest, indent=1) + "\n", origin=ORIGIN))
+        tree.put("/usr/lib/build-os/image.json", make_file(json.dumps(manifest, indent=1) + "\n", origin=ORIGIN))
         if self.credentials and "*" not in self.credentials:
-            tree.put(CREDENTIALS, file("".join(f"{name}\n" for name in self.credentials), origin=ORIGIN))
+            tree.put(CREDENTIALS, make_file("".join(f"{name}\n" for name in self.credentials), origin=ORIGIN))
         return tree

@@ -9,8 +9,8 @@ from typing import ClassVar
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values, render_file
 from builder.stages.stage import Context
-from builder.tree.materialise import tree_of
-from builder.tree.node import Kind, file
+from builder.tree.materialise import read_tree
+from builder.tree.node import Kind, make_file
 from builder.tree.tree import Tree
 
 TEMPLATE = ".j2"
@@ -40,7 +40,7 @@ def lay_over(tree: Tree, overlays: Sequence[NamedDirectory], values: Values) -> 
         TreeError: a file stands where the image has a directory with content, or the other way round.
     """
     for overlay in overlays:
-        for path, node in tree_of(overlay.path, origin=f"overlay:{overlay.name}").walk():
+        for path, node in read_tree(overlay.path, origin=f"overlay:{overlay.name}").walk():
             if path in ("/", "/README.md"):
                 continue
             if node.kind is Kind.DIRECTORY:
@@ -49,6 +49,6 @@ def lay_over(tree: Tree, overlays: Sequence[NamedDirectory], values: Values) -> 
                     continue
             elif path.endswith(TEMPLATE):
                 text = render_file(overlay.path / path.lstrip("/"), values)
-                tree.put(path.removesuffix(TEMPLATE), file(text, node.mode, origin=node.origin))
+                tree.put(path.removesuffix(TEMPLATE), make_file(text, node.mode, origin=node.origin))
                 continue
             tree.put(path, node)

@@ -47,7 +47,7 @@ class Packages:
         from builder.debian.scripts.table import open_commands  # noqa: PLC0415 - every plan imports this module
 
         with open_commands(context.tools, context.store) as commands:
-            with context.console.step("unpack packages"):
+            with context.console.open_step("unpack packages"):
                 packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
                 tree = unpack_tree(packs, tree, find_diversions(packs, commands))
                 install_database(tree, packs)

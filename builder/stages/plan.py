@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.core import kept
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.core.inputs import collect_inputs, explain_change
 from builder.core.kept import BUILDS, STAGES, Row, derive_key, describe_file, forget_entry, read_entry, seal_entry
 from builder.core.store import Store
@@ -154,7 +154,7 @@ def run_plan(
             if index and not plan.stages[index - 1].run:
                 tree = load_snapshot(context.store, plan.stages[index - 1].key)
             started = time.monotonic()
-            with context.console.step(planned.stage.name), _scratch(context) as scratch:
+            with context.console.open_step(planned.stage.name), _scratch(context) as scratch:
                 tree = planned.stage.apply(tree.copy(), replace(context, scratch=scratch))
                 if planned.stage.checkpoint:
                     tree = save_snapshot(context.store, planned.key, tree)
@@ -190,10 +190,10 @@ def save_snapshot(store: Store, key: str, tree: Tree) -> Tree:
     for where, node in nodes.items():
         if node.kind is Kind.FILE and isinstance(node.content, Inline) and node.content.size >= SPILL:
             pieces.append(node.content.data)
-            nodes[where] = node.but(content=Slice(str(data), offset, node.content.size))
+            nodes[where] = node.copy_with(content=Slice(str(data), offset, node.content.size))
             offset += node.content.size
     smaller = Tree(nodes)
-    files = {path.name: _write_hashed(path, [smaller.dumps()])}
+    files = {path.name: _write_hashed(path, [smaller.encode()])}
     if pieces:
         files[data.name] = _write_hashed(data, pieces)
     names = {n.content.path for n in nodes.values() if isinstance(n.content, Slice)} - {str(data)}
@@ -204,7 +204,7 @@ def save_snapshot(store: Store, key: str, tree: Tree) -> Tree:
 
 def _write_hashed(path: Path, pieces: Sequence[bytes]) -> Row:
     digest = hashlib.sha256()
-    with replacing(path) as file:
+    with open_replacement(path) as file:
         for piece in pieces:
             file.write(piece)
             digest.update(piece)
@@ -232,7 +232,7 @@ def load_snapshot(store: Store, key: str) -> Tree:
         raise ValueError(f"{path} is damaged")
     # With the data of earlier stages, or pruning would take those for unused.
     entry.touch()
-    return Tree.loads(entry.read(path))
+    return Tree.decode(entry.read(path))
 
 
 def format_plan(plan: Plan) -> list[str]:

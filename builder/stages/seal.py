@@ -10,8 +10,8 @@ from fnmatch import translate
 from typing import ClassVar
 
 from builder.stages.stage import Context
-from builder.tree.node import Kind, Node, directory, file, symlink
-from builder.tree.tree import Tree, parent_of
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
+from builder.tree.tree import Tree, get_parent
 
 ORIGIN = "stage:seal"
 # The root is read-only; what users of a machine may write is below /var. The same places as in Fedora CoreOS.
@@ -80,17 +80,17 @@ class Seal:
             if path not in ("/boot", "/efi"):
                 tree.remove(path)
             if path not in tree:
-                tree.put(path, directory(0o1777 if path == "/tmp" else 0o755, origin=ORIGIN))
+                tree.put(path, make_directory(0o1777 if path == "/tmp" else 0o755, origin=ORIGIN))
         for path, node in database:
             tree.put(path, node)
-        return Tree({path: node.but(mtime=min(node.mtime, self.epoch)) for path, node in tree.walk()})
+        return Tree({path: node.copy_with(mtime=min(node.mtime, self.epoch)) for path, node in tree.walk()})
 
 
 def keep_kernel(tree: Tree) -> None:
     """Move ``/boot/vmlinuz-RELEASE`` beside its modules, where UAPI.5 wants it and removal does not reach it."""
     if "/boot" not in tree:
         return
-    for name in tree.children("/boot"):
+    for name in tree.list_children("/boot"):
         release = name.removeprefix("vmlinuz-")
         if release != name and f"/usr/lib/modules/{release}" in tree:
             tree.put(f"/usr/lib/modules/{release}/vmlinuz", tree.require(f"/boot/{name}"))
@@ -101,10 +101,10 @@ def remove_matching(tree: Tree, remove: Iterable[str], keep: Iterable[str]) -> N
     """Drop the files that match, then the directories that this left empty."""
     matches, stays = _matcher(remove), _matcher(keep)
     gone = {p for p, n in tree.walk() if n.kind is not Kind.DIRECTORY and matches(p) and not stays(p)}
-    left = Counter(parent_of(path) for path, _ in tree.walk())
+    left = Counter(get_parent(path) for path, _ in tree.walk())
     pending = list(gone)
     while pending:
-        parent = parent_of(pending.pop())
+        parent = get_parent(pending.pop())
         left[parent] -= 1
         if not left[parent] and parent != "/":
             gone.add(parent)
@@ -140,20 +140,20 @@ def move_writable(tree: Tree) -> None:
             continue
         where = "/var/" + target.rpartition("var/")[2]
         mode = ROOT_HOME_MODE if path == "/root" else 0o755
-        tree.put(where, (node or directory(origin=ORIGIN)).but(mode=mode))
+        tree.put(where, (node or make_directory(origin=ORIGIN)).copy_with(mode=mode))
         if node is not None:
             for child, entry in list(tree.walk(path)):
                 if child != path:
                     tree.put(where + child.removeprefix(path), entry)
             tree.remove(path)
-        tree.put(path, symlink(target, origin=ORIGIN))
+        tree.put(path, make_symlink(target, origin=ORIGIN))
     redirect_tmpfiles(tree)
 
 
 def redirect_tmpfiles(tree: Tree) -> None:
     """Let ``tmpfiles.d(5)`` lines for a moved directory speak of its new place; a link there would be a warning."""
     moved = {path: "/var/" + target.rpartition("var/")[2] for path, target in MOVED}
-    for name in tree.children(TMPFILES) if TMPFILES in tree else ():
+    for name in tree.list_children(TMPFILES) if TMPFILES in tree else ():
         path = f"{TMPFILES}/{name}"
         lines = tree.read_text(path).splitlines()
         changed = []
@@ -163,8 +163,8 @@ def redirect_tmpfiles(tree: Tree) -> None:
                 line = " ".join([words[0], moved[words[1]], *words[2:]])
             changed.append(line)
         if changed != lines:
-            content = file("\n".join(changed) + "\n", origin=ORIGIN).content
-            tree.put(path, tree.require(path).but(content=content))
+            content = make_file("\n".join(changed) + "\n", origin=ORIGIN).content
+            tree.put(path, tree.require(path).copy_with(content=content))
 
 
 def declare_var(tree: Tree) -> None:
@@ -187,14 +187,14 @@ def declare_var(tree: Tree) -> None:
             case Kind.SYMLINK if path not in spoken_for:
                 lines.append(f"L {name} - - - - {_escaped(node.target)}")
             case Kind.FILE:
-                moved.append((f"{FACTORY}{path}", node.but(mode=node.mode & ~0o022)))
+                moved.append((f"{FACTORY}{path}", node.copy_with(mode=node.mode & ~0o022)))
                 if path not in spoken_for:
                     lines.append(f"C {name} {owner} - {FACTORY}{_escaped(path)}")
             case _:
                 pass
     for path, node in moved:
         tree.put(path, node)
-    tree.put(OURS, file("\n".join(lines) + "\n", origin=ORIGIN))
+    tree.put(OURS, make_file("\n".join(lines) + "\n", origin=ORIGIN))
 
 
 def _escaped(text: str) -> str:
@@ -212,7 +212,7 @@ def _word(path: str) -> str:
 def _declared(tree: Tree) -> Iterable[str]:
     if TMPFILES not in tree:
         return
-    for name in tree.children(TMPFILES):
+    for name in tree.list_children(TMPFILES):
         for line in tree.read_text(f"{TMPFILES}/{name}").splitlines():
             words = line.split()
             if len(words) > 1 and not line.startswith("#"):

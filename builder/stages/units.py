@@ -20,8 +20,8 @@ from builder.definition.shipped import NamedDirectory
 from builder.definition.template import TEMPLATE_SUFFIX, Values
 from builder.stages.overlays import lay_over
 from builder.stages.stage import Context
-from builder.tree.materialise import materialise, part_of
-from builder.tree.node import Kind, file, symlink
+from builder.tree.materialise import copy_part, materialise
+from builder.tree.node import Kind, make_file, make_symlink
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:units"
@@ -65,11 +65,11 @@ class Units:
         )
         _require_units((*enable, *disable), shipped)
         lines = [*(f"enable {unit}" for unit in enable), *(f"disable {unit}" for unit in disable)]
-        tree.put(f"{PRESETS}/10-image.preset", file("".join(f"{line}\n" for line in lines), origin=ORIGIN))
+        tree.put(f"{PRESETS}/10-image.preset", make_file("".join(f"{line}\n" for line in lines), origin=ORIGIN))
         apply_presets(tree, context, self._sources())
         # Last, because "disable" takes the link of a masked instance away again.
         for unit in self.mask:
-            tree.put(f"/etc/systemd/system/{unit}", symlink("/dev/null", origin=ORIGIN))
+            tree.put(f"/etc/systemd/system/{unit}", make_symlink("/dev/null", origin=ORIGIN))
         return tree
 
     def _install(self, tree: Tree) -> None:
@@ -123,7 +123,7 @@ def _is_shipped(unit: str, shipped: set[str]) -> bool:
 
 
 def _children(tree: Tree, directory: str) -> list[str]:
-    return tree.children(directory) if directory in tree else []
+    return tree.list_children(directory) if directory in tree else []
 
 
 def apply_presets(tree: Tree, context: Context, sources: Mapping[str, Path]) -> None:
@@ -136,7 +136,7 @@ def apply_presets(tree: Tree, context: Context, sources: Mapping[str, Path]) -> 
     inputs = {
         "build-os": hash_source(__name__),
         "tools": context.tools.root.name,
-        "units": part_of(tree, shown).digest(),
+        "units": copy_part(tree, shown).compute_digest(),
     }
 
     def make(_: Path) -> Contents:
@@ -149,7 +149,7 @@ def apply_presets(tree: Tree, context: Context, sources: Mapping[str, Path]) -> 
         if target is None:
             tree.remove(path)
         else:
-            tree.put(path, symlink(target, origin=ORIGIN))
+            tree.put(path, make_symlink(target, origin=ORIGIN))
 
 
 def _preset_all(tree: Tree, shown: list[str], context: Context, sources: Mapping[str, Path]) -> dict[str, str | None]:

@@ -87,7 +87,7 @@ def list_library_directories(tree: Tree) -> list[str]:
     """Where the loader looks, from ``/etc/ld.so.conf.d`` and its defaults, as paths of the tree."""
     found = []
     if tree.get("/etc/ld.so.conf.d") is not None:
-        for name in tree.children("/etc/ld.so.conf.d"):
+        for name in tree.list_children("/etc/ld.so.conf.d"):
             for line in tree.read_text(f"/etc/ld.so.conf.d/{name}").splitlines():
                 if line.startswith("/"):
                     found.append(tree.resolve(line.strip()))

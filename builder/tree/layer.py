@@ -31,7 +31,7 @@ from builder.tree.tar_headers import (
     read_number,
     read_records,
 )
-from builder.tree.tree import Tree, TreeError, normal, parent_of
+from builder.tree.tree import Tree, TreeError, get_parent, normalise_path
 
 MAX_ENTRIES = 1_000_000  # of a layer, and of the tree it makes
 MAX_PATH = 4096  # PATH_MAX, limits.h
@@ -79,11 +79,11 @@ def read_layer(tree: Tree, pack: Path, *, origin: str) -> Tree:
     opaque: set[str] = set()
     kept: list[LayerMember] = []
     for member in read_members(pack, origin=origin):
-        directory, name = parent_of(member.path), member.path.rpartition("/")[2]
+        directory, name = get_parent(member.path), member.path.rpartition("/")[2]
         if name == OPAQUE:
             opaque.add(tree.resolve(directory))
         elif name.startswith(WHITEOUT):
-            hidden.add(normal(f"{tree.resolve(directory)}/{name.removeprefix(WHITEOUT)}"))
+            hidden.add(normalise_path(f"{tree.resolve(directory)}/{name.removeprefix(WHITEOUT)}"))
         else:
             kept.append(member)
             old = None if member.node.kind is Kind.DIRECTORY else tree.get(member.path)
@@ -101,7 +101,7 @@ def _without(tree: Tree, hidden: set[str], opaque: set[str]) -> Tree:
     """The tree without what whiteouts name; one walk, because a layer may name a million paths."""
     nodes: dict[str, Node] = {}
     for path, node in tree.walk():
-        parent = parent_of(path)
+        parent = get_parent(path)
         if path == "/" or (parent in nodes and parent not in opaque and path not in hidden):
             nodes[path] = node
     return Tree(nodes)
@@ -128,7 +128,7 @@ def read_members(pack: Path, *, origin: str) -> Iterator[LayerMember]:
     with pack.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         reader = _Reader(file.fileno(), size, str(pack), origin)
-        yield from reader.members()
+        yield from reader.read_members()
 
 
 class _Reader:
@@ -140,7 +140,7 @@ class _Reader:
         self._offset = 0
         self._count = 0
 
-    def members(self) -> Iterator[LayerMember]:
+    def read_members(self) -> Iterator[LayerMember]:
         try:
             yield from self._members()
         except TarError as error:
@@ -206,7 +206,7 @@ class _Reader:
         if not name or len(name) > MAX_PATH:
             raise self._bad("has no name, or one that is too long", name[:100])
         try:
-            path = normal(name.decode(errors="surrogateescape"))
+            path = normalise_path(name.decode(errors="surrogateescape"))
         except TreeError as error:
             raise self._bad("leaves the image, or is no path", name) from error
         if path == "/" and not is_directory:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.tree.node import Inline, Kind, Node, directory, file, symlink
+from builder.tree.node import Inline, Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree, TreeError
 
 # An ordinary user cannot make a device, and no program we run needs one (or a pipe) from a tree.
@@ -39,10 +39,10 @@ class Workdir:
             if path != below and not path.startswith(below.rstrip("/") + "/"):
                 continue
             known = self.before.get(path)
-            if known is not None and same(known, found):
+            if known is not None and is_same(known, found):
                 continue
             if known is not None:
-                found = known.but(kind=found.kind, content=found.content, target=found.target, mode=found.mode)
+                found = known.copy_with(kind=found.kind, content=found.content, target=found.target, mode=found.mode)
             tree.put(path, found)
             changed.append(path)
         for path, node in self.before.walk(below):
@@ -52,7 +52,7 @@ class Workdir:
         return changed
 
 
-def same(known: Node, found: Node) -> bool:
+def is_same(known: Node, found: Node) -> bool:
     """Whether a program left this entry as it was (owners and times are not looked at)."""
     if known.kind is not found.kind:
         return False
@@ -64,15 +64,15 @@ def same(known: Node, found: Node) -> bool:
 
 
 def materialise(tree: Tree, root: Path, paths: Iterable[str]) -> Workdir:
-    """Write :func:`part_of` the tree under ``root``."""
-    part = part_of(tree, paths)
+    """Write :func:`copy_part` the tree under ``root``."""
+    part = copy_part(tree, paths)
     root.mkdir(parents=True, exist_ok=True)
     for path, node in part.walk():
         write_node(root, path, node)
     return Workdir(root, part)
 
 
-def part_of(tree: Tree, paths: Iterable[str]) -> Tree:
+def copy_part(tree: Tree, paths: Iterable[str]) -> Tree:
     """What the tree has at and below ``paths``; paths that are not there are left out.
 
     The top-level links of a merged-/usr system are always in it, so that ``/lib`` and ``/bin`` work.
@@ -115,17 +115,17 @@ def scan(root: Path, origin: str) -> Iterable[tuple[str, Node]]:
             status = entry.stat(follow_symlinks=False)
             mode = stat.S_IMODE(status.st_mode)
             if entry.is_symlink():
-                yield path, symlink(str(Path(entry.path).readlink()), origin=origin)
+                yield path, make_symlink(str(Path(entry.path).readlink()), origin=origin)
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(Path(entry.path))
-                yield path, directory(mode, origin=origin)
+                yield path, make_directory(mode, origin=origin)
             elif entry.is_file(follow_symlinks=False):
-                yield path, file(Path(entry.path).read_bytes(), mode, origin=origin)
+                yield path, make_file(Path(entry.path).read_bytes(), mode, origin=origin)
             else:
                 raise TreeError(f"{entry.path} is neither file, directory nor link")
 
 
-def tree_of(root: Path, *, origin: str) -> Tree:
+def read_tree(root: Path, *, origin: str) -> Tree:
     """A directory of the user's (an overlay) as a tree: everything owned by root, modes reduced to 0644 or 0755.
 
     The write and group bits of a checkout depend on the umask of whoever cloned it; only "executable" is meant.
@@ -134,8 +134,8 @@ def tree_of(root: Path, *, origin: str) -> Tree:
     for path, node in scan(root, origin):
         if node.kind is Kind.FILE:
             assert isinstance(node.content, Inline)
-            node = node.but(mode=0o755 if node.is_executable else 0o644)
+            node = node.copy_with(mode=0o755 if node.is_executable else 0o644)
         elif node.kind is Kind.DIRECTORY:
-            node = node.but(mode=0o755)
+            node = node.copy_with(mode=0o755)
         tree.put(path, node)
     return tree

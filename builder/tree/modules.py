@@ -10,7 +10,7 @@ from pathlib import Path
 from builder.core.suggest import make_suggestion
 from builder.core.tools import Tools
 from builder.tree.materialise import materialise
-from builder.tree.node import Node, file
+from builder.tree.node import Node, make_file
 from builder.tree.tree import Tree, TreeError
 
 # Bytes that a module may unpack to; far more than any has.
@@ -23,7 +23,7 @@ def find_kernel_release(tree: Tree) -> str:
     Raises:
         TreeError: there is none, or more than one.
     """
-    releases = tree.children("/usr/lib/modules") if tree.get("/usr/lib/modules") is not None else []
+    releases = tree.list_children("/usr/lib/modules") if tree.get("/usr/lib/modules") is not None else []
     releases = [r for r in releases if tree.get(f"/usr/lib/modules/{r}/modules.dep") is not None]
     if len(releases) != 1:
         raise TreeError(f"an image has one kernel; this one has {', '.join(releases) or 'none'}")
@@ -38,7 +38,7 @@ def index_modules(tree: Tree, tools: Tools, scratch: Path, *, origin: str) -> No
     """
     if tree.get("/usr/lib/modules", follow=True) is None:
         return
-    for release in tree.children("/usr/lib/modules"):
+    for release in tree.list_children("/usr/lib/modules"):
         base = f"/usr/lib/modules/{release}"
         with tempfile.TemporaryDirectory(dir=scratch, prefix="modules-") as root:
             part = materialise(tree, Path(root), [base])
@@ -103,4 +103,4 @@ def decompress_module(path: str, node: Node) -> tuple[str, Node]:
         raise TreeError(f"{path} cannot be decompressed: {error}") from error
     if not xz.eof:
         raise TreeError(f"{path} is cut short, or unpacks to more than {MAX_MODULE} bytes")
-    return path.removesuffix(".xz"), file(data, node.mode, origin=node.origin)
+    return path.removesuffix(".xz"), make_file(data, node.mode, origin=node.origin)

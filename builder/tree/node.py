@@ -104,22 +104,22 @@ class Node:
         """Runs with other rights than its caller's: setuid, setgid (not on directories)."""
         return self.kind is Kind.FILE and bool(self.mode & (stat.S_ISUID | stat.S_ISGID))
 
-    def but(self, **changes: object) -> Node:
+    def copy_with(self, **changes: object) -> Node:
         """A copy with some fields changed."""
         return replace(self, **changes)  # type: ignore[arg-type]  # dataclasses.replace takes any field
 
 
-def file(data: bytes | str, mode: int = 0o644, *, origin: str, uid: int = 0, gid: int = 0) -> Node:
+def make_file(data: bytes | str, mode: int = 0o644, *, origin: str, uid: int = 0, gid: int = 0) -> Node:
     """A regular file with this content."""
     content = Inline(data.encode() if isinstance(data, str) else data)
     return Node(Kind.FILE, mode, uid, gid, content=content, origin=origin)
 
 
-def directory(mode: int = 0o755, *, origin: str, uid: int = 0, gid: int = 0) -> Node:
+def make_directory(mode: int = 0o755, *, origin: str, uid: int = 0, gid: int = 0) -> Node:
     """A directory."""
     return Node(Kind.DIRECTORY, mode, uid, gid, origin=origin)
 
 
-def symlink(target: str, *, origin: str) -> Node:
+def make_symlink(target: str, *, origin: str) -> Node:
     """A symbolic link."""
     return Node(Kind.SYMLINK, 0o777, target=target, origin=origin)

@@ -41,7 +41,9 @@ def find_libraries(tree: Tree, elf_machine: int, multiarch: str) -> list[Library
         if real in seen or node is None or node.kind is not Kind.DIRECTORY:
             continue
         seen.add(real)
-        names = (_name_in_cache(tree, real, name, elf_machine) for name in tree.children(real) if _is_library(name))
+        names = (
+            _name_in_cache(tree, real, name, elf_machine) for name in tree.list_children(real) if _is_library(name)
+        )
         found += [Library(name, f"{directory}/{name}") for name in sorted({n for n in names if n is not None})]
     return found
 
@@ -79,7 +81,7 @@ def _configured(tree: Tree, path: str, above: tuple[str, ...] = ()) -> Iterator[
         if words[:1] == ["include"]:
             for pattern in words[1:]:
                 directory, _, glob = (pattern if pattern.startswith("/") else f"/etc/{pattern}").rpartition("/")
-                names = tree.children(directory) if tree.get(directory, follow=True) is not None else []
+                names = tree.list_children(directory) if tree.get(directory, follow=True) is not None else []
                 for name in sorted(n for n in names if fnmatchcase(n, glob) and not n.startswith(".")):
                     yield from _configured(tree, f"{directory}/{name}", (*above, path))
         elif words and words[0].startswith("/"):

@@ -79,7 +79,7 @@ def write_tar(tree: Tree, file: Writer, *, latest: int | None = None) -> int:
 def _add_content(content: Inline | Slice, packs: _Packs, out: _Batch) -> None:
     left = content.size + -content.size % BLOCK
     try:
-        for chunk in packs.chunks(content):
+        for chunk in packs.read_chunks(content):
             out.add(chunk)
             left -= len(chunk)
     except OSError:
@@ -223,7 +223,7 @@ class _Packs:
             os.close(descriptor)
         self._open.clear()
 
-    def chunks(self, content: Inline | Slice) -> Iterator[bytes]:
+    def read_chunks(self, content: Inline | Slice) -> Iterator[bytes]:
         """The bytes, at most :data:`BATCH` at a time."""
         if isinstance(content, Inline):
             yield content.data

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from builder.core.errors import BuildError
-from builder.tree.node import EMPTY, Inline, Kind, Node, Slice, directory
+from builder.tree.node import EMPTY, Inline, Kind, Node, Slice, make_directory
 
 MAX_LINKS = 40  # the kernel's own limit, path_resolution(7)
 # What nearly every path looks like already: ASCII, and no component that is ".", ".." or too long.
@@ -29,7 +29,7 @@ class TreeError(BuildError):
     exit_code = 2
 
 
-def normal(path: str | PurePosixPath) -> str:
+def normalise_path(path: str | PurePosixPath) -> str:
     """``usr//bin/./x`` and ``/usr/bin/x`` as ``/usr/bin/x``.
 
     Raises:
@@ -44,7 +44,7 @@ def normal(path: str | PurePosixPath) -> str:
     return "/" + "/".join(parts)
 
 
-def parent_of(path: str) -> str:
+def get_parent(path: str) -> str:
     """The path's directory; the root's is the root."""
     return path.rpartition("/")[0] or "/"
 
@@ -53,7 +53,7 @@ class Tree:
     """A mutable root file system. Copy it (cheap: nodes are shared) before changing one that others hold."""
 
     def __init__(self, nodes: Mapping[str, Node] | None = None) -> None:
-        self._nodes: dict[str, Node] = dict(nodes) if nodes else {"/": directory(origin="stage:tree")}
+        self._nodes: dict[str, Node] = dict(nodes) if nodes else {"/": make_directory(origin="stage:tree")}
         # Directory -> names in it. Made when first asked for, kept up to date from then on.
         self._names: dict[str, set[str]] | None = None
 
@@ -78,7 +78,7 @@ class Tree:
         for path in sorted(paths):
             yield path, self._nodes[path]
 
-    def children(self, path: str) -> list[str]:
+    def list_children(self, path: str) -> list[str]:
         """The names in a directory, sorted."""
         return sorted(self._index().get(self.resolve(path), ()))
 
@@ -102,14 +102,14 @@ class Tree:
 
     def _set(self, path: str, node: Node) -> None:
         if self._names is not None and path not in self._nodes and path != "/":
-            self._names.setdefault(parent_of(path), set()).add(path.rpartition("/")[2])
+            self._names.setdefault(get_parent(path), set()).add(path.rpartition("/")[2])
         self._nodes[path] = node
 
     def resolve(self, path: str, *, follow_last: bool = True) -> str:
         """The path with every link in it followed inside the tree; what does not exist is kept as it is.
 
         Raises:
-            TreeError: links in a circle, or the path is not :func:`normal`.
+            TreeError: links in a circle, or the path is not :func:`normalise_path`.
         """
         todo = [part for part in path.split("/") if part not in ("", ".")]
         todo.reverse()
@@ -131,7 +131,7 @@ class Tree:
                 todo.extend(p for p in reversed(node.target.split("/")) if p not in ("", "."))
                 continue
             done = here
-        return normal(done)
+        return normalise_path(done)
 
     def get(self, path: str, *, follow: bool = False) -> Node | None:
         """What is at a path, through links in its directories, and through a last link if asked."""
@@ -171,7 +171,7 @@ class Tree:
         Raises:
             TreeError: a parent is no directory, or a file would replace a directory that is not empty.
         """
-        where = self.resolve(normal(path), follow_last=False)
+        where = self.resolve(normalise_path(path), follow_last=False)
         if where == "/":
             if node.kind is not Kind.DIRECTORY:
                 raise TreeError("the root can only be a directory")
@@ -179,21 +179,26 @@ class Tree:
             return where
         self._require_parents(where, node.origin)
         old = self._nodes.get(where)
-        if old is not None and old.kind is Kind.DIRECTORY and node.kind is not Kind.DIRECTORY and self.children(where):
+        if (
+            old is not None
+            and old.kind is Kind.DIRECTORY
+            and node.kind is not Kind.DIRECTORY
+            and self.list_children(where)
+        ):
             raise TreeError(f"{where} is a directory with content and cannot become a {node.kind.name.lower()}")
         self._set(where, node)
         return where
 
     def _require_parents(self, where: str, origin: str) -> None:
         missing = []
-        parent = parent_of(where)
+        parent = get_parent(where)
         while (node := self._nodes.get(parent)) is None:
             missing.append(parent)
-            parent = parent_of(parent)
+            parent = get_parent(parent)
         if node.kind is not Kind.DIRECTORY:
             raise TreeError(f"{where} cannot be made: {parent} is a {node.kind.name.lower()}")
         for path in missing:
-            self._set(path, directory(origin=origin))
+            self._set(path, make_directory(origin=origin))
 
     def change(self, path: str, **changes: object) -> None:
         """Change fields of what is at a path (mode, owner ...).
@@ -204,7 +209,7 @@ class Tree:
         where = self.resolve(path, follow_last=False)
         if where not in self._nodes:
             raise TreeError(f"the image has no {path}")
-        self._nodes[where] = self._nodes[where].but(**changes)
+        self._nodes[where] = self._nodes[where].copy_with(**changes)
 
     def remove(self, path: str) -> None:
         """Remove a path and all below it; nothing happens if it is not there."""
@@ -225,7 +230,7 @@ class Tree:
         del self._nodes[path]
         if self._names is not None:
             self._names.pop(path, None)
-            self._names.get(parent_of(path), set()).discard(path.rpartition("/")[2])
+            self._names.get(get_parent(path), set()).discard(path.rpartition("/")[2])
 
     def take_changes(self, changed: Tree, since: Tree) -> set[str]:
         """Take over what ``changed``, once a copy of ``since``, has new, has changed or no longer has.
@@ -243,11 +248,11 @@ class Tree:
             self.put(path, changed._nodes[path])
         return gone | new
 
-    def content_bytes(self) -> int:
+    def count_bytes(self) -> int:
         """The sum of all file sizes."""
         return sum(node.size for node in self._nodes.values())
 
-    def digest(self) -> str:
+    def compute_digest(self) -> str:
         """A SHA-256 over everything that ends up in an image: paths, kinds, modes, owners, times and content.
 
         Independent of where the content lies and of who put it there.
@@ -269,7 +274,7 @@ class Tree:
             total.update(json.dumps([*row, [[name, value.hex()] for name, value in node.xattrs]]).encode())
         return total.hexdigest()
 
-    def dumps(self) -> bytes:
+    def encode(self) -> bytes:
         """The tree as JSON; content in the store stays a pointer."""
         rows = []
         for path, n in self._nodes.items():
@@ -283,8 +288,8 @@ class Tree:
         return json.dumps(rows, separators=(",", ":")).encode(errors="surrogateescape")
 
     @classmethod
-    def loads(cls, data: bytes) -> Tree:
-        """The inverse of :meth:`dumps`.
+    def decode(cls, data: bytes) -> Tree:
+        """The inverse of :meth:`encode`.
 
         Raises:
             ValueError: not such a text.

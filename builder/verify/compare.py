@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import BuildError
-from builder.core.files import sha256_file
+from builder.core.files import hash_file
 from builder.outputs.manifest import LOCAL, read_manifest
 
 
@@ -46,7 +46,7 @@ class Built:
         if fresh:
             found = {kind: artifact["sha256"] for kind, artifact in self.data["artifacts"].items()}
         else:
-            found = {kind: sha256_file(path) for kind, path in self.artifacts.items()}
+            found = {kind: hash_file(path) for kind, path in self.artifacts.items()}
         if self.data["roothash"]:
             found["root"] = self.data["roothash"]
         portable = {name: value for name, value in self.data.items() if name not in LOCAL}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.files import sha256_file
+from builder.core.files import hash_file
 from builder.core.tools import Tools
 from builder.products.catalogue import PRODUCTS
 from builder.products.product import Part
@@ -174,7 +174,7 @@ class Locator:
             directory.mkdir()
             self.tools.run("mcopy", "-s", "-n", "-Q", "-i", f"{disk}@@{part.offset}", "::*", directory)
             files = (path for path in directory.rglob("*") if path.is_file())
-            trees.append({f"/{path.relative_to(directory)}": sha256_file(path) for path in files})
+            trees.append({f"/{path.relative_to(directory)}": hash_file(path) for path in files})
         one, other = trees
         paths = [path for path in sorted(one.keys() | other.keys()) if one.get(path) != other.get(path)]
         for path in paths:

@@ -68,11 +68,11 @@ def verify(request: BuildRequest) -> Report:
         ConfigError, CapabilityError, ToolError, SourceError: a build failed; see :mod:`builder.core.errors`.
     """
     console = request.console
-    with console.step("first build"):
+    with console.open_step("first build"):
         first = Built.at(build_definition(request).manifest)
     here = surroundings(caches="all that there are", order="the file system's")
     with _rooms(request.store, console) as room:
-        with console.step("second build"):
+        with console.open_step("second build"):
             second = _build(request, room / "zweites Mal ✓", perturbed=True)
         console.log(f"the second build: {second.data['timings']}")
         there = json.loads((second.manifest.parent.parent / "surroundings.json").read_text(encoding="utf-8"))
@@ -80,9 +80,9 @@ def verify(request: BuildRequest) -> Report:
         compared = tuple(compare(first, second))
         if all(row.same for row in compared):
             return Report(both, compared)
-        with console.step("third build, to find the difference"):
+        with console.open_step("third build, to find the difference"):
             third = _build(request, room / "third", perturbed=False)
-        with console.step("compare"):
+        with console.open_step("compare"):
             cached = all(row.same for row in compare(third, second))
             records = [made.manifest.parent.parent / "stages.jsonl" for made in (third, second)]
             known = None if cached else find_changes(*records)

@@ -53,7 +53,7 @@ def prepare(lock: Lock, store: Store, manifest: Path, tree_key: str, work: Path)
     data = read_manifest(manifest)
     assert data is not None
     packages = [*lock.packages, *(package for group in lock.sets.values() for package in group)]
-    debs = [store.blob(sha256) for sha256 in sorted({package.sha256 for package in packages})]
+    debs = [store.locate_blob(sha256) for sha256 in sorted({package.sha256 for package in packages})]
     tar = work / "floor.tar"
     with tar.open("wb") as file:
         write_tar(load_snapshot(store, tree_key), file)
@@ -85,7 +85,7 @@ def make_erofs(tools: str, tar: str, out: str, compression: str) -> None:
     door = Tools(Path(tools), QuietConsole())
     Path(out).unlink(missing_ok=True)
     words = ("mkfs.erofs", "--quiet", "--tar=f", "-T0", *make_compression_arguments(compression, None), out, tar)
-    subprocess.run(door.argv(*words), env=door.env(), stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(door.make_argv(*words), env=door.make_environment(), stdout=subprocess.DEVNULL, check=True)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Bench:
 
     def has_scripts(self, package: Package) -> bool:
         """Whether an installation would run something of it."""
-        with self.store.blob(package.sha256).open("rb") as file:
+        with self.store.locate_blob(package.sha256).open("rb") as file:
             _, files = read_control(Source(file))
         return any(name in files for name in SCRIPTS)
 

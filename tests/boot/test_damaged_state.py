@@ -105,7 +105,7 @@ class Case:
         """Nothing was thrown away: a repair by hand brings all of it back, with the names or in lost+found."""
         self.machine.unplug()
         state = self.state()
-        subprocess.run(self.tools.argv("e2fsck", "-f", "-y", state.device), check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(self.tools.make_argv("e2fsck", "-f", "-y", state.device), check=False, stdout=subprocess.DEVNULL)
         found, _ = state.files(scratch)
         contents = sorted(found.values())
         for text in PRECIOUS.values():

@@ -184,7 +184,7 @@ def spread(log: Path, scratch: Path, most: int | None) -> Callable[[int], bool]:
 
 def raw_disk(manifest: Path, tools: Tools, path: Path) -> Path:
     """The image's disk as it is before its first boot."""
-    source, kind = read_image(manifest).disk()
+    source, kind = read_image(manifest).choose_disk()
     tools.run("qemu-img", "convert", "-f", kind, "-O", "raw", source, path)
     return path
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder.core.architecture import architecture
+from builder.core.architecture import require_architecture
 from builder.core.gpt import HEAD, parse_gpt
 from builder.core.image import Artifact, Image, read_image
 from firstboot.apply.kernel.addon import make_addon
@@ -41,8 +41,8 @@ def tampered(signed_demo: Path, tools: Tools, tmp_path_factory: pytest.TempPathF
     """The signed image with one bit of its kernel image turned, and nothing else."""
     image, room = read_image(signed_demo), tmp_path_factory.mktemp("tampered")
     disk, program = room / "disk.raw", room / "program.efi"
-    tools.run("qemu-img", "convert", "-O", "raw", image.artifact("qcow2").path, disk)
-    data = bytearray(image.artifact("uki").path.read_bytes())
+    tools.run("qemu-img", "convert", "-O", "raw", image.require_artifact("qcow2").path, disk)
+    data = bytearray(image.require_artifact("uki").path.read_bytes())
     data[len(data) // 2] ^= 1
     program.write_bytes(data)
     with disk.open("rb") as file:
@@ -68,14 +68,14 @@ def beset(signed_demo: Path, tools: Tools, tmp_path_factory: pytest.TempPathFact
     """The signed image, with what somebody who has the disk puts beside its kernel for systemd-stub(7)."""
     image, room = read_image(signed_demo), tmp_path_factory.mktemp("beset")
     disk, kernel = room / "disk.raw", f"::/EFI/Linux/{image.name}_{image.version}.efi"
-    tools.run("qemu-img", "convert", "-O", "raw", image.artifact("qcow2").path, disk)
+    tools.run("qemu-img", "convert", "-O", "raw", image.require_artifact("qcow2").path, disk)
     with disk.open("rb") as file:
         esp = f"{disk}@@{parse_gpt(file.read(HEAD))[0].start}"
     addon = room / "smuggled.addon.efi"
     line = f"systemd.set_credential_binary={smuggled(7)[0]}:{in_base64(7)}"
     # Any program of the firmware's kind will do: this one was signed, and is not any more.
     program = room / "signed.efi"
-    tools.run("mcopy", "-i", esp, f"::/EFI/systemd/systemd-boot{architecture(image.arch).efi}.efi", program)
+    tools.run("mcopy", "-i", esp, f"::/EFI/systemd/systemd-boot{require_architecture(image.arch).efi}.efi", program)
     addon.write_bytes(make_addon(program.read_bytes(), line))
     tools.run("mmd", "-D", "s", "-i", esp, "::/loader/credentials", f"{kernel}.extra.d")
     tools.run("mcopy", "-i", esp, addon, f"{kernel}.extra.d/smuggled.addon.efi")
@@ -153,7 +153,7 @@ def test_a_root_with_changed_blocks_panics_and_is_not_gone_on_with(
     signed_demo: Path, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path
 ) -> None:
     image, disk = read_image(signed_demo), tmp_path / "disk.raw"
-    tools.run("qemu-img", "convert", "-O", "raw", image.artifact("qcow2").path, disk)
+    tools.run("qemu-img", "convert", "-O", "raw", image.require_artifact("qcow2").path, disk)
     with disk.open("r+b") as file:
         root = next(each for each in parse_gpt(file.read(HEAD)) if each.type == "root")
         # One byte in each block that the file system has, but for the first, which says that it is one.
@@ -183,7 +183,7 @@ def test_a_kernel_image_with_one_bit_turned_is_not_started(
 def test_firmware_without_keys_is_given_those_of_the_image_and_then_refuses_others(
     tampered: Image, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path
 ) -> None:
-    empty = architecture(tampered.arch).emulator.variables
+    empty = require_architecture(tampered.arch).emulator.variables
     with firmware(tampered, tools, store, vm_accel, tmp_path / "machine", variables=empty) as machine:
         # It starts again by itself; the lines of its first start are no longer waited for then.
         machine.wait_console(REFUSED)

@@ -71,11 +71,11 @@ def run_rows(programs: Tools, tmp_path: Path, say_score: Callable[[str], None]) 
         for name in ("useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel"):
             (stubs / name).symlink_to(Path(__file__).with_name("shadow_stub.py"))
         results = tmp_path / "results.json"
-        runner = programs.argv(
+        runner = programs.make_argv(
             *("python3", OUTSIDE / "run_vectors.py", "--provisioner=python3 -m firstboot", f"--out={results}"),
             *(f"--filter=^({'|'.join(re.escape(name_of(row)) for row in wanted)})$", "--skip-unfeasible"),
         )
-        environment = programs.env({"PATH": f"{stubs}:/usr/sbin:/usr/bin", "PYTHONPATH": str(PROJECT)})
+        environment = programs.make_environment({"PATH": f"{stubs}:/usr/sbin:/usr/bin", "PYTHONPATH": str(PROJECT)})
         done = subprocess.run(runner, env=environment, capture_output=True, text=True, check=False)
         assert results.exists(), f"the runner left no results:\n{done.stdout}{done.stderr}"
         outcome = json.loads(results.read_text())

@@ -10,7 +10,7 @@ import pytest
 from builder.core.tools import Tools
 from builder.tree import bytecode
 from builder.tree.bytecode import compile_below
-from builder.tree.node import Kind, file
+from builder.tree.node import Kind, make_file
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.image
@@ -25,10 +25,10 @@ def sources(tools: Tools) -> Tree:
     """Modules of the standard library that are next to each other, and a few others."""
     tree = Tree()
     for path in sorted((tools.root / MODULES[1:]).glob("[c-z]*.py")):
-        tree.put(f"{MODULES}/{path.name}", file(path.read_bytes(), origin="package:a"))
-    tree.put(f"{MODULES}/broken.py", file("def f(:\n", origin="package:a"))
-    tree.put(f"{MODULES}/secret.py", file("x = 1\n", 0o600, origin="package:a"))
-    tree.put(f"{MODULES}/ünï.py", file("#!/usr/bin/python3\ny = {'a', 'b'}\n", 0o755, origin="package:a"))
+        tree.put(f"{MODULES}/{path.name}", make_file(path.read_bytes(), origin="package:a"))
+    tree.put(f"{MODULES}/broken.py", make_file("def f(:\n", origin="package:a"))
+    tree.put(f"{MODULES}/secret.py", make_file("x = 1\n", 0o600, origin="package:a"))
+    tree.put(f"{MODULES}/ünï.py", make_file("#!/usr/bin/python3\ny = {'a', 'b'}\n", 0o755, origin="package:a"))
     return tree
 
 
@@ -56,7 +56,7 @@ def test_bytecode_is_what_the_interpreter_takes_without_a_look_at_the_source(
 ) -> None:
     tree = sources.copy()
     compile_below(tree, tools, ["/usr"], origin="stage:x", scratch=tmp_path)
-    names = set(tree.children(f"{MODULES}/__pycache__"))
+    names = set(tree.list_children(f"{MODULES}/__pycache__"))
     assert "broken.cpython-313.pyc" not in names
     cached = tree.require(f"{MODULES}/__pycache__/ünï.cpython-313.pyc")
     assert (cached.mode, cached.origin) == (0o644, "stage:x")

@@ -13,7 +13,7 @@ from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
-from builder.stages import stages_for
+from builder.stages import list_stages
 from builder.stages.plan import load_snapshot, make_plan
 from builder.toolstree import derive_tools_key
 from builder.tree.tree import Tree
@@ -31,14 +31,14 @@ def root_of(name: str, features: str, store: Store) -> Tree:
     build_text(f"name: {name}\nversion: 1.0.0\nfeatures: [{features}]\noutputs: [qcow2]\n", out, store)
     resolved = load(out / "os.yaml").resolved
     lock = Lock.load(make_lock_path(resolved.path))
-    plan = make_plan(stages_for(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
+    plan = make_plan(list_stages(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
     return load_snapshot(store, plan.key)
 
 
 def test_administrators_get_sudo_and_no_other_program_with_rights(store: Store) -> None:
     root = root_of("admin", "base, ssh, admin", store)
     assert {path for path, node in root.walk() if node.is_privileged} - PRIVILEGED == {"/usr/bin/sudo"}
-    rules = {name: root.read_text(f"/etc/sudoers.d/{name}") for name in root.children("/etc/sudoers.d")}
+    rules = {name: root.read_text(f"/etc/sudoers.d/{name}") for name in root.list_children("/etc/sudoers.d")}
     granted = [line for text in rules.values() for line in text.splitlines() if line and not line.startswith("#")]
     assert granted == ["%sudo ALL=(ALL:ALL) NOPASSWD: ALL"]
     tools = ("less", "nano", "curl", "file", "rsync", "lsof", "tcpdump", "strace", "ps", "ping", "ssh")
@@ -100,6 +100,9 @@ def test_no_ssh_server_starts_where_a_config_masks_sshd(
     dropin = root.read_text("/usr/lib/systemd/system/ssh.service.d/50-masked-as-sshd.conf").replace(name, str(link))
     conditions = [line for line in dropin.splitlines() if line.startswith("Condition")]
     asked = subprocess.run(
-        tools.argv("systemd-analyze", "condition", *conditions), env=tools.env(), capture_output=True, check=False
+        tools.make_argv("systemd-analyze", "condition", *conditions),
+        env=tools.make_environment(),
+        capture_output=True,
+        check=False,
     )
     assert (asked.returncode == 0) is starts

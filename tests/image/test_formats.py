@@ -28,7 +28,7 @@ from builder.oci.layout import read_layout
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from builder.products.making import make_products
 from builder.products.product import GIB, MIB, Identity, Part
-from builder.tree.node import file as file_node
+from builder.tree.node import make_file as file_node
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.image
@@ -411,7 +411,7 @@ def test_image_layer_packed_by_pigz_is_sound_and_reproducible(tools: Tools, tmp_
     (layer,) = images[0].layers
     assert layer.size < layer.diff_size // 10
     back = read_layout(tmp_path / "one", Store(tmp_path / "store"), architecture="amd64", name="web")
-    assert back.tree.digest() == tree.digest()
+    assert back.tree.compute_digest() == tree.compute_digest()
 
 
 def test_tools_tree_without_pigz_says_so(tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def test_scripts_are_explained_as_a_build_evaluates_them(more: str, store: Store
     packs = unpacked(lock.packages, resolved, store)
     fetch_packages(lock.tools, lambda: choose_mirrors(resolved), store, console)
     context = Context(open_tools(lock.tools, store, console), store, console, tmp_path)
-    from builder.stages import stages_for
+    from builder.stages import list_stages
 
-    stage = stages_for(resolved, lock)[0]
+    stage = list_stages(resolved, lock)[0]
     with open_commands(context.tools, store) as commands:
         tree = unpack_tree(packs, diversions=find_diversions(packs, commands))
         install_database(tree, packs)

@@ -22,7 +22,7 @@ from builder.core.kept import KeptEntry, Room, describe_file, list_entries, seal
 from builder.core.store import Store
 from builder.outputs.signing import KeyPair
 from builder.stages.plan import load_snapshot
-from builder.tree.node import file
+from builder.tree.node import make_file
 from vm.machine import golden
 
 pytestmark = pytest.mark.image
@@ -67,9 +67,9 @@ def plant_stage(root: Path) -> None:
     """The finished tree has a program more."""
     for entry in entries(root, kept.STAGES):
         tree = load_snapshot(entry.store, entry.key)
-        tree.put("/usr/bin/planted", file("#!/bin/sh\n", 0o755, origin="package:bash"))
-        write(entry.path.with_name(f"{entry.key}.tree"), tree.dumps())
-        seal(entry, files={**entry.files, f"{entry.key}.tree": row(tree.dumps())})
+        tree.put("/usr/bin/planted", make_file("#!/bin/sh\n", 0o755, origin="package:bash"))
+        write(entry.path.with_name(f"{entry.key}.tree"), tree.encode())
+        seal(entry, files={**entry.files, f"{entry.key}.tree": row(tree.encode())})
     shutil.rmtree(root / "outputs")
 
 

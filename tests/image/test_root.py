@@ -11,7 +11,7 @@ from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
-from builder.stages import stages_for
+from builder.stages import list_stages
 from builder.stages.plan import load_snapshot, make_plan
 from builder.toolstree import derive_tools_key
 from builder.tree.tree import Tree
@@ -31,7 +31,7 @@ def root(demo: Path, store: Store) -> Tree:
     build(DEMO, demo.parent, store)
     resolved = load(DEMO).resolved
     lock = Lock.load(make_lock_path(resolved.path))
-    plan = make_plan(stages_for(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
+    plan = make_plan(list_stages(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
     return load_snapshot(store, plan.key)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from builder.core.tools import Tools
 from builder.outputs.root import make_erofs, split
-from builder.tree.node import Kind, Node, Slice, directory, file, symlink
+from builder.tree.node import Kind, Node, Slice, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.image
@@ -30,19 +30,19 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     for origin, number in (("package:a", 1), ("stage:packages", 2), ("overlay:mine", 3), ("stage:seal", 4)):
         here = f"/usr/lib/{number}"
         part = Slice(str(pack), number * 1000, 300_000 * number)
-        tree.put(here, directory(0o750 + number, origin=origin, gid=number))
+        tree.put(here, make_directory(0o750 + number, origin=origin, gid=number))
         tree.put(f"{here}/large", Node(Kind.FILE, 0o644, content=part, origin=origin, uid=number))
         tree.put(f"{here}/again", Node(Kind.FILE, 0o644, content=part, origin=origin, uid=number))
-        tree.put(f"{here}/small", file("x" * number, 0o600 + number, origin=origin, uid=70_000, gid=number))
-        tree.put(f"{here}/empty", file("", origin=origin))
-        tree.put(f"{here}/{'long' * 60}", file("y", origin=origin))
-        tree.put(f"{here}/ünï", symlink("../" * 60 + "etc", origin=origin))
-        tree.put(f"{here}/capable", file("z" * 5000, 0o755, origin=origin).but(xattrs=CAPABILITY))
-        tree.put(f"{here}/setuid", file("z", 0o4755, origin=origin))
+        tree.put(f"{here}/small", make_file("x" * number, 0o600 + number, origin=origin, uid=70_000, gid=number))
+        tree.put(f"{here}/empty", make_file("", origin=origin))
+        tree.put(f"{here}/{'long' * 60}", make_file("y", origin=origin))
+        tree.put(f"{here}/ünï", make_symlink("../" * 60 + "etc", origin=origin))
+        tree.put(f"{here}/capable", make_file("z" * 5000, 0o755, origin=origin).copy_with(xattrs=CAPABILITY))
+        tree.put(f"{here}/setuid", make_file("z", 0o4755, origin=origin))
         tree.put(f"{here}/device", Node(Kind.CHARACTER, 0o600, device=(1, number), origin=origin))
-        tree.put(f"{here}/none", directory(0o700, origin=origin))
+        tree.put(f"{here}/none", make_directory(0o700, origin=origin))
         for each in range(300):
-            tree.put(f"/usr/share/crowd/{each}-{number}", file(f"{each}", origin=origin))
+            tree.put(f"/usr/share/crowd/{each}-{number}", make_file(f"{each}", origin=origin))
     tree.change("/usr/share/crowd", mode=0o1777)
     return tree
 
@@ -70,7 +70,7 @@ def test_content_that_ends_early_ends_mkfs_as_well(tree: Tree, tools: Tools, tmp
     short = tree.copy()
     large = tree.require("/usr/lib/4/large")
     assert isinstance(large.content, Slice)
-    short.put("/usr/lib/4/short", large.but(content=Slice(large.content.path, 1000, 10_000_000)))
+    short.put("/usr/lib/4/short", large.copy_with(content=Slice(large.content.path, 1000, 10_000_000)))
     with pytest.raises(OSError, match="is shorter than its index says"):
         make_erofs(short, tools, tmp_path / "root", compression="lz4", name="x")
 
@@ -91,6 +91,6 @@ def test_a_root_in_two_parts_is_the_same_as_in_one(tree: Tree, compression: str,
     assert facts(second, "/usr/share/crowd", tools) == facts(whole, "/usr/share/crowd", tools)
     for image in (whole, second):
         # By the open door: in the closed one nobody makes a device.
-        extract = tools.argv("fsck.erofs", f"--extract={tmp_path / f'{image.name}.d'}", "--no-preserve", image)
+        extract = tools.make_argv("fsck.erofs", f"--extract={tmp_path / f'{image.name}.d'}", "--no-preserve", image)
         subprocess.run(extract, check=True, capture_output=True)
     assert content(tmp_path / "second.d") == content(tmp_path / "whole.d")

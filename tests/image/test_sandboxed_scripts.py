@@ -25,7 +25,7 @@ from builder.debian.scripts.table import open_commands
 from builder.debian.scripts.work import Work
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.locking import make_lock_path
-from builder.tree.node import Kind, directory, file
+from builder.tree.node import Kind, make_directory, make_file
 from builder.tree.tree import Tree
 from tests.support.users import REPOSITORY
 
@@ -74,9 +74,9 @@ def run(demo: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> R
     def make(**scripts: str) -> Boxed:
         console = Said()
         tree = ground.copy()
-        tree.put("/etc/boxed/own", file("of the package\n", 0o640, origin="package:boxed"))
-        tree.put("/var/boxed", directory(0o2775, gid=STAFF, origin="package:boxed"))
-        tree.put("/usr/lib/sysusers.d/basic.conf", file("", origin="package:systemd"))
+        tree.put("/etc/boxed/own", make_file("of the package\n", 0o640, origin="package:boxed"))
+        tree.put("/var/boxed", make_directory(0o2775, gid=STAFF, origin="package:boxed"))
+        tree.put("/usr/lib/sysusers.d/basic.conf", make_file("", origin="package:systemd"))
         texts = {name: text if name == "templates" else f"#!/bin/sh\nset -e\n{text}" for name, text in scripts.items()}
         scratch = tmp_path_factory.mktemp("scratch")
         decisions = {"boxed": Decision("sandbox")}

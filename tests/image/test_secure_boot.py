@@ -34,7 +34,7 @@ def image(signed_demo: Path) -> Image:
 @pytest.fixture(scope="module")
 def raw(image: Image, tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("signed") / "disk.raw"
-    tools.run("qemu-img", "convert", "-O", "raw", image.artifact("qcow2").path, path)
+    tools.run("qemu-img", "convert", "-O", "raw", image.require_artifact("qcow2").path, path)
     return path
 
 
@@ -80,8 +80,8 @@ def test_what_firmware_starts_is_signed_and_one_bit_more_or_less_is_noticed(
 
 
 def test_the_artifact_is_what_is_on_the_disk(esp: Path, image: Image, key_pair: KeyPair) -> None:
-    assert (esp / PROGRAMS[2]).read_bytes() == image.artifact("uki").path.read_bytes()
-    assert image.artifact("certificate").path.read_bytes() == key_pair.der
+    assert (esp / PROGRAMS[2]).read_bytes() == image.require_artifact("uki").path.read_bytes()
+    assert image.require_artifact("certificate").path.read_bytes() == key_pair.der
     manifest = json.loads((image.directory / "build.json").read_text())
     assert manifest["signed_by"] == key_pair.fingerprint == manifest["artifacts"]["certificate"]["sha256"]
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.image
 
 
 def test_bytes_of_a_partition_are_inverted_in_the_overlay_alone(tmp_path: Path, demo: Path, tools: Tools) -> None:
-    path, form = read_image(demo).disk()
+    path, form = read_image(demo).choose_disk()
     before = path.stat().st_mtime_ns
     disk = Disk(tmp_path / "disk0.qcow2", base=path, base_format=form)
     make_disk(disk, tools)
@@ -39,7 +39,7 @@ def test_bytes_of_a_partition_are_inverted_in_the_overlay_alone(tmp_path: Path, 
 def test_what_is_not_within_the_partition_is_refused(
     tmp_path: Path, demo: Path, tools: Tools, offset: int, length: int
 ) -> None:
-    path, form = read_image(demo).disk()
+    path, form = read_image(demo).choose_disk()
     found = list_partitions(Disk(path, format=form), tools)
     with pytest.raises(VmError, match="not within"):
         invert_bytes(Disk(path, format=form), tools, find_partition(found, "root"), offset, length)

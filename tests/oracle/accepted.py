@@ -230,7 +230,7 @@ OWN_UNITS = Accepted(
 def own_data(tree: Tree) -> frozenset[str]:
     """The paths that units ``own-data-PACKAGE.service`` make."""
     room = "/usr/lib/systemd/system"
-    names = tree.children(room) if room in tree else []
+    names = tree.list_children(room) if room in tree else []
     return frozenset(
         line.removeprefix("X-Makes=")
         for name in names
@@ -244,7 +244,7 @@ def declared(tree: Tree) -> frozenset[str]:
     """The paths that ``tmpfiles.d(5)`` of the tree speaks for, and the directories on the way to them."""
     room = "/usr/lib/tmpfiles.d"
     found = set()
-    for name in tree.children(room) if room in tree else ():
+    for name in tree.list_children(room) if room in tree else ():
         for line in tree.read_text(f"{room}/{name}").splitlines():
             words = line.split()
             if len(words) > 1 and not line.startswith("#"):

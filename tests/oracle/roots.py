@@ -70,7 +70,7 @@ def _bootstrap(source: Source, names: Sequence[str], packages: Sequence[LockedPa
     with tempfile.TemporaryDirectory(prefix="build-os-oracle-") as scratch:
         repository = Path(scratch, "repository")
         _write_repository(source, packages, repository)
-        command = source.tools(PROGRAMS).argv(
+        command = source.tools(PROGRAMS).make_argv(
             *("mmdebstrap", "--mode=root", "--variant=essential", f"--architectures={source.archive.arch}"),
             *(*include, SUITE, fresh, f"deb [trusted=yes] copy:{repository} ./"),
         )
@@ -93,7 +93,7 @@ def _write_repository(source: Source, packages: Sequence[LockedPackage], directo
     stanzas = []
     for chosen in packages:
         file = f"{chosen.name}_{chosen.sha256[:16]}.deb"
-        shutil.copyfile(source.store.blob(chosen.sha256), directory / file)
+        shutil.copyfile(source.store.locate_blob(chosen.sha256), directory / file)
         package = next(each for each in source.archive.get(chosen.name) if each.sha256 == chosen.sha256)
         stanzas.append(_stanza(package, file))
     index = "\n".join(stanzas).encode()

@@ -110,7 +110,7 @@ def directories_are_merged(tree: Tree) -> None:
 def programs_can_be_run_by_everybody(tree: Tree) -> None:
     wrong = []
     for directory in ("/usr/bin", "/usr/sbin"):
-        for name in tree.children(directory):
+        for name in tree.list_children(directory):
             node = tree.get(f"{directory}/{name}", follow=True)
             if node is not None and node.kind is Kind.FILE and not node.mode & 0o001:
                 wrong.append(f"{directory}/{name}")
@@ -119,10 +119,10 @@ def programs_can_be_run_by_everybody(tree: Tree) -> None:
 
 @check
 def libraries_are_there(tree: Tree) -> None:
-    have = {name for path in LOADER_PATHS for name in tree.children(path)}
+    have = {name for path in LOADER_PATHS for name in tree.list_children(path)}
     missing = {}
     for directory in ("/usr/bin", "/usr/sbin", *LOADER_PATHS):
-        for name in tree.children(directory):
+        for name in tree.list_children(directory):
             node = tree.get(f"{directory}/{name}")
             if node is not None and node.kind is Kind.FILE and (lacks := needed(node) - have):
                 missing[f"{directory}/{name}"] = sorted(lacks)
@@ -291,7 +291,7 @@ def programs_of_enabled_units_exist(tree: Tree) -> None:
 @check
 def what_should_start_is_enabled(tree: Tree) -> None:
     wants = "/etc/systemd/system/multi-user.target.wants"
-    assert {"ssh.service", "systemd-networkd.service"} <= set(tree.children(wants))
+    assert {"ssh.service", "systemd-networkd.service"} <= set(tree.list_children(wants))
 
 
 # Kernel
@@ -299,7 +299,7 @@ def what_should_start_is_enabled(tree: Tree) -> None:
 
 @check
 def the_kernel_has_its_modules(tree: Tree) -> None:
-    [version] = tree.children("/usr/lib/modules")
+    [version] = tree.list_children("/usr/lib/modules")
     for name in ("modules.dep", "modules.dep.bin", "modules.alias.bin"):
         assert tree.require(f"/usr/lib/modules/{version}/{name}").size > 1000, name
     listed = re.findall(r"^(\S+):", tree.read_text(f"/usr/lib/modules/{version}/modules.dep"), re.MULTILINE)

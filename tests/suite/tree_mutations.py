@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from builder.tree.node import Kind, Node, directory, file, symlink
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 from tests.suite.checking import Mutation, breaks
 from tests.suite.units import OURS, SYSTEM
@@ -27,14 +27,16 @@ def remove(path: str) -> Callable[[Tree], object]:
 
 def append(path: str, text: str, tree: Tree) -> None:
     node = tree.require(path)
-    tree.put(path, file(node.content.read() + text.encode(), node.mode, origin=node.origin, uid=node.uid, gid=node.gid))
+    tree.put(
+        path, make_file(node.content.read() + text.encode(), node.mode, origin=node.origin, uid=node.uid, gid=node.gid)
+    )
 
 
 def replace(path: str, old: str, new: str, tree: Tree) -> None:
     node = tree.require(path)
     text = node.content.read().decode()
     assert old in text
-    tree.put(path, file(text.replace(old, new, 1), node.mode, origin=node.origin, uid=node.uid, gid=node.gid))
+    tree.put(path, make_file(text.replace(old, new, 1), node.mode, origin=node.origin, uid=node.uid, gid=node.gid))
 
 
 def any_module(tree: Tree) -> str:
@@ -49,11 +51,11 @@ def flag_bytecode(tree: Tree) -> None:
     path = some_bytecode(tree)
     data = bytearray(tree.read(path))
     data[4] = 0
-    tree.put(path, file(bytes(data), origin=ORIGIN))
+    tree.put(path, make_file(bytes(data), origin=ORIGIN))
 
 
 def unit(name: str, text: str) -> Callable[[Tree], object]:
-    return put(f"{SYSTEM}/{name}", file(text, origin=OURS))
+    return put(f"{SYSTEM}/{name}", make_file(text, origin=OURS))
 
 
 # Roots whose units are wrong: systemd is asked about each, which takes a second.
@@ -96,18 +98,20 @@ MUTATIONS: dict[str, Mutation[Callable[[Tree], object]]] = {
         change("/usr/bin/cat", xattrs=(("security.capability", b"\x01"),)), "no_program_has_capabilities"
     ),
     "a file that all may write": breaks(
-        put("/etc/open", file("", 0o666, origin=ORIGIN)), "nothing_can_be_written_by_others"
+        put("/etc/open", make_file("", 0o666, origin=ORIGIN)), "nothing_can_be_written_by_others"
     ),
     "a directory that a group may write": breaks(change("/etc/ssh", mode=0o775), "nothing_can_be_written_by_others"),
     "another sticky directory": breaks(
-        put("/usr/share/sticky", directory(0o1755, origin=ORIGIN)), "sticky_directories_are_sticky"
+        put("/usr/share/sticky", make_directory(0o1755, origin=ORIGIN)), "sticky_directories_are_sticky"
     ),
     "a device": breaks(
         put("/etc/null", Node(Kind.CHARACTER, 0o600, device=(1, 3), origin=ORIGIN)), "there_are_no_devices"
     ),
-    "a link to nowhere": breaks(put("/etc/lost", symlink("nowhere", origin=ORIGIN)), "links_lead_somewhere"),
-    "a name with a line break": breaks(put("/etc/two\nlines", file("", origin=ORIGIN)), "names_are_readable"),
-    "a file of unknown origin": breaks(put("/etc/whence", file("", origin="")), "everything_was_put_there_by_somebody"),
+    "a link to nowhere": breaks(put("/etc/lost", make_symlink("nowhere", origin=ORIGIN)), "links_lead_somewhere"),
+    "a name with a line break": breaks(put("/etc/two\nlines", make_file("", origin=ORIGIN)), "names_are_readable"),
+    "a file of unknown origin": breaks(
+        put("/etc/whence", make_file("", origin="")), "everything_was_put_there_by_somebody"
+    ),
     "a program for root alone": breaks(change("/usr/bin/cat", mode=0o750), "programs_can_be_run_by_everybody"),
     "a library is missing": breaks(remove("/usr/lib/x86_64-linux-gnu/libcap.so.2"), "libraries_are_there"),
     "bytecode is missing": breaks(
@@ -115,12 +119,15 @@ MUTATIONS: dict[str, Mutation[Callable[[Tree], object]]] = {
     ),
     "bytecode that can be stale": breaks(flag_bytecode, "bytecode_is_complete_and_never_stale"),
     "a man page": breaks(
-        put("/usr/share/man/man1/cat.1.gz", file("", origin=ORIGIN)), "nothing_is_there_only_to_be_read_by_people"
+        put("/usr/share/man/man1/cat.1.gz", make_file("", origin=ORIGIN)), "nothing_is_there_only_to_be_read_by_people"
     ),
     "a machine-id": breaks(partial(replace, "/etc/machine-id", "uninitialized", "0" * 32), "the_image_is_nobody_yet"),
-    "a host key": breaks(put("/etc/ssh/ssh_host_rsa_key", file("", 0o600, origin=ORIGIN)), "the_image_is_nobody_yet"),
+    "a host key": breaks(
+        put("/etc/ssh/ssh_host_rsa_key", make_file("", 0o600, origin=ORIGIN)), "the_image_is_nobody_yet"
+    ),
     "a private key": breaks(
-        put("/etc/key.pem", file("-----BEGIN PRIVATE KEY-----\n", 0o600, origin=ORIGIN)), "the_image_has_no_secrets"
+        put("/etc/key.pem", make_file("-----BEGIN PRIVATE KEY-----\n", 0o600, origin=ORIGIN)),
+        "the_image_has_no_secrets",
     ),
     "another name": breaks(
         partial(replace, "/etc/os-release", "IMAGE_ID=demo", "IMAGE_ID=x"), "the_image_says_what_it_is"
@@ -129,7 +136,7 @@ MUTATIONS: dict[str, Mutation[Callable[[Tree], object]]] = {
         partial(replace, "/usr/lib/sysimage/dpkg/status", "Package: bash\n", "Package: ash\n"),
         "all_packages_are_on_record",
     ),
-    "a package manager": breaks(put("/usr/bin/apt", file("", 0o755, origin=ORIGIN)), "nothing_installs_packages"),
+    "a package manager": breaks(put("/usr/bin/apt", make_file("", 0o755, origin=ORIGIN)), "nothing_installs_packages"),
     "a password": breaks(partial(replace, "/etc/shadow", "root:*:", "root:$y$x:"), "nobody_has_a_password"),
     "an empty password": breaks(partial(replace, "/etc/shadow", "root:*:", "root::"), "nobody_has_a_password"),
     "a shell": breaks(
@@ -147,18 +154,20 @@ MUTATIONS: dict[str, Mutation[Callable[[Tree], object]]] = {
         partial(append, "/etc/passwd", "ghost:x:4242:100::/:/usr/sbin/nologin\n"), "users_have_their_lines_in_shadow"
     ),
     "an open shadow": breaks(change("/etc/shadow", mode=0o644), "secrets_of_users_are_for_root"),
-    "a file of nobody": breaks(put("/etc/lost", file("", origin=ORIGIN, uid=4242)), "owners_exist"),
+    "a file of nobody": breaks(put("/etc/lost", make_file("", origin=ORIGIN, uid=4242)), "owners_exist"),
     "a unit that is gone": breaks(
-        put("/etc/systemd/system/multi-user.target.wants/gone.service", symlink("../gone.service", origin=ORIGIN)),
+        put("/etc/systemd/system/multi-user.target.wants/gone.service", make_symlink("../gone.service", origin=ORIGIN)),
         "enabled_units_exist",
         "links_lead_somewhere",
     ),
     "a service without its program": breaks(
         lambda tree: (
-            tree.put("/etc/systemd/system/hollow.service", file("[Service]\nExecStart=/usr/bin/gone\n", origin=ORIGIN)),
+            tree.put(
+                "/etc/systemd/system/hollow.service", make_file("[Service]\nExecStart=/usr/bin/gone\n", origin=ORIGIN)
+            ),
             tree.put(
                 "/etc/systemd/system/multi-user.target.wants/hollow.service",
-                symlink("../hollow.service", origin=ORIGIN),
+                make_symlink("../hollow.service", origin=ORIGIN),
             ),
         ),
         "programs_of_enabled_units_exist",
@@ -168,6 +177,7 @@ MUTATIONS: dict[str, Mutation[Callable[[Tree], object]]] = {
     ),
     "a module is missing": breaks(lambda tree: tree.remove(any_module(tree)), "the_kernel_has_its_modules"),
     "a directory of its own": breaks(
-        lambda tree: (tree.remove("/lib64"), tree.put("/lib64", directory(origin=ORIGIN))), "directories_are_merged"
+        lambda tree: (tree.remove("/lib64"), tree.put("/lib64", make_directory(origin=ORIGIN))),
+        "directories_are_merged",
     ),
 }

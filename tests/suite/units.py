@@ -10,7 +10,7 @@ from pathlib import Path
 
 from builder.core.tools import Tools
 from builder.tree.materialise import materialise
-from builder.tree.node import Kind, Node, file
+from builder.tree.node import Kind, Node, make_file
 from builder.tree.tree import Tree
 from tests.suite.checking import Checks
 
@@ -81,7 +81,7 @@ def with_all_units(tree: Tree) -> Tree:
     initrd = REPOSITORY / f"overlays/initrd{SYSTEM}"
     for path in (*(REPOSITORY / "units").glob("*/*.*"), *initrd.glob("*.*")):
         if path.is_file() and path.suffix in SUFFIXES:
-            whole.put(f"{SYSTEM}/{path.name}", file(path.read_bytes(), origin=OURS))
+            whole.put(f"{SYSTEM}/{path.name}", make_file(path.read_bytes(), origin=OURS))
     return whole
 
 
@@ -93,7 +93,7 @@ def judge(tree: Tree, tools: Tools) -> Judged:
     """
     units = {
         name: tree.require(f"{SYSTEM}/{name}", follow=False)
-        for name in tree.children(SYSTEM)
+        for name in tree.list_children(SYSTEM)
         if name.endswith(SUFFIXES)
     }
     names = {name: name.replace("@.", "@x.") for name in units}
@@ -136,6 +136,10 @@ def is_program(node: Node | None) -> bool:
 def ask(tools: Tools, *words: str) -> str:
     """What ``systemd-analyze`` prints, of either stream; its status says no more."""
     done = subprocess.run(
-        tools.argv("systemd-analyze", *words), env=tools.env(), capture_output=True, text=True, check=False
+        tools.make_argv("systemd-analyze", *words),
+        env=tools.make_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout + done.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.tools import Tools
 from builder.outputs.initrd import DATA, PROGRAMS, RULES, UNITS
-from builder.tree.node import file, symlink
+from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree
 
 KERNEL = "/usr/lib/modules/6.12"
@@ -21,10 +21,10 @@ def image() -> Tree:
     """An image with every program as a script, and much that an initrd does not want."""
     tree = Tree()
     for name in ("bin", "sbin", "lib", "lib64"):
-        tree.put(f"/{name}", symlink(f"usr/{name}", origin="package:base-files"))
+        tree.put(f"/{name}", make_symlink(f"usr/{name}", origin="package:base-files"))
 
     def put(path: str, data: bytes | str, mode: int = 0o644) -> None:
-        tree.put(path, file(data, mode, origin="package:a"))
+        tree.put(path, make_file(data, mode, origin="package:a"))
 
     for program in PROGRAMS:
         put(program, "#!", 0o755)

@@ -84,8 +84,10 @@ class State:
         """
         shutil.rmtree(into, ignore_errors=True)
         into.mkdir()
-        argv = self.tools.argv("debugfs", "-c", "-R", f"rdump / {into}", self.device)
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, env=self.tools.env(), errors="replace")
+        argv = self.tools.make_argv("debugfs", "-c", "-R", f"rdump / {into}", self.device)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=True, env=self.tools.make_environment(), errors="replace"
+        )
         paths = [path for path in into.rglob("*") if path.is_file()]
         found = {str(path.relative_to(into)): path.read_bytes().decode("latin-1") for path in paths}
         # The first line is the version.
@@ -201,12 +203,12 @@ class Check:
         self.programs.mkdir()
         self.run.mkdir()
         wrapper = self.programs / "e2fsck"
-        wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(tools.argv("e2fsck"))} "$@"\n')
+        wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(tools.make_argv("e2fsck"))} "$@"\n')
         wrapper.chmod(0o755)
 
     def __call__(self, path: Path) -> End:
         (self.run / "state-repaired").unlink(missing_ok=True)
-        environment = self.tools.env({"PATH": f"{self.programs}:/usr/bin:/bin"})
+        environment = self.tools.make_environment({"PATH": f"{self.programs}:/usr/bin:/bin"})
         argv = [shutil.which("dash") or "/bin/sh", SCRIPT, path, self.run]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, errors="replace")
         assert done.stdout == ""

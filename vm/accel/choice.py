@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from builder.core.architecture import Arch, architecture
+from builder.core.architecture import Arch, require_architecture
 from builder.core.enter import CANNOT_ENTER
 from builder.core.errors import CapabilityError
 from builder.core.files import write_file
@@ -110,7 +110,7 @@ def judge(guest: Guest, status: int | None, marks: str, said: str) -> Verdict:
 
 def make_probe_argv(arch: str, firmware: Path, marks: Path) -> list[str]:
     """QEMU's command line for the probe."""
-    emulator = architecture(arch).emulator
+    emulator = require_architecture(arch).emulator
     return [
         emulator.program,
         *("-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),
@@ -122,7 +122,7 @@ def make_probe_argv(arch: str, firmware: Path, marks: Path) -> list[str]:
 
 def _obstacle(arch: str, device: Path) -> Verdict | None:
     """What can be seen without starting anything; never kept, because it is cheap to look again."""
-    if not architecture(arch).is_native:
+    if not require_architecture(arch).is_native:
         return Verdict(Accel.TCG, f"the image is for {arch} and this machine is {platform.machine()}")
     if not device.exists():
         hint = "on a cloud, choose a machine type with nested virtualisation; elsewhere, load kvm_intel or kvm_amd"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
-from builder.core.architecture import architecture
+from builder.core.architecture import require_architecture
 from vm.spec import Accel, Chardev, Disk, Fault, Kernel, ListeningFd, SocketFd, Uefi, VmSpec
 
 DISK_DEVICES = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme"}
@@ -21,7 +21,7 @@ def make_argv(spec: VmSpec) -> list[str]:
         ConfigError: the architecture is none of ours.
     """
     parts = (_machine, _firmware, _tpm, _disks, _network, _guest_data, _wires)
-    return [architecture(spec.arch).emulator.program, *(word for part in parts for word in part(spec))]
+    return [require_architecture(spec.arch).emulator.program, *(word for part in parts for word in part(spec))]
 
 
 def escape(value: str | Path) -> str:
@@ -31,7 +31,7 @@ def escape(value: str | Path) -> str:
 
 def _machine(spec: VmSpec) -> Iterator[str]:
     """Processor, memory, clock, and none of the devices that QEMU adds when it is not told otherwise."""
-    emulator = architecture(spec.arch).emulator
+    emulator = require_architecture(spec.arch).emulator
     flash = ",pflash0=code,pflash1=variables" if spec.uefi else ""
     yield from ("-name", escape(spec.name))
     yield from ("-no-user-config", "-nodefaults")
@@ -82,7 +82,7 @@ def _tpm(spec: VmSpec) -> Iterator[str]:
         return
     yield from ("-chardev", _chardev("tpm", spec.tpm_control))
     yield from ("-tpmdev", "emulator,id=tpm0,chardev=tpm")
-    yield from ("-device", f"{architecture(spec.arch).emulator.tpm},tpmdev=tpm0")
+    yield from ("-device", f"{require_architecture(spec.arch).emulator.tpm},tpmdev=tpm0")
 
 
 def _disks(spec: VmSpec) -> Iterator[str]:

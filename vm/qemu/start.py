@@ -129,8 +129,8 @@ def spawn_apart(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program that goes on after the block, and after us, if ``keep`` then says so."""
     process = subprocess.Popen(
-        tools.argv(*command, outlive=True),
-        env=tools.env(),
+        tools.make_argv(*command, outlive=True),
+        env=tools.make_environment(),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.core.architecture import Emulator, architecture
+from builder.core.architecture import Emulator, require_architecture
 from builder.core.errors import ConfigError
 from builder.core.image import Image
 from firstboot.config.kernel_words import FULL_MARK
@@ -22,7 +22,7 @@ def plan_machine(image: Image, folder: MachineFolder, accel: Accel, request: Mac
     Raises:
         ConfigError: the image has no artifact to boot so, or is of an architecture that is none of ours.
     """
-    emulator = architecture(image.arch).emulator
+    emulator = require_architecture(image.arch).emulator
     return VmSpec(
         name=request.name or image.name,
         arch=image.arch,
@@ -48,7 +48,7 @@ def plan_machine(image: Image, folder: MachineFolder, accel: Accel, request: Mac
 
 
 def _plan_disks(image: Image, folder: MachineFolder, request: MachineRequest) -> tuple[Disk, ...]:
-    path, disk_format = image.disk()
+    path, disk_format = image.choose_disk()
     log = folder.root / "disk0.writes" if request.log_writes else None
     size, bus = request.disk_size, request.bus
     disks = [Disk(folder.locate_disk(0), base=path, base_format=disk_format, size=size, bus=bus, log=log)]
@@ -87,7 +87,7 @@ def _plan_kernel(image: Image, request: MachineRequest) -> Kernel | None:
     # Whoever loads the kernel says what it is told: the word that fills a signed line up is left out.
     words = [word for word in image.command_line.split() if not word.startswith(FULL_MARK)]
     command_line = " ".join([*words, request.arguments]).rstrip()
-    return Kernel(image.artifact("kernel").path, image.artifact("initrd").path, command_line)
+    return Kernel(image.require_artifact("kernel").path, image.require_artifact("initrd").path, command_line)
 
 
 def _find_credentials(image: Image, *, by_kernel: bool) -> Credentials:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from builder.debian.pack import Pack
 from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.target_system import Installation
-from builder.tree.node import symlink
+from builder.tree.node import make_symlink
 from builder.tree.tree import Tree
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def find_diversions(packs: Iterable[Pack], commands: Commands) -> dict[str, tupl
             continue
         tree = Tree()
         for name in ("bin", "sbin", "lib", "lib64"):
-            tree.put(f"/{name}", symlink(f"usr/{name}", origin="package:base-files"))
+            tree.put(f"/{name}", make_symlink(f"usr/{name}", origin="package:base-files"))
         installation = Installation(pack.package.architecture, {})
         for evaluation in evaluate(tree, pack.name, {"preinst": script}, installation, commands):
             for effect in evaluation.effects:

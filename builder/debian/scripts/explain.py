@@ -14,7 +14,7 @@ from builder.debian.scripts.order import sort_for_configuration
 from builder.debian.scripts.state import Records
 from builder.debian.scripts.subjects.base_accounts import make_static_accounts
 from builder.debian.scripts.target_system import Installation
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:packages"
@@ -62,7 +62,7 @@ def declare_accounts(tree: Tree) -> None:
     rows = {kind: tree.read_text(f"/etc/{kind}").splitlines() for kind in KINDS if f"/etc/{kind}" in tree}
     number = 999
     directory = "/usr/lib/sysusers.d"
-    for name in tree.children(directory) if rows and tree.get(directory) is not None else ():
+    for name in tree.list_children(directory) if rows and tree.get(directory) is not None else ():
         for line in tree.read_text(f"{directory}/{name}").splitlines():
             words = line.split()
             if not words or words[0].rstrip("!") not in ("u", "g"):
@@ -73,4 +73,4 @@ def declare_accounts(tree: Tree) -> None:
                     rows[kind].append(f"{words[1]}:x:{number}:{tail}")
             number -= 1
     for kind, lines in rows.items():
-        tree.put(f"/etc/{kind}", file("".join(f"{line}\n" for line in lines), origin=ORIGIN))
+        tree.put(f"/etc/{kind}", make_file("".join(f"{line}\n" for line in lines), origin=ORIGIN))

@@ -58,13 +58,13 @@ INDEXES: tuple[tuple[str, Handler], ...] = (
 def run_handlers(work: Work, console: Console) -> None:
     """Run all of :data:`HANDLERS`, then all of :data:`INDEXES`, over the tree. Who is faster makes no difference."""
     for title, handler in HANDLERS:
-        with console.step(title):
+        with console.open_step(title):
             handler(work)
     before = work.tree.copy()
 
     def index(title: str, handler: Handler) -> Tree:
         tree = before.copy()
-        with console.step(title):
+        with console.open_step(title):
             handler(replace(work, tree=tree))
         return tree
 

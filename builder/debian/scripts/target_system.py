@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from builder.debian.scripts import machine_values
 from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.state import State
-from builder.tree.node import Inline, Kind, Node, directory, file, symlink
-from builder.tree.tree import Tree, TreeError, parent_of
+from builder.tree.node import Inline, Kind, Node, make_directory, make_file, make_symlink
+from builder.tree.tree import Tree, TreeError, get_parent
 
 # Stands in a text for what only a running machine could say.
 UNKNOWN = machine_values.UNKNOWN
@@ -56,7 +56,7 @@ def copy_node(node: Node) -> Node:
     """A node that is a file of its own: two with one slice of the store would be one file with two names."""
     if node.kind is not Kind.FILE or node.size > MAX_CONTENT:
         return node
-    return known(node).but(content=Inline(node.content.read()))
+    return known(node).copy_with(content=Inline(node.content.read()))
 
 
 def known(node: Node) -> Node:
@@ -146,7 +146,7 @@ class TargetSystem:
     def list_children(self, path: str) -> list[str]:
         """The names in a directory."""
         try:
-            return [n for n in self.tree.children(path) if self.get(f"{path}/{n}", follow=False) is not None]
+            return [n for n in self.tree.list_children(path) if self.get(f"{path}/{n}", follow=False) is not None]
         except TreeError:
             return []
 
@@ -193,11 +193,11 @@ class TargetSystem:
         try:
             where = self.tree.resolve(path, follow_last=False)
             missing = [where]
-            while missing[-1] != "/" and parent_of(missing[-1]) not in self.tree:
-                missing.append(parent_of(missing[-1]))
+            while missing[-1] != "/" and get_parent(missing[-1]) not in self.tree:
+                missing.append(get_parent(missing[-1]))
             self._undo.extend((each, self.tree.get(each)) for each in reversed(missing))
             if self.state.owner != (0, 0):
-                node = node.but(uid=self.state.owner[0], gid=self.state.owner[1])
+                node = node.copy_with(uid=self.state.owner[0], gid=self.state.owner[1])
             where = self.tree.put(path, node)
             self.state.shared.made.add(where)
             self.state.shared.unclear -= {("path", where), ("path", path)}
@@ -221,9 +221,9 @@ class TargetSystem:
         if old is not None and old.kind is Kind.FILE:
             if old.content.size == len(new) and old.content.read() == new:
                 return
-            self.put(where, old.but(content=file(new, origin="").content, origin=self.origin))
+            self.put(where, old.copy_with(content=make_file(new, origin="").content, origin=self.origin))
         else:
-            self.put(where, file(new, self.apply_umask(0o666), origin=self.origin))
+            self.put(where, make_file(new, self.apply_umask(0o666), origin=self.origin))
         self.record(EffectKind.FILE, where)
 
     def read_unfinished(self, path: str) -> str | None:
@@ -245,8 +245,8 @@ class TargetSystem:
         if command is None or not own or len(text) > MAX_OWN:
             raise NotModelled(f"what would be written to {path} is not known")
         self._use(text, path)
-        node = file(text.encode(errors="surrogateescape"), self.apply_umask(0o666), origin=OWN + self.package)
-        self.put(path, node if old is None else old.but(content=node.content, origin=node.origin))
+        node = make_file(text.encode(errors="surrogateescape"), self.apply_umask(0o666), origin=OWN + self.package)
+        self.put(path, node if old is None else old.copy_with(content=node.content, origin=node.origin))
         detail = f"{command} >{shlex.quote(path)}"
         self.record(EffectKind.OWN_DATA, path, detail, detail, (path,), ())
 
@@ -265,7 +265,7 @@ class TargetSystem:
         where = self.tree.resolve(path)
         there = self.tree.get(where)
         if there is None:
-            self.put(where, directory(mode, origin=self.origin))
+            self.put(where, make_directory(mode, origin=self.origin))
             self.record(EffectKind.DIRECTORY, where, f"mode {mode:04o}")
         elif there.origin == self.hidden and there.kind is Kind.DIRECTORY:
             self.state.shared.made.add(where)  # a preinst makes what the package brings, which is not there yet
@@ -275,7 +275,7 @@ class TargetSystem:
         old = self.get(path, follow=False)
         if old is not None and old.kind is Kind.SYMLINK and old.target == target:
             return
-        self.put(path, symlink(target, origin=self.origin))
+        self.put(path, make_symlink(target, origin=self.origin))
         self.record(EffectKind.LINK, path, f"to {target}")
 
     def change(self, path: str, kind: EffectKind, detail: str, *, follow: bool = True, **changes: object) -> None:
@@ -284,7 +284,7 @@ class TargetSystem:
         node = self.tree.get(where, follow=follow)
         if node is None:
             raise NotModelled(f"there is no {path}")
-        new = node.but(**changes)
+        new = node.copy_with(**changes)
         if new != node:
             self._undo.append((where, node))
             self.tree.change(where, **changes)
@@ -312,7 +312,7 @@ class TargetSystem:
         """
         origin = OWN + self.package
         for path in (path for path in paths if not path.endswith("*")):
-            node = directory(origin=origin) if path.endswith("/") else file(UNKNOWN, 0o600, origin=origin)
+            node = make_directory(origin=origin) if path.endswith("/") else make_file(UNKNOWN, 0o600, origin=origin)
             self.put(path.rstrip("/"), node)
         made = tuple(path.rstrip("/") for path in paths)
         self.record(EffectKind.OWN_DATA, " ".join(made), command, command, made, units)

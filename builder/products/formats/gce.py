@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.core.pigz import open_gzip
 from builder.core.sparse import Extent, find_extents, read_extents
 from builder.products.product import GIB, Job, Part, Product
@@ -86,7 +86,7 @@ def format_number(value: int) -> bytes:
 
 def finish_disk_tar(job: Job) -> None:
     """Write the disk as a compressed tar."""
-    with replacing(job.out) as file, open_gzip(job.tools, file, level=1) as packed:
+    with open_replacement(job.out) as file, open_gzip(job.tools, file, level=1) as packed:
         write_disk_tar(job.parts[Part.RAW], packed, created=job.identity.created)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.oci.image import ImageConfig, write_archive, write_layout
 from builder.products.formats.qcow2 import QCOW2_ZLIB
 from builder.products.product import Job, Product
-from builder.tree.node import Slice, directory, file
+from builder.tree.node import Slice, make_directory, make_file
 from builder.tree.tree import Tree
 
 
@@ -19,16 +19,16 @@ def finish_container_disk(job: Job) -> None:
     config = ImageConfig(identity.architecture, identity.name, identity.version, created=identity.created)
     with tempfile.TemporaryDirectory(dir=job.out.parent, prefix=".kubevirt-") as layout:
         write_layout(make_container_disk(job.disk, identity.name), config, Path(layout))
-        with replacing(job.out) as archive:
+        with open_replacement(job.out) as archive:
             write_archive(Path(layout), archive, created=identity.created)
 
 
 def make_container_disk(qcow2: Path, name: str) -> Tree:
     """A KubeVirt containerDisk: nothing but ``/disk/NAME.qcow2``, readable by the user QEMU runs as there."""
     tree = Tree()
-    tree.put("/disk", directory(0o555, origin="output:kubevirt", uid=107, gid=107))
-    disk = file(b"", 0o440, origin="output:kubevirt", uid=107, gid=107)
-    tree.put(f"/disk/{name}.qcow2", disk.but(content=Slice(str(qcow2), 0, qcow2.stat().st_size)))
+    tree.put("/disk", make_directory(0o555, origin="output:kubevirt", uid=107, gid=107))
+    disk = make_file(b"", 0o440, origin="output:kubevirt", uid=107, gid=107)
+    tree.put(f"/disk/{name}.qcow2", disk.copy_with(content=Slice(str(qcow2), 0, qcow2.stat().st_size)))
     return tree
 
 

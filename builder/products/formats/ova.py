@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.errors import ConfigError
-from builder.core.files import replacing, sha256_file
+from builder.core.files import hash_file, open_replacement
 from builder.products.formats.vmdk import DISK_NAME, VMDK
 from builder.products.product import Job, Part, Product
 from builder.tree.tar import Writer, make_ustar_header
@@ -59,7 +59,7 @@ def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) ->
             hint="take packages out, or build 'aws', which is the bare VMDK",
         )
     text = make_ovf(appliance).encode()
-    sums = {f"{appliance.name}.ovf": hashlib.sha256(text).hexdigest(), DISK_NAME: sha256_file(vmdk)}
+    sums = {f"{appliance.name}.ovf": hashlib.sha256(text).hexdigest(), DISK_NAME: hash_file(vmdk)}
     manifest = "".join(f"SHA256({name})= {sha256}\n" for name, sha256 in sums.items()).encode()
     for name, content in ((f"{appliance.name}.ovf", text), (f"{appliance.name}.mf", manifest)):
         out.write(_header(name, len(content), created))
@@ -176,7 +176,7 @@ def finish_ova(job: Job) -> None:
     """Pack the converted disk."""
     sizes = job.parts[Part.RAW].stat().st_size, job.disk.stat().st_size
     appliance = Appliance(job.identity.name, job.identity.version, *sizes)
-    with replacing(job.out) as file:
+    with open_replacement(job.out) as file:
         write_ova(job.disk, file, appliance, created=job.identity.created)
 
 

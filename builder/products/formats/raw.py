@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from builder.core.files import replacing
+from builder.core.files import open_replacement
 from builder.core.pigz import open_gzip
 from builder.products.product import MIB, Job, Product
 
@@ -12,7 +12,7 @@ from builder.products.product import MIB, Job, Product
 def finish_gzip(job: Job) -> None:
     """Compress the disk, at level 1: the root is compressed already, and zeros shrink at any level."""
     with (
-        replacing(job.out) as file,
+        open_replacement(job.out) as file,
         open_gzip(job.tools, file, level=1) as packed,
         job.disk.open("rb") as source,
     ):

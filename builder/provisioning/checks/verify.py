@@ -49,8 +49,8 @@ def verify(image: ConfiguredImage) -> Verified:
         files = _lay_out(image, directory)
         instances = [_instance(name) for name in names]
         done = subprocess.run(
-            tools.argv(PROGRAM, "verify", "--man=no", "--recursive-errors=no", f"--root={directory}", *instances),
-            env=tools.env(),
+            tools.make_argv(PROGRAM, "verify", "--man=no", "--recursive-errors=no", f"--root={directory}", *instances),
+            env=tools.make_environment(),
             capture_output=True,
             text=True,
             errors="replace",

@@ -27,7 +27,7 @@ from builder.definition.resolved import Resolved
 from builder.definition.scalars import Size
 from builder.locking import hash_recipe, load_any, make_lock_path
 from builder.outputs.signing import KeyPair
-from builder.stages import stages_for
+from builder.stages import list_stages
 from builder.toolstree import list_tool_packages
 
 pytestmark = pytest.mark.unit
@@ -320,7 +320,7 @@ def test_what_the_outputs_want_comes_from_the_definition(resolved: Resolved) -> 
 
 
 def test_the_stages_are_read_aloud_in_order(resolved: Resolved) -> None:
-    names = [stage.name for stage in stages_for(resolved, lock_for(resolved))]
+    names = [stage.name for stage in list_stages(resolved, lock_for(resolved))]
     assert names == [
         "packages",
         "firstboot",

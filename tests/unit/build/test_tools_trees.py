@@ -14,7 +14,7 @@ from builder.core.errors import CapabilityError
 from builder.core.store import Store
 from builder.debian.lock import LockedPackage
 from builder.toolstree import open_tools
-from builder.tree.node import directory, file, symlink
+from builder.tree.node import make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -37,10 +37,10 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Packages make a small tree, and how often is counted."""
     seen: list[object] = []
     tree = Tree()
-    tree.put("/usr/bin/su", file("su", 0o4755, origin="package:a"))
-    tree.put("/usr/bin/zstd", file("zstd", 0o755, origin="package:a"))
-    tree.put("/etc/default", directory(origin="package:a"))
-    tree.put("/bin", symlink("usr/bin", origin="package:a"))
+    tree.put("/usr/bin/su", make_file("su", 0o4755, origin="package:a"))
+    tree.put("/usr/bin/zstd", make_file("zstd", 0o755, origin="package:a"))
+    tree.put("/etc/default", make_directory(origin="package:a"))
+    tree.put("/bin", make_symlink("usr/bin", origin="package:a"))
     monkeypatch.setattr(toolstree, "unpack_all", lambda packages, *_, **__: seen.append(packages) or [])
     monkeypatch.setattr(toolstree, "unpack_tree", lambda packs: tree)
     return seen

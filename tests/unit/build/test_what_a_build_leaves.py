@@ -99,7 +99,7 @@ def test_a_build_leaves_artifacts_that_are_described_and_nothing_else(system_req
     assert data["timings"]["outputs"].keys() == {"root", "initrd", "uki", "disk", "facts", "formats"}
     assert result.seconds > 0
     assert list((system_request.store.root / "scratch").iterdir()) == []
-    assert read_image(manifest).disk()[1] == "qcow2"
+    assert read_image(manifest).choose_disk()[1] == "qcow2"
 
 
 def test_an_output_directory_that_cannot_be_written_is_noticed_before_anything_is_built(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.architecture import ARCHITECTURES, Arch, architecture, find_host_arch
+from builder.core.architecture import ARCHITECTURES, Arch, find_host_arch, require_architecture
 from builder.core.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -48,16 +48,16 @@ def test_this_machine_is_known_by_its_kernels_name(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert find_host_arch() == arch
-    assert [a.value for a in Arch if architecture(a).is_native] == ([arch] if arch else [])
+    assert [a.value for a in Arch if require_architecture(a).is_native] == ([arch] if arch else [])
 
 
 def test_firmware_finds_the_boot_loader_by_the_name_the_specification_gives() -> None:
     # UEFI 2.10, table 3.3.
-    assert architecture("amd64").boot_file == "BOOTX64.EFI"
-    assert architecture("arm64").boot_file == "BOOTAA64.EFI"
+    assert require_architecture("amd64").boot_file == "BOOTX64.EFI"
+    assert require_architecture("arm64").boot_file == "BOOTAA64.EFI"
 
 
 def test_an_unknown_architecture_is_named() -> None:
     with pytest.raises(ConfigError, match="does not know the architecture 's390x'") as caught:
-        architecture("s390x")
+        require_architecture("s390x")
     assert caught.value.hint == "supported: amd64, arm64"

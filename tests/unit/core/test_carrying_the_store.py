@@ -67,7 +67,7 @@ def test_the_same_files_give_the_same_archive_that_any_tar_reads(archive: Path, 
 
 def test_a_damaged_file_of_the_store_is_not_exported(full: Store, tmp_path: Path) -> None:
     file = carried(CONTENTS[0])
-    full.blob(file.sha256).write_bytes(b"two")
+    full.locate_blob(file.sha256).write_bytes(b"two")
     with pytest.raises(SourceError, match="file of 3 in the store is not whole"):
         write_bundle([file], full, tmp_path / "debs.tar", QuietConsole())
     assert not (tmp_path / "debs.tar").exists()

@@ -17,9 +17,9 @@ from builder.core.console import (
     PlainConsole,
     QuietConsole,
     TerminalConsole,
+    format_seconds,
     format_size,
     make_console,
-    seconds,
 )
 from builder.core.parallel import run_parallel
 from builder.core.spans import Span
@@ -87,7 +87,7 @@ def screen(console: TerminalConsole) -> list[str]:
     ],
 )
 def test_durations_read_like_a_clock(value: float, text: str) -> None:
-    assert seconds(value) == text
+    assert format_seconds(value) == text
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_sizes_are_in_decimal_units(count: int, text: str) -> None:
 
 def test_plain_says_a_step_when_it_closes_and_indents_what_is_inside(clock: Clock) -> None:
     console = PlainConsole(stream=io.StringIO())
-    with console.step("build"):
-        with console.step("lock"):
+    with console.open_step("build"):
+        with console.open_step("lock"):
             clock.now += 1.5
             console.note("wrote os.lock")
-        console.progress(1, 2, "B")
+        console.report_progress(1, 2, "B")
         console.warn("old index")
         clock.now += 60
     console.note("done")
@@ -116,38 +116,38 @@ def test_plain_says_how_a_step_ended_and_passes_the_exception_on(
     clock: Clock, error: type[BaseException], outcome: str
 ) -> None:
     console = PlainConsole(stream=io.StringIO())
-    with pytest.raises(error), console.step("root"), console.step("mkfs"):
+    with pytest.raises(error), console.open_step("root"), console.open_step("mkfs"):
         raise error
     assert written(console) == f"  mkfs {outcome} (0.00 s)\nroot {outcome} (0.00 s)\n"
 
 
 def test_terminal_shows_the_running_step_and_replaces_it_by_a_tick(clock: Clock, terminal: TerminalConsole) -> None:
-    with terminal.step("Seal"):
+    with terminal.open_step("Seal"):
         assert screen(terminal) == ["• Seal 0 s"]
         clock.now += 2
     assert screen(terminal) == ["✓ Seal 2.00 s", ""]
 
 
 def test_terminal_draws_progress_in_place_and_seldom(clock: Clock, terminal: TerminalConsole) -> None:
-    with terminal.step("fetch"):
+    with terminal.open_step("fetch"):
         clock.now += 0.05
-        terminal.progress(1_000_000, 4_000_000, "B")
+        terminal.report_progress(1_000_000, 4_000_000, "B")
         assert screen(terminal) == ["• fetch 0 s"]
         clock.now += 1
-        terminal.progress(2_000_000, 4_000_000, "B")
+        terminal.report_progress(2_000_000, 4_000_000, "B")
         assert screen(terminal) == ["• fetch 2.0 MB of 4.0 MB 1 s"]
         clock.now += 1
-        terminal.progress(3, 0, "packages")
+        terminal.report_progress(3, 0, "packages")
         assert screen(terminal) == ["• fetch 3 packages 2 s"]
         clock.now += 1
-        terminal.progress(3, 7, "packages")
+        terminal.report_progress(3, 7, "packages")
         assert screen(terminal) == ["• fetch 3/7 packages 3 s"]
     assert screen(terminal) == ["✓ fetch 3.05 s", ""]
 
 
 def test_terminal_keeps_notes_above_the_running_step(clock: Clock, terminal: TerminalConsole) -> None:
-    with terminal.step("build"):
-        with terminal.step("packages"):
+    with terminal.open_step("build"):
+        with terminal.open_step("packages"):
             terminal.note("a note")
             terminal.warn("a warning")
             assert screen(terminal) == ["    a note", "    warning: a warning", "  • packages 0 s"]
@@ -158,13 +158,13 @@ def test_terminal_keeps_notes_above_the_running_step(clock: Clock, terminal: Ter
 def test_terminal_crosses_out_a_step_that_did_not_finish(
     clock: Clock, terminal: TerminalConsole, error: type[BaseException], outcome: str
 ) -> None:
-    with pytest.raises(error), terminal.step("disk"):
+    with pytest.raises(error), terminal.open_step("disk"):
         raise error
     assert screen(terminal) == [f"✗ disk {outcome} 0.00 s", ""]
 
 
 def test_terminal_cuts_long_titles_to_one_line(clock: Clock, terminal: TerminalConsole) -> None:
-    with terminal.step("x" * 300):
+    with terminal.open_step("x" * 300):
         (line,) = screen(terminal)
         assert len(line) <= 80
 
@@ -172,25 +172,25 @@ def test_terminal_cuts_long_titles_to_one_line(clock: Clock, terminal: TerminalC
 def test_terminal_uses_colour_unless_asked_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured = TerminalConsole(stream=io.StringIO())
-    with coloured.step("a"):
+    with coloured.open_step("a"):
         pass
     assert "\033[32m✓\033[0m a" in written(coloured)
     monkeypatch.setenv("NO_COLOR", "")
     plain = TerminalConsole(stream=io.StringIO())
-    with plain.step("a"):
+    with plain.open_step("a"):
         pass
     assert not re.search(r"\033\[[0-9]+m", written(plain))
 
 
 def test_json_is_one_object_a_line_and_pairs_started_with_finished(clock: Clock) -> None:
     console = JsonConsole(stream=io.StringIO())
-    with console.step("fetch"):
+    with console.open_step("fetch"):
         clock.now += 1.23456
-        console.progress(1, 2, "B")
-        console.progress(2, 2, "B")
+        console.report_progress(1, 2, "B")
+        console.report_progress(2, 2, "B")
         console.note("ein Häkchen ✓")
         console.warn("careful")
-    with pytest.raises(ValueError, match="no"), console.step("seal"):
+    with pytest.raises(ValueError, match="no"), console.open_step("seal"):
         raise ValueError("no")
     assert [json.loads(line) for line in written(console).splitlines()] == [
         {"event": "started", "step": "fetch"},
@@ -209,11 +209,11 @@ def test_every_console_writes_everything_to_the_log(kind: type[PlainConsole], cl
     console = kind(path) if kind is QuietConsole else kind(path, io.StringIO())
     assert console.log_path is None
     assert not path.exists()
-    with console.step("build"):
+    with console.open_step("build"):
         console.log("+ mkfs.erofs out")
         console.note("noted")
         console.warn("warned")
-    with pytest.raises(ValueError, match="no"), console.step("root"):
+    with pytest.raises(ValueError, match="no"), console.open_step("root"):
         raise ValueError("no")
     console.close()
     assert console.log_path == path
@@ -237,9 +237,9 @@ def test_what_was_done_when_is_kept(clock: Clock) -> None:
         clock.now += 2
         raise ValueError("no disk")
 
-    with console.step("lock"):
+    with console.open_step("lock"):
         clock.now += 3
-        with pytest.raises(ValueError, match="no disk"), console.program("mkfs.erofs -T0 out"):
+        with pytest.raises(ValueError, match="no disk"), console.note_program("mkfs.erofs -T0 out"):
             fail()
     assert console.spans == [
         Span("mkfs.erofs -T0 out", ("lock",), 103.0, 105.0, is_program=True, outcome="failed"),
@@ -292,17 +292,17 @@ def test_steps_beside_each_other_are_indented_below_the_step_that_began_them(
     both_open, first_closed = threading.Barrier(2), threading.Event()
 
     def first() -> None:
-        with console.step("first"):
+        with console.open_step("first"):
             both_open.wait(5)
             console.note("a word")
         first_closed.set()
 
     def second() -> None:
-        with console.step("second"):
+        with console.open_step("second"):
             both_open.wait(5)
             assert first_closed.wait(5)
 
-    with console.step("indexes"):
+    with console.open_step("indexes"):
         run_parallel(first, second, jobs=2)
     shown = screen(console) if isinstance(console, TerminalConsole) else written(console).split("\n")
     assert [line.replace("✓ ", "").split(" (")[0].removesuffix(" 0.00 s") for line in shown] == [

@@ -107,7 +107,7 @@ def tools(tmp_path: Path, log: Log) -> Tools:
 def test_the_command_line_enters_the_tree_and_leaves_the_hosts_python_settings_out(
     tools: Tools, tmp_path: Path
 ) -> None:
-    argv = tools.argv(
+    argv = tools.make_argv(
         "zstd", "-q", tmp_path / "in", binds=[(tmp_path / "a", "/work"), (Path("/b"), "/x/y")], outlive=True
     )
     assert argv == [
@@ -123,7 +123,7 @@ def test_the_command_line_enters_the_tree_and_leaves_the_hosts_python_settings_o
         "-q",
         f"{tmp_path}/in",
     ]
-    assert tools.argv("zstd")[4:] == [f"{tmp_path}/tree", "/usr/bin/zstd"]
+    assert tools.make_argv("zstd")[4:] == [f"{tmp_path}/tree", "/usr/bin/zstd"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_nothing_of_our_environment_reaches_a_program(
 
 def test_what_is_asked_for_is_added_to_the_environment(tools: Tools) -> None:
     with_epoch = Tools(tools.root, tools.console, {"SOURCE_DATE_EPOCH": "7", "A": "1"})
-    found = with_epoch.env({"A": "2", "B": "3"})
+    found = with_epoch.make_environment({"A": "2", "B": "3"})
     assert (found["SOURCE_DATE_EPOCH"], found["A"], found["B"], found["TZ"]) == ("7", "2", "3", "UTC")
 
 
@@ -306,7 +306,7 @@ def entering(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_script_reads_back_what_tools_write(entering: dict[str, Any], tools: Tools, tmp_path: Path) -> None:
-    argv = tools.argv("zstd", "--bind=no", "x:y", binds=[(Path("/odd:name"), "/work"), (tmp_path, "/t")])
+    argv = tools.make_argv("zstd", "--bind=no", "x:y", binds=[(Path("/odd:name"), "/work"), (tmp_path, "/t")])
     with pytest.raises(Entered):
         enter.main(argv[4:])
     assert entering["tree"] == str(tools.root)
@@ -316,11 +316,11 @@ def test_the_script_reads_back_what_tools_write(entering: dict[str, Any], tools:
 
 def test_a_program_dies_with_us_unless_it_may_outlive_us(entering: dict[str, Any], tools: Tools) -> None:
     with pytest.raises(Entered):
-        enter.main(tools.argv("zstd")[4:])
+        enter.main(tools.make_argv("zstd")[4:])
     assert entering["prctl"] == [(enter.PR_SET_PDEATHSIG, signal.SIGKILL)]
     entering["prctl"].clear()
     with pytest.raises(Entered):
-        enter.main(tools.argv("zstd", outlive=True)[4:])
+        enter.main(tools.make_argv("zstd", outlive=True)[4:])
     assert entering["prctl"] == []
 
 
@@ -375,7 +375,7 @@ def test_an_interrupt_ends_programs_that_other_threads_wait_for_and_starts_no_mo
     thread = threading.Thread(target=work)
     thread.start()
     assert begun.wait(60)
-    tools_module.interrupt()
+    tools_module.end_programs()
     thread.join(60)
     assert "was killed by SIGTERM" in str(failures[0])
     with pytest.raises(ToolError, match="was not started: we were interrupted"):

@@ -120,6 +120,6 @@ def test_the_root_is_empty_but_for_the_programs(tools: Tools, monkeypatch: pytes
     monkeypatch.setattr(enter, "give_up_rights", entered.append)
     monkeypatch.setattr(enter, "enter_empty", entered.append)
     monkeypatch.setattr(enter, "enter", lambda *_: pytest.fail("it would see the host"))
-    monkeypatch.setattr(enter, "forked", lambda work, *, first: entered.append(first) if first else work())
+    monkeypatch.setattr(enter, "run_in_child", lambda work, *, first: entered.append(first) if first else work())
     enter.main(seen["argv"][4:])
     assert entered == [True, str(tools.root), None, True]

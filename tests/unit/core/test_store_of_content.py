@@ -53,20 +53,20 @@ def test_a_store_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:
 
 
 def test_a_blob_with_the_promised_hash_is_kept(store: Store) -> None:
-    with store.adding(HASH, "hello_1.deb") as writer:
+    with store.add_blob(HASH, "hello_1.deb") as writer:
         writer.write(DATA[:5])
         writer.write(memoryview(DATA)[5:])
         assert not store.has_blob(HASH)
     assert writer.size == len(DATA)
     assert store.has_blob(HASH, len(DATA))
-    assert store.blob(HASH).read_bytes() == DATA
+    assert store.locate_blob(HASH).read_bytes() == DATA
     assert files(store) == [f"blobs/sha256/{HASH[:2]}/{HASH}"]
 
 
 def test_a_blob_with_another_hash_is_not_kept(store: Store) -> None:
     with (
         pytest.raises(SourceError, match=r"hello_1\.deb is not what its index promised") as caught,
-        store.adding(HASH, "hello_1.deb") as writer,
+        store.add_blob(HASH, "hello_1.deb") as writer,
     ):
         writer.write(b"something else")
     assert HASH in str(caught.value)
@@ -80,7 +80,7 @@ def test_a_download_that_breaks_off_is_not_kept(store: Store) -> None:
         writer.write(DATA)
         raise ConnectionError
 
-    with pytest.raises(ConnectionError), store.adding(HASH, "hello_1.deb") as writer:
+    with pytest.raises(ConnectionError), store.add_blob(HASH, "hello_1.deb") as writer:
         broken(writer)
     assert files(store) == []
 
@@ -95,33 +95,33 @@ def test_a_hashing_writer_hashes_what_passes(tmp_path: Path) -> None:
 
 def test_bytes_are_kept_under_their_hash_once(store: Store) -> None:
     assert store.add_bytes(DATA) == HASH
-    first = store.blob(HASH).stat().st_ino
+    first = store.locate_blob(HASH).stat().st_ino
     assert store.add_bytes(DATA) == HASH
-    assert store.blob(HASH).stat().st_ino == first
+    assert store.locate_blob(HASH).stat().st_ino == first
 
 
 def test_a_blob_that_was_cut_short_is_written_again(store: Store) -> None:
     store.add_bytes(DATA)
-    store.blob(HASH).write_bytes(DATA[:3])
+    store.locate_blob(HASH).write_bytes(DATA[:3])
     assert not store.has_blob(HASH, len(DATA))
     store.add_bytes(DATA)
-    assert store.blob(HASH).read_bytes() == DATA
+    assert store.locate_blob(HASH).read_bytes() == DATA
 
 
 def test_a_link_or_directory_in_a_blobs_place_is_no_blob(store: Store, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(DATA)
-    store.blob(HASH).parent.mkdir(parents=True)
-    store.blob(HASH).symlink_to(elsewhere)
+    store.locate_blob(HASH).parent.mkdir(parents=True)
+    store.locate_blob(HASH).symlink_to(elsewhere)
     assert not store.has_blob(HASH)
-    store.blob(HASH).unlink()
-    store.blob(HASH).mkdir()
+    store.locate_blob(HASH).unlink()
+    store.locate_blob(HASH).mkdir()
     assert not store.has_blob(HASH)
 
 
 def test_usage_counts_files_and_the_room_they_take(store: Store) -> None:
     store.add_bytes(b"x" * 100_000)
-    usage = store.usage()
+    usage = store.measure_usage()
     assert usage.keys() == set(ROOMS)
     count, size = usage["blobs"]
     assert count == 1
@@ -134,7 +134,7 @@ def test_usage_counts_a_sparse_file_by_what_is_on_the_disk(store: Store) -> None
     path.parent.mkdir()
     with path.open("wb") as file:
         file.truncate(1 << 30)
-    assert store.usage()["outputs"][1] < 1 << 20
+    assert store.measure_usage()["outputs"][1] < 1 << 20
 
 
 def test_clearing_takes_whole_rooms_and_no_others(store: Store) -> None:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.files import replacing, sha256_file, sync_file_system, sync_names, write_file
+from builder.core.files import hash_file, open_replacement, sync_file_system, sync_names, write_file
 from builder.core.locks import format_command_line, hold_lock, hold_lock_if_free
 from tests.support.power import SyncedDisk
 
@@ -37,7 +37,7 @@ class Listener(QuietConsole):
 
 def test_a_new_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "file"
-    with replacing(path) as file:
+    with open_replacement(path) as file:
         file.write(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
@@ -55,12 +55,12 @@ def test_where_files_need_a_name_a_new_one_has_it_until_it_is_whole(
         return real(path, flags, mode, **options)
 
     monkeypatch.setattr(os, "open", without_tmpfile)
-    with replacing(tmp_path / "file") as file:
+    with open_replacement(tmp_path / "file") as file:
         file.write(b"new")
         assert [path.name.startswith(".file.") for path in tmp_path.iterdir()] == [True]
     assert (tmp_path / "file").read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    with pytest.raises(ValueError, match="half"), replacing(tmp_path / "file") as file:
+    with pytest.raises(ValueError, match="half"), open_replacement(tmp_path / "file") as file:
         raise ValueError("half")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -83,7 +83,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, err
         file.write(b"half")
         raise error
 
-    with pytest.raises(error), replacing(path) as file:
+    with pytest.raises(error), open_replacement(path) as file:
         break_off(file)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -203,7 +203,7 @@ def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
 def test_a_files_hash_is_its_sha256(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert sha256_file(tmp_path / "file") == expected
+    assert hash_file(tmp_path / "file") == expected
 
 
 def test_a_free_lock_is_taken_without_a_word_and_names_us_while_we_have_it(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_file_with_holes_has_the_hash_of_its_content(tmp_path: Path, pieces: l
             file.seek(offset)
             file.write(data)
     assert path.stat().st_blocks * 512 < path.stat().st_size
-    assert sha256_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert hash_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,5 +334,5 @@ def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return real(descriptor, position, how)
 
     monkeypatch.setattr(os, "lseek", watched)
-    assert sha256_file(path) == "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14"
+    assert hash_file(path) == "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14"
     assert read == [0]

@@ -50,7 +50,7 @@ class Recorder(QuietConsole):
     def log(self, line: str) -> None:
         self.said.append(f"log: {line}")
 
-    def progress(self, done: int, total: int, unit: str) -> None:
+    def report_progress(self, done: int, total: int, unit: str) -> None:
         self.steps.append((done, total))
 
 

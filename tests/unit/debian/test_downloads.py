@@ -48,7 +48,7 @@ def partial(store: Store, sha256: str = SHA) -> Path:
 def test_a_file_is_downloaded_once_and_verified(serve: Any, store: Store, get: Any, console: Any) -> None:
     server = serve({"file": DATA})
     assert get(wanted(server)) == len(DATA)
-    assert store.blob(SHA).read_bytes() == DATA
+    assert store.locate_blob(SHA).read_bytes() == DATA
     assert get(wanted(server)) == 0
     assert server.paths == ["file"]
     assert console.steps[-1] == (len(DATA), len(DATA))
@@ -134,7 +134,7 @@ def test_all_missing_files_are_reported_together(serve: Any, store: Store, get: 
 def test_the_next_mirror_takes_over(serve: Any, store: Store, get: Any) -> None:
     missing, wrong, good = serve({}), serve({"file": DATA[::-1]}), serve({"file": DATA})
     get(wanted(missing, wrong, good))
-    assert store.blob(SHA).read_bytes() == DATA
+    assert store.locate_blob(SHA).read_bytes() == DATA
 
 
 def test_a_mirror_that_is_down_is_passed_over(serve: Any, store: Store, get: Any) -> None:
@@ -191,7 +191,7 @@ def test_a_body_in_chunks_is_read(serve: Any, store: Store, get: Any) -> None:
 
     server.rules["file"] = chunked
     get(wanted(server))
-    assert store.blob(SHA).read_bytes() == DATA
+    assert store.locate_blob(SHA).read_bytes() == DATA
 
 
 def test_a_cut_download_is_continued_where_it_stopped(serve: Any, store: Store, get: Any) -> None:
@@ -204,7 +204,7 @@ def test_a_cut_download_is_continued_where_it_stopped(serve: Any, store: Store, 
     server.rules["file"] = cut
     assert get(wanted(server)) == len(DATA)
     assert server.requests == [("file", ""), ("file", "bytes=300000-")]
-    assert store.blob(SHA).read_bytes() == DATA
+    assert store.locate_blob(SHA).read_bytes() == DATA
 
 
 def test_a_later_run_continues_what_an_earlier_one_left(serve: Any, store: Store, get: Any, console: Any) -> None:
@@ -222,7 +222,7 @@ def test_a_bad_remainder_is_thrown_away(serve: Any, store: Store, get: Any) -> N
     partial(store).write_bytes(b"z" * 1000)
     get(wanted(server))
     assert server.requests == [("file", "bytes=1000-"), ("file", "")]
-    assert store.blob(SHA).read_bytes() == DATA
+    assert store.locate_blob(SHA).read_bytes() == DATA
 
 
 @pytest.mark.parametrize("length", [len(DATA), len(DATA) + 5])
@@ -232,7 +232,7 @@ def test_a_remainder_that_is_whole_or_too_long_is_handled(serve: Any, store: Sto
     partial(store).write_bytes((DATA + b"trail")[:length])
     get(wanted(server))
     assert server.paths == (["file"] if length > len(DATA) else [])
-    assert store.blob(SHA).read_bytes() == DATA
+    assert store.locate_blob(SHA).read_bytes() == DATA
 
 
 def test_a_server_without_ranges_sends_all_again(serve: Any, store: Store, get: Any) -> None:
@@ -241,7 +241,7 @@ def test_a_server_without_ranges_sends_all_again(serve: Any, store: Store, get: 
     partial(store).parent.mkdir()
     partial(store).write_bytes(DATA[:1000])
     assert get(wanted(server)) == len(DATA)
-    assert store.blob(SHA).read_bytes() == DATA
+    assert store.locate_blob(SHA).read_bytes() == DATA
 
 
 def test_a_server_that_sends_another_range_is_refused(serve: Any, store: Store, get: Any) -> None:
@@ -379,7 +379,7 @@ def test_a_damaged_entry_of_the_store_is_fetched_again(
     serve: Any, store: Store, get: Any, tmp_path: Path, damage: str
 ) -> None:
     server = serve({"file": DATA})
-    blob = store.blob(SHA)
+    blob = store.locate_blob(SHA)
     blob.parent.mkdir(parents=True)
     if damage == "symlink":
         (tmp_path / "elsewhere").write_bytes(DATA)

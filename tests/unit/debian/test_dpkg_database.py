@@ -108,7 +108,7 @@ def test_lists_scripts_and_triggers_are_kept_under_the_name_that_dpkg_looks_for(
     assert tree.require(f"{info}/app:amd64.conffiles").mode == 0o644
     assert tree.read_text("/var/lib/dpkg/triggers/File") == "/usr/share/x app:amd64/noawait\n"
     assert tree.read_text("/var/lib/dpkg/triggers/cache") == "app:amd64\n"
-    assert tree.children("/var/lib/dpkg/triggers") == ["File", "Unincorp", "cache"]
+    assert tree.list_children("/var/lib/dpkg/triggers") == ["File", "Unincorp", "cache"]
     assert tree.read_text("/var/lib/dpkg/arch") == "amd64\n"
 
 

@@ -23,7 +23,7 @@ from builder.debian.tarmembers import read_members
 from builder.debian.trust import SignatureProblem, Trust, read_verified
 from builder.debian.version import is_satisfied, is_version, make_version_key
 from builder.tree.tar_headers import TarError
-from builder.tree.tree import normal
+from builder.tree.tree import normalise_path
 from tests.support.fuzz import examples, mutated
 
 pytestmark = pytest.mark.unit
@@ -194,7 +194,7 @@ def test_tar_archives(tars: Any, data: st.DataObject) -> None:
     except TarError:
         return
     for member in members:
-        assert normal(member.path) == member.path
+        assert normalise_path(member.path) == member.path
         assert 0 <= member.offset <= len(archive)
         assert member.offset + member.size <= len(archive)
         assert member.mode <= 0o7777

@@ -113,7 +113,7 @@ def test_a_list_that_somebody_put_into_the_store_deceives_a_lock_and_not_its_pro
     deceived = room.lock("a")
     assert deceived.packages[0].sha256 == "f" * 64
     assert room.unproven(deceived) == []  # in a store that is believed
-    room.store = room.store.apart(tmp_path / "apart")
+    room.store = room.store.make_store_apart(tmp_path / "apart")
     assert [found.signed for found in room.unproven(deceived)] == [(honest.packages[0].sha256,)]
 
 

@@ -196,7 +196,7 @@ def test_a_list_of_packages_that_was_replaced_in_the_store_is_fetched_again(
     signed.publish(debs("a"), lists=("",))
     open_it()
     (index,) = (store.root / "indexes").iterdir()
-    blob = store.blob(index.name)
+    blob = store.locate_blob(index.name)
     planted = blob.read_bytes().replace(b"Package: a", b"Package: b")
     assert planted != blob.read_bytes()
     blob.write_bytes(planted)

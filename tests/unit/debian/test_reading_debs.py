@@ -80,7 +80,7 @@ def test_a_pack_is_made_once_and_read_back_the_same(packed: Any, store: Store, t
     assert again == pack
     assert again is not None
     assert again.members[-1].device == (5, 0)
-    store.blob(pack.package.sha256).unlink()
+    store.locate_blob(pack.package.sha256).unlink()
     assert unpack(store, pack.package) == pack
 
 
@@ -370,7 +370,7 @@ def test_a_deb_that_is_not_what_it_should_be_is_refused(
 def test_a_flipped_bit_in_a_deb_is_noticed_and_the_deb_removed(store: Store, put: Any, debs: Any, tars: Any) -> None:
     for position in (2, 70, 200, -30):
         package = put(debs(files=(tars.entry("./x", "data" * 100),)))
-        blob = store.blob(package.sha256)
+        blob = store.locate_blob(package.sha256)
         data = bytearray(blob.read_bytes())
         data[position] ^= 1
         blob.write_bytes(data)
@@ -383,7 +383,7 @@ def test_a_flipped_bit_in_a_deb_is_noticed_and_the_deb_removed(store: Store, put
 @pytest.mark.parametrize("fault", ["missing", "short", "empty", "symlink"])
 def test_a_deb_that_is_not_whole_is_removed(store: Store, put: Any, debs: Any, tmp_path: Path, fault: str) -> None:
     package = put(debs())
-    blob = store.blob(package.sha256)
+    blob = store.locate_blob(package.sha256)
     data = blob.read_bytes()
     blob.unlink()
     if fault == "symlink":

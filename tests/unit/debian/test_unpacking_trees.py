@@ -13,7 +13,7 @@ from builder.core.store import Store
 from builder.debian.deb import DebError
 from builder.debian.pack import DamagedBlob, Pack, unpack
 from builder.debian.unpack import replaces, unpack_all, unpack_tree
-from builder.tree.node import Kind, directory, symlink
+from builder.tree.node import Kind, make_directory, make_symlink
 from builder.tree.tree import Tree
 from tests.support.power import SyncedDisk
 
@@ -177,8 +177,8 @@ def test_the_order_of_packages_does_not_matter(base: Pack, pack: Any, tars: Any)
 
 def test_a_given_tree_is_added_to_and_its_directories_stay(pack: Any, tars: Any) -> None:
     tree = Tree()
-    tree.put("/etc", directory(0o711, origin="overlay:mine"))
-    tree.put("/opt", symlink("var/opt", origin="overlay:mine"))
+    tree.put("/etc", make_directory(0o711, origin="overlay:mine"))
+    tree.put("/opt", make_symlink("var/opt", origin="overlay:mine"))
     result = unpack_tree([pack("a", tars.directory("./etc"), tars.entry("./opt/x", "x"))], tree)
     assert result is tree
     assert tree.require("/etc").mode == 0o711
@@ -211,7 +211,7 @@ def test_packs_survive_a_power_cut_because_snapshots_know_them_by_size_and_time(
 def test_a_damaged_deb_is_fetched_again_once(debs: Any, put: Any, store: Store, console: Any) -> None:
     deb = debs()
     package = put(deb)
-    store.blob(package.sha256).write_bytes(b"?" * len(deb.data))
+    store.locate_blob(package.sha256).write_bytes(b"?" * len(deb.data))
     fetched: list[str] = []
 
     def refetch(wanted: Any) -> None:
@@ -226,7 +226,7 @@ def test_a_damaged_deb_is_fetched_again_once(debs: Any, put: Any, store: Store, 
 
 def test_a_damaged_deb_without_a_way_to_fetch_is_an_error(debs: Any, put: Any, store: Store, console: Any) -> None:
     packages = [put(debs(f"p{i}")) for i in range(6)]
-    store.blob(packages[3].sha256).write_bytes(b"?")
+    store.locate_blob(packages[3].sha256).write_bytes(b"?")
     with pytest.raises(DamagedBlob, match="p3"):
         unpack_all(packages, store, console, jobs=2)
 

@@ -14,7 +14,7 @@ import pytest
 from builder.definition.load import load
 from builder.definition.shipped import NamedDirectory
 from builder.stages.overlays import lay_over
-from builder.tree.node import Kind, directory, symlink
+from builder.tree.node import Kind, make_directory, make_symlink
 from builder.tree.tree import Tree
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def laid_over(project: Project) -> Callable[[], Tree]:
         project.load(WITH_OVERLAY)
         values = load(Path("os.yaml"), shipped=project.root / "shipped").resolved.values
         tree = Tree()
-        tree.put("/usr/lib", directory(origin="package:a"))
-        tree.put("/tmp", directory(origin="package:a"))
-        tree.put("/lib", symlink("usr/lib", origin="package:a"))
-        tree.put("/out", symlink("../../../../tmp", origin="package:a"))
+        tree.put("/usr/lib", make_directory(origin="package:a"))
+        tree.put("/tmp", make_directory(origin="package:a"))
+        tree.put("/lib", make_symlink("usr/lib", origin="package:a"))
+        tree.put("/out", make_symlink("../../../../tmp", origin="package:a"))
         lay_over(tree, [NamedDirectory("app", project.root / "overlays/app")], values)
         return tree
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from builder.core.architecture import Arch, architecture, find_host_arch
+from builder.core.architecture import Arch, find_host_arch, require_architecture
 from builder.core.errors import ConfigError
 from builder.definition import load as load_module
 from builder.definition.load import load, load_container, read_kind
@@ -106,7 +106,7 @@ def test_kernel_arguments_and_modules_of_features_are_merged(project: Project) -
     resolved = project.load(
         SMALL + "features: [mine]\nkernel: {command_line: [a=2, quiet], modules: [nvme, ahci]}\n"
     ).resolved
-    assert resolved.command_line == (*architecture(resolved.arch).consoles, "quiet", "a=1", "a=2")
+    assert resolved.command_line == (*require_architecture(resolved.arch).consoles, "quiet", "a=1", "a=2")
     assert resolved.modules == ("nvme", "ahci")
 
 

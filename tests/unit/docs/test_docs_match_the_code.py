@@ -17,7 +17,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.outputs.initrd import UNITS
 from builder.products.tables import TABLES
-from builder.stages import stages_for
+from builder.stages import list_stages
 from builder.stages.seal import UNPRIVILEGED
 from firstboot.config.text import LocatedError
 from firstboot.engine import compile as compiling
@@ -52,7 +52,7 @@ def test_every_output_is_in_the_tables() -> None:
 
 def test_the_table_of_stages_is_the_list_of_stages() -> None:
     resolved = load(ROOT / "configs" / "demo.yaml", arch=Arch.AMD64, shipped=ROOT).resolved
-    stages = stages_for(resolved, Lock(recipe_sha256="", arch="amd64", suite="trixie"))
+    stages = list_stages(resolved, Lock(recipe_sha256="", arch="amd64", suite="trixie"))
     rows = table("docs/architecture.md", "stage | does")
     assert [(row[0], row[2]) for row in rows] == [(f"`{s.name}`", "yes" if s.checkpoint else "") for s in stages]
     timed = [row[0] for row in table("docs/performance.md", "phase | seconds") if row[0].startswith("`")]

@@ -24,8 +24,8 @@ from builder.oci.container_store import (
 )
 from builder.oci.image import Image, ImageConfig, Layer, write_layout
 from builder.stages.quadlet import make_quadlet, quote_argument
-from builder.tree.node import Kind, Node, directory, file, symlink
-from builder.tree.tree import Tree, parent_of
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
+from builder.tree.tree import Tree, get_parent
 
 pytestmark = pytest.mark.unit
 
@@ -34,9 +34,9 @@ IMAGE = "localhost/web@sha256:" + "b" * 64
 
 def web_tree() -> Tree:
     tree = Tree()
-    tree.put("/usr/bin/web", file("#!", 0o755, origin="package:web"))
-    tree.put("/bin", symlink("usr/bin", origin="stage:x"))
-    tree.put("/data", directory(0o700, origin="stage:x", uid=1000, gid=33))
+    tree.put("/usr/bin/web", make_file("#!", 0o755, origin="package:web"))
+    tree.put("/bin", make_symlink("usr/bin", origin="stage:x"))
+    tree.put("/data", make_directory(0o700, origin="stage:x", uid=1000, gid=33))
     return tree
 
 
@@ -61,7 +61,7 @@ def test_files_of_a_layer_are_in_its_diff_directory(tmp_path: Path) -> None:
     layer = f"{STORE}/overlay/{image.layers[0].diff_id.removeprefix('sha256:')}"
     for path, node in image.tree.walk():
         put = system.require(f"{layer}/diff{path if path != '/' else ''}", follow=False)
-        assert put.but(origin=node.origin) == node
+        assert put.copy_with(origin=node.origin) == node
     link = system.read_text(f"{layer}/link")
     assert len(link) == 26
     assert system.resolve(f"{STORE}/overlay/l/{link}") == f"{layer}/diff"
@@ -114,7 +114,7 @@ def test_second_layer_knows_what_is_below_it(tmp_path: Path) -> None:
     base = make_image(tmp_path)
     upper = web_tree()
     upper.remove("/usr/bin/web")
-    upper.put("/etc/new", file("n", origin="t"))
+    upper.put("/etc/new", make_file("n", origin="t"))
     image = with_layer(base, upper)
     system = Tree()
     install_image(system, image, name="web")
@@ -126,13 +126,13 @@ def test_second_layer_knows_what_is_below_it(tmp_path: Path) -> None:
     assert lower == "l/" + system.read_text(f"{STORE}/overlay/{first['id']}/link")
     whiteout = system.require(f"{STORE}/overlay/{second['id']}/diff/usr/bin/web")
     assert (whiteout.kind, whiteout.device) == (Kind.CHARACTER, (0, 0))
-    assert system.children(f"{STORE}/overlay/{second['id']}/diff") == ["etc", "usr"]
+    assert system.list_children(f"{STORE}/overlay/{second['id']}/diff") == ["etc", "usr"]
 
 
 def test_layers_that_images_share_are_stored_once_whatever_the_order(tmp_path: Path) -> None:
     base = make_image(tmp_path)
     upper = web_tree()
-    upper.put("/x", file("", origin="t"))
+    upper.put("/x", make_file("", origin="t"))
     derived = with_layer(base, upper)
     trees = []
     for order in ((base, derived), (derived, base)):
@@ -140,7 +140,7 @@ def test_layers_that_images_share_are_stored_once_whatever_the_order(tmp_path: P
         for image in order:
             install_image(system, image, name="web")
         trees.append(system)
-    assert trees[0].digest() == trees[1].digest()
+    assert trees[0].compute_digest() == trees[1].compute_digest()
     assert len(json.loads(trees[0].read(f"{STORE}/overlay-layers/layers.json"))) == 2
     assert len(json.loads(trees[0].read(f"{STORE}/overlay-images/images.json"))) == 2
 
@@ -149,16 +149,16 @@ def test_installing_an_image_again_changes_nothing(tmp_path: Path) -> None:
     image = make_image(tmp_path)
     system = Tree()
     install_image(system, image, name="web")
-    before = system.digest()
+    before = system.compute_digest()
     install_image(system, image, name="web")
-    assert system.digest() == before
+    assert system.compute_digest() == before
 
 
 def test_two_images_with_one_name_are_refused(tmp_path: Path) -> None:
     system = Tree()
     install_image(system, make_image(tmp_path), name="web")
     other = web_tree()
-    other.put("/x", file("", origin="t"))
+    other.put("/x", make_file("", origin="t"))
     with pytest.raises(ConfigError, match=r"two containers have an image named localhost/web:1\.0\.0"):
         install_image(system, make_image(tmp_path, other), name="web")
 
@@ -179,7 +179,7 @@ def overlaid(lower: Tree, diff: Tree) -> dict[str, Node]:
     """What overlayfs shows, by its documentation and independent of the code under test."""
     shown: dict[str, Node] = {}
     for path, node in sorted({**dict(lower.walk()), **dict(diff.walk())}.items()):
-        parent = parent_of(path)
+        parent = get_parent(path)
         if path != "/" and (parent not in shown or shown[parent].kind is not Kind.DIRECTORY):
             continue
         above = dict(diff.walk()).get(parent)
@@ -197,20 +197,20 @@ def overlaid(lower: Tree, diff: Tree) -> dict[str, Node]:
 NAMES = st.sampled_from(["a", "b", "a/a", "a/b", "a/a/a", "b/a", "a/a/b", "c"])
 NODES = st.sampled_from(
     [
-        file("1", origin="t"),
-        file("2", origin="t"),
-        directory(0o700, origin="t"),
-        directory(0o755, origin="t"),
-        symlink("a", origin="t"),
+        make_file("1", origin="t"),
+        make_file("2", origin="t"),
+        make_directory(0o700, origin="t"),
+        make_directory(0o755, origin="t"),
+        make_symlink("a", origin="t"),
     ]
 )
 
 
 def build(entries: list[tuple[str, Node]]) -> Tree:
-    nodes: dict[str, Node] = {"/": directory(origin="t")}
+    nodes: dict[str, Node] = {"/": make_directory(origin="t")}
     for name, node in entries:
         path = f"/{name}"
-        parent = nodes.get(parent_of(path))
+        parent = nodes.get(get_parent(path))
         if parent is not None and parent.kind is Kind.DIRECTORY:
             inside = any(other.startswith(path + "/") for other in nodes)
             if not inside or node.kind is Kind.DIRECTORY:
@@ -228,9 +228,9 @@ def test_lower_with_the_difference_over_it_is_the_upper(
 
 def test_parents_in_the_difference_keep_their_attributes() -> None:
     lower = Tree()
-    lower.put("/tmp", directory(0o1777, origin="t"))
+    lower.put("/tmp", make_directory(0o1777, origin="t"))
     upper = lower.copy()
-    upper.put("/tmp/x", file("", origin="t"))
+    upper.put("/tmp/x", make_file("", origin="t"))
     assert make_overlay_diff(lower, upper).require("/tmp").mode == 0o1777
 
 

@@ -36,7 +36,7 @@ from builder.oci.image import (
     write_layout,
 )
 from builder.oci.layout import read_layout
-from builder.tree.node import directory, file, symlink
+from builder.tree.node import make_directory, make_file, make_symlink
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree
 from tests.support.fuzz import examples
@@ -60,9 +60,9 @@ WEB = ImageConfig(
 
 def small_tree() -> Tree:
     tree = Tree()
-    tree.put("/etc/hostname", file("web\n", origin="t"))
-    tree.put("/bin", symlink("usr/bin", origin="t"))
-    tree.put("/tmp", directory(0o1777, origin="t"))
+    tree.put("/etc/hostname", make_file("web\n", origin="t"))
+    tree.put("/bin", make_symlink("usr/bin", origin="t"))
+    tree.put("/tmp", make_directory(0o1777, origin="t"))
     return tree
 
 
@@ -196,7 +196,7 @@ def test_times_in_the_layer_are_clamped_to_the_images(tmp_path: Path) -> None:
 def test_our_own_layout_reads_back_as_the_same_tree(tmp_path: Path) -> None:
     image = write_layout(small_tree(), WEB, tmp_path / "layout")
     back = read_layout(tmp_path / "layout", Store(tmp_path / "store"), architecture="amd64", name="web")
-    assert back.tree.digest() == small_tree().digest()
+    assert back.tree.compute_digest() == small_tree().compute_digest()
     assert (back.manifest, back.config, back.names) == (image.manifest, image.config, image.names)
     assert back.created == 86400
 
@@ -275,7 +275,7 @@ def test_a_layer_that_was_damaged_in_the_store_is_unpacked_again(
     good = pack.read_bytes()
     harm(pack)
     again = read_layout(root, store, architecture="amd64", name="web")
-    assert again.tree.digest() == first.tree.digest()
+    assert again.tree.compute_digest() == first.tree.compute_digest()
     assert pack.read_bytes() == good
     assert not pack.is_symlink()
 

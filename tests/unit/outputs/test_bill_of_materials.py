@@ -14,7 +14,7 @@ from builder.outputs.licences import find_declared_licences, find_identifier, li
 from builder.outputs.purl import make_deb_purl, make_pypi_purl
 from builder.outputs.sbom import Product, Root, make_sbom
 from builder.outputs.sbom_contents import find_installed_packages, find_python_distributions
-from builder.tree.node import file, symlink
+from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -31,7 +31,7 @@ def package(name: str, version: str = "1.0-1", source: str = "") -> LockedPackag
 
 
 def put(tree: Tree, path: str, text: str, origin: str = "package:a") -> None:
-    tree.put(path, file(text, origin=origin))
+    tree.put(path, make_file(text, origin=origin))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def tree() -> Tree:
     tree = Tree()
     put(tree, "/usr/lib/os-release", 'ID=debian\nVERSION_ID="13"\n')
     put(tree, "/usr/share/doc/a/copyright", f"{FORMAT}\nFiles: *\nLicense: GPL-2+\n text\n\nLicense: Expat\n")
-    tree.put("/usr/share/doc/b", symlink("a", origin="package:b"))
+    tree.put("/usr/share/doc/b", make_symlink("a", origin="package:b"))
     put(tree, "/usr/share/doc/c/copyright", "This is free.\nLicense: GPL-2+\n")
     return tree
 
@@ -212,7 +212,7 @@ def test_packages_of_alpine_and_of_images_without_dpkg_are_found() -> None:
 
 def test_odd_files_in_a_container_are_passed_over(tree: Tree) -> None:
     root = Tree()
-    root.put("/etc/os-release", symlink("os-release", origin="x"))
+    root.put("/etc/os-release", make_symlink("os-release", origin="x"))
     put(root, "/var/lib/dpkg/status", "\xff\x00Package\n:::\n\n\nPackage: x\n")
     put(root, "/var/lib/dpkg/status.d", "a file")
     put(root, "/lib/apk/db/installed", "\n\nP:\nV:1\n\nnothing")

@@ -22,7 +22,7 @@ from builder.outputs.uki import (
     read_parts,
     write_root_hash,
 )
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree, TreeError
 
 pytestmark = pytest.mark.unit
@@ -218,7 +218,7 @@ def test_a_command_line_that_cannot_be_filled_up_is_not_signed() -> None:
 def test_the_kernel_is_found_where_packages_or_seal_put_it(image: Tree) -> None:
     assert find_kernel(image).content.read() == b"kernel"
     image.remove("/usr/lib/modules/6.12/vmlinuz")
-    image.put("/boot/vmlinuz-6.12", file("in boot", origin="package:a"))
+    image.put("/boot/vmlinuz-6.12", make_file("in boot", origin="package:a"))
     assert find_kernel(image).content.read() == b"in boot"
     image.remove("/boot/vmlinuz-6.12")
     with pytest.raises(TreeError, match=r"the image has no /boot/vmlinuz-6\.12"):

@@ -73,7 +73,7 @@ def test_a_missing_program_is_told_before_a_missing_kernel(overlay: Path) -> Non
 
 def test_the_same_image_gives_the_same_initrd(image: Tree, overlay: Path) -> None:
     one = make_initrd_tree(image, overlay)
-    copy = Tree(dict(reversed([(p, n.but(origin="x", mtime=9)) for p, n in image.walk()])))
+    copy = Tree(dict(reversed([(p, n.copy_with(origin="x", mtime=9)) for p, n in image.walk()])))
     two = make_initrd_tree(copy, overlay)
     archives = []
     for tree in (one, two):

@@ -64,7 +64,7 @@ def test_the_manifest_says_everything_under_its_contracts_names(build: Path) -> 
 def test_the_virtual_machines_understand_it(build: Path) -> None:
     image = read_image(build)
     assert (image.name, image.version, image.arch, image.roothash) == ("demo", "1.0.0", "amd64", "cd")
-    assert image.disk() == (build.parent / "demo.qcow2", "qcow2")
+    assert image.choose_disk() == (build.parent / "demo.qcow2", "qcow2")
 
 
 def test_a_build_is_current_while_nothing_was_touched(build: Path) -> None:

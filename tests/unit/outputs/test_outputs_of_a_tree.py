@@ -14,7 +14,7 @@ from builder.definition.model import Compression, Disk
 from builder.outputs.image import make_outputs
 from builder.outputs.image_parts import ImageSettings
 from builder.stages.stage import Context
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -99,9 +99,9 @@ def test_another_tree_gives_another_root_and_the_same_initrd_if_it_needs_nothing
     outputs: Callable[..., list[str]], wanted: ImageSettings, image: Tree
 ) -> None:
     outputs(wanted)
-    image.put("/usr/share/new", file("x", origin="package:a"))
+    image.put("/usr/share/new", make_file("x", origin="package:a"))
     assert outputs(wanted, key="another") == sorted(ALWAYS + ROOT)
-    image.put("/usr/bin/kmod", file("another", 0o755, origin="package:a"))
+    image.put("/usr/bin/kmod", make_file("another", 0o755, origin="package:a"))
     assert outputs(wanted, key="a third") == sorted(ALWAYS + ROOT + INITRD)
 
 
@@ -122,9 +122,9 @@ def test_what_packages_brought_is_compressed_once(
 
     outputs(wanted)
     assert parts_written() == ["from nothing", "onto another"]
-    image.put("/etc/mine", file("x", origin="overlay:mine"))
+    image.put("/etc/mine", make_file("x", origin="overlay:mine"))
     outputs(wanted, key="another")
     assert parts_written() == ["onto another"]
-    image.put("/usr/bin/b", file("x", 0o755, origin="package:b"))
+    image.put("/usr/bin/b", make_file("x", 0o755, origin="package:b"))
     outputs(wanted, key="a third")
     assert parts_written() == ["from nothing", "onto another"]

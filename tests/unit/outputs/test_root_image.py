@@ -16,7 +16,7 @@ from builder.core.tools import Tools
 from builder.outputs.image import Timer, remove_kernel
 from builder.outputs.root import make_erofs, make_verity, split
 from builder.stages.stage import Context
-from builder.tree.node import Kind, Slice, directory, file
+from builder.tree.node import Kind, Slice, make_directory, make_file
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def tree() -> Tree:
     tree = Tree()
-    tree.put("/usr/bin/a", file("a", 0o755, origin="package:a"))
+    tree.put("/usr/bin/a", make_file("a", 0o755, origin="package:a"))
     return tree
 
 
@@ -55,7 +55,7 @@ def test_the_tree_reaches_mkfs_as_tar_and_the_pipe_is_gone(tree: Tree, tmp_path:
 def test_a_failing_mkfs_is_reported_and_leaves_nothing_behind(
     tree: Tree, tmp_path: Path, fake_tools: object, size: int, reads: int | None
 ) -> None:
-    tree.put("/large", file(os.urandom(size), origin="package:a"))
+    tree.put("/large", make_file(os.urandom(size), origin="package:a"))
 
     def mkfs(*arguments: str) -> str:
         if reads is not None:
@@ -82,7 +82,7 @@ def test_a_tools_tree_without_mkfs_is_reported_at_once(tree: Tree, tmp_path: Pat
 def test_content_that_is_gone_from_the_store_is_reported_whatever_mkfs_makes_of_it(
     tree: Tree, tmp_path: Path, fake_tools: object, complains: bool
 ) -> None:
-    tree.put("/b", tree.require("/usr/bin/a").but(content=Slice(str(tmp_path / "gone"), 0, 5)))
+    tree.put("/b", tree.require("/usr/bin/a").copy_with(content=Slice(str(tmp_path / "gone"), 0, 5)))
 
     def mkfs(*arguments: str) -> str:
         Path(arguments[-1]).read_bytes()
@@ -113,10 +113,10 @@ def test_the_root_hash_is_read_from_what_veritysetup_prints(tmp_path: Path, fake
 
 
 def test_a_root_has_two_parts_and_every_directory_is_as_it_is_to_be_in_the_second(tree: Tree) -> None:
-    tree.put("/var/empty", directory(0o700, origin="package:a"))
-    tree.put("/usr/bin", directory(0o750, origin="package:a"))
-    tree.put("/usr/lib/made", file("x", origin="stage:packages"))
-    tree.put("/etc/mine", file("x", origin="overlay:mine"))
+    tree.put("/var/empty", make_directory(0o700, origin="package:a"))
+    tree.put("/usr/bin", make_directory(0o750, origin="package:a"))
+    tree.put("/usr/lib/made", make_file("x", origin="stage:packages"))
+    tree.put("/etc/mine", make_file("x", origin="overlay:mine"))
     packaged, rest = split(tree)
     assert [path for path, _ in packaged.walk()] == [
         "/", "/usr", "/usr/bin", "/usr/bin/a", "/usr/lib", "/usr/lib/made"
@@ -128,9 +128,9 @@ def test_a_root_has_two_parts_and_every_directory_is_as_it_is_to_be_in_the_secon
 
 def test_a_directory_that_something_else_needs_changes_nothing_of_what_packages_brought(tree: Tree) -> None:
     before = split(tree)[0]
-    tree.put("/etc/new/mine", file("x", origin="overlay:mine"))
+    tree.put("/etc/new/mine", make_file("x", origin="overlay:mine"))
     tree.change("/usr/bin", mode=0o700)
-    assert split(tree)[0].dumps() == before.dumps()
+    assert split(tree)[0].encode() == before.encode()
 
 
 def test_an_image_is_written_onto_a_copy(tree: Tree, tmp_path: Path, fake_tools: object) -> None:
@@ -152,7 +152,7 @@ def test_an_image_is_written_onto_a_copy(tree: Tree, tmp_path: Path, fake_tools:
 
 def test_only_the_kernel_itself_is_left_out_of_the_root(tree: Tree) -> None:
     for path in ("/usr/lib/modules/6.12/vmlinuz", "/usr/lib/modules/6.12/modules.dep", "/usr/share/vmlinuz"):
-        tree.put(path, file("x", origin="package:a"))
+        tree.put(path, make_file("x", origin="package:a"))
     left = remove_kernel(tree)
     assert [path for path, _ in tree.walk() if path not in left] == ["/usr/lib/modules/6.12/vmlinuz"]
 

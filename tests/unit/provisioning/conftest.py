@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.files import sha256_file
+from builder.core.files import hash_file
 from builder.definition.model import Disk
 from builder.definition.scalars import Size
 from builder.outputs.facts import make_facts
-from builder.tree.node import directory, file, symlink
+from builder.tree.node import make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 ORIGIN = "package:a"
@@ -49,16 +49,16 @@ def image_tree() -> Tree:
     """The finished root of a small image."""
     tree = Tree()
     for path, text in FILES.items():
-        tree.put(path, file(text, origin=ORIGIN))
+        tree.put(path, make_file(text, origin=ORIGIN))
     for name in PROGRAMS:
-        tree.put(f"/usr/bin/{name}", file("#!", 0o755, origin=ORIGIN))
+        tree.put(f"/usr/bin/{name}", make_file("#!", 0o755, origin=ORIGIN))
     for name in STARTED:
-        tree.put(f"{UNITS}/some.target.wants/{name}", symlink(f"../{name}", origin=ORIGIN))
-    tree.put("/bin", symlink("usr/bin", origin=ORIGIN))
-    tree.put("/home", symlink("var/home", origin=ORIGIN))
-    tree.put("/usr/local", symlink("../var/usrlocal", origin=ORIGIN))
-    tree.put("/etc/secret", directory(0o700, origin=ORIGIN))
-    tree.put("/var/lib/dpkg/status", file("hidden", origin=ORIGIN))
+        tree.put(f"{UNITS}/some.target.wants/{name}", make_symlink(f"../{name}", origin=ORIGIN))
+    tree.put("/bin", make_symlink("usr/bin", origin=ORIGIN))
+    tree.put("/home", make_symlink("var/home", origin=ORIGIN))
+    tree.put("/usr/local", make_symlink("../var/usrlocal", origin=ORIGIN))
+    tree.put("/etc/secret", make_directory(0o700, origin=ORIGIN))
+    tree.put("/var/lib/dpkg/status", make_file("hidden", origin=ORIGIN))
     return tree
 
 
@@ -71,12 +71,12 @@ def build(tmp_path: Path, image_tree: Tree) -> Build:
 
     def make(**more: str) -> Path:
         for path, text in more.items():
-            image_tree.put(path, file(text, origin=ORIGIN))
+            image_tree.put(path, make_file(text, origin=ORIGIN))
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
         facts = out / "small.facts.json"
         facts.write_bytes(make_facts(image_tree, LAYOUT, "small_1"))
-        artifact = {"path": facts.name, "size": facts.stat().st_size, "sha256": sha256_file(facts), "format": "json"}
+        artifact = {"path": facts.name, "size": facts.stat().st_size, "sha256": hash_file(facts), "format": "json"}
         data = {"schema": 1, "name": "small", "version": "1", "arch": "amd64", "tools": str(tmp_path / "gone")}
         data["command_line"] = "quiet ro"
         (out / "build.json").write_text(json.dumps({**data, "artifacts": {"facts": artifact}}))

@@ -13,7 +13,7 @@ from builder.core.spans import Span
 from builder.report.page import Facts, make_page
 from builder.report.timeline import draw_timeline, find_longest, rows
 from builder.report.treemap import Box, draw_treemap, measure_origins, squarify
-from builder.tree.node import Slice, file
+from builder.tree.node import Slice, make_file
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -76,11 +76,11 @@ def test_a_treemap_gives_each_size_its_share_and_nothing_overlaps(sizes: list[in
 
 def test_a_file_with_two_names_takes_room_once() -> None:
     tree = Tree()
-    node = file("", origin="package:a").but(content=Slice("pack", 512, 7))
+    node = make_file("", origin="package:a").copy_with(content=Slice("pack", 512, 7))
     tree.put("/usr/bin/one", node)
     tree.put("/usr/bin/two", node)
-    tree.put("/etc/b", file("four", origin="overlay:b"))
-    tree.put("/etc/empty", file("", origin="overlay:b"))
+    tree.put("/etc/b", make_file("four", origin="overlay:b"))
+    tree.put("/etc/empty", make_file("", origin="overlay:b"))
     assert measure_origins(tree) == {"package:a": {"/usr/bin/one": 7}, "overlay:b": {"/etc/b": 4}}
     assert "/usr/bin/one: 7 B (package:a)" in draw_treemap(tree)
 

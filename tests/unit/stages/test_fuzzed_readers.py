@@ -24,7 +24,7 @@ from builder.debian.scripts.subjects.pam import parse, stack
 from builder.outputs.manifest import FILE, SCHEMA, is_current, read_manifest
 from builder.stages.plan import is_usable, make_snapshot_path
 from builder.tree.modules import find_modules
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.shared_objects import find_libraries, read_soname
 from builder.tree.tar_headers import TarError
 from builder.tree.tree import Tree
@@ -58,9 +58,9 @@ def test_profiles_of_pam(text: str) -> None:
 @example(text="include /etc/ld.so.conf\ninclude ld.so.conf.d/*.conf\n")
 def test_configurations_of_the_loader(text: str) -> None:
     tree = Tree()
-    tree.put("/usr/lib/libx.so.1", file(b"\x7fELF", origin="package:a"))
+    tree.put("/usr/lib/libx.so.1", make_file(b"\x7fELF", origin="package:a"))
     for path in ("/etc/ld.so.conf", "/etc/ld.so.conf.d/a.conf"):
-        tree.put(path, file(text.encode(), origin="package:a"))
+        tree.put(path, make_file(text.encode(), origin="package:a"))
     with contextlib.suppress(BuildError):
         find_libraries(tree, 62, "x86_64-linux-gnu")
 
@@ -83,7 +83,7 @@ def test_names_of_shared_objects(data: st.DataObject) -> None:
 def test_indexes_of_kernel_modules(text: str) -> None:
     tree = Tree()
     for name in ("modules.dep", "modules.softdep", "modules.builtin", "kernel/a.ko.xz"):
-        tree.put(f"/usr/lib/modules/6.12/{name}", file(text.encode(), origin="package:a"))
+        tree.put(f"/usr/lib/modules/6.12/{name}", make_file(text.encode(), origin="package:a"))
     with contextlib.suppress(BuildError):
         find_modules(tree, "6.12", ["a", "b"])
 

@@ -16,7 +16,7 @@ from builder.stages import units as units_module
 from builder.stages.overlays import Overlays
 from builder.stages.stage import Context
 from builder.stages.units import Units
-from builder.tree.node import Kind, directory, file, symlink
+from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree, TreeError
 
 pytestmark = pytest.mark.unit
@@ -86,7 +86,7 @@ def test_only_the_readme_at_the_top_is_left_out(root: Path, context: Context) ->
 
 def test_a_directory_that_is_there_keeps_its_owner_and_mode(root: Path, context: Context) -> None:
     tree = Tree()
-    tree.put("/var/log/journal", directory(0o2755, gid=999, origin="package:systemd"))
+    tree.put("/var/log/journal", make_directory(0o2755, gid=999, origin="package:systemd"))
     web = part(root, "web", var__log__journal__keep="x")
     tree = Overlays((web,), VALUES).apply(tree, context)
     found = tree.require("/var/log/journal")
@@ -96,8 +96,8 @@ def test_a_directory_that_is_there_keeps_its_owner_and_mode(root: Path, context:
 
 def test_a_directory_goes_through_a_link_of_the_root(root: Path, context: Context) -> None:
     tree = Tree()
-    tree.put("/usr/lib", directory(origin="package:base-files"))
-    tree.put("/lib", symlink("usr/lib", origin="package:base-files"))
+    tree.put("/usr/lib", make_directory(origin="package:base-files"))
+    tree.put("/lib", make_symlink("usr/lib", origin="package:base-files"))
     tree = Overlays((part(root, "web", lib__x="x"),), VALUES).apply(tree, context)
     assert tree.require("/lib", follow=False).kind is Kind.SYMLINK
     assert tree.read("/usr/lib/x") == b"x"
@@ -105,7 +105,7 @@ def test_a_directory_goes_through_a_link_of_the_root(root: Path, context: Contex
 
 def test_a_file_in_the_place_of_a_full_directory_is_refused(root: Path, context: Context) -> None:
     tree = Tree()
-    tree.put("/etc/ssh/config", file("x", origin="package:ssh"))
+    tree.put("/etc/ssh/config", make_file("x", origin="package:ssh"))
     with pytest.raises(TreeError, match="/etc/ssh is a directory with content"):
         Overlays((part(root, "web", etc__ssh="x"),), VALUES).apply(tree, context)
 
@@ -125,7 +125,7 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> list[Tree]:
 def tree() -> Tree:
     tree = Tree()
     for name in ("sshd.service", "getty@.service", "nftables.service", "systemd-networkd.service"):
-        tree.put(f"/usr/lib/systemd/system/{name}", file("", origin="package:a"))
+        tree.put(f"/usr/lib/systemd/system/{name}", make_file("", origin="package:a"))
     return tree
 
 
@@ -211,7 +211,7 @@ def test_unknown_units_are_all_named_with_the_nearest_name(tree: Tree, context: 
 
 
 def test_a_unit_that_an_overlay_put_into_etc_is_known(tree: Tree, context: Context, applied: list[Tree]) -> None:
-    tree.put("/etc/systemd/system/own.service", file("", origin="overlay:a"))
+    tree.put("/etc/systemd/system/own.service", make_file("", origin="overlay:a"))
     units(enable=("own.service",)).apply(tree, context)
     assert len(applied) == 1
 
@@ -252,14 +252,14 @@ def test_presets_are_worked_out_again_only_when_something_they_look_at_changed(t
         return ""
 
     context.tools.programs["systemctl"] = systemctl
-    tree.put("/etc/systemd/system/old.service", symlink("/gone", origin="package:a"))
+    tree.put("/etc/systemd/system/old.service", make_symlink("/gone", origin="package:a"))
     once = units(enable=("sshd.service",)).apply(tree.copy(), context)
     assert len(calls) == 2
-    tree.put("/etc/motd", file("nothing that presets look at", origin="overlay:a"))
+    tree.put("/etc/motd", make_file("nothing that presets look at", origin="overlay:a"))
     again = units(enable=("sshd.service",)).apply(tree.copy(), context)
     assert len(calls) == 2
     for result in (once, again):
-        assert result.children("/etc/systemd/system") == ["alias.service"]
+        assert result.list_children("/etc/systemd/system") == ["alias.service"]
     units(disable=("sshd.service",)).apply(tree.copy(), context)
     assert len(calls) == 4
 

@@ -30,7 +30,7 @@ from builder.stages.plan import (
     save_snapshot,
 )
 from builder.stages.stage import Context
-from builder.tree.node import Inline, Slice, directory, file, symlink
+from builder.tree.node import Inline, Slice, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -52,7 +52,7 @@ class First:
         RAN.append(self.name)
         assert context.scratch.is_dir()
         (context.scratch / "on-the-way").touch()
-        tree.put("/first", file(self.text * SPILL, origin="stage:first"))
+        tree.put("/first", make_file(self.text * SPILL, origin="stage:first"))
         return tree
 
 
@@ -67,7 +67,7 @@ class Second:
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         RAN.append(self.name)
-        tree.put("/second", file(tree.read("/first")[:1] + self.text.encode(), origin="stage:second"))
+        tree.put("/second", make_file(tree.read("/first")[:1] + self.text.encode(), origin="stage:second"))
         return tree
 
 
@@ -82,7 +82,7 @@ class Third:
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         RAN.append(self.name)
-        tree.put("/third", file(tree.read("/second") + self.text.encode(), origin="stage:third"))
+        tree.put("/third", make_file(tree.read("/second") + self.text.encode(), origin="stage:third"))
         return tree
 
 
@@ -133,7 +133,7 @@ def test_nothing_runs_twice(build: Callable[[Stages], Tree], store: Store, defin
     assert format_plan(plan) == ["first   reused", "second  reused", "third   reused"]
     again = build(STAGES)
     assert RAN == []
-    assert again.digest() == tree.digest()
+    assert again.compute_digest() == tree.compute_digest()
     assert again.read("/third") == b"123"
 
 
@@ -260,17 +260,19 @@ def test_a_tree_that_points_into_a_lost_pack_of_an_earlier_stage_is_made_again(
 
 def test_a_tree_is_kept_with_large_content_beside_it(store: Store) -> None:
     tree = Tree()
-    tree.put("/large", file(b"x" * SPILL, 0o4755, uid=3, origin="package:a"))
-    tree.put("/larger", file(b"y" * 3 * SPILL, origin="package:a"))
-    tree.put("/small", file(b"z" * (SPILL - 1), origin="package:a"))
-    tree.put("/link", symlink("large", origin="package:a"))
-    tree.put("/dir", directory(0o1777, origin="package:a"))
+    tree.put("/large", make_file(b"x" * SPILL, 0o4755, uid=3, origin="package:a"))
+    tree.put("/larger", make_file(b"y" * 3 * SPILL, origin="package:a"))
+    tree.put("/small", make_file(b"z" * (SPILL - 1), origin="package:a"))
+    tree.put("/link", make_symlink("large", origin="package:a"))
+    tree.put("/dir", make_directory(0o1777, origin="package:a"))
     kept = save_snapshot(store, "key", tree)
-    assert kept.digest() == tree.digest()
+    assert kept.compute_digest() == tree.compute_digest()
     assert load_snapshot(store, "key") == kept
     assert isinstance(kept.require("/large").content, Slice)
     assert isinstance(kept.require("/small").content, Inline)
-    assert kept.require("/large").but(content=Inline(b"")) == tree.require("/large").but(content=Inline(b""))
+    assert kept.require("/large").copy_with(content=Inline(b"")) == tree.require("/large").copy_with(
+        content=Inline(b"")
+    )
     assert (store.root / "stages" / "key.data").stat().st_size == 4 * SPILL
 
 
@@ -339,7 +341,7 @@ def test_a_tree_that_points_into_a_pack_that_was_touched_since_is_not_used(
     pack.write_bytes(b"0123456789")
     os.utime(pack, (1, 1))
     tree = Tree()
-    tree.put("/a", file("", origin="package:a").but(content=Slice(str(pack), 2, 3)))
+    tree.put("/a", make_file("", origin="package:a").copy_with(content=Slice(str(pack), 2, 3)))
     save_snapshot(store, "key", tree)
     assert is_usable(store, "key")
     harm(pack)

@@ -14,22 +14,22 @@ from builder.stages.seal import (
     remove_matching,
 )
 from builder.stages.stage import Context
-from builder.tree.node import Kind, Node, directory, file, symlink
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
 
 
 def text(data: str, mode: int = 0o644, **more: int) -> Node:
-    return file(data, mode, origin="package:a", **more)
+    return make_file(data, mode, origin="package:a", **more)
 
 
 def folder(mode: int = 0o755, **more: int) -> Node:
-    return directory(mode, origin="package:a", **more)
+    return make_directory(mode, origin="package:a", **more)
 
 
 def link(target: str) -> Node:
-    return symlink(target, origin="package:a")
+    return make_symlink(target, origin="package:a")
 
 
 def make(**nodes: Node) -> Tree:
@@ -193,7 +193,7 @@ def test_the_kernel_lies_beside_its_modules() -> None:
     )
     keep_kernel(tree)
     assert tree.read("/usr/lib/modules/6.12/vmlinuz") == b"kernel"
-    assert tree.children("/boot") == ["config-6.12", "vmlinuz-6.1"]
+    assert tree.list_children("/boot") == ["config-6.12", "vmlinuz-6.1"]
     keep_kernel(Tree())
 
 
@@ -201,7 +201,7 @@ def test_globs_for_boot_do_not_take_the_kernel(context: Context) -> None:
     tree = make(**{"/boot/vmlinuz-6.12": text("kernel"), "/usr/lib/modules/6.12/modules.dep": text("")})
     tree = Seal(("/boot/*",), (), 0).apply(tree, context)
     assert tree.read("/usr/lib/modules/6.12/vmlinuz") == b"kernel"
-    assert tree.children("/boot") == []
+    assert tree.list_children("/boot") == []
 
 
 # --- what is not wanted ----------------------------------------------------------------------------
@@ -229,8 +229,8 @@ def test_files_that_match_go_unless_they_are_kept(documented: Tree) -> None:
 
 def test_directories_that_this_left_empty_go_as_well_and_no_others(documented: Tree) -> None:
     remove_matching(documented, ["/usr/share/doc/b/*", "/usr/share/man/*"], [])
-    assert documented.children("/usr/share") == ["doc", "empty"]
-    assert documented.children("/usr/share/doc") == ["a"]
+    assert documented.list_children("/usr/share") == ["doc", "empty"]
+    assert documented.list_children("/usr/share/doc") == ["a"]
 
 
 def test_a_glob_means_the_whole_path(documented: Tree) -> None:
@@ -255,7 +255,7 @@ def test_everything_can_go_but_the_root(documented: Tree) -> None:
 
 
 def test_no_time_is_later_than_the_epoch(context: Context) -> None:
-    tree = make(**{"/usr/a": text("").but(mtime=50), "/usr/b": text("").but(mtime=500)})
+    tree = make(**{"/usr/a": text("").copy_with(mtime=50), "/usr/b": text("").copy_with(mtime=500)})
     tree = Seal((), (), 100).apply(tree, context)
     assert (tree.require("/usr/a").mtime, tree.require("/usr/b").mtime) == (50, 100)
     assert max(node.mtime for _, node in tree.walk()) == 100
@@ -276,10 +276,10 @@ def test_mount_points_are_there_and_empty(context: Context) -> None:
     for path in MOUNT_POINTS:
         assert tree.require(path).kind is Kind.DIRECTORY
     for path in ("/dev", "/run", "/tmp", "/var"):
-        assert tree.children(path) == []
+        assert tree.list_children(path) == []
     assert tree.require("/tmp").mode == 0o1777
     assert tree.require("/run").mode == 0o755
-    assert tree.children("/boot") == ["loader"]
+    assert tree.list_children("/boot") == ["loader"]
     assert "C /var/lib/a " in tree.read_text("/usr/lib/tmpfiles.d/zz-image.conf")
 
 

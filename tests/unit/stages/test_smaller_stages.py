@@ -23,7 +23,7 @@ from builder.stages.firstboot import FirstBoot
 from builder.stages.identity import OF_ONE_MACHINE, Identity
 from builder.stages.packages import configure, make_decision, make_work
 from builder.stages.stage import Context
-from builder.tree.node import file, symlink
+from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
 
@@ -50,8 +50,8 @@ def identity() -> Identity:
 @pytest.fixture
 def tree() -> Tree:
     tree = Tree()
-    tree.put("/usr/lib/os-release", file(DEBIAN, 0o644, origin="package:base-files"))
-    tree.put("/etc/os-release", symlink("../usr/lib/os-release", origin="package:base-files"))
+    tree.put("/usr/lib/os-release", make_file(DEBIAN, 0o644, origin="package:base-files"))
+    tree.put("/etc/os-release", make_symlink("../usr/lib/os-release", origin="package:base-files"))
     return tree
 
 
@@ -87,9 +87,9 @@ def test_os_release_names_the_image_and_keeps_what_it_is_made_of(
 
 def test_nothing_of_one_machine_is_in_the_image(identity: Identity, tree: Tree, context: Context) -> None:
     for path in OF_ONE_MACHINE:
-        tree.put(path, file("secret", 0o600, origin="package:a"))
-    tree.put("/etc/ssh/sshd_config", file("x", origin="package:a"))
-    tree.put("/etc/machine-id", file("0123456789abcdef0123456789abcdef\n", origin="package:a"))
+        tree.put(path, make_file("secret", 0o600, origin="package:a"))
+    tree.put("/etc/ssh/sshd_config", make_file("x", origin="package:a"))
+    tree.put("/etc/machine-id", make_file("0123456789abcdef0123456789abcdef\n", origin="package:a"))
     tree = identity.apply(tree, context)
     assert [path for path, _ in tree.walk("/etc/ssh")] == ["/etc/ssh", "/etc/ssh/sshd_config"]
     assert "/etc/hostname" not in tree
@@ -103,12 +103,12 @@ def test_nothing_of_one_machine_is_in_the_image(identity: Identity, tree: Tree, 
 def test_the_time_zone_that_every_machine_has_without_a_link_leaves_its_place_to_a_config(
     identity: Identity, tree: Tree, context: Context, target: str
 ) -> None:
-    tree.put("/etc/localtime", symlink(target, origin="package:tzdata"))
+    tree.put("/etc/localtime", make_symlink(target, origin="package:tzdata"))
     assert "/etc/localtime" not in identity.apply(tree, context)
 
 
 def test_a_time_zone_that_the_definition_chose_stays(identity: Identity, tree: Tree, context: Context) -> None:
-    tree.put("/etc/localtime", symlink("/usr/share/zoneinfo/Europe/Berlin", origin="overlay:mine"))
+    tree.put("/etc/localtime", make_symlink("/usr/share/zoneinfo/Europe/Berlin", origin="overlay:mine"))
     tree = identity.apply(tree, context)
     assert tree.require("/etc/localtime", follow=False).target == "/usr/share/zoneinfo/Europe/Berlin"
 
@@ -136,7 +136,7 @@ def no_sysusers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_account_with_a_password_is_refused(context: Context) -> None:
     tree = Tree()
     shadow = "root:$y$j9T$abc:1::::::\ndaemon:*:1::::::\ncore::1::::::\nsync:!:1::::::\nx:!*:1::::::\n\nodd\n"
-    tree.put("/etc/shadow", file(shadow, origin="overlay:mine"))
+    tree.put("/etc/shadow", make_file(shadow, origin="overlay:mine"))
     with pytest.raises(ConfigError, match="these accounts have a password in the image: root, core") as caught:
         Accounts().apply(tree, context)
     assert "$y$" not in str(caught.value)
@@ -147,15 +147,15 @@ def test_an_account_with_a_password_is_refused(context: Context) -> None:
 def test_accounts_that_nobody_can_log_in_to_are_fine(context: Context) -> None:
     tree = Tree()
     assert Accounts().apply(tree.copy(), context) == tree
-    tree.put("/etc/shadow", file("root:*::0:99999:7:::\ndaemon:!::0:99999:7:::\n", origin="stage:packages"))
+    tree.put("/etc/shadow", make_file("root:*::0:99999:7:::\ndaemon:!::0:99999:7:::\n", origin="stage:packages"))
     assert Accounts().apply(tree.copy(), context) == tree
 
 
 def test_accounts_that_overlays_declare_are_made(context: Context) -> None:
     tree = Tree()
-    tree.put("/etc/passwd", file("root:x:0:0::/root:/bin/sh\n", origin="stage:packages"))
-    tree.put("/etc/group", file("root:x:0:\n", origin="stage:packages"))
-    tree.put("/usr/lib/sysusers.d/web.conf", file("u web -\n", origin="overlay:web"))
+    tree.put("/etc/passwd", make_file("root:x:0:0::/root:/bin/sh\n", origin="stage:packages"))
+    tree.put("/etc/group", make_file("root:x:0:\n", origin="stage:packages"))
+    tree.put("/usr/lib/sysusers.d/web.conf", make_file("u web -\n", origin="overlay:web"))
 
     def sysusers(root: str) -> str:
         where = Path(root.removeprefix("--root="))
@@ -198,7 +198,7 @@ def test_the_provisioner_is_shipped_as_source_and_compiled(
     assert tree.require(f"{base}/apply/run.py").mode == 0o644
     assert compiled == [[base]]
     assert "/usr/lib/firstboot/base.d" in tree
-    assert tree.children("/usr/lib/firstboot/base.d") == []
+    assert tree.list_children("/usr/lib/firstboot/base.d") == []
 
 
 @pytest.mark.usefixtures("compiled")
@@ -210,7 +210,7 @@ def test_the_base_config_is_baked_in_where_only_root_reads_it(
 ) -> None:
     (tmp_path / name).write_text("variant: fcos\n")
     tree = FirstBoot(package, tmp_path / name).apply(Tree(), context)
-    assert tree.children("/usr/lib/firstboot/base.d") == [kept]
+    assert tree.list_children("/usr/lib/firstboot/base.d") == [kept]
     assert tree.require(f"/usr/lib/firstboot/base.d/{kept}").mode == 0o600
     assert tree.read(f"/usr/lib/firstboot/base.d/{kept}") == b"variant: fcos\n"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from builder.tree.cpio import write_cpio
-from builder.tree.node import Inline, Kind, Node, directory, file, symlink
+from builder.tree.node import Inline, Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -60,12 +60,12 @@ def archive_of(tree: Tree) -> bytes:
 def tree() -> Tree:
     tree = Tree()
     tree.put("/usr/bin/a", Node(Kind.FILE, 0o4755, 1, 2, content=Inline(b"12345"), mtime=99, origin="x"))
-    tree.put("/bin", symlink("usr/bin", origin="x"))
+    tree.put("/bin", make_symlink("usr/bin", origin="x"))
     tree.put("/dev/null", Node(Kind.CHARACTER, 0o666, device=(1, 3)))
     tree.put("/dev/sda", Node(Kind.BLOCK, 0o660, gid=6, device=(8, 0)))
     tree.put("/run/pipe", Node(Kind.FIFO, 0o600))
-    tree.put("/tmp", directory(0o1777, origin="x"))
-    tree.put("/empty", file("", origin="x"))
+    tree.put("/tmp", make_directory(0o1777, origin="x"))
+    tree.put("/empty", make_file("", origin="x"))
     return tree
 
 
@@ -96,16 +96,16 @@ def test_no_two_entries_look_like_one_file(tree: Tree) -> None:
 def test_the_bytes_depend_on_the_tree_alone(tree: Tree) -> None:
     other = Tree()
     for path, node in reversed(list(tree.walk())):
-        other.put(path, node.but(mtime=node.mtime + 1, origin="elsewhere"))
+        other.put(path, node.copy_with(mtime=node.mtime + 1, origin="elsewhere"))
     assert archive_of(other) == archive_of(tree)
-    other.put("/empty", file("x", origin="x"))
+    other.put("/empty", make_file("x", origin="x"))
     assert archive_of(other) != archive_of(tree)
 
 
 def test_names_and_targets_that_are_not_utf8_are_written_as_they_are() -> None:
     tree = Tree()
-    tree.put("/caf\udce9", file("x", origin="x"))
-    tree.put("/é", symlink("caf\udce9", origin="x"))
+    tree.put("/caf\udce9", make_file("x", origin="x"))
+    tree.put("/é", make_symlink("caf\udce9", origin="x"))
     entries = read(archive_of(tree))
     assert entries[b"caf\xe9"].data == b"x"
     assert entries["é".encode()].data == b"caf\xe9"

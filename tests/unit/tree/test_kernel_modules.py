@@ -14,7 +14,7 @@ from builder.tree.modules import (
     parse_module_name,
     require_known,
 )
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree, TreeError
 
 pytestmark = pytest.mark.unit
@@ -44,8 +44,8 @@ softdep not-there pre: virtio
 @pytest.fixture
 def tree() -> Tree:
     tree = Tree()
-    tree.put(f"{BASE}/modules.dep", file(DEP, origin="test"))
-    tree.put(f"{BASE}/modules.softdep", file(SOFTDEP, origin="test"))
+    tree.put(f"{BASE}/modules.dep", make_file(DEP, origin="test"))
+    tree.put(f"{BASE}/modules.softdep", make_file(SOFTDEP, origin="test"))
     return tree
 
 
@@ -79,7 +79,7 @@ def test_soft_dependencies_after_a_module_are_not(tree: Tree) -> None:
 
 
 def test_a_module_that_the_user_names_must_exist_in_either_spelling(tree: Tree) -> None:
-    tree.put(f"{BASE}/modules.builtin", file("kernel/drivers/block/loop.ko\n", origin="test"))
+    tree.put(f"{BASE}/modules.builtin", make_file("kernel/drivers/block/loop.ko\n", origin="test"))
     require_known(tree, RELEASE, ["dm-verity", "dm_verity", "virtio_blk", "virtio-blk", "loop"])
     with pytest.raises(TreeError, match=r"has no module virtio-bkl \(did you mean 'virtio_blk'\?\)"):
         require_known(tree, RELEASE, ["loop", "virtio-bkl"])
@@ -98,9 +98,9 @@ def test_a_module_is_named_as_lsmod_has_it(path: str, name: str) -> None:
 
 
 def test_an_image_has_one_kernel(tree: Tree) -> None:
-    tree.put("/usr/lib/modules/left-over/modules.builtin", file("", origin="test"))
+    tree.put("/usr/lib/modules/left-over/modules.builtin", make_file("", origin="test"))
     assert find_kernel_release(tree) == RELEASE
-    tree.put("/usr/lib/modules/6.1.0/modules.dep", file("", origin="test"))
+    tree.put("/usr/lib/modules/6.1.0/modules.dep", make_file("", origin="test"))
     with pytest.raises(TreeError, match=r"an image has one kernel; this one has 6\.1\.0, 6\.12\.48"):
         find_kernel_release(tree)
     with pytest.raises(TreeError, match="this one has none"):
@@ -108,7 +108,7 @@ def test_an_image_has_one_kernel(tree: Tree) -> None:
 
 
 def test_modules_are_carried_unpacked() -> None:
-    packed = file(lzma.compress(b"\x7fELF module"), 0o640, origin="package:linux")
+    packed = make_file(lzma.compress(b"\x7fELF module"), 0o640, origin="package:linux")
     path, node = decompress_module("/m/dm-verity.ko.xz", packed)
     assert (path, node.content.read(), node.mode, node.origin) == (
         "/m/dm-verity.ko",
@@ -116,7 +116,7 @@ def test_modules_are_carried_unpacked() -> None:
         0o640,
         "package:linux",
     )
-    plain = file(b"\x7fELF", origin="package:linux")
+    plain = make_file(b"\x7fELF", origin="package:linux")
     assert decompress_module("/m/loop.ko", plain) == ("/m/loop.ko", plain)
 
 
@@ -131,4 +131,4 @@ def test_modules_are_carried_unpacked() -> None:
 )
 def test_a_module_that_cannot_be_unpacked_is_named(content: bytes, says: str) -> None:
     with pytest.raises(TreeError, match=says):
-        decompress_module("/m.ko.xz", file(content, origin="package:a"))
+        decompress_module("/m.ko.xz", make_file(content, origin="package:a"))

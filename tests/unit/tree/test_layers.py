@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.tree.layer import MAX_ENTRIES, read_layer
-from builder.tree.node import Kind, Node, directory, file, symlink
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tar import make_headers, make_pax_record, make_ustar_header, seal
 from builder.tree.tree import Tree, TreeError
 from tests.support.fuzz import examples
@@ -50,8 +50,8 @@ def layer(tmp_path: Path) -> Layer:
 def lower() -> Tree:
     tree = Tree()
     for path in ("/etc/a", "/etc/b", "/usr/lib/x", "/usr/lib/deep/y", "/var/keep"):
-        tree.put(path, file(path, origin="lower"))
-    tree.put("/lib", symlink("usr/lib", origin="lower"))
+        tree.put(path, make_file(path, origin="lower"))
+    tree.put("/lib", make_symlink("usr/lib", origin="lower"))
     return tree
 
 
@@ -79,7 +79,7 @@ def test_whiteout_works_through_a_link_of_the_lower_layers(layer: Layer, lower: 
 def test_opaque_whiteout_hides_the_lower_layers_but_not_its_own(layer: Layer, lower: Tree, first: bool) -> None:
     parts = [member("usr/lib/.wh..wh..opq"), member("usr/lib/new", b"n")]
     result = read_layer(lower, layer(*(parts if first else reversed(parts))), origin="c")
-    assert result.children("/usr/lib") == ["new"]
+    assert result.list_children("/usr/lib") == ["new"]
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -90,7 +90,7 @@ def test_whiteout_never_hides_what_its_own_layer_brings(layer: Layer, lower: Tre
 
 
 def test_whiteout_of_what_is_not_there_is_no_error(layer: Layer, lower: Tree) -> None:
-    assert read_layer(lower, layer(member("nowhere/.wh.x")), origin="c").digest() == lower.digest()
+    assert read_layer(lower, layer(member("nowhere/.wh.x")), origin="c").compute_digest() == lower.compute_digest()
 
 
 def test_file_replaces_a_directory_of_the_lower_layers(layer: Layer, lower: Tree) -> None:
@@ -187,10 +187,10 @@ HOSTILE = {
 def test_hostile_layer_is_refused_with_a_sentence(tmp_path: Path, lower: Tree, name: str) -> None:
     pack = tmp_path / "layer.tar"
     pack.write_bytes(HOSTILE[name] + (b"" if name == "cut short" else bytes(1024)))
-    before = lower.digest()
+    before = lower.compute_digest()
     with pytest.raises(TreeError):
         read_layer(lower, pack, origin="container:web")
-    assert lower.digest() == before
+    assert lower.compute_digest() == before
 
 
 def test_message_names_the_container_and_the_member(layer: Layer) -> None:
@@ -215,7 +215,7 @@ PIECES = [
     *HOSTILE.values(),
     member("etc/a", b"new"),
     make_headers(b"x", b"0", Node(Kind.FILE, xattrs=(("user.a", b"b"),)), 0),
-    make_headers(b"d/", b"5", directory(origin="c"), 2**40),
+    make_headers(b"d/", b"5", make_directory(origin="c"), 2**40),
 ]
 
 

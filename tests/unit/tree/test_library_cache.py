@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.tree.library_cache import find_generator, make_cache
-from builder.tree.node import file, symlink
+from builder.tree.node import make_file, make_symlink
 from builder.tree.shared_objects import Library, find_libraries, read_soname
 from builder.tree.tree import Tree
 
@@ -38,10 +38,10 @@ def shared_object(soname: str | None, machine: int = ARM, kind: int = 3) -> byte
 
 def tree_with(files: dict[str, bytes | str]) -> Tree:
     tree = Tree()
-    tree.put("/lib", symlink("usr/lib", origin="x"))
+    tree.put("/lib", make_symlink("usr/lib", origin="x"))
     for path, content in files.items():
         is_link = isinstance(content, str) and not path.startswith("/etc")
-        tree.put(path, symlink(str(content), origin="x") if is_link else file(content, origin="x"))
+        tree.put(path, make_symlink(str(content), origin="x") if is_link else make_file(content, origin="x"))
     return tree
 
 

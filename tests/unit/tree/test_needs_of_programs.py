@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.tree.elf import DLOPEN_NOTE, Needs, find_closure, list_library_directories, read_needs
-from builder.tree.node import file, symlink
+from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree, TreeError
 from tests.support.fuzz import examples
 
@@ -148,16 +148,18 @@ def tree() -> Tree:
     tree = Tree()
 
     def put(path: str, data: bytes | str) -> None:
-        tree.put(path, file(data, 0o755, origin="test"))
+        tree.put(path, make_file(data, 0o755, origin="test"))
 
     for name in ("lib", "lib64"):
-        tree.put(f"/{name}", symlink(f"usr/{name}", origin="test"))
+        tree.put(f"/{name}", make_symlink(f"usr/{name}", origin="test"))
     put("/etc/ld.so.conf.d/x86_64-linux-gnu.conf", "# Multiarch support\n/usr/local/lib\n/lib/x86_64-linux-gnu\n")
     put("/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", elf())
-    tree.put("/usr/lib64/ld-linux-x86-64.so.2", symlink("/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", origin="test"))
+    tree.put(
+        "/usr/lib64/ld-linux-x86-64.so.2", make_symlink("/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", origin="test")
+    )
     put("/usr/lib/x86_64-linux-gnu/libc.so.6", elf())
     put("/usr/lib/x86_64-linux-gnu/libmount.so.1.1.0", elf(("libc.so.6",), notes=note({"soname": ["libcrypt.so.1"]})))
-    tree.put("/usr/lib/x86_64-linux-gnu/libmount.so.1", symlink("libmount.so.1.1.0", origin="test"))
+    tree.put("/usr/lib/x86_64-linux-gnu/libmount.so.1", make_symlink("libmount.so.1.1.0", origin="test"))
     put("/usr/lib/x86_64-linux-gnu/libcrypt.so.1", elf(("libc.so.6",)))
     put("/usr/lib/systemd/libshared.so", elf(("libc.so.6",)))
     put("/usr/bin/mount", elf(("libmount.so.1", "libc.so.6"), interpreter="/lib64/ld-linux-x86-64.so.2"))
@@ -194,9 +196,9 @@ def test_libraries_on_demand_come_along_only_if_wanted_and_there(tree: Tree) -> 
 
 
 def test_a_runpath_is_searched_and_holds_for_what_is_loaded_later(tree: Tree) -> None:
-    tree.put("/usr/lib/systemd/libcore.so", file(elf(("libshared.so",)), origin="test"))
+    tree.put("/usr/lib/systemd/libcore.so", make_file(elf(("libshared.so",)), origin="test"))
     program = elf(("libcore.so",), runpath="/usr/lib/systemd")
-    tree.put("/usr/lib/systemd/systemd", file(program, 0o755, origin="test"))
+    tree.put("/usr/lib/systemd/systemd", make_file(program, 0o755, origin="test"))
     assert find_closure(tree, ["/usr/lib/systemd/systemd"]) == [
         "/usr/lib/systemd/libcore.so",
         "/usr/lib/systemd/libshared.so",
@@ -218,6 +220,6 @@ def test_a_missing_program_is_named(tree: Tree) -> None:
 
 
 def test_libraries_that_need_each_other_come_to_an_end(tree: Tree) -> None:
-    tree.put("/usr/lib/a.so", file(elf(("b.so",)), origin="test"))
-    tree.put("/usr/lib/b.so", file(elf(("a.so",)), origin="test"))
+    tree.put("/usr/lib/a.so", make_file(elf(("b.so",)), origin="test"))
+    tree.put("/usr/lib/b.so", make_file(elf(("a.so",)), origin="test"))
     assert find_closure(tree, ["/usr/lib/a.so"]) == ["/usr/lib/a.so", "/usr/lib/b.so"]

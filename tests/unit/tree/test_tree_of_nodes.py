@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.tree.node import EMPTY, Inline, Kind, Node, Slice, directory, file, symlink
-from builder.tree.tree import MAX_LINKS, Tree, TreeError, normal, parent_of
+from builder.tree.node import EMPTY, Inline, Kind, Node, Slice, make_directory, make_file, make_symlink
+from builder.tree.tree import MAX_LINKS, Tree, TreeError, get_parent, normalise_path
 
 pytestmark = pytest.mark.unit
 
 
 def text(data: bytes | str, mode: int = 0o644) -> Node:
-    return file(data, mode, origin="test")
+    return make_file(data, mode, origin="test")
 
 
 def link(target: str) -> Node:
-    return symlink(target, origin="test")
+    return make_symlink(target, origin="test")
 
 
 def folder(mode: int = 0o755) -> Node:
-    return directory(mode, origin="test")
+    return make_directory(mode, origin="test")
 
 
 def make(*entries: tuple[str, Node]) -> Tree:
@@ -60,7 +60,7 @@ def paths(tree: Tree) -> list[str]:
     ],
 )
 def test_a_path_has_one_spelling(path: str, expected: str) -> None:
-    assert normal(path) == expected
+    assert normalise_path(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_a_path_has_one_spelling(path: str, expected: str) -> None:
 )
 def test_a_hostile_path_is_refused(path: str) -> None:
     with pytest.raises(TreeError, match="not a path that a tree can have"):
-        normal(path)
+        normalise_path(path)
     with pytest.raises(TreeError):
         Tree().put(path, text("x"))
 
 
 def test_a_refusal_does_not_repeat_a_whole_hostile_name() -> None:
     with pytest.raises(TreeError) as caught:
-        normal("/" + "x" * 100_000)
+        normalise_path("/" + "x" * 100_000)
     assert len(str(caught.value)) < 500
 
 
@@ -95,17 +95,17 @@ def test_a_refusal_does_not_repeat_a_whole_hostile_name() -> None:
 @settings(deadline=None)
 def test_a_normal_path_stays_as_it_is(path: str) -> None:
     try:
-        once = normal(path)
+        once = normalise_path(path)
     except TreeError:
         return
-    assert normal(once) == once
+    assert normalise_path(once) == once
     assert once.startswith("/")
     assert ".." not in once.split("/")
     assert once == "/" or "" not in once[1:].split("/")
 
 
 def test_every_path_has_a_parent() -> None:
-    assert [parent_of(path) for path in ("/a/b", "/a", "/")] == ["/a", "/", "/"]
+    assert [get_parent(path) for path in ("/a/b", "/a", "/")] == ["/a", "/", "/"]
 
 
 # --- links -----------------------------------------------------------------------------------------
@@ -243,12 +243,12 @@ def test_the_root_is_and_stays_a_directory() -> None:
 def test_removing_takes_all_below_and_nothing_beside(indexed: bool) -> None:
     tree = make(("/a/b/c", text("x")), ("/a/b/d/e", text("x")), ("/a/bb", text("x")), ("/a/b-", text("x")))
     if indexed:
-        tree.children("/a")
+        tree.list_children("/a")
     tree.remove("/a/b")
     tree.remove("/a/b")
     tree.remove("/never/was")
     assert paths(tree) == ["/", "/a", "/a/b-", "/a/bb"]
-    assert tree.children("/a") == ["b-", "bb"]
+    assert tree.list_children("/a") == ["b-", "bb"]
 
 
 def test_removing_a_link_leaves_what_it_points_to(merged: Tree) -> None:
@@ -271,14 +271,14 @@ def test_many_entries_leave_at_once_if_no_directory_loses_its_way() -> None:
 
 
 def test_children_are_names_in_order_and_keep_up_with_changes(merged: Tree) -> None:
-    assert merged.children("/bin") == ["bash", "sh"]
+    assert merged.list_children("/bin") == ["bash", "sh"]
     merged.put("/usr/bin/awk", text("x"))
     merged.put("/usr/bin/awk", text("y"))
-    assert merged.children("/usr/bin") == ["awk", "bash", "sh"]
+    assert merged.list_children("/usr/bin") == ["awk", "bash", "sh"]
     merged.remove("/usr/bin/sh")
-    assert merged.children("/usr/bin") == ["awk", "bash"]
-    assert merged.children("/not-there") == []
-    assert merged.children("/") == ["bin", "etc", "opt", "usr"]
+    assert merged.list_children("/usr/bin") == ["awk", "bash"]
+    assert merged.list_children("/not-there") == []
+    assert merged.list_children("/") == ["bin", "etc", "opt", "usr"]
 
 
 def test_a_walk_goes_in_order_with_parents_first() -> None:
@@ -306,20 +306,20 @@ def test_what_is_not_there_is_named(merged: Tree) -> None:
 
 
 def test_a_copy_is_independent(merged: Tree) -> None:
-    merged.children("/")
+    merged.list_children("/")
     copy = merged.copy()
     assert copy == merged
     copy.put("/new", text("x"))
     copy.remove("/bin")
     assert "/new" not in merged
     assert "/bin" in merged
-    assert merged.children("/") == ["bin", "etc", "opt", "usr"]
+    assert merged.list_children("/") == ["bin", "etc", "opt", "usr"]
     assert copy != merged
 
 
 def test_content_is_counted_for_files_only() -> None:
     tree = make(("/a", text("1234")), ("/b", link("a")), ("/c", text(b"56")))
-    assert tree.content_bytes() == 6
+    assert tree.count_bytes() == 6
     assert len(tree) == 4
 
 
@@ -376,22 +376,22 @@ NODE = Node(
     ids=str,
 )
 def test_the_digest_changes_with_everything_that_an_image_records(changes: dict[str, object]) -> None:
-    assert make(("/a", NODE)).digest() != make(("/a", NODE.but(**changes))).digest()
+    assert make(("/a", NODE)).compute_digest() != make(("/a", NODE.copy_with(**changes))).compute_digest()
 
 
 def test_the_digest_changes_with_the_path() -> None:
-    assert make(("/a", NODE)).digest() != make(("/b", NODE)).digest()
+    assert make(("/a", NODE)).compute_digest() != make(("/b", NODE)).compute_digest()
 
 
 def test_the_digest_does_not_change_with_where_content_is_or_came_from(tmp_path: Path) -> None:
     (tmp_path / "pack").write_bytes(b"--content--")
-    stored = NODE.but(content=Slice(str(tmp_path / "pack"), 2, 7), origin="overlay:b")
+    stored = NODE.copy_with(content=Slice(str(tmp_path / "pack"), 2, 7), origin="overlay:b")
     one, other = Tree(), Tree()
     one.put("/a", NODE)
     one.put("/b", text("x"))
     other.put("/b", text("x"))
     other.put("/a", stored)
-    assert one.digest() == other.digest()
+    assert one.compute_digest() == other.compute_digest()
 
 
 names = st.text(
@@ -421,7 +421,7 @@ nodes = st.builds(
 @settings(deadline=None, max_examples=60)
 def test_a_tree_is_the_same_after_writing_and_reading_it(entries: dict[str, Node]) -> None:
     tree = Tree({"/": folder(), **entries})
-    again = Tree.loads(tree.dumps())
+    again = Tree.decode(tree.encode())
     assert again == tree
     assert [path for path, _ in again.walk()] == [path for path, _ in tree.walk()]
 
@@ -429,11 +429,11 @@ def test_a_tree_is_the_same_after_writing_and_reading_it(entries: dict[str, Node
 def test_what_is_no_tree_is_not_read_as_one() -> None:
     for data in (b"", b"{", b'[["/", "f"]]', b'[["/", "?", 0, 0, 0, null, "", [0, 0], 0, "", []]]'):
         with pytest.raises(ValueError, match=r"Expecting|unpack|valid Kind"):
-            Tree.loads(data)
+            Tree.decode(data)
 
 
 def test_empty_content_needs_no_room_when_written() -> None:
-    assert b"null" in make(("/a", replace(NODE, content=EMPTY))).dumps()
+    assert b"null" in make(("/a", replace(NODE, content=EMPTY))).encode()
 
 
 # --- all together ----------------------------------------------------------------------------------
@@ -444,7 +444,7 @@ targets = st.lists(few | st.just(".."), min_size=1, max_size=3).map("/".join) | 
 steps = st.lists(
     st.tuples(st.just("put"), some_paths, st.builds(link, targets) | st.just(folder()) | st.just(text("x")))
     | st.tuples(st.just("remove"), some_paths, st.none())
-    | st.tuples(st.just("children"), some_paths, st.none()),
+    | st.tuples(st.just("list_children"), some_paths, st.none()),
     max_size=12,
 )
 
@@ -464,9 +464,9 @@ def test_whatever_is_done_the_tree_stays_a_tree(todo: list[tuple[str, str, Node 
             continue
     entries = dict(tree.walk())
     for path in entries:
-        assert normal(path) == path
-        assert entries[parent_of(path)].kind is Kind.DIRECTORY
-    below = {path: [p.rpartition("/")[2] for p in entries if p != "/" and parent_of(p) == path] for path in entries}
+        assert normalise_path(path) == path
+        assert entries[get_parent(path)].kind is Kind.DIRECTORY
+    below = {path: [p.rpartition("/")[2] for p in entries if p != "/" and get_parent(p) == path] for path in entries}
     for path, node in entries.items():
         if node.kind is Kind.DIRECTORY:
-            assert tree.children(path) == sorted(below[path])
+            assert tree.list_children(path) == sorted(below[path])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.tree.materialise import materialise, tree_of
-from builder.tree.node import Kind, Node, directory, file, symlink
+from builder.tree.materialise import materialise, read_tree
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree, TreeError
 
 pytestmark = pytest.mark.unit
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def tree() -> Tree:
     tree = Tree()
-    tree.put("/lib", symlink("usr/lib", origin="package:base"))
-    tree.put("/usr/bin/su", file("su", 0o4755, uid=0, gid=7, origin="package:login"))
-    tree.put("/usr/lib/libc.so", symlink("libc.so.6", origin="package:libc6"))
-    tree.put("/usr/lib/libc.so.6", file(b"\x7fELF", 0o644, origin="package:libc6"))
-    tree.put("/etc", directory(origin="package:base"))
-    tree.put("/etc/shadow", file("root:*:\n", 0o640, gid=42, origin="package:passwd"))
-    tree.put("/etc/empty", directory(0o700, uid=3, origin="package:a"))
+    tree.put("/lib", make_symlink("usr/lib", origin="package:base"))
+    tree.put("/usr/bin/su", make_file("su", 0o4755, uid=0, gid=7, origin="package:login"))
+    tree.put("/usr/lib/libc.so", make_symlink("libc.so.6", origin="package:libc6"))
+    tree.put("/usr/lib/libc.so.6", make_file(b"\x7fELF", 0o644, origin="package:libc6"))
+    tree.put("/etc", make_directory(origin="package:base"))
+    tree.put("/etc/shadow", make_file("root:*:\n", 0o640, gid=42, origin="package:passwd"))
+    tree.put("/etc/empty", make_directory(0o700, uid=3, origin="package:a"))
     return tree
 
 
@@ -96,7 +96,7 @@ def test_a_change_of_the_same_length_is_seen(tree: Tree, tmp_path: Path) -> None
 
 
 def test_a_link_with_another_target_and_a_link_that_became_a_file_come_back(tree: Tree, tmp_path: Path) -> None:
-    tree.put("/usr/lib/other.so", symlink("x", origin="package:a"))
+    tree.put("/usr/lib/other.so", make_symlink("x", origin="package:a"))
     part = materialise(tree, tmp_path, ["/usr/lib"])
     (tmp_path / "usr/lib/libc.so").unlink()
     (tmp_path / "usr/lib/libc.so").symlink_to("libc.so.7")
@@ -108,7 +108,7 @@ def test_a_link_with_another_target_and_a_link_that_became_a_file_come_back(tree
 
 
 def test_what_is_gone_is_removed_with_all_below(tree: Tree, tmp_path: Path) -> None:
-    tree.put("/etc/d/e/f", file("x", origin="package:a"))
+    tree.put("/etc/d/e/f", make_file("x", origin="package:a"))
     part = materialise(tree, tmp_path, ["/etc"])
     (tmp_path / "etc/d/e/f").unlink()
     (tmp_path / "etc/d/e").rmdir()
@@ -150,7 +150,7 @@ def test_a_users_directory_loses_what_the_umask_did(tmp_path: Path) -> None:
         (tmp_path / name).chmod(mode)
     (tmp_path / "dir").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to("script")
-    tree = tree_of(tmp_path, origin="overlay:web")
+    tree = read_tree(tmp_path, origin="overlay:web")
     modes = {path: oct(node.mode) for path, node in tree.walk() if path != "/"}
     assert modes == {
         "/dir": "0o755",
@@ -167,7 +167,7 @@ def test_names_that_are_not_utf8_survive_the_round_trip(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "caf\udce9").write_text("x")
     (tmp_path / "in" / "l").symlink_to("caf\udce9")
-    tree = tree_of(tmp_path / "in", origin="overlay:a")
+    tree = read_tree(tmp_path / "in", origin="overlay:a")
     materialise(tree, tmp_path / "out", ["/"])
     assert {os.fsencode(path.name) for path in (tmp_path / "out").iterdir()} == {b"caf\xe9", b"l"}
     assert os.fsencode((tmp_path / "out" / "l").readlink()) == b"caf\xe9"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.tree.node import directory, file
+from builder.tree.node import make_directory, make_file
 from builder.tree.tree import Tree
 from builder.verify.records import Change, Recorder, find_changes
 
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.unit
 def trees(*, packages: str = "a", mode: int = 0o755, mtime: int = 0, sealed: str = "") -> list[tuple[str, Tree]]:
     """Three stages: packages put files there, units add one, seal removes /var and clamps the time."""
     first = Tree()
-    first.put("/usr/bin/a", file(packages, origin="package:a").but(mtime=mtime))
-    first.put("/var/lib/x", directory(mode, origin="package:x"))
+    first.put("/usr/bin/a", make_file(packages, origin="package:a").copy_with(mtime=mtime))
+    first.put("/var/lib/x", make_directory(mode, origin="package:x"))
     second = first.copy()
-    second.put("/etc/unit", file("u", origin="stage:units"))
+    second.put("/etc/unit", make_file("u", origin="stage:units"))
     third = second.copy()
     third.remove("/var")
     third.change("/usr/bin/a", mtime=0)
     if sealed:
-        third.put("/usr/bin/sealed", file(sealed, origin="stage:seal"))
+        third.put("/usr/bin/sealed", make_file(sealed, origin="stage:seal"))
     return [("packages", first), ("units", second), ("seal", third)]
 
 
@@ -56,6 +56,6 @@ def test_a_difference_names_path_stage_and_origin(
 
 def test_a_file_that_a_later_stage_rewrites_differs_since_that_stage(tmp_path: Path) -> None:
     one, other = trees(), trees(mtime=7)
-    other[2][1].put("/usr/bin/a", file("rewritten", origin="stage:seal"))
+    other[2][1].put("/usr/bin/a", make_file("rewritten", origin="stage:seal"))
     found = find_changes(record(tmp_path / "one", one), record(tmp_path / "other", other))
     assert [(c.path, c.stage, c.fields) for c in found] == [("/usr/bin/a", "seal", ("content",))]

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from builder.core.files import sha256_file
+from builder.core.files import hash_file
 from builder.core.gpt import TYPES
 from builder.tree.cpio import write_cpio
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 from builder.verify.artifacts import Section, find_differing, hash_part, read_members, read_partitions, read_sections
 from builder.verify.compare import Built, compare
@@ -65,7 +65,7 @@ def initrd(path: Path, **files: str) -> Path:
     """A cpio archive; the fake zstd copies it."""
     tree = Tree()
     for name, text in files.items():
-        tree.put(f"/usr/{name}", file(text, origin="package:a"))
+        tree.put(f"/usr/{name}", make_file(text, origin="package:a"))
     with path.open("wb") as out:
         write_cpio(tree, out)
     return path
@@ -109,7 +109,7 @@ def test_a_program_is_taken_apart_by_its_sections(tmp_path: Path) -> None:
 
 def test_an_archive_is_taken_apart_by_its_members() -> None:
     tree = Tree()
-    tree.put("/usr/bin/a", file("a" * 5, 0o755, origin="x"))
+    tree.put("/usr/bin/a", make_file("a" * 5, 0o755, origin="x"))
     out = io.BytesIO()
     write_cpio(tree, out)
     out.seek(0)
@@ -146,7 +146,7 @@ def built(directory: Path, *, noise: str = "") -> Built:
         "version": noise if noise == "manifest" else "1",
         "roothash": cmdline[9:].decode(),
         "definition": str(directory),
-        "artifacts": {kind: {"path": name, "sha256": sha256_file(directory / name)} for kind, name in names.items()},
+        "artifacts": {kind: {"path": name, "sha256": hash_file(directory / name)} for kind, name in names.items()},
     }
     (directory / "build.json").write_text(json.dumps(data))
     return Built.at(directory / "build.json")

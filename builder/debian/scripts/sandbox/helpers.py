@@ -15,7 +15,7 @@ from builder.debian.scripts.sandbox.root import SHOWN
 from builder.debian.scripts.subjects.programs import make_perl_client
 from builder.debian.scripts.table import TABLES
 from builder.debian.scripts.target_system import UNKNOWN
-from builder.tree.node import Node, file
+from builder.tree.node import Node, make_file
 
 ORIGIN = "stage:packages"
 CALLS = "calls"  # below the sandbox' state
@@ -75,8 +75,8 @@ def make_debconf(answers: Mapping[str, str]) -> dict[str, Node]:
     known = {name: value for name, value in answers.items() if UNKNOWN not in value}
     cases = "\n".join(f"{shlex.quote(name)}) RET={shlex.quote(value)};;" for name, value in sorted(known.items()))
     return {
-        SHELL_CLIENT: file(CLIENT.format(cases=cases, calls=NOTES), origin=ORIGIN),
-        PERL_CLIENT: file(make_perl_client(known, NOTES), origin=ORIGIN),
+        SHELL_CLIENT: make_file(CLIENT.format(cases=cases, calls=NOTES), origin=ORIGIN),
+        PERL_CLIENT: make_file(make_perl_client(known, NOTES), origin=ORIGIN),
     }
 
 

@@ -219,18 +219,18 @@ class Room:
         base = Node(Kind.FILE, origin=origin) if known is None else known
         owned = {"uid": seen.uid, "gid": seen.gid, "origin": origin}
         if stat.S_ISLNK(status.st_mode):
-            return base.but(
+            return base.copy_with(
                 kind=Kind.SYMLINK, target=str(place.readlink()), mode=0o777, content=Inline(b""), xattrs=(), **owned
             )
         if stat.S_ISDIR(status.st_mode):
-            return base.but(kind=Kind.DIRECTORY, mode=mode, target="", content=Inline(b""), **owned)
+            return base.copy_with(kind=Kind.DIRECTORY, mode=mode, target="", content=Inline(b""), **owned)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{origin} makes {path}, which is neither file, directory nor link")
         same = known is not None and known.kind is Kind.FILE and known.size == status.st_size
         data = place.read_bytes()
         if same and known is not None and known.content.read() == data:
-            return base.but(mode=mode, **owned)
-        return base.but(kind=Kind.FILE, mode=mode, target="", content=Inline(data), xattrs=(), **owned)
+            return base.copy_with(mode=mode, **owned)
+        return base.copy_with(kind=Kind.FILE, mode=mode, target="", content=Inline(data), xattrs=(), **owned)
 
 
 def _is_device(mode: int) -> bool:

@@ -26,7 +26,7 @@ from builder.debian.scripts.subjects.debconf import read_templates
 from builder.debian.scripts.subjects.desktop.caches import runs_here
 from builder.debian.scripts.target_system import OWN, UNKNOWN, Installation, NotModelled, TargetSystem
 from builder.debian.scripts.work import Work
-from builder.tree.node import Inline, Kind, Node, file, symlink
+from builder.tree.node import Inline, Kind, Node, make_file, make_symlink
 from builder.tree.tree import Tree, TreeError
 
 SANDBOX = "in the sandbox"
@@ -47,7 +47,7 @@ LOGS = re.compile(r"/var/(log|crash|spool/mail|mail)/.*")
 
 # Profiles are written when all packages are in; until then chsh and su, say, need some.
 PAM = {
-    f"/etc/pam.d/common-{name}": file(f"{name.partition('-')[0]} required pam_permit.so\n", origin=SANDBOX)
+    f"/etc/pam.d/common-{name}": make_file(f"{name.partition('-')[0]} required pam_permit.so\n", origin=SANDBOX)
     for name in ("auth", "account", "password", "session", "session-noninteractive")
 }
 
@@ -144,7 +144,7 @@ def _as_found(tree: Tree, package: str, name: str) -> Tree:
     )
     if name == "preinst":
         for path in [path for path, node in tree.walk() if node.origin == own][::-1]:
-            if not found.children(path):
+            if not found.list_children(path):
                 found.remove(path)
     return found
 
@@ -179,7 +179,7 @@ def _beside(work: Work) -> dict[str, Node]:
     found = {**_helpers(work.tools.root), **PAM}
     for effect in work.effects(EffectKind.ALTERNATIVE):
         link, path = str(effect.data[0]), str(effect.data[1])
-        found.setdefault(link, symlink(path, origin=SANDBOX))
+        found.setdefault(link, make_symlink(path, origin=SANDBOX))
     return found
 
 
@@ -190,9 +190,9 @@ def _helpers(root: Path) -> Mapping[str, Node]:
     for path in json.loads(listing.read_text()) if listing.exists() else ():
         place = root / path[1:]
         if place.is_symlink():
-            found[path] = symlink(str(place.readlink()), origin=SANDBOX)
+            found[path] = make_symlink(str(place.readlink()), origin=SANDBOX)
         else:
-            found[path] = file(place.read_bytes(), place.stat().st_mode & 0o755, origin=SANDBOX)
+            found[path] = make_file(place.read_bytes(), place.stat().st_mode & 0o755, origin=SANDBOX)
     return found
 
 
@@ -211,7 +211,7 @@ def _run_one(room: Room, package: str, name: str, text: str, arguments: tuple[st
             details=error.details[1:],
             hint="declare what it does instead: 'effects', or 'ignore' with a reason",
         ) from error
-    return Outcome(room.changes(f"package:{package}"), list(read_calls(room.sandbox.left(CALLS))))
+    return Outcome(room.changes(f"package:{package}"), list(read_calls(room.sandbox.read_left_file(CALLS))))
 
 
 def _programs(tree: Tree | Mapping[str, Node]) -> Iterator[str]:
@@ -237,7 +237,7 @@ def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: 
         if name == "preinst" and known is not None and known.origin == f"package:{package}":
             continue  # dpkg unpacks it afterwards
         if known is not None and known.origin.startswith(OWN):
-            node = node.but(origin=known.origin)
+            node = node.copy_with(origin=known.origin)
         why = _refused(path, node, second.changes.get(path))
         if why:
             # A log of the installation is nobody's business; what a machine makes itself is no news.
@@ -295,7 +295,7 @@ def _without_hashes(path: str, node: Node) -> tuple[Node, str]:
         lines.append(line + "\n")
     if not names:
         return node, ""
-    return node.but(content=Inline("".join(lines).encode(errors="surrogateescape"))), ", ".join(names)
+    return node.copy_with(content=Inline("".join(lines).encode(errors="surrogateescape"))), ", ".join(names)
 
 
 def _replay(

@@ -11,7 +11,7 @@ from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import NotModelled
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import file, symlink
+from builder.tree.node import make_file, make_symlink
 
 
 def update_alternatives(shell: Shell, arguments: list[str]) -> Status:
@@ -71,9 +71,9 @@ def _link_alternative(shell: Shell, links: list[tuple[str, str, str]]) -> None:
     for link, name, path in links:
         if shell.system.get(path) is not None:
             place = f"/etc/alternatives/{name}"
-            shell.system.put(place, symlink(path, origin="stage:packages"))
+            shell.system.put(place, make_symlink(path, origin="stage:packages"))
             if shell.system.get(link, follow=False) is None:
-                shell.system.put(link, symlink(place, origin="stage:packages"))
+                shell.system.put(link, make_symlink(place, origin="stage:packages"))
 
 
 DATABASE = "/var/lib/dpkg/alternatives"
@@ -120,10 +120,10 @@ def install_alternatives(work: Work) -> None:
                     work.tree.remove(f"/etc/alternatives/{each}")
         for link, each, path in ((best.link, name, best.path), *best.slaves):
             if work.has(path):
-                work.tree.put(f"/etc/alternatives/{each}", symlink(path, origin=ORIGIN))
-                work.tree.put(link, symlink(f"/etc/alternatives/{each}", origin=ORIGIN))
+                work.tree.put(f"/etc/alternatives/{each}", make_symlink(path, origin=ORIGIN))
+                work.tree.put(link, make_symlink(f"/etc/alternatives/{each}", origin=ORIGIN))
         text = record(best.link, sorted(choices.values(), key=lambda choice: choice.path))
-        work.tree.put(f"{DATABASE}/{name}", file(text, origin=ORIGIN))
+        work.tree.put(f"{DATABASE}/{name}", make_file(text, origin=ORIGIN))
 
 
 def record(link: str, choices: Sequence[Alternative]) -> str:

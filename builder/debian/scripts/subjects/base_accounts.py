@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from builder.debian.scripts.subjects.generated import note_generated
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 from firstboot.config.account_files import find_row, format_rows, parse_rows
 
@@ -32,7 +32,7 @@ def make_static_accounts(tree: Tree) -> None:
             # shadowconfig(8): the second field says that the password, if any, is in shadow.
             if shadowed:
                 text = format_rows([name, "x", *rest] for name, _, *rest in parse_rows(text))
-            tree.put(f"/etc/{name}", file(text, mode, origin=ORIGIN))
+            tree.put(f"/etc/{name}", make_file(text, mode, origin=ORIGIN))
     if not shadowed:
         return
     users, groups = (parse_rows(tree.read_text(f"/etc/{name}")) for name in ("passwd", "group"))
@@ -42,10 +42,10 @@ def make_static_accounts(tree: Tree) -> None:
     # The day of the last change is left out: it would differ from build to build and nothing expires.
     shadow = format_rows([user[0], *["*", "", "0", "99999", "7", "", "", ""]] for user in users)
     gshadow = format_rows([group[0], "*", "", group[3]] for group in groups)
-    tree.put("/etc/shadow", file(shadow, 0o640, gid=gid, origin=ORIGIN))
-    tree.put("/etc/gshadow", file(gshadow, 0o640, gid=gid, origin=ORIGIN))
+    tree.put("/etc/shadow", make_file(shadow, 0o640, gid=gid, origin=ORIGIN))
+    tree.put("/etc/gshadow", make_file(gshadow, 0o640, gid=gid, origin=ORIGIN))
     for name in ("subuid", "subgid"):
-        tree.put(f"/etc/{name}", file("", 0o644, origin=ORIGIN))
+        tree.put(f"/etc/{name}", make_file("", 0o644, origin=ORIGIN))
 
 
 def install_system_accounts(work: Work) -> None:

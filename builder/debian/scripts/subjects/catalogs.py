@@ -14,7 +14,7 @@ from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import Options, read_options
 from builder.debian.scripts.target_system import NotModelled
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import Kind, file
+from builder.tree.node import Kind, make_file
 
 DATA = "/var/lib/xml-core"
 CATALOGS = "/etc/xml"
@@ -116,9 +116,9 @@ def install_sgml_catalog(work: Work) -> None:
     """Name every catalog whose own entries are there."""
     if not work.has(PROGRAM) or not work.has(SGML_CATALOGS):
         return
-    names = sorted(n for n in work.tree.children(SGML_CATALOGS) if n.endswith(".cat") and not n.startswith("."))
+    names = sorted(n for n in work.tree.list_children(SGML_CATALOGS) if n.endswith(".cat") and not n.startswith("."))
     whole = [f"{SGML_CATALOGS}/{name}" for name in names if _is_whole(work, f"{SGML_CATALOGS}/{name}")]
-    work.tree.put(SUPER, file(HEAD + "".join(f"CATALOG {path}\n" for path in whole), origin=ORIGIN))
+    work.tree.put(SUPER, make_file(HEAD + "".join(f"CATALOG {path}\n" for path in whole), origin=ORIGIN))
 
 
 def _is_whole(work: Work, catalog: str) -> bool:

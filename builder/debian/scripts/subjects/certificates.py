@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from builder.debian.scripts.subjects.generated import note_generated
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import directory, file, symlink
+from builder.tree.node import make_directory, make_file, make_symlink
 
 SOURCE = "/usr/share/ca-certificates"
 CERTS = "/etc/ssl/certs"
@@ -38,13 +38,13 @@ def install_bundle(work: Work) -> None:
     # After what ca-certificates' own script writes: an explanation, and those of its questions.
     head = tree.read_text(CONF) if CONF in tree else ""
     known = frozenset(line.lstrip("!") for line in head.splitlines())
-    tree.put(CONF, file(head + "".join(f"{name}\n" for name in names if name not in known), origin=ORIGIN))
-    tree.put(CERTS, directory(origin=ORIGIN))
+    tree.put(CONF, make_file(head + "".join(f"{name}\n" for name in names if name not in known), origin=ORIGIN))
+    tree.put(CERTS, make_directory(origin=ORIGIN))
     bundle = b""
     for name in list_trusted(work):
         text = tree.read(f"{SOURCE}/{name}")
         bundle += text if text.endswith(b"\n") else text + b"\n"
-        tree.put(f"{CERTS}/{make_pem_name(name)}", symlink(f"{SOURCE}/{name}", origin=ORIGIN))
+        tree.put(f"{CERTS}/{make_pem_name(name)}", make_symlink(f"{SOURCE}/{name}", origin=ORIGIN))
     with work.directory(CERTS, SOURCE) as part:
         # The links are absolute; while OpenSSL reads them they must lead into the copy.
         links = [entry for entry in (part.root / CERTS.lstrip("/")).iterdir() if entry.is_symlink()]
@@ -55,8 +55,8 @@ def install_bundle(work: Work) -> None:
         work.tools.run("openssl", "rehash", part.root / CERTS.lstrip("/"))
         for link in (part.root / CERTS.lstrip("/")).iterdir():
             if link.is_symlink() and "/" not in str(link.readlink()):
-                tree.put(f"{CERTS}/{link.name}", symlink(str(link.readlink()), origin=ORIGIN))
-    tree.put(f"{CERTS}/ca-certificates.crt", file(bundle, origin=ORIGIN))
+                tree.put(f"{CERTS}/{link.name}", make_symlink(str(link.readlink()), origin=ORIGIN))
+    tree.put(f"{CERTS}/ca-certificates.crt", make_file(bundle, origin=ORIGIN))
 
 
 COMMANDS = note_generated({

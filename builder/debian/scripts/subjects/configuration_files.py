@@ -10,7 +10,7 @@ from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import NotModelled, copy_node
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import Kind, file
+from builder.tree.node import Kind, make_file
 
 
 def ucf(shell: Shell, arguments: list[str]) -> Status:
@@ -30,7 +30,7 @@ def ucf(shell: Shell, arguments: list[str]) -> Status:
         raise NotModelled(f"ucf of {source}, which is not there")
     target = shell.system.tree.resolve(target)
     if shell.system.get(target) is None:
-        shell.system.put(target, copy_node(there).but(origin=shell.system.origin, uid=0, gid=0))
+        shell.system.put(target, copy_node(there).copy_with(origin=shell.system.origin, uid=0, gid=0))
         shell.system.record(EffectKind.FILE, target, f"a copy of {source}")
     shell.system.record(EffectKind.CONFIGURATION, target, "", source)
     return 0
@@ -62,7 +62,7 @@ FSTAB = "# The root, /etc and /var are mounted by the initrd. See docs/architect
 def install_defaults(work: Work) -> None:
     """``/etc/fstab``, which some programs miss when it is not there."""
     if work.has("/usr/lib/systemd/systemd") and "/etc/fstab" not in work.tree:
-        work.tree.put("/etc/fstab", file(FSTAB, origin=ORIGIN))
+        work.tree.put("/etc/fstab", make_file(FSTAB, origin=ORIGIN))
 
 
 COMMANDS = make_models({"ucf": ucf, "ucfr": ucfr, "ucfq": ucfq})

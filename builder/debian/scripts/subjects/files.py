@@ -22,8 +22,8 @@ from builder.debian.scripts.target_system import (
     join_path,
     known,
 )
-from builder.tree.node import Kind, Node, file
-from builder.tree.tree import parent_of
+from builder.tree.node import Kind, Node, make_file
+from builder.tree.tree import get_parent
 from firstboot.config.account_files import find_name, parse_rows
 
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXst]*)+)")
@@ -74,7 +74,7 @@ def mkdir(shell: Shell, arguments: list[str]) -> Status:
             continue
         if there is not None:
             status = status if parents and there.kind is Kind.DIRECTORY else 1
-        elif not parents and shell.system.get(parent_of(path)) is None:
+        elif not parents and shell.system.get(get_parent(path)) is None:
             status = 1
         else:
             shell.system.make_directory(
@@ -140,12 +140,12 @@ def _copy(shell: Shell, source: str, path: str, *, keep: bool = False, links: bo
     if node.origin.startswith(OWN):
         raise NotModelled(f"a copy of {source}, which every machine makes for itself")
     node = copy_node(node)
-    copied = node if keep else node.but(uid=0, gid=0, mode=shell.system.apply_umask(node.mode & 0o777))
+    copied = node if keep else node.copy_with(uid=0, gid=0, mode=shell.system.apply_umask(node.mode & 0o777))
     old = shell.system.get(path)
     if old is not None and not keep and node.kind is Kind.FILE:
-        copied = old.but(content=node.content)
+        copied = old.copy_with(content=node.content)
         path = shell.system.tree.resolve(path)
-    shell.system.put(path, copied.but(origin=shell.system.origin))
+    shell.system.put(path, copied.copy_with(origin=shell.system.origin))
     shell.system.record(EffectKind.FILE, path, f"a copy of {source}")
     return 0
 
@@ -175,7 +175,9 @@ def cp(shell: Shell, arguments: list[str]) -> Status:
             base = shell.system.tree.resolve(origin)
             for below, each in shell.system.walk(origin):
                 mode = each.mode if keep else each.mode & 0o755
-                shell.system.put(path + below[len(base) :], copy_node(each).but(mode=mode, origin=shell.system.origin))
+                shell.system.put(
+                    path + below[len(base) :], copy_node(each).copy_with(mode=mode, origin=shell.system.origin)
+                )
             shell.system.record(EffectKind.FILE, path, f"a copy of {origin} with all in it")
         else:
             status = _copy(shell, origin, path, keep=keep, links=archive or "d" in options or "P" in options) or status
@@ -199,7 +201,7 @@ def mv(shell: Shell, arguments: list[str]) -> Status:
             if node.origin.startswith(OWN) or shell.system.read_unfinished(origin) is not None:
                 shell.system.move(origin, path)
                 continue
-            shell.system.put(path, known(node).but(origin=shell.system.origin))
+            shell.system.put(path, known(node).copy_with(origin=shell.system.origin))
             shell.system.record(EffectKind.FILE, path)
             shell.system.remove(origin)
         else:
@@ -259,7 +261,7 @@ def ln(shell: Shell, arguments: list[str]) -> Status:
             return 1
         if symbolic:
             if "r" in options or "relative" in options:
-                target = os.path.relpath(shell.resolve_path(target), parent_of(path))
+                target = os.path.relpath(shell.resolve_path(target), get_parent(path))
             shell.system.link(path, target)
         else:
             node = shell.system.get(shell.resolve_path(target), follow=False)
@@ -278,7 +280,7 @@ def touch(shell: Shell, arguments: list[str]) -> Status:
         if NOT_OURS.match(path):
             continue
         if shell.system.get(path) is None and not {"c", "no-create"} & options.given.keys():
-            shell.system.put(path, file("", shell.system.apply_umask(0o666), origin=shell.system.origin))
+            shell.system.put(path, make_file("", shell.system.apply_umask(0o666), origin=shell.system.origin))
             shell.system.record(EffectKind.FILE, path, "empty")
     return 0
 
@@ -464,7 +466,7 @@ def mktemp(shell: Shell, arguments: list[str]) -> Status:
     if "d" in options or "directory" in options:
         shell.system.make_directory(path, 0o700)
     else:
-        shell.system.put(path, file("", 0o600, origin=shell.system.origin))
+        shell.system.put(path, make_file("", 0o600, origin=shell.system.origin))
     shell.say(path + "\n")
     return 0
 

@@ -7,7 +7,7 @@ from builder.debian.scripts.subjects.generated import note_generated
 from builder.debian.scripts.work import ORIGIN, Work
 from builder.tree.library_cache import find_generator, make_cache
 from builder.tree.modules import index_modules
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.shared_objects import CONFIG, find_libraries
 
 LDCONFIG = "/usr/sbin/ldconfig"
@@ -23,7 +23,9 @@ def make_library_cache(work: Work) -> None:
         return
     generator = find_generator(work.tree.read(LDCONFIG)) if work.has(LDCONFIG) else b""
     libraries = find_libraries(work.tree, facts.elf_machine, facts.multiarch)
-    work.tree.put("/etc/ld.so.cache", file(make_cache(libraries, facts.library_flags, generator), 0o644, origin=ORIGIN))
+    work.tree.put(
+        "/etc/ld.so.cache", make_file(make_cache(libraries, facts.library_flags, generator), 0o644, origin=ORIGIN)
+    )
 
 
 def make_module_index(work: Work) -> None:

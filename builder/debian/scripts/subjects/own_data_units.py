@@ -17,7 +17,7 @@ from builder.debian.scripts.subjects.debconf import read_templates
 from builder.debian.scripts.subjects.own_data_programs import find_missing, find_questions
 from builder.debian.scripts.target_system import OWN
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import Kind, Node, file, symlink
+from builder.tree.node import Kind, Node, make_file, make_symlink
 from builder.tree.tree import Tree
 from firstboot.config.account_files import parse_rows
 
@@ -32,7 +32,7 @@ def install_own_data(work: Work) -> None:
     tree = work.tree
     places = {path: node for path, node in tree.walk() if node.origin.startswith(OWN)}
     for path in sorted(places, reverse=True):
-        if not tree.children(path) if places[path].kind is Kind.DIRECTORY else True:
+        if not tree.list_children(path) if places[path].kind is Kind.DIRECTORY else True:
             tree.remove(path)
     for package in sorted({node.origin.removeprefix(OWN) for node in places.values()} | _fill_directories(work)):
         # What a script writes in several goes is written once, as it is at the end.
@@ -51,13 +51,13 @@ def install_own_data(work: Work) -> None:
             continue
         _require_programs(work, package, effects)
         units = [str(unit) for effect in effects for unit in _units(effect)] or _units_of(tree, package)
-        tree.put(f"{PROGRAMS}/{package}", file(program(tree, package, effects, places), 0o755, origin=ORIGIN))
+        tree.put(f"{PROGRAMS}/{package}", make_file(program(tree, package, effects, places), 0o755, origin=ORIGIN))
         name = f"own-data-{package}.service"
         paths = [path for effect in effects for path in _paths(effect) if path in places or path.endswith("*")]
         early = any(_is_early(tree, unit) for unit in units)
-        tree.put(f"{UNITS}/{name}", file(make_unit(package, paths, units, early=early), origin=ORIGIN))
+        tree.put(f"{UNITS}/{name}", make_file(make_unit(package, paths, units, early=early), origin=ORIGIN))
         for unit in units or ["basic.target"]:
-            tree.put(f"{UNITS}/{unit}.wants/{name}", symlink(f"../{name}", origin=ORIGIN))
+            tree.put(f"{UNITS}/{unit}.wants/{name}", make_symlink(f"../{name}", origin=ORIGIN))
 
 
 def _fill_directories(work: Work) -> set[str]:
@@ -79,7 +79,7 @@ def _require_programs(work: Work, package: str, effects: Sequence[Effect]) -> No
     text = "\n".join(str(effect.data[0]) for effect in effects)
     questions = find_questions(work.tree, text)
     if questions and not work.has(CONFMODULE):
-        work.tree.put(CONFMODULE, file(stand_in(work, questions), origin=ORIGIN))
+        work.tree.put(CONFMODULE, make_file(stand_in(work, questions), origin=ORIGIN))
     if missing := find_missing(work.tree, text):
         raise ConfigError(
             f"each machine must make for itself what {package} makes when it is installed, and could not",
@@ -130,7 +130,7 @@ def _units_of(tree: Tree, package: str) -> list[str]:
     """The services and sockets that a package brings, without templates."""
     return [
         name
-        for name in tree.children(UNITS)
+        for name in tree.list_children(UNITS)
         if name.endswith((".service", ".socket"))
         and "@" not in name
         and (node := tree.get(f"{UNITS}/{name}")) is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from builder.debian.scripts.subjects.generated import note_generated
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import file
+from builder.tree.node import make_file
 
 PROFILES = "/usr/share/pam-configs"
 TEMPLATES = "/usr/share/pam"
@@ -92,7 +92,7 @@ def install_profiles(work: Work) -> None:
     tree = work.tree
     if not work.has(PROFILES) or not work.has(TEMPLATES):
         return
-    profiles = [parse(name, tree.read_text(f"{PROFILES}/{name}")) for name in tree.children(PROFILES)]
+    profiles = [parse(name, tree.read_text(f"{PROFILES}/{name}")) for name in tree.list_children(PROFILES)]
     profiles = sorted((p for p in profiles if p.default), key=lambda p: (p.priority, p.name), reverse=True)
     for kind, name in FILES.items():
         template = tree.read_text(f"{TEMPLATES}/{name}")
@@ -103,7 +103,7 @@ def install_profiles(work: Work) -> None:
                 text = f"{base}\t[default=1]\t\t\tpam_permit.so\n"
             marker = f"${base if kind == base else 'session_nonint'}_{block.lower()}"
             template = re.sub(rf"^{re.escape(marker)}\n?", lambda _, new=text: new, template, flags=re.M)  # type: ignore[misc]  # mypy cannot type the default argument
-        tree.put(f"/etc/pam.d/{name}", file(template, origin=ORIGIN))
+        tree.put(f"/etc/pam.d/{name}", make_file(template, origin=ORIGIN))
 
 
 COMMANDS = note_generated({

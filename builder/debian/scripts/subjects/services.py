@@ -15,7 +15,7 @@ from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.subjects.options import read_options
 from builder.debian.scripts.target_system import NOT_OURS, NotModelled
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import Kind, file
+from builder.tree.node import Kind, make_file
 
 RUNNING = "there is no running system"
 
@@ -128,8 +128,8 @@ def install_presets(work: Work) -> None:
             states |= dict.fromkeys(_linked_by_hand(work), "enable")
         units = sorted(unit for unit, state in states.items() if state == "enable")
         text = "# Units that their packages enable.\n" + "".join(f"enable {unit}\n" for unit in units)
-        work.tree.put(f"{directory}/80-packages.preset", file(text, origin=ORIGIN))
-        work.tree.put(f"{directory}/99-off.preset", file("# All else is off.\ndisable *\n", origin=ORIGIN))
+        work.tree.put(f"{directory}/80-packages.preset", make_file(text, origin=ORIGIN))
+        work.tree.put(f"{directory}/99-off.preset", make_file("# All else is off.\ndisable *\n", origin=ORIGIN))
 
 
 def _linked_by_hand(work: Work) -> Iterator[str]:

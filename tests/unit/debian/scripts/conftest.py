@@ -14,7 +14,7 @@ from builder.debian.scripts.effects import Evaluation
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.target_system import Installation
 from builder.debian.scripts.work import Work
-from builder.tree.node import Node, file, symlink
+from builder.tree.node import Node, make_file, make_symlink
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
 
@@ -59,10 +59,10 @@ def run() -> Callable[..., Outcome]:
     ) -> Outcome:
         tree = Tree()
         for path, content in {"/etc/passwd": PASSWD, "/etc/group": GROUP, **(files or {})}.items():
-            node = file(content, origin="package:other") if isinstance(content, str) else content
+            node = make_file(content, origin="package:other") if isinstance(content, str) else content
             tree.put(path, node)
         for link in ("bin", "sbin", "lib"):
-            tree.put(f"/{link}", symlink(f"usr/{link}", origin="package:base-files"))
+            tree.put(f"/{link}", make_symlink(f"usr/{link}", origin="package:base-files"))
         installation = Installation("amd64", {"other": "2.0-1", "dpkg": "1.22"}, answers or {})
         scripts = {name: f"#!/bin/{shell}\n{body}\n", **({"templates": templates} if templates else {})}
         return Outcome(tree, evaluate(tree, "mine", scripts, installation, COMMANDS))
@@ -84,7 +84,7 @@ def work_on(tmp_path: Path, fake_tools: Tools) -> Callable[..., Work]:
     def make(files: Mapping[str, str], **postinst: str) -> Work:
         tree = Tree()
         for path, text in files.items():
-            tree.put(path, file(text, origin="package:a"))
+            tree.put(path, make_file(text, origin="package:a"))
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
         scripts = {name: {"postinst": text} for name, text in postinst.items()}

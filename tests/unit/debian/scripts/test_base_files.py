@@ -20,7 +20,7 @@ from builder.debian.scripts.subjects.indexes import (
 )
 from builder.debian.scripts.subjects.python import install_bytecode
 from builder.debian.scripts.work import Work
-from builder.tree.node import symlink
+from builder.tree.node import make_symlink
 
 pytestmark = pytest.mark.unit
 
@@ -42,7 +42,8 @@ def test_static_accounts_come_from_the_masters_and_have_no_password(work_on: Cal
     assert tree.read_text("/etc/shadow") == "root:*::0:99999:7:::\ndaemon:*::0:99999:7:::\n"
     assert tree.read_text("/etc/gshadow") == "root:*::\nadm:*::syslog,core\nshadow:*::\n"
     modes = {
-        name: (tree.require(f"/etc/{name}").mode, tree.require(f"/etc/{name}").gid) for name in tree.children("/etc")
+        name: (tree.require(f"/etc/{name}").mode, tree.require(f"/etc/{name}").gid)
+        for name in tree.list_children("/etc")
     }
     assert modes == {
         "group": (0o644, 0),
@@ -65,7 +66,7 @@ def test_where_nobody_reads_them_there_are_no_shadow_files(work_on: Callable[...
     work = work_on(MASTERS)
     install_base_accounts(work)
     assert work.tree.read_text("/etc/passwd") == MASTERS["/usr/share/base-passwd/passwd.master"]
-    assert work.tree.children("/etc") == ["group", "passwd"]
+    assert work.tree.list_children("/etc") == ["group", "passwd"]
 
 
 def test_a_tree_without_base_passwd_gets_no_accounts(work_on: Callable[..., Work]) -> None:
@@ -96,8 +97,8 @@ def test_declared_accounts_are_made_and_nothing_else_is_left(work_on: Callable[.
     work.tools.programs["systemd-sysusers"] = sysusers
     install_system_accounts(work)
     assert work.tree.read_text("/etc/group") == "root:x:0:\na:x:999:\n"
-    assert work.tree.children("/etc") == ["group", "passwd", "shadow"]
-    assert work.tree.children("/usr/lib/sysusers.d") == ["a.conf"]
+    assert work.tree.list_children("/etc") == ["group", "passwd", "shadow"]
+    assert work.tree.list_children("/usr/lib/sysusers.d") == ["a.conf"]
     assert list(work.scratch.iterdir()) == []
 
 
@@ -136,7 +137,8 @@ def test_every_certificate_is_in_the_bundle_and_found_by_its_hash(work_on: Calla
     assert tree.read("/etc/ssl/certs/ca-certificates.crt") == b"first\nsecond\n"
     assert tree.read_text("/etc/ca-certificates.conf") == "mozilla/A Root, 1.crt\nmozilla/B.crt\n"
     assert {
-        name: tree.require(f"/etc/ssl/certs/{name}", follow=False).target for name in tree.children("/etc/ssl/certs")
+        name: tree.require(f"/etc/ssl/certs/{name}", follow=False).target
+        for name in tree.list_children("/etc/ssl/certs")
     } == {
         "00000000.0": "A_Root__1.pem",
         "00000001.0": "B.pem",
@@ -220,7 +222,7 @@ def test_modules_that_a_script_names_are_compiled_beside_their_source_and_tests_
     lib = "/usr/lib/python3.13"
     paths = (f"{lib}/json/tool.py", f"{lib}/test/bad.py", f"{lib}/x.so", f"{lib}/unasked.py", "/etc/site.py")
     work = work_on(dict.fromkeys(paths, "x"))
-    work.tree.put(f"{lib}/site.py", symlink("/etc/site.py", origin="x"))
+    work.tree.put(f"{lib}/site.py", make_symlink("/etc/site.py", origin="x"))
     named = (f"{lib}/json/tool.py", f"{lib}/test/bad.py", f"{lib}/site.py")
     effect = Effect(EffectKind.BYTECODE, "json", data=named)
     work.evaluations.append(Evaluation("json", "postinst", (effect,), ()))
@@ -246,7 +248,7 @@ def test_a_part_of_the_tree_is_gone_when_a_handler_fails(work_on: Callable[..., 
 
 def test_a_link_that_leads_nowhere_is_nothing_to_rely_on(work_on: Callable[..., Work]) -> None:
     work = work_on({"/etc/a": "x"})
-    work.tree.put("/l", symlink("etc/a", origin="x"))
-    work.tree.put("/dangling", symlink("nowhere", origin="x"))
+    work.tree.put("/l", make_symlink("etc/a", origin="x"))
+    work.tree.put("/dangling", make_symlink("nowhere", origin="x"))
     assert work.has("/l")
     assert not work.has("/dangling")

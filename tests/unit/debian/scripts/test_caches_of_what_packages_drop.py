@@ -11,7 +11,7 @@ import pytest
 
 from builder.debian.scripts.subjects.desktop.caches import make_caches
 from builder.debian.scripts.work import Work
-from builder.tree.node import Node, file, symlink
+from builder.tree.node import Node, make_file, make_symlink
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +25,7 @@ def program(machine: int) -> Node:
     """The start of an ELF file that needs no library: enough to see which machine it is for."""
     ident = b"\x7fELF\2\1\1" + bytes(9)
     fields = struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 0, 0, 0, 64, 56, 0, 64, 0, 0)
-    return file(ident + fields, 0o755, origin="package:a")
+    return make_file(ident + fields, 0o755, origin="package:a")
 
 
 def here() -> int:
@@ -53,7 +53,7 @@ def test_a_cache_is_what_the_images_own_program_leaves(work: Work, root_of: Call
     work.tools.programs[COMPILER] = compile_schemas  # type: ignore[attr-defined]
     make_caches(work)
     assert work.tree.read_text(f"{SCHEMAS}/gschemas.compiled") == f"('{SCHEMAS}',) of ['org.example.xml']"
-    assert set(work.tree.children("/")) == {"usr"}
+    assert set(work.tree.list_children("/")) == {"usr"}
 
 
 def test_what_a_program_prints_is_the_cache_where_it_writes_none(work: Work) -> None:
@@ -73,8 +73,8 @@ def test_what_a_program_prints_is_the_cache_where_it_writes_none(work: Work) -> 
 def test_a_theme_has_a_cache_of_its_icons_and_an_alternative_has_none(work: Work) -> None:
     made = "/usr/bin/gtk-update-icon-cache"
     work.tree.put(made, program(here()))
-    work.tree.put("/usr/share/icons/Adwaita/index.theme", file("", origin="package:a"))
-    work.tree.put("/usr/share/icons/default/index.theme", symlink("/etc/alternatives/theme", origin="package:a"))
+    work.tree.put("/usr/share/icons/Adwaita/index.theme", make_file("", origin="package:a"))
+    work.tree.put("/usr/share/icons/default/index.theme", make_symlink("/etc/alternatives/theme", origin="package:a"))
     work.tools.programs[made] = lambda *_: ""  # type: ignore[attr-defined]
     make_caches(work)
     assert [call[-1] for call in work.tools.calls] == ["/usr/share/icons/Adwaita"]  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def test_an_image_for_another_machine_goes_without_and_the_build_says_so(
     monkeypatch.setattr(work.tools.console, "warn", said.append)
     work.tree.put(COMPILER, program(next(number for number in NUMBERS.values() if number != here())))
     make_caches(work)
-    assert work.tree.children(SCHEMAS) == ["org.example.xml"]
+    assert work.tree.list_children(SCHEMAS) == ["org.example.xml"]
     assert len(said) == 1
     assert SCHEMAS in said[0]
     assert COMPILER in said[0]

@@ -8,7 +8,7 @@ import pytest
 
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.target_system import Installation
-from builder.tree.node import directory, file, symlink
+from builder.tree.node import make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
 from tests.unit.debian.scripts.conftest import Outcome
@@ -84,8 +84,8 @@ def test_the_papers_size_is_a4_where_nobody_chose_another(run: Callable[..., Out
 
 def test_an_addition_to_emacs_is_set_up_for_each_emacs(run: Callable[..., Outcome]) -> None:
     files = {
-        "/usr/lib/emacsen-common/emacs-package-install": file("#!/usr/bin/perl\n", 0o755, origin="package:other"),
-        "/usr/lib/emacsen-common/packages/install/mine": file(
+        "/usr/lib/emacsen-common/emacs-package-install": make_file("#!/usr/bin/perl\n", 0o755, origin="package:other"),
+        "/usr/lib/emacsen-common/packages/install/mine": make_file(
             "#!/bin/sh\necho $1 >> /flavors\n", 0o755, origin="package:mine"
         ),
         "/var/lib/emacsen-common/state/flavor/installed/emacs": "",
@@ -132,10 +132,10 @@ def test_what_a_config_script_offers_is_known_to_the_postinst() -> None:
 
 def test_a_directory_of_the_package_is_not_there_before_it_is_unpacked(run: Callable[..., Outcome]) -> None:
     files = {
-        "/usr/share/doc/mine": directory(origin="package:mine"),
-        "/usr/share/doc/mine/a": file("", origin="package:mine"),
-        "/usr/share/both": directory(origin="package:mine"),
-        "/usr/share/both/b": file("", origin="package:other"),
+        "/usr/share/doc/mine": make_directory(origin="package:mine"),
+        "/usr/share/doc/mine/a": make_file("", origin="package:mine"),
+        "/usr/share/both": make_directory(origin="package:mine"),
+        "/usr/share/both/b": make_file("", origin="package:other"),
     }
     outcome = run(
         "test ! -d /usr/share/doc/mine && touch /gone; test -d /usr/share/both && touch /there", files, name="preinst"
@@ -147,7 +147,7 @@ def test_a_directory_of_the_package_is_not_there_before_it_is_unpacked(run: Call
 def test_dpkg_says_whose_a_file_is_by_the_path_it_was_packed_with(run: Callable[..., Outcome]) -> None:
     outcome = run(
         "dpkg -S /usr/sbin/halt > /out; dpkg -S /sbin/halt || touch /by-a-link; dpkg -S /no || touch /nobody",
-        {"/usr/sbin/halt": symlink("../bin/systemctl", origin="package:other")},
+        {"/usr/sbin/halt": make_symlink("../bin/systemctl", origin="package:other")},
     )
     assert outcome.text("/out") == "other: /usr/sbin/halt\n"
     assert "/by-a-link" in outcome.tree

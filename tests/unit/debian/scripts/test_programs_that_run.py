@@ -14,7 +14,7 @@ from builder.debian.scripts.subjects.catalogs import SUPER, install_sgml_catalog
 from builder.debian.scripts.subjects.certificates import install_bundle
 from builder.debian.scripts.subjects.programs import run_programs
 from builder.debian.scripts.work import Work
-from builder.tree.node import Node, file
+from builder.tree.node import Node, make_file
 
 pytestmark = pytest.mark.unit
 
@@ -29,7 +29,7 @@ def program(*, foreign: bool = False) -> Node:
     here = NUMBERS[platform.machine()]
     machine = next(number for number in NUMBERS.values() if number != here) if foreign else here
     fields = struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 0, 0, 0, 64, 56, 0, 64, 0, 0)
-    return file(b"\x7fELF\2\1\1" + bytes(9) + fields, 0o755, origin="package:a")
+    return make_file(b"\x7fELF\2\1\1" + bytes(9) + fields, 0o755, origin="package:a")
 
 
 def test_a_program_runs_once_over_what_it_reads_and_leaves_what_it_may_write(work_on: Callable[..., Work]) -> None:

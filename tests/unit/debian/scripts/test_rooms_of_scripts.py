@@ -13,7 +13,7 @@ from builder.core.console import QuietConsole
 from builder.core.sandbox import Owner
 from builder.core.tools import Tools
 from builder.debian.scripts.sandbox.root import LargeFiles, Room
-from builder.tree.node import Node, directory, file
+from builder.tree.node import Node, make_directory, make_file
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -25,10 +25,10 @@ STAFF, MAIL = 50, 8
 def room(tmp_path: Path) -> Iterator[Room]:
     """With a directory that is setgid, and one that is not."""
     tree = Tree()
-    tree.put("/shared", directory(0o2775, gid=STAFF, origin="package:a"))
-    tree.put("/shared/old", file("old\n", origin="package:a"))
-    tree.put("/plain/moved", file("moved\n", origin="package:a"))
-    tree.put("/plain/tree/file", file("file\n", origin="package:a"))
+    tree.put("/shared", make_directory(0o2775, gid=STAFF, origin="package:a"))
+    tree.put("/shared/old", make_file("old\n", origin="package:a"))
+    tree.put("/plain/moved", make_file("moved\n", origin="package:a"))
+    tree.put("/plain/tree/file", make_file("file\n", origin="package:a"))
     tools, large = Tools(tmp_path / "tools", QuietConsole()), LargeFiles(tmp_path / "large")
     with Room.made(tools, tmp_path, tree, {}, large, "package:a") as made:
         yield made

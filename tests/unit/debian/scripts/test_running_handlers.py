@@ -11,13 +11,13 @@ from builder.core.console import QuietConsole
 from builder.debian.scripts import handlers
 from builder.debian.scripts.handlers import run_handlers
 from builder.debian.scripts.work import Work
-from builder.tree.node import file
+from builder.tree.node import make_file
 
 pytestmark = pytest.mark.unit
 
 
 def writes(path: str, text: str) -> Callable[[Work], None]:
-    return lambda work: work.tree.put(path, file(text, origin="x")) and None
+    return lambda work: work.tree.put(path, make_file(text, origin="x")) and None
 
 
 def test_each_handler_sees_what_those_before_it_did_and_indexes_see_all_of_it(
@@ -30,7 +30,7 @@ def test_each_handler_sees_what_those_before_it_did_and_indexes_see_all_of_it(
     work = work_on({})
     run_handlers(work, QuietConsole())
     assert seen == [(True, False, False), (True, True, False)]
-    assert work.tree.children("/") == ["index", "one", "two"]
+    assert work.tree.list_children("/") == ["index", "one", "two"]
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.tree.node import file, symlink
+from builder.tree.node import make_file, make_symlink
 from tests.unit.debian.scripts.conftest import Outcome
 
 pytestmark = pytest.mark.unit
@@ -121,8 +121,8 @@ def test_a_filter_reads_and_writes_the_files_of_the_image(
 
 
 def test_a_link_is_replaced_by_the_file_that_it_led_to_as_sed_does_it(run: Callable[..., Outcome]) -> None:
-    link = symlink("../f", origin="package:other")
-    outcome = run("sed -i s/a/b/ /etc/link", {"/f": file("a\n", 0o640, origin="package:other"), "/etc/link": link})
+    link = make_symlink("../f", origin="package:other")
+    outcome = run("sed -i s/a/b/ /etc/link", {"/f": make_file("a\n", 0o640, origin="package:other"), "/etc/link": link})
     assert outcome.unmodelled == []
     assert (outcome.text("/f"), outcome.text("/etc/link")) == ("a\n", "b\n")
     assert outcome.tree.require("/etc/link", follow=False).mode == 0o640

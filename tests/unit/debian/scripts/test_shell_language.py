@@ -8,7 +8,7 @@ import pytest
 
 from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.language.words import ScriptSyntaxError
-from builder.tree.node import file
+from builder.tree.node import make_file
 
 from .conftest import Outcome
 
@@ -146,9 +146,9 @@ def test_a_command_that_nobody_knows_is_named_with_its_lines(run: Callable[..., 
 
 
 def test_a_program_of_the_image_that_is_a_script_is_evaluated(run: Callable[..., Outcome]) -> None:
-    from builder.tree.node import file
+    from builder.tree.node import make_file
 
-    program = file("#!/bin/sh\necho $1 > /out\n", 0o755, origin="package:other")
+    program = make_file("#!/bin/sh\necho $1 > /out\n", 0o755, origin="package:other")
     outcome = run("update-things now", {"/usr/sbin/update-things": program})
     assert outcome.unmodelled == []
     assert outcome.text("/out") == "now\n"
@@ -171,7 +171,7 @@ def test_a_functions_variables_are_as_they_were_when_it_ends(run: Callable[..., 
 
 
 def test_a_script_that_is_called_reads_its_own_options(run: Callable[..., Outcome]) -> None:
-    inner = file("#!/bin/sh\nwhile getopts a: o; do echo $o$OPTARG >> /out; done\n", 0o755, origin="package:other")
+    inner = make_file("#!/bin/sh\nwhile getopts a: o; do echo $o$OPTARG >> /out; done\n", 0o755, origin="package:other")
     outcome = run("while getopts x o; do :; done\nset -- -x\ngetopts x o\ninner -a 1", {"/usr/bin/inner": inner})
     assert outcome.unmodelled == []
     assert outcome.text("/out") == "a1\n"

@@ -14,7 +14,7 @@ from builder.debian.scripts.language import evaluator
 from builder.debian.scripts.language.time_limit import limit_time
 from builder.debian.scripts.state import Records
 from builder.debian.scripts.target_system import Installation
-from builder.tree.node import directory, file
+from builder.tree.node import make_directory, make_file
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
 
@@ -109,7 +109,7 @@ def test_without_inetd_there_is_nothing_to_add_a_service_to(run: Callable[..., O
 
 
 def test_the_cache_of_twisteds_plugins_is_left_to_the_images_python(run: Callable[..., Outcome]) -> None:
-    files = {"/usr/bin/python3": file("", 0o755, origin="package:other")}
+    files = {"/usr/bin/python3": make_file("", 0o755, origin="package:other")}
     call = "python3.13 -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'"
     outcome = run(f"{call}", files)
     assert outcome.unmodelled == []
@@ -130,7 +130,7 @@ def test_grep_says_the_number_of_a_line(run: Callable[..., Outcome]) -> None:
 
 
 def test_what_is_packed_is_unpacked(run: Callable[..., Outcome]) -> None:
-    packed = file(gzip.compress(b"one\ntwo\n"), origin="package:other")
+    packed = make_file(gzip.compress(b"one\ntwo\n"), origin="package:other")
     assert run("zcat /in | tac > /out", {"/in": packed}).text("/out") == "two\none\n"
     assert run("gzip -dc < /in | base64 | base64 -d > /out", {"/in": packed}).text("/out") == "one\ntwo\n"
     assert [number for number, _ in run("gzip -9 /in", {"/in": packed}).unmodelled] == [2]
@@ -218,13 +218,16 @@ def test_an_excluded_package_is_installed_to_a_script(run: Callable[..., Outcome
     script = "#!/bin/sh\nset -e\nif command -v ucf >/dev/null; then ucf --three-way /usr/share/a.conf /etc/a.conf; fi\n"
     for excluded, there in ((frozenset({"ucf"}), True), (frozenset[str](), False)):
         tree = Tree()
-        tree.put("/usr/share/a.conf", file("a\n", origin="package:a"))
+        tree.put("/usr/share/a.conf", make_file("a\n", origin="package:a"))
         evaluate(tree, "a", {"postinst": script}, Installation("amd64", {}, {}, excluded), COMMANDS)
         assert ("/etc/a.conf" in tree) is there
 
 
 def test_a_preinst_may_make_a_directory_that_its_package_brings(run: Callable[..., Outcome]) -> None:
-    files = {"/etc/mine/conf": file("x", origin="package:mine"), "/etc/mine": directory(origin="package:mine")}
+    files = {
+        "/etc/mine/conf": make_file("x", origin="package:mine"),
+        "/etc/mine": make_directory(origin="package:mine"),
+    }
     outcome = run("set -e\nmkdir -p /etc/mine\nchmod 750 /etc/mine\n[ ! -e /etc/mine/conf ]", files, name="preinst")
     assert outcome.unmodelled == []
     assert outcome.tree.require("/etc/mine").mode == 0o750

@@ -10,7 +10,7 @@ from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.subjects.capabilities import encode_capabilities
 from builder.debian.scripts.target_system import Installation
-from builder.tree.node import Kind, Node, file, symlink
+from builder.tree.node import Kind, Node, make_file, make_symlink
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
 
@@ -70,7 +70,7 @@ def test_a_file_given_to_nobody_is_nobodys_line(run: Callable[..., Outcome]) -> 
     ],
 )
 def test_modes_are_octal_or_in_words(run: Callable[..., Outcome], mode: str, before: int, after: int) -> None:
-    outcome = run(f"chmod {mode} /f", {"/f": file("", before, origin="package:other")})
+    outcome = run(f"chmod {mode} /f", {"/f": make_file("", before, origin="package:other")})
     assert outcome.unmodelled == []
     assert outcome.tree.require("/f").mode == after
 
@@ -83,7 +83,7 @@ def test_trees_are_copied_moved_and_removed(run: Callable[..., Outcome]) -> None
     )
     assert outcome.unmodelled == []
     assert outcome.text("/out") == "one\n/e/y\n"
-    assert outcome.tree.children("/e") == ["y", "z"]
+    assert outcome.tree.list_children("/e") == ["y", "z"]
 
 
 def test_install_makes_files_and_directories_with_mode_and_owner(run: Callable[..., Outcome]) -> None:
@@ -96,11 +96,11 @@ def test_install_makes_files_and_directories_with_mode_and_owner(run: Callable[.
 def test_what_a_script_leaves_in_tmp_is_gone(run: Callable[..., Outcome]) -> None:
     outcome = run('set -e\nt=$(mktemp)\necho a > "$t"\nmv "$t" /etc/a\nmktemp -d')
     assert outcome.text("/etc/a") == "a\n"
-    assert outcome.tree.children("/tmp") == []
+    assert outcome.tree.list_children("/tmp") == []
 
 
 def test_files_are_found_by_what_they_are(run: Callable[..., Outcome]) -> None:
-    files = {"/d/a.conf": "", "/d/b": "x", "/d/s/c.conf": "y", "/d/l": symlink("b", origin="package:other")}
+    files = {"/d/a.conf": "", "/d/b": "x", "/d/s/c.conf": "y", "/d/l": make_symlink("b", origin="package:other")}
     outcome = run(
         "find /d -name '*.conf' -type f > /out\nfind /d -maxdepth 1 ! -type f >> /out\n"
         "find /d -empty -delete\nfind /d -type f -exec chmod 600 {} +",
@@ -108,7 +108,7 @@ def test_files_are_found_by_what_they_are(run: Callable[..., Outcome]) -> None:
     )
     assert outcome.unmodelled == []
     assert outcome.text("/out") == "/d/a.conf\n/d/s/c.conf\n/d\n/d/l\n/d/s\n"
-    assert outcome.tree.children("/d") == ["b", "l", "s"]
+    assert outcome.tree.list_children("/d") == ["b", "l", "s"]
     assert outcome.tree.require("/d/s/c.conf").mode == 0o600
 
 
@@ -271,7 +271,10 @@ def test_capabilities_that_no_file_can_have_are_not_modelled(run: Callable[..., 
 
 
 def test_a_preinst_does_not_see_its_own_packages_files(run: Callable[..., Outcome]) -> None:
-    files = {"/usr/bin/own": file("", origin="package:mine"), "/usr/bin/other": file("", origin="package:other")}
+    files = {
+        "/usr/bin/own": make_file("", origin="package:mine"),
+        "/usr/bin/other": make_file("", origin="package:other"),
+    }
     script = "for f in own other; do [ -e /usr/bin/$f ] && echo $f >> /out; done; true"
     assert run(script, files, name="preinst").text("/out") == "other\n"
     assert run(script, files).text("/out") == "own\nother\n"
@@ -291,14 +294,14 @@ def test_modules_of_apache_come_with_what_they_depend_on(run: Callable[..., Outc
     files = {f"{base}/a.load": "# Depends: b\nLoadModule a\n", f"{base}/b.load": "LoadModule b\n", f"{base}/b.conf": ""}
     outcome = run("set -e\na2enmod -m -q a", files)
     assert outcome.unmodelled == []
-    assert outcome.tree.children("/etc/apache2/mods-enabled") == ["a.load", "b.conf", "b.load"]
+    assert outcome.tree.list_children("/etc/apache2/mods-enabled") == ["a.load", "b.conf", "b.load"]
     assert outcome.tree.require("/etc/apache2/mods-enabled/a.load", follow=False).target == "../mods-available/a.load"
 
 
 def test_modules_get_bytecode_where_a_script_asks_for_it(run: Callable[..., Outcome]) -> None:
     mine, other = "package:mine", "package:other"
     files: dict[str, Node] = {
-        path: file("", origin=origin)
+        path: make_file("", origin=origin)
         for path, origin in (
             ("/usr/lib/python3/dist-packages/mine/a.py", mine),
             ("/usr/lib/python3/dist-packages/other.py", other),
@@ -308,7 +311,7 @@ def test_modules_get_bytecode_where_a_script_asks_for_it(run: Callable[..., Outc
             ("/usr/lib/python3.13/std.py", other),
         )
     }
-    files["/usr/share/python3/bcep/mine"] = file("re|-|/usr/share/mine|templ.*\n", origin=mine)
+    files["/usr/share/python3/bcep/mine"] = make_file("re|-|/usr/share/mine|templ.*\n", origin=mine)
 
     def compiled(script: str) -> list[object]:
         outcome = run(script, files)
@@ -411,7 +414,9 @@ def test_getopt_takes_its_letters_as_the_first_word_where_no_option_has_them(run
 
 
 def test_dpkg_finds_whose_files_match_a_pattern(run: Callable[..., Outcome]) -> None:
-    outcome = run("dpkg -S '/etc/init.d/*' > /out", {"/etc/init.d/a": file("", origin="package:mine"), "/etc/b": ""})
+    outcome = run(
+        "dpkg -S '/etc/init.d/*' > /out", {"/etc/init.d/a": make_file("", origin="package:mine"), "/etc/b": ""}
+    )
     assert outcome.text("/out") == "mine: /etc/init.d/a\n"
 
 
@@ -429,7 +434,7 @@ def test_the_best_alternative_so_far_is_known_to_who_asks(run: Callable[..., Out
 
 
 def test_dpkg_lists_the_files_of_several_packages(run: Callable[..., Outcome]) -> None:
-    files = {"/usr/a": file("", origin="package:mine"), "/usr/b": file("", origin="package:other")}
+    files = {"/usr/a": make_file("", origin="package:mine"), "/usr/b": make_file("", origin="package:other")}
     outcome = run("dpkg -L mine other none > /out || echo $? >> /out", files)
     assert {"/usr/a", "/usr/b", "1"} <= set(outcome.text("/out").split())
 

@@ -15,7 +15,7 @@ from builder.debian.scripts.language.parser import parse
 from builder.debian.scripts.subjects.own_data_units import install_own_data, make_unit
 from builder.debian.scripts.target_system import Installation, TargetSystem
 from builder.debian.scripts.work import Work
-from builder.tree.node import Kind, file
+from builder.tree.node import Kind, make_file
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
 
@@ -57,7 +57,7 @@ def run_shell() -> Callable[[str], dict[str, str]]:
 
 def _made(work: Work, *programs: str) -> Work:
     for name in programs or PROGRAMS:
-        work.tree.put(f"/usr/bin/{name}", file("", 0o755, origin="package:other"))
+        work.tree.put(f"/usr/bin/{name}", make_file("", 0o755, origin="package:other"))
     evaluate_scripts(work)
     install_own_data(work)
     return work
@@ -65,7 +65,7 @@ def _made(work: Work, *programs: str) -> Work:
 
 def test_a_key_is_not_in_the_image_and_a_unit_makes_it_before_the_service(work_on: Callable[..., Work]) -> None:
     work = work_on(ACCOUNTS, bind9=BIND)
-    work.tree.put(UNIT, file("", origin="package:bind9"))
+    work.tree.put(UNIT, make_file("", origin="package:bind9"))
     tree = _made(work).tree
     assert tree.get(KEY) is None
     program = tree.require("/usr/lib/build-os/own-data/bind9")
@@ -216,7 +216,7 @@ def test_what_a_machine_could_not_run_is_refused_when_the_image_is_built(
     work = work_on(WITH_SYSTEMD, a="#!/bin/sh\nuuidgen > /etc/id\n")
     for name in programs:
         text = f"#!{interpreter}\n. /usr/share/a/lib\n[ -e /gone ] && . /gone\n" if name == "uuidgen" else ""
-        work.tree.put(f"/usr/bin/{name}", file(text, 0o755, origin="package:other"))
+        work.tree.put(f"/usr/bin/{name}", make_file(text, 0o755, origin="package:other"))
     evaluate_scripts(work)
     with pytest.raises(ConfigError, match="what a makes when it is installed, and could not") as caught:
         install_own_data(work)
@@ -230,7 +230,7 @@ def test_a_program_that_asks_debconf_has_its_answers_where_there_is_none(
     templates = "Template: make-cert/name\nType: string\nDefault: local host\n\nTemplate: make-cert/other\nType: note\n"
     work = replace(work, scripts={**work.scripts, "cert": {"templates": templates}})
     for path, text in (("/usr/sbin/make-ssl-cert", MAKE_CERT), ("/bin/bash", "")):
-        work.tree.put(path, file(text, 0o755, origin="package:other"))
+        work.tree.put(path, make_file(text, 0o755, origin="package:other"))
     library = _made(work).tree.read_text("/usr/share/debconf/confmodule")
     found = run_shell(
         library + "db_version 2.0\ndb_get make-cert/name\nname=$RET\ndb_input high make-cert/name || asked=$?\n"
@@ -246,7 +246,7 @@ def test_debconf_itself_is_left_as_it_is(work_on: Callable[..., Work]) -> None:
         ("/bin/bash", ""),
         ("/usr/share/debconf/confmodule", "# debconf's own\n"),
     ):
-        work.tree.put(path, file(text, 0o755, origin="package:other"))
+        work.tree.put(path, make_file(text, 0o755, origin="package:other"))
     assert _made(work).tree.read_text("/usr/share/debconf/confmodule") == "# debconf's own\n"
 
 

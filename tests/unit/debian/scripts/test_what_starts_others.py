@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.tree.node import file
+from builder.tree.node import make_file
 from tests.unit.debian.scripts.conftest import Outcome
 
 pytestmark = pytest.mark.unit
 
 
 def test_programs_of_a_directory_run_in_order(run: Callable[..., Outcome]) -> None:
-    part = file('#!/bin/sh\necho "$0 $1" >> /out\n', 0o755, origin="package:other")
+    part = make_file('#!/bin/sh\necho "$0 $1" >> /out\n', 0o755, origin="package:other")
     files = {"/d/20-b": part, "/d/10-a": part, "/d/c.disabled": part, "/d/30-not": "#!/bin/sh\n"}
     outcome = run("run-parts --exit-on-error --arg=x /d\nrun-parts --list /d > /listed", files)
     assert outcome.unmodelled == []
@@ -40,7 +40,7 @@ def test_a_command_that_is_only_a_substitution_has_its_status(run: Callable[...,
 
 
 def test_emacs_compiles_what_a_script_names_when_all_packages_are_in(run: Callable[..., Outcome]) -> None:
-    emacs = file("", 0o755, origin="package:other")
+    emacs = make_file("", 0o755, origin="package:other")
     outcome = run(
         "cd /usr/share/emacs/site-lisp\nemacs --version > /out\nemacs -q -batch -l p.el -f batch-byte-compile a.el",
         {"/usr/bin/emacs": emacs, "/usr/share/emacs/30.1/x": "", "/usr/share/emacs/site-lisp/a.el": ""},
@@ -53,6 +53,6 @@ def test_emacs_compiles_what_a_script_names_when_all_packages_are_in(run: Callab
 
 
 def test_a_packages_own_program_is_not_the_one_of_the_same_name(run: Callable[..., Outcome]) -> None:
-    own = file("#!/bin/sh\necho own > /out\n", 0o755, origin="package:mine")
+    own = make_file("#!/bin/sh\necho own > /out\n", 0o755, origin="package:mine")
     assert run("/usr/lib/mine/install -d /no", {"/usr/lib/mine/install": own}).text("/out") == "own\n"
     assert "/yes" in run("/usr/bin/install -d /yes", {"/usr/bin/install": own}).tree

@@ -8,7 +8,7 @@ import pytest
 
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.target_system import Installation
-from builder.tree.node import Slice, file
+from builder.tree.node import Slice, make_file
 from builder.tree.tree import Tree
 from tests.support.filters import COMMANDS
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 def test_a_copy_is_no_second_name_of_the_same_file(run: Callable[..., Outcome], tmp_path) -> None:
     pack = tmp_path / "pack"
     pack.write_text("text")
-    shipped = file("", origin="package:a").but(content=Slice(str(pack), 0, 4))
+    shipped = make_file("", origin="package:a").copy_with(content=Slice(str(pack), 0, 4))
     outcome = run("cp /usr/share/x /etc/x; ln /usr/share/x /usr/share/y", {"/usr/share/x": shipped})
     assert outcome.text("/etc/x") == "text"
     assert outcome.tree.require("/etc/x").content != shipped.content

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder.core.architecture import architecture
+from builder.core.architecture import require_architecture
 from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError, ConfigError, VmError
 from builder.core.gpt import Partition
@@ -622,7 +622,7 @@ def test_disks_are_overlays_and_empty_disks(tools: Tools, folder: Path) -> None:
 
 
 def ovmf(variables: Path) -> Uefi:
-    emulator = architecture("amd64").emulator
+    emulator = require_architecture("amd64").emulator
     return Uefi(variables, emulator.code, emulator.variables)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.architecture import architecture
+from builder.core.architecture import require_architecture
 from builder.core.errors import ConfigError
 from vm.qemu.argv import escape, make_argv
 from vm.spec import Accel, Disk, Fault, Forward, Kernel, ListeningFd, Port, SocketFd, Uefi, VmSpec
@@ -41,7 +41,7 @@ def test_an_emulated_machine_with_everything(golden: Golden) -> None:
 
 
 def test_an_emulated_arm_machine_with_everything(golden: Golden) -> None:
-    emulator = architecture("arm64").emulator
+    emulator = require_architecture("arm64").emulator
     uefi = Uefi(Path("/m/variables.fd"), emulator.code, emulator.variables)
     golden("tcg-uefi-arm64", make_argv(replace(SPEC, arch="arm64", uefi=uefi, video=True)))
 

@@ -56,8 +56,8 @@ def test_reads_what_the_builder_writes(tmp_path: Path) -> None:
     image = read_image(build(tmp_path))
     assert (image.name, image.version, image.arch, image.features) == ("demo", "1.0.0", "amd64", ("base",))
     assert image.tools == Path("/store/tools/key")
-    assert image.disk() == (tmp_path / "demo.qcow2", "qcow2")
-    assert image.artifact("uki").path == tmp_path / "demo.efi"
+    assert image.choose_disk() == (tmp_path / "demo.qcow2", "qcow2")
+    assert image.require_artifact("uki").path == tmp_path / "demo.efi"
 
 
 def test_a_directory_stands_for_the_build_json_in_it(tmp_path: Path) -> None:
@@ -101,24 +101,24 @@ def test_wrong_and_missing_values_are_all_named(tmp_path: Path) -> None:
 def test_an_artifact_that_was_not_built_says_what_was(tmp_path: Path) -> None:
     image = read_image(build(tmp_path))
     with pytest.raises(ConfigError, match="built without 'aws'") as caught:
-        image.artifact("aws")
+        image.require_artifact("aws")
     assert "initrd, kernel, qcow2, uki" in caught.value.details[0]
 
 
 def test_an_image_without_a_disk_cannot_be_booted(tmp_path: Path) -> None:
     image = read_image(build(tmp_path, artifacts={}))
     with pytest.raises(ConfigError, match="built without 'qcow2'"):
-        image.disk()
+        image.choose_disk()
 
 
 def test_an_artifact_that_was_cut_short_is_noticed(tmp_path: Path) -> None:
     image = read_image(build(tmp_path))
     (tmp_path / "demo.qcow2").write_bytes(b"qc")
     with pytest.raises(ConfigError, match="2 bytes instead of 5"):
-        image.disk()
+        image.choose_disk()
     (tmp_path / "demo.qcow2").unlink()
     with pytest.raises(ConfigError, match="cannot read"):
-        image.disk()
+        image.choose_disk()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from builder.debian.scripts.subjects.generated import note_generated
 from builder.debian.scripts.work import ORIGIN, Work
 from builder.tree.elf import find_closure
 from builder.tree.materialise import materialise
-from builder.tree.node import Kind, file
+from builder.tree.node import Kind, make_file
 
 LIB = "{lib}"  # stands for /usr/lib/TRIPLET
 
@@ -91,7 +91,7 @@ def runs_here(program: bytes) -> bool:
 
 def find_library_directory(work: Work) -> str:
     """Where the image has its architecture's libraries."""
-    names = work.tree.children("/usr/lib") if work.has("/usr/lib") else []
+    names = work.tree.list_children("/usr/lib") if work.has("/usr/lib") else []
     return next((f"/usr/lib/{name}" for name in names if name.endswith("-linux-gnu")), "/usr/lib")
 
 
@@ -109,7 +109,7 @@ def _caches(work: Work) -> Iterator[Cache]:
 
 
 def _icon_caches(work: Work) -> Iterator[Cache]:
-    for theme in work.tree.children(ICONS) if work.has(ICONS) else ():
+    for theme in work.tree.list_children(ICONS) if work.has(ICONS) else ():
         index = work.tree.get(f"{ICONS}/{theme}/index.theme")
         # A link there is an alternative: the theme has no icons of its own.
         if index is not None and index.kind is Kind.FILE:
@@ -131,7 +131,7 @@ def _make(work: Work, cache: Cache) -> None:
         said = sandbox.run(cache.program, *arguments, env={}, believes=False)
         part.absorb(tree, origin=ORIGIN, below=beside)
         if cache.output and said:
-            tree.put(cache.output, file(said, origin=ORIGIN))
+            tree.put(cache.output, make_file(said, origin=ORIGIN))
 
 
 COMMANDS = note_generated(dict.fromkeys((

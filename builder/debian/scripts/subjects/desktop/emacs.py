@@ -9,7 +9,7 @@ from __future__ import annotations
 from builder.debian.scripts.language.control_flow import Status
 from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import NotModelled
-from builder.tree.node import file
+from builder.tree.node import make_file
 
 ROOM = "/usr/lib/emacsen-common/packages"
 PACKAGES = "/var/lib/emacsen-common/state/package/installed"
@@ -52,7 +52,7 @@ def _listed(shell: Shell, directory: str) -> list[str]:
 
 def _touch(shell: Shell, path: str) -> None:
     if shell.system.get(path) is None:
-        shell.system.put(path, file("", origin=shell.system.origin))
+        shell.system.put(path, make_file("", origin=shell.system.origin))
 
 
 def _install(shell: Shell, packages: list[str], flavors: list[str]) -> Status:

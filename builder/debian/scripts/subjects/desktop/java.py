@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from builder.debian.scripts.subjects.certificates import SOURCE, list_trusted, make_pem_name
 from builder.debian.scripts.work import ORIGIN, Work
-from builder.tree.node import file
+from builder.tree.node import make_file
 
 PROGRAM = "/usr/share/ca-certificates-java/ca-certificates-java.jar"
 STORE = "/etc/ssl/certs/java/cacerts"
@@ -33,7 +33,7 @@ def install_key_store(work: Work) -> None:
         f"debian:{make_pem_name(name).lower()}": der(work.tree.read_text(f"{SOURCE}/{name}"))
         for name in list_trusted(work)
     }
-    work.tree.put(STORE, file(make_key_store(certificates), origin=ORIGIN))
+    work.tree.put(STORE, make_file(make_key_store(certificates), origin=ORIGIN))
     work.tree.remove(PENDING)
 
 
