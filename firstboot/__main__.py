@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 # One front a process: argparse alone takes longer to import than an empty first boot.
 FRONTS = {
@@ -44,7 +44,7 @@ def find_front(arguments: list[str]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit status: 0, 1 failed, 2 a config or a command line is wrong."""
-    status: int = lazy(find_front(arguments)).run_command(arguments)
+    status: int = import_lazily(find_front(arguments)).run_command(arguments)
     return status
 
 

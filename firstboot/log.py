@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     from firstboot.config import redaction
 else:
-    redaction = lazy("firstboot.config.redaction")
+    redaction = import_lazily("firstboot.config.redaction")
 
 # sd-daemon(3): journald takes these as the priority of a line on standard error.
 _ERROR, _WARNING, _INFO = "<3>", "<4>", "<6>"

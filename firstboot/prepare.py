@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firstboot.apply.root import Root
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.log import Log
 from firstboot.places import ATTEMPT, FIRST_BOOT, MARKER, RESET, STATE, STATE_VAR, WITNESS, Places, has_own_var
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from firstboot import report
 else:
-    report = lazy("firstboot.report")
-    json = lazy("json")
+    report = import_lazily("firstboot.report")
+    json = import_lazily("json")
 
 _DIRECTORY = MARKER.rpartition("/")[0]
 _LOST = f"{STATE}/lost+found"

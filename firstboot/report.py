@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from firstboot.apply.root import Root
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.places import (
     ATTEMPT,
     FAILURE,
@@ -31,7 +31,7 @@ from firstboot.places import (
 if TYPE_CHECKING:
     import socket
 else:
-    socket = lazy("socket")
+    socket = import_lazily("socket")
 
 PORT_NAME = "org.buildos.firstboot.0"
 FAILED_MESSAGE_ID = "42dd22d2dc2e454093124a2f222b3ab0"

@@ -120,7 +120,7 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     document = _read_one(args)
     for warning in require_usable(document, strict=args.strict):
         console.warn(warning)
-    data = document.compiled()
+    data = document.compile()
     text = to_json(data, pretty=args.pretty) if document.wrap is None else to_yaml(data)
     _write(args, text, document.secrets)
     return 0
@@ -200,6 +200,6 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
         assert document.config is not None
         text = to_butane(document.config, document.version, args.variant)
     else:
-        text = to_json(document.compiled(), pretty=args.pretty)
+        text = to_json(document.compile(), pretty=args.pretty)
     _write(args, text, document.secrets)
     return 0

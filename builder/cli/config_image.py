@@ -91,6 +91,6 @@ def convert_to_data(name: str, comparison: Comparison) -> dict[str, Any]:
 
 
 def _by_document(comparison: Comparison) -> list[tuple[Any, list[Any]]]:
-    from firstboot.config.origins import by_document
+    from firstboot.config.origins import collect_by_document
 
-    return [(complaint.located, [*complaint.problems]) for complaint in by_document(comparison.complaints)]
+    return [(complaint.located, [*complaint.problems]) for complaint in collect_by_document(comparison.complaints)]

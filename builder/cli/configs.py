@@ -76,7 +76,7 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
     document = read_document(path, path.parent, given)
     require_declared(given, [document.located])
     warnings = require_usable(document, strict=False)
-    text = json.dumps(document.compiled())
+    text = json.dumps(document.compile())
     try:
         compiling.load(text, str(path))
     except LocatedError:

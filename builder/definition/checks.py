@@ -26,8 +26,8 @@ from builder.definition.model import (
 from builder.definition.ports import Publish, parse_publish
 from builder.definition.resolved import parse_package_name
 from builder.definition.scalars import MIB, NotAccepted, Size
-from firstboot.config.kernel_words import is_one_argument, reserved
-from firstboot.config.located import Path, Problem, suggestion
+from firstboot.config.kernel_words import find_objection, is_one_argument
+from firstboot.config.located import Path, Problem, find_suggestion
 from firstboot.config.unit_text import is_lost_by_podman
 
 GPT_LABEL = 36  # UTF-16 units, UEFI specification 5.3.3
@@ -111,7 +111,7 @@ def check_suite(suite: str | None) -> Iterator[Problem]:
     """Only suites whose keys are known can be verified; of any other a mirror would say that it is not there."""
     if suite is not None and suite not in SUITES:
         known = f"they are {', '.join(SUITES)}"
-        hint = suggestion(suite, SUITES)
+        hint = find_suggestion(suite, SUITES)
         yield Problem(("suite",), f"'{suite}' is no suite of Debian's that is known here", hint or known)
 
 
@@ -145,7 +145,7 @@ def check_kernel(kernel: KernelAdditions) -> Iterator[Problem]:
                 "a kernel argument has no spaces, quotes, backslashes or other special characters",
                 "write one argument a list element" if " " in argument.strip() else None,
             )
-        elif (reason := reserved(argument)) is not None:
+        elif (reason := find_objection(argument)) is not None:
             yield Problem(where, f"'{argument}' cannot be set: {reason}")
 
 
@@ -157,7 +157,7 @@ def check_excluded_arguments(kernel: Kernel, features: Iterable[Contents]) -> It
     for index, name in enumerate(kernel.exclude):
         if name not in given:
             message = f"no feature gives the kernel an argument '{name}'"
-            yield Problem(("kernel", "exclude", index), message, suggestion(name, given))
+            yield Problem(("kernel", "exclude", index), message, find_suggestion(name, given))
 
 
 def check_disk(disk: Disk) -> Iterator[Problem]:

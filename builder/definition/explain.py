@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from firstboot.config.explain import found_instead, suggestion
-from firstboot.config.text import Located, LocatedError, Path, Problem, value_at
+from firstboot.config.explain import explain_wrong_kind, find_suggestion
+from firstboot.config.text import Located, LocatedError, Path, Problem, find_value
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -74,9 +74,9 @@ def _written_path(details: ErrorDetails, located: Located) -> Path:
 def _explain(path: Path, group: list[ErrorDetails], located: Located, model: type[BaseModel]) -> Iterator[Problem]:
     """One problem for the types that were expected at a path, one for each other complaint."""
     expected = list(dict.fromkeys(_EXPECTED[each["type"]] for each in group if each["type"] in _EXPECTED))
-    value = value_at(located.data, path)
+    value = find_value(located.data, path)
     if expected:
-        yield found_instead(" or ".join(expected), value, path)
+        yield explain_wrong_kind(" or ".join(expected), value, path)
     for each in group:
         if each["type"] not in _EXPECTED:
             yield _explain_one(path, each, value, model)
@@ -87,16 +87,16 @@ def _explain_one(path: Path, details: ErrorDetails, value: Any, model: type[Base
     match details["type"]:
         case "extra_forbidden":
             known = _known_settings(model, path[:-1])
-            return Problem(path, "unknown setting", suggestion(str(path[-1]), known), on_key=True)
+            return Problem(path, "unknown setting", find_suggestion(str(path[-1]), known), on_key=True)
         case "missing":
             return Problem(path, f"'{path[-1]}' is required" if path else "this is required", on_key=True)
         case "literal_error" | "enum":
-            hint = suggestion(str(value), _quoted(context["expected"])) if isinstance(value, str) else None
+            hint = find_suggestion(str(value), _quoted(context["expected"])) if isinstance(value, str) else None
             return Problem(path, f"expected {context['expected']}", hint)
         case "union_tag_invalid":
             # The complaint is about the value of the discriminator, which is a key below this path.
             where = (*path, str(context["discriminator"]).strip("'"))
-            hint = suggestion(str(context["tag"]), _quoted(context["expected_tags"]))
+            hint = find_suggestion(str(context["tag"]), _quoted(context["expected_tags"]))
             return Problem(where, f"expected one of {context['expected_tags']}", hint)
         case "union_tag_not_found":
             return Problem(path, f"{context['discriminator']} is required")

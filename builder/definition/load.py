@@ -28,7 +28,7 @@ from builder.definition.resolved import (
 from builder.definition.shipped import DirectoryKind, make_search_path
 from builder.definition.template import Values
 from builder.products.catalogue import SYSTEM_PRODUCTS
-from firstboot.config.located import Located, LocatedError, Problem, decode, load_yaml, suggestion
+from firstboot.config.located import Located, LocatedError, Problem, decode, find_suggestion, load_yaml
 
 Kind = Literal["system", "container"]
 _KINDS: tuple[Kind, ...] = ("system", "container")
@@ -75,7 +75,7 @@ def _kind(located: Located) -> Kind:
     for kind in _KINDS:
         if written == kind:
             return kind
-    problem = Problem(("kind",), "a definition's kind is system or container", suggestion(str(written), _KINDS))
+    problem = Problem(("kind",), "a definition's kind is system or container", find_suggestion(str(written), _KINDS))
     raise ConfigError(str(LocatedError(located, [problem])))
 
 

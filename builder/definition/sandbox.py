@@ -15,7 +15,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
 from builder.definition.findings import make_line_error
-from firstboot.config.located import suggestion
+from firstboot.config.located import find_suggestion
 
 
 class _NotDefinedError(jinja2.UndefinedError):
@@ -75,7 +75,7 @@ def fill(text: str, name: str, values: Mapping[str, Any]) -> str:
         hint = None
         if isinstance(scope, Mapping):
             known = ", ".join(map(str, scope)) or "nothing"
-            hint = suggestion(error.name, map(str, scope)) or f"defined here: {known}"
+            hint = find_suggestion(error.name, map(str, scope)) or f"defined here: {known}"
         raise make_line_error(name, text, line, max(1, column), f"'{error.name}' is not defined", hint) from None
     except Exception as error:  # whatever an expression can raise is the template's fault
         message = str(error) or type(error).__name__

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.definition.findings import shorten_path
-from firstboot.config.located import Problem, suggestion
+from firstboot.config.located import Problem, find_suggestion
 
 
 class DirectoryKind(enum.StrEnum):
@@ -63,7 +63,7 @@ class SearchPath:
         places = [shorten_path(place) for place in self._places(part) if place.is_dir()]
         file = f"features/{name}.yaml" if part is DirectoryKind.FEATURE else f"{part}/{name}"
         where = f"looked in {', '.join(places)}" if places else f"make {file} beside the definition"
-        near = suggestion(name, self.names(part))
+        near = find_suggestion(name, self.names(part))
         return Problem(path, f"there is no {_NOUN[part]} '{name}'", f"{near} ({where})" if near else where)
 
     def _places(self, part: DirectoryKind) -> tuple[Path, ...]:

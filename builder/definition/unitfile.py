@@ -12,7 +12,7 @@ from pathlib import Path
 from builder.definition.findings import make_line_error, shorten_path
 from builder.definition.scalars import UNIT_SUFFIXES
 from builder.definition.template import TEMPLATE_SUFFIX, Values, read_text, render_text
-from firstboot.config.located import Located, LocatedError, Problem, suggestion
+from firstboot.config.located import Located, LocatedError, Problem, find_suggestion
 
 QUADLET_SUFFIXES = ("container", "volume", "network", "pod", "kube", "image", "build")
 """Files from which podman makes units (podman-systemd.unit(5))."""
@@ -103,7 +103,7 @@ def _syntax_problems(text: str, suffix: str) -> Iterator[tuple[int, str, str | N
                 yield (
                     number,
                     f"a {suffix} has no section [{section}]; systemd would ignore it",
-                    suggestion(section, own),
+                    find_suggestion(section, own),
                 )
         elif "=" not in stripped:
             yield number, "this is neither a [Section] nor Setting=value", None
@@ -122,7 +122,7 @@ def _unit_name_problems(setting: str, value: str) -> Iterator[tuple[str, str | N
         stem, _, kind = word.rpartition(".")
         if "%" in word or (stem and kind in kinds):
             continue
-        near = suggestion(kind, kinds) if stem else None
+        near = find_suggestion(kind, kinds) if stem else None
         meant = near.removeprefix("did you mean '").removesuffix("'?") if near else None
         yield f"{setting}={word}: this is no unit's name", f"did you mean '{stem}.{meant}'?" if meant else None
 
@@ -136,7 +136,7 @@ def _preset_problems(text: str) -> Iterator[tuple[int, str, str | None]]:
             yield (
                 number,
                 "a preset is 'enable UNIT', 'disable UNIT' or 'ignore UNIT'",
-                suggestion(words[0], _PRESET_VERBS),
+                find_suggestion(words[0], _PRESET_VERBS),
             )
 
 

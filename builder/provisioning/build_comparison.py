@@ -10,7 +10,7 @@ from builder.core.errors import ConfigError
 from builder.provisioning.comparison import compare_with_image
 from builder.provisioning.image_facts import find_facts
 from builder.provisioning.values import NO_VALUES, Values
-from firstboot.config.origins import by_document
+from firstboot.config.origins import collect_by_document
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def compare_with_build(
         return BuildComparison(why_not=f"{build_json} has no facts of its image")
     comparison = compare_with_image(path, files_dir, facts, values)
     if comparison.has_errors:
-        raise ConfigError("\n".join(str(each) for each in by_document(comparison.complaints)))
+        raise ConfigError("\n".join(str(each) for each in collect_by_document(comparison.complaints)))
     return BuildComparison(
         f"{facts.name} {facts.version}", warnings=draw_warnings(comparison.complaints), notes=comparison.notes
     )

@@ -81,7 +81,9 @@ def compare_with_image(
     machine = Machine(root, ImagePrograms.of(root))
     machine.fetched = unfetched(loaded.config)
     complaints = [*loaded.warnings]
-    complaints += [loaded.complaint(each) for each in check_baked(loaded.config.kernel_arguments, facts.command_line)]
+    complaints += [
+        loaded.make_complaint(each) for each in check_baked(loaded.config.kernel_arguments, facts.command_line)
+    ]
     actions: list[Action] = [*_kernel(loaded.config, facts)]
     if actions:
         notes.append("kernel arguments can be set where UEFI starts the machine from its disk, without Secure Boot")
@@ -115,7 +117,7 @@ def _kernel(config: Config, facts: ImageFacts) -> Iterator[Action]:
 
 def _complaint(loaded: LoadedConfig, problem: Problem) -> Complaint:
     if not isinstance(problem, ProblemInText):
-        return loaded.complaint(problem)
+        return loaded.make_complaint(problem)
     located, path = loaded.origins.find(problem.path)
     return Complaint(located, problem.placed(located, path))
 

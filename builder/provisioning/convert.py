@@ -11,13 +11,13 @@ from builder.core.errors import ConfigError
 from firstboot.config import buildos
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.document import read
-from firstboot.config.fields import fields_of
+from firstboot.config.fields import list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import Config, Resource
 from firstboot.config.resource import BadResource, inline_bytes
-from firstboot.config.text import LocatedError, printable
-from firstboot.config.versions import name_of
-from firstboot.config.yaml_text import scalar
+from firstboot.config.text import LocatedError, make_printable
+from firstboot.config.versions import format_version
+from firstboot.config.yaml_text import parse_scalar
 
 WIDTH = 110
 
@@ -38,9 +38,10 @@ def to_butane(config: Config, spec: tuple[int, int], variant: str) -> str:
     editions = buildos.EDITIONS if variant == "buildos" else VARIANTS[variant]
     version = next((name for name, each in reversed([*editions.items()]) if each.spec == spec), None)
     if version is None:
-        names = ", ".join(f"{name} for {name_of(each.spec)}" for name, each in editions.items())
+        names = ", ".join(f"{name} for {format_version(each.spec)}" for name, each in editions.items())
         raise ConfigError(
-            f"no version of {variant} compiles to Ignition {name_of(spec)}", hint=f"there are {names}: try --variant"
+            f"no version of {variant} compiles to Ignition {format_version(spec)}",
+            hint=f"there are {names}: try --variant",
         )
     data = {"variant": variant, "version": version, **_plain(config)}
     ignition = {key: value for key, value in data.pop("ignition", {}).items() if key != "version"}
@@ -57,7 +58,7 @@ def to_butane(config: Config, spec: tuple[int, int], variant: str) -> str:
 def _plain(model: Model) -> dict[str, Any]:
     """What a part sets, in Butane's spelling."""
     result: dict[str, Any] = {}
-    for field in fields_of(type(model)).values():
+    for field in list_fields(type(model)).values():
         value = getattr(model, field.name)
         if field.kind == "model":
             value = _plain(value)
@@ -84,7 +85,7 @@ def _write_inline(resource: Resource, result: dict[str, Any]) -> None:
         text = inline_bytes(resource).decode()
     except (BadResource, UnicodeDecodeError):
         return
-    if text.replace("\t", " ") != printable(text.replace("\t", " ")):
+    if text.replace("\t", " ") != make_printable(text.replace("\t", " ")):
         return
     del result["source"]
     result.pop("compression", None)
@@ -104,7 +105,7 @@ class _Dumper(yaml.SafeDumper):
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     if "\n" in text and not any(line.endswith(" ") for line in text.split("\n")):
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
-    style = None if isinstance(scalar(text), str) else '"'
+    style = None if isinstance(parse_scalar(text), str) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

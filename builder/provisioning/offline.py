@@ -16,7 +16,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.units import UNIT_PATH
 from firstboot.config.account_files import add_member, find_row, format_rows, parse_rows, remove_member
 from firstboot.config.checks.units import UNIT_DIRECTORY
-from firstboot.config.unit_text import BadUnit, options
+from firstboot.config.unit_text import BadUnit, parse_options
 
 # login.defs(5) as Debian has it.
 FIRST_ID, LAST_ID = 1000, 60000
@@ -314,7 +314,7 @@ def _links(root: Root, unit: str) -> Iterator[tuple[str, str]]:
     path, text = found
     instance = unit.partition("@")[2].rpartition(".")[0]
     try:
-        settings = options(text)
+        settings = parse_options(text)
     except BadUnit:
         return
     for section, name, value in settings:

@@ -11,7 +11,7 @@ from firstboot.config.dump import dump, has_own
 from firstboot.config.loaded import Document
 from firstboot.config.models import Config
 from firstboot.config.text import LocatedError, Problem
-from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, translate
+from firstboot.config.versions import NAMES, OWN_SUFFIX, format_version, translate
 
 Version = tuple[int, int]
 LOWEST = "lowest"
@@ -51,8 +51,8 @@ def _in_version(config: Config, version: Version) -> tuple[dict[str, Any], Docum
     data = dump(config)
     # What only our own variant can say keeps every Ignition from passing over it.
     suffix = OWN_SUFFIX if has_own(config) else ""
-    data["ignition"] = {**data.get("ignition", {}), "version": name_of(version) + suffix}
-    return data, read(json.dumps(data, indent=2, ensure_ascii=False), f"in terms of {name_of(version)}")
+    data["ignition"] = {**data.get("ignition", {}), "version": format_version(version) + suffix}
+    return data, read(json.dumps(data, indent=2, ensure_ascii=False), f"in terms of {format_version(version)}")
 
 
 def _says_all(config: Config, document: Document) -> bool:

@@ -11,12 +11,12 @@ from builder.core.errors import ConfigError
 from builder.provisioning.values import NO_VALUES, Values
 from firstboot.config import checks
 from firstboot.config.butane import Surroundings
-from firstboot.config.butane.encoding import smallest
+from firstboot.config.butane.encoding import encode_compactly
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.document import read
 from firstboot.config.loaded import Document, LoadedConfig, merge_all
 from firstboot.config.models import Config
-from firstboot.config.origins import Complaint, by_document
+from firstboot.config.origins import Complaint, collect_by_document
 from firstboot.config.text import Located, LocatedError, Problem, decode
 from firstboot.config.versions import NEWEST, translate
 
@@ -75,7 +75,7 @@ def read_located(path: Path, files_dir: Path | None, values: Values = NO_VALUES)
     name = "standard input" if path == STANDARD_INPUT else str(path)
     surroundings = Surroundings(
         LocalFiles(files_dir),
-        smallest,
+        encode_compactly,
         values=values.variables,
         secrets=values.secrets,
         environment=values.environment,
@@ -92,7 +92,7 @@ def verdict_of(problems: Iterable[Problem]) -> str:
 def as_data(name: str, located: Located, problems: Iterable[Problem]) -> dict[str, Any]:
     """What was said about a config, for programs. Paths are Ignition's: ``$.storage.files.0.mode``."""
     problems = [*problems]
-    secrets = located.secrets()
+    secrets = located.get_secrets()
     entries: list[dict[str, Any]] = []
     for each in problems:
         mark = located.mark_of(each.path, on_key=each.on_key)
@@ -131,10 +131,10 @@ def merge_documents(documents: Sequence[Document]) -> tuple[Config, list[str]]:
     for document in documents:
         require_usable(document, strict=False)
     merged = merge_all(_loaded(document) for document in documents)
-    complaints = [merged.complaint(each) for each in checks.check(merged.config, NEWEST)]
+    complaints = [merged.make_complaint(each) for each in checks.check(merged.config, NEWEST)]
     errors = [each for each in complaints if each.problem.severity == "error"]
     if errors:
-        raise ConfigError("\n".join(str(each) for each in by_document(errors)))
+        raise ConfigError("\n".join(str(each) for each in collect_by_document(errors)))
     said = [Complaint(document.located, each) for document in documents for each in document.problems]
     return merged.config, list(dict.fromkeys(str(each) for each in [*said, *complaints]))
 

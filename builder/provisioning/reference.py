@@ -9,7 +9,7 @@ from firstboot.config.buildos import EDITIONS
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.fields import Field
 from firstboot.config.model import Model
-from firstboot.config.versions import NAMES, name_of
+from firstboot.config.versions import NAMES, format_version
 
 _SCALARS = {str: "text", int: "number", bool: "true or false"}
 _HEAD = """\
@@ -41,7 +41,7 @@ def _lines() -> Iterator[str]:
         cells = [
             ", ".join(name for name, each in editions.items() if each.spec == spec) for editions in variants.values()
         ]
-        yield f"| {name_of(spec)} | {' | '.join(cells)} |".replace("|  ", "| ")
+        yield f"| {format_version(spec)} | {' | '.join(cells)} |".replace("|  ", "| ")
     for place in models():
         yield ""
         yield f"## {place.model.__name__}"

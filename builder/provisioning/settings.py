@@ -6,10 +6,10 @@ import inspect
 import re
 from typing import Literal, NamedTuple
 
-from firstboot.config.buildos import EDITIONS, SETTINGS, SPEC, dialect
-from firstboot.config.butane import MACHINE, extra_for, sugar_for
+from firstboot.config.buildos import EDITIONS, SETTINGS, SPEC, make_dialect
+from firstboot.config.butane import MACHINE, list_extra_settings, make_sugar
 from firstboot.config.butane.variants import VARIANTS
-from firstboot.config.fields import Field, fields_of
+from firstboot.config.fields import Field, list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import OWN as ENGINE_ONLY
 from firstboot.config.models import Config
@@ -85,18 +85,21 @@ def list_settings(model: type[Model]) -> list[Setting]:
     sweet = model.__module__.startswith(("firstboot.config.butane", "firstboot.config.buildos"))
     found = [
         Setting(each, sweet, meanings.get(each.name, ""))
-        for each in fields_of(model).values()
+        for each in list_fields(model).values()
         if each.since != ENGINE_ONLY.version
     ]
     sugar = {name for kind in model.__mro__ for name in _our_dialect().extra.get(kind.__name__, {})}
     found += [
         Setting(each._replace(since=SPEC), True, f"`buildos` only: {meanings.get(each.name, '')}")
-        for each in fields_of(model).values()
+        for each in list_fields(model).values()
         if each.since == ENGINE_ONLY.version and each.name not in sugar
     ]
     for kind in model.__mro__:
         found += [Setting(field, True, meaning) for field, meaning in SUGAR.get(kind.__name__, {}).values()]
-        extra = {**_our_dialect().extra.get(kind.__name__, {}), **extra_for(NEWEST_FCOS).get(kind.__name__, {})}
+        extra = {
+            **_our_dialect().extra.get(kind.__name__, {}),
+            **list_extra_settings(NEWEST_FCOS).get(kind.__name__, {}),
+        }
         found += [Setting(field, True, OWN.get((kind.__name__, name)) or EXTRA[name]) for name, field in extra.items()]
     return sorted(found, key=lambda setting: setting.field.name)
 
@@ -148,11 +151,11 @@ def _visit(model: type[Model], path: str, since: tuple[int, int], places: dict[t
 def find_sugar_in_code() -> dict[str, set[str]]:
     """What Butane's and our own dialects read besides fields, to be compared with what is described here."""
     names: dict[str, set[str]] = {}
-    for table in (sugar_for((3, 7), MACHINE), _our_dialect().sugar):
+    for table in (make_sugar((3, 7), MACHINE), _our_dialect().sugar):
         for model, sugar in table.items():
             names.setdefault(model, set()).update(sugar)
     return names
 
 
 def _our_dialect() -> Dialect:
-    return dialect(EDITIONS["1.0.0"], MACHINE)
+    return make_dialect(EDITIONS["1.0.0"], MACHINE)

@@ -41,7 +41,7 @@ def typed(part: type[model.Model]) -> type[Part]:
         part: of :mod:`firstboot.config.models` or :mod:`firstboot.config.devices`.
     """
     if part not in _KNOWN:
-        known = (each for each in fields.fields_of(part).values() if each.since != models.OWN.version)
+        known = (each for each in fields.list_fields(part).values() if each.since != models.OWN.version)
         definitions: dict[str, Any] = {each.name: _definition(each) for each in known}
         _KNOWN[part] = create_model(part.__name__, __base__=Part, __doc__=part.__doc__, **definitions)
     return _KNOWN[part]

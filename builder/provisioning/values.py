@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from builder.core.errors import ConfigError
-from firstboot.config.explain import kind_of, suggestion
+from firstboot.config.explain import describe_kind, find_suggestion
 from firstboot.config.text import Located, LocatedError, Problem, decode
 from firstboot.config.yaml_text import load_yaml
 
@@ -113,11 +113,13 @@ def _read_file(path: Path) -> dict[str, str]:
     if isinstance(data, dict):
         for name, value in data.items():
             if value is None or isinstance(value, dict | list):
-                problems.append(Problem((name,), f"expected text, a number, true or false, found {kind_of(value)}"))
+                problems.append(
+                    Problem((name,), f"expected text, a number, true or false, found {describe_kind(value)}")
+                )
             else:
                 found[name] = _as_text(value, located, name)
     else:
-        problems.append(Problem((), f"expected names with values, found {kind_of(data)}"))
+        problems.append(Problem((), f"expected names with values, found {describe_kind(data)}"))
     if problems:
         raise ConfigError(str(LocatedError(located, problems)))
     return found
@@ -141,5 +143,5 @@ def require_declared(values: Values, configs: Iterable[Located]) -> None:
         if isinstance(variables, dict):
             declared |= {*variables}
     for name in sorted(values.asked - declared):
-        hint = suggestion(name, declared) or "declare it there under variables:"
+        hint = find_suggestion(name, declared) or "declare it there under variables:"
         raise ConfigError(f"no config has a variable '{name}'", hint=hint)

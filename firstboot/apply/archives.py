@@ -15,7 +15,7 @@ from firstboot.apply.files import Known, Ownership
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
 from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, resolve_links
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 from firstboot.fetch.url_text import redact_url
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import lzma
     import zlib
 else:
-    bz2 = lazy("bz2")
-    gzip = lazy("gzip")
-    lzma = lazy("lzma")
-    zlib = lazy("zlib")
+    bz2 = import_lazily("bz2")
+    gzip = import_lazily("gzip")
+    lzma = import_lazily("lzma")
+    zlib = import_lazily("zlib")
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20

@@ -18,7 +18,7 @@ from firstboot.apply.allowed import check_writable
 from firstboot.apply.contents import Contents, Fetched, get_contents, measure_size, read_pieces
 from firstboot.apply.root import Root, Seen
 from firstboot.apply.walk import DIRECTORY_MODE
-from firstboot.config.explain import suggestion
+from firstboot.config.explain import find_suggestion
 from firstboot.config.models import Config, Directory, File, Link, Node, Owner
 from firstboot.config.resource import BadResource
 from firstboot.config.text import Path, Problem
@@ -260,7 +260,9 @@ def _owners(node: Node, at: Path, known: Known) -> Iterator[Problem]:
     for kind, owner, names in (("user", node.user, known.users), ("group", node.group, known.groups)):
         if owner.name and owner.name not in names:
             message = f"there is no {kind} '{owner.name}'"
-            yield Problem((*at, kind, "name"), message, suggestion(owner.name, names) or f"add it to passwd.{kind}s")
+            yield Problem(
+                (*at, kind, "name"), message, find_suggestion(owner.name, names) or f"add it to passwd.{kind}s"
+            )
 
 
 def _owner(node: Node) -> Ownership:

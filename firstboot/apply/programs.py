@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.text import Path, Problem
 
 if TYPE_CHECKING:
     import subprocess
 else:
-    subprocess = lazy("subprocess")
+    subprocess = import_lazily("subprocess")
 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT_SECONDS = 120  # a program that hangs must not hang the boot

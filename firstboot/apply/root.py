@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from firstboot.apply.walk import DIRECTORY_MODE, OPEN, Walk, change_owner, make_directory, require_made
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     import shutil
 else:
-    shutil = lazy("shutil")
+    shutil = import_lazily("shutil")
 
 
 class Seen(NamedTuple):

@@ -15,9 +15,9 @@ from firstboot.apply.allowed import check_writable
 from firstboot.apply.programs import Programs, explain_missing
 from firstboot.apply.root import Root
 from firstboot.config.checks.units import UNIT_DIRECTORY
-from firstboot.config.explain import suggestion
+from firstboot.config.explain import find_suggestion
 from firstboot.config.models import Config, Unit
-from firstboot.config.quadlets import files_of
+from firstboot.config.quadlets import list_possible_files
 from firstboot.config.text import Path, Problem
 
 PRESET = "/etc/systemd/system-preset/20-ignition.preset"
@@ -198,12 +198,12 @@ def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
         at: Path = ("systemd", "units", index, "name")
         if has_unit(unit.name, root, written, placed):
             names.append(unit.name)
-        elif any(each in placed or root.has(each) for each in files_of(unit.name)):
+        elif any(each in placed or root.has(each) for each in list_possible_files(unit.name)):
             message = f"podman makes '{unit.name}' when the machine starts, and enabling it does nothing"
             yield Problem(at, message, "an [Install] section in its .container file says what starts it", "warning")
         else:
             message = f"there is no unit '{unit.name}' in the image, and the config gives it no contents"
-            yield AbsentUnit(at, message, suggestion(unit.name, written))
+            yield AbsentUnit(at, message, find_suggestion(unit.name, written))
     if names:
         yield Systemctl(("systemd", "units"), "enable", tuple(names))
 

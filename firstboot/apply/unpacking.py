@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     import lzma
     import zlib
 else:
-    lzma = lazy("lzma")
-    zlib = lazy("zlib")
+    lzma = import_lazily("lzma")
+    zlib = import_lazily("zlib")
 
 MAX_UNPACKED = 4 << 30
 MAX_MEMBERS = 100_000

@@ -16,7 +16,7 @@ from firstboot.apply.allowed import check_writable
 from firstboot.apply.keys import choose_config_keys_file, write_keys
 from firstboot.apply.programs import Programs, explain_missing
 from firstboot.apply.root import Root
-from firstboot.config.explain import suggestion
+from firstboot.config.explain import find_suggestion
 from firstboot.config.models import Config, Group, User
 from firstboot.config.text import Path, Problem
 
@@ -163,7 +163,7 @@ def _name(name: str, kind: str, at: Path) -> Iterator[Problem]:
 
 def _known_group(name: str, at: Path, names: Names, made: set[str]) -> Iterator[Problem]:
     if name not in names.groups and name not in made and not name.isdigit():
-        hint = suggestion(name, {*names.groups, *made}) or "add it to passwd.groups"
+        hint = find_suggestion(name, {*names.groups, *made}) or "add it to passwd.groups"
         yield Problem(at, f"there is no group '{name}'", hint)
 
 

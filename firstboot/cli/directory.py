@@ -134,4 +134,4 @@ def refuse_devices(loaded: LoadedConfig) -> None:
         message = "kernelArguments cannot be carried out in a directory"
         problems.append(Problem(("kernelArguments",), message, "only on a machine", on_key=True))
     if problems:
-        raise ConfigError([loaded.complaint(problem) for problem in problems])
+        raise ConfigError([loaded.make_complaint(problem) for problem in problems])

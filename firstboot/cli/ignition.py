@@ -25,7 +25,7 @@ from firstboot.config.loaded import LoadedConfig
 from firstboot.config.models import Config
 from firstboot.config.rendering import render_document
 from firstboot.config.text import decode
-from firstboot.config.versions import NEWEST, OWN_SUFFIX, name_of
+from firstboot.config.versions import NEWEST, OWN_SUFFIX, format_version
 from firstboot.engine.compile import finish, merge_over
 from firstboot.engine.errors import EXPECTED, describe
 from firstboot.engine.perform import carry_out, umount_if_it_fails
@@ -230,7 +230,7 @@ def fetch_user_config(
     with log.follow_operation(f"fetch config from {options.platform}"):
         fetched = fetch_from_platform(options.platform, places, log)
     if fetched is None or not fetched.data:
-        fetched = Fetched("no config", json.dumps({"ignition": {"version": name_of(NEWEST)}}).encode())
+        fetched = Fetched("no config", json.dumps({"ignition": {"version": format_version(NEWEST)}}).encode())
     return compile_config(fetched, remote, base)
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from firstboot.apply.root import Root
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.log import Log
 from firstboot.places import Places
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from firstboot.engine import provision
     from firstboot.sources import deletion
 else:
-    deletion = lazy("firstboot.sources.deletion")
-    prepare = lazy("firstboot.prepare")
-    provision = lazy("firstboot.engine.provision")
+    deletion = import_lazily("firstboot.sources.deletion")
+    prepare = import_lazily("firstboot.prepare")
+    provision = import_lazily("firstboot.engine.provision")
 
 
 def run_command(arguments: list[str], places: Places | None = None) -> int:

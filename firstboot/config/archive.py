@@ -11,7 +11,7 @@ from firstboot.config.checks.resources import check_resource
 from firstboot.config.model import Model
 from firstboot.config.models import HttpHeader, Int, Owner, Resource, Storage, Verification
 from firstboot.config.text import Path, Problem
-from firstboot.config.urls import BadUrl, scheme_of
+from firstboot.config.urls import BadUrl, parse_scheme
 
 
 class Archive(Model):
@@ -37,6 +37,7 @@ class Archive(Model):
     group: Owner = Owner()
     special_bits: bool | None = None
 
+    @property
     def key(self) -> str:
         return f"{self.path} {self.source}"
 
@@ -63,7 +64,7 @@ def check_archives(storage: Storage, version: tuple[int, int]) -> Iterator[Probl
 def _source(archive: Archive, at: Path, version: tuple[int, int]) -> Iterator[Problem]:
     source = archive.source or ""
     try:
-        scheme = scheme_of(source)
+        scheme = parse_scheme(source)
     except BadUrl as error:
         yield Problem((*at, "source"), str(error))
         return

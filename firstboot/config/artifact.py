@@ -44,7 +44,7 @@ def check_artifact(resource: Resource, path: Path) -> Iterator[Problem]:
         yield Problem((*path, "httpHeaders"), "a registry is only ever sent the header 'Authorization'")
 
 
-def artifacts(config: Config) -> Iterator[tuple[Path, Resource]]:
+def list_artifacts(config: Config) -> Iterator[tuple[Path, Resource]]:
     """Everything that a config has in a registry, archives aside, with its place."""
     for path, resource in _resources(config):
         if is_artifact(resource.source):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from firstboot.config.explain import found_instead, kind_of
-from firstboot.config.fields import Field, fields_of
+from firstboot.config.explain import describe_kind, explain_wrong_kind
+from firstboot.config.fields import Field, list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import Config
 from firstboot.config.text import Located, Path, Problem
@@ -18,7 +18,7 @@ def build(data: Any, origins: dict[Path, Path], located: Located) -> tuple[Confi
     """The typed config, from clean data.
 
     Args:
-        data: what :meth:`Walk.config` returned.
+        data: what :meth:`Walk.clean_document` returned.
         origins: :attr:`Walk.origins`.
         located: the document the data came from.
 
@@ -51,7 +51,7 @@ class Builder:
         if model.SECTIONS and isinstance(data, dict):
             return self._section(model, data, path)
         shaping = _Shaping(self.clean)
-        built = shaping.model(model, data, path)
+        built = shaping.make_part(model, data, path)
         if not shaping.problems:
             return built
         self.problems += shaping.problems
@@ -60,7 +60,7 @@ class Builder:
 
     def _section(self, model: type[M], data: dict[str, Any], path: Path) -> M:
         values: dict[str, Any] = {}
-        for each in fields_of(model).values():
+        for each in list_fields(model).values():
             if each.alias not in data:
                 continue
             value, below = data[each.alias], (*path, each.alias)  # sections hold nothing but models
@@ -71,7 +71,7 @@ class Builder:
                     self.build(each.model, item, (*below, index)) for index, item in enumerate(value)
                 )
             else:
-                self.problems.append(Problem(below, f"expected a list, found {kind_of(value)}"))
+                self.problems.append(Problem(below, f"expected a list, found {describe_kind(value)}"))
         return model(**values)
 
 
@@ -86,13 +86,13 @@ class _Shaping:
         self.problems: list[Problem] = []
         self._located = located
 
-    def model(self, model: type[M], data: Any, path: Path) -> M:
+    def make_part(self, model: type[M], data: Any, path: Path) -> M:
         """The part; what is wrong with it is left out."""
         if not isinstance(data, dict):
             self._expected("a mapping (key: value)", data, path)
             return model()
         values: dict[str, Any] = {}
-        fields = fields_of(model)
+        fields = list_fields(model)
         for each in fields.values():
             if each.alias in data and not (data[each.alias] is None and each.unset):
                 values[each.name] = self._field(each, data[each.alias], (*path, each.alias))
@@ -103,7 +103,7 @@ class _Shaping:
     def _field(self, field: Field, value: Any, path: Path) -> Any:
         match field.kind:
             case "model":
-                return self.model(field.model, value, path)
+                return self.make_part(field.model, value, path)
             case "scalar":
                 return self._scalar(field, value, path)
             case "map":
@@ -120,7 +120,7 @@ class _Shaping:
     def _elements(self, field: Field, values: list[Any], path: Path) -> Iterator[Any]:
         for index, value in enumerate(values):
             if field.kind == "models":
-                yield self.model(field.model, value, (*path, index))
+                yield self.make_part(field.model, value, (*path, index))
             else:
                 yield self._scalar(field, value, (*path, index))
 
@@ -136,7 +136,7 @@ class _Shaping:
         return value
 
     def _expected(self, what: str, value: Any, path: Path) -> None:
-        self._complain(found_instead(what, value, path))
+        self._complain(explain_wrong_kind(what, value, path))
 
     def _complain(self, problem: Problem) -> None:
         """At what the user wrote: what sugar made has no place of its own."""

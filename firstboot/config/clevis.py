@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from firstboot.config.devices import Luks, Tang
 from firstboot.config.models import Resource
-from firstboot.config.tpm import tpm_of
+from firstboot.config.tpm import find_tpm
 
 THRESHOLD = "sss"
 
@@ -32,14 +32,14 @@ class Binding(NamedTuple):
         return {self.pin, *_pins_inside(self.config if self.pin == THRESHOLD else {})}
 
 
-def binding_of(luks: Luks) -> Binding | None:
+def find_binding(luks: Luks) -> Binding | None:
     """What the config wants of clevis; ``None`` if it wants nothing, or what the TPM does without clevis.
 
     Raises:
         ValueError: the config of a custom pin is none; the text says why.
     """
     clevis = luks.clevis
-    if clevis.custom.pin == "tpm2" or tpm_of(luks) is not None:
+    if clevis.custom.pin == "tpm2" or find_tpm(luks) is not None:
         return None
     if clevis.custom.pin:
         return Binding(clevis.custom.pin, _read(clevis.custom.config or ""), bool(clevis.custom.needs_network))
@@ -57,12 +57,12 @@ def binding_of(luks: Luks) -> Binding | None:
     return Binding(THRESHOLD, {"t": threshold, "pins": pins}, network=True)
 
 
-def advertisement_of(tang: Tang) -> Resource:
+def locate_advertisement(tang: Tang) -> Resource:
     """Where a server says what it is."""
     return Resource(source=f"{tang.url.rstrip('/')}/adv/{tang.thumbprint or ''}")
 
 
-def with_advertisements(binding: Binding, said: Mapping[str, object]) -> Binding:
+def add_advertisements(binding: Binding, said: Mapping[str, object]) -> Binding:
     """The binding with what servers have said of themselves, by their URLs."""
     if not said:
         return binding

@@ -36,6 +36,7 @@ class Partition(Model):
     type_guid: str | None = None
     wipe_partition_entry: bool | None = None
 
+    @property
     def key(self) -> str:
         if self.number:
             return f"number:{self.number}"
@@ -55,6 +56,7 @@ class Disk(Model):
     partitions: tuple[Partition, ...] = ()
     wipe_table: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.device
 
@@ -80,6 +82,7 @@ class Raid(Model):
     reuse: Annotated[bool | None, OWN] = None
     spares: Int | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -99,6 +102,7 @@ class LogicalVolume(Model):
     size_percent: Int | None = None
     wipe_volume: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -118,6 +122,7 @@ class VolumeGroup(Model):
     volumes: tuple[LogicalVolume, ...] = ()
     wipe_group: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -141,6 +146,7 @@ class Subvolume(Model):
     name: str = ""
     path: str | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -172,10 +178,11 @@ class Filesystem(Model):
     uuid: str | None = None
     wipe_filesystem: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.device
 
-    def showing(self, subvolume: Subvolume) -> Self:
+    def derive_for_subvolume(self, subvolume: Subvolume) -> Self:
         """It, as one of its subvolumes is mounted."""
         options = (*subvolume.mount_options, f"subvol={subvolume.name}")
         return self.model_copy(update={"path": subvolume.path, "mount_options": options, "subvolumes": ()})
@@ -194,6 +201,7 @@ class Tang(Model):
     thumbprint: str | None = None
     url: str = ""
 
+    @property
     def key(self) -> str:
         return self.url
 
@@ -269,5 +277,6 @@ class Luks(Model):
     uuid: str | None = None
     wipe_volume: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.name

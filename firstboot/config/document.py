@@ -8,22 +8,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firstboot.config import buildos, butane
-from firstboot.config.artifact import artifacts
+from firstboot.config.artifact import list_artifacts
 from firstboot.config.building import build
 from firstboot.config.butane import MACHINE, Surroundings, lint
 from firstboot.config.butane.draft import Draft
 from firstboot.config.butane.variants import VARIANTS, Edition
 from firstboot.config.checks import check
 from firstboot.config.checks.nodes import NO_CONTENTS
-from firstboot.config.explain import kind_of, suggestion
-from firstboot.config.lazy import lazy
+from firstboot.config.explain import describe_kind, find_suggestion
+from firstboot.config.lazy import import_lazily
 from firstboot.config.loaded import Document, Version
 from firstboot.config.models import Config
 from firstboot.config.origins import Origins
 from firstboot.config.shape import Dialect, Walk
-from firstboot.config.text import Located, LocatedError, Path, Problem, refuse, value_at
+from firstboot.config.text import Located, LocatedError, Path, Problem, find_value, refuse
 from firstboot.config.urls import BadUrl, check_url
-from firstboot.config.versions import NAMES, OWN_SUFFIX, name_of, version_of
+from firstboot.config.versions import NAMES, OWN_SUFFIX, find_version, format_version
 
 if TYPE_CHECKING:
     from firstboot.config import guessing, includes, json_text, yaml_text
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from firstboot.config.butane import desugar, embedded, openshift
     from firstboot.config.checks import logins
 else:
-    includes = lazy("firstboot.config.includes")
-    sugar_output = lazy("firstboot.config.buildos.sugar_output")
-    desugar = lazy("firstboot.config.butane.desugar")
-    embedded = lazy("firstboot.config.butane.embedded")
-    variables = lazy("firstboot.config.buildos.variables")
-    openshift = lazy("firstboot.config.butane.openshift")
-    logins = lazy("firstboot.config.checks.logins")
-    guessing = lazy("firstboot.config.guessing")
-    json_text = lazy("firstboot.config.json_text")
-    yaml_text = lazy("firstboot.config.yaml_text")
+    includes = import_lazily("firstboot.config.includes")
+    sugar_output = import_lazily("firstboot.config.buildos.sugar_output")
+    desugar = import_lazily("firstboot.config.butane.desugar")
+    embedded = import_lazily("firstboot.config.butane.embedded")
+    variables = import_lazily("firstboot.config.buildos.variables")
+    openshift = import_lazily("firstboot.config.butane.openshift")
+    logins = import_lazily("firstboot.config.checks.logins")
+    guessing = import_lazily("firstboot.config.guessing")
+    json_text = import_lazily("firstboot.config.json_text")
+    yaml_text = import_lazily("firstboot.config.yaml_text")
 
 # Their values never reach a log, a console or a result file; nor does what looks like a secret: see redaction.
 SECRET_KEYS = frozenset({"passwordHash", "password_hash", "inline", "environment"})
@@ -62,7 +62,7 @@ def read(text: str, name: str, surroundings: Surroundings = MACHINE) -> Document
         raise refuse(name, "the config is empty")
     located = _parse(text, name)
     if not isinstance(located.data, dict):
-        found = kind_of(located.data)
+        found = describe_kind(located.data)
         raise LocatedError(located, [Problem((), f"a config is a mapping (key: value), this is {found}")])
     if "variant" in located.data:
         return _read_variant(located, surroundings)
@@ -109,12 +109,12 @@ def _read_ignition(located: Located) -> Document:
         newest = {name: _newest(versions) for name, versions in {"buildos": buildos.EDITIONS, **VARIANTS}.items()}
         ours = {*buildos.SETTINGS["Config"], "hostname", "timezone", "include"}
         raise LocatedError(
-            located, [Problem((), "'variant' is required", guessing.hint_without_variant(located.data, ours, newest))]
+            located, [Problem((), "'variant' is required", guessing.make_variant_hint(located.data, ours, newest))]
         )
     path = _path_of(located.data, ("ignition", "version"))
-    text = value_at(located.data, path)
+    text = find_value(located.data, path)
     own = isinstance(text, str) and text.endswith(OWN_SUFFIX)
-    version = version_of(text.removesuffix(OWN_SUFFIX) if isinstance(text, str) else text)
+    version = find_version(text.removesuffix(OWN_SUFFIX) if isinstance(text, str) else text)
     if version is None:
         known = f"supported are {', '.join(NAMES)}"
         if isinstance(text, str) and re.match("[12][.]", text):
@@ -122,7 +122,7 @@ def _read_ignition(located: Located) -> Document:
         what = f"the version '{text}' is not supported" if isinstance(text, str) else "a version is required"
         raise LocatedError(located, [Problem(path, what, known)])
     walk = Walk(located, Dialect(version, "alias", fold_case=True, own=own))
-    return _compiled(walk, "ignition", version, walk.config())
+    return _compiled(walk, "ignition", version, walk.clean_document())
 
 
 def _path_of(data: Any, wanted: tuple[str, ...]) -> Path:
@@ -144,7 +144,7 @@ def _read_variant(located: Located, surroundings: Surroundings) -> Document:
     variant, text = located.data["variant"], located.data.get("version")
     known = {"buildos": buildos.EDITIONS, **VARIANTS}
     if not isinstance(variant, str) or variant not in known:
-        near = suggestion(str(variant), known)
+        near = find_suggestion(str(variant), known)
         problem = Problem(("variant",), f"the variant '{variant}' is not supported", near or _one_of(known))
         raise LocatedError(located, [problem])
     versions = known[variant]
@@ -157,17 +157,19 @@ def _read_variant(located: Located, surroundings: Surroundings) -> Document:
     edition = versions[text]
     if variant == "buildos":
         return _read_buildos(located, edition, surroundings)
-    walk = Walk(located, butane.dialect(located, edition, surroundings))
+    walk = Walk(located, butane.make_dialect(located, edition, surroundings))
     return _compiled_variant(walk, variant, edition, surroundings)
 
 
 def _read_buildos(located: Located, edition: Edition, surroundings: Surroundings) -> Document:
     if not any(key in located.data for key in buildos.FILLED_IN):
         return _compiled_variant(
-            Walk(located, buildos.dialect(edition, surroundings)), "buildos", edition, surroundings
+            Walk(located, buildos.make_dialect(edition, surroundings)), "buildos", edition, surroundings
         )
     filled = variables.fill_in(located, surroundings)
-    dialect = buildos.dialect(edition, surroundings)._replace(scalar=partial(variables.fitting, filled.whole))
+    dialect = buildos.make_dialect(edition, surroundings)._replace(
+        scalar=partial(variables.adapt_variable, filled.whole)
+    )
     walk = Walk(filled.located, dialect)
     walk.problems += filled.problems
     within = surroundings._replace(values={**surroundings.values, **filled.values})
@@ -180,7 +182,7 @@ def _read_buildos(located: Located, edition: Edition, surroundings: Surroundings
 
 
 def _compiled_variant(walk: Walk, variant: str, edition: Edition, surroundings: Surroundings) -> Document:
-    data = walk.config()
+    data = walk.clean_document()
     _set_version(walk, data, edition.spec)
     return _compiled(walk, variant, edition.spec, data, edition, surroundings)
 
@@ -191,7 +193,7 @@ def _set_version(walk: Walk, data: dict[str, Any], version: Version) -> None:
         if "version" in ignition:
             where = walk.origins[("ignition", "version")]
             walk.problems.append(Problem(where, "unknown setting, ignored", None, "warning", on_key=True))
-        ignition["version"] = name_of(version)
+        ignition["version"] = format_version(version)
         walk.origins[("ignition", "version")] = ("version",)
 
 
@@ -280,7 +282,7 @@ def _contents_of(problem: Problem, origins: Origins, failed: Iterable[Path]) -> 
 
 def _as_written(problem: Problem, walk: Walk) -> Problem:
     """A problem of what the document itself says, where it says so."""
-    return problem._replace(path=_snake(walk.where(problem.path), walk.located))
+    return problem._replace(path=_snake(walk.locate(problem.path), walk.located))
 
 
 def _in_text(problem: Problem, origins: Origins, located: Located) -> Problem:
@@ -305,7 +307,7 @@ def _snake(path: Path, located: Located) -> Path:
 
 def _no_artifacts(config: Config, version: Version) -> Iterator[Problem]:
     """What is in a registry is nowhere for Ignition and Butane."""
-    for path, resource in artifacts(config):
+    for path, resource in list_artifacts(config):
         try:
             check_url(resource.source or "", version)
         except BadUrl as error:
@@ -316,12 +318,12 @@ def _before_sugar(config: Config, walk: Walk, edition: Edition) -> Iterator[Prob
     """What Butane looks at before it makes sugar."""
     yield from lint.check_modes(config)
     if config.storage.disks:
-        yield from lint.check_reuse(config, edition, mirrored_devices(walk.extras.get(("boot_device",))))
+        yield from lint.check_reuse(config, edition, list_mirrored_devices(walk.extras.get(("boot_device",))))
     if config.ignition.config.merge or config.ignition.config.replace.source is not None:
         yield from embedded.check_embedded(config, walk, edition, read)
 
 
-def mirrored_devices(boot_device: object) -> frozenset[object]:
+def list_mirrored_devices(boot_device: object) -> frozenset[object]:
     """The disks of a ``boot_device.mirror``, which wipes their tables, as far as it is one."""
     mirror = boot_device.get("mirror") if isinstance(boot_device, dict) else None
     devices = mirror.get("devices") if isinstance(mirror, dict) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firstboot.config.artifact import is_artifact
-from firstboot.config.fields import fields_of
+from firstboot.config.fields import list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import OWN, Resource
 
@@ -13,7 +13,7 @@ from firstboot.config.models import OWN, Resource
 def dump(model: Model) -> dict[str, Any]:
     """What a config, or a part of one, sets, ready for ``json.dumps``; what is unset is left out."""
     result: dict[str, Any] = {}
-    for field in fields_of(type(model)).values():
+    for field in list_fields(type(model)).values():
         value = getattr(model, field.name)
         if field.kind == "model":
             value = dump(value)
@@ -32,7 +32,7 @@ def has_own(model: Model) -> bool:
     """Whether a config, or a part of one, says what no Ignition can."""
     if isinstance(model, Resource) and is_artifact(model.source):
         return True
-    for field in fields_of(type(model)).values():
+    for field in list_fields(type(model)).values():
         value = getattr(model, field.name)
         if field.since == OWN.version and value:
             return True

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.text import Path, Problem
 
 if TYPE_CHECKING:
     import difflib
 else:
-    difflib = lazy("difflib")
+    difflib = import_lazily("difflib")
 
 
-def suggestion(wrong: str, known: Iterable[str]) -> str | None:
+def find_suggestion(wrong: str, known: Iterable[str]) -> str | None:
     """``did you mean 'format'?``, or ``None`` if nothing is near."""
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else None
 
 
-def kind_of(value: Any) -> str:
+def describe_kind(value: Any) -> str:
     """What a value is, in the user's words."""
     match value:
         case None:
@@ -37,7 +37,7 @@ def kind_of(value: Any) -> str:
             return "a mapping"
 
 
-def found_instead(expected: str, value: Any, path: Path) -> Problem:
+def explain_wrong_kind(expected: str, value: Any, path: Path) -> Problem:
     """What is there is of another kind than was expected."""
     hint = None
     if expected == "text" and isinstance(value, int | float):
@@ -48,4 +48,4 @@ def found_instead(expected: str, value: Any, path: Path) -> Problem:
         hint = "write true"
     elif expected == "true or false" and str(value).lower() in ("no", "off", "n"):
         hint = "write false"
-    return Problem(path, f"expected {expected}, found {kind_of(value)}", hint)
+    return Problem(path, f"expected {expected}, found {describe_kind(value)}", hint)

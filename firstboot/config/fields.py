@@ -51,7 +51,7 @@ class Field(NamedTuple):
 _KNOWN: dict[type[Model], dict[str, Field]] = {}
 
 
-def fields_of(model: type[Model]) -> dict[str, Field]:
+def list_fields(model: type[Model]) -> dict[str, Field]:
     """The fields of a model by attribute name."""
     if model not in _KNOWN:
         _KNOWN[model] = {name: _field(name, annotation, model) for name, annotation in model.ANNOTATIONS.items()}
@@ -67,7 +67,7 @@ def _field(name: str, annotation: Any, model: type[Model]) -> Field:
         marks += more
     elif get_origin(kind) is not Mapping:
         of = kind
-    alias = name if model.OWN_SPELLING else camel_case(name)
+    alias = name if model.OWN_SPELLING else format_camel_case(name)
     since, between = (3, 0), None
     for mark in marks:
         match mark:
@@ -106,7 +106,7 @@ def _bare(annotation: Any) -> tuple[Any, tuple[Any, ...], bool]:
             return annotation, marks, unset
 
 
-def camel_case(name: str) -> str:
+def format_camel_case(name: str) -> str:
     """``sshAuthorizedKeys`` for ``ssh_authorized_keys``."""
     first, *rest = name.split("_")
     return first + "".join(word.title() for word in rest)

@@ -10,7 +10,7 @@ _BUTANE = frozenset({"boot_device", "grub", "ignition", "kernel_arguments", "pas
 _OLD = frozenset({"docker", "etcd", "flannel", "locksmith", "networkd", "update"})
 
 
-def hint_without_variant(data: Mapping[str, Any], own: Collection[str], newest: Mapping[str, str]) -> str:
+def make_variant_hint(data: Mapping[str, Any], own: Collection[str], newest: Mapping[str, str]) -> str:
     """How a config should begin, by the settings that it has.
 
     Args:

@@ -17,7 +17,7 @@ from firstboot.config.merge import merge
 from firstboot.config.models import Config
 from firstboot.config.origins import Origins
 from firstboot.config.text import LocatedError, Problem, decode
-from firstboot.config.versions import name_of, translate
+from firstboot.config.versions import format_version, translate
 
 Version = tuple[int, int]
 Reader = Callable[[str, str, Surroundings], Document]
@@ -42,7 +42,7 @@ def include_fragments(draft: Draft, read: Reader) -> None:
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
         draft.problems.append(Problem(("include",), "expected a list of file names"))
         return
-    parent, parent_origins = Config(), Origins({(): draft.origin(("include",))})
+    parent, parent_origins = Config(), Origins({(): draft.make_origin(("include",))})
     for index, name in enumerate(names):
         at = ("include", index)
         try:
@@ -77,7 +77,9 @@ def _read_fragment(name: str, spec: Version, surroundings: Surroundings, read: R
     if document.config is None:
         raise BadFragment(_first_line(LocatedError(document.located, document.errors)), document.errors[0].hint)
     if document.version > spec:
-        raise BadFragment(f"'{name}' is of Ignition {name_of(document.version)}, which is later than this config")
+        raise BadFragment(
+            f"'{name}' is of Ignition {format_version(document.version)}, which is later than this config"
+        )
     return translate(document.config, document.version), document
 
 

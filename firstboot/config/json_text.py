@@ -38,7 +38,7 @@ def load_json(text: str, name: str, *, secret_keys: frozenset[str] = frozenset()
     check_text(text, name)
     reader = _Reader(text)
     try:
-        data = reader.document()
+        data = reader.read_document()
     except _Bad as bad:
         mark = reader.mark(bad.position, 1)
         raise refuse(name, f"JSON syntax: {bad}", text=text, mark=mark, secret_keys=secret_keys) from None
@@ -64,7 +64,7 @@ class _Reader:
         line = bisect_right(self._line_starts, position)
         return Mark(line, position - self._line_starts[line - 1] + 1, length)
 
-    def document(self) -> Any:
+    def read_document(self) -> Any:
         data, end = self._value(self._skip(0), ())
         end = self._skip(end)
         if end != len(self.text):
@@ -155,7 +155,7 @@ class _Reader:
                 raise _Bad("expected ':' after a key", position)
             value, position = self._value(self._skip(position + 1), here)
             before = members.get(key)
-            members[key] = merged(before, value) if isinstance(before, dict) else value
+            members[key] = merge_members(before, value) if isinstance(before, dict) else value
             position = self._skip(position)
             char = self._at(position)
             if char == "}":
@@ -165,12 +165,12 @@ class _Reader:
             position = self._skip(position + 1)
 
 
-def merged(before: dict[str, Any], after: Any) -> Any:
+def merge_members(before: dict[str, Any], after: Any) -> Any:
     """An object that is written twice: Go decodes the second into the first."""
     if not isinstance(after, dict):
         return after
     out = dict(before)
     for key, value in after.items():
         old = out.get(key)
-        out[key] = merged(old, value) if isinstance(old, dict) else value
+        out[key] = merge_members(old, value) if isinstance(old, dict) else value
     return out

@@ -35,7 +35,7 @@ def is_one_argument(text: str) -> bool:
     return re.fullmatch(r"[!#-&(-\[\]-~]+", text) is not None
 
 
-def reserved(argument: str) -> str | None:
+def find_objection(argument: str) -> str | None:
     """Why an argument cannot be given, or ``None``.
 
     Names are compared as kernel and systemd do: ``-`` is ``_``, and ``rd.`` means the same in the initrd

@@ -5,7 +5,7 @@ On an emulated processor imports are most of the time that a first boot takes. W
     if TYPE_CHECKING:
         from firstboot.apply import archives
     else:
-        archives = lazy("firstboot.apply.archives")
+        archives = import_lazily("firstboot.apply.archives")
 
 and use ``archives.plan(...)`` where there are archives. This is the only place that imports anything late.
 """
@@ -25,6 +25,6 @@ class _LazyModule:
         return getattr(__import__(self._name, fromlist=("",)), attribute)
 
 
-def lazy(name: str) -> Any:
+def import_lazily(name: str) -> Any:
     """A module by its full name, not imported yet."""
     return _LazyModule(name)

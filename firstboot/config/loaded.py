@@ -38,7 +38,7 @@ class Document(NamedTuple):
     wrap: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     secrets: frozenset[str] = frozenset()
 
-    def compiled(self) -> dict[str, Any]:
+    def compile(self) -> dict[str, Any]:
         """What it compiles to, as plain data. Only for a document without errors."""
         assert self.config is not None
         data = dump(self.config)
@@ -66,9 +66,9 @@ class LoadedConfig(NamedTuple):
     origins: Origins
     warnings: tuple[Complaint, ...] = ()
 
-    def complaint(self, problem: Problem) -> Complaint:
+    def make_complaint(self, problem: Problem) -> Complaint:
         """A problem at a path of :attr:`config`, pointing at the user's own line."""
-        return self.origins.complaint(problem)
+        return self.origins.make_complaint(problem)
 
 
 def merge_all(configs: Iterable[LoadedConfig]) -> LoadedConfig:

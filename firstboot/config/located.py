@@ -9,7 +9,7 @@ A :class:`LocatedError`'s text shows every problem under the user's own line::
        = did you mean 'format'?
 """
 
-from firstboot.config.explain import kind_of, suggestion
+from firstboot.config.explain import describe_kind, find_suggestion
 from firstboot.config.json_text import load_json
 from firstboot.config.text import (
     Located,
@@ -18,10 +18,10 @@ from firstboot.config.text import (
     Path,
     Problem,
     decode,
-    path_text,
-    printable,
+    find_value,
+    format_path,
+    make_printable,
     render,
-    value_at,
 )
 from firstboot.config.yaml_text import load_yaml
 
@@ -32,12 +32,12 @@ __all__ = [
     "Path",
     "Problem",
     "decode",
-    "kind_of",
+    "describe_kind",
+    "find_suggestion",
+    "find_value",
+    "format_path",
     "load_json",
     "load_yaml",
-    "path_text",
-    "printable",
+    "make_printable",
     "render",
-    "suggestion",
-    "value_at",
 ]

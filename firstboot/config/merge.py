@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from firstboot.config.fields import Field, fields_of
+from firstboot.config.fields import Field, list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import Config, HttpHeader
 from firstboot.config.origins import Made, Origins
@@ -25,7 +25,7 @@ def merge(parent: Config, child: Config, parent_from: Origins, child_from: Origi
     The merged config's version is the child's, if it has one. It is not checked again here.
     """
     merger = _Merger(parent_from, child_from)
-    return merger.models(parent, child, (), (), ()), Origins(merger.entries)
+    return merger.merge_models(parent, child, (), (), ()), Origins(merger.entries)
 
 
 class _Merger:
@@ -34,15 +34,15 @@ class _Merger:
         self.child_from = child_from
         self.entries: dict[Path, tuple[Located | Made | Origins, Path]] = {}
 
-    def models(self, parent: M, child: M, out: Path, parent_at: Path, child_at: Path) -> M:
+    def merge_models(self, parent: M, child: M, out: Path, parent_at: Path, child_at: Path) -> M:
         """Two structs, field by field."""
         self.entries[out] = (self.child_from, child_at)
         values: dict[str, Any] = {}
-        for field in fields_of(type(child)).values():
+        for field in list_fields(type(child)).values():
             ours, theirs = getattr(parent, field.name), getattr(child, field.name)
             at, above, below = (*out, field.alias), (*parent_at, field.alias), (*child_at, field.alias)
             if field.kind == "model":
-                values[field.name] = self.models(ours, theirs, at, above, below)
+                values[field.name] = self.merge_models(ours, theirs, at, above, below)
             elif field.kind == "scalar":
                 # "" is unset only where a field cannot be None: names, paths, the version.
                 set_by_child = theirs is not None and not (theirs == "" and field.default == "")
@@ -73,7 +73,7 @@ class _Merger:
                 if isinstance(match, HttpHeader) and match.value is None:
                     continue  # how a child removes a header
                 if isinstance(element, Model):
-                    merged.append(self.models(element, match, here, (*above, index), at))
+                    merged.append(self.merge_models(element, match, here, (*above, index), at))
                 else:
                     self.entries[here] = (self.child_from, at)
                     merged.append(match)
@@ -88,7 +88,7 @@ class _Merger:
 
 
 def _key(element: Any) -> str:
-    return element.key() if isinstance(element, Model) else str(element)
+    return element.key if isinstance(element, Model) else str(element)
 
 
 def _keys_of_siblings(model: Model, name: str) -> set[str]:

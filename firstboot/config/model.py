@@ -2,7 +2,7 @@
 
 pydantic does this for what only the host reads. In the guest, under emulation, importing it and building its
 validators took half of a first boot's processor time (docs/performance.md), for parts made of text, numbers,
-truth values and each other. What may be in them is :func:`firstboot.config.fields.fields_of`, whether it is,
+truth values and each other. What may be in them is :func:`firstboot.config.fields.list_fields`, whether it is,
 :mod:`firstboot.config.building`.
 """
 
@@ -71,10 +71,11 @@ class Model:
         """The same with other values for some fields."""
         return type(self)(**{**self.__dict__, **update})
 
-    def values(self) -> dict[str, Any]:
+    def collect_values(self) -> dict[str, Any]:
         """The values of all fields by attribute name."""
         return {name: getattr(self, name) for name in self.ANNOTATIONS}
 
+    @property
     def key(self) -> str:
         """What makes two elements of a list the same thing."""
         raise NotImplementedError(type(self).__name__)
@@ -85,10 +86,10 @@ class Model:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self.__dict__ == other.__dict__ or self.values() == other.values()
+        return self.__dict__ == other.__dict__ or self.collect_values() == other.collect_values()
 
     def __hash__(self) -> int:
-        return hash((*self.values().values(),))
+        return hash((*self.collect_values().values(),))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"

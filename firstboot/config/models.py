@@ -37,6 +37,7 @@ class HttpHeader(Model):
     name: str = ""
     value: str | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -66,6 +67,7 @@ class Resource(Model):
     http_headers: Annotated[tuple[HttpHeader, ...], V3_1] = ()
     verification: Verification = Verification()
 
+    @property
     def key(self) -> str:
         return self.source or ""
 
@@ -202,6 +204,7 @@ class User(Model):
     ssh_authorized_keys: tuple[str, ...] = ()
     system: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -223,6 +226,7 @@ class Group(Model):
     should_exist: Annotated[bool | None, V3_2] = None
     system: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -268,6 +272,7 @@ class Node(Model):
     user: Owner = Owner()
     group: Owner = Owner()
 
+    @property
     def key(self) -> str:
         return self.path
 
@@ -351,6 +356,7 @@ class Dropin(Model):
     name: str = ""
     contents: str | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 
@@ -372,6 +378,7 @@ class Unit(Model):
     enabled: bool | None = None
     mask: bool | None = None
 
+    @property
     def key(self) -> str:
         return self.name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstboot.config.clevis import binding_of
+from firstboot.config.clevis import find_binding
 from firstboot.config.devices import Filesystem
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
@@ -26,7 +26,7 @@ VAR_UNIT = "var.mount"
 VAR_UNIT_FILE = f"/etc/systemd/system/{VAR_UNIT}"  # the initrd looks for it: sysroot-var.mount
 
 
-def with_a_place(config: Config) -> Iterator[tuple[Filesystem, Path]]:
+def list_mounted_filesystems(config: Config) -> Iterator[tuple[Filesystem, Path]]:
     """What has a mount point, a subvolume as a filesystem that shows it, and where the config says so."""
     for index, filesystem in enumerate(config.storage.filesystems):
         at: Path = ("storage", "filesystems", index)
@@ -34,10 +34,10 @@ def with_a_place(config: Config) -> Iterator[tuple[Filesystem, Path]]:
             yield filesystem, at
         for position, subvolume in enumerate(filesystem.subvolumes):
             if subvolume.path:
-                yield filesystem.showing(subvolume), (*at, "subvolumes", position)
+                yield filesystem.derive_for_subvolume(subvolume), (*at, "subvolumes", position)
 
 
-def place_of(filesystem: Filesystem) -> str:
+def format_mount_point(filesystem: Filesystem) -> str:
     """Its mount point as systemd writes it: no slash too many (systemd.unit(5), systemd-path-escape)."""
     return "/" + "/".join(part for part in str(filesystem.path).split("/") if part not in ("", "."))
 
@@ -47,8 +47,8 @@ def check_mount_points(config: Config) -> Iterator[Problem]:
     for index, filesystem in enumerate(config.storage.filesystems):
         if filesystem.label == "root" and not filesystem.path:  # how Fedora CoreOS names the root anew
             yield _root(("storage", "filesystems", index), "/", "filesystem")
-    for filesystem, at in with_a_place(config):
-        place = place_of(filesystem)
+    for filesystem, at in list_mounted_filesystems(config):
+        place = format_mount_point(filesystem)
         if place in VERIFIED:
             yield _root(at, place, "subvolume that is mounted" if "subvolumes" in at else "filesystem")
         for link, target in LINKS.items():
@@ -65,7 +65,11 @@ def _root(at: Path, place: str, what: str) -> Problem:
 
 def _var(config: Config) -> Iterator[Problem]:
     """The first boot writes to it, and every boot needs it early: both must find the same one."""
-    found = [(each, at) for each, at in with_a_place(config) if place_of(each) == VAR and each.format not in UNMOUNTED]
+    found = [
+        (each, at)
+        for each, at in list_mounted_filesystems(config)
+        if format_mount_point(each) == VAR and each.format not in UNMOUNTED
+    ]
     units = [(unit, index) for index, unit in enumerate(config.systemd.units) if unit.name == VAR_UNIT]
     mounting = [(index, unit) for unit, index in units if unit.contents and not unit.mask]
     in_files = any(file.path == VAR_UNIT_FILE for file in config.storage.files)
@@ -92,7 +96,7 @@ def _needs_network(device: str, config: Config) -> bool:
     for luks in config.storage.luks:
         if below & {f"/dev/mapper/{luks.name}", f"/dev/disk/by-id/dm-name-{luks.name}"}:
             try:
-                binding = binding_of(luks)
+                binding = find_binding(luks)
             except ValueError:
                 continue  # said elsewhere
             if binding is not None and binding.network:

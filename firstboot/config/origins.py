@@ -52,7 +52,7 @@ class Origins(NamedTuple):
             return source.find(there) if isinstance(source, Origins) else (source, there)
         raise KeyError(path)
 
-    def complaint(self, problem: Problem) -> Complaint:
+    def make_complaint(self, problem: Problem) -> Complaint:
         """``problem``, which is at a path of the config, where the user wrote it."""
         located, path = self.find(problem.path)
         return Complaint(located, problem._replace(path=path))
@@ -66,15 +66,15 @@ class ConfigError(Exception):
         super().__init__(", ".join(dict.fromkeys(each.located.name for each in self.complaints)))
 
     def __str__(self) -> str:
-        return "\n".join(str(each) for each in by_document(self.complaints))
+        return "\n".join(str(each) for each in collect_by_document(self.complaints))
 
 
 def draw_each(complaints: Iterable[Complaint]) -> list[str]:
-    """Each drawn by itself, in the order of :func:`by_document`."""
-    return [each for error in by_document(complaints) for each in text.draw_each(error.located, error.problems)]
+    """Each drawn by itself, in the order of :func:`collect_by_document`."""
+    return [each for error in collect_by_document(complaints) for each in text.draw_each(error.located, error.problems)]
 
 
-def by_document(complaints: Iterable[Complaint]) -> list[LocatedError]:
+def collect_by_document(complaints: Iterable[Complaint]) -> list[LocatedError]:
     """The complaints gathered by document, in the order in which documents first appear."""
     documents: dict[int, tuple[Located, list[Problem]]] = {}
     for each in complaints:

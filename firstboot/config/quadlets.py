@@ -9,13 +9,13 @@ _ENDS = {"container": "", "kube": "", "pod": "-pod", "volume": "-volume", "netwo
 _ENDS |= {"image": "-image", "build": "-build"}
 
 
-def unit_of(path: str) -> str | None:
+def find_unit_name(path: str) -> str | None:
     """The name of the unit that is made of a file; ``None`` if none is."""
     stem, _, kind = path.rpartition("/")[2].rpartition(".")
     return f"{stem}{_ENDS[kind]}.service" if stem and kind in _ENDS else None
 
 
-def files_of(unit: str) -> Iterator[str]:
+def list_possible_files(unit: str) -> Iterator[str]:
     """The paths of files that a unit could be made of."""
     stem, _, kind = unit.rpartition(".")
     for name, end in _ENDS.items():

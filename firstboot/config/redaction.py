@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     import difflib
 else:
-    difflib = lazy("difflib")
+    difflib = import_lazily("difflib")
 
 Path = tuple[str | int, ...]
 Span = tuple[int, int]
@@ -83,7 +83,7 @@ def _patterns() -> tuple[tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...
     return compiled[0], compiled[1], re.compile(_URL)
 
 
-def spans(text: str, *, line: bool = False) -> Iterator[Span]:
+def list_spans(text: str, *, line: bool = False) -> Iterator[Span]:
     """Where something stands that looks like a secret; ``line`` says that it is a line of a config."""
     if not any(mark in text for mark in ("=", ":", "$", "--", "_", "Bearer")):
         return
@@ -112,12 +112,12 @@ def _of_url(url: str, at: int) -> Iterator[Span]:
 
 def conceal(text: str) -> str:
     """A text for people without what looks like a secret."""
-    return _cover(text, spans(text))
+    return _cover(text, list_spans(text))
 
 
 def conceal_lines(text: str) -> list[str]:
     """The lines of a file without what looks like a secret; as many as there are."""
-    found = list(spans(text, line=True))
+    found = list(list_spans(text, line=True))
     lines = []
     at = 0
     for line in text.splitlines(keepends=True):
@@ -207,7 +207,7 @@ class Secrets:
             if not isinstance(value, str):
                 continue
             if not self._is_secret(path, value):
-                for left, right in spans(value[:_MOST], line=True):
+                for left, right in list_spans(value[:_MOST], line=True):
                     self._add(value[left:right])
             elif _CONTENTS in path:
                 self._lines.update(each for line in value.splitlines() if len(each := line.strip()) >= _SHORTEST)
@@ -246,7 +246,7 @@ class Secrets:
             return match[0].replace(word, NOT_SHOWN)
         return match[0]
 
-    def line(self, number: int, begin: int, end: int, start: int, stop: int) -> str:
+    def show_line(self, number: int, begin: int, end: int, start: int, stop: int) -> str:
         """What may be shown of a line, from column ``start`` to ``stop`` (counted from 0), as wide as it is.
 
         Args:
@@ -257,7 +257,7 @@ class Secrets:
         before = max(0, start - _BEFORE)
         looked_at = self._text[begin + before : min(begin + stop, end)]
         found = [(left - before, right - before) for left, right in self._in_line(number, begin, end)]
-        found += spans(looked_at, line=True)
+        found += list_spans(looked_at, line=True)
         if before and not re.search(r"[\s\"']", looked_at[: start - before]):
             found.append((0, len(looked_at)))  # one word of thousands of characters
         found = [(max(left, 0), right) for left, right in found if right > 0]
@@ -288,7 +288,7 @@ class Secrets:
             line = self._text[above : begin - 1].rstrip("\r")
             if not line.endswith("\\"):
                 return False
-            if next(spans(line, line=True), None) is not None:
+            if next(list_spans(line, line=True), None) is not None:
                 return True
             begin = above
         return False

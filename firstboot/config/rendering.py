@@ -55,8 +55,8 @@ def render_document(document: Document, remote: Remote | None = None, base: Load
         ConfigError: errors of the document, or of one inside it.
     """
     renderer = _Renderer(base)
-    loaded = renderer.with_authorities(_translated(document), None, remote)
-    return renderer.resolved(loaded, renderer.configured(remote, loaded), 0)
+    loaded = renderer.inline_authorities(_translated(document), None, remote)
+    return renderer.resolve_references(loaded, renderer.adapt_remote(remote, loaded), 0)
 
 
 def _translated(document: Document) -> LoadedConfig:
@@ -78,14 +78,16 @@ class _Renderer:
         self.base = base
         self.count = 0
 
-    def configured(self, remote: Remote | None, loaded: LoadedConfig) -> Remote | None:
+    def adapt_remote(self, remote: Remote | None, loaded: LoadedConfig) -> Remote | None:
         """``remote`` as the config says, which the base configs are under."""
         if remote is None:
             return None
         whole = loaded if self.base is None else merge_all([self.base, loaded])
         return remote.adapt_to(whole.config.ignition)
 
-    def with_authorities(self, loaded: LoadedConfig, above: LoadedConfig | None, remote: Remote | None) -> LoadedConfig:
+    def inline_authorities(
+        self, loaded: LoadedConfig, above: LoadedConfig | None, remote: Remote | None
+    ) -> LoadedConfig:
         """The config with its certificate authorities written in it, so that they are fetched only once."""
         ignition = loaded.config.ignition
         found = ignition.security.tls.certificate_authorities
@@ -94,21 +96,21 @@ class _Renderer:
         none = ignition.security.tls.model_copy(update={"certificate_authorities": ()})
         plain = ignition.model_copy(update={"security": ignition.security.model_copy(update={"tls": none})})
         bare = _with_ignition(loaded, plain)
-        fetching = self.configured(remote, bare if above is None else merge_all([above, bare]))
+        fetching = self.adapt_remote(remote, bare if above is None else merge_all([above, bare]))
         assert fetching is not None
         inline = []
         for index, each in enumerate(found):
             try:
                 data = fetching.read_authorities(each)
             except BadResource as error:
-                raise refused(loaded, error, (*_AUTHORITIES, index)) from None
+                raise make_resource_error(loaded, error, (*_AUTHORITIES, index)) from None
             source = "data:;base64," + base64.b64encode(data).decode()
             inline.append(each.model_copy(update={"source": source, "compression": None, "http_headers": ()}))
         tls = ignition.security.tls.model_copy(update={"certificate_authorities": tuple(inline)})
         security = ignition.security.model_copy(update={"tls": tls})
         return _with_ignition(loaded, ignition.model_copy(update={"security": security}))
 
-    def resolved(self, loaded: LoadedConfig, remote: Remote | None, nesting: int) -> LoadedConfig:
+    def resolve_references(self, loaded: LoadedConfig, remote: Remote | None, nesting: int) -> LoadedConfig:
         """``loaded`` with everything it names; ``remote`` is configured for it."""
         sources = loaded.config.ignition.config
         if sources.replace.source:
@@ -121,7 +123,7 @@ class _Renderer:
                 inner = self._referenced(loaded, loaded, reference, here, remote, nesting)
                 if inner is not None:
                     loaded = merge_all([loaded, inner])
-                    remote = self.configured(remote, loaded)
+                    remote = self.adapt_remote(remote, loaded)
         return _without_sources(loaded)
 
     def _referenced(
@@ -147,7 +149,7 @@ class _Renderer:
             message = f"configs are nested deeper than {MAX_NESTING}"
             if self.count > MAX_CONFIGS:
                 message = f"more than {MAX_CONFIGS} configs name each other"
-            raise ConfigError([loaded.complaint(Problem(source, message, "does one of them name itself?"))])
+            raise ConfigError([loaded.make_complaint(Problem(source, message, "does one of them name itself?"))])
         try:
             # Unlike a file's, the hash of a config is compared as text: upper-case digits never match.
             if remote is None or inline:
@@ -155,19 +157,19 @@ class _Renderer:
             else:
                 data = remote.read(reference, lower_case_hash=True)
         except BadResource as error:
-            raise refused(loaded, error, path) from None
+            raise make_resource_error(loaded, error, path) from None
         name = "the config in this data URL" if remote is None or inline else remote.describe(reference)
         try:
-            inner = self.with_authorities(_translated(read(decode(data, name), name)), above, remote)
+            inner = self.inline_authorities(_translated(read(decode(data, name), name)), above, remote)
             settings = inner if above is None else merge_all([above, inner])
-            inner = self.resolved(inner, self.configured(remote, settings), nesting + 1)
+            inner = self.resolve_references(inner, self.adapt_remote(remote, settings), nesting + 1)
         except (LocatedError, ConfigError) as error:
             if not inline:
                 raise _as_config_error(error) from None
             first = error.problems[0] if isinstance(error, LocatedError) else error.complaints[0].problem
             located = error.located if isinstance(error, LocatedError) else error.complaints[0].located
             line = render(located, [first]).splitlines()[0]
-            raise ConfigError([loaded.complaint(Problem(source, line, first.hint))]) from None
+            raise ConfigError([loaded.make_complaint(Problem(source, line, first.hint))]) from None
         return _at_its_reference(inner, loaded, source, name) if inline else inner
 
 
@@ -181,10 +183,10 @@ def _at_its_reference(inner: LoadedConfig, loaded: LoadedConfig, source: Path, n
     return LoadedConfig(inner.config, Origins({(): (document, there)}), warnings)
 
 
-def refused(loaded: LoadedConfig, error: BadResource, path: Path) -> ConfigError:
+def make_resource_error(loaded: LoadedConfig, error: BadResource, path: Path) -> ConfigError:
     """What is wrong with the resource at ``path``, where the user wrote it."""
     field: Path = ("verification", "hash") if error.field == "hash" else (error.field,)
-    return ConfigError([loaded.complaint(Problem((*path, *field), str(error), error.hint))])
+    return ConfigError([loaded.make_complaint(Problem((*path, *field), str(error), error.hint))])
 
 
 def _as_config_error(error: LocatedError | ConfigError) -> ConfigError:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Literal
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Resource
 from firstboot.config.urls import BadUrl, decode_data_url
 
 if TYPE_CHECKING:
     from firstboot.config import digests
 else:
-    digests = lazy("firstboot.config.digests")
+    digests = import_lazily("firstboot.config.digests")
 
 MAX_BYTES = 512 << 20  # of one resource after decompression: a zip bomb must end somewhere
 
@@ -53,12 +53,12 @@ def inline_bytes(resource: Resource, *, lower_case_hash: bool = False) -> bytes:
     except BadUrl as error:
         raise BadResource(str(error), "source") from None
     if resource.compression == "gzip":
-        data = gunzip(data)
+        data = decompress_gzip(data)
     verify(data, resource.verification.hash, lower_case=lower_case_hash)
     return data
 
 
-def gunzip(data: bytes) -> bytes:
+def decompress_gzip(data: bytes) -> bytes:
     """Decompress gzip data, which may have several members (RFC 1952).
 
     Raises:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from firstboot.config.explain import kind_of, suggestion
-from firstboot.config.fields import Field, fields_of
+from firstboot.config.explain import describe_kind, find_suggestion
+from firstboot.config.fields import Field, list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import OWN, Config
 from firstboot.config.text import Located, Path, Problem
@@ -44,7 +44,7 @@ class SugarUse(NamedTuple):
         """What the user wrote."""
         return self.siblings[self.key]
 
-    def text(self) -> str | None:
+    def get_text(self) -> str | None:
         """What the user wrote, as the text of a setting that wants text; complains if it is none."""
         value = self.walk.dialect.scalar(_TEXT, self.value, self.path)
         if isinstance(value, str):
@@ -106,9 +106,9 @@ class Walk:
         self.additions: list[tuple[str, dict[str, Any], Path]] = []
         self.extras: dict[Path, Any] = {}
 
-    def config(self) -> Any:
+    def clean_document(self) -> Any:
         """Clean data for the whole document."""
-        data = self.model(Config, self.located.data, (), ())
+        data = self.clean_part(Config, self.located.data, (), ())
         for name, node, path in self.additions:
             storage = data.setdefault("storage", {})
             nodes = storage.setdefault(name, []) if isinstance(storage, dict) else None
@@ -117,17 +117,17 @@ class Walk:
                 nodes.append(node)
         return data
 
-    def where(self, path: Path) -> Path:
+    def locate(self, path: Path) -> Path:
         """The path in the document that a path of the result, or of the extras, comes from."""
         length = next(length for length in range(len(path), -1, -1) if path[:length] in self.origins)
         return (*self.origins[path[:length]], *path[length:])
 
-    def model(self, model: type[Model], data: Any, here: Path, out: Path, *, quiet: bool = False) -> Any:
+    def clean_part(self, model: type[Model], data: Any, here: Path, out: Path, *, quiet: bool = False) -> Any:
         """Clean data for ``model``; what is not a mapping is passed on for :mod:`.building` to refuse."""
         if not isinstance(data, dict):
             return data
         result: dict[str, Any] = {}
-        sugar = of_class(self.dialect.sugar, model)
+        sugar = get_for_class(self.dialect.sugar, model)
         use: list[SugarUse] = []
         settings = dict(self._settings(data, here, quiet=quiet))
         values = {key: value for key, (value, _) in settings.items()}
@@ -152,7 +152,7 @@ class Walk:
                     if isinstance(inner, dict):
                         yield from self._settings(inner, at, quiet=True)
                     else:
-                        message = f"'<<' brings in a mapping, or a list of mappings; this is {kind_of(inner)}"
+                        message = f"'<<' brings in a mapping, or a list of mappings; this is {describe_kind(inner)}"
                         self.problems.append(Problem(at, message))
         for key, value in data.items():
             if key != "<<" or not self.dialect.merge_keys:
@@ -161,7 +161,7 @@ class Walk:
     def _setting(
         self, model: type[Model], key: str, value: Any, path: Path, out: Path, result: dict[str, Any], *, quiet: bool
     ) -> None:
-        extra = of_class(self.dialect.extra, model).get(key)
+        extra = get_for_class(self.dialect.extra, model).get(key)
         found = extra or self._find(model, key)
         too_new = found is not None and found.since > self.dialect.version
         if found is None or (too_new and not (self.dialect.own and found.since == OWN.version)):
@@ -184,7 +184,7 @@ class Walk:
         result[found.alias] = _again(before, clean) if before is not None else clean
 
     def _find(self, model: type[Model], key: str) -> Field | None:
-        fields = fields_of(model)
+        fields = list_fields(model)
         if self.dialect.spelling == "name":
             return fields.get(key)
         for each in fields.values():
@@ -204,11 +204,11 @@ class Walk:
             return message, f"it came with Ignition {major}.{minor}.0; raise the version at the top"
         known = [
             getattr(each, self.dialect.spelling)
-            for each in fields_of(model).values()
+            for each in list_fields(model).values()
             if self.dialect.own or each.since != OWN.version
         ]
-        use = (*of_class(self.dialect.sugar, model), *of_class(self.dialect.extra, model))
-        return message, suggestion(key, [*known, *use])
+        use = (*get_for_class(self.dialect.sugar, model), *get_for_class(self.dialect.extra, model))
+        return message, find_suggestion(key, [*known, *use])
 
     def _complain(self, path: Path, message: str, hint: str | None = None) -> None:
         severity: Literal["error", "warning"] = "error" if self.dialect.strict else "warning"
@@ -221,7 +221,7 @@ class Walk:
             return None
         match field.kind:
             case "model":
-                return self.model(field.model, value, here, out, quiet=quiet)
+                return self.clean_part(field.model, value, here, out, quiet=quiet)
             case "scalar":
                 return self.dialect.scalar(field, value, here)
             case "map":
@@ -242,7 +242,7 @@ class Walk:
         if value is None:
             self._empty(here)
             return {}
-        return self.model(field.model, value, here, out, quiet=quiet)
+        return self.clean_part(field.model, value, here, out, quiet=quiet)
 
     def _map(self, value: Any, here: Path, out: Path) -> Any:
         """Names with scalars, all of which become text: as written, without quotes."""
@@ -280,6 +280,6 @@ def _merged(value: Any, here: Path) -> Iterator[tuple[Any, Path]]:
         yield value, here
 
 
-def of_class(table: Mapping[str, Mapping[str, T]], model: type[Model]) -> Mapping[str, T]:
+def get_for_class(table: Mapping[str, Mapping[str, T]], model: type[Model]) -> Mapping[str, T]:
     """The entry for a model or the nearest class it derives from."""
     return next((table[each.__name__] for each in model.__mro__ if each.__name__ in table), {})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from firstboot.config.kernel_words import is_one_argument, reserved
-from firstboot.config.lazy import lazy
+from firstboot.config.kernel_words import find_objection, is_one_argument
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config, KernelArguments
 from firstboot.config.text import Path, Problem
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from firstboot.config import clevis, mount_points
     from firstboot.config.devices import Luks
 else:
-    clevis = lazy("firstboot.config.clevis")
-    mount_points = lazy("firstboot.config.mount_points")
+    clevis = import_lazily("firstboot.config.clevis")
+    mount_points = import_lazily("firstboot.config.mount_points")
 
 
-def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
+def check_supported(config: Config, *, verified: bool) -> Iterator[Problem]:
     """One error for each thing in a merged config that would have to be done and cannot be.
 
     Args:
@@ -34,7 +34,7 @@ def unsupported(config: Config, *, verified: bool) -> Iterator[Problem]:
 
 def _luks(luks: Luks, at: Path) -> Iterator[Problem]:
     try:
-        clevis.binding_of(luks)
+        clevis.find_binding(luks)
     except ValueError as error:
         if luks.clevis.custom.pin:
             yield Problem((*at, "clevis", "custom", "config"), f"the config of the pin cannot be used: {error}")
@@ -53,5 +53,5 @@ def _kernel_arguments(wanted: KernelArguments) -> Iterator[Problem]:
             if not is_one_argument(word):
                 message = "a kernel argument has no spaces, quotes, backslashes or other special characters"
                 yield Problem(at, message, "write one argument a list element" if " " in word.strip() else None)
-            elif (reason := reserved(word)) is not None:
+            elif (reason := find_objection(word)) is not None:
                 yield Problem(at, f"'{word}' cannot be set or taken away: {reason}")

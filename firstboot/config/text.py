@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     from firstboot.config import redaction
     from firstboot.config.redaction import Secrets
 else:
-    redaction = lazy("firstboot.config.redaction")
+    redaction = import_lazily("firstboot.config.redaction")
 
 # A JSON path without its ``$``: mapping keys are text, list positions are numbers.
 Path = tuple[str | int, ...]
@@ -84,7 +84,7 @@ class Located(NamedTuple):
     secret_keys: frozenset[str] = frozenset()
     plain: Mapping[Path, str] = MappingProxyType({})
 
-    def secrets(self) -> redaction.Secrets:
+    def get_secrets(self) -> redaction.Secrets:
         """What of it is never shown."""
         known = _known_secrets.get("last")
         # A check may have pointed into a text since: that is a mark more.
@@ -125,7 +125,7 @@ class LocatedError(Exception):
         return render(self.located, self.problems)
 
 
-def path_text(path: Path) -> str:
+def format_path(path: Path) -> str:
     """``$.files[0].mode``; keys that are not plain words are quoted."""
     parts = ["$"]
     for segment in path:
@@ -149,7 +149,7 @@ def draw_each(located: Located, problems: Iterable[Problem]) -> list[str]:
     marked.sort(key=lambda pair: (pair[0].line, pair[0].column) if pair[0] else (0, 0))
     numbers = sorted({mark.line for mark, _ in marked if mark})
     lines = {number: (begin, end) for number, begin, end in _line_bounds(located.text, numbers)}
-    secrets = located.secrets() if marked else None
+    secrets = located.get_secrets() if marked else None
     return [_draw(located, mark, problem, lines, secrets) for mark, problem in marked if secrets is not None]
 
 
@@ -157,7 +157,7 @@ def _draw(
     located: Located, mark: Mark | None, problem: Problem, lines: dict[int, tuple[int, int]], secrets: Secrets
 ) -> str:
     label = "warning: " if problem.severity == "warning" else ""
-    message = printable(secrets.conceal(problem.message))
+    message = make_printable(secrets.conceal(problem.message))
     if mark is None:
         drawn = [f"{located.name}: {label}{message}"]
         pad = "  "
@@ -166,18 +166,18 @@ def _draw(
         number = str(mark.line)
         pad = " " * (len(number) + 2)
         shown, caret_at, caret_length = _excerpt(mark, lines[mark.line], secrets)
-        where = f" {path_text(problem.path)}" if problem.path else ""
+        where = f" {format_path(problem.path)}" if problem.path else ""
         drawn += [
             f"{pad}|",
             f" {number} | {shown}".rstrip(),
             f"{pad}| {' ' * caret_at}{'^' * caret_length}{where}",
         ]
     if problem.hint:
-        drawn.append(f"{pad}= {printable(secrets.conceal(problem.hint))}")
+        drawn.append(f"{pad}= {make_printable(secrets.conceal(problem.hint))}")
     return "\n".join(drawn)
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """``text`` without characters that could move the cursor or colour the console."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
@@ -188,13 +188,13 @@ def _excerpt(mark: Mark, line: tuple[int, int], secrets: Secrets) -> tuple[str, 
     length = end - begin
     column = min(mark.column - 1, length)
     start = max(0, column - _CONTEXT) if length > _WINDOW else 0
-    shown = secrets.line(mark.line, begin, end, start, min(start + _WINDOW, length)).replace("\t", " ")
+    shown = secrets.show_line(mark.line, begin, end, start, min(start + _WINDOW, length)).replace("\t", " ")
     caret = max(1, min(mark.length, len(shown) - (column - start)))
     if start:
         shown = "..." + shown[3:]
     if start + _WINDOW < length:
         shown = shown[:-3] + "..."
-    return printable(shown), column - start, caret
+    return make_printable(shown), column - start, caret
 
 
 def _line_bounds(text: str, numbers: Iterable[int]) -> Iterator[tuple[int, int, int]]:
@@ -214,7 +214,7 @@ def _line_bounds(text: str, numbers: Iterable[int]) -> Iterator[tuple[int, int, 
         yield number, begin, end - 1 if end > begin and text[end - 1] == "\r" else end
 
 
-def value_at(data: Any, path: Path) -> Any:
+def find_value(data: Any, path: Path) -> Any:
     """The value at ``path``, or ``None`` where the path leads nowhere."""
     for segment in path:
         if isinstance(data, dict):
@@ -233,7 +233,7 @@ def decode(data: bytes, name: str) -> str:
         LocatedError: it is larger than :data:`MAX_BYTES`, not UTF-8 (UTF-16 is named), or holds a NUL byte.
     """
     if len(data) > MAX_BYTES:
-        raise refuse(name, too_large(len(data)))
+        raise refuse(name, describe_too_large(len(data)))
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(data) > 1 and 0 in data[:2]):
         raise refuse(name, "this is UTF-16 or binary data, not text", hint="save the file as UTF-8")
     try:
@@ -247,7 +247,7 @@ def decode(data: bytes, name: str) -> str:
         raise refuse(name, "this is not UTF-8 text", text=text, mark=mark, hint="save the file as UTF-8") from None
 
 
-def too_large(size: int) -> str:
+def describe_too_large(size: int) -> str:
     """The message for a text of ``size`` bytes or characters."""
     return f"the text is {size} bytes long; at most {MAX_BYTES} are read"
 
@@ -273,7 +273,7 @@ def check_text(text: str, name: str) -> None:
         LocatedError
     """
     if len(text) > MAX_BYTES:
-        raise refuse(name, too_large(len(text)))
+        raise refuse(name, describe_too_large(len(text)))
     where = text.find("\0")
     if where >= 0:
         mark = Mark(text.count("\n", 0, where) + 1, where - text.rfind("\n", 0, where))

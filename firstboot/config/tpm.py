@@ -19,15 +19,15 @@ class Tpm(NamedTuple):
     pcrs: str = ""
 
 
-def tpm_of(luks: Luks) -> Tpm | None:
+def find_tpm(luks: Luks) -> Tpm | None:
     """What the config wants of the TPM; ``None`` if it wants no TPM, or not only that."""
     clevis = luks.clevis
     if clevis.custom.pin == "tpm2":
-        return Tpm(registers(clevis.custom.config or "{}"))
+        return Tpm(parse_registers(clevis.custom.config or "{}"))
     return Tpm() if clevis.tpm2 and not clevis.tang and (clevis.threshold or 1) == 1 else None
 
 
-def registers(config: str) -> str:
+def parse_registers(config: str) -> str:
     """The registers of a clevis pin's config: ``{"pcr_bank": "sha256", "pcr_ids": "0,7"}``.
 
     Raises:

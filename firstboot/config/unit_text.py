@@ -21,16 +21,16 @@ class BadUnit(ValueError):
         self.line = line
 
 
-def sections(text: str) -> list[str]:
+def parse_sections(text: str) -> list[str]:
     """The names of the sections that hold at least one option, in order of appearance.
 
     Raises:
         BadUnit
     """
-    return list(dict.fromkeys(section for section, _, _ in options(text)))
+    return list(dict.fromkeys(section for section, _, _ in parse_options(text)))
 
 
-def options(text: str) -> list[tuple[str, str, str]]:
+def parse_options(text: str) -> list[tuple[str, str, str]]:
     """Every option as (section, name, value).
 
     Raises:

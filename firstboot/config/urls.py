@@ -32,7 +32,7 @@ class BadUrl(ValueError):
     """A URL that cannot be used; the text says why."""
 
 
-def scheme_of(url: str) -> str:
+def parse_scheme(url: str) -> str:
     """The scheme in lower case, ``""`` if there is none.
 
     Raises:
@@ -81,7 +81,7 @@ def check_url(url: str, version: tuple[int, int]) -> None:
     """
     if not url:
         return
-    scheme = scheme_of(url)
+    scheme = parse_scheme(url)
     if scheme not in SCHEMES or _SINCE.get(scheme, (3, 0)) > version:
         known = [each for each in SCHEMES if _SINCE.get(each, (3, 0)) <= version]
         shown = f"'{scheme}'" if scheme else "without a scheme"
@@ -171,6 +171,6 @@ def unescape(text: str) -> bytes:
     return first.encode("ascii") + b"".join(bytes.fromhex(each[:2]) + each[2:].encode("ascii") for each in rest)
 
 
-def data_url(data: bytes) -> str:
+def make_data_url(data: bytes) -> str:
     """A data URL that holds ``data``. Base64 whatever it is: fast both ways, and nobody reads it."""
     return "data:;base64," + binascii.b2a_base64(data, newline=False).decode("ascii")

@@ -20,12 +20,12 @@ OWN_SUFFIX = "+buildos"
 """Behind the version of a compiled config that says what no Ignition can."""
 
 
-def name_of(version: Version) -> str:
+def format_version(version: Version) -> str:
     """``3.7.0-experimental`` for (3, 7)."""
     return next(name for name, each in NAMES.items() if each == version)
 
 
-def version_of(text: object) -> Version | None:
+def find_version(text: object) -> Version | None:
     """The spec version that ``ignition.version`` means; ``None`` if it is none that is supported.
 
     Leading zeros are read as Ignition's parser reads them: ``03.6.0`` is 3.6.0.
@@ -45,7 +45,7 @@ def translate(config: Config, version: Version) -> Config:
     Before 3.6.0 the setuid, setgid and sticky bits had no effect, so they are cleared.
     """
     update: dict[str, object] = {
-        "ignition": config.ignition.model_copy(update={"version": name_of(NEWEST)}),
+        "ignition": config.ignition.model_copy(update={"version": format_version(NEWEST)}),
     }
     if version < (3, 6):
         storage = config.storage

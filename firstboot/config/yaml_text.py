@@ -82,7 +82,7 @@ def load_yaml(text: str, name: str, *, secret_keys: frozenset[str] = frozenset()
     return located
 
 
-def scalar(text: str) -> Any:
+def parse_scalar(text: str) -> Any:
     """What a plain (unquoted, untagged) scalar means."""
     if text in _NULL:
         return None
@@ -324,14 +324,14 @@ def _require_tag(event: Any, kinds: tuple[str, ...]) -> None:
 
 def _resolve(event: Any) -> Any:
     if event.tag is None:
-        return scalar(event.value) if event.implicit[0] else event.value
+        return parse_scalar(event.value) if event.implicit[0] else event.value
     _require_tag(event, ("str", "int", "float", "bool", "null", "binary"))
     kind = event.tag.removeprefix(_TAG)
     if kind == "binary":
         return _binary(event)
     if kind in ("!", "str"):
         return event.value
-    value = scalar(event.value)
+    value = parse_scalar(event.value)
     wanted = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}[kind]
     if type(value) not in wanted:
         raise _Bad(f"this is not what its tag !!{kind} says", _mark(event))

@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     from firstboot.config import digests
     from firstboot.config.models import Config
     from firstboot.platforms import Fetched
 else:
-    digests = lazy("firstboot.config.digests")
+    digests = import_lazily("firstboot.config.digests")
 
 
 class Attempt:

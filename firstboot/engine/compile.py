@@ -13,7 +13,7 @@ from firstboot.config.loaded import Document, LoadedConfig, merge_all
 from firstboot.config.models import Config
 from firstboot.config.origins import Complaint, ConfigError
 from firstboot.config.rendering import Remote, render_document
-from firstboot.config.supported import unsupported
+from firstboot.config.supported import check_supported
 from firstboot.config.text import LocatedError, Path, decode
 from firstboot.config.versions import NEWEST
 from firstboot.engine.errors import WRONG_CONFIG, list_complaints
@@ -112,8 +112,8 @@ def finish(loaded: LoadedConfig, *, verified: bool = True) -> LoadedConfig:
     Raises:
         ConfigError
     """
-    problems = [*check_config(loaded.config, NEWEST), *unsupported(loaded.config, verified=verified)]
-    complaints = [loaded.complaint(each) for each in problems]
+    problems = [*check_config(loaded.config, NEWEST), *check_supported(loaded.config, verified=verified)]
+    complaints = [loaded.make_complaint(each) for each in problems]
     errors = [each for each in complaints if each.problem.severity == "error"]
     if errors:
         raise ConfigError(errors)

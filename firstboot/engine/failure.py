@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firstboot import report
 from firstboot.config.redaction import conceal
-from firstboot.config.text import path_text, printable
+from firstboot.config.text import format_path, make_printable
 from firstboot.engine.errors import EXPECTED, describe, list_complaints
 from firstboot.fetch.errors import FetchError
 
@@ -105,15 +105,15 @@ def _advice(error: Exception, attempt: Attempt) -> tuple[str, ...]:
 
 def _described(complaint: Complaint) -> dict[str, Any]:
     located, problem = complaint
-    secrets = located.secrets()
+    secrets = located.get_secrets()
     mark = located.mark_of(problem.path, on_key=problem.on_key)
     return {
         "config": located.name,
         "line": None if mark is None else mark.line,
         "column": None if mark is None else mark.column,
-        "path": path_text(problem.path),
-        "message": printable(secrets.conceal(problem.message)),
-        "hint": None if problem.hint is None else printable(secrets.conceal(problem.hint)),
+        "path": format_path(problem.path),
+        "message": make_printable(secrets.conceal(problem.message)),
+        "hint": None if problem.hint is None else make_printable(secrets.conceal(problem.hint)),
     }
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import File, Resource
 from firstboot.config.origins import Complaint, Made, Origins
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
 from firstboot.config.text import Path, Problem
-from firstboot.config.urls import data_url
+from firstboot.config.urls import make_data_url
 
 if TYPE_CHECKING:
     from firstboot.apply.root import Root
     from firstboot.config import networkmanager
     from firstboot.config.loaded import LoadedConfig
 else:
-    networkmanager = lazy("firstboot.config.networkmanager")
+    networkmanager = import_lazily("firstboot.config.networkmanager")
 
 KEYFILES = "/etc/NetworkManager/system-connections/"
 NETWORK_MANAGER = "/usr/sbin/NetworkManager"
@@ -58,7 +58,7 @@ def translate_keyfiles(loaded: LoadedConfig, root: Root) -> LoadedConfig:
             at: Path = ("storage", "files", keyfiles[source][0])
             located, place = loaded.origins.find(at)
             entries["storage", "files", len(files)] = (Made(located), place)
-            contents = Resource(source=data_url(text.encode()))
+            contents = Resource(source=make_data_url(text.encode()))
             files.append(File(path=path, mode=0o644, contents=contents, overwrite=True))
     config = loaded.config.model_copy(update={"storage": storage.model_copy(update={"files": tuple(files)})})
     return loaded._replace(config=config, origins=Origins(entries), warnings=(*loaded.warnings, *warnings))
@@ -76,4 +76,4 @@ def _text(file: File) -> str | None:
 
 def _warning(loaded: LoadedConfig, index: int, message: str) -> Complaint:
     hint = "the image's network is set up by systemd-networkd: 'network:' of variant: buildos, or .network files"
-    return loaded.complaint(Problem(("storage", "files", index, "path"), message, hint, "warning"))
+    return loaded.make_complaint(Problem(("storage", "files", index, "path"), message, hint, "warning"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.durable import sync
 from firstboot.apply.programs import ProgramError
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.text import Problem
 from firstboot.engine.errors import ActionFailed, describe
@@ -18,7 +18,7 @@ from firstboot.log import Log
 if TYPE_CHECKING:
     from firstboot.apply.disks import plan as disks
 else:
-    disks = lazy("firstboot.apply.disks.plan")
+    disks = import_lazily("firstboot.apply.disks.plan")
 
 
 def carry_out(actions: Sequence[Action], loaded: LoadedConfig, machine: Machine, log: Log) -> None:
@@ -39,7 +39,7 @@ def _failed(action: Action, error: Exception, loaded: LoadedConfig) -> ActionFai
     reason = describe(error)
     complaint = None
     if action.at:
-        complaint = loaded.complaint(Problem(action.at, f"cannot {action.describe()}: {reason}", on_key=True))
+        complaint = loaded.make_complaint(Problem(action.at, f"cannot {action.describe()}: {reason}", on_key=True))
     return ActionFailed(f"cannot {action.describe()}", reason, complaint)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from firstboot.apply import files, identity, units, users
 from firstboot.apply.action import Action, Machine
 from firstboot.config.kernel_words import ADDON_MARK
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.origins import Complaint, ConfigError
 from firstboot.config.text import Problem
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from firstboot.config.text import Path
     from firstboot.places import Places
 else:
-    archives = lazy("firstboot.apply.archives")
-    beforehand = lazy("firstboot.apply.disks.beforehand")
-    disks = lazy("firstboot.apply.disks.plan")
-    foreseen = lazy("firstboot.apply.disks.foreseen")
-    fstab = lazy("firstboot.apply.fstab")
-    homes = lazy("firstboot.apply.homes")
-    kernel = lazy("firstboot.apply.kernel.stage")
+    archives = import_lazily("firstboot.apply.archives")
+    beforehand = import_lazily("firstboot.apply.disks.beforehand")
+    disks = import_lazily("firstboot.apply.disks.plan")
+    foreseen = import_lazily("firstboot.apply.disks.foreseen")
+    fstab = import_lazily("firstboot.apply.fstab")
+    homes = import_lazily("firstboot.apply.homes")
+    kernel = import_lazily("firstboot.apply.kernel.stage")
 
 
 class Scope(NamedTuple):
@@ -66,7 +66,7 @@ def _sorted(found: Iterable[Action | Problem], loaded: LoadedConfig) -> tuple[li
             problems.append(each)
         else:
             actions.append(each)
-    complaints = [loaded.complaint(problem) for problem in problems]
+    complaints = [loaded.make_complaint(problem) for problem in problems]
     if any(each.severity == "error" for each in problems):
         raise ConfigError(complaints)
     return actions, complaints

@@ -13,7 +13,7 @@ from firstboot import report
 from firstboot.apply.action import Machine
 from firstboot.apply.durable import sync
 from firstboot.apply.root import Root
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.engine.attempt import Attempt
 from firstboot.engine.stopping import raise_when_stopped
 from firstboot.log import Log
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from firstboot.engine import compile as compiling
     from firstboot.engine import failure, keyfiles, perform, plan, record, remote, resources
 else:
-    compiling = lazy("firstboot.engine.compile")
-    failure = lazy("firstboot.engine.failure")
-    identity = lazy("firstboot.apply.identity")
-    keyfiles = lazy("firstboot.engine.keyfiles")
-    origins = lazy("firstboot.config.origins")
-    perform = lazy("firstboot.engine.perform")
-    plan = lazy("firstboot.engine.plan")
-    record = lazy("firstboot.engine.record")
-    remote = lazy("firstboot.engine.remote")
-    resources = lazy("firstboot.engine.resources")
-    text = lazy("firstboot.config.text")
-    yaml_parser = lazy("firstboot.config.yaml_parser")
+    compiling = import_lazily("firstboot.engine.compile")
+    failure = import_lazily("firstboot.engine.failure")
+    identity = import_lazily("firstboot.apply.identity")
+    keyfiles = import_lazily("firstboot.engine.keyfiles")
+    origins = import_lazily("firstboot.config.origins")
+    perform = import_lazily("firstboot.engine.perform")
+    plan = import_lazily("firstboot.engine.plan")
+    record = import_lazily("firstboot.engine.record")
+    remote = import_lazily("firstboot.engine.remote")
+    resources = import_lazily("firstboot.engine.resources")
+    text = import_lazily("firstboot.config.text")
+    yaml_parser = import_lazily("firstboot.config.yaml_parser")
 
 FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name"
 BASE_SUFFIXES = (".yaml", ".json", ".ign")

@@ -8,8 +8,8 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from firstboot.apply.programs import ProgramError
-from firstboot.config.lazy import lazy
-from firstboot.config.rendering import refused
+from firstboot.config.lazy import import_lazily
+from firstboot.config.rendering import make_resource_error
 from firstboot.config.resource import BadResource, is_inline
 from firstboot.places import MARKER, RUN_DIRECTORY, Places
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from firstboot.config.text import Path
     from firstboot.engine.remote import Remote
 else:
-    clevis = lazy("firstboot.config.clevis")
-    shutil = lazy("shutil")
-    stored = lazy("firstboot.apply.contents")
-    tempfile = lazy("tempfile")
-    unpack = lazy("firstboot.apply.archives")
-    unpacking = lazy("firstboot.apply.unpacking")
+    clevis = import_lazily("firstboot.config.clevis")
+    shutil = import_lazily("shutil")
+    stored = import_lazily("firstboot.apply.contents")
+    tempfile = import_lazily("tempfile")
+    unpack = import_lazily("firstboot.apply.archives")
+    unpacking = import_lazily("firstboot.apply.unpacking")
 
 _PREFIX = "fetched-"
 
@@ -46,7 +46,7 @@ def list_keys(config: Config) -> list[tuple[Path, Resource]]:
         found.append(((*at, "keyFile"), each.key_file))
         if each.clevis.tang:
             asked = [(place, tang) for place, tang in enumerate(each.clevis.tang) if not tang.advertisement]
-            found += [((*at, "clevis", "tang", place), clevis.advertisement_of(tang)) for place, tang in asked]
+            found += [((*at, "clevis", "tang", place), clevis.locate_advertisement(tang)) for place, tang in asked]
     return [(path, resource) for path, resource in found if not is_inline(resource)]
 
 
@@ -77,12 +77,12 @@ def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
             try:
                 remote.connect()
             except BadResource as error:
-                raise refused(loaded, error, ("storage", "luks", index, "clevis", "custom")) from None
+                raise make_resource_error(loaded, error, ("storage", "luks", index, "clevis", "custom")) from None
     for path, resource in list_keys(loaded.config):
         try:
             found[resource] = remote.read_key(resource)
         except BadResource as error:
-            raise refused(loaded, error, path) from None
+            raise make_resource_error(loaded, error, path) from None
     return found
 
 
@@ -118,7 +118,7 @@ def fetch_files(loaded: LoadedConfig, remote: Remote, above: FilePath | None, pr
                     _decompress(target, programs)
                 found[resource] = stored.Stored(target, target.stat().st_size)
             except BadResource as error:
-                raise refused(loaded, error, path) from None
+                raise make_resource_error(loaded, error, path) from None
         yield found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import IO, TYPE_CHECKING
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.connector import Connector
 from firstboot.fetch.errors import FetchError, WrongHash
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from firstboot.config.models import HttpHeader, Ignition, Resource
     from firstboot.fetch import download, unpack
 else:
-    download = lazy("firstboot.fetch.download")
-    unpack = lazy("firstboot.fetch.unpack")
+    download = import_lazily("firstboot.fetch.download")
+    unpack = import_lazily("firstboot.fetch.unpack")
 
 SCHEMES = {
     "data": "data",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.log import Log
 from firstboot.places import Places
 from firstboot.platforms import Fetched, import_platform
@@ -12,7 +12,7 @@ from firstboot.platforms import Fetched, import_platform
 if TYPE_CHECKING:
     from firstboot.sources import command_line
 else:
-    command_line = lazy("firstboot.sources.command_line")
+    command_line = import_lazily("firstboot.sources.command_line")
 
 
 def fetch_config(platform: str, places: Places, log: Log) -> Fetched | None:

@@ -14,7 +14,7 @@ import pytest
 from builder.core.errors import BuildError
 from builder.provisioning.convert import to_butane
 from firstboot.config.butane import Surroundings
-from firstboot.config.butane.encoding import smallest
+from firstboot.config.butane.encoding import encode_compactly
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.checks import check
 from firstboot.config.document import read
@@ -23,7 +23,7 @@ from firstboot.config.loaded import Document
 from firstboot.config.located import LocatedError
 from firstboot.config.merge import merge
 from firstboot.config.models import Config
-from firstboot.config.resource import BadResource, gunzip
+from firstboot.config.resource import BadResource, decompress_gzip
 from firstboot.config.urls import BadUrl, decode_data_url
 from firstboot.config.versions import NEWEST, translate
 
@@ -116,13 +116,13 @@ def loosely(text: str) -> tuple[Config, tuple[int, int]]:
     from firstboot.config.building import build
     from firstboot.config.located import load_json
     from firstboot.config.shape import Dialect, Walk
-    from firstboot.config.versions import version_of
+    from firstboot.config.versions import find_version
 
     located = load_json(text, "x")
-    version = version_of(located.data["ignition"]["version"])
+    version = find_version(located.data["ignition"]["version"])
     assert version is not None
     walk = Walk(located, Dialect(version, "alias", fold_case=True))
-    config, problems, _ = build(walk.config(), walk.origins, located)
+    config, problems, _ = build(walk.clean_document(), walk.origins, located)
     assert not problems
     return config, version
 
@@ -166,7 +166,7 @@ def normalized(data: Any) -> Any:
         try:
             raw = decode_data_url(source)
             if data.get("compression") == "gzip":
-                raw = gunzip(raw)
+                raw = decompress_gzip(raw)
         except (BadUrl, BadResource):
             return {**out, "source": {"undecodable": decode_data_url(source).hex()}}
         out["source"] = {"data_base64": base64.b64encode(raw).decode()}
@@ -211,7 +211,7 @@ def judge_butane(directory: Path) -> Callable[[Row], str | None]:
     def judge(row: Row) -> str | None:
         files = make_files(directory / row["id"], row["files_dir_contents"])
         try:
-            document = read(row["butane"], "x", Surroundings(files, smallest))
+            document = read(row["butane"], "x", Surroundings(files, encode_compactly))
         except LocatedError as error:
             return None if row["verdict"] == "error" else f"{row['verdict']}, ours: cannot be read: {error}"
         verdict = verdict_of(document)
@@ -220,7 +220,7 @@ def judge_butane(directory: Path) -> Callable[[Row], str | None]:
             return f"{row['verdict']} {row['raw_errors']!r}, ours: {verdict} {ours}"
         if row["normalized"] is None or document.config is None:
             return None
-        ours = normalized(document.compiled())
+        ours = normalized(document.compile())
         theirs = decoded(pruned(row["normalized"]))
         return None if ours == theirs else f"{json.dumps(theirs)}\n  ours: {json.dumps(ours)}"
 

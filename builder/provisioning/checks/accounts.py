@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from builder.provisioning.checks.configured_image import ConfiguredImage
-from firstboot.config.explain import suggestion
+from firstboot.config.explain import find_suggestion
 from firstboot.config.text import Path, Problem
 
 SHELLS = "/etc/shells"
@@ -19,5 +19,5 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
         at: Path = ("passwd", "users", index, "shell")
         if not user.shell or user.should_exist is False or image.has(user.shell):
             continue
-        hint = suggestion(user.shell, there) or f"the image has {', '.join(there)}"
+        hint = find_suggestion(user.shell, there) or f"the image has {', '.join(there)}"
         yield Problem(at, f"there is no '{user.shell}': {user.name} could not log in", hint, "warning")

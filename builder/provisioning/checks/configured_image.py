@@ -13,10 +13,10 @@ from firstboot.apply.accounts import Names
 from firstboot.apply.units import UNIT_PATH
 from firstboot.config.models import Config, File
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
-from firstboot.config.quadlets import unit_of
+from firstboot.config.quadlets import find_unit_name
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
 from firstboot.config.text import Located, Mark, Path, Problem
-from firstboot.config.unit_text import BadUnit, options
+from firstboot.config.unit_text import BadUnit, parse_options
 
 
 class UnitText(NamedTuple):
@@ -38,7 +38,7 @@ class UnitText(NamedTuple):
     def read(cls, name: str, at: Path | None, text: str) -> UnitText:
         """Take a text apart; one that is no unit has no options, and others say so."""
         try:
-            return cls(name, at, text, tuple(options(text)))
+            return cls(name, at, text, tuple(parse_options(text)))
         except BadUnit:
             return cls(name, at, text, ())
 
@@ -120,7 +120,7 @@ class ConfiguredImage:
     def made_of_quadlets(self) -> frozenset[str]:
         """The units that podman makes at each boot."""
         paths = [path for path in (*self.root.facts.texts, *self.written) if path.startswith(QUADLETS)]
-        return frozenset(name for path in paths if (name := unit_of(path)))
+        return frozenset(name for path in paths if (name := find_unit_name(path)))
 
     def has_unit(self, name: str) -> bool:
         """Whether there will be a unit of this name, or the template it is an instance of."""
@@ -152,7 +152,7 @@ class ConfiguredImage:
                     here = (*at, "dropins", position, "contents")
                     found.append(UnitText.read(unit.name, here, dropin.contents))
         for index, file in enumerate(self.config.storage.files):
-            if file.path.startswith(QUADLETS) and unit_of(file.path):
+            if file.path.startswith(QUADLETS) and find_unit_name(file.path):
                 text = text_of(file) or ""
                 here = ("storage", "files", index, "contents")
                 found.append(UnitText.read(posixpath.basename(file.path), here, text))

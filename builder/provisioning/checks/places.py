@@ -10,7 +10,7 @@ from builder.provisioning.checks.configured_image import ConfiguredImage
 from builder.provisioning.image_facts import is_writable
 from firstboot.config.butane.mounts import escape
 from firstboot.config.models import Config
-from firstboot.config.mount_points import place_of, with_a_place
+from firstboot.config.mount_points import format_mount_point, list_mounted_filesystems
 from firstboot.config.text import Path, Problem
 
 MEMORY = "/run"
@@ -37,7 +37,7 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
 
 def _nodes(image: ConfiguredImage) -> Iterator[Problem]:
     mounts = [*_mounts(image)]
-    mine = [(place_of(each), at) for each, at in with_a_place(image.config)]
+    mine = [(format_mount_point(each), at) for each, at in list_mounted_filesystems(image.config)]
     storage = image.config.storage
     for kind, nodes in zip(_LISTS, (storage.directories, storage.files, storage.links), strict=True):
         for index, node in enumerate(nodes):
@@ -73,7 +73,8 @@ def _mounts(image: ConfiguredImage) -> Iterator[Mount]:
 
 def _mount_points(image: ConfiguredImage) -> Iterator[Problem]:
     """Where systemd cannot mount: over a link, or where it cannot make the directory (systemd.mount(5))."""
-    told = {place_of(each) for each, _ in with_a_place(image.config)}  # the machine refuses these itself
+    # The machine refuses these itself.
+    told = {format_mount_point(each) for each, _ in list_mounted_filesystems(image.config)}
     for unit in image.own_units:
         if not unit.name.endswith(".mount"):
             continue

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from builder.provisioning.checks.configured_image import ConfiguredImage, UnitText, near
 from builder.provisioning.image_facts import ImagePrograms
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
-from firstboot.config.quadlets import unit_of
+from firstboot.config.quadlets import find_unit_name
 from firstboot.config.text import Path, Problem
 
 NEEDS = ("Requires", "Requisite", "BindsTo", "Wants")
@@ -32,7 +32,7 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
 def _changed(image: ConfiguredImage) -> Iterator[Problem]:
     """What is said about a unit that is not there."""
     quadlets = (path for path in image.root.facts.texts if path.startswith(QUADLETS))
-    of_image = {name: path for path in quadlets if (name := unit_of(path))}
+    of_image = {name: path for path in quadlets if (name := find_unit_name(path))}
     for index, unit in enumerate(image.config.systemd.units):
         if unit.contents and unit.name in of_image:
             message = f"'{unit.name}' replaces what podman makes of the image's {of_image[unit.name]}"

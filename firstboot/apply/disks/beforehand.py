@@ -19,12 +19,12 @@ from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
 from firstboot.apply.disks.tpm import has_tpm
 from firstboot.apply.programs import ProgramError
-from firstboot.config.clevis import binding_of
+from firstboot.config.clevis import find_binding
 from firstboot.config.devices import Disk
 from firstboot.config.models import Config
 from firstboot.config.resource import BadResource
 from firstboot.config.text import Problem
-from firstboot.config.tpm import tpm_of
+from firstboot.config.tpm import find_tpm
 
 _PARTLABEL = "/dev/disk/by-partlabel/"
 # udev's names for what is on a device; one by-partlabel is of the config, or of nobody here.
@@ -51,8 +51,8 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
             if raid.reuse and len(nodes) == len({*raid.devices}):
                 action.is_there(nodes, machine)
         case MakeLuks(luks=luks):
-            binding = binding_of(luks)
-            if (tpm_of(luks) is not None or (binding is not None and "tpm2" in binding.pins)) and not has_tpm():
+            binding = find_binding(luks)
+            if (find_tpm(luks) is not None or (binding is not None and "tpm2" in binding.pins)) and not has_tpm():
                 raise Refused("it is to be opened by the machine's TPM, and the machine has no TPM 2.0")
             if luks.key_file.source:
                 get_contents(luks.key_file, machine.fetched)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from firstboot.apply.disks.mounts import list_parts, list_to_mount, measure_depth
 from firstboot.apply.root import Root, Seen
 from firstboot.config.models import Config
-from firstboot.config.mount_points import place_of
+from firstboot.config.mount_points import format_mount_point
 from firstboot.config.text import Problem
 
 
@@ -17,7 +17,7 @@ def check_mount_points(config: Config, root: Root) -> Iterator[Problem]:
     """What makes a mount point impossible on this root, before anything is done to it."""
     places: list[str] = []
     for filesystem, at in sorted(list_to_mount(config), key=lambda each: measure_depth(each[0])):
-        place = place_of(filesystem)
+        place = format_mount_point(filesystem)
         view = Mounted(root, places)
         for part in list_parts(place):
             seen = view.see(part)
@@ -38,7 +38,7 @@ def check_mount_points(config: Config, root: Root) -> Iterator[Problem]:
 
 def list_mount_points(config: Config) -> list[str]:
     """Where the config mounts something while files are written."""
-    return [place_of(filesystem) for filesystem, _ in list_to_mount(config)]
+    return [format_mount_point(filesystem) for filesystem, _ in list_to_mount(config)]
 
 
 class Mounted(Root):

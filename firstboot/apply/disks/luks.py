@@ -17,10 +17,10 @@ from firstboot.apply.disks.filesystems import probe
 from firstboot.apply.disks.tpm import CRYPTTAB_OPTION as TPM_OPTION
 from firstboot.apply.disks.tpm import bind
 from firstboot.apply.programs import Programs
-from firstboot.config.clevis import advertisement_of, binding_of, with_advertisements
+from firstboot.config.clevis import add_advertisements, find_binding, locate_advertisement
 from firstboot.config.devices import Luks
 from firstboot.config.text import Path
-from firstboot.config.tpm import tpm_of
+from firstboot.config.tpm import find_tpm
 
 KEYS = "/etc/luks"
 CRYPTTAB = "/etc/crypttab"
@@ -43,7 +43,7 @@ class MakeLuks(NamedTuple):
     def perform(self, machine: Machine) -> None:
         luks, programs = self.luks, machine.programs
         device = wait_for(str(luks.device))
-        tpm, binding = tpm_of(luks), binding_of(luks)
+        tpm, binding = find_tpm(luks), find_binding(luks)
         # A random key is not kept where something else opens the device.
         bound = tpm is not None or binding is not None
         given = bool(luks.key_file.source)
@@ -61,7 +61,7 @@ class MakeLuks(NamedTuple):
                 if tpm is not None:
                     bind(tpm, device, path, programs)
                 elif binding is not None:
-                    asked = with_advertisements(binding, self.read_advertisements(machine))
+                    asked = add_advertisements(binding, self.read_advertisements(machine))
                     clevis.bind(asked, device, path, programs, lend_key_file)
             programs.run(open_command(luks, device, path))
             if bound and not given:
@@ -88,7 +88,7 @@ class MakeLuks(NamedTuple):
             return True
         if not luks.key_file.source:
             raise Refused(f"{luks.device} is encrypted already, and the config has no key for it")
-        if tpm_of(luks) is not None or binding_of(luks) is not None:
+        if find_tpm(luks) is not None or find_binding(luks) is not None:
             raise Refused(f"{luks.device} is encrypted already; wipeVolume would bind it to the TPM or Tang anew")
         self._require_same(found.label, found.uuid)
         return False
@@ -102,7 +102,7 @@ class MakeLuks(NamedTuple):
         found: dict[str, object] = {}
         for tang in self.luks.clevis.tang:
             if not tang.advertisement:
-                data = b"".join(read_pieces(get_contents(advertisement_of(tang), machine.fetched)))
+                data = b"".join(read_pieces(get_contents(locate_advertisement(tang), machine.fetched)))
                 try:
                     found[tang.url] = json.loads(data)
                 except ValueError:
@@ -122,7 +122,7 @@ class KeepKey(NamedTuple):
     at: Path
 
     def describe(self) -> str:
-        bound = tpm_of(self.luks) is not None or binding_of(self.luks) is not None
+        bound = find_tpm(self.luks) is not None or find_binding(self.luks) is not None
         what = "the line of" if bound else "the key of"
         return f"write {what} {self.luks.name} in {CRYPTTAB}"
 
@@ -144,8 +144,8 @@ class KeepKey(NamedTuple):
 
 def format_crypttab_options(luks: Luks) -> str:
     """How it is opened at later boots (crypttab(5))."""
-    words = ["luks", *(["discard"] if luks.discard else []), *([TPM_OPTION] if tpm_of(luks) is not None else [])]
-    binding = binding_of(luks)
+    words = ["luks", *(["discard"] if luks.discard else []), *([TPM_OPTION] if find_tpm(luks) is not None else [])]
+    binding = find_binding(luks)
     return ",".join([*words, *([clevis.NETWORK_OPTION] if binding is not None and binding.network else [])])
 
 

@@ -10,7 +10,7 @@ from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import wait_for
 from firstboot.config.devices import Filesystem
 from firstboot.config.models import Config
-from firstboot.config.mount_points import UNMOUNTED, place_of, with_a_place
+from firstboot.config.mount_points import UNMOUNTED, format_mount_point, list_mounted_filesystems
 from firstboot.config.text import Path
 
 
@@ -25,7 +25,7 @@ class MountFilesystem(NamedTuple):
 
     def perform(self, machine: Machine) -> None:
         wanted = self.filesystem
-        target = make_mount_point(place_of(wanted), machine)
+        target = make_mount_point(format_mount_point(wanted), machine)
         options = ["-o", ",".join(wanted.mount_options)] if wanted.mount_options else []
         device = wanted.device if wanted.format == "virtiofs" else wait_for(wanted.device)
         machine.programs.run(["mount", *options, "-t", str(wanted.format), device, target])
@@ -42,7 +42,7 @@ class UnmountFilesystem(NamedTuple):
         return f"unmount {self.filesystem.path}"
 
     def perform(self, machine: Machine) -> None:
-        target = _outside(place_of(self.filesystem), machine)
+        target = _outside(format_mount_point(self.filesystem), machine)
         machine.programs.run(["umount", target])
         if target in machine.mounted:  # not where each stage is a process of its own
             machine.mounted.remove(target)
@@ -71,13 +71,13 @@ def list_parts(place: str) -> list[str]:
 
 def measure_depth(filesystem: Filesystem) -> tuple[int, str]:
     """What mounts are sorted by: the shallowest first."""
-    path = place_of(filesystem)
+    path = format_mount_point(filesystem)
     return len(PurePosixPath(path).parts), path
 
 
 def list_to_mount(config: Config) -> Iterator[tuple[Filesystem, Path]]:
     """What the config wants mounted while files are written, and where it says so."""
-    return (each for each in with_a_place(config) if each[0].format not in UNMOUNTED)
+    return (each for each in list_mounted_filesystems(config) if each[0].format not in UNMOUNTED)
 
 
 def _outside(path: str, machine: Machine) -> str:

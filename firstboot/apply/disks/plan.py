@@ -14,10 +14,10 @@ from firstboot.apply.disks.partitions import PartitionDisk
 from firstboot.apply.disks.raid import MakeRaid
 from firstboot.apply.disks.subvolumes import MakeSubvolumes
 from firstboot.apply.programs import Programs, explain_missing
-from firstboot.config.clevis import binding_of
+from firstboot.config.clevis import find_binding
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
-from firstboot.config.tpm import tpm_of
+from firstboot.config.tpm import find_tpm
 
 
 def plan_devices(config: Config, programs: Programs) -> Iterator[Action | Problem]:
@@ -32,9 +32,9 @@ def plan_devices(config: Config, programs: Programs) -> Iterator[Action | Proble
         yield MakeRaid(raid, ("storage", "raid", index))
     yield from check_program(programs, "cryptsetup", "luks", storage.luks)
     for index, luks in enumerate(storage.luks):
-        if tpm_of(luks) is not None and programs.find("systemd-cryptenroll") is None:
+        if find_tpm(luks) is not None and programs.find("systemd-cryptenroll") is None:
             yield _missing("systemd-cryptenroll", ("storage", "luks", index, "clevis"))
-        if (binding := binding_of(luks)) is not None:
+        if (binding := find_binding(luks)) is not None:
             for program in (*PROGRAMS, *(f"clevis-encrypt-{pin}" for pin in sorted(binding.pins))):
                 if programs.find(program) is None:
                     yield _missing(program, ("storage", "luks", index, "clevis"))

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstboot.apply.action import Refused
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     from firstboot.apply.disks import devices
     from firstboot.places import Places
 else:
-    devices = lazy("firstboot.apply.disks.devices")
+    devices = import_lazily("firstboot.apply.disks.devices")
 
 # UEFI 2.10, 3.3; The Boot Loader Interface.
 _SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"

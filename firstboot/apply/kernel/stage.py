@@ -15,7 +15,7 @@ from firstboot.apply.kernel import esp
 from firstboot.apply.kernel.addon import NoAddon, make_addon, read_addon
 from firstboot.apply.kernel.arguments import check_baked, format_addon, list_wanted_words, read_command_line
 from firstboot.config.kernel_words import FULL_MARK
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config
 from firstboot.config.text import Path, Problem
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from firstboot.config import redaction
     from firstboot.places import Places
 else:
-    redaction = lazy("firstboot.config.redaction")
+    redaction = import_lazily("firstboot.config.redaction")
 
 AT: Path = ("kernelArguments",)
 _HINT = "set kernel.command_line in the image's definition"

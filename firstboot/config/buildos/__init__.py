@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 
-from firstboot.config.butane import Surroundings, extra_for, nothing, sugar_for
+from firstboot.config.butane import Surroundings, ignore_setting, list_extra_settings, make_sugar
 from firstboot.config.butane.encoding import Encoder
 from firstboot.config.butane.variants import Edition
 from firstboot.config.fields import Field
@@ -105,16 +105,16 @@ SETTINGS: dict[str, dict[str, tuple[Field, str]]] = {
 }
 
 
-def dialect(edition: Edition, surroundings: Surroundings) -> Dialect:
+def make_dialect(edition: Edition, surroundings: Surroundings) -> Dialect:
     """How a document of this variant is read."""
-    sugar = sugar_for(edition.spec, surroundings)
+    sugar = make_sugar(edition.spec, surroundings)
     sugar["Config"] = {
         **sugar["Config"],
-        "hostname": hostname(surroundings.encode),
-        "timezone": timezone,
-        "variables": nothing,
+        "hostname": make_hostname_sugar(surroundings.encode),
+        "timezone": add_timezone,
+        "variables": ignore_setting,
     }
-    extra = extra_for(edition)
+    extra = list_extra_settings(edition)
     # Of the experimental sugar this has always been a part.
     extra["Systemd"] = {"quadlets": extra["Systemd"]["quadlets"]._replace(since=edition.spec)}
     for model, settings in SETTINGS.items():
@@ -122,7 +122,7 @@ def dialect(edition: Edition, surroundings: Surroundings) -> Dialect:
     return Dialect(edition.spec, "name", own=True, strict=True, sugar=sugar, extra=extra)
 
 
-def hostname(encode: Encoder) -> Sugar:
+def make_hostname_sugar(encode: Encoder) -> Sugar:
     """``hostname: demo``: ``/etc/hostname`` (hostname(5))."""
 
     def sugar(use: SugarUse) -> None:
@@ -139,7 +139,7 @@ def hostname(encode: Encoder) -> Sugar:
     return sugar
 
 
-def timezone(use: SugarUse) -> None:
+def add_timezone(use: SugarUse) -> None:
     """``timezone: Europe/Berlin``: the link ``/etc/localtime`` (localtime(5))."""
     value = use.value
     if not isinstance(value, str) or not re.fullmatch(_TIMEZONE, value):

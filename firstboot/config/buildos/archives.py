@@ -54,7 +54,7 @@ class Entry(NamedTuple):
 
 def unpack_archives(output: SugarOutput) -> None:
     """Add what is in each archive."""
-    for at, archive in output.parts(Archive, "storage", "archives"):
+    for at, archive in output.list_parts(Archive, "storage", "archives"):
         before = output.complaints
         output.is_path(archive.path, (*at, "path"))
         if archive.strip is not None and not 0 <= archive.strip < 100:
@@ -63,7 +63,7 @@ def unpack_archives(output: SugarOutput) -> None:
             hint = "'local' is an archive beside the config, 'source' a URL of one that the machine fetches"
             output.complain(at, "either 'local' or 'source' is required", hint)
         elif archive.source is not None:
-            output.archive(_elsewhere(archive), at)
+            output.add_archive(_elsewhere(archive), at)
         elif archive.local is not None and output.complaints == before:
             _unpack(archive, archive.local, at, output)
 
@@ -76,7 +76,7 @@ def _unpack(archive: Archive, local: str, at: Path, output: SugarOutput) -> None
     try:
         data = output.surroundings.files.read(local)
         verify(data, archive.verification.hash)
-        entries = placed(read_entries(data), archive.path, archive.strip or 0)
+        entries = lay_out_entries(read_entries(data), archive.path, archive.strip or 0)
     except NoLocalFile as error:
         output.complain((*at, "local"), str(error), error.hint)
     except BadResource as error:
@@ -90,17 +90,17 @@ def _unpack(archive: Archive, local: str, at: Path, output: SugarOutput) -> None
 def _add(archive: Archive, entries: dict[str, Entry], at: Path, output: SugarOutput) -> None:
     user, group = archive.user, archive.group
     if Owner() not in (user, group) or archive.path not in entries:
-        output.directory(archive.path, at, user=user, group=group)
+        output.add_directory(archive.path, at, user=user, group=group)
     for path, entry in entries.items():
         if entry.kind == "directory":
-            output.directory(path, at, mode=entry.mode, user=user, group=group)
+            output.add_directory(path, at, mode=entry.mode, user=user, group=group)
         elif entry.kind == "link":
-            output.link(path, entry.data.decode("utf-8", "surrogateescape"), at, user=user, group=group)
+            output.add_link(path, entry.data.decode("utf-8", "surrogateescape"), at, user=user, group=group)
         else:
-            output.file(path, entry.data, at, mode=entry.mode, user=user, group=group)
+            output.add_file(path, entry.data, at, mode=entry.mode, user=user, group=group)
 
 
-def placed(entries: Iterator[Entry], directory: str, strip: int) -> dict[str, Entry]:
+def lay_out_entries(entries: Iterator[Entry], directory: str, strip: int) -> dict[str, Entry]:
     """The entries of an archive by where they go; of several with one name the last.
 
     Raises:

@@ -9,7 +9,7 @@ from firstboot.config.buildos.common import check_service, is_duration
 from firstboot.config.buildos.services import Container, ContainerHealth
 from firstboot.config.buildos.staging import load_credentials
 from firstboot.config.buildos.sugar_output import SugarOutput
-from firstboot.config.buildos.unit_writing import command_line, one_line
+from firstboot.config.buildos.unit_writing import format_command_line, format_one_line
 from firstboot.config.butane.quadlets import ROOTFUL
 from firstboot.config.text import Path
 from firstboot.config.unit_text import is_lost_by_podman, quote_word
@@ -27,12 +27,12 @@ _ON_FAILURE = ("none", "kill", "restart", "stop")
 
 def make_containers(output: SugarOutput) -> None:
     """A quadlet for each."""
-    for at, container in output.parts(Container, "containers"):
+    for at, container in output.list_parts(Container, "containers"):
         before = output.complaints
         _check(container, at, output)
         text = _quadlet(container, at, output)
         if output.complaints == before and output.claim(f"{container.name}.service", at):
-            output.file(f"{ROOTFUL}/{container.name}.container", text, at)
+            output.add_file(f"{ROOTFUL}/{container.name}.container", text, at)
 
 
 def _check(container: Container, at: Path, output: SugarOutput) -> None:
@@ -85,11 +85,11 @@ def _check_health(health: ContainerHealth, at: Path, output: SugarOutput) -> Non
 
 
 def _quadlet(container: Container, at: Path, output: SugarOutput) -> str:
-    unit = [f"Description=Container {one_line(container.name)}"]
+    unit = [f"Description=Container {format_one_line(container.name)}"]
     unit += [f"{name}={' '.join(units)}" for name, units in _order(container) if units]
     own = [("ContainerName", container.name), ("Image", container.image), ("Pull", container.pull or "missing")]
     # Podman gives what it starts to systemd, which replaces % and $ once more.
-    own += [("Exec", command_line(container.command))] if container.command else []
+    own += [("Exec", format_command_line(container.command))] if container.command else []
     own += [("Environment", _quote_pair(name, value)) for name, value in container.environment.items()]
     own += [("EnvironmentFile", path.replace("%", "%%")) for path in container.environment_files]
     own += [("PublishPort", each) for each in container.ports]

@@ -10,7 +10,7 @@ import re
 from firstboot.config.buildos.common import check_name, check_units
 from firstboot.config.buildos.services import HealthCheck
 from firstboot.config.buildos.sugar_output import SugarOutput
-from firstboot.config.buildos.unit_writing import command_line, is_unit, unit
+from firstboot.config.buildos.unit_writing import format_command_line, format_unit, is_unit
 from firstboot.config.text import Path
 
 TARGET = "boot-complete.target"
@@ -35,11 +35,11 @@ _PORT_ATTEMPT = "socket.create_connection(('localhost', int(sys.argv[2])), 10).c
 
 def make_health_checks(output: SugarOutput) -> None:
     """A service for each."""
-    for at, check in output.parts(HealthCheck, "health_checks"):
+    for at, check in output.list_parts(HealthCheck, "health_checks"):
         before = output.complaints
         _check(check, at, output)
         if output.complaints == before:
-            output.unit(f"health-{check.name}.service", _unit(check), at)
+            output.add_unit(f"health-{check.name}.service", _unit(check), at)
 
 
 def _check(check: HealthCheck, at: Path, output: SugarOutput) -> None:
@@ -64,7 +64,7 @@ def _unit(check: HealthCheck) -> str:
     timeout = TIMEOUT if check.timeout is None else check.timeout
     after = [*check.after, *([check.unit] if check.unit is not None else [])]
     online = ["network-online.target"] if check.url is not None else []
-    return unit(
+    return format_unit(
         f"Health Check {check.name}",
         before=(TARGET,),
         after=(*after, *online),
@@ -74,7 +74,7 @@ def _unit(check: HealthCheck) -> str:
             ("RemainAfterExit", "yes"),
             # What tries again itself says why it has failed; it gets the time for a last attempt.
             ("TimeoutStartSec", f"{timeout + (15 if check.url is not None or check.port is not None else 0)}s"),
-            ("ExecStart", command_line(_command(check, timeout))),
+            ("ExecStart", format_command_line(_command(check, timeout))),
         ],
         required_by=TARGET,
     )

@@ -33,7 +33,7 @@ class _Placed(NamedTuple):
 
 def configure_network(output: SugarOutput) -> None:
     """Write the files of all interfaces."""
-    network = output.part(Network, AT)
+    network = output.find_part(Network, AT)
     if network is None:
         return
     placed: dict[str, _Placed] = {}
@@ -49,7 +49,7 @@ def configure_network(output: SugarOutput) -> None:
     for member, (kind, master, at) in masters.items():
         if member not in placed:
             text = _sections({"Match": [f"Name={member}"], "Network": [f"{kind}={master}", *_QUIET]})
-            output.file(f"{DIRECTORY}/10-{member}.network", text, at)
+            output.add_file(f"{DIRECTORY}/10-{member}.network", text, at)
 
 
 _QUIET = ("LinkLocalAddressing=no", "IPv6AcceptRA=no")
@@ -207,14 +207,14 @@ def _write(
     name = interface.name
     base = f"{DIRECTORY}/10-{name}"
     if interface.vlan is not None or interface.bond is not None or interface.bridge is not None:
-        output.file(f"{base}.netdev", _netdev(interface), at)
+        output.add_file(f"{base}.netdev", _netdev(interface), at)
     if interface.match.mac is not None:
         link = {
             "Match": [f"PermanentMACAddress={interface.match.mac}"],
             "Link": [f"Name={name}", "AlternativeNamesPolicy=database onboard slot path mac"],
         }
-        output.file(f"{base}.link", _sections(link), at)
-    output.file(f"{base}.network", _network_file(interface, master, vlans), at)
+        output.add_file(f"{base}.link", _sections(link), at)
+    output.add_file(f"{base}.network", _network_file(interface, master, vlans), at)
 
 
 def _netdev(interface: Interface) -> str:

@@ -6,12 +6,12 @@ import posixpath
 import re
 
 from firstboot.config.buildos.models import Parents
-from firstboot.config.buildos.sugar_output import SugarOutput, in_directory
+from firstboot.config.buildos.sugar_output import SugarOutput, is_below
 from firstboot.config.checks.units import UNIT_TYPES
-from firstboot.config.explain import kind_of
+from firstboot.config.explain import describe_kind
 from firstboot.config.models import Node, Owner, Unit, User
 from firstboot.config.text import Path
-from firstboot.config.unit_text import BadUnit, options
+from firstboot.config.unit_text import BadUnit, parse_options
 
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]*[$]?", re.IGNORECASE)
 _HOME = re.compile(r"(/home/[^/]+)/.+")
@@ -21,25 +21,25 @@ SUDOERS = "/etc/sudoers.d"
 
 def configure_users(output: SugarOutput) -> None:
     """Write the files of these settings."""
-    for at, user, value in output.users("sudo"):
+    for at, user, value in output.list_users("sudo"):
         if _is_on(value, at, output) and _is_plain(user, at, output):
             # A name with a dot would be skipped by sudo as a backup.
             path = f"{SUDOERS}/10-{user.name.replace('.', '_')}"
-            output.directory(SUDOERS, at, mode=0o750)
-            output.file(path, f"{user.name} ALL=(ALL:ALL) NOPASSWD: ALL\n", at, mode=0o440)
-    for at, user, value in output.users("linger"):
+            output.add_directory(SUDOERS, at, mode=0o750)
+            output.add_file(path, f"{user.name} ALL=(ALL:ALL) NOPASSWD: ALL\n", at, mode=0o440)
+    for at, user, value in output.list_users("linger"):
         if _is_on(value, at, output) and _is_plain(user, at, output):
-            output.directory(LINGER, at)
-            output.file(f"{LINGER}/{user.name}", "", at)
-    for at, user, _ in output.users("units"):
+            output.add_directory(LINGER, at)
+            output.add_file(f"{LINGER}/{user.name}", "", at)
+    for at, user, _ in output.list_users("units"):
         if _is_plain(user, at, output):
-            for here, unit in output.parts(Unit, *at):
+            for here, unit in output.list_parts(Unit, *at):
                 _install(unit, user, here, output)
 
 
 def _is_on(value: object, at: Path, output: SugarOutput) -> bool:
     if not isinstance(value, bool):
-        output.complain(at, f"expected true or false, found {kind_of(value)}")
+        output.complain(at, f"expected true or false, found {describe_kind(value)}")
     return value is True
 
 
@@ -51,7 +51,7 @@ def _is_plain(user: User, at: Path, output: SugarOutput) -> bool:
     return False
 
 
-def home_of(user: User) -> str:
+def get_home(user: User) -> str:
     """The home that a user gets."""
     return user.home_dir or ("/root" if user.name == "root" else f"/home/{user.name}")
 
@@ -63,26 +63,26 @@ def _install(unit: Unit, user: User, at: Path, output: SugarOutput) -> None:
         return
     owner = Owner(name=user.name)
     group = Owner(name=user.primary_group or (None if user.no_user_group else user.name))
-    home = home_of(user)
+    home = get_home(user)
     directory = f"{home}/.config/systemd/user"
     path = f"{directory}/{unit.name}"
 
     def make_directories(*paths: str) -> None:
         for each in paths:
-            output.directory(each, at, user=owner, group=group)
+            output.add_directory(each, at, user=owner, group=group)
 
     make_directories(f"{home}/.config", f"{home}/.config/systemd", directory)
     if unit.mask:
-        output.link(path, "/dev/null", at, user=owner, group=group)
+        output.add_link(path, "/dev/null", at, user=owner, group=group)
         return
     if unit.contents is not None:
-        output.file(path, unit.contents, at, user=owner, group=group)
+        output.add_file(path, unit.contents, at, user=owner, group=group)
     for index, dropin in enumerate(unit.dropins):
         if not dropin.name.endswith(".conf") or "/" in dropin.name:
             output.complain((*at, "dropins", index, "name"), f"'{dropin.name}' is not the name of a drop-in")
             continue
         make_directories(f"{path}.d")
-        output.file(f"{path}.d/{dropin.name}", dropin.contents or "", at, user=owner, group=group)
+        output.add_file(f"{path}.d/{dropin.name}", dropin.contents or "", at, user=owner, group=group)
     if not unit.enabled:
         return
     links = _wanted(unit, at, output)
@@ -97,7 +97,7 @@ def _install(unit: Unit, user: User, at: Path, output: SugarOutput) -> None:
     target = path if unit.contents is not None else f"/usr/lib/systemd/user/{unit.name}"
     for link in links:
         make_directories(f"{directory}/{posixpath.dirname(link)}")
-        output.link(f"{directory}/{link}", target, at, user=owner, group=group)
+        output.add_link(f"{directory}/{link}", target, at, user=owner, group=group)
 
 
 def _wanted(unit: Unit, at: Path, output: SugarOutput) -> list[str] | None:
@@ -105,7 +105,7 @@ def _wanted(unit: Unit, at: Path, output: SugarOutput) -> list[str] | None:
     if unit.contents is None:
         return [f"default.target.wants/{unit.name}"]
     try:
-        found = options(unit.contents)
+        found = parse_options(unit.contents)
     except BadUnit as error:
         output.complain((*at, "contents"), f"line {error.line} of the unit: {error}")
         return None
@@ -117,10 +117,10 @@ def _wanted(unit: Unit, at: Path, output: SugarOutput) -> list[str] | None:
     return links
 
 
-def own_parents(output: SugarOutput) -> None:
+def add_parents(output: SugarOutput) -> None:
     """Directories between a place that is there and a node, with an owner of their own."""
-    for at, node in output.nodes("parents"):
-        parents = output.part(Parents, at)
+    for at, node in output.list_nodes("parents"):
+        parents = output.find_part(Parents, at)
         if parents is not None:
             _own(node, parents, at, output)
 
@@ -132,7 +132,7 @@ def _own(node: Node, parents: Parents, at: Path, output: SugarOutput) -> None:
         hint = "name the directory that is there already: below: /var/lib"
         output.complain(at, f"how much of '{node.path}' is to be made is not known", hint, on_key=True)
         return
-    if not in_directory(node.path, below):
+    if not is_below(node.path, below):
         output.complain((*at, "below"), f"'{node.path}' is not below '{below}'")
         return
     mode = 0o755 if parents.mode is None else parents.mode
@@ -148,4 +148,4 @@ def _own(node: Node, parents: Parents, at: Path, output: SugarOutput) -> None:
         other = output.find_directory(each)
         if other is not None and (other.mode, other.user, other.group) != (mode, parents.user, parents.group):
             output.complain(at, f"something else in this config gives '{each}' another owner or mode", on_key=True)
-        output.directory(each, at, mode=mode, user=parents.user, group=parents.group)
+        output.add_directory(each, at, mode=mode, user=parents.user, group=parents.group)

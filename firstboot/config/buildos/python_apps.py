@@ -11,7 +11,7 @@ from firstboot.config.buildos.common import check_service
 from firstboot.config.buildos.services import PythonApp
 from firstboot.config.buildos.staging import load_credentials
 from firstboot.config.buildos.sugar_output import SugarOutput
-from firstboot.config.buildos.unit_writing import command_line, unit
+from firstboot.config.buildos.unit_writing import format_command_line, format_unit
 from firstboot.config.butane.files import NoLocalFile
 from firstboot.config.text import Path
 from firstboot.config.unit_text import quote_word
@@ -53,13 +53,13 @@ SANDBOX = (
 
 def make_python_apps(output: SugarOutput) -> None:
     """A service for each."""
-    for at, app in output.parts(PythonApp, "python_apps"):
+    for at, app in output.list_parts(PythonApp, "python_apps"):
         before = output.complaints
         wheel = _wheel(app, at, output)
         _check(app, at, output)
         credentials = load_credentials(app.credentials, (*at, "credentials"), output)
         if output.complaints == before:
-            output.unit(f"{app.name}.service", _unit(app, wheel, credentials), at, enabled=app.enabled is not False)
+            output.add_unit(f"{app.name}.service", _unit(app, wheel, credentials), at, enabled=app.enabled is not False)
 
 
 def _check(app: PythonApp, at: Path, output: SugarOutput) -> None:
@@ -108,9 +108,9 @@ def _wheel(app: PythonApp, at: Path, output: SugarOutput) -> str | None:
         output.complain(here, f"'{app.wheel_local}' {problem}")
         return None
     path = f"{WHEELS}/{app.name}/{name}"
-    output.directory(WHEELS, at)
-    output.directory(f"{WHEELS}/{app.name}", at)
-    output.file(path, data, here)
+    output.add_directory(WHEELS, at)
+    output.add_directory(f"{WHEELS}/{app.name}", at)
+    output.add_file(path, data, here)
     return path
 
 
@@ -136,7 +136,7 @@ def _unit(app: PythonApp, wheel: str | None, credentials: list[tuple[str, str]])
         environment["PYTHONPATH"] = wheel
     environment |= app.environment
     network = app.network is not False
-    service: list[tuple[str, str]] = [("Type", "exec"), ("ExecStart", command_line(_command(app)))]
+    service: list[tuple[str, str]] = [("Type", "exec"), ("ExecStart", format_command_line(_command(app)))]
     service += [("Environment", quote_word(f"{name}={value}")) for name, value in environment.items()]
     service += credentials
     service.append(("User", app.user) if app.user is not None else ("DynamicUser", "yes"))
@@ -152,7 +152,7 @@ def _unit(app: PythonApp, wheel: str | None, credentials: list[tuple[str, str]])
     service += [("MemoryMax", app.memory_max)] if app.memory_max is not None else []
     service.append(("Restart", app.restart or "on-failure"))
     online = ("network-online.target",) if network else ()
-    return unit(
+    return format_unit(
         f"Python Application {app.name}",
         service=service,
         wants=online,

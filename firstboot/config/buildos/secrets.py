@@ -20,7 +20,7 @@ from typing import Any
 
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.files import NoLocalFile
-from firstboot.config.explain import suggestion
+from firstboot.config.explain import find_suggestion
 from firstboot.config.text import Path, Problem
 
 PREFIX = "secrets."
@@ -42,7 +42,7 @@ class NoSecret(ValueError):
         self.hint = hint
 
 
-def value_of(secret: dict[str, Any], surroundings: Surroundings) -> bytes:
+def require_value(secret: dict[str, Any], surroundings: Surroundings) -> bytes:
     """The bytes of a secret, given as it is written.
 
     Raises:
@@ -75,17 +75,17 @@ class Secrets:
             if isinstance(each, dict) and isinstance(each.get("name"), str):
                 self._written.setdefault(each["name"], (index, each))
 
-    def text(self, name: str) -> str | Problem:
+    def get_text(self, name: str) -> str | Problem:
         """A secret as text, without the line break at its end."""
         if name not in self._written:
-            hint = suggestion(name, self._written) or "declare it under secrets:"
+            hint = find_suggestion(name, self._written) or "declare it under secrets:"
             return Problem((), f"there is no secret '{name}'", hint)
         _, secret = self._written[name]
         if secret.get("credential") is not None:
             hint = "have the service load it: LoadCredential="
             return Problem((), f"the secret '{name}' is known on the machine only, at every boot", hint)
         try:
-            return value_of(secret, self._surroundings).decode().removesuffix("\n").removesuffix("\r")
+            return require_value(secret, self._surroundings).decode().removesuffix("\n").removesuffix("\r")
         except NoSecret as error:
             return Problem((), str(error), error.hint)
         except UnicodeDecodeError:
@@ -104,7 +104,7 @@ class Secrets:
                 yield Problem(at, "everybody could read the secret in this file", "0600, or 0640 for a group")
 
 
-def may_hold_secrets(path: Path) -> bool:
+def can_hold_secrets(path: Path) -> bool:
     """Whether what is at a path of the document is for root alone, once it is on the machine."""
     if path[:2] == ("passwd", "users"):
         return path[3:] == ("password_hash",)

@@ -9,10 +9,10 @@ import re
 from typing import TYPE_CHECKING
 
 from firstboot.config.buildos.models import Secret
-from firstboot.config.buildos.secrets import MODE, OTHERS, SOURCES, NoSecret, value_of
+from firstboot.config.buildos.secrets import MODE, OTHERS, SOURCES, NoSecret, require_value
 from firstboot.config.buildos.sugar_output import SugarOutput
-from firstboot.config.buildos.unit_writing import unit
-from firstboot.config.lazy import lazy
+from firstboot.config.buildos.unit_writing import format_unit
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Owner
 from firstboot.config.text import Path
 from firstboot.config.unit_text import quote_word
@@ -20,15 +20,15 @@ from firstboot.config.unit_text import quote_word
 if TYPE_CHECKING:
     from firstboot.config import explain
 else:
-    explain = lazy("firstboot.config.explain")
+    explain = import_lazily("firstboot.config.explain")
 
 CREDSTORE = "/etc/credstore"  # systemd.exec(5), LoadCredential=
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
-def stage_secrets(output: SugarOutput) -> None:
+def add_secrets(output: SugarOutput) -> None:
     """Have every secret where it is wanted."""
-    for at, secret in output.parts(Secret, "secrets"):
+    for at, secret in output.list_parts(Secret, "secrets"):
         if _check(secret, at, output):
             output.secrets[secret.name] = secret
             _stage(secret, at, output)
@@ -57,19 +57,19 @@ def _check(secret: Secret, at: Path, output: SugarOutput) -> bool:
 def _stage(secret: Secret, at: Path, output: SugarOutput) -> None:
     if secret.credential is not None:
         if secret.path is not None:
-            output.unit(f"secret-{secret.name}.service", _writing_unit(secret, secret.path), at)
+            output.add_unit(f"secret-{secret.name}.service", _writing_unit(secret, secret.path), at)
         return
     try:
-        value = value_of(secret.values(), output.surroundings)
+        value = require_value(secret.collect_values(), output.surroundings)
     except NoSecret as error:
         output.complain((*at, error.key), str(error), error.hint)
         return
     output.stored.add(secret.name)
     if secret.path is None:
-        output.directory(CREDSTORE, at, mode=0o700)
+        output.add_directory(CREDSTORE, at, mode=0o700)
     mode = MODE if secret.mode is None else secret.mode
     path = secret.path or f"{CREDSTORE}/{secret.name}"
-    output.file(path, value, at, mode=mode, user=secret.user, group=secret.group)
+    output.add_file(path, value, at, mode=mode, user=secret.user, group=secret.group)
 
 
 def _writing_unit(secret: Secret, path: str) -> str:
@@ -85,7 +85,7 @@ def _writing_unit(secret: Secret, path: str) -> str:
         f"%d/{secret.name}",
         path.replace("%", "%%"),
     ]
-    return unit(
+    return format_unit(
         f"Secret {secret.name} from the Platform",
         before=("sysinit.target", "shutdown.target"),
         after=("local-fs.target",),
@@ -110,7 +110,7 @@ def load_credentials(names: tuple[str, ...], at: Path, output: SugarOutput) -> l
     for index, name in enumerate(names):
         secret = output.secrets.get(name)
         if secret is None:
-            hint = explain.suggestion(name, output.secrets) or "declare it under secrets:"
+            hint = explain.find_suggestion(name, output.secrets) or "declare it under secrets:"
             output.complain((*at, index), f"there is no secret '{name}'", hint)
         elif secret.credential is not None:
             found.append(("LoadCredential", f"{name}:{secret.credential}"))

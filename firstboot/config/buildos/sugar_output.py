@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from firstboot.config.checks.nodes import check_path, clean
-from firstboot.config.explain import kind_of
-from firstboot.config.lazy import lazy
+from firstboot.config.explain import describe_kind
+from firstboot.config.lazy import import_lazily
 from firstboot.config.model import Model
 from firstboot.config.models import Config, Directory, File, Link, Node, Owner, Storage, Systemd, Unit, User
 from firstboot.config.origins import Made, Origins
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from firstboot.config.butane import trees
     from firstboot.config.butane.draft import Draft
 else:
-    encryption = lazy("firstboot.config.buildos.encryption")
-    trees = lazy("firstboot.config.butane.trees")
+    encryption = import_lazily("firstboot.config.buildos.encryption")
+    trees = import_lazily("firstboot.config.butane.trees")
 
 M = TypeVar("M", bound=Model)
 N = TypeVar("N", bound=Node)
@@ -55,53 +55,53 @@ class SugarOutput:
         self._archives: list[Archive] = []
         self._units: list[Unit] = []
         self._taken: set[str] = set()
-        self._entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): draft.origin(())}
+        self._entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): draft.make_origin(())}
 
     # --- what the document says ---
 
-    def text(self, name: str) -> str | None:
+    def find_text(self, name: str) -> str | None:
         """A setting of the document that is one text."""
         value = self._draft.extras.get((name,))
         if value is None or isinstance(value, str):
             return value
-        self.complain((name,), f"expected text, found {kind_of(value)}")
+        self.complain((name,), f"expected text, found {describe_kind(value)}")
         return None
 
-    def texts(self, name: str) -> tuple[tuple[Path, str], ...]:
+    def list_texts(self, name: str) -> tuple[tuple[Path, str], ...]:
         """A setting that is a list of texts, each with its place."""
         value = self._draft.extras.get((name,), [])
         if not isinstance(value, list):
-            self.complain((name,), f"expected a list, found {kind_of(value)}")
+            self.complain((name,), f"expected a list, found {describe_kind(value)}")
             return ()
         found: list[tuple[Path, str]] = []
         for index, each in enumerate(value):
             if isinstance(each, str):
                 found.append(((name, index), each))
             else:
-                self.complain((name, index), f"expected text, found {kind_of(each)}")
+                self.complain((name, index), f"expected text, found {describe_kind(each)}")
         return tuple(found)
 
-    def pairs(self, name: str) -> dict[str, str]:
+    def list_pairs(self, name: str) -> dict[str, str]:
         """A setting that is names with values."""
         value = self._draft.extras.get((name,), {})
         if not isinstance(value, dict):
-            self.complain((name,), f"expected a mapping (key: value), found {kind_of(value)}")
+            self.complain((name,), f"expected a mapping (key: value), found {describe_kind(value)}")
             return {}
         for key, each in value.items():
             if not isinstance(each, str):
-                self.complain((name, key), f"expected text, found {kind_of(each)}")
+                self.complain((name, key), f"expected text, found {describe_kind(each)}")
         return {key: each for key, each in value.items() if isinstance(each, str)}
 
-    def part(self, model: type[M], path: Path) -> M | None:
+    def find_part(self, model: type[M], path: Path) -> M | None:
         """A setting that is a mapping; ``None`` if there is none, or it is wrong, which has been said then."""
         value = self._draft.extras.get(path)
         return None if value is None else self._draft.find(model, path, value)
 
-    def parts(self, model: type[M], *path: str | int) -> Iterator[tuple[Path, M]]:
+    def list_parts(self, model: type[M], *path: str | int) -> Iterator[tuple[Path, M]]:
         """A setting that is a list of mappings, each with its place."""
-        yield from self._draft.elements(model, path)
+        yield from self._draft.list_elements(model, path)
 
-    def users(self, name: str) -> Iterator[tuple[Path, User, Any]]:
+    def list_users(self, name: str) -> Iterator[tuple[Path, User, Any]]:
         """The users that have a setting: its place, the user, what it says."""
         for path, value in self._draft.extras.items():
             if path[:2] == ("passwd", "users") and path[3:] == (name,) and isinstance(path[2], int):
@@ -109,7 +109,7 @@ class SugarOutput:
                 if path[2] < len(users):
                     yield path, users[path[2]], value
 
-    def nodes(self, name: str) -> Iterator[tuple[Path, Node]]:
+    def list_nodes(self, name: str) -> Iterator[tuple[Path, Node]]:
         """The files, directories and links that have a setting, and its place."""
         for path in self._draft.extras:
             if path[:1] == ("storage",) and path[3:] == (name,) and isinstance(path[2], int):
@@ -119,7 +119,7 @@ class SugarOutput:
 
     # --- what it becomes ---
 
-    def file(
+    def add_file(
         self,
         path: str,
         contents: str | bytes,
@@ -133,37 +133,37 @@ class SugarOutput:
         if not self.claim(path, at):
             return
         data = contents.encode("utf-8", "surrogatepass") if isinstance(contents, str) else contents
-        file = trees.file_of(path, mode, data, self.surroundings.encode)
-        self._entries[("storage", "files", len(self._files))] = self._draft.origin(at)
+        file = trees.make_file(path, mode, data, self.surroundings.encode)
+        self._entries[("storage", "files", len(self._files))] = self._draft.make_origin(at)
         self._files.append(file.model_copy(update={"overwrite": True, "user": user, "group": group}))
 
-    def directory(self, path: str, at: Path, *, mode: int = 0o755, user: Owner = ROOT, group: Owner = ROOT) -> None:
+    def add_directory(self, path: str, at: Path, *, mode: int = 0o755, user: Owner = ROOT, group: Owner = ROOT) -> None:
         """Make a directory, unless the user's own config or other sugar does."""
         if path in self._taken or any(each.path == path for each in self.config.storage.directories):
             return
         self._taken.add(path)
-        self._entries[("storage", "directories", len(self._directories))] = self._draft.origin(at)
+        self._entries[("storage", "directories", len(self._directories))] = self._draft.make_origin(at)
         self._directories.append(Directory(path=path, mode=mode, user=user, group=group))
 
     def find_directory(self, path: str) -> Directory | None:
         """The directory that sugar makes there."""
         return next((each for each in self._directories if each.path == path), None)
 
-    def link(self, path: str, target: str, at: Path, *, user: Owner = ROOT, group: Owner = ROOT) -> None:
+    def add_link(self, path: str, target: str, at: Path, *, user: Owner = ROOT, group: Owner = ROOT) -> None:
         """Make a symbolic link."""
         if self.claim(path, at):
-            self._entries[("storage", "links", len(self._links))] = self._draft.origin(at)
+            self._entries[("storage", "links", len(self._links))] = self._draft.make_origin(at)
             self._links.append(Link(path=path, target=target, overwrite=True, user=user, group=group))
 
-    def archive(self, archive: Archive, at: Path) -> None:
+    def add_archive(self, archive: Archive, at: Path) -> None:
         """Have the machine unpack something."""
-        self._entries[("storage", "archives", len(self._archives))] = self._draft.origin(at)
+        self._entries[("storage", "archives", len(self._archives))] = self._draft.make_origin(at)
         self._archives.append(archive)
 
-    def unit(self, name: str, contents: str, at: Path, *, enabled: bool | None = True) -> None:
+    def add_unit(self, name: str, contents: str, at: Path, *, enabled: bool | None = True) -> None:
         """Write a unit."""
         if self.claim(name, at):
-            self._entries[("systemd", "units", len(self._units))] = self._draft.origin(at)
+            self._entries[("systemd", "units", len(self._units))] = self._draft.make_origin(at)
             self._units.append(Unit(name=name, contents=contents, enabled=enabled))
 
     def has(self, path: str) -> bool:
@@ -207,12 +207,12 @@ class SugarOutput:
 
 # Which settings are made by which function of which module here, in an order in which each finds what it needs.
 MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (("secrets",), "staging", "stage_secrets"),
+    (("secrets",), "staging", "add_secrets"),
     (("locale", "keymap", "ntp_servers", "sysctl", "kernel_modules"), "system", "configure_system"),
     (("swap_file",), "system", "make_swap_file"),
     (("network",), "network", "configure_network"),
     # What the user says of directories comes before what units of users need.
-    (("parents",), "people", "own_parents"),
+    (("parents",), "people", "add_parents"),
     (("sudo", "linger", "units"), "people", "configure_users"),
     (("archives",), "archives", "unpack_archives"),
     (("containers",), "containers", "make_containers"),
@@ -234,6 +234,6 @@ def make(draft: Draft) -> None:
     draft.secrets |= output.stored
 
 
-def in_directory(path: str, directory: str) -> bool:
+def is_below(path: str, directory: str) -> bool:
     """Whether a path is below a directory."""
     return clean(path).startswith(directory.rstrip("/") + "/")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from firstboot.config.buildos.models import SwapFile
-from firstboot.config.buildos.sugar_output import SugarOutput, in_directory
-from firstboot.config.buildos.unit_writing import command_line, unit
+from firstboot.config.buildos.sugar_output import SugarOutput, is_below
+from firstboot.config.buildos.unit_writing import format_command_line, format_unit
 from firstboot.config.butane.mounts import escape
 from firstboot.config.unit_text import quote_word
 
@@ -25,24 +25,26 @@ def configure_system(output: SugarOutput) -> None:
         ("locale", _LOCALE, "/etc/locale.conf", "LANG"),
         ("keymap", _KEYMAP, "/etc/vconsole.conf", "KEYMAP"),
     ):
-        text = output.text(name)
+        text = output.find_text(name)
         if text is not None and not pattern.fullmatch(text):
             output.complain((name,), f"this is not a {name}")
         elif text is not None:
-            output.file(path, f"{key}={text}\n", (name,))
+            output.add_file(path, f"{key}={text}\n", (name,))
     servers = _words(output, "ntp_servers", _SERVER, "the name or address of a server")
     if servers:
         text = f"[Time]\nNTP={' '.join(servers)}\n"
-        output.file("/etc/systemd/timesyncd.conf.d/10-config.conf", text, ("ntp_servers",))
+        output.add_file("/etc/systemd/timesyncd.conf.d/10-config.conf", text, ("ntp_servers",))
     modules = _words(output, "kernel_modules", _MODULE, "the name of a module")
     if modules:
-        output.file("/etc/modules-load.d/10-config.conf", "".join(f"{each}\n" for each in modules), ("kernel_modules",))
+        output.add_file(
+            "/etc/modules-load.d/10-config.conf", "".join(f"{each}\n" for each in modules), ("kernel_modules",)
+        )
     _write_sysctl(output)
 
 
 def _words(output: SugarOutput, name: str, pattern: re.Pattern[str], what: str) -> list[str]:
     found: list[str] = []
-    for at, text in output.texts(name):
+    for at, text in output.list_texts(name):
         if pattern.fullmatch(text):
             found.append(text)
         else:
@@ -52,7 +54,7 @@ def _words(output: SugarOutput, name: str, pattern: re.Pattern[str], what: str) 
 
 def _write_sysctl(output: SugarOutput) -> None:
     lines: list[str] = []
-    for name, value in output.pairs("sysctl").items():
+    for name, value in output.list_pairs("sysctl").items():
         if not _SYSCTL.fullmatch(name):
             output.complain(
                 ("sysctl", name), f"'{name}' is not a setting of the kernel", "like vm.swappiness", on_key=True
@@ -62,13 +64,13 @@ def _write_sysctl(output: SugarOutput) -> None:
         else:
             lines.append(f"{name} = {value.strip()}\n")
     if lines:
-        output.file("/etc/sysctl.d/90-config.conf", "".join(lines), ("sysctl",))
+        output.add_file("/etc/sysctl.d/90-config.conf", "".join(lines), ("sysctl",))
 
 
 def make_swap_file(output: SugarOutput) -> None:
     """A unit that makes the file once, and one that swaps to it."""
     at = ("swap_file",)
-    swap = output.part(SwapFile, at)
+    swap = output.find_part(SwapFile, at)
     if swap is None:
         return
     path = swap.path or SWAP_FILE
@@ -77,12 +79,12 @@ def make_swap_file(output: SugarOutput) -> None:
         return
     if not output.is_path(path, (*at, "path")):
         return
-    if not in_directory(path, "/var"):
+    if not is_below(path, "/var"):
         output.complain((*at, "path"), f"'{path}' is not below /var", "the rest of the machine is read-only or small")
         return
     name = f"{escape(path)}.swap"
     plain = path.replace("%", "%%")
-    text = unit(
+    text = format_unit(
         f"Make the Swap File {path}",
         before=(name,),
         settings=[
@@ -92,10 +94,13 @@ def make_swap_file(output: SugarOutput) -> None:
         ],
         service=[
             ("Type", "oneshot"),
-            ("ExecStart", command_line(["/usr/sbin/mkswap", "--file", "--size", f"{swap.size_mib}M", "--", path])),
+            (
+                "ExecStart",
+                format_command_line(["/usr/sbin/mkswap", "--file", "--size", f"{swap.size_mib}M", "--", path]),
+            ),
         ],
     )
-    output.unit(MAKE_SWAP_FILE, text, at, enabled=None)
+    output.add_unit(MAKE_SWAP_FILE, text, at, enabled=None)
     lines = ["[Unit]", f"Description=Swap File {plain}", f"Requires={MAKE_SWAP_FILE}", f"After={MAKE_SWAP_FILE}"]
     lines += ["", "[Swap]", f"What={plain}", "", "[Install]", "WantedBy=swap.target"]
-    output.unit(name, "\n".join(lines) + "\n", at)
+    output.add_unit(name, "\n".join(lines) + "\n", at)

@@ -15,14 +15,14 @@ _UNIT = re.compile(
 )
 
 
-def command_line(words: Sequence[str]) -> str:
+def format_command_line(words: Sequence[str]) -> str:
     """The value of ``ExecStart=``. A first word that begins with one of systemd's marks is quoted in vain, so it must
     be a path.
     """
     return " ".join(quote_word(each, command=True) for each in words)
 
 
-def one_line(text: str) -> str:
+def format_one_line(text: str) -> str:
     """A text for a setting that is one: line breaks become spaces, ``%`` is no specifier."""
     return " ".join(text.split()).replace("%", "%%")
 
@@ -37,7 +37,7 @@ def is_unit(text: str) -> bool:
     return _UNIT.fullmatch(text) is not None
 
 
-def unit(
+def format_unit(
     description: str,
     *,
     service: Settings,
@@ -50,7 +50,7 @@ def unit(
     required_by: str | None = None,
 ) -> str:
     """A service, as text."""
-    lines = ["[Unit]", f"Description={one_line(description)}"]
+    lines = ["[Unit]", f"Description={format_one_line(description)}"]
     order = (("Wants", wants), ("Requires", requires), ("After", after), ("Before", before))
     lines += [f"{name}={' '.join(names)}" for name, names in order if names]
     lines += [f"{name}={value}" for name, value in settings]

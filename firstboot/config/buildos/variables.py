@@ -21,12 +21,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from firstboot.config.buildos.secrets import PREFIX, Secrets, may_hold_secrets
+from firstboot.config.buildos.secrets import PREFIX, Secrets, can_hold_secrets
 from firstboot.config.butane import Surroundings
-from firstboot.config.explain import kind_of, suggestion
+from firstboot.config.explain import describe_kind, find_suggestion
 from firstboot.config.fields import Field
-from firstboot.config.text import MAX_BYTES, Located, Mark, Path, Problem, value_at
-from firstboot.config.yaml_text import scalar
+from firstboot.config.text import MAX_BYTES, Located, Mark, Path, Problem, find_value
+from firstboot.config.yaml_text import parse_scalar
 
 _AS_WRITTEN = ("variant", "version", "variables")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -58,23 +58,23 @@ class Filled(NamedTuple):
 def fill_in(located: Located, surroundings: Surroundings) -> Filled:
     """Put the values of variables and secrets where their names are."""
     problems: list[Problem] = []
-    values = declared(located, surroundings.values, problems)
+    values = read_variables(located, surroundings.values, problems)
     secrets = Secrets(located.data.get("secrets"), surroundings)
     filling = _Filling(located, values, secrets, problems)
-    data = {key: value if key in _AS_WRITTEN else filling.value(value, (key,)) for key, value in located.data.items()}
+    data = {key: value if key in _AS_WRITTEN else filling.fill(value, (key,)) for key, value in located.data.items()}
     problems += secrets.protect(data, filling.used)
     filled = located._replace(data=data, marks={**located.marks, **filling.marks})
     return Filled(filled, problems, frozenset(filling.whole), frozenset().union(*filling.used.values()), values)
 
 
-def declared(located: Located, given: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
+def read_variables(located: Located, given: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
     """The variables of a document by name, as text; those that are wrong are left out and complained about."""
     found: dict[str, str] = {}
     variables = located.data.get("variables")
     if variables is None:
         return found
     if not isinstance(variables, dict):
-        problems.append(Problem(("variables",), f"expected names with values, found {kind_of(variables)}"))
+        problems.append(Problem(("variables",), f"expected names with values, found {describe_kind(variables)}"))
         return found
     for name, default in variables.items():
         at = ("variables", name)
@@ -82,7 +82,7 @@ def declared(located: Located, given: Mapping[str, str], problems: list[Problem]
             hint = "letters, digits and '_', not beginning with a digit"
             problems.append(Problem(at, f"'{name}' cannot be the name of a variable", hint, on_key=True))
         elif isinstance(default, dict | list):
-            problems.append(Problem(at, f"expected text, a number, true or false, found {kind_of(default)}"))
+            problems.append(Problem(at, f"expected text, a number, true or false, found {describe_kind(default)}"))
         elif name in given:
             if not _is_like(default, given[name]):
                 kind = "true or false" if isinstance(default, bool) else "a number"
@@ -101,7 +101,7 @@ def _is_like(default: Any, text: str) -> bool:
     """Whether a value from outside has its default's type."""
     if default is None or isinstance(default, str):
         return True
-    value = scalar(text)
+    value = parse_scalar(text)
     if isinstance(default, bool):
         return isinstance(value, bool)
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -132,14 +132,14 @@ class _Filling:
         self._problems = problems
         self._size = 0
 
-    def value(self, value: Any, path: Path) -> Any:
+    def fill(self, value: Any, path: Path) -> Any:
         """A value with everything that is in it."""
         if isinstance(value, str):
             return self._filled(value, path) if "${" in value else value
         if isinstance(value, dict):
-            return {key: self.value(inner, (*path, key)) for key, inner in value.items()}
+            return {key: self.fill(inner, (*path, key)) for key, inner in value.items()}
         if isinstance(value, list):
-            return [self.value(inner, (*path, index)) for index, inner in enumerate(value)]
+            return [self.fill(inner, (*path, index)) for index, inner in enumerate(value)]
         return value
 
     def _filled(self, text: str, path: Path) -> str:
@@ -175,16 +175,18 @@ class _Filling:
             return self._values[name]
         elif name not in (self._located.data.get("variables") or {}):  # else that has been said
             few = len(self._problems) < _SUGGESTIONS and len(self._values) < _SUGGESTIONS
-            hint = (suggestion(name, self._values) if few else None) or f"declare it under variables:, or {ESCAPE_HINT}"
+            hint = (
+                find_suggestion(name, self._values) if few else None
+            ) or f"declare it under variables:, or {ESCAPE_HINT}"
             self._complain(path, token[0], f"there is no variable '{name}'", hint)
         return token[0]
 
     def _secret(self, name: str, written: str, path: Path) -> str:
-        if not may_hold_secrets(path):
+        if not can_hold_secrets(path):
             hint = "in inline contents of storage.files and in password_hash"
             self._complain(path, written, "a secret cannot be used here: others could read it", hint)
             return written
-        value = self._secrets.text(name)
+        value = self._secrets.get_text(name)
         if isinstance(value, Problem):
             self._complain(path, written, value.message, value.hint)
             return written
@@ -200,7 +202,7 @@ class _Filling:
 
     def _line_of(self, written: str, path: Path) -> Mark | None:
         """Where in a text of several lines something is written: all of the line, of which nothing may be shown."""
-        mark, text, value = self._located.marks.get(path), self._located.text, value_at(self._located.data, path)
+        mark, text, value = self._located.marks.get(path), self._located.text, find_value(self._located.data, path)
         if mark is None or "\n" not in value:
             return None
         start = self._line_starts[mark.line - 1]
@@ -222,9 +224,9 @@ class _Filling:
         return [0, *(match.end() for match in re.finditer("\n", self._located.text))]
 
 
-def fitting(whole: frozenset[Path], field: Field, value: Any, path: Path) -> Any:
+def adapt_variable(whole: frozenset[Path], field: Field, value: Any, path: Path) -> Any:
     """A variable as the setting it stands in wants it; what does not fit is left to the models."""
     if path not in whole or field.of is str or not isinstance(value, str):
         return value
-    found = scalar(value)
+    found = parse_scalar(value)
     return found if type(found) is field.of else value

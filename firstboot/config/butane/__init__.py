@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from firstboot.config.butane import contents
-from firstboot.config.butane.encoding import Encoder, plainly
+from firstboot.config.butane.encoding import Encoder, encode_plainly
 from firstboot.config.butane.files import ON_THE_MACHINE, LocalFiles
 from firstboot.config.butane.scalars import decode
 from firstboot.config.butane.variants import Edition
@@ -38,7 +38,7 @@ class Surroundings(NamedTuple):
     """
 
     files: LocalFiles = ON_THE_MACHINE
-    encode: Encoder = plainly
+    encode: Encoder = encode_plainly
     including: tuple[str, ...] = ()
     values: Mapping[str, str] = MappingProxyType({})
     secrets: Mapping[str, bytes] = MappingProxyType({})
@@ -48,7 +48,7 @@ class Surroundings(NamedTuple):
 MACHINE = Surroundings()
 
 
-def dialect(located: Located, edition: Edition, surroundings: Surroundings) -> Dialect:
+def make_dialect(located: Located, edition: Edition, surroundings: Surroundings) -> Dialect:
     """How a Butane document is read."""
 
     def scalar(field: Field, value: Any, path: Path) -> Any:
@@ -59,34 +59,34 @@ def dialect(located: Located, edition: Edition, surroundings: Surroundings) -> D
         "name",
         scalar=scalar,
         merge_keys=True,
-        sugar=sugar_for(edition.spec, surroundings),
-        extra=extra_for(edition),
+        sugar=make_sugar(edition.spec, surroundings),
+        extra=list_extra_settings(edition),
     )
 
 
-def sugar_for(spec: tuple[int, int], surroundings: Surroundings) -> dict[str, dict[str, Sugar]]:
+def make_sugar(spec: tuple[int, int], surroundings: Surroundings) -> dict[str, dict[str, Sugar]]:
     """Sugar that is made while a document is read, as far as a spec version has it."""
     files, encode = surroundings.files, surroundings.encode
     table: dict[str, dict[str, tuple[tuple[int, int], Sugar]]] = {
         "Resource": {
-            "inline": ((3, 0), contents.inline(encode)),
-            "local": ((3, 1), contents.local(files, encode)),
+            "inline": ((3, 0), contents.make_inline_sugar(encode)),
+            "local": ((3, 1), contents.make_local_sugar(files, encode)),
         },
-        "User": {"ssh_authorized_keys_local": ((3, 4), contents.keys_local(files))},
-        "Unit": {"contents_local": ((3, 4), contents.contents_local(files))},
-        "Dropin": {"contents_local": ((3, 4), contents.contents_local(files))},
-        "Config": {"variant": ((3, 0), nothing), "version": ((3, 0), nothing)},
+        "User": {"ssh_authorized_keys_local": ((3, 4), contents.make_keys_local_sugar(files))},
+        "Unit": {"contents_local": ((3, 4), contents.make_contents_local_sugar(files))},
+        "Dropin": {"contents_local": ((3, 4), contents.make_contents_local_sugar(files))},
+        "Config": {"variant": ((3, 0), ignore_setting), "version": ((3, 0), ignore_setting)},
     }
     return {
         model: {name: make for name, (since, make) in sugar.items() if since <= spec} for model, sugar in table.items()
     }
 
 
-def nothing(use: SugarUse) -> None:
+def ignore_setting(use: SugarUse) -> None:
     """Dealt with elsewhere."""
 
 
-def extra_for(edition: Edition) -> dict[str, dict[str, Field]]:
+def list_extra_settings(edition: Edition) -> dict[str, dict[str, Field]]:
     """Settings that are dealt with after the walk."""
     table = {
         "Storage": {"trees": Field("trees", "trees", "models", f"{MODELS}:Tree", (3, 1))},

@@ -11,22 +11,22 @@ from firstboot.config.shape import Sugar, SugarUse
 SOURCES = ("local", "inline", "source")
 
 
-def inline(encode: Encoder) -> Sugar:
+def make_inline_sugar(encode: Encoder) -> Sugar:
     """``inline: text`` instead of a ``source``."""
 
     def sugar(use: SugarUse) -> None:
-        text = use.text()
+        text = use.get_text()
         if _is_only_source(use) and text is not None:
             _put(use, text.encode("utf-8", "surrogatepass"), encode)
 
     return sugar
 
 
-def local(files: LocalFiles, encode: Encoder) -> Sugar:
+def make_local_sugar(files: LocalFiles, encode: Encoder) -> Sugar:
     """``local: path`` instead of a ``source``."""
 
     def sugar(use: SugarUse) -> None:
-        name = use.text()
+        name = use.get_text()
         if not _is_only_source(use) or name is None:
             return
         data = _read(use, name, files)
@@ -54,11 +54,11 @@ def _put(use: SugarUse, data: bytes, encode: Encoder) -> None:
         use.walk.origins.setdefault((*use.out, "compression"), use.path)
 
 
-def contents_local(files: LocalFiles) -> Sugar:
+def make_contents_local_sugar(files: LocalFiles) -> Sugar:
     """``contents_local: path`` for the text of a unit or a drop-in."""
 
     def sugar(use: SugarUse) -> None:
-        name = use.text()
+        name = use.get_text()
         if use.siblings.get("contents") is not None:
             use.refuse("give only one of contents and contents_local", on_key=True)
         elif name:
@@ -70,7 +70,7 @@ def contents_local(files: LocalFiles) -> Sugar:
     return sugar
 
 
-def keys_local(files: LocalFiles) -> Sugar:
+def make_keys_local_sugar(files: LocalFiles) -> Sugar:
     """``ssh_authorized_keys_local: [path]``: every line of the files is a key, comments included."""
 
     def sugar(use: SugarUse) -> None:

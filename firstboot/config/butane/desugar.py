@@ -13,8 +13,8 @@ from firstboot.config.butane.lint import check_mount_units
 from firstboot.config.butane.mounts import is_swap, mount_unit
 from firstboot.config.butane.nodes import Nodes
 from firstboot.config.devices import Filesystem
-from firstboot.config.explain import kind_of
-from firstboot.config.lazy import lazy
+from firstboot.config.explain import describe_kind
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config, Systemd, Unit
 from firstboot.config.origins import Made, Origins
 from firstboot.config.text import Located, Path, Problem
@@ -22,11 +22,11 @@ from firstboot.config.text import Located, Path, Problem
 if TYPE_CHECKING:
     from firstboot.config.butane import boot_device, grub, openshift, quadlets, trees
 else:
-    boot_device = lazy("firstboot.config.butane.boot_device")
-    grub = lazy("firstboot.config.butane.grub")
-    openshift = lazy("firstboot.config.butane.openshift")
-    quadlets = lazy("firstboot.config.butane.quadlets")
-    trees = lazy("firstboot.config.butane.trees")
+    boot_device = import_lazily("firstboot.config.butane.boot_device")
+    grub = import_lazily("firstboot.config.butane.grub")
+    openshift = import_lazily("firstboot.config.butane.openshift")
+    quadlets = import_lazily("firstboot.config.butane.quadlets")
+    trees = import_lazily("firstboot.config.butane.trees")
 
 WITH_MOUNT_UNIT = "with_mount_unit"
 
@@ -37,21 +37,23 @@ def make_mount_units(draft: Draft, settings: dict[Path, Any]) -> None:
     filesystems = draft.config.storage.filesystems
     for path, value in sorted(settings.items()):
         if not isinstance(value, bool):
-            draft.problems.append(Problem(path, f"expected true or false, found {kind_of(value)}"))
+            draft.problems.append(Problem(path, f"expected true or false, found {describe_kind(value)}"))
         elif value:
             filesystem = filesystems[int(path[2])]
             # (storage, filesystems, N, subvolumes, N, with_mount_unit) is about a part of it.
             whole = len(path) == 4
-            wanted[path[:-1]] = filesystem if whole else filesystem.showing(filesystem.subvolumes[int(path[4])])
+            wanted[path[:-1]] = (
+                filesystem if whole else filesystem.derive_for_subvolume(filesystem.subvolumes[int(path[4])])
+            )
     problems = list(check_mount_units(wanted, draft.edition))
     draft.problems += problems
     if problems:
         return
     encrypted = draft.config.storage.luks
     units: list[Unit] = []
-    entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): draft.origin(())}
+    entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): draft.make_origin(())}
     for path, filesystem in wanted.items():
-        entries[("systemd", "units", len(units))] = draft.origin((*path, WITH_MOUNT_UNIT))
+        entries[("systemd", "units", len(units))] = draft.make_origin((*path, WITH_MOUNT_UNIT))
         units.append(mount_unit(filesystem, encrypted, swap=is_swap(filesystem, draft.edition.spec)))
     systemd = Systemd(units=(*units,))
     draft.merge_under(Config(systemd=systemd), Origins(entries))
@@ -61,9 +63,9 @@ def make_nodes(draft: Draft) -> None:
     """Files and links of trees and quadlets."""
     nodes = Nodes(draft.config, draft.origins, draft.walk)
     planting = trees.Planting(nodes, draft.surroundings.files, draft.surroundings.encode)
-    for path, tree in draft.elements(models.Tree, ("storage", "trees")):
+    for path, tree in draft.list_elements(models.Tree, ("storage", "trees")):
         draft.problems += trees.plant(tree, path, planting)
-    for path, quadlet in draft.elements(models.Quadlet, ("systemd", "quadlets")):
+    for path, quadlet in draft.list_elements(models.Quadlet, ("systemd", "quadlets")):
         draft.problems += quadlets.install(quadlet, path, planting)
     draft.config, draft.origins = nodes.finish()
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from firstboot.config.building import Builder
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.variants import Edition
-from firstboot.config.explain import kind_of
+from firstboot.config.explain import describe_kind
 from firstboot.config.merge import merge
 from firstboot.config.model import Model
 from firstboot.config.models import Config
@@ -52,11 +52,11 @@ class Draft:
 
     # --- parts of the document ---
 
-    def elements(self, model: type[M], path: Path) -> Iterable[tuple[Path, M]]:
+    def list_elements(self, model: type[M], path: Path) -> Iterable[tuple[Path, M]]:
         """The elements of an extra list, and where they are."""
         value = self.extras.get(path, [])
         if not isinstance(value, list):
-            self.problems.append(Problem(path, f"expected a list, found {kind_of(value)}"))
+            self.problems.append(Problem(path, f"expected a list, found {describe_kind(value)}"))
             return
         for index in range(len(value)):
             here = (*path, index)
@@ -83,15 +83,15 @@ class Draft:
 
     # --- results ---
 
-    def origin(self, path: Path) -> tuple[Made, Path]:
+    def make_origin(self, path: Path) -> tuple[Made, Path]:
         """Where something comes from that is made of what stands at a path of the clean data."""
-        return Made(self.walk.located), self.walk.where(path)
+        return Made(self.walk.located), self.walk.locate(path)
 
     def merge_rendered(self, rendered: tuple[Config, dict[Path, Path]] | None) -> None:
         """Merge the user's config over what sugar stands for; ``rendered`` says where in the sugar its parts are."""
         if rendered is not None:
             parent, sources = rendered
-            self.merge_under(parent, Origins({path: self.origin(source) for path, source in sources.items()}))
+            self.merge_under(parent, Origins({path: self.make_origin(source) for path, source in sources.items()}))
 
     def merge_under(self, parent: Config, origins: Origins) -> None:
         """Add what the config does not say itself."""

@@ -11,7 +11,7 @@ from firstboot.config.models import Config, Reference
 from firstboot.config.resource import BadResource, inline_bytes
 from firstboot.config.shape import Walk
 from firstboot.config.text import LocatedError, Path, Problem, decode
-from firstboot.config.versions import name_of
+from firstboot.config.versions import format_version
 
 Version = tuple[int, int]
 Reader = Callable[[str, str], Document]
@@ -32,7 +32,7 @@ def check_embedded(config: Config, walk: Walk, edition: Edition, read: Reader) -
     ]
     for here, reference in [*references, ((*path, "replace"), config.ignition.config.replace)]:
         source = (*here, "source")
-        kind = walk.where(source)[-1]
+        kind = walk.locate(source)[-1]
         if kind == "inline" or (kind == "local" and edition.sugar):
             yield from _check(reference, source, read, inline=kind == "inline", spec=edition.spec)
 
@@ -42,19 +42,19 @@ def _check(reference: Reference, at: Path, read: Reader, *, inline: bool, spec: 
     try:
         text = decode(inline_bytes(reference), name)
         version = _version_of(text)
-        strict = inline and version in (None, name_of(spec))
+        strict = inline and version in (None, format_version(spec))
         problems = list(read(text, name).problems)
     except BadResource:
         return  # that has been said
     except LocatedError as error:
-        strict = inline and _version_of(error.located.text) in (None, name_of(spec))
+        strict = inline and _version_of(error.located.text) in (None, format_version(spec))
         version, problems = None, list(error.problems)
     for each in problems:
         where = ".".join(map(str, each.path))
         message = f"{name}: {where}: {each.message}" if where else f"{name}: {each.message}"
         yield Problem(at, message, each.hint, each.severity if strict else "warning")
     if inline and version is not None and not strict and not problems:
-        yield Problem(at, f"{name} is of version {version}, this one of {name_of(spec)}", None, "warning")
+        yield Problem(at, f"{name} is of version {version}, this one of {format_version(spec)}", None, "warning")
 
 
 def _version_of(text: str) -> str | None:

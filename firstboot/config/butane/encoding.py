@@ -7,13 +7,13 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from firstboot.config.lazy import lazy
-from firstboot.config.urls import data_url
+from firstboot.config.lazy import import_lazily
+from firstboot.config.urls import make_data_url
 
 if TYPE_CHECKING:
     from urllib import parse
 else:
-    parse = lazy("urllib.parse")
+    parse = import_lazily("urllib.parse")
 
 
 class Encoded(NamedTuple):
@@ -26,18 +26,18 @@ class Encoded(NamedTuple):
 Encoder = Callable[[bytes, str | None], Encoded]
 
 
-def plainly(data: bytes, compression: str | None) -> Encoded:
+def encode_plainly(data: bytes, compression: str | None) -> Encoded:
     """For a machine that decodes it at once: as little work as possible both ways."""
     # Compression is always said: a parent's would otherwise survive merging and be applied to these bytes.
-    return Encoded(data_url(data), None if compression else "")
+    return Encoded(make_data_url(data), None if compression else "")
 
 
-def smallest(data: bytes, compression: str | None) -> Encoded:
+def encode_compactly(data: bytes, compression: str | None) -> Encoded:
     """The shortest of what Butane tries: escaped, base64, and gzip unless the user has compressed it already."""
-    best = min((f"data:,{parse.quote(data, safe='')}", data_url(data)), key=len)
+    best = min((f"data:,{parse.quote(data, safe='')}", make_data_url(data)), key=len)
     if compression:
         return Encoded(best, None)
-    packed = data_url(_gzip(data))
+    packed = make_data_url(_gzip(data))
     if len(packed) + len("gzip") < len(best):
         return Encoded(packed, "gzip")
     return Encoded(best, "")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from firstboot.config.butane.mounts import is_swap
 from firstboot.config.butane.variants import Edition
 from firstboot.config.devices import Filesystem
-from firstboot.config.fields import fields_of
+from firstboot.config.fields import list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import Config, Directory, File
 from firstboot.config.text import Path, Problem
@@ -33,7 +33,7 @@ def _forbidden(part: object, names: list[str], path: Path) -> Iterator[Problem]:
         return
     name, *rest = names
     assert isinstance(part, Model)
-    inner = getattr(part, next(field.name for field in fields_of(type(part)).values() if field.alias == name))
+    inner = getattr(part, next(field.name for field in list_fields(type(part)).values() if field.alias == name))
     if rest:
         yield from _forbidden(inner, rest, (*path, name))
     elif inner not in (None, "", ()) and not (isinstance(inner, Model) and inner == type(inner)()):

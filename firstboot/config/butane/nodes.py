@@ -59,7 +59,7 @@ class Nodes:
         self._taken.add(directory.path)
 
     def _origin(self, at: Path) -> tuple[Made, Path]:
-        return Made(self._walk.located), self._walk.where(at)
+        return Made(self._walk.located), self._walk.locate(at)
 
     def _put(self, nodes: list[N], index: dict[str, int], node: N) -> int:
         position = index.setdefault(node.path, len(nodes))

@@ -10,7 +10,7 @@ from firstboot.config.devices import Luks
 from firstboot.config.model import NO_NAMES, Model
 from firstboot.config.models import Config, File, Resource
 from firstboot.config.text import Path, Problem
-from firstboot.config.urls import BadUrl, scheme_of
+from firstboot.config.urls import BadUrl, parse_scheme
 
 ROLE = "machineconfiguration.openshift.io/role"
 KERNELS = (None, "", "default", "realtime")
@@ -88,7 +88,7 @@ def _check_file(file: File, path: Path) -> Iterator[Problem]:
     if file.mode is not None and file.mode & ~0o777:
         yield Problem((*path, "mode"), "OpenShift does not support the setuid, setgid and sticky bits")
     try:
-        if file.contents.source is not None and scheme_of(file.contents.source) != "data":
+        if file.contents.source is not None and parse_scheme(file.contents.source) != "data":
             yield Problem((*path, "contents", "source"), "OpenShift supports only contents that are in the config")
     except BadUrl:
         pass  # that is said elsewhere

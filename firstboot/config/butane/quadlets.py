@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from firstboot.config.butane.files import NoLocalFile
 from firstboot.config.butane.models import Quadlet, QuadletDropin
-from firstboot.config.butane.trees import TAKEN, Planting, file_of
+from firstboot.config.butane.trees import TAKEN, Planting, make_file
 from firstboot.config.models import Link
 from firstboot.config.text import Path, Problem
 
@@ -76,4 +76,4 @@ def _add(part: Quadlet | QuadletDropin, path: str, at: Path, planting: Planting)
         except NoLocalFile as error:
             yield Problem((*at, "contents_local"), str(error), error.hint)
             return
-    planting.nodes.put_file(file_of(path, MODE, data, planting.encode), at)
+    planting.nodes.put_file(make_file(path, MODE, data, planting.encode), at)

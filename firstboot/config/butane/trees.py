@@ -120,7 +120,7 @@ def _add_link(tree: Tree, target: str, path: str, at: Path, nodes: Nodes) -> str
     return None
 
 
-def file_of(path: str, mode: int, data: bytes, encode: Encoder) -> File:
+def make_file(path: str, mode: int, data: bytes, encode: Encoder) -> File:
     """A new file with these contents."""
     encoded = encode(data, None)
     contents = Resource(source=encoded.source, compression=encoded.compression)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from firstboot.config.checks.duplicates import duplicates
+from firstboot.config.checks.duplicates import check_duplicates
 from firstboot.config.checks.nodes import check_nodes
 from firstboot.config.checks.resources import check_ignition
 from firstboot.config.checks.units import check_systemd, check_units_against_files
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config
 from firstboot.config.text import Problem
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from firstboot.config import archive
     from firstboot.config.checks import devices, volumes
 else:
-    archive = lazy("firstboot.config.archive")
-    devices = lazy("firstboot.config.checks.devices")
-    volumes = lazy("firstboot.config.checks.volumes")
+    archive = import_lazily("firstboot.config.archive")
+    devices = import_lazily("firstboot.config.checks.devices")
+    volumes = import_lazily("firstboot.config.checks.volumes")
 
 Version = tuple[int, int]
 
@@ -42,4 +42,4 @@ def check(config: Config, version: Version) -> Iterator[Problem]:
         yield from archive.check_archives(storage, version)
     yield from check_systemd(config.systemd)
     yield from check_units_against_files(config)
-    yield from duplicates(config, ())
+    yield from check_duplicates(config, ())

@@ -11,7 +11,7 @@ from firstboot.config.checks.resources import check_resource
 from firstboot.config.devices import Disk, Filesystem, Luks, Partition, Raid, Tang
 from firstboot.config.models import Storage
 from firstboot.config.text import Path, Problem
-from firstboot.config.urls import BadUrl, check_url, scheme_of
+from firstboot.config.urls import BadUrl, check_url, parse_scheme
 
 Version = tuple[int, int]
 
@@ -199,7 +199,7 @@ def _clevis(luks: Luks, path: Path, version: Version) -> Iterator[Problem]:
 
 def _tang(tang: Tang, path: Path) -> Iterator[Problem]:
     try:
-        if scheme_of(tang.url) not in ("http", "https"):
+        if parse_scheme(tang.url) not in ("http", "https"):
             yield Problem((*path, "url"), "the URL of a Tang server begins with http:// or https://")
     except BadUrl as error:
         yield Problem((*path, "url"), str(error))

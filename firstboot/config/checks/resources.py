@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from firstboot.config.artifact import check_artifact, is_artifact
 from firstboot.config.models import Ignition, Reference, Resource
 from firstboot.config.text import Path, Problem
-from firstboot.config.urls import BadUrl, check_url, scheme_of
+from firstboot.config.urls import BadUrl, check_url, parse_scheme
 
 Version = tuple[int, int]
 
@@ -39,7 +39,7 @@ def _reference(reference: Reference, path: Path, version: Version, *, required: 
 
 def _proxy(url: str, path: Path) -> Iterator[Problem]:
     try:
-        scheme = scheme_of(url)
+        scheme = parse_scheme(url)
     except BadUrl as error:
         yield Problem(path, str(error))
         return
@@ -86,7 +86,7 @@ def _headers(resource: Resource, path: Path) -> Iterator[Problem]:
     if not resource.http_headers:
         return
     try:
-        scheme = scheme_of(resource.source or "")
+        scheme = parse_scheme(resource.source or "")
     except BadUrl:
         scheme = ""
     if scheme not in ("http", "https"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from firstboot.config.models import Config, Dropin, Systemd
 from firstboot.config.text import Path, Problem
-from firstboot.config.unit_text import BadUnit, sections
+from firstboot.config.unit_text import BadUnit, parse_sections
 
 UNIT_DIRECTORY = "/etc/systemd/system"
 UNIT_TYPES = (
@@ -25,7 +25,7 @@ def check_systemd(systemd: Systemd) -> Iterator[Problem]:
             yield Problem((*path, "name"), f"'{unit.name}' is not the name of a unit", f"it ends in one of {known}")
         found: list[str] | None = None
         try:
-            found = sections(unit.contents or "")
+            found = parse_sections(unit.contents or "")
         except BadUnit as error:
             yield _bad_unit(error, (*path, "contents"))
         if unit.contents and found is not None and "Install" not in found:
@@ -50,7 +50,7 @@ def _dropins(dropins: Iterable[Dropin], path: Path) -> Iterator[Problem]:
         if not dropin.name.endswith(".conf"):
             yield Problem((*here, "name"), f"'{dropin.name}' is not the name of a drop-in", "it ends in .conf")
         try:
-            sections(dropin.contents or "")
+            parse_sections(dropin.contents or "")
         except BadUnit as error:
             yield _bad_unit(error, (*here, "contents"))
 

@@ -63,7 +63,7 @@ class Keyfile:
                 continue
             name, equals, value = line.partition("=")
             if not equals or not section:
-                self.remark(number, f"'{name.strip()[:40]}' is no setting")
+                self.add_remark(number, f"'{name.strip()[:40]}' is no setting")
                 continue
             self._values[f"{section}.{name.strip()}"] = (value.strip(), number)
 
@@ -90,11 +90,11 @@ class Keyfile:
         self._used.add(name)
         return self._values.get(name, ("", 0))[0]
 
-    def line(self, name: str) -> int:
+    def get_line(self, name: str) -> int:
         """Where a setting is."""
         return self._values.get(name, ("", 0))[1]
 
-    def numbered(self, prefix: str) -> list[tuple[str, str]]:
+    def list_numbered(self, prefix: str) -> list[tuple[str, str]]:
         """``address1``, ``address2`` ... and the names they have, in order."""
         names = [name for name in self._values if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()]
         return [(name, self.get(name)) for name in sorted(names, key=lambda name: int(name.removeprefix(prefix)))]
@@ -108,14 +108,14 @@ class Keyfile:
         value = self.get(name).lower()
         return None if not value else value in ("true", "yes", "1", "on")
 
-    def remark(self, line: int, message: str) -> None:
+    def add_remark(self, line: int, message: str) -> None:
         """Say that something has no effect."""
         self.remarks.append(Remark(self.path, line, message))
 
-    def remark_on_the_rest(self) -> None:
+    def add_remarks_on_the_rest(self) -> None:
         """Say it of all settings that nobody asked for."""
         for name, (value, line) in self._values.items():
             section = name.partition(".")[0]
             if name in self._used or name in _WITHOUT_MEANING or not value or section in ("user", "proxy"):
                 continue
-            self.remark(line, f"{name} has no equal in systemd-networkd")
+            self.add_remark(line, f"{name} has no equal in systemd-networkd")

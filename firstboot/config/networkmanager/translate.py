@@ -78,7 +78,7 @@ def translate(texts: Mapping[str, str]) -> Translated:
         sections = {"Match": [f"Name={parent}"], "Network": [*(f"VLAN={name}" for name in on_it), *_QUIET]}
         files[f"{TARGET}/20-nm-{source.stem}-parent.network"] = (_text(sections, source.path), source.path)
     for each in usable:
-        each.remark_on_the_rest()
+        each.add_remarks_on_the_rest()
     return Translated(files, tuple(remark for each in keyfiles for remark in each.remarks))
 
 
@@ -88,15 +88,17 @@ _QUIET = ("LinkLocalAddressing=no", "IPv6AcceptRA=no")
 def _is_usable(keyfile: Keyfile) -> bool:
     kind = keyfile.type
     if kind not in _KINDS:
-        keyfile.remark(keyfile.line("connection.type"), f"a connection of type '{kind}' is not for systemd-networkd")
+        keyfile.add_remark(
+            keyfile.get_line("connection.type"), f"a connection of type '{kind}' is not for systemd-networkd"
+        )
     elif keyfile.is_true("connection.autoconnect") is False:
-        keyfile.remark(
-            keyfile.line("connection.autoconnect"), "a connection that is not to come up by itself is left out"
+        keyfile.add_remark(
+            keyfile.get_line("connection.autoconnect"), "a connection that is not to come up by itself is left out"
         )
     elif kind in _MADE and not keyfile.interface:
-        keyfile.remark(keyfile.line("connection.type"), f"a {kind} needs an interface-name")
+        keyfile.add_remark(keyfile.get_line("connection.type"), f"a {kind} needs an interface-name")
     elif kind == "vlan" and not (keyfile.get("vlan.id").isdecimal() and keyfile.get("vlan.parent")):
-        keyfile.remark(keyfile.line("connection.type"), "a vlan needs an id and a parent")
+        keyfile.add_remark(keyfile.get_line("connection.type"), "a vlan needs an id and a parent")
     else:
         return True
     return False
@@ -141,7 +143,7 @@ def _bond(keyfile: Keyfile) -> Iterable[str]:
     given = dict(each.partition("=")[::2] for each in keyfile.get("bond.options").split(",") if each)
     options = {**{name: keyfile.get(f"bond.{name}") for name in _BOND}, **given}
     for name in given.keys() - _BOND.keys() - {"primary"}:
-        keyfile.remark(keyfile.line("bond.options"), f"bond.{name} has no equal in systemd-networkd")
+        keyfile.add_remark(keyfile.get_line("bond.options"), f"bond.{name} has no equal in systemd-networkd")
     for name, value in options.items():
         if not value or name not in _BOND:
             continue
@@ -168,7 +170,9 @@ def _network(keyfile: Keyfile, names: Mapping[str, str], vlans: list[str], other
     if keyfile.type == "ethernet" and _is_mac(cloned):
         link.append(f"MACAddress={cloned}")
     elif cloned and not _is_mac(cloned) and cloned not in ("preserve", "permanent"):
-        keyfile.remark(keyfile.line("ethernet.cloned-mac-address"), f"a hardware address '{cloned}' is not made up")
+        keyfile.add_remark(
+            keyfile.get_line("ethernet.cloned-mac-address"), f"a hardware address '{cloned}' is not made up"
+        )
     sections: Sections = {"Match": _match(keyfile, mac)}
     if link:
         sections["Link"] = link
@@ -208,7 +212,7 @@ def _addresses(keyfile: Keyfile, sections: Sections, network: list[str]) -> None
     four, six = keyfile.get("ipv4.method") or "auto", keyfile.get("ipv6.method") or "auto"
     if four == "shared" or six == "shared":
         name = "ipv4.method" if four == "shared" else "ipv6.method"
-        keyfile.remark(keyfile.line(name), "sharing a connection is not set up")
+        keyfile.add_remark(keyfile.get_line(name), "sharing a connection is not set up")
     dhcp = {(True, True): "yes", (True, False): "ipv4", (False, True): "ipv6"}.get(
         (four == "auto", six == "dhcp"), "no"
     )
@@ -228,12 +232,12 @@ def _addresses(keyfile: Keyfile, sections: Sections, network: list[str]) -> None
 def _family(keyfile: Keyfile, family: str, section: str, sections: Sections, network: list[str]) -> None:
     gateways = [keyfile.get(f"{family}.gateway")]
     lists = [(f"{family}.addresses", each) for each in keyfile.list(f"{family}.addresses")]
-    for name, value in (*keyfile.numbered(f"{family}.address"), *lists):
+    for name, value in (*keyfile.list_numbered(f"{family}.address"), *lists):
         address, _, gateway = value.partition(",")
         if _is_network(address):
             network.append(f"Address={address}")
         else:
-            keyfile.remark(keyfile.line(name), f"'{address}' is no address with the length of its prefix")
+            keyfile.add_remark(keyfile.get_line(name), f"'{address}' is no address with the length of its prefix")
         gateways.append(gateway)
     metric = keyfile.get(f"{family}.route-metric")
     metric = metric if metric.isdecimal() else ""
@@ -242,12 +246,12 @@ def _family(keyfile: Keyfile, family: str, section: str, sections: Sections, net
         if _is_address(gateway):
             sections[f"Route {len(sections)}"] = [f"Gateway={gateway}", *([f"Metric={metric}"] if metric else [])]
         else:
-            keyfile.remark(keyfile.line(f"{family}.gateway"), f"the gateway '{gateway}' is no address")
-    for name, value in keyfile.numbered(f"{family}.route"):
+            keyfile.add_remark(keyfile.get_line(f"{family}.gateway"), f"the gateway '{gateway}' is no address")
+    for name, value in keyfile.list_numbered(f"{family}.route"):
         to, _, rest = value.partition(",")
         via, _, own_metric = rest.partition(",")
         if not _is_network(to) or (via.strip() and not _is_address(via.strip())):
-            keyfile.remark(keyfile.line(name), f"'{value}' is no route")
+            keyfile.add_remark(keyfile.get_line(name), f"'{value}' is no route")
             continue
         lines = [f"Destination={to}"]
         lines += (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firstboot.apply.programs import ProgramError
-from firstboot.config.lazy import lazy
+from firstboot.config.lazy import import_lazily
 from firstboot.config.text import MAX_BYTES
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError
@@ -29,7 +29,7 @@ from firstboot.platforms.shared.metadata import Metadata, MetadataProvider, find
 if TYPE_CHECKING:
     import yaml
 else:
-    yaml = lazy("yaml")
+    yaml = import_lazily("yaml")
 
 DRIVERS = ("sr_mod", "isofs", "udf", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")
 _POLL_SECONDS = 0.25

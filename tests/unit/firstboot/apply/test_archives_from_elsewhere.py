@@ -276,7 +276,7 @@ def test_whatever_is_fetched_is_unpacked_or_refused(tmp_path: Path, data: bytes)
 
 
 def test_it_compiles_to_what_no_ignition_takes_for_its_own_and_is_read_back() -> None:
-    compiled = read(YAML, "m.yaml").compiled()
+    compiled = read(YAML, "m.yaml").compile()
     assert compiled["ignition"]["version"] == "3.6.0+buildos"
     (archive,) = load(json.dumps(compiled), "m.ign").config.storage.archives
     assert (archive.path, archive.source) == ("/opt/app", SOURCE)
@@ -287,10 +287,10 @@ def test_whatever_ignition_has_not_changes_the_version() -> None:
         "variant: buildos\nversion: 1.0.0\n"
         "storage: {disks: [{device: /dev/a, partitions: [{label: x, match_label: true}]}]}\n"
     )
-    compiled = read(text, "m.yaml").compiled()
+    compiled = read(text, "m.yaml").compile()
     assert compiled["ignition"]["version"] == "3.6.0+buildos"
     assert load(json.dumps(compiled), "m.ign").config.storage.disks[0].partitions[0].match_label is True
-    assert read(text.replace(", match_label: true", ""), "m.yaml").compiled()["ignition"]["version"] == "3.6.0"
+    assert read(text.replace(", match_label: true", ""), "m.yaml").compile()["ignition"]["version"] == "3.6.0"
 
 
 def test_ignition_has_no_archives() -> None:

@@ -30,7 +30,7 @@ def problems(text: str) -> str:
 def test_a_file_may_be_in_a_registry() -> None:
     document = read(YAML, "m.yaml")
     assert document.problems == ()
-    compiled = document.compiled()
+    compiled = document.compile()
     assert compiled["ignition"]["version"].endswith("+buildos")  # so that no Ignition tries
     again = read(json.dumps(compiled), "m.ign").config
     assert again is not None

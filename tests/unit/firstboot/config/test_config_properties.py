@@ -17,8 +17,8 @@ from firstboot.config.merge import merge
 from firstboot.config.models import Config
 from firstboot.config.origins import Origins
 from firstboot.config.shape import Dialect, Walk
-from firstboot.config.unit_text import BadUnit, options
-from firstboot.config.urls import BadUrl, check_url, data_url, decode_data_url
+from firstboot.config.unit_text import BadUnit, parse_options
+from firstboot.config.urls import BadUrl, check_url, decode_data_url, make_data_url
 from firstboot.engine import compile as compiling
 
 pytestmark = pytest.mark.unit
@@ -134,7 +134,7 @@ def test_any_shape_of_ignition_config_is_judged(data: dict[str, Any]) -> None:
 
 @given(st.binary(max_size=200))
 def test_data_urls_round_trip(data: bytes) -> None:
-    url = data_url(data)
+    url = make_data_url(data)
     assert decode_data_url(url) == data
     check_url(url, (3, 0))
     assert decode_data_url("data:," + "".join(f"%{byte:02x}" for byte in data)) == data
@@ -180,7 +180,7 @@ def test_any_url_is_judged(url: str) -> None:
     ).map("".join)
 )
 def test_any_unit_text_is_judged(text: str) -> None:
-    error = refusal(lambda: options(text), BadUnit)
+    error = refusal(lambda: parse_options(text), BadUnit)
     assert error is None or error.line >= 1
 
 
@@ -231,7 +231,7 @@ def configs(draw: st.DrawFn) -> Config:
     }
     located = load_json(json.dumps(data), "x")
     walk = Walk(located, Dialect((3, 6), "alias"))
-    built, problems, _ = build(walk.config(), walk.origins, located)
+    built, problems, _ = build(walk.clean_document(), walk.origins, located)
     assert not problems
     return built
 

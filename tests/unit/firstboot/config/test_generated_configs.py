@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firstboot.config import buildos
-from firstboot.config.butane import MACHINE, Surroundings, extra_for
-from firstboot.config.butane.encoding import smallest
+from firstboot.config.butane import MACHINE, Surroundings, list_extra_settings
+from firstboot.config.butane.encoding import encode_compactly
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.document import read
 from firstboot.config.dump import dump
-from firstboot.config.fields import Field, fields_of
+from firstboot.config.fields import Field, list_fields
 from firstboot.config.loaded import Document
 from firstboot.config.merge import merge
 from firstboot.config.model import Model
 from firstboot.config.models import Config
 from firstboot.config.origins import Origins
-from firstboot.config.shape import of_class
+from firstboot.config.shape import get_for_class
 from firstboot.config.text import Located
 from firstboot.config.versions import translate
 
@@ -53,7 +53,7 @@ TEXTS = [
 NUMBERS = [0, 1, 4, 0o644, 644, 5000, -1, 2**63]
 EDITIONS = [(variant, version) for variant, versions in VARIANTS.items() for version in versions]
 EDITIONS += [("buildos", "1.0.0")] * 5
-OURS = buildos.dialect(buildos.EDITIONS["1.0.0"], MACHINE)
+OURS = buildos.make_dialect(buildos.EDITIONS["1.0.0"], MACHINE)
 SETTINGS = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -80,7 +80,7 @@ def values(field: Field, variant: str) -> st.SearchStrategy[Any]:
 
 def structures(model: type[Model], variant: str = "fcos") -> st.SearchStrategy[dict[str, Any]]:
     """A mapping with some of a model's settings, and some of Butane's."""
-    fields = dict(fields_of(model))
+    fields = dict(list_fields(model))
     fields |= _extra(model, variant)
     sugar = {"Resource": ("inline", "local"), "Unit": ("contents_local",), "Dropin": ("contents_local",)}
     optional: dict[Any, st.SearchStrategy[Any]] = {name: values(field, variant) for name, field in fields.items()}
@@ -91,9 +91,9 @@ def structures(model: type[Model], variant: str = "fcos") -> st.SearchStrategy[d
 
 def _extra(model: type[Model], variant: str) -> dict[str, Field]:
     if variant == "buildos":
-        return dict(of_class(OURS.extra, model))
+        return dict(get_for_class(OURS.extra, model))
     edition = VARIANTS["openshift" if variant == "openshift" else "fcos"][_newest(variant)]
-    return extra_for(edition).get(model.__name__, {})
+    return list_extra_settings(edition).get(model.__name__, {})
 
 
 def _newest(variant: str) -> str:
@@ -117,7 +117,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> LocalFiles:
 
 
 def compiled(data: dict[str, Any], files: LocalFiles) -> Document:
-    return read(yaml.safe_dump(data), "x", Surroundings(files, smallest))
+    return read(yaml.safe_dump(data), "x", Surroundings(files, encode_compactly))
 
 
 @given(data=documents())
@@ -157,5 +157,5 @@ def test_merging_has_a_neutral_element_and_never_invents_anything(
         left = merge(merge(a, b, NOWHERE, NOWHERE)[0], c, NOWHERE, NOWHERE)[0]
         right = merge(a, merge(b, c, NOWHERE, NOWHERE)[0], NOWHERE, NOWHERE)[0]
         for name in ("disks", "raid", "luks", "filesystems"):
-            keys = [sorted(each.key() for each in getattr(result.storage, name)) for result in (left, right)]
+            keys = [sorted(each.key for each in getattr(result.storage, name)) for result in (left, right)]
             assert keys[0] == keys[1]

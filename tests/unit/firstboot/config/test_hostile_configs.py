@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from firstboot.config.document import read
-from firstboot.config.origins import by_document
+from firstboot.config.origins import collect_by_document
 from firstboot.config.text import MAX_BYTES, LocatedError, decode
 from firstboot.engine.compile import check
 
@@ -54,7 +54,7 @@ HOSTILE = {
 def test_very_many_problems_are_drawn_by_going_through_the_text_once() -> None:
     text = FCOS + "".join(f"k{each}: 1\n" for each in range(20_000)) + "storage: 1\n"
     started = time.process_time()
-    said = [str(error) for error in by_document(check([("x", text)]))]
+    said = [str(error) for error in collect_by_document(check([("x", text)]))]
     assert "".join(said).count("unknown setting") == 20_000
     assert time.process_time() - started < SECONDS
 

@@ -13,9 +13,9 @@ from firstboot.config.located import (
     Mark,
     Problem,
     decode,
+    format_path,
     load_json,
     load_yaml,
-    path_text,
     render,
 )
 
@@ -305,4 +305,4 @@ def test_a_path_without_a_mark_falls_back_to_the_key_of_its_parent() -> None:
 
 
 def test_paths_are_written_as_json_paths() -> None:
-    assert path_text(("a", 0, "b-c", "d e")) == "$.a[0].b-c['d e']"
+    assert format_path(("a", 0, "b-c", "d e")) == "$.a[0].b-c['d e']"

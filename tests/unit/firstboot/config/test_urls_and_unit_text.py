@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firstboot.config.unit_text import BadUnit, options, sections
+from firstboot.config.unit_text import BadUnit, parse_options, parse_sections
 from firstboot.config.urls import BadUrl, check_url, decode_data_url
 
 pytestmark = pytest.mark.unit
@@ -84,16 +84,16 @@ def test_urls_are_judged_by_version(url: str, version: tuple[int, int], good: bo
 
 
 def test_sections_count_only_if_they_hold_an_option() -> None:
-    assert sections("[Unit]\nA=b\n[Install]\n[Service]\n# c\nB=\n") == ["Unit", "Service"]
+    assert parse_sections("[Unit]\nA=b\n[Install]\n[Service]\n# c\nB=\n") == ["Unit", "Service"]
 
 
 def test_values_may_go_on_in_the_next_line() -> None:
-    assert options("[S]\nA=1 \\\n 2\nB=3") == [("S", "A", "1 \\\n 2"), ("S", "B", "3")]
+    assert parse_options("[S]\nA=1 \\\n 2\nB=3") == [("S", "A", "1 \\\n 2"), ("S", "B", "3")]
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "Foo=bar\n", "\ufeff[Unit]\nA=b\n", "[]\nA=b\n", "[U]\r\nA=b\r\n"])
 def test_what_comes_before_the_first_section_is_skipped(text: str) -> None:
-    sections(text)
+    parse_sections(text)
 
 
 @pytest.mark.parametrize(
@@ -109,5 +109,5 @@ def test_what_comes_before_the_first_section_is_skipped(text: str) -> None:
 )
 def test_what_systemd_would_misread_is_refused_with_its_line(text: str, line: int) -> None:
     with pytest.raises(BadUnit) as caught:
-        sections(text)
+        parse_sections(text)
     assert caught.value.line == line

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firstboot.config.models import Ignition, Proxy, Reference, Resource, Security, Timeouts, Tls
-from firstboot.config.urls import data_url
+from firstboot.config.urls import make_data_url
 from firstboot.fetch.errors import FetchError
 from firstboot.fetch.proxy import is_proxied
 from firstboot.fetch.settings import Proxies
@@ -49,7 +49,7 @@ def configured(outside: Any, **parts: Any) -> Any:
 
 
 def test_a_config_names_authorities_proxies_and_times(outside: Any, resource: Make, authority: str) -> None:
-    bundle = Reference(source=data_url(b"a comment\n" + authority.encode()))
+    bundle = Reference(source=make_data_url(b"a comment\n" + authority.encode()))
     outside.serve(HTTPS, lambda _: b"text")
     fetcher = configured(
         outside,
@@ -77,13 +77,13 @@ def test_without_a_config_headers_have_ten_seconds_and_all_has_five_minutes(outs
     ],
 )
 def test_a_bundle_without_certificates_is_an_error(outside: Any, bundle: bytes, says: str) -> None:
-    reference = Reference(source=data_url(bundle))
+    reference = Reference(source=make_data_url(bundle))
     with pytest.raises(FetchError, match=says):
         configured(outside, security=Security(tls=Tls(certificate_authorities=(reference,))))
 
 
 def test_text_after_the_last_certificate_is_an_error(outside: Any, authority: str) -> None:
-    reference = Reference(source=data_url(authority.encode() + b"rubbish"))
+    reference = Reference(source=make_data_url(authority.encode() + b"rubbish"))
     with pytest.raises(FetchError, match="text after its last certificate"):
         configured(outside, security=Security(tls=Tls(certificate_authorities=(reference,))))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from firstboot.config.models import Resource
-from firstboot.config.urls import data_url
+from firstboot.config.urls import make_data_url
 from firstboot.fetch.errors import FetchError
 
 pytestmark = pytest.mark.unit
@@ -56,7 +56,7 @@ def test_gzip_may_have_several_members(outside: Any, resource: Make) -> None:
 def test_damaged_gzip_is_refused(outside: Any, resource: Make, data: bytes, says: str, inline: bool) -> None:
     asked = outside.serve(SITE, lambda _: data)
     with pytest.raises(FetchError, match=says):
-        outside.fetcher().fetch(resource(data_url(data) if inline else SITE, "gzip"))
+        outside.fetcher().fetch(resource(make_data_url(data) if inline else SITE, "gzip"))
     assert len(asked) == (0 if inline else 1)
 
 

@@ -11,7 +11,7 @@ from firstboot.apply.disks.clevis import add_command, make_token
 from firstboot.apply.disks.luks import format_crypttab_options
 from firstboot.apply.disks.plan import plan_devices
 from firstboot.apply.programs import Programs
-from firstboot.config.clevis import Binding, advertisement_of, binding_of, with_advertisements
+from firstboot.config.clevis import Binding, add_advertisements, find_binding, locate_advertisement
 from firstboot.config.devices import Clevis, ClevisCustom, Luks, Tang
 from firstboot.config.text import LocatedError, Problem
 from firstboot.engine.compile import load
@@ -26,7 +26,7 @@ SERVERS = "storage: {luks: [{name: x, device: /dev/x, clevis: {tang: [{url: 'htt
 
 
 def bound(**clevis: Any) -> Binding | None:
-    return binding_of(Luks(name="x", clevis=Clevis(**clevis)))
+    return find_binding(Luks(name="x", clevis=Clevis(**clevis)))
 
 
 def test_what_the_tpm_does_is_nothing_for_clevis() -> None:
@@ -78,18 +78,18 @@ def test_what_could_never_be_opened_is_refused(clevis: str, complaint: str) -> N
 
 
 def test_servers_are_asked_before_a_disk_is_touched() -> None:
-    assert advertisement_of(TWO).source == "http://two/adv/b"
+    assert locate_advertisement(TWO).source == "http://two/adv/b"
     config = load(HEAD + SERVERS, "m.yaml").config
     assert [(path, each.source) for path, each in list_keys(config)] == [
         (("storage", "luks", 0, "clevis", "tang", 0), "http://one/adv/a")
     ]
     binding = bound(tang=(ONE, TWO), threshold=2)
     assert binding is not None
-    told = with_advertisements(binding, {"http://one": {"payload": "y"}})
+    told = add_advertisements(binding, {"http://one": {"payload": "y"}})
     assert [each["adv"] for each in told.config["pins"]["tang"]] == [{"payload": "y"}, {"payload": "x"}]
     alone = bound(tang=(ONE,))
     assert alone is not None
-    assert with_advertisements(alone, {"http://one": {}}).config == {"url": "http://one", "thp": "a", "adv": {}}
+    assert add_advertisements(alone, {"http://one": {}}).config == {"url": "http://one", "thp": "a", "adv": {}}
 
 
 def test_an_image_without_clevis_says_which_feature_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from firstboot.apply.disks.luks import format_command, format_crypttab_options
 from firstboot.apply.disks.tpm import make_command
 from firstboot.config.devices import Clevis, ClevisCustom, Luks
-from firstboot.config.tpm import Tpm, registers, tpm_of
+from firstboot.config.tpm import Tpm, find_tpm, parse_registers
 from tests.support.fuzz import examples
 
 pytestmark = pytest.mark.unit
@@ -23,7 +23,7 @@ def pinned(config: object) -> Luks:
 
 def test_the_tpm_by_itself_is_enough() -> None:
     luks = Luks(name="a", discard=True, clevis=Clevis(tpm2=True))
-    assert tpm_of(luks) == Tpm("")
+    assert find_tpm(luks) == Tpm("")
     assert format_crypttab_options(luks) == "luks,discard,tpm2-device=auto"
     words = make_command(Tpm(""), "/dev/vdb1", "/run/key")
     assert words[0] == "systemd-cryptenroll"
@@ -32,7 +32,7 @@ def test_the_tpm_by_itself_is_enough() -> None:
 
 def test_a_device_without_a_tpm_is_opened_by_its_key() -> None:
     luks = Luks(name="a")
-    assert tpm_of(luks) is None
+    assert find_tpm(luks) is None
     assert format_crypttab_options(luks) == "luks"
 
 
@@ -47,20 +47,20 @@ def test_a_device_without_a_tpm_is_opened_by_its_key() -> None:
     ],
 )
 def test_registers_are_those_of_the_pin(config: object, expected: str) -> None:
-    assert tpm_of(pinned(config)) == Tpm(expected)
+    assert find_tpm(pinned(config)) == Tpm(expected)
 
 
 @pytest.mark.parametrize("config", [{"pcr_ids": "24"}, {"pcr_bank": "md5"}, {"pcr_digest": "x"}, [], {"pcr_ids": "a"}])
 def test_a_pin_that_cannot_be_carried_out_is_refused(config: object) -> None:
     with pytest.raises(ValueError, match=r"PCR|pcr_ids"):
-        tpm_of(pinned(config))
+        find_tpm(pinned(config))
 
 
 @given(st.text(max_size=40) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 @examples(100)
 def test_whatever_a_pin_says_is_read_or_refused(text: str) -> None:
     try:
-        registers(text)
+        parse_registers(text)
     except ValueError:
         return
     assert isinstance(json.loads(text), dict)

@@ -121,12 +121,12 @@ def test_ignition_has_none_of_it() -> None:
     }
     document = read(json.dumps({"ignition": {"version": "3.6.0"}, "storage": storage}), "m.ign")
     assert [each.message.split(",")[0] for each in document.problems] == ["unknown setting"] * 3
-    assert read(VOLUMES.read_text(), "m.yaml").compiled()["ignition"]["version"] == "3.6.0+buildos"
+    assert read(VOLUMES.read_text(), "m.yaml").compile()["ignition"]["version"] == "3.6.0+buildos"
 
 
 def test_a_compiled_config_means_the_same() -> None:
     loaded = load(VOLUMES.read_text(), "m.yaml")
-    again = load(json.dumps(read(VOLUMES.read_text(), "m.yaml").compiled()), "m.ign")
+    again = load(json.dumps(read(VOLUMES.read_text(), "m.yaml").compile()), "m.ign")
     assert again.config.storage == loaded.config.storage
     units = {each.name: each.contents or "" for each in loaded.config.systemd.units}
     assert "What=/dev/store/pool\nType=btrfs\nOptions=noatime,subvol=text/notes\n" in units["var-lib-notes.mount"]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstboot.config.buildos.archives import BadArchive, Entry, placed, read_entries
+from firstboot.config.buildos.archives import BadArchive, Entry, lay_out_entries, read_entries
 from tests.support.variant import Read
 
 pytestmark = pytest.mark.unit
@@ -132,7 +132,7 @@ def test_what_is_wrong_around_an_archive_is_said(config: Config, text: str, mess
 def test_no_name_leads_out_of_the_directory(names: Iterable[tuple[str, str]]) -> None:
     entries = [Entry(name, kind, 0o644, b"x") for name, kind in names]  # type: ignore[arg-type]  # one of the three
     try:
-        found = placed(iter(entries), "/opt/app", 0)
+        found = lay_out_entries(iter(entries), "/opt/app", 0)
     except BadArchive:
         return
     for path in found:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from firstboot.config.devices import Luks
-from firstboot.config.tpm import tpm_of
+from firstboot.config.tpm import find_tpm
 from firstboot.engine.compile import load
 from tests.support.variant import Read
 
@@ -27,7 +27,7 @@ def luks_of(read: Read) -> Luks:
 
 def test_a_device_that_a_key_opens_as_well_is_bound_to_what_the_firmware_trusts(config: Config) -> None:
     found = config(f"{DEVICE}{KEY}      clevis: {{tpm2: true}}\n")
-    tpm = tpm_of(luks_of(found))
+    tpm = find_tpm(luks_of(found))
     assert tpm is not None
     assert tpm.pcrs == "7:sha256"
     assert found.said == []
@@ -37,7 +37,7 @@ def test_a_device_that_nothing_else_opens_is_not_lost_with_a_new_firmware_and_it
     config: Config,
 ) -> None:
     found = config(f"{DEVICE}      clevis: {{tpm2: true}}\n")
-    tpm = tpm_of(luks_of(found))
+    tpm = find_tpm(luks_of(found))
     assert tpm is not None
     assert tpm.pcrs == ""
     [said] = found.said
@@ -62,7 +62,7 @@ def test_other_variants_bind_as_upstream_does() -> None:
     text = f"variant: fcos\nversion: 1.5.0\n{DEVICE}{KEY}      clevis: {{tpm2: true}}\n"
     loaded = load(text, "x")
     [luks] = loaded.config.storage.luks
-    tpm = tpm_of(luks)
+    tpm = find_tpm(luks)
     assert tpm is not None
     assert tpm.pcrs == ""
     assert loaded.warnings == ()

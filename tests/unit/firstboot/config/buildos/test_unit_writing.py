@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from firstboot.config.buildos.unit_writing import command_line, one_line
-from firstboot.config.unit_text import options, quote_word
+from firstboot.config.buildos.unit_writing import format_command_line, format_one_line
+from firstboot.config.unit_text import parse_options, quote_word
 
 pytestmark = pytest.mark.unit
 
@@ -42,12 +42,15 @@ def test_a_word_is_read_back_as_it_was(word: str) -> None:
 
 @given(st.lists(WORDS, min_size=1, max_size=4))
 def test_a_command_line_is_read_back_and_is_one_setting(words: list[str]) -> None:
-    line = command_line(words)
+    line = format_command_line(words)
     read = [each.replace("%%", "%").replace("$$", "$") for each in words_of(line)]
     assert read == words
-    assert [name for _, name, _ in options(f"[Service]\nExecStart={line}\nUser=nobody\n")] == ["ExecStart", "User"]
+    assert [name for _, name, _ in parse_options(f"[Service]\nExecStart={line}\nUser=nobody\n")] == [
+        "ExecStart",
+        "User",
+    ]
 
 
 @given(WORDS)
 def test_a_description_stays_in_its_line(text: str) -> None:
-    assert len(options(f"[Unit]\nDescription=x{one_line(text)}\n")) == 1
+    assert len(parse_options(f"[Unit]\nDescription=x{format_one_line(text)}\n")) == 1

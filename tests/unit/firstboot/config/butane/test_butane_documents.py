@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from firstboot.config.butane import Surroundings
-from firstboot.config.butane.encoding import plainly, smallest
+from firstboot.config.butane.encoding import encode_compactly, encode_plainly
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.butane.mounts import escape
 from firstboot.config.document import read
 from firstboot.config.loaded import Document
-from firstboot.config.resource import gunzip
+from firstboot.config.resource import decompress_gzip
 from firstboot.config.urls import decode_data_url
 
 pytestmark = pytest.mark.unit
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.unit
 
 def document(text: str, directory: Path | None = None, version: str = "1.7.0", variant: str = "fcos") -> Document:
     whole = f"variant: {variant}\nversion: {version}\n{text}"
-    return read(whole, "x", Surroundings(LocalFiles(directory), smallest))
+    return read(whole, "x", Surroundings(LocalFiles(directory), encode_compactly))
 
 
 def compiled(text: str, directory: Path | None = None, **edition: str) -> dict[str, Any]:
     found = document(text, directory, **edition)
     assert found.errors == ()
-    return found.compiled()
+    return found.compile()
 
 
 def complaints(text: str, directory: Path | None = None, **edition: str) -> list[str]:
@@ -38,7 +38,7 @@ def complaints(text: str, directory: Path | None = None, **edition: str) -> list
 
 def contents(resource: dict[str, Any]) -> bytes:
     data = decode_data_url(resource["source"])
-    return gunzip(data) if resource.get("compression") == "gzip" else data
+    return decompress_gzip(data) if resource.get("compression") == "gzip" else data
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_text_is_what_is_written(written: str, text: bytes) -> None:
 
 def test_json_may_be_butane_as_well() -> None:
     found = read('{"variant": "fcos", "version": "1.5.0", "passwd": {"users": [{"name": 12, "gecos": true}]}}', "x")
-    assert found.compiled()["passwd"]["users"] == [{"gecos": "true", "name": "12"}]
+    assert found.compile()["passwd"]["users"] == [{"gecos": "true", "name": "12"}]
 
 
 def test_merge_keys_bring_in_settings_and_are_remarked_on() -> None:
@@ -89,11 +89,11 @@ def test_merge_keys_bring_in_settings_and_are_remarked_on() -> None:
     ],
 )
 def test_the_shortest_encoding_is_taken(data: bytes, compression: str | None, prefix: str, result: str | None) -> None:
-    encoded = smallest(data, compression)
+    encoded = encode_compactly(data, compression)
     assert encoded.source.startswith(prefix)
     assert encoded.compression == result
     assert contents({"source": encoded.source, "compression": result}) == data
-    assert decode_data_url(plainly(data, compression).source) == data
+    assert decode_data_url(encode_plainly(data, compression).source) == data
 
 
 def test_what_a_user_has_compressed_is_not_compressed_again(tmp_path: Path) -> None:

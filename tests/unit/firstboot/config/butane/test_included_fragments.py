@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from firstboot.config.butane import Surroundings
-from firstboot.config.butane.encoding import smallest
+from firstboot.config.butane.encoding import encode_compactly
 from firstboot.config.butane.files import LocalFiles
 from firstboot.config.document import read
 from firstboot.config.loaded import Document
@@ -21,7 +21,7 @@ def document(text: str, directory: Path | None, **fragments: str) -> Document:
     for name, fragment in fragments.items():
         assert directory is not None
         (directory / f"{name}.yaml").write_text(fragment)
-    return read(BUILDOS + text, "x", Surroundings(LocalFiles(directory), smallest))
+    return read(BUILDOS + text, "x", Surroundings(LocalFiles(directory), encode_compactly))
 
 
 def said(found: Document) -> list[str]:
@@ -36,7 +36,7 @@ def test_later_fragments_win_and_the_config_wins_over_all(tmp_path: Path) -> Non
         a=BUILDOS + user.format(1, "one") + "hostname: from-a\n",
         b="variant: fcos\nversion: 1.4.0\n" + user.format(2, "two"),
     )
-    data = found.compiled()
+    data = found.compile()
     assert data["passwd"]["users"] == [{"name": "u", "uid": 3, "gecos": "two"}]
     assert data["storage"]["files"][0]["path"] == "/etc/hostname"
     assert data["ignition"] == {"version": "3.6.0"}
@@ -44,7 +44,7 @@ def test_later_fragments_win_and_the_config_wins_over_all(tmp_path: Path) -> Non
 
 def test_fragments_include_others_but_never_themselves(tmp_path: Path) -> None:
     nested = BUILDOS + "include: [b.yaml]\n"
-    assert document("include: [a.yaml]\n", tmp_path, a=nested, b=BUILDOS + "timezone: UTC\n").compiled()["storage"]
+    assert document("include: [a.yaml]\n", tmp_path, a=nested, b=BUILDOS + "timezone: UTC\n").compile()["storage"]
     circle = document("include: [a.yaml]\n", tmp_path, a=nested, b=BUILDOS + "include: [./a.yaml]\n")
     assert len(circle.errors) == 1
     assert "a.yaml -> b.yaml -> a.yaml" in circle.errors[0].message
