@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.core.console import Console
+from builder.core.console import Console, QuietConsole
 from builder.core.errors import BuildError
 from builder.core.files import hash_file, open_replacement, sync_file_system
 from builder.core.inputs import explain_change
@@ -277,18 +277,23 @@ def add_entry(
         files = {f"{key}/{name}": describe_file(f"{directory}/{name}") for name in names}
     entry.path.parent.mkdir(parents=True, exist_ok=True)
     gone = entry.path.with_name(f".old-{key}-{secrets.token_hex(4)}")
-    try:
-        # Aside first: what another build has just started from there finds its files until the last moment.
-        entry.seal.unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            entry.path.rename(gone)
-        if names:
-            directory.rename(entry.path)
-    except OSError as error:
-        raise BuildError(f"cannot keep {entry.path} in the store: {error.strerror}") from error
-    finally:
-        shutil.rmtree(gone, ignore_errors=True)
-    return seal_entry(store, room, key, inputs=inputs, files=files, value=contents.value)
+    # Two builds may make the same at the same time: files and their seal are exchanged as one.
+    with store.lock(f"keep-{room.name}", QuietConsole(), "keeping what it made"):
+        faster = read_entry(store, room, key)
+        if faster is not None and is_whole(faster):
+            return faster
+        try:
+            # Aside first: what another build has just started from there finds its files until the last moment.
+            entry.seal.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                entry.path.rename(gone)
+            if names:
+                directory.rename(entry.path)
+        except OSError as error:
+            raise BuildError(f"cannot keep {entry.path} in the store: {error.strerror}") from error
+        finally:
+            shutil.rmtree(gone, ignore_errors=True)
+        return seal_entry(store, room, key, inputs=inputs, files=files, value=contents.value)
 
 
 def seal_entry(
@@ -325,11 +330,10 @@ def forget_entry(store: Store, room: Room, key: str) -> None:
 def prune(store: Store, rooms: Iterable[Room] = KEPT, lately: float = LATELY) -> None:
     """Drop from each room all but the last entries that were used, and what has no seal."""
     for room in rooms:
-        if room.last is not None:
-            _prune(store.root / room.name, room.last, lately)
+        _prune(store.root / room.name, room.last, lately)
 
 
-def _prune(directory: Path, last: int, lately: float) -> None:
+def _prune(directory: Path, last: int | None, lately: float) -> None:
     paths: dict[str, list[Path]] = {}
     used: dict[str, float] = {}
     for path in directory.iterdir() if directory.is_dir() else ():

@@ -26,7 +26,7 @@ _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 
 
 def run_command(arguments: list[str], places: Places | None = None, log: Log | None = None) -> int:
-    """Run the command.
+    """Run the command, whose name is the first of the arguments.
 
     Returns:
         0 done, also where the platform has no metadata; 1 failed.
@@ -37,7 +37,7 @@ def run_command(arguments: list[str], places: Places | None = None, log: Log | N
     parser.add_argument("--hostname", action="store_true", help=f"name the machine, unless {HOSTNAME} does")
     parser.add_argument("--ssh-keys", metavar="USER", help="give the keys to a user")
     parser.add_argument("--check-in", action="store_true", help="tell the platform that the machine is up")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments[1:])
     places = Places() if places is None else places
     log = Log() if log is None else log
     name = options.platform or detect_platform(places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -271,6 +272,42 @@ def test_pruning_takes_what_was_never_finished(made: Callable[..., tuple[KeptEnt
     age(store, 10_000)
     prune(store)
     assert names(store) == {entry.key, f"{entry.key}.seal"}
+
+
+def test_pruning_takes_what_was_never_finished_of_what_stays_for_good(store: Store) -> None:
+    (store.root / "tools/.new-tools-x").mkdir(parents=True)
+    (store.root / "packs").mkdir()
+    (store.root / "packs/of-an-earlier-layout.json").touch()
+    for path in store.root.glob("*/*"):
+        os.utime(path, (time.time() - 10_000,) * 2)
+    prune(store)
+    assert [path.name for path in store.root.rglob("*") if path.parent != store.root] == []
+
+
+def test_two_who_make_the_same_at_the_same_time_both_get_it(store: Store) -> None:
+    ready = threading.Barrier(3)
+    problems: list[BaseException] = []
+
+    def make_all() -> None:
+        try:
+            for number in range(40):
+                ready.wait()
+                entry = keep(store, OUTPUTS, {"number": str(number)}, make, QuietConsole())
+                assert (entry.path / "one").read_bytes() == b"x" * 2000
+        except BaseException as problem:
+            problems.append(problem)
+            ready.abort()
+
+    def make(directory: Path) -> Contents:
+        (directory / "one").write_bytes(b"x" * 2000)
+        return Contents()
+
+    threads = [threading.Thread(target=make_all) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
 
 
 def test_pruning_removes_links_and_not_what_they_point_to(store: Store, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,15 @@ def test_every_package_has_unit_tests() -> None:
         for path in (ROOT / "tests" / "unit").rglob("test_*.py")
     }
     assert sorted({name.partition("/")[0] for name in packages()} - tested - {"builder"}) == []
+
+
+def test_every_directory_of_tests_is_looked_into(request: pytest.FixtureRequest) -> None:
+    """pytest leaves out directories that are called as those of a build usually are; one of ours is."""
+    patterns = request.config.getini("norecursedirs")
+    directories = {
+        path.relative_to(ROOT / "tests")
+        for path in (ROOT / "tests").rglob("*")
+        if path.is_dir() and "__" not in str(path)
+    }
+    left_out = {str(path) for path in directories for part in path.parts if any(fnmatch(part, p) for p in patterns)}
+    assert left_out == set()

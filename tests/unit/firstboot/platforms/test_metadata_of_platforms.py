@@ -227,7 +227,7 @@ class Guest:
         return read_metadata(platform, self.places, Log(self.said, priorities=False))
 
     def run(self, *arguments: str) -> int:
-        return run_command(list(arguments), self.places, Log(self.said, priorities=False))
+        return run_command(["metadata", *arguments], self.places, Log(self.said, priorities=False))
 
 
 @pytest.fixture
