@@ -13,6 +13,7 @@ from builder.core.architecture import find_host_arch, require_architecture
 from builder.core.console import Console
 from builder.core.errors import CapabilityError
 from builder.core.kept import TOOLS, derive_key, keep, look_up
+from builder.core.scratch import open_scratch
 from builder.core.store import Store
 from builder.core.tools import FOR_SCRIPTS, Tools
 from builder.debian.lock import LockedPackage
@@ -109,8 +110,12 @@ def open_tools(
             packs = unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1, refetch=refetch)
             _write(unpack_tree(packs), fresh)
 
-        with store.lock(f"tools-{key}", console, "unpacking the tools tree"), console.open_step("unpack tools"):
-            keep(store, TOOLS, inputs, make, console)
+        with (
+            store.lock(f"tools-{key}", console, "unpacking the tools tree"),
+            open_scratch(store, console) as scratch,
+            console.open_step("unpack tools"),
+        ):
+            keep(store, TOOLS, inputs, make, console, scratch)
     return Tools(store.root / TOOLS.name / key, console)
 
 

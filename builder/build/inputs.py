@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from builder.build.workspace import Workspace, open_scratch
+from builder.build.workspace import Workspace
 from builder.core.errors import ConfigError
+from builder.core.scratch import open_scratch
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
 from builder.definition.resolved import Resolved, ResolvedContainer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from builder.build.request import BuildRequest
 from builder.core.console import Console, format_size
 from builder.core.errors import CapabilityError
 from builder.core.locks import hold_lock
+from builder.core.scratch import open_scratch
 from builder.core.store import Store
 from builder.outputs.manifest import FILE, Timings
 
@@ -67,31 +67,6 @@ def open_store(request: BuildRequest) -> Iterator[Workspace]:
             return
         with open_scratch(store, console) as directory:
             yield Workspace(request, store.make_store_apart(directory / "store"))
-
-
-@contextmanager
-def open_scratch(store: Store, console: Console) -> Iterator[Path]:
-    """A directory on the store's file system, gone afterwards. Those of killed builds are swept here as well."""
-    parent = store.root / "scratch"
-    parent.mkdir(exist_ok=True)
-    sweep_scratch(parent)
-    with (
-        tempfile.TemporaryDirectory(dir=parent, prefix="build-", ignore_cleanup_errors=True) as directory,
-        hold_lock(Path(directory) / ".alive", console, "building"),
-    ):
-        yield Path(directory)
-
-
-def sweep_scratch(parent: Path) -> None:
-    """Remove scratch directories whose build is gone: nobody holds their lock any more."""
-    for directory in parent.glob("build-*"):
-        try:
-            # Not made here: a directory without it belongs to a build that begins just now.
-            with (directory / ".alive").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory, ignore_errors=True)
-        except (BlockingIOError, FileNotFoundError):
-            continue
 
 
 def sweep_out(out: Path) -> None:

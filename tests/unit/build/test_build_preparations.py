@@ -16,9 +16,10 @@ from builder.build.container import build_container
 from builder.build.inputs import fetch_missing_debs, require_lock
 from builder.build.request import BuildRequest
 from builder.build.system import is_up_to_date, make_image_settings, make_system_key, plan_system
-from builder.build.workspace import Workspace, open_scratch, open_store, require_room, sweep_scratch
+from builder.build.workspace import Workspace, open_store, require_room
 from builder.core.architecture import Arch
 from builder.core.errors import CapabilityError, ConfigError
+from builder.core.scratch import open_scratch, sweep_scratch
 from builder.core.store import ROOMS, Store
 from builder.debian.lock import Lock, LockedPackage
 from builder.definition.load import Loaded, load

@@ -141,4 +141,4 @@ def test_a_tools_tree_that_cannot_be_written_leaves_nothing(store: Store, monkey
     monkeypatch.setattr(toolstree, "write_node", fail)
     with pytest.raises(OSError, match="No space left"):
         open_tools((locked(),), store, CONSOLE)
-    assert list((store.root / "tools").iterdir()) == []
+    assert [path for room in ("tools", "scratch") for path in (store.root / room).glob("*")] == []
