@@ -191,7 +191,7 @@ def make_lock(
     releases = newest.releases if newest is not None else ()
     freshness = _freshness()
     main = "image" if isinstance(resolved, Resolved) else f"container:{resolved.name}"
-    old = newest.groups() if newest is not None and update is not None else {}
+    old = newest.list_groups() if newest is not None and update is not None else {}
     before = {name: old.get("image" if name == main else name, ()) for name in (main, *old)}
 
     older = choose_mirrors(resolved, releases)
@@ -221,7 +221,7 @@ def make_lock(
         recipe_sha256=hash_recipe(resolved),
         arch=resolved.arch,
         suite=resolved.suite,
-        releases=image.locked_releases(),
+        releases=image.list_locked_releases(),
         packages=groups.pop(main),
         tools=groups.pop("tools"),
         sets=groups,
@@ -274,11 +274,11 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
         )
     if left:
         raise SourceError(
-            f"{len(left)} of {len(lock.all_packages())} debs are not what signed indexes say",
+            f"{len(left)} of {len(lock.list_all_packages())} debs are not what signed indexes say",
             details=[str(each) for each in left],
             hint="'build-os lock --update PACKAGE' takes what is signed today; BUILD_OS_SNAPSHOT finds older indexes",
         )
-    console.note(f"{len(lock.all_packages())} debs: each is in a signed index with this hash")
+    console.note(f"{len(lock.list_all_packages())} debs: each is in a signed index with this hash")
 
 
 def resolve_today(

@@ -102,5 +102,5 @@ def build_container(request: BuildRequest) -> BuildResult:
 
 def make_container_key(resolved: ResolvedContainer, lock: Lock) -> str:
     """The hash of everything that decides a container's archive."""
-    parts = [lock.dumps(), list(collect_inputs(resolved).items()), hash_source("builder.build.container")]
+    parts = [lock.render(), list(collect_inputs(resolved).items()), hash_source("builder.build.container")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

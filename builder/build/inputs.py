@@ -69,7 +69,7 @@ def record_runs(
     Raises:
         LockError: they changed something else than when they were run before.
     """
-    recorded = lock.with_runs(runs)
+    recorded = lock.replace_runs(runs)
     if recorded == lock or not workspace.request.relock:
         return lock
     path = make_lock_path(resolved.path)
@@ -96,7 +96,7 @@ def fetch_debs(
 
 def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock) -> None:
     """Get every deb of the lock into the store."""
-    packages = lock.all_packages()
+    packages = lock.list_all_packages()
     with measure(workspace, "fetch"):
         if any(not workspace.request.store.has_blob(p.sha256, p.size) for p in packages):
             with workspace.console.open_step("fetch packages"):

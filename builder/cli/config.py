@@ -100,28 +100,28 @@ def run(args: argparse.Namespace, console: Console) -> int:
         case "convert":
             return _convert(args, console)
         case "reference":
-            from builder.provisioning.reference import reference
+            from builder.provisioning.reference import render_reference
 
-            sys.stdout.write(reference())
+            sys.stdout.write(render_reference())
             return 0
         case "schema":
-            from builder.provisioning.schema import schema_text
+            from builder.provisioning.schema import make_schema_text
 
-            sys.stdout.write(schema_text())
+            sys.stdout.write(make_schema_text())
             return 0
         case _:
             raise ConfigError("say what to do with configs", hint="compile, check, plan, apply, merge or convert")
 
 
 def _compile(args: argparse.Namespace, console: Console) -> int:
-    from builder.provisioning.convert import to_json, to_yaml
+    from builder.provisioning.convert import format_json, format_yaml
     from builder.provisioning.reading import require_usable
 
     document = _read_one(args)
     for warning in require_usable(document, strict=args.strict):
         console.warn(warning)
     data = document.compile()
-    text = to_json(data, pretty=args.pretty) if document.wrap is None else to_yaml(data)
+    text = format_json(data, pretty=args.pretty) if document.wrap is None else format_yaml(data)
     _write(args, text, document.secrets)
     return 0
 
@@ -151,7 +151,7 @@ def _write(args: argparse.Namespace, text: str, secrets: Iterable[str]) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from builder.provisioning.reading import as_data, check_document, verdict_of
+    from builder.provisioning.reading import check_document, choose_verdict, make_json_object
     from builder.provisioning.values import require_declared
     from firstboot.config.text import render
 
@@ -161,9 +161,9 @@ def _check(args: argparse.Namespace) -> int:
     checked = [(path, *check_document(path, args.files_dir, values)) for path in args.files]
     require_declared(values, [located for _, located, _ in checked])
     for path, located, problems in checked:
-        verdict = verdict_of(problems)
+        verdict = choose_verdict(problems)
         if args.json:
-            sys.stdout.write(json.dumps(as_data(str(path), located, problems)) + "\n")
+            sys.stdout.write(json.dumps(make_json_object(str(path), located, problems)) + "\n")
         else:
             sys.stdout.write(f"{path}: {verdict}\n")
             sys.stderr.write(render(located, problems) + "\n" if problems else "")
@@ -173,7 +173,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace, console: Console) -> int:
-    from builder.provisioning.convert import to_json
+    from builder.provisioning.convert import format_json
     from builder.provisioning.older_versions import convert_to_version
     from builder.provisioning.reading import merge_documents, read_document
     from builder.provisioning.values import require_declared
@@ -185,12 +185,12 @@ def _merge(args: argparse.Namespace, console: Console) -> int:
     data = convert_to_version(merged, args.version)
     for warning in warnings:
         console.warn(warning)
-    _write(args, to_json(data, pretty=args.pretty), {name for document in documents for name in document.secrets})
+    _write(args, format_json(data, pretty=args.pretty), {name for document in documents for name in document.secrets})
     return 0
 
 
 def _convert(args: argparse.Namespace, console: Console) -> int:
-    from builder.provisioning.convert import to_butane, to_json
+    from builder.provisioning.convert import convert_to_butane, format_json
     from builder.provisioning.reading import require_usable
 
     document = _read_one(args)
@@ -198,8 +198,8 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
         console.warn(warning)
     if document.variant == "ignition":
         assert document.config is not None
-        text = to_butane(document.config, document.version, args.variant)
+        text = convert_to_butane(document.config, document.version, args.variant)
     else:
-        text = to_json(document.compile(), pretty=args.pretty)
+        text = format_json(document.compile(), pretty=args.pretty)
     _write(args, text, document.secrets)
     return 0

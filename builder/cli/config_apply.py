@@ -47,7 +47,9 @@ def _tell(args: argparse.Namespace, again: Again) -> int:
     steps = list_steps(again.left, again.actions)
     if args.json:
         sys.stdout.write(
-            json.dumps({"root": str(args.root), "file": str(args.file), "steps": [step.as_data() for step in steps]})
+            json.dumps(
+                {"root": str(args.root), "file": str(args.file), "steps": [step.make_json_object() for step in steps]}
+            )
         )
         sys.stdout.write("\n")
     elif steps:
@@ -79,7 +81,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
         raise ConfigError("this machine's own root is not for trying configs on", hint="--root names a directory")
     try:
         with Root(args.root) as root:
-            machine = Machine(root, OfflinePrograms.of(root))
+            machine = Machine(root, OfflinePrograms.make(root))
             if undo.is_pending(root):
                 if args.action == "plan":
                     raise ConfigError(f"an earlier 'config apply' in {args.root} was cut short", hint="apply it again")

@@ -25,7 +25,7 @@ def check(args: argparse.Namespace, console: Console) -> int:
     """``config check --image``: by the rules of its own language, then against the image."""
     from builder.provisioning.comparison import compare_with_image
     from builder.provisioning.image_facts import read_facts
-    from builder.provisioning.reading import verdict_of
+    from builder.provisioning.reading import choose_verdict
     from firstboot.config.text import render
 
     facts = read_facts(args.image)
@@ -34,7 +34,7 @@ def check(args: argparse.Namespace, console: Console) -> int:
     values = read_values(args)
     for path in args.files:
         comparison = compare_with_image(path, args.files_dir, facts, values)
-        verdict = verdict_of([complaint.problem for complaint in comparison.complaints])
+        verdict = choose_verdict([complaint.problem for complaint in comparison.complaints])
         if args.json:
             sys.stdout.write(json.dumps(convert_to_data(str(path), comparison)) + "\n")
         else:
@@ -65,7 +65,9 @@ def plan(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         data = convert_to_data(str(args.file), comparison)
         image = {"name": facts.name, "version": facts.version}
-        sys.stdout.write(json.dumps({"image": image, **data, "steps": [step.as_data() for step in steps]}) + "\n")
+        sys.stdout.write(
+            json.dumps({"image": image, **data, "steps": [step.make_json_object() for step in steps]}) + "\n"
+        )
         return ConfigError.exit_code if comparison.has_errors else 0
     for located, problems in _by_document(comparison):
         sys.stderr.write(render(located, problems) + "\n")
@@ -79,14 +81,14 @@ def plan(args: argparse.Namespace, console: Console) -> int:
 
 def convert_to_data(name: str, comparison: Comparison) -> dict[str, Any]:
     """As ``config check --json`` says it; ``file`` of an entry where it is about another document."""
-    from builder.provisioning.reading import as_data as of_document
-    from builder.provisioning.reading import verdict_of
+    from builder.provisioning.reading import choose_verdict
+    from builder.provisioning.reading import make_json_object as of_document
 
     entries = []
     for located, problems in _by_document(comparison):
         other = {} if located.name == name else {"file": located.name}
         entries += [{**entry, **other} for entry in of_document(located.name, located, problems)["entries"]]
-    verdict = verdict_of(complaint.problem for complaint in comparison.complaints)
+    verdict = choose_verdict(complaint.problem for complaint in comparison.complaints)
     return {"file": name, "verdict": verdict, "entries": entries, "notes": [*comparison.notes]}
 
 

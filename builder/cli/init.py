@@ -26,11 +26,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write the files and list them."""
-    from builder.definition.init import init
+    from builder.definition.init import write_starter_files
 
     directory = args.directory.absolute()
     name = args.name or re.sub(r"[^a-z0-9-]+", "-", directory.name.lower()).strip("-") or "os"
-    for path in init(directory, name):
+    for path in write_starter_files(directory, name):
         sys.stdout.write(f"{path}\n")
     console.note("next: 'build-os build', then 'build-os run --config machines/first.yaml'")
     return 0

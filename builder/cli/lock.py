@@ -142,7 +142,7 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
 def _load(path: Path) -> Lock:
     from builder.debian.lock import Lock
 
-    return Lock.loads(sys.stdin.buffer.read(), "standard input") if path == Path("-") else Lock.load(path)
+    return Lock.parse(sys.stdin.buffer.read(), "standard input") if path == Path("-") else Lock.load(path)
 
 
 def _data(change: Changed) -> dict[str, object]:

@@ -74,7 +74,7 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
         path = make_lock_path(definition)
         lock = Lock.load(path)
         lock.require_recipe(hash_recipe(resolved), str(path))
-        packages = lock.all_packages()
+        packages = lock.list_all_packages()
         with console.open_step(f"fetch what {definition} needs"):
             fetch_packages(
                 packages, partial(choose_mirrors, resolved, lock.releases), store, console, offline=args.offline

@@ -61,24 +61,24 @@ class PackageArchive:
                     found.setdefault((package.version, package.architecture), package)
         return sorted(found.values(), key=lambda p: (make_version_key(p.version), p.architecture), reverse=True)
 
-    def providers(self, name: str) -> list[str]:
+    def list_providers(self, name: str) -> list[str]:
         """The names of packages that provide a name, sorted."""
-        return sorted({provider for index in self.indexes for provider in index.providers(name)})
+        return sorted({provider for index in self.indexes for provider in index.list_providers(name)})
 
-    def essential(self) -> list[str]:
+    def list_essential(self) -> list[str]:
         """The names of the packages that every Debian system has (``Essential: yes``), sorted."""
-        return sorted({name for index in self.indexes for name in index.essential()})
+        return sorted({name for index in self.indexes for name in index.list_essential()})
 
     @cached_property
     def names(self) -> frozenset[str]:
         """All names of packages, virtual ones included."""
-        return frozenset().union(*(index.names() for index in self.indexes))
+        return frozenset().union(*(index.list_names() for index in self.indexes))
 
-    def similar(self, name: str) -> list[str]:
+    def list_similar(self, name: str) -> list[str]:
         """Up to three names that resemble one that does not exist."""
         return difflib.get_close_matches(name, sorted(self.names), n=3, cutoff=0.75)
 
-    def locked_releases(self) -> tuple[LockedRelease, ...]:
+    def list_locked_releases(self) -> tuple[LockedRelease, ...]:
         """The suites as a lock records them."""
         return tuple(LockedRelease(r.suite, r.date_text, r.sha256) for r in self.releases)
 
@@ -122,7 +122,7 @@ def open_archive(
     used = client or Client()
     reader = _Reader(mirrors, arch, store, console, freshness, tuple(components), trust or Trust(), used)
     try:
-        return reader.archive(suites, {release.suite: release for release in newest})
+        return reader.read_archive(suites, {release.suite: release for release in newest})
     finally:
         if client is None:
             used.close()
@@ -152,7 +152,7 @@ def open_locked_archive(
     anytime = Freshness(freshness.now, check_valid_until=False)
     reader = _Reader(mirrors, arch, store, console, anytime, (), trust or Trust(), used)
     try:
-        return reader.locked_archive(locked, [source for source in sources if source.architecture == arch])
+        return reader.read_locked_archive(locked, [source for source in sources if source.architecture == arch])
     finally:
         if client is None:
             used.close()
@@ -169,7 +169,7 @@ class _Reader:
     trust: Trust
     client: Client
 
-    def archive(self, suites: Sequence[str], seen: dict[str, LockedRelease]) -> PackageArchive:
+    def read_archive(self, suites: Sequence[str], seen: dict[str, LockedRelease]) -> PackageArchive:
         certificates = self._certificates(suites[0])
         found: list[Release] = []
         indexes: list[tuple[LockedIndex, Index]] = []
@@ -181,7 +181,7 @@ class _Reader:
             tuple(found), tuple(index for _, index in indexes), self.arch, tuple(source for source, _ in indexes)
         )
 
-    def locked_archive(self, locked: Sequence[LockedRelease], sources: Sequence[LockedIndex]) -> PackageArchive:
+    def read_locked_archive(self, locked: Sequence[LockedRelease], sources: Sequence[LockedIndex]) -> PackageArchive:
         found: list[Release] = []
         indexes: list[Index] = []
         for seen in locked:
@@ -209,7 +209,7 @@ class _Reader:
             if hashlib.sha256(data).hexdigest() == seen.sha256:
                 return data
         path = f"dists/{seen.suite}/InRelease"
-        for url in self.mirrors.urls(seen.suite, path):
+        for url in self.mirrors.list_urls(seen.suite, path):
             with suppress(SourceError):
                 data = self.client.read((url,), f"the index of {seen.suite}", maximum=releases.MAX_BYTES, hint="")
                 if hashlib.sha256(data).hexdigest() == seen.sha256:
@@ -217,7 +217,7 @@ class _Reader:
         return None
 
     def _certificates(self, suite: str) -> list[pysequoia.Cert]:
-        return self.trust.certificates() or self._keys_from_mirror(suite)
+        return self.trust.read_certificates() or self._keys_from_mirror(suite)
 
     def _suite(
         self, suite: str, certificates: list[pysequoia.Cert], seen: LockedRelease | None
@@ -243,7 +243,7 @@ class _Reader:
 
     def _in_release(self, suite: str) -> bytes:
         return self.client.read(
-            self.mirrors.urls(suite, f"dists/{suite}/InRelease"),
+            self.mirrors.list_urls(suite, f"dists/{suite}/InRelease"),
             f"the index of {suite}",
             maximum=releases.MAX_BYTES,
             hint=f"does the mirror from {self.mirrors.origin} carry {suite}?",
@@ -278,7 +278,7 @@ class _Reader:
         names = [base + path]
         if release.by_hash:
             names.insert(0, f"{base}{path.rpartition('/')[0]}/by-hash/SHA256/{entry.sha256}")
-        urls = tuple(url for name in names for url in self.mirrors.urls(release.suite, name))
+        urls = tuple(url for name in names for url in self.mirrors.list_urls(release.suite, name))
         what = f"the list of packages of {release.suite}"
         wanted = Download(entry.sha256, entry.size, what, urls, "the mirror is being updated; try again later")
         try:
@@ -304,7 +304,7 @@ class _Reader:
         if not candidates:
             raise SourceError(f"{suite} has no {KEYRING_PACKAGE}", hint="install Debian's keyring on this machine")
         package = max(candidates, key=lambda p: make_version_key(p.version))
-        urls = self.mirrors.urls(suite, package.path)
+        urls = self.mirrors.list_urls(suite, package.path)
         fetch(
             [Download(package.sha256, package.size, KEYRING_PACKAGE, urls)],
             self.store,
@@ -313,7 +313,7 @@ class _Reader:
         )
         pack = unpack(self.store, lock_package(package))
         keyrings = [m.path for m in pack.members if m.kind is Kind.FILE and m.path.startswith(KEYRING_ROOM)]
-        certificates = {c.fingerprint: c for path in keyrings for c in self.trust.pinned(pack.read(path))}
+        certificates = {c.fingerprint: c for path in keyrings for c in self.trust.parse_pinned_keys(pack.read(path))}
         if not certificates:
             raise SourceError(
                 f"the mirror's {KEYRING_PACKAGE} has none of the keys that build-os trusts",

@@ -30,7 +30,7 @@ class Candidates:
         """Take in a name and whatever provides it."""
         if name in self.providers:
             return
-        self.providers[name] = self.archive.providers(name)
+        self.providers[name] = self.archive.list_providers(name)
         for real in (name, *self.providers[name]):
             if real not in self.packages:
                 self.packages[real] = self.archive.get(real)
@@ -43,24 +43,24 @@ class Candidates:
             if name in self.excluded:
                 continue
             for package in self.packages[name]:
-                for group in self.needs(package):
+                for group in self.list_needs(package):
                     for relation in group:
                         self.add(relation.name)
 
-    def needs(self, package: Package) -> Iterator[Alternatives]:
+    def list_needs(self, package: Package) -> Iterator[Alternatives]:
         """What a package depends on, in apt's order."""
         if package.name in self.excluded:
             return
         yield from parse_relations(package.pre_depends)
         yield from parse_relations(package.depends)
         if self.recommends:
-            yield from self.recommended(package)
+            yield from self.list_recommended(package)
 
-    def recommended(self, package: Package) -> tuple[Alternatives, ...]:
+    def list_recommended(self, package: Package) -> tuple[Alternatives, ...]:
         """What it recommends, if that was asked for."""
         return parse_relations(package.recommends) if self.recommends else ()
 
-    def matching(self, relation: Relation) -> list[Package]:
+    def list_matching(self, relation: Relation) -> list[Package]:
         """The packages that fulfil a relation: those of that name, newest first, then providers by priority."""
         if relation.architecture not in ("", "any", "native", "all", self.archive.arch):
             return []
@@ -77,7 +77,7 @@ class Candidates:
     def _providers(self, name: str) -> list[str]:
         if name not in self.providers:
             # Only conflicts name it, so its providers were not taken in on its account.
-            found = self.archive.providers(name)
+            found = self.archive.list_providers(name)
             self.providers[name] = [provider for provider in found if provider in self.packages]
         return self.providers[name]
 
@@ -125,18 +125,18 @@ class _Walk:
     def expand(self, package: Package) -> None:
         """Take what a package needs, and what that needs, and so on."""
         # A stack of our own, because chains of dependencies are longer than Python's.
-        stack = [self._candidates.needs(package)]
+        stack = [self._candidates.list_needs(package)]
         while stack:
             group = next(stack[-1], None)
             if group is None:
                 stack.pop()
             elif (chosen := self._choose(group)) is not None:
                 self.take(chosen)
-                stack.append(self._candidates.needs(chosen))
+                stack.append(self._candidates.list_needs(chosen))
 
     def _choose(self, group: Alternatives) -> Package | None:
         """What to take for a group; nothing if it is fulfilled, or cannot be."""
-        options = [package for relation in group for package in self._candidates.matching(relation)]
+        options = [package for relation in group for package in self._candidates.list_matching(relation)]
         if any(p.name in self._candidates.excluded or self.taken.get(p.name) == p for p in options):
             return None
         return next((p for p in options if self._is_possible(p)), None)
@@ -154,5 +154,5 @@ class _Walk:
         return not any(
             other.name != package.name and self.taken.get(other.name) == other
             for group in (*parse_relations(package.conflicts), *parse_relations(package.breaks))
-            for other in self._candidates.matching(group[0])
+            for other in self._candidates.list_matching(group[0])
         )

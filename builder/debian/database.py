@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from builder.debian.control import parse_relations
 from builder.debian.pack import Pack
-from builder.debian.unpack import replaces
+from builder.debian.unpack import can_overwrite
 from builder.tree.node import Kind, make_directory, make_file
 from builder.tree.tree import Tree
 
@@ -105,14 +105,14 @@ def make_conffiles_field(pack: Pack) -> str:
 
     One that an upgrade is to remove is in it too: dpkg writes ``newconffile`` where it has no file to sum up.
     """
-    wanted = set(pack.conffiles())
+    wanted = set(pack.list_conffiles())
     sums = {
         member.path: hashlib.md5(pack.read_member(member), usedforsecurity=False).hexdigest()
         for member in pack.members
         if member.path in wanted and member.kind is Kind.FILE
     }
     lines = []
-    for words in map(str.split, (pack.script("conffiles") or "").splitlines()):
+    for words in map(str.split, (pack.find_script("conffiles") or "").splitlines()):
         match words:
             case ["remove-on-upgrade", path]:
                 lines.append(f"\n {path} newconffile remove-on-upgrade")
@@ -137,7 +137,7 @@ def _interests(packs: Sequence[Pack]) -> Mapping[str, str]:
 
 
 def _trigger_lines(pack: Pack) -> Iterator[tuple[str, str]]:
-    for line in (pack.script("triggers") or "").splitlines():
+    for line in (pack.find_script("triggers") or "").splitlines():
         words = line.partition("#")[0].split()
         if len(words) == 2:
             yield words[0], words[1]
@@ -153,7 +153,7 @@ def _lost_paths(packs: Sequence[Pack]) -> Mapping[str, set[str]]:
     lost: dict[str, set[str]] = defaultdict(set)
     for path, claims in owners.items():
         for pack in claims if len(claims) > 1 else ():
-            if any(replaces(other, pack) for other in claims if other is not pack):
+            if any(can_overwrite(other, pack) for other in claims if other is not pack):
                 lost[pack.name].add(path)
     return lost
 

@@ -65,14 +65,14 @@ class Source:
             raise DebError("it ends too early")
         return data
 
-    def pieces(self, count: int) -> Iterator[bytes]:
+    def read_pieces(self, count: int) -> Iterator[bytes]:
         """``count`` bytes in pieces."""
         while count:
             piece = self.read(min(count, CHUNK))
             count -= len(piece)
             yield piece
 
-    def rest(self) -> str:
+    def read_rest(self) -> str:
         """Read on to the end; the SHA-256 of the whole."""
         while piece := self._file.read(CHUNK):
             self._hash.update(piece)
@@ -146,7 +146,7 @@ def _next(source: Source) -> tuple[str, int]:
         name, size = _ar_header(source)
         if not name.startswith("_"):
             return name, size
-        for _ in source.pieces(size + size % 2):
+        for _ in source.read_pieces(size + size % 2):
             pass
 
 
@@ -208,13 +208,13 @@ def _copy(source: Source, name: str, size: int, limit: int, write: Write) -> int
     ending = name.partition(".tar")[2].removeprefix(".")
     total = 0
     if not ending:
-        for piece in source.pieces(size):
+        for piece in source.read_pieces(size):
             total = _emit(piece, name, total, limit, write)
         return total
     if ending not in _DECODERS:
         raise DebError(f"{name} is compressed in an unknown way")
     decoder = _DECODERS[ending]()
-    for piece in source.pieces(size):
+    for piece in source.read_pieces(size):
         if decoder.eof:
             raise DebError(f"{name} has something after its end")
         data = _decompress(decoder, piece, name)

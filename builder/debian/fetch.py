@@ -67,7 +67,7 @@ def fetch_packages(
     if offline:
         raise _missing_offline([f"{package.name} {package.version}" for package in missing])
     where = mirrors()
-    wanted = [Download(p.sha256, p.size, f"{p.name} {p.version}", where.urls(p.suite, p.path)) for p in missing]
+    wanted = [Download(p.sha256, p.size, f"{p.name} {p.version}", where.list_urls(p.suite, p.path)) for p in missing]
     return fetch(wanted, store, console, client=client)
 
 
@@ -93,7 +93,7 @@ def fetch(
         raise _missing_offline([item.what for item in todo.values()])
     run = _Run(store, console, client or Client(), sum(item.size for item in todo.values()))
     # Large ones first, or the last of them is waited for alone.
-    run.all(sorted(todo.values(), key=lambda item: (-item.size, item.sha256)), jobs)
+    run.fetch_all(sorted(todo.values(), key=lambda item: (-item.size, item.sha256)), jobs)
     return run.downloaded
 
 
@@ -118,7 +118,7 @@ class _Run:
         self._guard = threading.Lock()
         self._failures: list[BaseException] = []
 
-    def all(self, items: Sequence[Download], jobs: int) -> None:
+    def fetch_all(self, items: Sequence[Download], jobs: int) -> None:
         todo: queue.SimpleQueue[Download] = queue.SimpleQueue()
         for item in items:
             todo.put(item)
@@ -182,7 +182,7 @@ class _Run:
             if file is None:  # another build fetched it while we waited
                 self._progress(item.size)
                 return
-            self._client.first_of(item.urls, item.what, lambda url: self._attempt(url, item, file), item.hint)
+            self._client.try_each(item.urls, item.what, lambda url: self._attempt(url, item, file), item.hint)
             blob = self._store.locate_blob(item.sha256)
             blob.parent.mkdir(parents=True, exist_ok=True)
             os.fchmod(file.fileno(), 0o644)
@@ -192,7 +192,7 @@ class _Run:
         """Bring the partial file to its full size and compare its hash.
 
         Raises:
-            TransferError: see :meth:`Client.first_of`.
+            TransferError: see :meth:`Client.try_each`.
         """
         file.seek(0)
         digest = hashlib.sha256()

@@ -33,14 +33,14 @@ class ArchiveWithHeldPackages(PackageArchive):
         held = self.held.get(name)
         return found if held is None else [held, *(package for package in found if package.sha256 != held.sha256)]
 
-    def providers(self, name: str) -> list[str]:
+    def list_providers(self, name: str) -> list[str]:
         """The names of packages that provide a name, in the archive or as held."""
         own = (
             package.name
             for package in self.held.values()
             if any(relation.name == name for group in parse_relations(package.provides) for relation in group)
         )
-        return sorted({*super().providers(name), *own})
+        return sorted({*super().list_providers(name), *own})
 
 
 def hold_packages(

@@ -211,16 +211,16 @@ class Index:
         """The packages of this name (several versions are possible); empty if there is none."""
         return [self._package(line) for line in self._lines(f"P:{name}\t".encode())]
 
-    def providers(self, name: str) -> list[str]:
+    def list_providers(self, name: str) -> list[str]:
         """The names of the packages that provide this name, sorted."""
         lines = list(self._lines(f"V:{name}\t".encode()))
         return lines[0].decode().split("\t")[1].split() if lines else []
 
-    def essential(self) -> list[str]:
+    def list_essential(self) -> list[str]:
         """The names of the packages marked ``Essential: yes``, sorted."""
-        return self.providers("!essential")
+        return self.list_providers("!essential")
 
-    def names(self) -> set[str]:
+    def list_names(self) -> set[str]:
         """All names that can be asked for: packages and virtual packages."""
         found = re.findall(rb"^[PV]:([^\t!]+)\t", self._map, re.MULTILINE)
         return {name.decode() for name in found}

@@ -97,7 +97,7 @@ class LockedImage:
 
 @dataclass(frozen=True, slots=True)
 class LockedDecision:
-    """What the definition decided about a package's maintainer scripts, in one of :meth:`Lock.groups`.
+    """What the definition decided about a package's maintainer scripts, in one of :meth:`Lock.list_groups`.
 
     ``why`` is the reason for ``ignore``, the list of what is declared for ``effects``, empty for ``sandbox``.
     """
@@ -159,16 +159,16 @@ class Lock:
         keep(self, "decisions", tuple(sorted(self.decisions, key=lambda d: (d.group, d.package))))
         keep(self, "runs", tuple(sorted(self.runs, key=lambda run: (run.group, run.package))))
 
-    def groups(self) -> dict[str, tuple[LockedPackage, ...]]:
+    def list_groups(self) -> dict[str, tuple[LockedPackage, ...]]:
         """The packages by group, the image's own as ``image``, the tools as ``tools``."""
         return {"image": self.packages, **self.sets, "tools": self.tools}
 
-    def all_packages(self) -> tuple[LockedPackage, ...]:
+    def list_all_packages(self) -> tuple[LockedPackage, ...]:
         """Every deb of every group, each once, sorted."""
-        groups = self.groups().values()
+        groups = self.list_groups().values()
         return _sorted({package.sha256: package for group in groups for package in group}.values())
 
-    def with_runs(self, found: Iterable[LockedRun]) -> Lock:
+    def replace_runs(self, found: Iterable[LockedRun]) -> Lock:
         """The lock with what scripts changed that a build has just run.
 
         Raises:
@@ -235,9 +235,9 @@ class Lock:
     @cached_property
     def sha256(self) -> str:
         """The hash of the file."""
-        return hashlib.sha256(self.dumps().encode()).hexdigest()
+        return hashlib.sha256(self.render().encode()).hexdigest()
 
-    def dumps(self) -> str:
+    def render(self) -> str:
         """The text of the file."""
         head = {
             "schema": SCHEMA,
@@ -260,7 +260,7 @@ class Lock:
 
     def dump(self, path: Path) -> None:
         """Write the file, whole or not at all, a power cut included."""
-        write_file(path, self.dumps(), durable=True)
+        write_file(path, self.render(), durable=True)
 
     @classmethod
     def load(cls, path: Path) -> Lock:
@@ -275,10 +275,10 @@ class Lock:
             raise LockError(f"there is no {path}", hint=UPDATE_HINT) from error
         except OSError as error:
             raise LockError(f"cannot read {path}: {error.strerror}") from error
-        return cls.loads(text, str(path))
+        return cls.parse(text, str(path))
 
     @classmethod
-    def loads(cls, text: str | bytes, name: str) -> Lock:
+    def parse(cls, text: str | bytes, name: str) -> Lock:
         """Read a lock's text; ``name`` is used in messages.
 
         Raises:

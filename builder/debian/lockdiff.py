@@ -61,7 +61,7 @@ class Changed:
 def compare_locks(old: Lock, new: Lock) -> list[Changed]:
     """The packages that differ, by name; one that changes alike in several groups is there once."""
     rows: dict[tuple[str, str, str], Changed] = {}
-    before, after = old.groups(), new.groups()
+    before, after = old.list_groups(), new.list_groups()
     for group in dict.fromkeys([*before, *after]):
         one = {(p.name, p.architecture): p for p in before.get(group, ())}
         other = {(p.name, p.architecture): p for p in after.get(group, ())}
@@ -80,7 +80,7 @@ def compare_locks(old: Lock, new: Lock) -> list[Changed]:
 
 def explain_differences(changes: list[Changed], new: Lock, store: Store) -> Iterator[Changed]:
     """The same with installed sizes and changelogs, as far as the debs are in the store."""
-    packages = {package.name: package for package in new.all_packages()}
+    packages = {package.name: package for package in new.list_all_packages()}
 
     def other(name: str) -> Pack | None:
         return _pack(packages.get(name), store)

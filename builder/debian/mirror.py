@@ -46,13 +46,13 @@ class Mirrors:
     origin: str
     snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def of(self, suite: str) -> tuple[str, ...]:
+    def list_for_suite(self, suite: str) -> tuple[str, ...]:
         """The mirrors that carry this suite."""
         return self.security if suite.endswith("-security") else self.main
 
-    def urls(self, suite: str, path: str) -> tuple[str, ...]:
+    def list_urls(self, suite: str, path: str) -> tuple[str, ...]:
         """Where a file of the archive (``pool/...``, ``dists/...``) can be had."""
-        bases = (*self.of(suite), *self.snapshots.get(suite, ()))
+        bases = (*self.list_for_suite(suite), *self.snapshots.get(suite, ()))
         return tuple(f"{base}/{quote(path, safe='/+~:')}" for base in bases)
 
 

@@ -57,12 +57,12 @@ class Pack:
         """The package's name."""
         return self.package.name
 
-    def script(self, name: str) -> str | None:
+    def find_script(self, name: str) -> str | None:
         """The text of a maintainer script (``preinst``, ``postinst``, ``prerm``, ``postrm``, ``config``)."""
         data = self.files.get(name)
         return None if data is None else data.decode(errors="surrogateescape")
 
-    def conffiles(self) -> tuple[str, ...]:
+    def list_conffiles(self) -> tuple[str, ...]:
         """The paths that dpkg treats as configuration, without those to be removed on upgrade.
 
         Source: deb-conffiles(5).
@@ -202,12 +202,12 @@ def _make_pack(store: Store, package: LockedPackage, *, durable: bool) -> tuple[
             members = _members_of(out)
             _require_same(contents, package)
         except (SourceError, TarError) as error:
-            _require_intact(source.rest(), package, blob)
+            _require_intact(source.read_rest(), package, blob)
             raise DebError(
                 f"{what}: {error.what if isinstance(error, SourceError) else error}",
                 hint="the package is malformed; it may be hostile",
             ) from error
-        _require_intact(source.rest(), package, blob)
+        _require_intact(source.read_rest(), package, blob)
     data = {
         "control": contents.control,
         "files": {name: text.decode("latin-1") for name, text in contents.files.items()},

@@ -44,8 +44,8 @@ def find_unproven(
         then: the archive as the lock saw it, for each architecture.
         today: the archive as it is now; asked only if something is left to prove.
     """
-    groups = lock.groups()
-    left = list(lock.all_packages())
+    groups = lock.list_groups()
+    left = list(lock.list_all_packages())
     seen: list[Index] = []
 
     def look(archives: Iterable[PackageArchive]) -> None:

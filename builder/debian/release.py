@@ -99,7 +99,7 @@ def read_release(
             hint="do not use this mirror; a proxy that rewrites what it passes on does this as well",
         ) from problem
     release = parse_release(content, suite, hashlib.sha256(data).hexdigest(), signers)
-    if not trust.may_sign(release.codename).intersection(signers):
+    if not trust.list_signers(release.codename).intersection(signers):
         raise ReleaseError(
             f"the index of {suite} is not authentic: no key that may sign {release.codename} signed it",
             details=[f"it is signed by {signer.upper()}" for signer in signers],

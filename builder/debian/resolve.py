@@ -79,7 +79,7 @@ def _wanted(archive: PackageArchive, request: ResolveRequest) -> list[Relation]:
     found: dict[Relation, None] = {}
     excluded = set(request.excluded)
     if request.essential:
-        found.update((Relation(name), None) for name in archive.essential() if name not in excluded)
+        found.update((Relation(name), None) for name in archive.list_essential() if name not in excluded)
     for text in sorted(set(request.wanted)):
         name, equals, version = text.partition("=")
         if not is_package_name(name) or (equals and not is_version(version)):
@@ -110,9 +110,9 @@ def _missing(archive: PackageArchive, name: str, version: str) -> str | None:
             return f"{name} has no version {version}; there is {', '.join(versions)}"
         return None
     suites = " ".join(release.suite for release in archive.releases)
-    providers = archive.providers(name)
+    providers = archive.list_providers(name)
     if providers:
         return f"{name} is a virtual package; choose one of {', '.join(providers[:8])}"
-    similar = archive.similar(name)
+    similar = archive.list_similar(name)
     tail = f"; did you mean {' or '.join(similar)}?" if similar else ""
     return f"there is no package {name!r} in {suites} for {archive.arch}{tail}"

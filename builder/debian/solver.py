@@ -85,14 +85,14 @@ class Solver:
             return
         for group in (*parse_relations(package.pre_depends), *parse_relations(package.depends)):
             solvable.add_requires(self._group(group))
-        for group in self._candidates.recommended(package):
+        for group in self._candidates.list_recommended(package):
             solvable.add_recommends(self._group(group))
         for group in (*parse_relations(package.conflicts), *parse_relations(package.breaks)):
             self._conflict(package, solvable, group)
 
     def _conflict(self, package: Package, solvable: solv.XSolvable, group: Alternatives) -> None:
         # A package may provide what it conflicts with: "no other of this kind" (Policy 7.4).
-        others = [p for p in self._candidates.matching(group[0]) if p.name != package.name]
+        others = [p for p in self._candidates.list_matching(group[0]) if p.name != package.name]
         if others:
             solvable.add_conflicts(self._provided_by(f"{group[0]} other than {package.name}", others))
 
@@ -104,7 +104,7 @@ class Solver:
         return dep
 
     def _token(self, relation: Relation) -> solv.Dep:
-        return self._provided_by(str(relation), self._candidates.matching(relation))
+        return self._provided_by(str(relation), self._candidates.list_matching(relation))
 
     def _itself(self, relation: Relation) -> solv.Dep:
         """A wanted package: no other that provides its name will do."""

@@ -160,7 +160,7 @@ class Client:
                 since, counted = now, received
             yield piece
 
-    def first_of(self, urls: Sequence[str], what: str, attempt: Callable[[str], T], hint: str) -> T:
+    def try_each(self, urls: Sequence[str], what: str, attempt: Callable[[str], T], hint: str) -> T:
         """``attempt`` with one URL after the other until one works; temporary failures are tried again.
 
         Servers that have just failed come last: a mirror that is down costs its timeout once, not for every file.
@@ -212,7 +212,7 @@ class Client:
             with self.get(url, maximum=maximum) as answer:
                 return b"".join(answer.pieces)
 
-        return self.first_of(urls, what, attempt, hint)
+        return self.try_each(urls, what, attempt, hint)
 
 
 def _body_offset(response: requests.Response, asked: int) -> int:

@@ -49,7 +49,7 @@ class Trust:
     fingerprints: Mapping[str, Signs | None] = field(default_factory=lambda: DEBIAN_FINGERPRINTS)
     keyrings: tuple[Path, ...] = (KEYRINGS,)
 
-    def may_sign(self, codename: str) -> frozenset[str]:
+    def list_signers(self, codename: str) -> frozenset[str]:
         """The pinned keys that count for a suite, by the codename in its Release file (``trixie-security``)."""
         release, _, rest = codename.partition("-")
         return frozenset(
@@ -58,7 +58,7 @@ class Trust:
             if signs is None or (release in signs.releases and signs.security == (rest == "security"))
         )
 
-    def certificates(self) -> list[pysequoia.Cert]:
+    def read_certificates(self) -> list[pysequoia.Cert]:
         """The pinned keys among those in the keyrings; empty if there are none."""
         found: dict[str, pysequoia.Cert] = {}
         for keyring in self.keyrings:
@@ -68,11 +68,11 @@ class Trust:
                     data = path.read_bytes()
                 except OSError:
                     continue
-                for cert in self.pinned(data):
+                for cert in self.parse_pinned_keys(data):
                     found.setdefault(cert.fingerprint, cert)
         return list(found.values())
 
-    def pinned(self, data: bytes) -> list[pysequoia.Cert]:
+    def parse_pinned_keys(self, data: bytes) -> list[pysequoia.Cert]:
         """The pinned keys in a keyring's bytes; what cannot be read as keys has none."""
         try:
             certificates = pysequoia.Cert.split_bytes(data)

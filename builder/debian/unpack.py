@@ -162,9 +162,9 @@ class _Layer:
     def _other_wins(self, path: str, old: Node) -> bool:
         name = old.origin.removeprefix("package:")
         other = self._packs.get(name)
-        if other is None or other is self._pack or replaces(self._pack, other):
+        if other is None or other is self._pack or can_overwrite(self._pack, other):
             return False
-        if replaces(other, self._pack):
+        if can_overwrite(other, self._pack):
             return True
         raise ConfigError(
             f"{self._pack.name} and {name} both have {path}",
@@ -173,7 +173,7 @@ class _Layer:
         )
 
 
-def replaces(one: Pack, other: Pack) -> bool:
+def can_overwrite(one: Pack, other: Pack) -> bool:
     """Whether a package may overwrite another's files: its ``Replaces`` names it, or what it provides.
 
     Source: Debian Policy 7.6.1.

@@ -214,7 +214,7 @@ def check_container_uses(containers: Sequence[ContainerUse]) -> Iterator[Problem
             except NotAccepted as error:
                 yield Problem(where, str(error), error.hint)
                 continue
-            other = next((name for name, known in taken if known.collides(publish)), None)
+            other = next((name for name, known in taken if known.has_conflict_with(publish)), None)
             if other is not None:
                 yield Problem(where, f"port {publish.host}/{publish.protocol} is already taken by '{other}'")
             taken.append((container.name, publish))

@@ -54,7 +54,7 @@ class Findings:
         if self.has_errors:
             raise ConfigError("\n".join(render(located, group) for located, group in self._groups if group))
 
-    def warnings(self) -> tuple[str, ...]:
+    def render_warnings(self) -> tuple[str, ...]:
         """Each warning, drawn like an error."""
         return tuple(
             render(located, [problem])

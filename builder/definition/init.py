@@ -23,7 +23,7 @@ _KEY = re.compile(
 )
 
 
-def init(directory: Path, name: str, *, home: Path | None = None) -> list[Path]:
+def write_starter_files(directory: Path, name: str, *, home: Path | None = None) -> list[Path]:
     """Write the starter files into ``directory``, which is made if it is missing.
 
     Args:

@@ -166,7 +166,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     )
     findings.add(located, _check_whole(resolved))
     findings.raise_errors()
-    return Loaded(definition, located, resolved, findings.warnings())
+    return Loaded(definition, located, resolved, findings.render_warnings())
 
 
 def load_container(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -> LoadedContainer:
@@ -186,7 +186,7 @@ def load_container(path: Path, *, arch: Arch | None = None, shipped: Path | None
     findings.raise_errors()
     assert definition is not None
     assert resolved is not None
-    return LoadedContainer(definition, located, resolved, findings.warnings())
+    return LoadedContainer(definition, located, resolved, findings.render_warnings())
 
 
 def add_consoles(command_line: tuple[str, ...], arch: Arch) -> tuple[str, ...]:

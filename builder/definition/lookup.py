@@ -39,7 +39,7 @@ def find_features(names: tuple[str, ...], located: Located, search: SearchPath, 
             return
         file = search.find(DirectoryKind.FEATURE, name)
         if file is None:
-            findings.add(origin, [search.unknown(DirectoryKind.FEATURE, name, place)])
+            findings.add(origin, [search.make_unknown_name_problem(DirectoryKind.FEATURE, name, place)])
             return
         try:
             here = read_yaml(file)
@@ -103,7 +103,7 @@ def look_up(
     for index, name in enumerate(names):
         path = search.find(part, name)
         if path is None:
-            findings.add(located, [search.unknown(part, name, (part.value, index))])
+            findings.add(located, [search.make_unknown_name_problem(part, name, (part.value, index))])
         elif name not in known:
             found[name] = NamedDirectory(name, path)
     return found

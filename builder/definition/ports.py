@@ -33,7 +33,7 @@ class Publish:
         where = "" if self.address is None else f"{self.address}:"
         return f"{where}{self.host}:{self.inside}/{self.protocol}"
 
-    def collides(self, other: Publish) -> bool:
+    def has_conflict_with(self, other: Publish) -> bool:
         """Whether both cannot listen at the same time."""
         same_place = self.address == other.address or self.address is None or other.address is None
         return same_place and (self.host, self.protocol) == (other.host, other.protocol)

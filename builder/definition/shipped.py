@@ -48,7 +48,7 @@ class SearchPath:
                 return path
         return None
 
-    def names(self, part: DirectoryKind) -> tuple[str, ...]:
+    def list_names(self, part: DirectoryKind) -> tuple[str, ...]:
         """All names that can be found, sorted."""
         found = set()
         for place in self._places(part):
@@ -58,12 +58,12 @@ class SearchPath:
                 found |= {path.name for path in place.iterdir() if path.is_dir()}
         return tuple(sorted(found))
 
-    def unknown(self, part: DirectoryKind, name: str, path: tuple[str | int, ...]) -> Problem:
+    def make_unknown_name_problem(self, part: DirectoryKind, name: str, path: tuple[str | int, ...]) -> Problem:
         """The complaint about a name that is not found: the nearest name, and where was looked."""
         places = [shorten_path(place) for place in self._places(part) if place.is_dir()]
         file = f"features/{name}.yaml" if part is DirectoryKind.FEATURE else f"{part}/{name}"
         where = f"looked in {', '.join(places)}" if places else f"make {file} beside the definition"
-        near = find_suggestion(name, self.names(part))
+        near = find_suggestion(name, self.list_names(part))
         return Problem(path, f"there is no {_NOUN[part]} '{name}'", f"{near} ({where})" if near else where)
 
     def _places(self, part: DirectoryKind) -> tuple[Path, ...]:

@@ -30,7 +30,7 @@ class Values:
     features: tuple[str, ...] = ()
     variables: Mapping[str, Scalar] = field(default_factory=dict)
 
-    def names(self) -> dict[str, Any]:
+    def make_variables(self) -> dict[str, Any]:
         """The template's variables."""
         return {
             "name": self.name,
@@ -95,4 +95,4 @@ def render_text(text: str, name: str, values: Values) -> str:
     """
     from builder.definition.sandbox import fill  # noqa: PLC0415 - costs 60 ms, and few builds have a template
 
-    return fill(text, name, values.names())
+    return fill(text, name, values.make_variables())

@@ -57,7 +57,7 @@ class Descriptor:
     platform: tuple[str, str] | None = None
     ref_name: str | None = None
 
-    def path(self, layout: Path) -> Path:
+    def locate_blob(self, layout: Path) -> Path:
         """Where the blob is. The digest's form is checked, so this stays below ``blobs``."""
         algorithm, _, encoded = self.digest.partition(":")
         return layout / "blobs" / algorithm / encoded
@@ -99,7 +99,7 @@ def check_diff_id(layout: Path, layer: Descriptor, diff_id: str) -> list[str]:
     where = f"blobs/{layer.digest.replace(':', '/')}"
     digest = hashlib.new(diff_id.partition(":")[0])
     try:
-        with layer.path(layout).open("rb") as file:
+        with layer.locate_blob(layout).open("rb") as file:
             for chunk in unpack_blob(file, compressed=LAYER_TYPES[layer.media_type]):
                 digest.update(chunk)
     except (ValueError, OSError) as error:
@@ -194,7 +194,7 @@ class _Checker:
             if descriptor.media_type not in (MANIFEST, INDEX):
                 continue  # image-spec: an unknown media type must be ignored
             inner = self._reporter(f"blobs/{descriptor.digest.replace(':', '/')}")
-            document = self._document(descriptor.path(self._layout), inner)
+            document = self._document(descriptor.locate_blob(self._layout), inner)
             if document is None:
                 continue
             if descriptor.media_type == INDEX:
@@ -236,7 +236,7 @@ class _Checker:
         if len(self.problems) > before or config is None:
             return
         inner = self._reporter(f"blobs/{config.digest.replace(':', '/')}")
-        document = self._document(config.path(self._layout), inner)
+        document = self._document(config.locate_blob(self._layout), inner)
         if document is None:
             return
         diff_ids, platform, created = check_config(document, inner)
@@ -291,7 +291,7 @@ class _Checker:
 
     def _blob(self, descriptor: Descriptor, report: Report) -> bool:
         """Whether the blob is there, a regular file below ``blobs``, and what its descriptor says."""
-        path = descriptor.path(self._layout)
+        path = descriptor.locate_blob(self._layout)
         name = f"blobs/{descriptor.digest.replace(':', '/')}"
         if any(part.is_symlink() for part in (path, path.parent, path.parent.parent)) or not path.is_file():
             report(f"{name} is not there, or is no regular file")

@@ -45,7 +45,7 @@ def read_layout(layout: Path, store: Store, *, architecture: str, name: str) -> 
                 tree,
             )
         )
-    manifest, config = (blob.path(layout).read_bytes() for blob in (found.manifest, found.config))
+    manifest, config = (blob.locate_blob(layout).read_bytes() for blob in (found.manifest, found.config))
     for blob, descriptor in ((manifest, found.manifest), (config, found.config)):
         if descriptor.digest != make_digest(blob):
             raise ConfigError(f"{layout}: only sha256 digests are supported for manifests and configurations")
@@ -93,7 +93,7 @@ def _unpack(layout: Path, layer: Descriptor, diff_id: str, store: Store) -> Path
     digest = hashlib.new(algorithm)
     what = f"{layout}/blobs/{layer.digest.replace(':', '/')}"
     try:
-        with open_replacement(pack, durable=True) as out, layer.path(layout).open("rb") as file:
+        with open_replacement(pack, durable=True) as out, layer.locate_blob(layout).open("rb") as file:
             for piece in unpack_blob(file, compressed=LAYER_TYPES[layer.media_type]):
                 digest.update(piece)
                 out.write(piece)

@@ -41,7 +41,7 @@ class Timer:
     seconds: dict[str, float]
 
     @contextmanager
-    def step(self, name: str, title: str) -> Iterator[None]:
+    def measure_step(self, name: str, title: str) -> Iterator[None]:
         """One output."""
         started = time.monotonic()
         with self.context.console.open_step(title):
@@ -67,35 +67,35 @@ def make_outputs(
     kernel, uki, disk, facts, esp = (scratch / name for name in ("vmlinuz", "uki.efi", "disk.raw", "facts.json", "esp"))
 
     def words(roothash: str) -> str:
-        credentials = settings.accepts_credentials(signed=signer is not None)
+        credentials = settings.can_accept_credentials(signed=signer is not None)
         line = make_command_line(roothash, settings.extra_command_line, import_credentials=credentials)
         return line if signer is None else fill_command_line(line)
 
     def make_root() -> Root:
-        with timer.step("root", "root file system"):
+        with timer.measure_step("root", "root file system"):
             return _root(tree, tree_key, settings, context)
 
     with ThreadPoolExecutor(1) as pool:
         # While mkfs.erofs compresses, what boots it is made from the same tree; neither changes it.
         making_root = pool.submit(copy_context().run, make_root)
-        with timer.step("initrd", "initrd"):
+        with timer.measure_step("initrd", "initrd"):
             initrd = _initrd(tree.copy(), settings, context)
-        with timer.step("uki", "unified kernel image"):
+        with timer.measure_step("uki", "unified kernel image"):
             parts = read_parts(tree, settings.arch)
             kernel.write_bytes(parts["linux"])
             template = _uki(parts, initrd, words(NO_ROOT_HASH), settings, context)
-        with timer.step("facts", "facts for checking configs"):
+        with timer.measure_step("facts", "facts for checking configs"):
             facts.write_bytes(make_facts(remove_kernel(tree), settings.layout, label))
         root = making_root.result()
     write_root_hash(template, uki, root.roothash)
     certificate = signature = None
     if signer is not None:
-        with timer.step("sign", "signatures"):
+        with timer.measure_step("sign", "signatures"):
             uki.write_bytes(signer.sign_program(uki.read_bytes()))
             signature = signer.sign_root_hash(root.roothash)
             certificate = scratch / "certificate"
             certificate.write_bytes(signer.pair.der)
-    with timer.step("disk", "disk"):
+    with timer.measure_step("disk", "disk"):
         write_esp_files(tree, uki, esp, arch=settings.arch, name=label, signer=signer)
         make_disk(
             settings.layout,

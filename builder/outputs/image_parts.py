@@ -32,7 +32,7 @@ class ImageSettings:
     layout: Disk
     credentials: tuple[str, ...] | None = None
 
-    def accepts_credentials(self, *, signed: bool) -> bool:
+    def can_accept_credentials(self, *, signed: bool) -> bool:
         """Whether systemd takes all that the platform hands over.
 
         Where nothing is signed, whoever can hand it over can also change what is started.

@@ -26,7 +26,7 @@ class Artifact:
     format: str
 
     @classmethod
-    def of(cls, path: Path, kind: str) -> Artifact:
+    def measure(cls, path: Path, kind: str) -> Artifact:
         """Describe a file that is there."""
         return cls(path.name, path.stat().st_size, hash_file(path), kind)
 

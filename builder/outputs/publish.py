@@ -72,6 +72,6 @@ def publish(
 
 def _make_durable(path: Path, form: str) -> Artifact:
     """Describe a file whose content is on the disk by then."""
-    artifact, _ = run_parallel(partial(Artifact.of, path, form), partial(sync_content, path))
+    artifact, _ = run_parallel(partial(Artifact.measure, path, form), partial(sync_content, path))
     assert isinstance(artifact, Artifact)
     return artifact

@@ -9,7 +9,7 @@ import re
 from urllib.parse import quote
 
 
-def purl(kind: str, *names: str, version: str, **qualifiers: str) -> str:
+def format_purl(kind: str, *names: str, version: str, **qualifiers: str) -> str:
     """``pkg:KIND/NAMES...@VERSION?QUALIFIERS``; qualifiers that are empty are left out."""
     path = "/".join(map(_encoded, (kind, *names)))
     given = "&".join(f"{key}={_encoded(value)}" for key, value in sorted(qualifiers.items()) if value)
@@ -23,12 +23,12 @@ def make_deb_purl(
     upstream = "" if (source, source_version) == (name, version) else source
     if upstream and source_version != version:
         upstream += f"@{source_version}"
-    return purl("deb", vendor, name, version=version, arch=arch, distro=distro, upstream=upstream)
+    return format_purl("deb", vendor, name, version=version, arch=arch, distro=distro, upstream=upstream)
 
 
 def make_pypi_purl(name: str, version: str) -> str:
     """A Python distribution's, by its normalised name (PEP 503)."""
-    return purl("pypi", re.sub(r"[-_.]+", "-", name).lower(), version=version)
+    return format_purl("pypi", re.sub(r"[-_.]+", "-", name).lower(), version=version)
 
 
 def _encoded(text: str) -> str:

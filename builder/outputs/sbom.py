@@ -23,7 +23,7 @@ from typing import Any
 from builder.debian.lock import Lock, LockedDecision, LockedPackage
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.outputs.licences import find_declared_licences, list_identifiers
-from builder.outputs.purl import make_deb_purl, purl
+from builder.outputs.purl import format_purl, make_deb_purl
 from builder.outputs.sbom_contents import (
     Carried,
     Contents,
@@ -121,7 +121,7 @@ def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Se
     for image in carried:
         bill.add_image(image, assembled.get(image.name), tree)
     bill.add_decisions(decisions)
-    return bill.dumps()
+    return bill.encode()
 
 
 class _Bill:
@@ -178,7 +178,7 @@ class _Bill:
         """A container image. What is in one that was brought along is told inside of it, as it is of another system."""
         short = image.name.rpartition("/")[2]
         digest = image.digest.removeprefix("sha256:")
-        url = purl("oci", short, version=image.digest, arch=self._product.arch, tag=image.tag)
+        url = format_purl("oci", short, version=image.digest, arch=self._product.arch, tag=image.tag)
         component: Json = {
             "type": "container",
             "bom-ref": url,
@@ -205,7 +205,7 @@ class _Bill:
                 text = f"{each.answer}: {each.why}" if each.why else each.answer
                 component["properties"].append(_property(f"{OURS}:scripts:{each.group}", text))
 
-    def dumps(self) -> bytes:
+    def encode(self) -> bytes:
         """The document."""
         product = self._product
         metadata: Json = {

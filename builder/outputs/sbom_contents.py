@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.oci.container_store import STORE
-from builder.outputs.purl import make_deb_purl, make_pypi_purl, purl
+from builder.outputs.purl import format_purl, make_deb_purl, make_pypi_purl
 from builder.tree.node import Kind, Node
 from builder.tree.tree import Tree, TreeError
 
@@ -146,7 +146,7 @@ def _apk(stanza: str, release: Release) -> Contents | None:
     if not name or not version:
         return None
     vendor = release.id or "alpine"
-    url = purl(
+    url = format_purl(
         "apk", vendor, name, version=version, arch=fields.get("A", "")[:MAX_FIELD], distro=release.distro,
         upstream="" if source == name else source,
     )  # fmt: skip

@@ -78,8 +78,8 @@ def compare_with_image(
     except WRONG_CONFIG as error:
         return Comparison(tuple(list_complaints(error)))
     loaded = translate_keyfiles(loaded, root)
-    machine = Machine(root, ImagePrograms.of(root))
-    machine.fetched = unfetched(loaded.config)
+    machine = Machine(root, ImagePrograms.make(root))
+    machine.fetched = make_unfetched(loaded.config)
     complaints = [*loaded.warnings]
     complaints += [
         loaded.make_complaint(each) for each in check_baked(loaded.config.kernel_arguments, facts.command_line)
@@ -119,7 +119,7 @@ def _complaint(loaded: LoadedConfig, problem: Problem) -> Complaint:
     if not isinstance(problem, ProblemInText):
         return loaded.make_complaint(problem)
     located, path = loaded.origins.find(problem.path)
-    return Complaint(located, problem.placed(located, path))
+    return Complaint(located, problem.point_at_line(located, path))
 
 
 def _load(
@@ -150,7 +150,7 @@ def _archives(config: Config, root: ImageRoot) -> Iterator[Problem]:
         yield from check_writable(root.see(archive.path), archive.path, at)
 
 
-def unfetched(config: Config) -> Mapping[Resource, Contents]:
+def make_unfetched(config: Config) -> Mapping[Resource, Contents]:
     """A stand-in for everything that would have to be fetched."""
     return {each: Unfetched(Path("/dev/null"), 0) for each in list_remote_resources(config)}
 
@@ -171,6 +171,6 @@ def _not_looked_at(document: Document) -> Iterator[str]:
             yield f"the config at {redact_url(each.source or '')} was not fetched: what it says is not checked"
 
 
-def problems_of(comparison: Comparison, name: str) -> list[Problem]:
+def list_problems(comparison: Comparison, name: str) -> list[Problem]:
     """What is said about the document of this name."""
     return [each.problem for each in comparison.complaints if each.located.name == name]

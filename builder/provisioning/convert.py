@@ -26,7 +26,7 @@ class Octal(int):
     """A number that is written in octal: a mode."""
 
 
-def to_butane(config: Config, spec: tuple[int, int], variant: str) -> str:
+def convert_to_butane(config: Config, spec: tuple[int, int], variant: str) -> str:
     """The YAML of a variant that compiles to this config.
 
     Contents that are text are written as text, compressed or not; whatever else is in a data URL stays there.
@@ -117,13 +117,13 @@ def _text(data: dict[str, Any]) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
 
 
-def to_json(data: dict[str, Any], *, pretty: bool) -> str:
+def format_json(data: dict[str, Any], *, pretty: bool) -> str:
     """Compiled data as text."""
     if pretty:
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
-def to_yaml(data: dict[str, Any]) -> str:
+def format_yaml(data: dict[str, Any]) -> str:
     """A MachineConfig as text."""
     return _text(data)

@@ -48,7 +48,7 @@ class ImageFacts:
     partitions: Mapping[str, int | None]
     tools: Path
 
-    def units(self) -> Iterator[tuple[str, str]]:
+    def list_units(self) -> Iterator[tuple[str, str]]:
         """Name and text of each unit file, the one that systemd would read."""
         seen: set[str] = set()
         for directory in UNIT_PATH:
@@ -160,7 +160,7 @@ class ImageRoot(Root):
             raise OSError(errno.ENODATA, "its text is not among the facts of the image", path)
         return self.facts.texts[seen.path].encode()
 
-    def everything(self) -> Iterator[str]:
+    def list_paths(self) -> Iterator[str]:
         """Every path, below the root."""
         pending: list[tuple[str, dict[str, Any]]] = [("", self.facts.paths)]
         while pending:
@@ -207,7 +207,7 @@ class ImagePrograms(Programs):
     root: ImageRoot
 
     @classmethod
-    def of(cls, root: ImageRoot) -> ImagePrograms:
+    def make(cls, root: ImageRoot) -> ImagePrograms:
         """The programs of this root."""
         programs = cls()
         programs.root = root
@@ -229,10 +229,10 @@ class ImagePrograms(Programs):
 
 def is_enabled(root: ImageRoot, unit: str) -> bool:
     """Whether a unit of the image is started by another one: a link in a ``.wants`` or ``.requires`` directory."""
-    return unit in pulled_in(root)
+    return unit in list_pulled_in(root)
 
 
-def pulled_in(root: ImageRoot) -> set[str]:
+def list_pulled_in(root: ImageRoot) -> set[str]:
     """The names of all units that others pull in."""
     found: set[str] = set()
     for directory in UNIT_PATH:

@@ -32,7 +32,7 @@ class OfflinePrograms(Programs):
     root: Root
 
     @classmethod
-    def of(cls, root: Root) -> OfflinePrograms:
+    def make(cls, root: Root) -> OfflinePrograms:
         """For this root."""
         programs = cls()
         programs.root = root
@@ -110,7 +110,7 @@ class Table:
         text = format_rows(self.rows)
         self._root.write(self._path, text.encode("utf-8", "surrogateescape"), mode=self._mode)
 
-    def free_id(self, *, system: bool, wanted: int | None = None) -> int:
+    def choose_free_id(self, *, system: bool, wanted: int | None = None) -> int:
         """A number that nobody has."""
         taken = {int(row[2]) for row in self.rows if len(row) > 2 and row[2].isdigit()}
         if wanted is not None and wanted not in taken:
@@ -136,7 +136,7 @@ def _groupadd(root: Root, options: argparse.Namespace, wanted: int | None = None
         raise ValueError(f"group '{options.name}' exists already")
     if options.gid is not None and any(row[2] == options.gid for row in groups.rows if len(row) > 2):
         raise ValueError(f"GID '{options.gid}' already exists")
-    gid = int(options.gid) if options.gid is not None else groups.free_id(system=options.system, wanted=wanted)
+    gid = int(options.gid) if options.gid is not None else groups.choose_free_id(system=options.system, wanted=wanted)
     groups.rows.append([options.name, "x", str(gid), ""])
     secrets.rows.append([options.name, options.password or "!", "", ""])
     groups.save()
@@ -167,7 +167,7 @@ def _useradd(root: Root, options: argparse.Namespace) -> None:
         raise ValueError(f"user '{options.name}' already exists")
     if options.uid is not None and any(row[2] == options.uid for row in users.rows if len(row) > 2):
         raise ValueError(f"UID {options.uid} is not unique")
-    uid = int(options.uid) if options.uid is not None else users.free_id(system=options.system)
+    uid = int(options.uid) if options.uid is not None else users.choose_free_id(system=options.system)
     if options.gid is not None:
         gid = _gid(root, options.gid)
     elif options.no_user_group:

@@ -83,13 +83,13 @@ def read_located(path: Path, files_dir: Path | None, values: Values = NO_VALUES)
     return read(decode(read_bytes(path), name), name, surroundings)
 
 
-def verdict_of(problems: Iterable[Problem]) -> str:
+def choose_verdict(problems: Iterable[Problem]) -> str:
     """``ok``, ``warn`` or ``error``: the worst of them."""
     kinds = {problem.severity for problem in problems}
     return "error" if "error" in kinds else "warn" if kinds else "ok"
 
 
-def as_data(name: str, located: Located, problems: Iterable[Problem]) -> dict[str, Any]:
+def make_json_object(name: str, located: Located, problems: Iterable[Problem]) -> dict[str, Any]:
     """What was said about a config, for programs. Paths are Ignition's: ``$.storage.files.0.mode``."""
     problems = [*problems]
     secrets = located.get_secrets()
@@ -106,7 +106,7 @@ def as_data(name: str, located: Located, problems: Iterable[Problem]) -> dict[st
         if each.hint:
             entry["hint"] = secrets.conceal(each.hint)
         entries.append(entry)
-    return {"file": name, "verdict": verdict_of(problems), "entries": entries}
+    return {"file": name, "verdict": choose_verdict(problems), "entries": entries}
 
 
 def require_usable(document: Document, *, strict: bool) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from builder.provisioning.settings import Setting, list_settings, models
+from builder.provisioning.settings import Setting, list_models, list_settings
 from firstboot.config.buildos import EDITIONS
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.fields import Field
@@ -26,7 +26,7 @@ a JSON name are sugar: YAML has them, and they stand for something else. `varian
 """
 
 
-def reference() -> str:
+def render_reference() -> str:
     """The page."""
     return _HEAD + "\n".join(_lines()) + "\n"
 
@@ -42,7 +42,7 @@ def _lines() -> Iterator[str]:
             ", ".join(name for name, each in editions.items() if each.spec == spec) for editions in variants.values()
         ]
         yield f"| {format_version(spec)} | {' | '.join(cells)} |".replace("|  ", "| ")
-    for place in models():
+    for place in list_models():
         yield ""
         yield f"## {place.model.__name__}"
         yield ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from builder.provisioning.settings import Setting, Spelling, list_settings, models
+from builder.provisioning.settings import Setting, Spelling, list_models, list_settings
 from firstboot.config.buildos import EDITIONS
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.fields import Field
@@ -24,12 +24,12 @@ _SCALARS: dict[type, dict[str, Any]] = {
 }
 
 
-def schema() -> dict[str, Any]:
+def make_schema() -> dict[str, Any]:
     """Draft 2020-12: YAML if there is a ``variant``, else Ignition."""
     definitions: dict[str, Any] = {}
     spellings: tuple[Spelling, ...] = ("name", "alias")
     for spelling in spellings:
-        for place in models():
+        for place in list_models():
             definitions[_definition_name(place.model, spelling)] = _object(place.model, spelling)
     yaml_config, ignition = (definitions[_definition_name(Config, each)] for each in spellings)
     variants = {"buildos": EDITIONS, **VARIANTS}
@@ -61,13 +61,13 @@ def schema() -> dict[str, Any]:
     }
 
 
-def schema_text() -> str:
-    """:func:`schema` as it stands in ``configs/machine-schema.json``."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+def make_schema_text() -> str:
+    """:func:`make_schema` as it stands in ``configs/machine-schema.json``."""
+    return json.dumps(make_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _model(name: str) -> type[Model]:
-    return next(place.model for place in models() if place.model.__name__ == name)
+    return next(place.model for place in list_models() if place.model.__name__ == name)
 
 
 def _definition_name(model: type[Model], spelling: Spelling) -> str:

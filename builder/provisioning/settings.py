@@ -128,7 +128,7 @@ class Place(NamedTuple):
     since: tuple[int, int]
 
 
-def models() -> list[Place]:
+def list_models() -> list[Place]:
     """Every model once, in the order of the config."""
     places: dict[type[Model], Place] = {}
     _visit(Config, "", (3, 0), places)

@@ -35,7 +35,7 @@ class Step(NamedTuple):
     line: int | None
     col: int | None
 
-    def as_data(self) -> dict[str, Any]:
+    def make_json_object(self) -> dict[str, Any]:
         """For programs."""
         return self._asdict()
 

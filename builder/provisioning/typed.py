@@ -34,7 +34,7 @@ class Part(BaseModel):
 _KNOWN: dict[type[model.Model], type[Part]] = {}
 
 
-def typed(part: type[model.Model]) -> type[Part]:
+def make_model(part: type[model.Model]) -> type[Part]:
     """The pydantic model of a part of a config.
 
     Args:
@@ -49,7 +49,7 @@ def typed(part: type[model.Model]) -> type[Part]:
 
 def _definition(field: fields.Field) -> tuple[Any, Any]:
     """A field as ``create_model`` takes it: its type, and its alias with what it is if it is not given."""
-    of: Any = typed(field.model) if field.kind in ("model", "models") else field.of
+    of: Any = make_model(field.model) if field.kind in ("model", "models") else field.of
     if field.between is not None:
         of = Annotated[of, Field(ge=field.between.least, le=field.between.greatest)]
     match field.kind:
@@ -64,5 +64,5 @@ def _definition(field: fields.Field) -> tuple[Any, Any]:
             return (of | None if field.unset else of), Field(field.default, alias=field.alias)
 
 
-Config = typed(models.Config)
+Config = make_model(models.Config)
 """All that a config of the newest version may say."""

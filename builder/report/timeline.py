@@ -15,7 +15,7 @@ STEPS_OF_GRID = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 MOST_LINES = 12
 
 
-def rows(spans: Sequence[Span]) -> list[Span]:
+def sort_spans(spans: Sequence[Span]) -> list[Span]:
     """The spans as they are read from top to bottom: by when they began, what is inside of a step below it."""
     began = {(*span.inside, span.title): span.started for span in spans if not span.is_program}
 
@@ -30,7 +30,7 @@ def draw_timeline(spans: Sequence[Span]) -> str:
     """An SVG of the spans; empty if there are none."""
     if not spans:
         return ""
-    ordered = rows(spans)
+    ordered = sort_spans(spans)
     begin, end = min(span.started for span in ordered), max(span.ended for span in ordered)
     scale = (WIDTH - LABELS - RIGHT) / max(end - begin, 0.001)
     height = TOP + ROW * len(ordered) + 6

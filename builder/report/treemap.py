@@ -54,7 +54,7 @@ def measure_origins(tree: Tree) -> dict[str, dict[str, int]]:
     return found
 
 
-def place_of(path: str) -> str:
+def choose_place(path: str) -> str:
     """What kind of thing a path is."""
     return next((name for prefix, name in PLACES if path.startswith(prefix)), OTHER)
 
@@ -118,7 +118,7 @@ def _group(origin: str, files: dict[str, int], total: int, box: Box) -> list[str
         if place.width * place.height < SMALLEST:
             break
         tip = f"<title>{escape(path)}: {format_size(size)} ({escape(origin)})</title>"
-        parts.append(f'<rect class="file {_css(place_of(path))}" {_at(place)}>{tip}</rect>')
+        parts.append(f'<rect class="file {_css(choose_place(path))}" {_at(place)}>{tip}</rect>')
         leaf = path.rpartition("/")[2]
         if place.width > 6.2 * len(leaf) + 6 and place.height > 14:
             parts.append(f'<text class="leaf" x="{place.x + 3:.1f}" y="{place.y + 11:.1f}">{escape(leaf)}</text>')

@@ -91,7 +91,7 @@ def make_work(
     """What the handlers are given: the scripts in the order in which packages are configured."""
     by_name = {pack.name: pack for pack in packs}
     scripts = {
-        name: {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
+        name: {each: text for each in SCRIPTS if (text := by_name[name].find_script(each)) is not None}
         for name in sort_for_configuration({pack.name: pack.control for pack in packs})
     }
     architectures = {pack.package.architecture for pack in packs} - {"all"}

@@ -19,13 +19,15 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.outputs.signing import read_key_pair
 from builder.verify.records import Recorder
-from builder.verify.surroundings import dumps, surroundings
+from builder.verify.surroundings import describe_surroundings, format_surroundings
 
 
 def build(spec: Mapping[str, Any]) -> None:
     """Build what the spec names; exits with the status of the failure if there is one."""
     directory = Path(spec["directory"])
-    write_file(directory / "surroundings.json", dumps(surroundings(caches="none", order=spec["order"])))
+    write_file(
+        directory / "surroundings.json", format_surroundings(describe_surroundings(caches="none", order=spec["order"]))
+    )
     with closing(Recorder(directory / "stages.jsonl")) as recorder:
         console = QuietConsole(directory / "build.log")
         request = BuildRequest(

@@ -21,7 +21,7 @@ class Built:
     data: dict[str, Any]
 
     @classmethod
-    def at(cls, manifest: Path) -> Built:
+    def read(cls, manifest: Path) -> Built:
         """Read a manifest.
 
         Raises:
@@ -37,7 +37,7 @@ class Built:
         """The artifacts' files by name."""
         return {kind: self.manifest.parent / a["path"] for kind, a in self.data["artifacts"].items()}
 
-    def hashes(self, *, fresh: bool) -> dict[str, str]:
+    def collect_hashes(self, *, fresh: bool) -> dict[str, str]:
         """SHA-256 of everything that must repeat, by name. Unless the build is ``fresh``, its files are hashed again.
 
         The root's is its verity root hash, which no bit of the EROFS image can change without changing it. Of
@@ -70,7 +70,7 @@ class Compared:
 
 def compare(first: Built, second: Built) -> list[Compared]:
     """Every artifact of either build; the second was made just now."""
-    one, other = first.hashes(fresh=False), second.hashes(fresh=True)
+    one, other = first.collect_hashes(fresh=False), second.collect_hashes(fresh=True)
     return [Compared(name, one.get(name), other.get(name)) for name in dict.fromkeys([*one, *other])]
 
 

@@ -25,7 +25,7 @@ def main(path: str) -> None:
     with open(path, encoding="utf-8") as file:  # noqa: PTH123 - nothing may import pathlib before 'perturbed' does
         spec: dict[str, Any] = json.load(file)
     try:
-        namespaces(spec["uid"])
+        enter_namespaces(spec["uid"])
         socket.sethostname(spec["hostname"])
         read_only(spec["home"])
         bind(spec["processors"], PROCESSORS)
@@ -38,7 +38,7 @@ def main(path: str) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "builder.verify.perturbed", path])
 
 
-def namespaces(uid: int) -> None:
+def enter_namespaces(uid: int) -> None:
     """Another user id, and mounts and a host name of our own.
 
     Raises:

@@ -57,7 +57,7 @@ class Locator:
     tools: Tools
     scratch: Path
 
-    def differences(self, compared: Sequence[Compared]) -> list[Difference]:
+    def list_differences(self, compared: Sequence[Compared]) -> list[Difference]:
         """All differences, each once: a UKI that is also on the disk is taken apart as an artifact."""
         names = [row.name for row in compared if not row.same]
         found = []

@@ -22,7 +22,7 @@ from builder.core.tools import Tools, stop
 from builder.verify.compare import Built, Compared, compare
 from builder.verify.locate import Difference, Locator
 from builder.verify.records import find_changes
-from builder.verify.surroundings import surroundings
+from builder.verify.surroundings import describe_surroundings
 
 PACKAGE_ROOT = Path(__file__).parent.parent.parent
 DAYS = 400
@@ -69,8 +69,8 @@ def verify(request: BuildRequest) -> Report:
     """
     console = request.console
     with console.open_step("first build"):
-        first = Built.at(build_definition(request).manifest)
-    here = surroundings(caches="all that there are", order="the file system's")
+        first = Built.read(build_definition(request).manifest)
+    here = describe_surroundings(caches="all that there are", order="the file system's")
     with _rooms(request.store, console) as room:
         with console.open_step("second build"):
             second = _build(request, room / "zweites Mal ✓", perturbed=True)
@@ -89,7 +89,7 @@ def verify(request: BuildRequest) -> Report:
             tools = Tools(Path(third.data["tools"]), console)
             scratch = room / "scratch"
             scratch.mkdir()
-            found = Locator(first, second, known, tools, scratch).differences(compared)
+            found = Locator(first, second, known, tools, scratch).list_differences(compared)
         return Report(both, compared, tuple(found), cached)
 
 
@@ -143,7 +143,7 @@ def _build(request: BuildRequest, directory: Path, *, perturbed: bool) -> Built:
     environment["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     module = "builder.verify.elsewhere" if perturbed else "builder.verify.perturbed"
     _run([sys.executable, "-P", "-m", module, str(directory / "spec.json")], environment, request.console)
-    return Built.at(directory / "out" / "build.json")
+    return Built.read(directory / "out" / "build.json")
 
 
 def _run(argv: list[str], environment: Mapping[str, str], console: Console) -> None:

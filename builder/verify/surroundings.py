@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 
-def surroundings(*, caches: str, order: str) -> dict[str, str]:
+def describe_surroundings(*, caches: str, order: str) -> dict[str, str]:
     """One line each, for people; asked of the process that builds, so that a perturbation that failed is seen.
 
     Args:
@@ -41,6 +41,6 @@ def surroundings(*, caches: str, order: str) -> dict[str, str]:
     }
 
 
-def dumps(found: Mapping[str, str]) -> str:
+def format_surroundings(found: Mapping[str, str]) -> str:
     """As a file has it."""
     return json.dumps(found, ensure_ascii=False, indent=1) + "\n"

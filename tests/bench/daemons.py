@@ -40,7 +40,7 @@ def daemons(archive: PackageArchive, mirrors: Mirrors) -> list[str]:
     if not kept.exists():
         found: set[str] = set()
         for arch in (archive.arch, "all"):
-            urls = mirrors.urls(release.suite, f"dists/{release.suite}/main/Contents-{arch}.gz")
+            urls = mirrors.list_urls(release.suite, f"dists/{release.suite}/main/Contents-{arch}.gz")
             data = Client().read(urls, f"the contents of {release.suite} {arch}", maximum=MAX_BYTES, hint="")
             with gzip.open(io.BytesIO(data)) as lines:
                 found.update(services(lines))

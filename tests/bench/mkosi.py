@@ -133,9 +133,12 @@ def _write_definition(work: Path, definition: Path, cache: Path, incremental: st
     # Ours instead of mkosi's own list, which also asks for the archive of debug symbols.
     sources = work / "mkosi.sandbox" / "etc" / "apt" / "sources.list.d"
     sources.mkdir(parents=True)
-    stanzas = [SOURCE.format(url=mirrors.of(suite)[0], suite=suite) for suite in list_default_suites(resolved.suite)]
+    stanzas = [
+        SOURCE.format(url=mirrors.list_for_suite(suite)[0], suite=suite)
+        for suite in list_default_suites(resolved.suite)
+    ]
     (sources / "mkosi.sources").write_text("\n".join(stanzas))
-    mirror = mirrors.of(resolved.suite)[0]
+    mirror = mirrors.list_for_suite(resolved.suite)[0]
     images = work / "images"
     images.mkdir()
     conf = CONF.format(mirror=mirror, packages=packages, cache=cache, images=images, incremental=incremental, more=more)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builder.core.errors import BuildError
-from builder.provisioning.convert import to_butane
+from builder.provisioning.convert import convert_to_butane
 from firstboot.config.butane import Surroundings
 from firstboot.config.butane.encoding import encode_compactly
 from firstboot.config.butane.files import LocalFiles
@@ -73,7 +73,7 @@ def judge_round_trip(row: Row) -> str | None:
     document = read(row["config"], "x")
     assert document.config is not None
     try:
-        again = read(to_butane(document.config, document.version, "fcos"), "x")
+        again = read(convert_to_butane(document.config, document.version, "fcos"), "x")
     except BuildError as error:
         return str(error)
     assert again.config is not None

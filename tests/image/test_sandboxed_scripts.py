@@ -256,8 +256,10 @@ def test_what_is_removed_and_linked_is_taken_over_and_what_is_of_the_moment_is_n
 
 
 def test_what_starts_or_registers_something_is_done_as_for_every_package(boxed: Boxed) -> None:
-    assert [(e.name, e.data[1]) for e in boxed.work.effects(EffectKind.UNIT)] == [("boxed.service", "enable")]
-    assert [e.data[:2] for e in boxed.work.effects(EffectKind.ALTERNATIVE)] == [("/usr/bin/editor", "/usr/bin/boxed")]
+    assert [(e.name, e.data[1]) for e in boxed.work.list_effects(EffectKind.UNIT)] == [("boxed.service", "enable")]
+    assert [e.data[:2] for e in boxed.work.list_effects(EffectKind.ALTERNATIVE)] == [
+        ("/usr/bin/editor", "/usr/bin/boxed")
+    ]
 
 
 def test_only_the_script_with_unknown_lines_is_run_and_its_turn_is_kept(run: Run) -> None:

@@ -21,14 +21,14 @@ NOISE = """
 import os, time
 import builder.outputs.disk as disk
 from builder.stages.units import Units
-from builder.tree.node import file
+from builder.tree.node import make_file
 
 disk.LOADER_CONF += f"# {time.time_ns()}"
 apply = Units.apply
 
 def noisy(self, tree, context):
     tree = apply(self, tree, context)
-    tree.put("/usr/share/where", file(os.getcwd(), origin="package:noise"))
+    tree.put("/usr/share/where", make_file(os.getcwd(), origin="package:noise"))
     return tree
 
 Units.apply = noisy

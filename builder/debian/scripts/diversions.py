@@ -24,7 +24,7 @@ def find_diversions(packs: Iterable[Pack], commands: Commands) -> dict[str, tupl
 
     found: dict[str, tuple[str, str]] = {}
     for pack in sorted(packs, key=lambda pack: pack.name):
-        script = pack.script("preinst")
+        script = pack.find_script("preinst")
         if script is None or "dpkg-divert" not in script:
             continue
         tree = Tree()

@@ -49,7 +49,7 @@ def explain(
     records = Records()
     found: list[Evaluation] = []
     for name in sort_for_configuration({pack.name: pack.control for pack in packs}):
-        scripts = {each: text for each in SCRIPTS if (text := by_name[name].script(each)) is not None}
+        scripts = {each: text for each in SCRIPTS if (text := by_name[name].find_script(each)) is not None}
         decision = find_decision(decisions or {}, name)
         evaluations = evaluate_decided(tree, name, scripts, installation, commands, records, decision)
         found += evaluations if name in wanted else []

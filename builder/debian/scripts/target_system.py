@@ -56,10 +56,10 @@ def copy_node(node: Node) -> Node:
     """A node that is a file of its own: two with one slice of the store would be one file with two names."""
     if node.kind is not Kind.FILE or node.size > MAX_CONTENT:
         return node
-    return known(node).copy_with(content=Inline(node.content.read()))
+    return require_known(node).copy_with(content=Inline(node.content.read()))
 
 
-def known(node: Node) -> Node:
+def require_known(node: Node) -> Node:
     """The node.
 
     Raises:
@@ -324,7 +324,7 @@ class TargetSystem:
             self.write(target, text)
             self.remove(where)
             return
-        entries = [(path, known(node)) for path, node in self.tree.walk(where)]
+        entries = [(path, require_known(node)) for path, node in self.tree.walk(where)]
         if entries and entries[0][1].origin.startswith(OWN):
             command = shlex.join(["mv", where, target])
             self.record(EffectKind.OWN_DATA, target, command, command, (target,), ())
@@ -343,7 +343,7 @@ class TargetSystem:
     # --- going back --------------------------------------------------------------------------------
 
     def mark(self) -> Mark:
-        """Where we are, for :meth:`back_to`."""
+        """Where we are, for :meth:`undo_to`."""
         return len(self.journal), len(self._undo)
 
     def find_changes(self, mark: Mark) -> dict[str, Node | None]:
@@ -354,7 +354,7 @@ class TargetSystem:
         now = {path: self.tree.get(path) for path in before}
         return {path: node for path, node in now.items() if node != before[path]}
 
-    def back_to(self, mark: Mark) -> None:
+    def undo_to(self, mark: Mark) -> None:
         """Undo all since a mark that was done to files. The state is the caller's."""
         del self.journal[mark[0] :]
         while len(self._undo) > mark[1]:

@@ -52,12 +52,12 @@ class Work:
         """Large files for the rooms of scripts that are run."""
         return LargeFiles(self.scratch / "large-files")
 
-    def effects(self, does: EffectKind) -> Iterator[Effect]:
+    def list_effects(self, does: EffectKind) -> Iterator[Effect]:
         """What scripts do of one kind, in order."""
         return (effect for each in self.evaluations for effect in each.effects if effect.kind is does)
 
     @contextmanager
-    def directory(self, *paths: str) -> Iterator[Workdir]:
+    def materialise_parts(self, *paths: str) -> Iterator[Workdir]:
         """The named parts of the tree as a directory that is gone afterwards."""
         with tempfile.TemporaryDirectory(dir=self.scratch, prefix="part-") as root:
             yield materialise(self.tree, Path(root), paths)

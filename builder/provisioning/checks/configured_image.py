@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from builder.core.suggest import find_nearest
-from builder.provisioning.image_facts import ImageRoot, pulled_in
+from builder.provisioning.image_facts import ImageRoot, list_pulled_in
 from firstboot.apply.accounts import Names
 from firstboot.apply.units import UNIT_PATH
 from firstboot.config.models import Config, File
@@ -42,7 +42,7 @@ class UnitText(NamedTuple):
         except BadUnit:
             return cls(name, at, text, ())
 
-    def warning(self, setting: str, value: str, message: str, hint: str | None = None) -> Problem:
+    def make_warning(self, setting: str, value: str, message: str, hint: str | None = None) -> Problem:
         """About a setting of this unit of the config."""
         assert self.at is not None
         numbers = [
@@ -50,9 +50,9 @@ class UnitText(NamedTuple):
             for number, line in enumerate(self.text.split("\n"), 1)
             if line.partition("=")[0].strip() == setting and value in line
         ]
-        return warning_in(self.at, self.text, numbers[0] if numbers else 0, f"{self.name}: {message}", hint)
+        return make_warning(self.at, self.text, numbers[0] if numbers else 0, f"{self.name}: {message}", hint)
 
-    def values(self, section: str, *names: str) -> Iterator[tuple[str, str]]:
+    def list_values(self, section: str, *names: str) -> Iterator[tuple[str, str]]:
         """Name and value of each setting of these names."""
         for where, name, value in self.options:
             if where == section and name in names:
@@ -73,13 +73,13 @@ class ConfiguredImage:
         storage = self.config.storage
         found: set[str] = set()
         for node in (*storage.directories, *storage.files, *storage.links):
-            path = self.place(node.path)
+            path = self.locate(node.path)
             while path not in found and path != "/":
                 found.add(path)
                 path = posixpath.dirname(path)
         return frozenset(found)
 
-    def place(self, path: str) -> str:
+    def locate(self, path: str) -> str:
         """Where a path really is; itself if that cannot be said."""
         try:
             return self.root.see(path).path
@@ -89,7 +89,7 @@ class ConfiguredImage:
     def has(self, path: str) -> bool:
         """Whether there will be something at a path."""
         try:
-            return self.place(path) in self.written or self.root.has(path)
+            return self.locate(path) in self.written or self.root.has(path)
         except OSError:
             return False
 
@@ -131,7 +131,7 @@ class ConfiguredImage:
     @cached_property
     def started(self) -> frozenset[str]:
         """Units that others start, as far as image and config say."""
-        found = pulled_in(self.root)
+        found = list_pulled_in(self.root)
         for unit in self.config.systemd.units:
             if unit.mask or unit.enabled is False:
                 found.discard(unit.name)
@@ -153,7 +153,7 @@ class ConfiguredImage:
                     found.append(UnitText.read(unit.name, here, dropin.contents))
         for index, file in enumerate(self.config.storage.files):
             if file.path.startswith(QUADLETS) and find_unit_name(file.path):
-                text = text_of(file) or ""
+                text = find_text(file) or ""
                 here = ("storage", "files", index, "contents")
                 found.append(UnitText.read(posixpath.basename(file.path), here, text))
         return tuple(found)
@@ -162,14 +162,14 @@ class ConfiguredImage:
     def image_units(self) -> tuple[UnitText, ...]:
         """What the image says in units and quadlets that the config does not replace."""
         mine = {unit.name for unit in self.own_units if unit.at is not None and "dropins" not in unit.at}
-        found = [UnitText.read(name, None, text) for name, text in self.root.facts.units() if name not in mine]
+        found = [UnitText.read(name, None, text) for name, text in self.root.facts.list_units() if name not in mine]
         for path, text in self.root.facts.texts.items():
             if path.startswith(QUADLETS):
                 found.append(UnitText.read(posixpath.basename(path), None, text))
         return tuple(found)
 
 
-def warning_in(at: Path, text: str, line: int, message: str, hint: str | None = None) -> Problem:
+def make_warning(at: Path, text: str, line: int, message: str, hint: str | None = None) -> Problem:
     """A warning about a line of a text that the config has at ``at``."""
     problem = ProblemInText(at, message, hint, "warning")
     problem.line, problem.text = line, text
@@ -182,7 +182,7 @@ class ProblemInText(Problem):
     line: int
     text: str
 
-    def placed(self, located: Located, path: Path) -> Problem:
+    def point_at_line(self, located: Located, path: Path) -> Problem:
         """Pointing at the line itself if the document has the text as it is: a block of YAML."""
         mark = located.marks.get(path)
         lines, own = self.text.split("\n"), located.text.splitlines()
@@ -198,13 +198,13 @@ class ProblemInText(Problem):
         return Problem(here, self.message, self.hint, self.severity)
 
 
-def near(name: str, known: Iterable[str]) -> str | None:
+def find_hint(name: str, known: Iterable[str]) -> str | None:
     """A hint, if there is something that may have been meant. Stricter than for settings: there are many names."""
     found = find_nearest(name, known, 1, cutoff=0.8)
     return f"did you mean '{found[0]}'?" if found else None
 
 
-def text_of(file: File) -> str | None:
+def find_text(file: File) -> str | None:
     """What the config itself writes into a file, as text; ``None`` if it is elsewhere or wrong."""
     parts = [each for each in (file.contents, *file.append) if each.source is not None]
     try:

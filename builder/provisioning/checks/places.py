@@ -42,7 +42,7 @@ def _nodes(image: ConfiguredImage) -> Iterator[Problem]:
     for kind, nodes in zip(_LISTS, (storage.directories, storage.files, storage.links), strict=True):
         for index, node in enumerate(nodes):
             at: Path = ("storage", kind, index, "path")
-            place = image.place(node.path)
+            place = image.locate(node.path)
             if not is_writable(place):
                 continue  # the machine refuses that itself
             if _is_below(place, MEMORY):
@@ -65,8 +65,8 @@ def _mounts(image: ConfiguredImage) -> Iterator[Mount]:
         for unit in units:
             if not unit.name.endswith(".mount") or (whose == "of the image" and unit.name not in image.started):
                 continue
-            for _, value in unit.values("Mount", "Where"):
-                where = image.place(value)
+            for _, value in unit.list_values("Mount", "Where"):
+                where = image.locate(value)
                 if where != ALWAYS and not any(_is_below(where, each) for each in (MEMORY, *KERNEL)):
                     yield Mount(where, unit.name, whose)
 
@@ -78,16 +78,20 @@ def _mount_points(image: ConfiguredImage) -> Iterator[Problem]:
     for unit in image.own_units:
         if not unit.name.endswith(".mount"):
             continue
-        for name, value in unit.values("Mount", "Where"):
-            place = image.place(value)
+        for name, value in unit.list_values("Mount", "Where"):
+            place = image.locate(value)
             if value in told or "%" in value or any(_is_below(place, each) for each in (MEMORY, *KERNEL)):
                 continue
             if place != posixpath.normpath(value):
                 message = f"{name}={value} leads over a link to {place}, and systemd mounts nothing there"
-                yield unit.warning(name, value, message, f"name the unit {escape(place)}.mount, with {name}={place}")
+                yield unit.make_warning(
+                    name, value, message, f"name the unit {escape(place)}.mount, with {name}={place}"
+                )
             elif not is_writable(place) and not image.has(place):
                 message = f"{name}={value} is not in the image, which is read-only"
-                yield unit.warning(name, value, message, "mount it below /var, or put the directory into the image")
+                yield unit.make_warning(
+                    name, value, message, "mount it below /var, or put the directory into the image"
+                )
 
 
 def _devices(config: Config, partitions: Mapping[str, object]) -> Iterator[Problem]:

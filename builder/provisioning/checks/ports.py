@@ -35,11 +35,11 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
     found = [*_of_image(image)]
     for listener in _of_config(image):
         for other in found:
-            if other.name != listener.name and other.port.collides(listener.port):
+            if other.name != listener.name and other.port.has_conflict_with(listener.port):
                 whose = "of the image" if other.unit.at is None else "of this config"
                 hint = "give one of them another port, or disable or mask the other"
                 message = f"port {listener.port.host}/{listener.port.protocol} is what {other.name} {whose} takes"
-                yield listener.unit.warning(listener.setting, str(listener.port.host), message, hint)
+                yield listener.unit.make_warning(listener.setting, str(listener.port.host), message, hint)
                 break
         found.append(listener)
 
@@ -69,14 +69,14 @@ def _is_quadlet(name: str) -> bool:
 
 
 def _listeners(unit: UnitText) -> Iterator[Listener]:
-    for name, value in unit.values("Socket", "ListenStream", "ListenDatagram"):
+    for name, value in unit.list_values("Socket", "ListenStream", "ListenDatagram"):
         match = _LISTEN.fullmatch(value)
         if match is not None:
             address = None if match["address"] in (None, *_ANY) else match["address"]
             port = int(match["port"])
             yield Listener(unit, name, Publish(port, port, "udp" if name == "ListenDatagram" else "tcp", address))
     for section in ("Container", "Pod", "Kube"):
-        for name, value in unit.values(section, "PublishPort"):
+        for name, value in unit.list_values(section, "PublishPort"):
             try:
                 yield Listener(unit, name, parse_publish(value))
             except NotAccepted:  # podman accepts more: ranges, ports of its own choice

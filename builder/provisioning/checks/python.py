@@ -10,7 +10,7 @@ import shlex
 import zipfile
 from collections.abc import Iterator
 
-from builder.provisioning.checks.configured_image import ConfiguredImage, near, text_of, warning_in
+from builder.provisioning.checks.configured_image import ConfiguredImage, find_hint, find_text, make_warning
 from builder.provisioning.checks.units import EXEC
 from firstboot.config.resource import BadResource, inline_bytes
 from firstboot.config.text import Path, Problem
@@ -38,23 +38,23 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
         return
     for unit in image.own_units:
         # Where python3 -m looks first.
-        beside = tuple(image.place(value) for _, value in unit.values("Service", "WorkingDirectory"))
-        for setting, value in unit.values("Service", *EXEC):
+        beside = tuple(image.locate(value) for _, value in unit.list_values("Service", "WorkingDirectory"))
+        for setting, value in unit.list_values("Service", *EXEC):
             name = _started_module(value)
             if name is not None and not modules.has(name, beside):
-                message, hint = modules.missing("starts", name)
-                yield unit.warning(setting, name, message, hint)
+                message, hint = modules.describe_missing("starts", name)
+                yield unit.make_warning(setting, name, message, hint)
     for index, file in enumerate(image.config.storage.files):
-        text = text_of(file)
+        text = find_text(file)
         if text is not None and (file.path.endswith(".py") or _has_python_line(text)):
             at: Path = ("storage", "files", index, "contents")
-            beside = (posixpath.dirname(image.place(file.path)),)
+            beside = (posixpath.dirname(image.locate(file.path)),)
             for name, line in _imports(text).items():
                 if not modules.has(name, beside):
-                    message, hint = modules.missing("imports", name)
+                    message, hint = modules.describe_missing("imports", name)
                     # The line is drawn: one that says more than what is imported may hold what nobody should see.
                     alone = ";" not in text.split("\n")[line - 1]
-                    yield warning_in(at, text, line if alone else 0, f"{file.path}: {message}", hint)
+                    yield make_warning(at, text, line if alone else 0, f"{file.path}: {message}", hint)
 
 
 class _Modules:
@@ -76,7 +76,7 @@ class _Modules:
         } - {"__pycache__"}
         self.may_be_elsewhere = False
         for unit in image.own_units:
-            for _, value in unit.values("Service", "Environment"):
+            for _, value in unit.list_values("Service", "Environment"):
                 for path in re.findall(r"PYTHONPATH=([^\s\"']+)", value):
                     self._take(path)
 
@@ -97,10 +97,10 @@ class _Modules:
             return True
         return any(self._image.has(f"{each}/{top}{end}") for each in (*beside, PACKAGES) for end in ("", ".py"))
 
-    def missing(self, verb: str, name: str) -> tuple[str, str]:
+    def describe_missing(self, verb: str, name: str) -> tuple[str, str]:
         """Message and hint about one that will not be there."""
         top = name.partition(".")[0]
-        hint = near(top, self.known) or f"a package like python3-{top.replace('_', '-').lower()} may have it"
+        hint = find_hint(top, self.known) or f"a package like python3-{top.replace('_', '-').lower()} may have it"
         return f"{verb} the Python module '{top}', which is not in the image", hint
 
 

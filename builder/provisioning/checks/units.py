@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from builder.provisioning.checks.configured_image import ConfiguredImage, UnitText, near
+from builder.provisioning.checks.configured_image import ConfiguredImage, UnitText, find_hint
 from builder.provisioning.image_facts import ImagePrograms
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
 from firstboot.config.quadlets import find_unit_name
@@ -41,23 +41,23 @@ def _changed(image: ConfiguredImage) -> Iterator[Problem]:
         if unit.contents or image.has_unit(unit.name):
             continue
         at: Path = ("systemd", "units", index, "name")
-        hint = near(unit.name, image.unit_names)
+        hint = find_hint(unit.name, image.unit_names)
         # One that is to be masked or disabled and is not there is as it should be.
         if unit.dropins and not unit.mask:
             yield _warning(at, f"there is no unit '{unit.name}' that the drop-ins could change", hint)
 
 
 def _needs(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
-    for name, value in unit.values("Unit", *NEEDS):
+    for name, value in unit.list_values("Unit", *NEEDS):
         for other in value.split():
             if other.endswith(FROM_FILES) and not _SPECIFIER.search(other) and not image.has_unit(other):
-                hint = near(other, image.unit_names)
-                yield unit.warning(name, other, f"{name}={other}, and there is no such unit", hint)
+                hint = find_hint(other, image.unit_names)
+                yield unit.make_warning(name, other, f"{name}={other}, and there is no such unit", hint)
 
 
 def _programs(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
-    programs = ImagePrograms.of(image.root)
-    for name, value in unit.values("Service", *EXEC):
+    programs = ImagePrograms.make(image.root)
+    for name, value in unit.list_values("Service", *EXEC):
         words = value.lstrip(_PREFIXES).split()
         if not words or _SPECIFIER.search(words[0]) or words[0].startswith("$"):
             continue
@@ -67,19 +67,19 @@ def _programs(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
             elsewhere = programs.find(posixpath.basename(program))
             hint = "a package of the image's definition can bring it, or a file of this config"
             hint = f"the image has {elsewhere}" if elsewhere else hint
-            yield unit.warning(name, program, f"{name}= starts {program}, which will not be there", hint)
+            yield unit.make_warning(name, program, f"{name}= starts {program}, which will not be there", hint)
 
 
 def _accounts(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
-    if any(value.lower() in ("yes", "true", "1", "on") for _, value in unit.values("Service", "DynamicUser")):
+    if any(value.lower() in ("yes", "true", "1", "on") for _, value in unit.list_values("Service", "DynamicUser")):
         return
     settings = (("user", image.users, ("User",)), ("group", image.groups, ("Group", "SupplementaryGroups")))
     for kind, known, names in settings:
-        for name, value in unit.values("Service", *names):
+        for name, value in unit.list_values("Service", *names):
             for each in value.split():
                 if each not in known and not each.isdigit() and not _SPECIFIER.search(each):
-                    hint = near(each, known) or f"add it to passwd.{kind}s"
-                    yield unit.warning(name, each, f"{name}={each}, and there is no such {kind}", hint)
+                    hint = find_hint(each, known) or f"add it to passwd.{kind}s"
+                    yield unit.make_warning(name, each, f"{name}={each}, and there is no such {kind}", hint)
 
 
 def _warning(at: Path, message: str, hint: str | None) -> Problem:

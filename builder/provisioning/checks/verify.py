@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from builder.core.console import QuietConsole
 from builder.core.tools import Tools
-from builder.provisioning.checks.configured_image import ConfiguredImage, warning_in
+from builder.provisioning.checks.configured_image import ConfiguredImage, make_warning
 from builder.provisioning.checks.units import EXEC
 from firstboot.apply.units import UNIT_PATH
 from firstboot.config.checks.units import UNIT_DIRECTORY
@@ -91,7 +91,7 @@ def _lay_out(image: ConfiguredImage, directory: FilePath) -> dict[str, Path]:
         _write(directory, f"{UNIT_PATH[-1]}/{name}", f"[Service]\nExecStart={STAND_IN}\n")
     _write(directory, STAND_IN, "#!/bin/sh\n", 0o755)
     for each in (*image.own_units, *image.image_units):
-        for _, value in each.values("Service", *EXEC):
+        for _, value in each.list_values("Service", *EXEC):
             program = value.lstrip("@-:+!|").partition(" ")[0]
             if program.startswith("/") and "%" not in program and image.has(program):
                 _write(directory, program, "#!/bin/sh\n", 0o755)
@@ -124,4 +124,4 @@ def _problems(
             at, message, number = by_name.get(name.replace("@example.", "@.")), f"systemd says: {rest}", 0
         if at is not None and not _SAID.search(line) and (at, number, message) not in seen:
             seen.add((at, number, message))
-            yield warning_in(at, texts[at], number, message)
+            yield make_warning(at, texts[at], number, message)

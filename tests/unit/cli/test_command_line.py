@@ -354,7 +354,7 @@ def test_locks_are_compared_and_one_may_come_from_standard_input(
     (bash,) = old.packages
     new = replace(old, packages=(replace(bash, version="5.3", size=1001),), tools=(replace(bash, name="zsh"),))
     new.dump(Path("new.lock"))
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(old.dumps().encode())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(old.render().encode())))
     outcome = build_os("lock", "diff", "-", "new.lock", "--offline")
     assert outcome.status == 0, outcome.err
     assert outcome.out.splitlines() == [

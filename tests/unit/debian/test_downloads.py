@@ -97,13 +97,13 @@ def test_a_server_that_failed_is_asked_after_the_others(serve: Any, store: Store
 
         for name, data in files.items():
             urls = [f"http://127.0.0.1:{port}/{name}", f"{good.url}/{name}"]
-            assert hasty.first_of(urls, name, attempt, "") == data
+            assert hasty.try_each(urls, name, attempt, "") == data
     assert len(asked) == len(files) + 1
     # A server that only lacks a file is as good as before.
     other = serve({"x": b"1"})
     asked.clear()
     for _ in range(2):
-        hasty.first_of([f"{other.url}/f0", f"{good.url}/f0"], "f0", attempt, "")
+        hasty.try_each([f"{other.url}/f0", f"{good.url}/f0"], "f0", attempt, "")
     assert len(asked) == 4
 
 

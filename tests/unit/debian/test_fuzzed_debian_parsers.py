@@ -92,7 +92,7 @@ def test_signed_texts(data: bytes) -> None:
         read_unverified_content(data)
     with pytest.raises(SignatureProblem):
         read_verified(data, [], ())
-    assert Trust().pinned(data) == []
+    assert Trust().parse_pinned_keys(data) == []
 
 
 INDEX = b"""Package: a
@@ -114,9 +114,9 @@ def test_lists_of_packages(tmp_path: Path, data: bytes) -> None:
     with contextlib.suppress(BuildError):
         write_index(data, tmp_path / "index")
         index = Index(tmp_path / "index", "s")
-        for name in index.names():
+        for name in index.list_names():
             index.get(name)
-            index.providers(name)
+            index.list_providers(name)
 
 
 @quick
@@ -141,19 +141,19 @@ json_values = st.recursive(
 
 
 @quick
-@given(mutated(LOCK.dumps().encode()) | st.binary(max_size=100))
-@example(LOCK.dumps().encode().replace(b'"size": 3', b'"size": ' + b"9" * 5000))
+@given(mutated(LOCK.render().encode()) | st.binary(max_size=100))
+@example(LOCK.render().encode().replace(b'"size": 3', b'"size": ' + b"9" * 5000))
 def test_locks(data: bytes) -> None:
     with contextlib.suppress(BuildError):
-        assert Lock.loads(data, "os.lock").dumps()
+        assert Lock.parse(data, "os.lock").render()
 
 
 @quick
-@given(st.sampled_from(sorted(json.loads(LOCK.dumps()))), json_values)
+@given(st.sampled_from(sorted(json.loads(LOCK.render()))), json_values)
 def test_locks_with_other_values(key: str, value: Any) -> None:
-    data = json.loads(LOCK.dumps()) | {key: value}
+    data = json.loads(LOCK.render()) | {key: value}
     with contextlib.suppress(BuildError):
-        Lock.loads(json.dumps(data), "os.lock")
+        Lock.parse(json.dumps(data), "os.lock")
 
 
 @quick
@@ -162,7 +162,7 @@ def test_locks_with_other_values(key: str, value: Any) -> None:
 @example("http://x:99999999/")
 def test_mirror_settings(text: str) -> None:
     with contextlib.suppress(BuildError):
-        for url in parse_mirrors(text, "the test").urls("trixie-security", "pool/x"):
+        for url in parse_mirrors(text, "the test").list_urls("trixie-security", "pool/x"):
             assert url.startswith("http")
 
 

@@ -53,28 +53,28 @@ def test_a_lock_survives_the_file(tmp_path: Path) -> None:
 
 
 def test_the_file_has_one_sorted_package_a_line() -> None:
-    lines = LOCK.dumps().splitlines()
+    lines = LOCK.render().splitlines()
     named = [json.loads(line.strip().rstrip(","))["name"] for line in lines if '"name"' in line]
     assert named == ["base-files", "zlib1g", "qemu-utils", "nginx", "cache"]
-    assert json.loads(LOCK.dumps())["packages"][0]["source"] == "base 2"
+    assert json.loads(LOCK.render())["packages"][0]["source"] == "base 2"
 
 
 def test_every_package_names_an_index_that_the_lock_has_by_hash() -> None:
-    data = json.loads(LOCK.dumps())
+    data = json.loads(LOCK.render())
     indexes = {(i["suite"], i["component"]): i["sha256"] for i in data["indexes"]}
     assert [indexes[p["suite"], p["component"]] for p in data["packages"]] == ["ef" * 32] * 2
 
 
 def test_a_lock_of_the_first_format_is_still_read() -> None:
-    data = json.loads(LOCK.dumps())
+    data = json.loads(LOCK.render())
     data["schema"] = 1
     del data["indexes"], data["images"]
     for row in (*data["packages"], *data["tools"], *data["sets"]["container:web"]):
         del row["component"]
-    old = Lock.loads(json.dumps(data), "os.lock")
-    assert old.all_packages() == LOCK.all_packages()
+    old = Lock.parse(json.dumps(data), "os.lock")
+    assert old.list_all_packages() == LOCK.list_all_packages()
     assert (old.indexes, old.images) == ((), ())
-    assert '"schema": 2' in old.dumps()
+    assert '"schema": 2' in old.render()
 
 
 def test_a_container_image_that_is_another_than_the_locked_one_is_refused() -> None:
@@ -94,27 +94,27 @@ DECIDED = (
 
 def test_decisions_about_scripts_survive_the_file_one_a_line() -> None:
     lock = replace(LOCK, decisions=DECIDED)
-    assert Lock.loads(lock.dumps(), "os.lock") == lock
-    assert sum('"answer"' in line for line in lock.dumps().splitlines()) == 2
+    assert Lock.parse(lock.render(), "os.lock") == lock
+    assert sum('"answer"' in line for line in lock.render().splitlines()) == 2
 
 
 def test_a_lock_without_decisions_is_written_as_it_was_before_there_were_any() -> None:
-    assert "decisions" not in LOCK.dumps()
+    assert "decisions" not in LOCK.render()
     LOCK.require_decisions((), "os.lock")
 
 
 def test_what_scripts_changed_that_were_run_is_recorded_once_and_other_changes_are_refused() -> None:
     runs = (LockedRun("image", "zlib1g", "2 changes, sha256 ab"), LockedRun("container:web", "nginx", "1 changes"))
-    lock = LOCK.with_runs(runs[1:]).with_runs(runs[:1])
-    assert Lock.loads(lock.dumps(), "os.lock") == lock
+    lock = LOCK.replace_runs(runs[1:]).replace_runs(runs[:1])
+    assert Lock.parse(lock.render(), "os.lock") == lock
     assert set(lock.runs) == set(runs)
-    assert lock.with_runs(()) == lock.with_runs(runs) == lock
-    assert "runs" not in LOCK.dumps()
+    assert lock.replace_runs(()) == lock.replace_runs(runs) == lock
+    assert "runs" not in LOCK.render()
     with pytest.raises(LockError, match=r"changed something else than the lock records: zlib1g") as caught:
-        lock.with_runs([replace(runs[0], changes="3 changes, sha256 cd")])
+        lock.replace_runs([replace(runs[0], changes="3 changes, sha256 cd")])
     assert caught.value.details == ("zlib1g: 2 changes, sha256 ab -> 3 changes, sha256 cd",)
     # A script that is not run any more is forgotten when the others of its image are run again.
-    assert lock.with_runs([LockedRun("image", "other", "1 changes")]).runs[1:] == (
+    assert lock.replace_runs([LockedRun("image", "other", "1 changes")]).runs[1:] == (
         LockedRun("image", "other", "1 changes"),
     )
 
@@ -152,13 +152,13 @@ def test_a_decision_is_locked_in_words_and_a_files_text_by_its_hash_alone() -> N
     assert (ignored.answer, ignored.why) == ("ignore", "not needed")
     assert (boxed.answer, boxed.why) == ("sandbox", "")
     lock = replace(LOCK, decisions=(declared, ignored, boxed))
-    assert Lock.loads(lock.dumps(), "os.lock") == lock
+    assert Lock.parse(lock.render(), "os.lock") == lock
 
 
 def test_the_order_in_which_packages_were_found_does_not_matter() -> None:
     other = replace(LOCK, packages=LOCK.packages[::-1], sets=dict(reversed(LOCK.sets.items())))
     assert other == LOCK
-    assert other.dumps() == LOCK.dumps()
+    assert other.render() == LOCK.render()
 
 
 def test_versions_of_one_package_are_sorted_as_versions() -> None:
@@ -174,7 +174,7 @@ def test_a_source_package_has_a_name_and_a_version() -> None:
 def test_all_packages_are_each_there_once() -> None:
     shared = package("libc6", sha256="11" * 32)
     lock = Lock("0" * 64, "amd64", "trixie", packages=(shared, package("a")), tools=(shared,))
-    assert [p.name for p in lock.all_packages()] == ["a", "libc6"]
+    assert [p.name for p in lock.list_all_packages()] == ["a", "libc6"]
 
 
 def test_a_stale_lock_is_noticed_and_says_what_to_type() -> None:
@@ -197,15 +197,15 @@ def test_a_directory_is_no_lock(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_merge_is_shown_with_its_line() -> None:
-    text = LOCK.dumps().replace(' "tools"', '<<<<<<< HEAD\n "tools"')
+    text = LOCK.render().replace(' "tools"', '<<<<<<< HEAD\n "tools"')
     with pytest.raises(LockError, match=r"os\.lock:\d+:\d+: ") as caught:
-        Lock.loads(text, "os.lock")
+        Lock.parse(text, "os.lock")
     assert "merge" in str(caught.value.hint)
 
 
 def test_a_lock_of_another_format_is_not_misread() -> None:
     with pytest.raises(LockError, match="lock format 3"):
-        Lock.loads(LOCK.dumps().replace('"schema": 2', '"schema": 3'), "os.lock")
+        Lock.parse(LOCK.render().replace('"schema": 2', '"schema": 3'), "os.lock")
 
 
 @pytest.mark.parametrize(
@@ -231,14 +231,14 @@ def test_a_lock_of_another_format_is_not_misread() -> None:
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(old: str, new: str, where: str) -> None:
-    text = LOCK.dumps()
+    text = LOCK.render()
     assert old in text
     with pytest.raises(LockError) as caught:
-        Lock.loads(text.replace(old, new, 1), "os.lock")
+        Lock.parse(text.replace(old, new, 1), "os.lock")
     assert f"os.lock: {where} " in caught.value.what
 
 
 @pytest.mark.parametrize("text", ["[]", "1", "null", '"x"', "{", "", "\0", "[" * 100000, '{"schema": 1}', b"\xff\xfe"])
 def test_what_is_no_lock_at_all_is_refused(text: str | bytes) -> None:
     with pytest.raises(BuildError):
-        Lock.loads(text, "os.lock")
+        Lock.parse(text, "os.lock")

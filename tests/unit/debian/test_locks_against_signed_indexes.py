@@ -43,7 +43,7 @@ class Room:
     def lock(self, *names: str) -> Lock:
         archive = self.today()
         packages = tuple(lock_package(archive.get(name)[0]) for name in names)
-        return Lock("0" * 64, "amd64", "trixie", archive.locked_releases(), packages, indexes=archive.sources)
+        return Lock("0" * 64, "amd64", "trixie", archive.list_locked_releases(), packages, indexes=archive.sources)
 
     def then(self, lock: Lock, trust: Trust | None = None) -> PackageArchive:
         return open_locked_archive(

@@ -66,13 +66,13 @@ def test_security_mirrors_are_told_by_their_path_or_by_the_word() -> None:
         "x",
     )
     assert mirrors.main == ("https://a.example/debian", "http://b.example/debian")
-    assert mirrors.of("trixie-security") == ("http://c.example/s", "http://d.example/x-security")
-    assert mirrors.of("trixie-updates") == mirrors.main
+    assert mirrors.list_for_suite("trixie-security") == ("http://c.example/s", "http://d.example/x-security")
+    assert mirrors.list_for_suite("trixie-updates") == mirrors.main
 
 
 def test_a_file_has_one_url_per_mirror_and_is_quoted() -> None:
     mirrors = parse_mirrors(["http://a.example/debian", "http://b.example/debian"], "x")
-    assert mirrors.urls("trixie", "pool/main/g/g++_1:2+b1 ~x.deb") == (
+    assert mirrors.list_urls("trixie", "pool/main/g/g++_1:2+b1 ~x.deb") == (
         "http://a.example/debian/pool/main/g/g++_1:2+b1%20~x.deb",
         "http://b.example/debian/pool/main/g/g++_1:2+b1%20~x.deb",
     )
@@ -196,7 +196,7 @@ def test_a_snapshot_is_of_the_time_of_the_lock(setting: str, main: str, security
     found = find_snapshots({SNAPSHOT: setting}, [("trixie", DATE), ("trixie-security", DATE)])
     assert found == {"trixie": (main,), "trixie-security": (security,)}
     mirrors = replace(Mirrors(("http://m",), ("http://m-security",), "here"), snapshots=found)
-    assert mirrors.urls("trixie", "pool/a.deb") == ("http://m/pool/a.deb", f"{main}/pool/a.deb")
+    assert mirrors.list_urls("trixie", "pool/a.deb") == ("http://m/pool/a.deb", f"{main}/pool/a.deb")
 
 
 def test_without_a_setting_there_is_no_snapshot_and_a_bad_one_is_refused() -> None:

@@ -45,9 +45,9 @@ def test_from_a_wish_to_a_tree(
     signed.publish(library, program, debs("unrelated"))
     archive = open_it()
     chosen = resolve(archive, ResolveRequest(("hello",)))
-    lock = Lock("0" * 64, "amd64", "trixie", archive.locked_releases(), tuple(map(lock_package, chosen)))
-    assert lock == Lock.loads(lock.dumps(), "os.lock")
-    assert "127.0.0.1" not in lock.dumps()
+    lock = Lock("0" * 64, "amd64", "trixie", archive.list_locked_releases(), tuple(map(lock_package, chosen)))
+    assert lock == Lock.parse(lock.render(), "os.lock")
+    assert "127.0.0.1" not in lock.render()
     fetch_packages(lock.packages, lambda: mirrors, store, console)
     tree = unpack_tree(unpack_all(lock.packages, store, console, jobs=2))
     assert tree.read("/usr/bin/hello") == b"#!"
@@ -78,7 +78,7 @@ def test_suites_are_searched_together(open_it: Any, signed: Any, debs: Any) -> N
     signed.publish(debs("a", "2"), debs("b"), suite="trixie-security")
     archive = open_it("trixie", "trixie-security")
     assert [(p.version, p.suite) for p in archive.get("a")] == [("2", "trixie-security"), ("1", "trixie")]
-    assert [r.suite for r in archive.locked_releases()] == ["trixie", "trixie-security"]
+    assert [r.suite for r in archive.list_locked_releases()] == ["trixie", "trixie-security"]
 
 
 def test_a_suite_that_the_mirror_does_not_carry_is_named(open_it: Any) -> None:
@@ -110,7 +110,7 @@ def test_an_index_that_cannot_be_trusted_stops_everything(
         case "downgraded":
             signed.publish(debs("a"), codename="bookworm")
         case "older":
-            options["newest"] = open_it().locked_releases()
+            options["newest"] = open_it().list_locked_releases()
             signed.publish(debs("a"), date=fresh.now - timedelta(days=9))
             server.requests.clear()
     with pytest.raises(ReleaseError) as caught:
@@ -263,11 +263,11 @@ def test_the_keys_of_one_release_do_not_sign_another(
 
 def test_each_of_debians_suites_has_keys_of_its_own_and_shares_them_with_none() -> None:
     suites = ("bookworm", "bookworm-security", "trixie", "trixie-security")
-    keys = {suite: Trust().may_sign(suite) for suite in suites}
+    keys = {suite: Trust().list_signers(suite) for suite in suites}
     assert [len(found) for found in keys.values()] == [2, 1, 2, 1]
     assert len(frozenset().union(*keys.values())) == 6
-    assert Trust().may_sign("trixie-updates") == Trust().may_sign("forky") == keys["trixie"]
-    assert Trust().may_sign("bullseye") == Trust().may_sign("") == frozenset()
+    assert Trust().list_signers("trixie-updates") == Trust().list_signers("forky") == keys["trixie"]
+    assert Trust().list_signers("bullseye") == Trust().list_signers("") == frozenset()
 
 
 def test_the_pinned_keys_are_full_fingerprints() -> None:

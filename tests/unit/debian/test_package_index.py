@@ -51,10 +51,10 @@ def test_a_package_is_found_with_all_that_matters(tmp_path: Path) -> None:
 
 def test_what_provides_a_name_is_found_by_it(tmp_path: Path) -> None:
     index = index_of(tmp_path, STANZA)
-    assert index.providers("web-client") == ["curl"]
-    assert index.providers("fetcher") == ["curl"]
-    assert index.providers("curl") == []
-    assert index.names() == {"curl", "web-client", "fetcher"}
+    assert index.list_providers("web-client") == ["curl"]
+    assert index.list_providers("fetcher") == ["curl"]
+    assert index.list_providers("curl") == []
+    assert index.list_names() == {"curl", "web-client", "fetcher"}
 
 
 def test_every_one_of_many_packages_is_found_and_nothing_else(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_every_one_of_many_packages_is_found_and_nothing_else(tmp_path: Path) ->
         assert [package.name for package in index.get(name)] == [name]
     for name in ("", "a", "a40", "0", "zz", "ab-", "lib+4 0"):
         assert index.get(name) == []
-    assert len(index.providers("fetcher")) == len(names)
+    assert len(index.list_providers("fetcher")) == len(names)
 
 
 def test_several_versions_of_a_package_are_all_found(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_several_versions_of_a_package_are_all_found(tmp_path: Path) -> None:
 
 def test_essential_packages_are_listed(tmp_path: Path) -> None:
     index = index_of(tmp_path, STANZA + "\n" + STANZA.replace("Package: curl", "Package: base\nEssential: yes"))
-    assert index.essential() == ["base"]
-    assert "!essential" not in index.names()
+    assert index.list_essential() == ["base"]
+    assert "!essential" not in index.list_names()
 
 
 def test_an_empty_list_is_a_list(tmp_path: Path) -> None:
     index = index_of(tmp_path, "")
     assert index.get("curl") == []
-    assert index.names() == set()
+    assert index.list_names() == set()
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,6 @@ def test_packages_of_other_architectures_are_not_there(archive_of: Callable[...,
 
 def test_similar_names_are_suggested(archive_of: Callable[..., PackageArchive]) -> None:
     archive = archive_of({"Package": "podman"}, {"Package": "postgresql", "Provides": "database"})
-    assert archive.similar("podmann") == ["podman"]
-    assert archive.similar("databse") == ["database"]
-    assert archive.similar("zzz") == []
+    assert archive.list_similar("podmann") == ["podman"]
+    assert archive.list_similar("databse") == ["database"]
+    assert archive.list_similar("zzz") == []

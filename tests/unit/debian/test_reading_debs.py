@@ -63,9 +63,9 @@ def test_a_deb_is_read_with_its_control_files(packed: Any, tars: Any, compressio
     assert pack.read("/etc/hello") == b"world"
     assert pack.tar.read_bytes()[file.offset : file.offset + file.size] == b"world"
     assert pack.control["Depends"] == "libc6"
-    assert pack.script("postinst") == "#!/bin/sh\n\udcff"
-    assert pack.script("prerm") is None
-    assert pack.conffiles() == ("/etc/hello",)
+    assert pack.find_script("postinst") == "#!/bin/sh\n\udcff"
+    assert pack.find_script("prerm") is None
+    assert pack.list_conffiles() == ("/etc/hello",)
     with pytest.raises(DebError, match="hello has no file /etc/link"):
         pack.read("/etc/link")
 

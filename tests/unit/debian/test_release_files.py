@@ -30,7 +30,7 @@ def read(signed: Any) -> Callable[..., Release]:
     def go(suite: str = "trixie", *, data: bytes | None = None, **freshness: Any) -> Release:
         freshness.setdefault("now", NOW + timedelta(hours=1))
         content = signed.files[f"dists/{suite}/InRelease"] if data is None else data
-        return read_release(content, suite, signed.trust, signed.trust.certificates(), Freshness(**freshness))
+        return read_release(content, suite, signed.trust, signed.trust.read_certificates(), Freshness(**freshness))
 
     return go
 
@@ -73,7 +73,7 @@ def test_a_key_in_the_keyring_that_is_not_pinned_is_no_help(signed: Any, tmp_pat
     keyring = tmp_path / "both.pgp"
     keyring.write_bytes(bytes(stranger.extract_certificate()) + bytes(signed.key.extract_certificate()))
     trust = Trust({signed.key.extract_certificate().fingerprint: None}, (keyring,))
-    assert [c.fingerprint for c in trust.certificates()] == [signed.key.extract_certificate().fingerprint]
+    assert [c.fingerprint for c in trust.read_certificates()] == [signed.key.extract_certificate().fingerprint]
     signed.publish(signer=stranger)
     certificates = [stranger.extract_certificate()]  # even if somebody handed it in
     with pytest.raises(ReleaseError, match="not signed by a trusted key"):

@@ -12,7 +12,7 @@ from builder.core.errors import ConfigError, SourceError
 from builder.core.store import Store
 from builder.debian.deb import DebError
 from builder.debian.pack import DamagedBlob, Pack, unpack
-from builder.debian.unpack import replaces, unpack_all, unpack_tree
+from builder.debian.unpack import can_overwrite, unpack_all, unpack_tree
 from builder.tree.node import Kind, make_directory, make_symlink
 from builder.tree.tree import Tree
 from tests.support.power import SyncedDisk
@@ -120,16 +120,16 @@ def test_the_package_that_replaces_the_other_wins_in_any_order(pack: Any, tars: 
 def test_replacing_takes_the_version_into_account(pack: Any, tars: Any) -> None:
     new = pack("new", tars.entry("./f"), Replaces="old (<< 1.0)")
     old = pack("old", tars.entry("./f"))
-    assert not replaces(new, old)
+    assert not can_overwrite(new, old)
     with pytest.raises(ConfigError):
         unpack_tree([new, old])
 
 
 def test_replacing_a_virtual_package_counts(pack: Any) -> None:
     new = pack("new", Replaces="mta, web (>= 3)")
-    assert replaces(new, pack("old", Provides="mta"))
-    assert replaces(new, pack("older", Provides="web (= 3)"))
-    assert not replaces(new, pack("oldest", Provides="web"))
+    assert can_overwrite(new, pack("old", Provides="mta"))
+    assert can_overwrite(new, pack("older", Provides="web (= 3)"))
+    assert not can_overwrite(new, pack("oldest", Provides="web"))
 
 
 def test_the_same_link_in_two_packages_is_no_conflict(pack: Any, tars: Any) -> None:

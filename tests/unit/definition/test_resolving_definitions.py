@@ -174,7 +174,7 @@ def test_without_a_repository_one_directory_up_is_looked_at(tmp_path: Path) -> N
 def test_a_checkout_ships_its_own_directories() -> None:
     assert find_shipped_root() == ROOT
     assert {"base", "python", "containers", "ssh"} <= set(
-        make_search_path(ROOT / "x.yaml").names(DirectoryKind.FEATURE)
+        make_search_path(ROOT / "x.yaml").list_names(DirectoryKind.FEATURE)
     )
 
 
@@ -392,9 +392,9 @@ def test_a_published_port_listens_on_all_addresses_unless_told() -> None:
     everywhere = parse_publish("8080:80")
     assert everywhere == Publish(8080, 80)
     assert str(parse_publish("127.0.0.1:8080:80")) == "127.0.0.1:8080:80/tcp"
-    assert everywhere.collides(parse_publish("127.0.0.1:8080:81"))
-    assert not everywhere.collides(parse_publish("8080:80/udp"))
-    assert not parse_publish("127.0.0.1:1:1").collides(parse_publish("127.0.0.2:1:1"))
+    assert everywhere.has_conflict_with(parse_publish("127.0.0.1:8080:81"))
+    assert not everywhere.has_conflict_with(parse_publish("8080:80/udp"))
+    assert not parse_publish("127.0.0.1:1:1").has_conflict_with(parse_publish("127.0.0.2:1:1"))
 
 
 def test_verity_and_signature_fit_into_their_partitions(project: Project) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import ConfigError
-from builder.definition.init import find_public_keys, init
+from builder.definition.init import find_public_keys, write_starter_files
 from builder.definition.load import load
 from firstboot.config.document import read
 
@@ -24,7 +24,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_the_new_definition_loads_without_a_complaint(tmp_path: Path, home: Path) -> None:
-    init(tmp_path / "os", "demo", home=home)
+    write_starter_files(tmp_path / "os", "demo", home=home)
     loaded = load(tmp_path / "os" / "os.yaml")
     assert loaded.warnings == ()
     assert loaded.resolved.name == "demo"
@@ -33,7 +33,7 @@ def test_the_new_definition_loads_without_a_complaint(tmp_path: Path, home: Path
 
 
 def test_all_files_are_named_and_hold_no_marks(tmp_path: Path, home: Path) -> None:
-    written = init(tmp_path, "demo", home=home)
+    written = write_starter_files(tmp_path, "demo", home=home)
     assert [str(path.relative_to(tmp_path)) for path in written] == [
         "os.yaml",
         "README.md",
@@ -53,7 +53,7 @@ def test_all_files_are_named_and_hold_no_marks(tmp_path: Path, home: Path) -> No
 def test_the_example_machine_lets_its_maker_in(tmp_path: Path, home: Path) -> None:
     (home / ".ssh" / "id_ed25519.pub").write_text(f'{KEY} me "quoted" @home\n')
     (home / ".ssh" / "id_ed25519").write_text("PRIVATE")
-    init(tmp_path / "os", "demo", home=home)
+    write_starter_files(tmp_path / "os", "demo", home=home)
     text = (tmp_path / "os" / "machines" / "first.yaml").read_text()
     assert "PRIVATE" not in text
     document = read(text, "first.yaml")
@@ -64,7 +64,7 @@ def test_the_example_machine_lets_its_maker_in(tmp_path: Path, home: Path) -> No
 
 
 def test_without_a_key_the_example_machine_says_where_one_goes(tmp_path: Path, home: Path) -> None:
-    init(tmp_path / "os", "demo", home=home)
+    write_starter_files(tmp_path / "os", "demo", home=home)
     text = (tmp_path / "os" / "machines" / "first.yaml").read_text()
     assert "put yours here" in text
     assert read(text, "first.yaml").errors == ()
@@ -87,7 +87,7 @@ def test_nothing_is_overwritten(tmp_path: Path, home: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / ".gitignore").symlink_to("nowhere")
     with pytest.raises(ConfigError) as caught:
-        init(tmp_path, "demo", home=home)
+        write_starter_files(tmp_path, "demo", home=home)
     assert [Path(line).name for line in caught.value.details] == ["README.md", ".gitignore"]
     assert (tmp_path / "README.md").read_text() == "mine"
     assert not (tmp_path / "os.yaml").exists()
@@ -95,16 +95,16 @@ def test_nothing_is_overwritten(tmp_path: Path, home: Path) -> None:
 
 def test_a_bad_name_is_refused_before_anything_is_written(tmp_path: Path, home: Path) -> None:
     with pytest.raises(ConfigError, match="'My OS' cannot be the name: a name is lower-case"):
-        init(tmp_path / "os", "My OS", home=home)
+        write_starter_files(tmp_path / "os", "My OS", home=home)
     assert not (tmp_path / "os").exists()
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path, home: Path) -> None:
     (tmp_path / "os").write_text("a file")
     with pytest.raises(ConfigError, match="cannot be written"):
-        init(tmp_path / "os", "demo", home=home)
+        write_starter_files(tmp_path / "os", "demo", home=home)
 
 
 def test_the_new_test_is_python(tmp_path: Path, home: Path) -> None:
-    init(tmp_path, "demo", home=home)
+    write_starter_files(tmp_path, "demo", home=home)
     ast.parse((tmp_path / "tests" / "test_boot.py").read_text())

@@ -196,7 +196,7 @@ def test_a_signed_image_takes_no_credentials_of_the_platform_unless_its_definiti
     asked: tuple[str, ...] | None, *, signed: bool, all_of_them: bool
 ) -> None:
     wanted = ImageSettings("a", "1", "amd64", Compression.LZ4, None, (), (), Path(), LAYOUT, credentials=asked)
-    assert wanted.accepts_credentials(signed=signed) is all_of_them
+    assert wanted.can_accept_credentials(signed=signed) is all_of_them
     words = make_command_line(HASH, (), import_credentials=all_of_them).split()
     assert ("systemd.import_credentials=no" in words) is not all_of_them
 

@@ -39,8 +39,8 @@ def build(tmp_path: Path) -> Path:
         key="the key",
         scripts={},
         artifacts={
-            "qcow2": Artifact.of(out / "demo.qcow2", "qcow2"),
-            "uki": Artifact.of(out / "demo.efi", "efi"),
+            "qcow2": Artifact.measure(out / "demo.qcow2", "qcow2"),
+            "uki": Artifact.measure(out / "demo.efi", "efi"),
         },
         timings=Timings(lock=0.5, stages={"packages": 2.0}),
     )

@@ -159,7 +159,7 @@ def test_only_the_kernel_itself_is_left_out_of_the_root(tree: Tree) -> None:
 
 def test_outputs_are_measured_by_name(context: Context) -> None:
     seconds: dict[str, float] = {}
-    with Timer(context, seconds).step("root", "root file system"):
+    with Timer(context, seconds).measure_step("root", "root file system"):
         pass
     assert list(seconds) == ["root"]
     assert [span.title for span in context.console.spans] == ["root file system"]

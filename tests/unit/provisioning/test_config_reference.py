@@ -10,9 +10,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from builder.provisioning.reference import reference
-from builder.provisioning.schema import schema, schema_text
-from builder.provisioning.settings import SUGAR, find_sugar_in_code, list_settings, models
+from builder.provisioning.reference import render_reference
+from builder.provisioning.schema import make_schema, make_schema_text
+from builder.provisioning.settings import SUGAR, find_sugar_in_code, list_models, list_settings
 from firstboot.config.document import read
 
 pytestmark = pytest.mark.unit
@@ -23,14 +23,14 @@ MACHINES = sorted((ROOT / "configs" / "machines").glob("*.yaml"))
 
 def test_the_page_and_the_schema_in_the_repository_are_current() -> None:
     kept = (ROOT / "docs" / "config-reference.md").read_text(encoding="utf-8")
-    assert kept == reference(), "write it anew with: make reference"
-    assert (ROOT / "configs" / "machine-schema.json").read_text(encoding="utf-8") == schema_text()
+    assert kept == render_reference(), "write it anew with: make reference"
+    assert (ROOT / "configs" / "machine-schema.json").read_text(encoding="utf-8") == make_schema_text()
 
 
 def test_every_setting_is_explained() -> None:
     assert [
         (place.model.__name__, each.field.name)
-        for place in models()
+        for place in list_models()
         for each in list_settings(place.model)
         if not each.meaning
     ] == []
@@ -42,12 +42,12 @@ def test_all_sugar_is_on_the_page() -> None:
 
 
 def test_the_schema_is_one() -> None:
-    Draft202012Validator.check_schema(schema())
+    Draft202012Validator.check_schema(make_schema())
 
 
 @pytest.mark.parametrize("path", MACHINES, ids=lambda path: path.name)
 def test_the_schema_accepts_the_shipped_configs(path: Path) -> None:
-    Draft202012Validator(schema()).validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    Draft202012Validator(make_schema()).validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 IGNITION = {"ignition": {"version": "3.4.0"}}
@@ -70,6 +70,6 @@ FCOS = {"variant": "fcos", "version": "1.5.0"}
     ],
 )
 def test_the_schema_and_the_models_agree(data: dict[str, Any], right: bool) -> None:
-    assert Draft202012Validator(schema()).is_valid(data) == right
+    assert Draft202012Validator(make_schema()).is_valid(data) == right
     if right:
         assert not [each for each in read(json.dumps(data), "x").problems if "unknown" in each.message]

@@ -169,7 +169,7 @@ def programs(directory: Directory) -> OfflinePrograms:
     (etc / "passwd").write_text("root:x:0:0::/root:/bin/sh\nold:x:1000:1000::/home/old:/bin/sh\n")
     (etc / "group").write_text("root:x:0:\nold:x:1000:\nadm:x:4:old\n")
     (etc / "subuid").write_text("old:100000:65536\n")
-    return OfflinePrograms.of(Root(directory.path))
+    return OfflinePrograms.make(Root(directory.path))
 
 
 def rows(directory: Directory, name: str) -> list[str]:

@@ -61,13 +61,13 @@ def test_what_the_state_partition_hides_is_not_there(root: ImageRoot) -> None:
 
 def test_texts_that_decide_are_there_and_others_are_not_made_up(root: ImageRoot) -> None:
     assert Names(root).users["www"].uid == 33
-    assert dict(root.facts.units())["timesync.service"] == "[Service]\nExecStart=/usr/bin/cat\n"
+    assert dict(root.facts.list_units())["timesync.service"] == "[Service]\nExecStart=/usr/bin/cat\n"
     with pytest.raises(OSError, match="not among the facts"):
         root.read("/etc/motd")
 
 
 def test_programs_and_enabled_units_are_the_images(root: ImageRoot) -> None:
-    programs = ImagePrograms.of(root)
+    programs = ImagePrograms.make(root)
     assert programs.find("cat") == "/usr/bin/cat"
     assert programs.find("mdadm") is None
     asked = [

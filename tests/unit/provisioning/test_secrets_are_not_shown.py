@@ -242,7 +242,7 @@ class Outputs:
         outcome = run_command(self.capsys, "config", "apply", "--root", str(root), str(self.path))
         found = {"config apply --root": outcome.out + outcome.err}
         with Root(root) as door:
-            places = Places(root, OfflinePrograms.of(door))
+            places = Places(root, OfflinePrograms.make(door))
             unit_file = root / "etc/systemd/system/a.service"
             if unit_file.exists():
                 unit_file.write_text(unit_file.read_text().replace(CANARY, CANARY + "x") + "# changed\n")
@@ -272,7 +272,7 @@ class Outputs:
         (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
         (root / "etc/group").write_text("root:x:0:\n")
         with Root(root) as door:
-            guest = Guest(root, OfflinePrograms.of(door))
+            guest = Guest(root, OfflinePrograms.make(door))
             guest.give(text)
             path = root / "run/systemd/journal/socket"
             path.parent.mkdir(parents=True)

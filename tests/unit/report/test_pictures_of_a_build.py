@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builder.core.spans import Span
 from builder.report.page import Facts, make_page
-from builder.report.timeline import draw_timeline, find_longest, rows
+from builder.report.timeline import draw_timeline, find_longest, sort_spans
 from builder.report.treemap import Box, draw_treemap, measure_origins, squarify
 from builder.tree.node import Slice, make_file
 from builder.tree.tree import Tree
@@ -41,7 +41,7 @@ def bars(svg: str) -> dict[str, tuple[float, float, float]]:
 
 
 def test_what_a_step_ran_is_below_the_step_also_when_two_run_beside_each_other() -> None:
-    titles = [span.title.split()[0] for span in rows(SPANS)]
+    titles = [span.title.split()[0] for span in sort_spans(SPANS)]
     assert titles[0] == "packages"
     assert titles.index("depmod") == titles.index("initrd") + 1
     assert titles.index("mkfs.erofs") == titles.index("root") + 1

@@ -226,7 +226,7 @@ class FakePack:
         self.control: dict[str, str] = {}
         self.package = LockedPackage(name, "1", "amd64", "0" * 64, 1, "pool/x.deb", f"{name} 1", "trixie")
 
-    def script(self, name: str) -> str | None:
+    def find_script(self, name: str) -> str | None:
         return self.scripts.get(name)
 
 

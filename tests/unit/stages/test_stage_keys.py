@@ -224,11 +224,11 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str]
 @pytest.mark.parametrize(
     "line",
     [
-        "from builder.tree.node import file",
+        "from builder.tree.node import make_file",
         "from builder.tree import node",
         "from builder.tree import (\n    elf,\n    node,  # why\n)",
         "import builder.tree.node",
-        "def late():\n    from builder.tree.node import file  # noqa",
+        "def late():\n    from builder.tree.node import make_file  # noqa",
     ],
 )
 def test_a_stage_depends_on_the_code_that_it_imports(code: Callable[[str, str], None], line: str) -> None:

@@ -149,7 +149,7 @@ def built(directory: Path, *, noise: str = "") -> Built:
         "artifacts": {kind: {"path": name, "sha256": hash_file(directory / name)} for kind, name in names.items()},
     }
     (directory / "build.json").write_text(json.dumps(data))
-    return Built.at(directory / "build.json")
+    return Built.read(directory / "build.json")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_difference_is_named_where_it_is(tmp_path: Path, fake_tools: object, n
     (tmp_path / "scratch").mkdir()
     known = [Change("/usr/a", "packages", ("content",), "package:a")]
     locator = Locator(first, second, known, fake_tools, tmp_path / "scratch")  # type: ignore[arg-type]
-    found = [str(difference) for difference in locator.differences(compare(first, second))]
+    found = [str(difference) for difference in locator.list_differences(compare(first, second))]
     if noise == "initrd":
         expected = ["initrd: /usr/a: its entry differs, from package:a, in stage packages"]
     assert found == expected

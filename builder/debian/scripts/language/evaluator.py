@@ -485,7 +485,7 @@ class Shell(Process):
         start = self.state.copy()
         outcomes: list[Outcome] = []
         for way in ways:
-            self.system.back_to(mark)
+            self.system.undo_to(mark)
             self.state = start.copy()
             ended: Exit | Leave | None = None
             try:

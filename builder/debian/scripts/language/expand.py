@@ -95,7 +95,7 @@ class Expander:
             elif isinstance(part, Elements):
                 raise NotModelled("an array where there can be none")
             elif isinstance(part, Arithmetic):
-                segments.append((self.calculate(self.expand_text(part.expression)), part.quoted, True))
+                segments.append((self.evaluate_arithmetic(self.expand_text(part.expression)), part.quoted, True))
             else:
                 segments.append((self._get_output(part.body).rstrip("\n"), part.quoted, True))
         return segments
@@ -150,7 +150,7 @@ class Expander:
         text = self.expand_text(subscript)
         if name in self._process.state.associative:
             return text
-        number = self.calculate(text)
+        number = self.evaluate_arithmetic(text)
         if not number.startswith("-"):
             return number
         items = self._process.get_elements(name)  # from the end
@@ -186,10 +186,10 @@ class Expander:
         if UNKNOWN in value:
             return UNKNOWN
         if part.operator == ":":
-            start = int(self.calculate(self.expand_text(part.word)))
+            start = int(self.evaluate_arithmetic(self.expand_text(part.word)))
             end = len(value)
             if part.second is not None:
-                count = int(self.calculate(self.expand_text(part.second)))
+                count = int(self.evaluate_arithmetic(self.expand_text(part.second)))
                 end = (start if start >= 0 else len(value) + start) + count if count >= 0 else len(value) + count
             return value[start:end]
         if part.operator[0] in "^,":
@@ -219,7 +219,7 @@ class Expander:
         places = range(len(value), -1, -1) if operator == "%" else range(len(value) + 1)
         return next((value[:at] for at in places if regex.fullmatch(value, at)), value)
 
-    def calculate(self, text: str) -> str:
+    def evaluate_arithmetic(self, text: str) -> str:
         """The value of an arithmetic expression, without assignments.
 
         Raises:

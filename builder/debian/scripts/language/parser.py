@@ -60,12 +60,12 @@ def parse(text: str) -> Command:
     """
     if len(text) > MAX_BYTES:
         raise ScriptSyntaxError(1, "it is too large for a maintainer script")
-    return _Parser(text).script()
+    return _Parser(text).parse_script()
 
 
 def parse_word(text: str) -> Word:
     """A text in which parameters and substitutions are read, as between double quotes."""
-    return _Parser(text.strip("'\"")).document()
+    return _Parser(text.strip("'\"")).read_document()
 
 
 class _Parser(WordReader):
@@ -76,14 +76,14 @@ class _Parser(WordReader):
         # Here-documents whose text begins after the current line, with (delimiter, whether it was quoted).
         self._documents: list[tuple[Redirect, str, bool]] = []
 
-    def script(self) -> Command:
+    def parse_script(self) -> Command:
         """All of it."""
         body = self._list()
         if self.at < len(self.text):
             raise self.fail(f"{self.peek(20)!r} was not expected here")
         return body
 
-    def commands_until_parenthesis(self) -> Command:
+    def parse_commands_until_parenthesis(self) -> Command:
         body = self._nested(self._list)
         if self.peek() != ")":
             raise self.fail("a parenthesis is not closed")
@@ -91,7 +91,7 @@ class _Parser(WordReader):
         return body
 
     def parse_inner(self, text: str, line: int) -> Command:
-        return _Parser(text, line, self._depth + 1).script()
+        return _Parser(text, line, self._depth + 1).parse_script()
 
     def _nested(self, production: Callable[[], Command]) -> Command:
         self._depth += 1
@@ -142,7 +142,7 @@ class _Parser(WordReader):
             if quoted:
                 redirect.target = Word((Literal(body, quoted=True),), body)
             else:
-                redirect.target = _Parser(body, first, self._depth + 1).document()
+                redirect.target = _Parser(body, first, self._depth + 1).read_document()
         self._documents = []
 
     # --- lists -------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class _Parser(WordReader):
             if self.peek(2) == "((":
                 return self._let(start)
             self.at += 1
-            compound = Group(self.commands_until_parenthesis(), (), subshell=True, first=start, last=self.line)
+            compound = Group(self.parse_commands_until_parenthesis(), (), subshell=True, first=start, last=self.line)
         elif reserved == "{":
             self.at += 1
             body = self._nested(self._list)
@@ -314,7 +314,7 @@ class _Parser(WordReader):
             words = []
             while True:
                 self._blank()
-                word = self.word()
+                word = self.read_word()
                 if word is None:
                     break
                 words.append(word)
@@ -343,14 +343,14 @@ class _Parser(WordReader):
         if not text.strip():
             return None
         each = text.split(",") if "(" not in text else [text]
-        words = (type(self)(one.strip(), self.line, self._depth + 1).document() for one in each)
+        words = (type(self)(one.strip(), self.line, self._depth + 1).read_document() for one in each)
         return Simple((), (Word((Literal("let", quoted=False),), "let"), *words), (), self.line, self.line)
 
     def _case(self) -> Command:
         first = self.line
         self.at += 4
         self._blank()
-        subject = self.word()
+        subject = self.read_word()
         if subject is None:
             raise self.fail("'case' needs a word")
         self._expect("in")
@@ -365,7 +365,7 @@ class _Parser(WordReader):
             patterns = []
             while True:
                 self._blank()
-                pattern = self.word()
+                pattern = self.read_word()
                 if pattern is None:
                     raise self.fail("a pattern of 'case' is missing")
                 patterns.append(pattern)
@@ -400,7 +400,7 @@ class _Parser(WordReader):
         operator = match[2]
         fd = int(match[1]) if match[1] else (0 if operator.startswith("<") else 1)
         self._blank()
-        target = self.word()
+        target = self.read_word()
         if target is None:
             raise self.fail("a redirection has no target")
         redirect = Redirect(fd, operator, target)
@@ -425,7 +425,7 @@ class _Parser(WordReader):
             match = _ASSIGNMENT.match(self.text, self.at)
             if match and not words:
                 self.at = match.end()
-                value = self._elements() if self.peek() == "(" else self.word()
+                value = self._elements() if self.peek() == "(" else self.read_word()
                 assignments.append((match[1] + match[2], value or Word((), "")))
                 continue
             if match and words[0].text in _DECLARING and self.text[match.end() : match.end() + 1] == "(":
@@ -433,7 +433,7 @@ class _Parser(WordReader):
                 arrays.append((match[1] + match[2], self._elements()))
                 words.append(Word((Literal(match[1], quoted=True),), match[1]))
                 continue
-            word = self.word(regex=conditional and bool(words) and words[-1].text == "=~")
+            word = self.read_word(regex=conditional and bool(words) and words[-1].text == "=~")
             if word is None and conditional and (match := _CONDITIONAL.match(self.text, self.at)):
                 self.at = match.end()
                 word = Word((Literal(match[0], quoted=False),), match[0])
@@ -460,9 +460,9 @@ class _Parser(WordReader):
                 return Word((Elements(tuple(items)),), self.text[start : self.at])
             key = None
             if match := _KEY.match(self.text, self.at):
-                key = _Parser(match[1].strip("'\""), self.line, self._depth + 1).document()
+                key = _Parser(match[1].strip("'\""), self.line, self._depth + 1).read_document()
                 self.at = match.end()
-            word = self.word()
+            word = self.read_word()
             if word is None:
                 raise self.fail("an array does not end")
             items.append((key, word))

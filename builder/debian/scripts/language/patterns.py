@@ -45,7 +45,7 @@ def convert_glob(segments: Iterable[tuple[str, bool]], *, path: bool = False, sh
                 result += ("[^/]*" if path else r"[\s\S]*") + ("?" if shortest else "")
             elif char == "?":
                 result += "[^/]" if path else r"[\s\S]"
-            elif char == "[" and (found := bracket(text, at)) is not None:
+            elif char == "[" and (found := translate_bracket(text, at)) is not None:
                 expression, at = found
                 result += expression
             elif char == "\\" and at < len(text):
@@ -56,7 +56,7 @@ def convert_glob(segments: Iterable[tuple[str, bool]], *, path: bool = False, sh
     return result
 
 
-def bracket(text: str, at: int) -> tuple[str, int] | None:
+def translate_bracket(text: str, at: int) -> tuple[str, int] | None:
     """The bracket expression that begins before ``at`` as Python's, and where it ends; ``None`` if it does not end."""
     start = at
     negated = text[at : at + 1] in ("!", "^")
@@ -103,7 +103,7 @@ def convert_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[str]:
             else:
                 result += re.escape(following)
         elif char == "[":
-            found = bracket(text, at)
+            found = translate_bracket(text, at)
             if found is None:
                 raise PatternError(text)
             expression, at = found

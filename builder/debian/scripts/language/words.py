@@ -50,9 +50,9 @@ class WordReader:
     @property
     def line(self) -> int:
         """The line of the current position, counted from 1."""
-        return self.line_of(self.at)
+        return self.locate_line(self.at)
 
-    def line_of(self, position: int) -> int:
+    def locate_line(self, position: int) -> int:
         """The line of a position."""
         low, high = 0, len(self._newlines)
         while low < high:
@@ -73,7 +73,7 @@ class WordReader:
 
     # --- words -------------------------------------------------------------------------------------
 
-    def word(self, *, regex: bool = False) -> Word | None:
+    def read_word(self, *, regex: bool = False) -> Word | None:
         """The word that begins here, or ``None`` if none does.
 
         Args:
@@ -157,7 +157,7 @@ class WordReader:
             else:
                 parts.append(self._expansion(quoted=True))
 
-    def document(self) -> Word:
+    def read_document(self) -> Word:
         """All the text as the body of a here-document whose delimiter was not quoted."""
         parts = self._until("", _PLAIN_IN_DOCUMENT)
         return Word(_joined(parts), self.text)
@@ -172,7 +172,7 @@ class WordReader:
             if self.peek(3) == "$((" and (part := self._arithmetic(quoted=quoted)) is not None:
                 return part
             self.at += 2
-            body = self.commands_until_parenthesis()
+            body = self.parse_commands_until_parenthesis()
             return Substitution(body, quoted)
         if following == "{":
             return self._braced(quoted=quoted)
@@ -183,7 +183,7 @@ class WordReader:
         self.at += 1
         return Literal("$", quoted)
 
-    def commands_until_parenthesis(self) -> Command:
+    def parse_commands_until_parenthesis(self) -> Command:
         """The commands up to the closing parenthesis, which is taken."""
         raise NotImplementedError
 
@@ -217,7 +217,7 @@ class WordReader:
         if self.text[position : position + 2] != "))":
             return None  # $( (a subshell) )
         inner = type(self)(self.text[self.at + 3 : position], self.line, self._depth + 1)
-        expression = inner.document()
+        expression = inner.read_document()
         self.at = position + 2
         return Arithmetic(expression, quoted)
 
@@ -267,7 +267,7 @@ class WordReader:
             raise self.fail("a subscript is not closed")
         key = self.text[self.at + 1 : end]
         self.at = end + 1
-        return type(self)(key.strip("'\""), self.line, self._depth + 1).document()
+        return type(self)(key.strip("'\""), self.line, self._depth + 1).read_document()
 
     def _word_in_braces(self, *, quoted: bool, stop: str = "") -> Word:
         """The word up to the closing brace, or to ``stop``, which is taken."""

@@ -104,7 +104,7 @@ class Room:
 
     @classmethod
     @contextmanager
-    def made(
+    def make(
         cls, tools: Tools, scratch: Path, tree: Tree, beside: Mapping[str, Node], large: LargeFiles, own: str
     ) -> Iterator[Room]:
         """A directory below ``scratch`` that shows the tree; it is gone afterwards."""
@@ -118,7 +118,7 @@ class Room:
             room._write()
             yield room
         finally:
-            force_remove(place)
+            remove_by_force(place)
 
     @property
     def root(self) -> Path:
@@ -170,7 +170,7 @@ class Room:
                 if stat.S_ISDIR(status.st_mode):
                     pending.append(entry.path)
 
-    def changes(self, origin: str) -> dict[str, Node | None]:
+    def list_changes(self, origin: str) -> dict[str, Node | None]:
         """What is not as it was shown, by path, parents first; ``None`` for what is gone.
 
         Raises:
@@ -254,7 +254,7 @@ def _parent_is_directory(tree: Tree, path: str) -> bool:
     return node is not None and node.kind is Kind.DIRECTORY
 
 
-def force_remove(place: Path) -> None:
+def remove_by_force(place: Path) -> None:
     """Remove a directory and all below it, whatever modes its directories were given."""
     pending = [str(place)]
     while pending:

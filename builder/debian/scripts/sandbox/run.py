@@ -124,7 +124,7 @@ def _run_twice(
     around = _beside(work)
 
     def once() -> Outcome:
-        with Room.made(work.tools, work.scratch, tree, around, work.large, f"package:{package}") as room:
+        with Room.make(work.tools, work.scratch, tree, around, work.large, f"package:{package}") as room:
             return _run_one(room, package, name, scripts[name], arguments, installation.arch)
 
     first, second = run_parallel(once, once)
@@ -177,7 +177,7 @@ def _beside(work: Work) -> dict[str, Node]:
     """What scripts call and the image may not have: programs of the tools tree, and links that are alternatives, which
     the image gets when all packages are in."""
     found = {**_helpers(work.tools.root), **PAM}
-    for effect in work.effects(EffectKind.ALTERNATIVE):
+    for effect in work.list_effects(EffectKind.ALTERNATIVE):
         link, path = str(effect.data[0]), str(effect.data[1])
         found.setdefault(link, make_symlink(path, origin=SANDBOX))
     return found
@@ -211,7 +211,7 @@ def _run_one(room: Room, package: str, name: str, text: str, arguments: tuple[st
             details=error.details[1:],
             hint="declare what it does instead: 'effects', or 'ignore' with a reason",
         ) from error
-    return Outcome(room.changes(f"package:{package}"), list(read_calls(room.sandbox.read_left_file(CALLS))))
+    return Outcome(room.list_changes(f"package:{package}"), list(read_calls(room.sandbox.read_left_file(CALLS))))
 
 
 def _programs(tree: Tree | Mapping[str, Node]) -> Iterator[str]:

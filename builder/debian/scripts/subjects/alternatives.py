@@ -106,7 +106,7 @@ def read_alternative(effect: Effect) -> Alternative:
 def install_alternatives(work: Work) -> None:
     """Make ``/etc/alternatives``, the links into it for the best choice of every name, and the database."""
     found: dict[str, dict[str, Alternative]] = {}
-    for effect in work.effects(EffectKind.ALTERNATIVE):
+    for effect in work.list_effects(EffectKind.ALTERNATIVE):
         alternative = read_alternative(effect)
         if work.has(alternative.path):
             found.setdefault(alternative.name, {})[alternative.path] = alternative

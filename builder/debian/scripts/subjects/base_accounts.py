@@ -53,7 +53,9 @@ def install_system_accounts(work: Work) -> None:
     tree = work.tree
     if not work.has("/usr/lib/sysusers.d") or "/etc/passwd" not in tree:
         return
-    with work.directory("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/usr/lib/sysusers.d") as part:
+    with work.materialise_parts(
+        "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/usr/lib/sysusers.d"
+    ) as part:
         work.tools.run("systemd-sysusers", f"--root={part.root}")
         part.absorb(tree, origin=ORIGIN, below="/etc")
         for backup in ("passwd-", "group-", "shadow-", "gshadow-", ".pwd.lock"):

@@ -335,15 +335,15 @@ def let(shell: Shell, arguments: list[str]) -> Status:
     for argument in arguments:
         if match := _STEPPED.fullmatch(argument):
             name, sign = match[1] or match[4], (match[2] or match[3])[0]
-            before = shell.expander.calculate(name)
-            value = shell.expander.calculate(f"{before} {sign} 1")
+            before = shell.expander.evaluate_arithmetic(name)
+            value = shell.expander.evaluate_arithmetic(f"{before} {sign} 1")
             shell.assign(name, value)
             value = before if match[1] else value
         elif match := _ASSIGNED.fullmatch(argument):
-            value = shell.expander.calculate(f"{match[1]} {match[2]} ({match[3]})" if match[2] else match[3])
+            value = shell.expander.evaluate_arithmetic(f"{match[1]} {match[2]} ({match[3]})" if match[2] else match[3])
             shell.assign(match[1], value)
         else:
-            value = shell.expander.calculate(argument)
+            value = shell.expander.evaluate_arithmetic(argument)
     return None if UNKNOWN in value else int(value == "0")
 
 

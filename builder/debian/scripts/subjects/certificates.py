@@ -45,7 +45,7 @@ def install_bundle(work: Work) -> None:
         text = tree.read(f"{SOURCE}/{name}")
         bundle += text if text.endswith(b"\n") else text + b"\n"
         tree.put(f"{CERTS}/{make_pem_name(name)}", make_symlink(f"{SOURCE}/{name}", origin=ORIGIN))
-    with work.directory(CERTS, SOURCE) as part:
+    with work.materialise_parts(CERTS, SOURCE) as part:
         # The links are absolute; while OpenSSL reads them they must lead into the copy.
         links = [entry for entry in (part.root / CERTS.lstrip("/")).iterdir() if entry.is_symlink()]
         for link in links:

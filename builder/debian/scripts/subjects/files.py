@@ -20,7 +20,7 @@ from builder.debian.scripts.target_system import (
     NotModelled,
     copy_node,
     join_path,
-    known,
+    require_known,
 )
 from builder.tree.node import Kind, Node, make_file
 from builder.tree.tree import get_parent
@@ -201,7 +201,7 @@ def mv(shell: Shell, arguments: list[str]) -> Status:
             if node.origin.startswith(OWN) or shell.system.read_unfinished(origin) is not None:
                 shell.system.move(origin, path)
                 continue
-            shell.system.put(path, known(node).copy_with(origin=shell.system.origin))
+            shell.system.put(path, require_known(node).copy_with(origin=shell.system.origin))
             shell.system.record(EffectKind.FILE, path)
             shell.system.remove(origin)
         else:

@@ -37,7 +37,7 @@ def make_hardware_database(work: Work) -> None:
     """``hwdb.bin`` by ``systemd-hwdb``, where udev, whose program it is, would read it."""
     if not work.has("/usr/lib/udev/hwdb.d") or not work.has("/usr/bin/systemd-hwdb"):
         return
-    with work.directory("/usr/lib/udev/hwdb.d") as part:
+    with work.materialise_parts("/usr/lib/udev/hwdb.d") as part:
         (part.root / "run").mkdir()
         # It writes the names of its sources into the database, so they must be where the image has them. It also looks
         # into /run, where this machine's own would be.
@@ -50,7 +50,7 @@ def make_message_catalog(work: Work) -> None:
     """The catalog of log messages by ``journalctl``."""
     if not work.has("/usr/lib/systemd/catalog"):
         return
-    with work.directory("/usr/lib/systemd/catalog") as part:
+    with work.materialise_parts("/usr/lib/systemd/catalog") as part:
         catalog = part.root / "var/lib/systemd/catalog"
         catalog.mkdir(parents=True)
         catalog.chmod(0o755)  # whatever the caller's umask is

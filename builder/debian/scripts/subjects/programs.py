@@ -190,7 +190,7 @@ for my $name (NOTED) {
 def run_programs(work: Work) -> None:
     """Run every program that a script called, each command line once, in the order of the calls; then those that a
     trigger would start."""
-    commands = dict.fromkeys(tuple(map(str, effect.data)) for effect in work.effects(EffectKind.PROGRAM))
+    commands = dict.fromkeys(tuple(map(str, effect.data)) for effect in work.list_effects(EffectKind.PROGRAM))
     for name, deferred in DEFERRED.items():
         program = _find(work, name) if deferred.whenever and work.has(deferred.whenever) else None
         if program is not None:

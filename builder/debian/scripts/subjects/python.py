@@ -119,7 +119,7 @@ def py3versions(shell: Shell, arguments: list[str]) -> Status:
 
 def install_bytecode(work: Work) -> None:
     """A ``__pycache__`` beside every module that a script compiles."""
-    modules = {str(path) for effect in work.effects(EffectKind.BYTECODE) for path in effect.data}
+    modules = {str(path) for effect in work.list_effects(EffectKind.BYTECODE) for path in effect.data}
     compile_modules(work.tree, work.tools, modules, origin=ORIGIN, scratch=work.scratch)
 
 

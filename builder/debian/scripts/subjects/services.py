@@ -123,7 +123,9 @@ def install_presets(work: Work) -> None:
     if not work.has("/usr/lib/systemd/system"):
         return
     for scope, directory in PRESETS.items():
-        states = {effect.name: effect.data[1] for effect in work.effects(EffectKind.UNIT) if effect.data[0] == scope}
+        states = {
+            effect.name: effect.data[1] for effect in work.list_effects(EffectKind.UNIT) if effect.data[0] == scope
+        }
         if not scope:
             states |= dict.fromkeys(_linked_by_hand(work), "enable")
         units = sorted(unit for unit, state in states.items() if state == "enable")
@@ -134,7 +136,7 @@ def install_presets(work: Work) -> None:
 
 def _linked_by_hand(work: Work) -> Iterator[str]:
     """Units that a script enables by a link of its own, as display managers do; their presets would remove it."""
-    for effect in work.effects(EffectKind.LINK):
+    for effect in work.list_effects(EffectKind.LINK):
         node = work.tree.get(effect.name)
         if effect.name.startswith(f"{ENABLED}/") and node is not None:
             unit = node.target.rpartition("/")[2]

@@ -241,7 +241,7 @@ def test_a_part_of_the_tree_is_gone_when_a_handler_fails(work_on: Callable[..., 
     def fail(root: Path) -> None:
         raise ValueError((root / "etc/a").read_text())
 
-    with pytest.raises(ValueError, match="content of a"), work.directory("/etc") as part:
+    with pytest.raises(ValueError, match="content of a"), work.materialise_parts("/etc") as part:
         fail(part.root)
     assert list(work.scratch.iterdir()) == []
 

@@ -30,7 +30,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
     tree.put("/plain/moved", make_file("moved\n", origin="package:a"))
     tree.put("/plain/tree/file", make_file("file\n", origin="package:a"))
     tools, large = Tools(tmp_path / "tools", QuietConsole()), LargeFiles(tmp_path / "large")
-    with Room.made(tools, tmp_path, tree, {}, large, "package:a") as made:
+    with Room.make(tools, tmp_path, tree, {}, large, "package:a") as made:
         yield made
 
 
@@ -41,7 +41,7 @@ def give(room: Room, path: str, uid: int, gid: int, mode: int) -> None:
 
 
 def changes(room: Room) -> Mapping[str, tuple[int, int, str]]:
-    found = {path: node for path, node in room.changes("package:a").items() if isinstance(node, Node)}
+    found = {path: node for path, node in room.list_changes("package:a").items() if isinstance(node, Node)}
     return {path: (node.uid, node.gid, f"{node.mode:04o}") for path, node in found.items()}
 
 

@@ -60,7 +60,7 @@ class Guest:
         self.root = root
         self.capsys = capsys
         self._open = Root(root)
-        self.places = Places(root, OfflinePrograms.of(self._open))
+        self.places = Places(root, OfflinePrograms.make(self._open))
         for directory in ("sys/firmware/qemu_fw_cfg", "proc", "dev", "var/lib", "run/state", "usr/lib/systemd/system"):
             (root / directory).mkdir(parents=True)
         (root / "usr/lib/os-release").write_text("IMAGE_ID=demo\nIMAGE_VERSION=1.2.3\n")

@@ -118,7 +118,7 @@ def machine() -> Iterator[Machine]:
         for name in ("there.service", "b@.service"):
             (units / name).write_text(UNIT)
         with Root(directory) as root:
-            yield Machine(root, OfflinePrograms.of(root))
+            yield Machine(root, OfflinePrograms.make(root))
 
 
 def loaded(data: dict[str, Any]) -> LoadedConfig:
