@@ -2,7 +2,8 @@
 
 Usage: filter_server.py LOADER LIBRARY PROGRAMS SECONDS BYTES
 
-Each line of the standard input is a call, as JSON, and each line of the standard output what became of it. Everything
+Each line of the standard input is a call, as JSON, and each line of the standard output what became of it, with the
+call's ``id``; of a call that cannot be made, ``refused`` says why. Everything
 that a program may open is made for the call and is gone after it; there is no ``/dev``, no ``/proc`` and no shell.
 """
 
@@ -34,13 +35,15 @@ def main(loader: str, library: str, programs: str, seconds: str, size: str) -> N
     start = [loader, "--library-path", library, "--argv0"]
     for line in sys.stdin.buffer:
         call = json.loads(line)
-        made = make_files(call)
         try:
+            made = make_files(call)
             answer = run(call, start, programs, int(seconds))
             answer["files"], answer["read"] = find_changes(made)
+        except (OSError, ValueError, MemoryError) as error:  # of this call: the next one may be another script's
+            answer = {"refused": getattr(error, "strerror", None) or str(error) or type(error).__name__}
         finally:
             remove_files()
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps({**answer, "id": call["id"]}) + "\n")
         sys.stdout.flush()
 
 
@@ -72,6 +75,8 @@ def run(call: "dict[str, Any]", start: "list[str]", programs: str, seconds: int)
     descriptors = [os.memfd_create(title) for title in ("input", "output", "complaints")]
     try:
         write_all(descriptors[0], call["input"].encode(errors=ERRORS))
+        # One may be pending, of a child that was waited for in vain or could not be executed.
+        signal.sigtimedwait({signal.SIGCHLD}, 0)
         child = os.posix_spawn(
             start[0],
             [word.encode(errors=ERRORS) for word in words],

@@ -13,12 +13,14 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from builder.core import enter
+from builder.core.errors import ToolError
 from builder.core.kept import FILTERS, derive_key, read_entry, seal_entry
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -65,10 +67,11 @@ class FilterResult:
     """What became of a call.
 
     Attributes:
-        status: how it exited; negative if a signal ended it, whose output is nobody's.
+        status: how it exited; negative if a signal ended it or it was not run, whose output is nobody's.
         complaints: its error output.
         reads_input: it took something from its standard input.
         read: the files that it read; files: those that it wrote, with their texts.
+        refused: why it could not be run on what it was handed; empty if it was.
     """
 
     status: int
@@ -77,6 +80,7 @@ class FilterResult:
     reads_input: bool = False
     read: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    refused: str = ""
 
     @property
     def gone_over(self) -> str:
@@ -101,7 +105,7 @@ class Filters(Protocol):
 
 class ToolFilters:
     """Filters of a tools tree. The process that runs them starts with the first call and ends with the ``with`` block;
-    a call that was made before is not made again.
+    a call that was made before is not made again, unless it went over a limit: another time it may not.
 
     Args:
         store: where the answers of this tools tree are kept; nowhere if there is none.
@@ -110,10 +114,12 @@ class ToolFilters:
     def __init__(self, tools: Tools, store: Store | None = None) -> None:
         self._tools = tools
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = 0
         self._lock = threading.Lock()
         self._store = store
         server = hashlib.sha256(SERVER.read_bytes()).hexdigest()
-        self._inputs = {"what": "filters", "tools": tools.root.name, "server": server}
+        limits = f"{SECONDS} {BYTES} {enter.EMPTY_SIZE}"
+        self._inputs = {"what": "filters", "tools": tools.root.name, "server": server, "limits": limits}
         entry = read_entry(store, FILTERS, derive_key(self._inputs)) if store is not None else None
         self._known: dict[str, dict[str, Any]] = {}
         if entry is not None:
@@ -125,48 +131,73 @@ class ToolFilters:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+        self, kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.communicate()  # it ends when nobody asks any more
-        if self._new and self._store is not None:
+        if self._new and self._store is not None and kind is None:
             answers = self._known if len(self._known) <= MAX_KEPT else self._new
-            seal_entry(self._store, FILTERS, derive_key(self._inputs), inputs=self._inputs, value=answers)
+            with suppress(OSError):  # in a store that we cannot write
+                seal_entry(self._store, FILTERS, derive_key(self._inputs), inputs=self._inputs, value=answers)
 
     def run(self, call: FilterCall) -> FilterResult:
-        question = json.dumps(call.make_json_object())
-        key = hashlib.sha256(question.encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(call.make_json_object()).encode()).hexdigest()
         with self._lock:
-            if key not in self._known:
-                self._known[key] = self._new[key] = self._ask(call, question)
-            answer = self._known[key]
+            answer = self._known.get(key)
+            if answer is None:
+                answer = self._ask(call)
+                if "refused" in answer:
+                    return FilterResult(-1, "", refused=answer["refused"])
+                if answer["status"] >= 0:
+                    self._known[key] = self._new[key] = answer
         return FilterResult(**{**answer, "read": tuple(answer["read"])})
 
-    def _ask(self, call: FilterCall, question: str) -> dict[str, Any]:
+    def _ask(self, call: FilterCall) -> dict[str, Any]:
         self._tools.require(f"/usr/bin/{call.program}")
-        process = self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        self._asked += 1
+        asked = self._asked
+        question = json.dumps({**call.make_json_object(), "id": asked})
+        process = self._start()
+        answer: dict[str, Any] | None = None
         try:
-            process.stdin.write(question.encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        if not line:
+            line = _exchange(process, question.encode() + b"\n")
+            if line.endswith(b"\n"):
+                answer = json.loads(line)
+                if answer.pop("id") != asked:
+                    raise ToolError(f"{call.argv[0]} was given the answer to another question")
+        except BaseException:  # a limit of time, an interrupt: its answer would be taken for that to the next question
+            self._process = None
+            process.kill()
+            process.communicate()
+            raise
+        if answer is None:
             self._process = None
             _, said = process.communicate()
             raise self._tools.make_error(call.argv, process.returncode, said.decode(errors="replace").splitlines())
-        answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self._process = self._tools.start_in_empty_root(
+    def _start(self) -> subprocess.Popen[bytes]:
+        # Nobody's meanwhile: a poll() that is interrupted may leave a lock behind on which the next wait() never ends.
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            process = self._tools.start_in_empty_root(
                 "python3",
                 *("-S", "-P", "-B", "-c", SERVER.read_text()),
                 *self._tools.require_loader(enter.PROGRAMS),
                 *(f"{enter.PROGRAMS}/usr/bin", str(SECONDS), str(BYTES)),
             )
-        return self._process
+        self._process = process
+        return process
+
+
+def _exchange(process: subprocess.Popen[bytes], question: bytes) -> bytes:
+    """The line that answers a question; a part of it, or nothing, from a process that has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(question)
+        process.stdin.flush()
+        return process.stdout.readline()
+    except BrokenPipeError:
+        return b""

@@ -60,7 +60,7 @@ STAGES = Room("stages", 2, last=20)
 PRESETS = Room("presets", 2, last=20)
 OUTPUTS = Room("outputs", 2, last=8)  # up to 250 MB each
 TOOLS = Room("tools", 2, by_content=False)
-FILTERS = Room("filters", 1, last=8)
+FILTERS = Room("filters", 2, last=8)
 MACHINES = Room("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
 BUILDS = Room("builds", 1, last=100)
 KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, TOOLS, FILTERS, MACHINES, BUILDS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from builder.core import filters as core_filters
 from builder.core.filters import FilterCall, ToolFilters
 from builder.core.tools import Tools
 from tests.support.filters import read_recording
@@ -58,3 +61,52 @@ def test_text_that_is_none_comes_through_as_it_is(filters: ToolFilters) -> None:
     given = bytes(range(1, 256)).decode(errors="surrogateescape")
     assert filters.run(FilterCall("sed", ("sed", ""), given)).output == given
     assert filters.run(FilterCall("tac", ("tac", "/f"), files=(("/f", given),))).read == ("/f",)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (FilterCall("wc", ("wc", "-c"), "a" * (5 << 20)), "File too large"),
+        (FilterCall("sed", ("sed", f"s/a/{'b' * 200_000}/"), "a\n"), "Argument list too long"),
+        (FilterCall("sed", ("sed", "s/a/\0/"), "a\n"), "embedded null byte"),
+        (FilterCall("sed", ("sed", "p"), "a\n", directory="/gone"), "No such file or directory"),
+        (FilterCall("sed", ("sed", "p"), files=(("/a", ""), ("/a/b", ""))), "File exists"),
+    ],
+    ids=["input", "argument", "null", "directory", "parent"],
+)
+def test_what_cannot_be_run_is_refused_and_the_next_call_is_answered(
+    filters: ToolFilters, call: FilterCall, reason: str
+) -> None:
+    assert filters.run(call).refused == reason
+    assert filters.run(FilterCall("sed", ("sed", f"s/a/{reason}/"), "a\n")).output == f"{reason}\n"
+
+
+def test_who_waits_is_ended_after_another_one_was(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = tmp_path / "server.py"
+    server.write_text(core_filters.SERVER.read_text().replace("WAITS = 12", "WAITS = 1"))
+    monkeypatch.setattr(core_filters, "SERVER", server)
+    monkeypatch.setattr(core_filters, "SECONDS", 1)
+    with ToolFilters(tools) as filters:
+        assert {filters.run(FilterCall("sleep", ("sleep", str(seconds)))).gone_over for seconds in (3, 4)} == {
+            "takes longer than 1 seconds"
+        }
+
+
+def test_who_is_interrupted_is_not_given_the_answer_later(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ToolFilters(tools) as filters:
+        filters.run(FilterCall("seq", ("seq", "1")))
+        with monkeypatch.context() as patch:
+            patch.setattr(core_filters, "_exchange", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                filters.run(FilterCall("seq", ("seq", "2")))
+        assert filters.run(FilterCall("seq", ("seq", "3"))).output == "1\n2\n3\n"
+
+
+def interrupt(process: subprocess.Popen[bytes], question: bytes) -> bytes:
+    """Ask, and do not wait for the answer."""
+    assert process.stdin is not None
+    process.stdin.write(question)
+    process.stdin.flush()
+    raise KeyboardInterrupt

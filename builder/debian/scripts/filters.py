@@ -203,6 +203,8 @@ def _require_answer(name: str, files: _Files, result: FilterResult) -> None:
     Raises:
         NotModelled: with its complaint.
     """
+    if result.refused:
+        raise NotModelled(f"{name} cannot be run on what it is handed: {result.refused}")
     if result.status < 0:
         raise NotModelled(f"{name} {result.gone_over or 'is ended by a signal'}")
     missing = files.missing if files.shell.state.directory != UNKNOWN else []
