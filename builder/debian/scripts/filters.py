@@ -39,7 +39,12 @@ READS_PROGRAM = re.compile(r"-[a-zA-Z]*f.*|--file.*", re.S)
 OF_SED = re.compile(r"(?=[rRwW][ \t]*([^\n]+))")
 OF_AWK = re.compile(r'"((?:[^"\\]|\\.)*)"')
 ENVIRONMENT = re.compile(r"LANG|LC_\w+|POSIXLY_CORRECT|TZ")
-NO_FILE = ("No such file or directory", "Is a directory")
+# How the programs say that there is no such file, with the name that they were given.
+NO_FILE = re.compile(
+    r"[\w-]+: (?:(?:can't read|couldn't open file|read error on|cannot read:|open failed:|read failed:"
+    r"|cannot open|failed to open|error reading) )?['\"\u2018]?(.+?)['\"\u2019]?"
+    r"(?: for (?:reading|output))?(?:: | \()(?:No such file or directory|Is a directory)\)?"
+)
 MAX_NAME = 4096
 MAX_FILES = 2000  # below a directory
 
@@ -208,11 +213,12 @@ def _require_answer(name: str, files: _Files, result: FilterResult) -> None:
     if result.status < 0:
         raise NotModelled(f"{name} {result.gone_over or 'is ended by a signal'}")
     missing = files.missing if files.shell.state.directory != UNKNOWN else []
+    absent = {*missing, *files.directories} - {"", "/"}
     for line in result.complaints.splitlines():
         if name == "expr" or ": warning: " in line or (name in AWKS and not line.startswith(f"{name}: ")):
             continue  # expr opens no file; a program of awk may write to /dev/stderr
-        is_about_files = any(words in line for words in NO_FILE)
-        if not is_about_files or not any(word in line for word in (*missing, *files.directories) if word != "/"):
+        no_file = NO_FILE.fullmatch(line)
+        if no_file is None or no_file[1] not in absent:
             raise NotModelled(f"{name} would complain: {line}")
 
 
