@@ -10,7 +10,7 @@ from builder.core.filters import FilterCall, FilterResult
 from builder.debian.scripts.evaluate import evaluate
 from builder.debian.scripts.table import make_commands
 from builder.debian.scripts.target_system import Installation
-from builder.tree.node import file
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 
 pytestmark = pytest.mark.unit
@@ -29,7 +29,7 @@ class Complaining:
 def unmodelled(line: str, result: FilterResult) -> list[str]:
     """Why lines of a script are not modelled if its filters answer so."""
     tree = Tree()
-    tree.put("/d/f", file("a\n", origin="package:other"))
+    tree.put("/d/f", make_file("a\n", origin="package:other"))
     scripts = {"postinst": f"#!/bin/sh\n{line} || :\n"}
     found = evaluate(tree, "mine", scripts, Installation("amd64", {}, {}), make_commands(Complaining(result)))
     return [each.reason for one in found for each in one.unmodelled]
