@@ -23,7 +23,8 @@ def filters(tools: Tools) -> Iterator[ToolFilters]:
 
 
 def test_the_programs_answer_as_unit_tests_have_it(filters: ToolFilters) -> None:
-    known = read_recording()
+    # A program that awk writes to and that is not there: awk dies of SIGPIPE, or the other one complains first.
+    known = {call: result for call, result in read_recording().items() if not any('| "' in word for word in call.argv)}
     assert {call: filters.run(call) for call in known} == known
 
 
@@ -35,11 +36,10 @@ def test_a_filter_finds_nothing_of_the_host_or_of_the_tools(filters: ToolFilters
 
 
 def test_a_filter_starts_no_other_program_and_writes_nothing_of_ours(filters: ToolFilters) -> None:
-    result = filters.run(
-        FilterCall("mawk", ("awk", 'BEGIN {print 1 | "cat > /x"; close("cat > /x"); print system("ls")}'))
-    )
+    result = filters.run(FilterCall("mawk", ("awk", 'BEGIN {"ls" | getline line; close("ls"); print system("ls")}')))
     assert "failed to exec" in result.complaints
     assert result.files == {}
+    assert filters.run(FilterCall("mawk", ("awk", 'BEGIN {print 1 | "cat > /x"; close("cat > /x")}'))).files == {}
     result = filters.run(FilterCall("sed", ("sed", "w /.build-os/usr/x"), "a\n"))
     assert "Read-only file system" in result.complaints
 
