@@ -8,7 +8,7 @@ from tests.support.names import list_functions, list_without_verb
 
 pytestmark = pytest.mark.unit
 
-SHARE = 78  # per cent; it only rises
+SHARE = 98  # per cent; it only rises
 
 
 def test_public_functions_begin_with_a_verb() -> None:
