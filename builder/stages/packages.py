@@ -14,8 +14,6 @@ from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, find_unused_decisions
 from builder.debian.scripts.diversions import find_diversions
 from builder.debian.scripts.order import sort_for_configuration
-from builder.debian.scripts.target_system import Installation
-from builder.debian.scripts.work import Work
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision, ScriptDeclared, ScriptEffect, ScriptIgnored
@@ -24,6 +22,7 @@ from builder.tree.tree import Tree
 
 if TYPE_CHECKING:
     from builder.debian.scripts.language.evaluator import Commands
+    from builder.debian.scripts.work import Work
 
 # Decompression keeps a core busy; reading and hashing the next deb fits beside it.
 JOBS = (os.cpu_count() or 1) + 1
@@ -89,6 +88,9 @@ def make_work(
     excluded: Iterable[str] = (),
 ) -> Work:
     """What the handlers are given: the scripts in the order in which packages are configured."""
+    from builder.debian.scripts.target_system import Installation  # noqa: PLC0415 - as above
+    from builder.debian.scripts.work import Work  # noqa: PLC0415
+
     by_name = {pack.name: pack for pack in packs}
     scripts = {
         name: {each: text for each in SCRIPTS if (text := by_name[name].find_script(each)) is not None}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from builder.debian.pack import Pack
 from builder.debian.scripts.effects import EffectKind
-from builder.debian.scripts.target_system import Installation
 from builder.tree.node import make_symlink
 from builder.tree.tree import Tree
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 def find_diversions(packs: Iterable[Pack], commands: Commands) -> dict[str, tuple[str, str]]:
     """Path -> (where others' files of that path go, the package that has the path to itself)."""
     from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - every plan imports this module
+    from builder.debian.scripts.target_system import Installation  # noqa: PLC0415
 
     found: dict[str, tuple[str, str]] = {}
     for pack in sorted(packs, key=lambda pack: pack.name):

@@ -8,7 +8,6 @@ The first-boot config is handed over in the OVF properties that Ignition reads.
 from __future__ import annotations
 
 import hashlib
-import html
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +76,8 @@ def _header(name: str, size: int, created: int) -> bytes:
 
 def make_ovf(appliance: Appliance) -> str:
     """The description. Values are escaped; it has no comments and no times."""
+    import html  # noqa: PLC0415 - every plan imports this module
+
     name, version = html.escape(appliance.name), html.escape(appliance.version)
     properties = "".join(
         f"""
