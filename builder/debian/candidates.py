@@ -1,4 +1,4 @@
-"""The packages that could matter for a wish, and the set of them that apt would come by."""
+"""The packages that could matter for what is asked for, and the set of them that apt would come by."""
 
 from __future__ import annotations
 

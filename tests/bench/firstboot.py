@@ -122,8 +122,10 @@ def first_booted(host: Host, config: str, **options: Any) -> Iterator[Machine]:
         path = Path(directory, "config.yaml")
         path.write_text(config, encoding="utf-8")
         folder = MachineFolder(Path(directory, "vm"))
-        wish = path if config else None
-        spec = plan_machine(host.image, folder, host.verdict.accel, MachineRequest(config=wish, memory=2048, **options))
+        given = path if config else None
+        spec = plan_machine(
+            host.image, folder, host.verdict.accel, MachineRequest(config=given, memory=2048, **options)
+        )
         with Machine(spec, host.tools, host.make_deadline(150), folder=folder.root, store=host.store) as machine:
             machine.wait_console("login:")
             yield machine

@@ -1,4 +1,4 @@
-"""Which packages a wish comes to."""
+"""Which packages are chosen for those that are asked for."""
 
 from __future__ import annotations
 

@@ -78,10 +78,12 @@ def _id(shell: Shell, path: str, name: str, what: str) -> int:
     return int(row[2])
 
 
+def _find_taken(shell: Shell, *paths: str) -> set[str]:
+    return {row[2] for path in paths or ("/etc/group", "/etc/passwd") for row in _rows(shell, path)}
+
+
 def _free(shell: Shell, first: int, last: int, *, both: bool) -> str:
-    taken = {row[2] for row in _rows(shell, "/etc/group")}
-    if both:
-        taken |= {row[2] for row in _rows(shell, "/etc/passwd")}
+    taken = _find_taken(shell) if both else _find_taken(shell, "/etc/group")
     return next(str(number) for number in range(first, last + 1) if str(number) not in taken)
 
 
@@ -90,10 +92,8 @@ def _append(shell: Shell, path: str, line: str, mode: int) -> None:
     quiet = len(shell.system.journal)
     shell.system.write(path, line + "\n", append=True)
     if known is None:
-        where = shell.system.tree.resolve(path)
         gid = _find(shell, "/etc/group", "shadow")
         shell.system.change(path, EffectKind.MODE, "", mode=mode, gid=int(gid[2]) if gid and mode == 0o640 else 0)
-        del where
     del shell.system.journal[quiet:]  # the user is the effect, not the line
 
 
@@ -241,9 +241,7 @@ def groupadd(shell: Shell, arguments: list[str]) -> Status:
     number = options.get("g", "gid")
     system = bool({"r", "system"} & options.given.keys())
     if number is None and system:
-        taken = {row[2] for path in ("/etc/group", "/etc/passwd") for row in _rows(shell, path)}
-        # shadow-utils give system numbers from the top down (find_new_gid.c).
-        number = next(str(n) for n in range(LAST_SYSTEM, FIRST_SYSTEM, -1) if str(n) not in taken)
+        number = _free_number(_find_taken(shell), {}, system=True)
     add_group(shell, name, number, system=system)
     return 0
 
@@ -261,8 +259,7 @@ def useradd(shell: Shell, arguments: list[str]) -> Status:
     if _find(shell, "/etc/passwd", name) is not None:
         return 9
     system = bool({"r", "system"} & options.given.keys())
-    taken = {row[2] for path in ("/etc/group", "/etc/passwd") for row in _rows(shell, path)}
-    number = options.get("u", "uid") or _free_number(taken, _overridden(arguments), system=system)
+    number = options.get("u", "uid") or _free_number(_find_taken(shell), _overridden(arguments), system=system)
     group = options.get("g", "gid")
     if group is not None:
         gid = str(find_group_id(shell, group))
@@ -302,7 +299,9 @@ def _overridden(arguments: list[str]) -> dict[str, str]:
 
 
 def _free_number(taken: set[str], settings: dict[str, str], *, system: bool) -> str:
-    """Of a new user: a system's from the top down, a person's the next after the last (shadow's find_new_uid.c).
+    """Of a new user or group: a system's from the top down, a person's the next after the last.
+
+    Source: shadow's find_new_uid.c and find_new_gid.c.
 
     Raises:
         NotModelled: a limit that is no number, or no number is left.
@@ -320,7 +319,7 @@ def _free_number(taken: set[str], settings: dict[str, str], *, system: bool) -> 
         numbers = (*range(highest + 1, last + 1), *range(first, highest))
     number = next((str(number) for number in numbers if str(number) not in taken), None)
     if number is None:
-        raise NotModelled("useradd, where all numbers are taken")
+        raise NotModelled("a new account, where all numbers are taken")
     return number
 
 

@@ -104,8 +104,10 @@ def _enabled(shell: Shell, kind: tuple[str, tuple[str, ...], str]) -> list[str] 
 
 
 def _by(shell: Shell, kind: tuple[str, tuple[str, ...], str], what: str, name: str) -> str:
-    marks = (f"{STATE}/{kind[2]}/{what}_by_{who}/{name}" for who in ("maint", "admin"))
-    return next((who for who, mark in zip(("maint", "admin"), marks, strict=True) if shell.system.get(mark)), "")
+    for who in ("maint", "admin"):
+        if shell.system.get(f"{STATE}/{kind[2]}/{what}_by_{who}/{name}"):
+            return who
+    return ""
 
 
 COMMANDS = make_models({
