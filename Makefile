@@ -34,10 +34,15 @@ check: venv  ## format, lint, types, import contracts, unit tests: under a minut
 	$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 	$(UNIT)
 
+# Boots leave half of the machine idle, and tests of images do not mind being slow: they run beside each other.
 test: check  ## everything, from unit tests to real boots
 	$(PYTEST) -q -m "conformance and not unit and not slow" tests
-	$(PYTEST) -q -m "image and not slow" $(AGAIN)/image tests
-	$(PYTEST) -q -m "boot and not slow" $(AGAIN)/boot tests
+	@$(MAKE) --no-print-directory -j 2 boot-test image-test-beside
+
+.PHONY: image-test-beside
+image-test-beside: venv
+	@mkdir -p out; nice -n 19 $(MAKE) --no-print-directory image-test > out/image-test.log 2>&1; status=$$?; \
+	  echo; cat out/image-test.log; exit $$status
 
 unit: venv  ## only the unit tests
 	$(UNIT)
