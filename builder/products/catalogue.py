@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from builder.products.formats import gce, kubevirt, oci, ova, qcow2, raw, vhd, vmdk
+from builder.products.formats import gce, kubevirt, oci, ova, qcow2, raw, vhd, vhdx, vmdk
 from builder.products.product import SYSTEM_PARTS, Product
 
 PRODUCTS: Mapping[str, Product] = {
-    product.name: product for module in (qcow2, raw, vmdk, ova, vhd, gce, kubevirt, oci) for product in module.PRODUCTS
+    product.name: product
+    for module in (qcow2, raw, vmdk, ova, vhd, vhdx, gce, kubevirt, oci)
+    for product in module.PRODUCTS
 }
 DEFAULT = "qcow2"
 # What the outputs of a system's definition can name: what needs nothing else than a system has.

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.core.errors import ToolError
 from builder.core.tools import Tools
 
-MIB, GIB = 1 << 20, 1 << 30
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+SECTOR = 512
 NAMESPACE = uuid.UUID("6d6d3c4c-54a5-4a0e-9a0b-0d6b4d2c8c5e")
 
 
@@ -55,12 +57,19 @@ class Conversion:
 
     Attributes:
         options: of ``qemu-img convert``.
-        stamp: replaces what it stamps on the image at random.
+        stamp: replaces, in place, what it stamps on the image at random or with the time, so that two conversions of
+            one disk are the same bytes. It checks what it finds, because a newer qemu-img may lay things out otherwise
+            (:func:`make_stamp_error`).
     """
 
     name: str
     options: tuple[str, ...]
     stamp: Callable[[Path, Identity], None] | None = None
+
+
+def make_stamp_error(path: Path, what: str) -> ToolError:
+    """What a conversion's ``stamp`` raises where the image is not laid out as it expects."""
+    return ToolError(f"qemu-img wrote {path.name} in a way we do not know: {what}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder.products.catalogue import SYSTEM_PRODUCTS
+
 if TYPE_CHECKING:
     from conftest import Project
 
@@ -30,3 +32,11 @@ def test_every_problem_is_shown_under_its_line(case: str, copied: Callable[[str]
     if "REGENERATE" in os.environ:
         expected.write_text(text)
     assert text == expected.read_text()
+
+
+def test_an_unknown_output_is_answered_with_all_there_are(project: Project) -> None:
+    text = project.refusal("name: web\nversion: 1.0.0\noutputs: [qcow3]\n")
+    first, *_, hint = text.splitlines()
+    assert first.startswith("os.yaml:3:11: expected ")
+    assert first.split("'")[1::2] == list(SYSTEM_PRODUCTS)
+    assert hint.strip() == "= did you mean 'qcow2'?"

@@ -9,15 +9,15 @@ import struct
 import tarfile
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.console import QuietConsole
 from builder.core.errors import ConfigError, ToolError
 from builder.core.sparse import BLOCK
 from builder.core.tools import Tools
@@ -25,9 +25,14 @@ from builder.products.catalogue import PRODUCTS, SYSTEM_PRODUCTS
 from builder.products.formats.gce import format_number, write_disk_tar
 from builder.products.formats.kubevirt import make_container_disk
 from builder.products.formats.ova import Appliance, make_ovf, write_ova
+from builder.products.formats.vhd import stamp_vhd
+from builder.products.formats.vhdx import compute_crc32c, stamp_vhdx
+from builder.products.formats.vmdk import stamp_vmdk
 from builder.products.making import make_convert_argv, make_products
-from builder.products.product import GIB, MIB, Identity, Job, Part, Product
-from builder.products.stamps import compute_crc32c, stamp_vhd, stamp_vhdx, stamp_vmdk
+from builder.products.product import GIB, MIB, Conversion, Identity, Job, Part, Product
+
+if TYPE_CHECKING:
+    from conftest import FakeTools
 
 pytestmark = pytest.mark.unit
 
@@ -38,23 +43,20 @@ ID = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")
 # -- the catalogue
 
 
-@pytest.mark.parametrize(
-    ("name", "argv"),
-    [
-        ("qcow2", "qemu-img convert -f raw -O qcow2 -o compat=1.1 /d.raw /o"),
-        ("nutanix", "qemu-img convert -f raw -O qcow2 -o compat=1.1,compression_type=zlib -c /d.raw /o"),
-        (
-            "aws",
-            "qemu-img convert -f raw -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,compat6=on /d.raw /o",
-        ),
-        ("azure", "qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on /d.raw /o"),
-        ("hyperv", "qemu-img convert -f raw -O vhdx -o subformat=dynamic /d.raw /o"),
-    ],
-)
-def test_a_conversion_is_one_command(name: str, argv: str) -> None:
-    conversion = PRODUCTS[name].conversion
-    assert conversion is not None
-    assert " ".join(make_convert_argv(conversion, Path("/d.raw"), Path("/o"))) == argv
+CONVERSIONS = {product.conversion: None for product in PRODUCTS.values() if product.conversion is not None}
+
+
+@pytest.mark.parametrize("conversion", CONVERSIONS, ids=lambda conversion: conversion.name)
+def test_a_conversion_is_one_command_that_writes_in_order(conversion: Conversion) -> None:
+    argv = make_convert_argv(conversion, Path("/d.raw"), Path("/o"))
+    assert argv[:5] == ("qemu-img", "convert", "-f", "raw", "-O")
+    assert argv[-2:] == ("/d.raw", "/o")
+    assert not {"-W", "-n", "-B"} & set(argv), "out of order, into what is there, onto another image"
+
+
+def test_conversions_of_one_name_are_one_conversion() -> None:
+    """What is converted is a file by that name, so that two would overwrite each other."""
+    assert len({conversion.name for conversion in CONVERSIONS}) == len(CONVERSIONS)
 
 
 def test_every_product_has_a_file_name_of_its_own() -> None:
@@ -90,33 +92,16 @@ def test_disk_of_the_wrong_size_is_refused(name: str, size: int, problem: str) -
 # -- making products
 
 
-class FakeTools(Tools):
+@pytest.fixture
+def tools(fake_tools: FakeTools) -> FakeTools:
     """A qemu-img that writes its arguments into its output."""
 
-    ran: list[str]
-    fail: bool
-
-    def run(
-        self,
-        *command: str | Path,
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
-        input: bytes | None = None,
-        binds: Sequence[tuple[Path, str]] = (),
-        pass_fds: Sequence[int] = (),
-    ) -> str:
-        self.ran.append(str(command[5]))
-        Path(command[-1]).write_text(f"made by {' '.join(map(str, command[:-2]))}")
-        if self.fail:
-            raise ToolError("qemu-img failed")
+    def run_qemu_img(*words: str) -> str:
+        Path(words[-1]).write_text(f"made by {' '.join(words[:-2])}")
         return ""
 
-
-def fake_tools(*, fail: bool = False) -> FakeTools:
-    tools = FakeTools(Path("/nonexistent"), QuietConsole())
-    object.__setattr__(tools, "ran", [])
-    object.__setattr__(tools, "fail", fail)
-    return tools
+    fake_tools.programs["qemu-img"] = run_qemu_img
+    return fake_tools
 
 
 @pytest.fixture
@@ -133,10 +118,9 @@ def make(disk: Path, names: Sequence[str], out: Path, tools: Tools, identity: Id
     return make_products([PRODUCTS[name] for name in names], {Part.RAW: disk}, out, tools, identity)
 
 
-def test_products_that_are_the_same_are_converted_once(disk: Path, tmp_path: Path) -> None:
-    tools = fake_tools()
+def test_products_that_are_the_same_are_converted_once(disk: Path, tmp_path: Path, tools: FakeTools) -> None:
     made = make(disk, ["qcow2", "openstack", "raw"], tmp_path / "out", tools, DEMO)
-    assert tools.ran == ["qcow2"]
+    assert [command[5] for command in tools.calls] == ["qcow2"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "demo-openstack.qcow2",
         "demo.qcow2",
@@ -148,32 +132,36 @@ def test_products_that_are_the_same_are_converted_once(disk: Path, tmp_path: Pat
     assert {path.stat().st_mode & 0o777 for path in made.values()} == {0o644}
 
 
-def test_old_artifact_is_replaced(disk: Path, tmp_path: Path) -> None:
+def test_old_artifact_is_replaced(disk: Path, tmp_path: Path, tools: FakeTools) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/demo.qcow2").write_text("old")
-    made = make(disk, ["qcow2"], tmp_path / "out", fake_tools(), DEMO)
+    made = make(disk, ["qcow2"], tmp_path / "out", tools, DEMO)
     assert made["qcow2"].read_text().startswith("made by")
 
 
-def test_nothing_is_visible_when_a_conversion_fails(disk: Path, tmp_path: Path) -> None:
+def test_nothing_is_visible_when_a_conversion_fails(disk: Path, tmp_path: Path, tools: FakeTools) -> None:
+    def fail(*words: str) -> str:
+        Path(words[-1]).write_text("half")
+        raise ToolError("qemu-img failed")
+
+    tools.programs["qemu-img"] = fail
     with pytest.raises(ToolError, match="qemu-img failed"):
-        make(disk, ["qcow2", "openstack"], tmp_path / "out", fake_tools(fail=True), DEMO)
+        make(disk, ["qcow2", "openstack"], tmp_path / "out", tools, DEMO)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_all_misfits_are_named_before_anything_is_made(tmp_path: Path) -> None:
+def test_all_misfits_are_named_before_anything_is_made(tmp_path: Path, tools: FakeTools) -> None:
     odd = tmp_path / "odd.raw"
     with odd.open("wb") as file:
         file.truncate(MIB + 512)
-    tools = fake_tools()
     with pytest.raises(ConfigError) as error:
         make(odd, ["gce", "azure"], tmp_path / "out", tools, DEMO)
     assert error.value.what.startswith("gce takes")
     assert error.value.details[0].startswith("azure takes")
-    assert tools.ran == []
+    assert tools.calls == []
 
 
-def test_a_product_can_be_made_of_any_part_and_needs_no_disk(tmp_path: Path) -> None:
+def test_a_product_can_be_made_of_any_part_and_needs_no_disk(tmp_path: Path, tools: FakeTools) -> None:
     """What a netboot or an update wants: the root and what boots it, without the disk around them."""
 
     def finish(job: Job) -> None:
@@ -185,7 +173,7 @@ def test_a_product_can_be_made_of_any_part_and_needs_no_disk(tmp_path: Path) -> 
     parts = {Part.ROOT: tmp_path / "root", Part.UKI: tmp_path / "uki"}
     for part, path in parts.items():
         path.write_text(f"{part}\n")
-    made = make_products([product], parts, tmp_path / "out", fake_tools(), DEMO)
+    made = make_products([product], parts, tmp_path / "out", tools, DEMO)
     assert made == {"payload": tmp_path / "out/demo-payload.bin"}
     assert made["payload"].read_text() == "root\nuki\n"
     assert product.format == "bin"
