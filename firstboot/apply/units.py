@@ -126,10 +126,11 @@ def plan(config: Config, root: Root, programs: Programs, *, enable: bool) -> Ite
     can_ask = not asking or programs.find("systemctl") is not None
     if not can_ask:
         yield explain_missing("systemctl", ("systemd", "units", asking[0], "enabled"))
-    refused = [unit.name for unit in units if unit.enabled is False] if can_ask else []
+    written = {unit.name for unit in units if unit.contents}
+    refused = [resolve_alias(unit.name, root, written) for unit in units if unit.enabled is False] if can_ask else []
     disabled = [name for name in refused if _is_enabled(name, root, programs)]
     lines = [
-        *format_preset_lines([unit.name for unit in units if unit.enabled]),
+        *format_preset_lines([resolve_alias(unit.name, root, written) for unit in units if unit.enabled]),
         *(f"disable {name}" for name in disabled),
     ]
     at: Path = ("systemd", "units")
@@ -144,6 +145,8 @@ def plan(config: Config, root: Root, programs: Programs, *, enable: bool) -> Ite
         here = (*at, index)
         if unit.mask:
             yield Mask(here, unit.name)
+            if (real := resolve_alias(unit.name, root, written)) != unit.name:
+                yield Mask(here, real)
         elif unit.mask is False and root.see(f"{UNIT_DIRECTORY}/{unit.name}").target == _NOTHING:
             yield Unmask(here, unit.name)
 
@@ -197,7 +200,7 @@ def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
             continue
         at: Path = ("systemd", "units", index, "name")
         if has_unit(unit.name, root, written, placed):
-            names.append(unit.name)
+            names.append(resolve_alias(unit.name, root, written))
         elif any(each in placed or root.has(each) for each in list_possible_files(unit.name)):
             message = f"podman makes '{unit.name}' when the machine starts, and enabling it does nothing"
             yield Problem(at, message, "an [Install] section in its .container file says what starts it", "warning")
@@ -206,6 +209,25 @@ def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
             yield AbsentUnit(at, message, find_suggestion(unit.name, written))
     if names:
         yield Systemctl(("systemd", "units"), "enable", tuple(names))
+
+
+def resolve_alias(name: str, root: Root, written: Set[str] = frozenset()) -> str:
+    """The unit that ``name`` is another name of (``Alias=``, systemd.unit(5)), or ``name``.
+
+    ``systemctl enable`` refuses another name ("linked unit file"), ``disable`` only removes that name, and a
+    preset does not match it; but that is how a config of another system calls the unit (``chronyd.service``).
+
+    Args:
+        written: names of units that the config brings itself.
+    """
+    if name in written:
+        return name
+    for directory in UNIT_PATH:
+        seen = root.see(f"{directory}/{name}")
+        if seen.stat is not None:
+            place, _, unit = root.resolve(seen.path).rpartition("/") if seen.target else ("", "", name)
+            return unit if place in UNIT_PATH and root.has(f"{place}/{unit}") else name
+    return name
 
 
 def has_unit(name: str, root: Root, written: Set[str] = frozenset(), placed: Set[str] = frozenset()) -> bool:

@@ -128,6 +128,55 @@ def test_on_a_whole_machine_units_are_enabled_at_once_and_together(tree: Path, m
     assert f"--root={tree}" in programs.calls[0]
 
 
+@pytest.fixture
+def alias(tree: Path) -> Path:
+    """``chronyd.service``, as an enabled chrony of Debian leaves it: ``Alias=`` of its unit."""
+    vendor, own = tree / "usr/lib/systemd/system", tree / "etc/systemd/system"
+    for directory in (vendor, own):
+        directory.mkdir(parents=True)
+    (vendor / "chrony.service").touch()
+    alias = own / "chronyd.service"
+    alias.symlink_to("/usr/lib/systemd/system/chrony.service")
+    return alias
+
+
+@pytest.mark.usefixtures("alias")
+def test_what_is_enabled_by_another_name_is_enabled_by_its_own(tree: Path, machine: Machine, programs: Any) -> None:
+    make(config({"name": "chronyd.service", "enabled": True}), machine, WHOLE_MACHINE)
+    assert programs.commands() == ["systemctl enable -- chrony.service"]
+    assert (tree / PRESET.lstrip("/")).read_text() == "enable chrony.service\n"
+
+
+@pytest.mark.usefixtures("alias")
+def test_what_is_disabled_by_another_name_is_disabled_by_its_own(machine: Machine, programs: Any) -> None:
+    programs.enabled.add("chrony.service")
+    make(config({"name": "chronyd.service", "enabled": False}), machine)
+    assert programs.commands()[-1] == "systemctl disable -- chrony.service"
+
+
+def test_what_is_masked_by_another_name_cannot_start_by_its_own(tree: Path, machine: Machine, alias: Path) -> None:
+    make(config({"name": "chronyd.service", "mask": True}), machine)
+    for link in (alias, tree / "etc/systemd/system/chrony.service"):
+        assert str(link.readlink()) == "/dev/null"
+
+
+def test_a_link_to_a_unit_elsewhere_and_a_unit_of_the_config_keep_their_names(
+    tree: Path, machine: Machine, programs: Any, alias: Path
+) -> None:
+    (alias.parent / "linked.service").symlink_to("/opt/other.service")
+    (tree / "opt").mkdir()
+    (tree / "opt/other.service").touch()
+    make(
+        config(
+            {"name": "linked.service", "enabled": True},
+            {"name": "chronyd.service", "enabled": True, "contents": SERVICE},
+        ),
+        machine,
+        WHOLE_MACHINE,
+    )
+    assert programs.commands() == ["systemctl enable -- linked.service chronyd.service"]
+
+
 ABSENT = "systemd: {units: [{name: app.service, contents: '[Service]'}, {name: ap.service, enabled: true}]}\n"
 
 
