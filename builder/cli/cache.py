@@ -24,8 +24,8 @@ GROUPS = {
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("action", nargs="?", choices=("show", "clear"), default="show")
-    for group, rooms in GROUPS.items():
-        parser.add_argument(f"--{group}", action="store_true", help=f"clear: {', '.join(rooms)}")
+    for group, sections in GROUPS.items():
+        parser.add_argument(f"--{group}", action="store_true", help=f"clear: {', '.join(sections)}")
     parser.add_argument("--all", action="store_true", help="clear: everything")
 
 
@@ -39,12 +39,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
         chosen = [g for g in GROUPS if args.all or getattr(args, g)]
         if not chosen:
             raise ConfigError("say what to clear", hint="--stages, --tools, --machines, --downloads or --all")
-        store.clear(console, *(room for group in chosen for room in GROUPS[group]))
+        store.clear(console, *(section for group in chosen for section in GROUPS[group]))
         console.note(f"cleared {', '.join(chosen)}")
         return 0
     usage = store.measure_usage()
     sys.stdout.write(f"{store.root}\n")
-    for group, rooms in GROUPS.items():
-        count, size = (sum(usage[room][i] for room in rooms) for i in (0, 1))
+    for group, sections in GROUPS.items():
+        count, size = (sum(usage[section][i] for section in sections) for i in (0, 1))
         sys.stdout.write(f"  {group:<10} {format_size(size):>9}  {count} files\n")
     return 0

@@ -1,1 +1,1 @@
-"""What every room of the builder shares: errors, progress, the store, and the one door to other programs."""
+"""What every package of the builder shares: errors, progress, the store, and the one door to other programs."""

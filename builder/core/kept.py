@@ -1,9 +1,10 @@
 """The one cache: what was made once is kept in the store, and used again for the same inputs.
 
-An entry is ``ROOM/KEY.seal`` and the files that the seal names: ``ROOM/KEY.*`` or all that is below ``ROOM/KEY/``. The
-seal's first line is ``build-os ROOM VERSION SHA256``, the hash being of the JSON after it: what the entry was made of,
-its files, the files elsewhere in the store that it points into, and a value. It is written last: where it is, all the
-rest is. An entry that was cut short, changed, replaced by a link or written by another version of build-os is none.
+The store has a section for each kind of thing. An entry is ``SECTION/KEY.seal`` and the files that the seal names:
+``SECTION/KEY.*`` or all that is below ``SECTION/KEY/``. The seal's first line is ``build-os SECTION VERSION SHA256``,
+the hash being of the JSON after it: what the entry was made of, its files, the files elsewhere in the store that it
+points into, and a value. It is written last: where it is, all the rest is. An entry that was cut short, changed,
+replaced by a link or written by another version of build-os is none.
 
 A row of a file is ``[size, sha256]``, or ``[mode, size, time in ns]`` where reading all would cost more than making it
 again, or ``[target]`` of a link.
@@ -39,7 +40,7 @@ Row = list[int | str]
 
 
 @dataclass(frozen=True)
-class Room:
+class Section:
     """A kind of entries.
 
     Attributes:
@@ -55,14 +56,14 @@ class Room:
     by_content: bool = True
 
 
-PACKS = Room("packs", 2)
-STAGES = Room("stages", 2, last=20)
-PRESETS = Room("presets", 2, last=20)
-OUTPUTS = Room("outputs", 2, last=8)  # up to 250 MB each
-TOOLS = Room("tools", 2, by_content=False)
-FILTERS = Room("filters", 2, last=8)
-MACHINES = Room("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
-BUILDS = Room("builds", 1, last=100)
+PACKS = Section("packs", 2)
+STAGES = Section("stages", 2, last=20)
+PRESETS = Section("presets", 2, last=20)
+OUTPUTS = Section("outputs", 2, last=8)  # up to 250 MB each
+TOOLS = Section("tools", 2, by_content=False)
+FILTERS = Section("filters", 2, last=8)
+MACHINES = Section("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
+BUILDS = Section("builds", 1, last=100)
 KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, TOOLS, FILTERS, MACHINES, BUILDS)
 
 
@@ -72,13 +73,13 @@ class KeptEntry:
 
     Attributes:
         inputs: what it was made of, as label -> hash.
-        files: row by path, relative to the room.
+        files: row by path, relative to the section.
         uses: row by path of files elsewhere that it points into.
         value: whatever JSON can hold.
     """
 
     store: Store
-    room: Room
+    section: Section
     key: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Row] = field(default_factory=dict)
@@ -87,8 +88,8 @@ class KeptEntry:
 
     @property
     def path(self) -> Path:
-        """``ROOM/KEY``: the directory, or what the names of its files begin with."""
-        return self.store.root / self.room.name / self.key
+        """``SECTION/KEY``: the directory, or what the names of its files begin with."""
+        return self.store.root / self.section.name / self.key
 
     @property
     def seal(self) -> Path:
@@ -107,7 +108,7 @@ class KeptEntry:
         return data
 
     def touch(self) -> None:
-        """Note that it is used now, with the entries of the same room that it points into."""
+        """Note that it is used now, with the entries of the same section that it points into."""
         others = {Path(path).name.partition(".")[0] for path in self.uses if Path(path).parent == self.path.parent}
         for key in (self.key, *others):
             with suppress(OSError):  # in a store that we cannot write
@@ -129,7 +130,7 @@ class Contents:
 
 def keep(
     store: Store,
-    room: Room,
+    section: Section,
     inputs: Mapping[str, str],
     make: Callable[[Path], Contents | None],
     console: Console,
@@ -138,67 +139,68 @@ def keep(
     """The entry for these inputs: from the store, or made now in the empty directory that ``make`` is given.
 
     Args:
-        scratch: where that directory is, so that a build that is killed leaves nothing for good; by default the room.
+        scratch: where that directory is, so that a build that is killed leaves nothing for good; by default in the
+            section.
 
     Raises:
         BuildError: the entry cannot be put into the store.
     """
     key = derive_key(inputs)
-    entry, why = look_up(store, room, key, inputs)
+    entry, why = look_up(store, section, key, inputs)
     if entry is not None:
         entry.touch()
         return entry
     if why == DAMAGED:
-        console.warn(f"{store.root / room.name / key} in the store {why}; making it again")
+        console.warn(f"{store.root / section.name / key} in the store {why}; making it again")
     else:
-        console.log(f"{room.name}/{key[:12]} is made because {why}")
-    parent = scratch or store.root / room.name
+        console.log(f"{section.name}/{key[:12]} is made because {why}")
+    parent = scratch or store.root / section.name
     parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{room.name}-"))
+    fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{section.name}-"))
     try:
         fresh.chmod(0o755)
-        return add_entry(store, room, key, fresh, inputs=inputs, contents=make(fresh) or Contents())
+        return add_entry(store, section, key, fresh, inputs=inputs, contents=make(fresh) or Contents())
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def look_up(
-    store: Store, room: Room, key: str, inputs: Mapping[str, str] | None = None
+    store: Store, section: Section, key: str, inputs: Mapping[str, str] | None = None
 ) -> tuple[KeptEntry | None, str]:
     """The whole entry, or why there is none: for ``inputs``, what differs from the last one of the same labels."""
-    entry = read_entry(store, room, key)
+    entry = read_entry(store, section, key)
     if entry is None:
-        if (store.root / room.name / (key + SEAL)).exists() or (store.root / room.name / key).exists():
+        if (store.root / section.name / (key + SEAL)).exists() or (store.root / section.name / key).exists():
             return None, DAMAGED
-        return None, _why_new(store, room, inputs or {})
+        return None, _why_new(store, section, inputs or {})
     return (entry, "") if is_whole(entry) else (None, DAMAGED)
 
 
-def _why_new(store: Store, room: Room, inputs: Mapping[str, str]) -> str:
+def _why_new(store: Store, section: Section, inputs: Mapping[str, str]) -> str:
     """In what the inputs differ from those of the entry that was used last and has the same labels."""
-    for other in sorted(list_entries(store, room), key=lambda entry: entry.seal.stat().st_mtime, reverse=True):
+    for other in sorted(list_entries(store, section), key=lambda entry: entry.seal.stat().st_mtime, reverse=True):
         if other.inputs.get("what") == inputs.get("what"):
             return explain_change(other.inputs, inputs)
     return "it was not made before"
 
 
-def read_entry(store: Store, room: Room, key: str) -> KeptEntry | None:
+def read_entry(store: Store, section: Section, key: str) -> KeptEntry | None:
     """What the seal says, if there is one, whole and of this version. Of the files, :func:`is_usable` knows."""
-    bare = KeptEntry(store, room, key)
+    bare = KeptEntry(store, section, key)
     try:
         with _open_regular(bare.seal) as file:
             head, _, body = file.read().partition(b"\n")
     except OSError:
         return None
-    if head != _head_of(room, body):
+    if head != _head_of(section, body):
         return None
-    return KeptEntry(store, room, key, **json.loads(body))
+    return KeptEntry(store, section, key, **json.loads(body))
 
 
-def list_entries(store: Store, room: Room) -> Iterator[KeptEntry]:
-    """All entries of a room, in no order."""
-    for path in sorted((store.root / room.name).glob(f"*{SEAL}")):
-        entry = read_entry(store, room, path.name.removesuffix(SEAL))
+def list_entries(store: Store, section: Section) -> Iterator[KeptEntry]:
+    """All entries of a section, in no order."""
+    for path in sorted((store.root / section.name).glob(f"*{SEAL}")):
+        entry = read_entry(store, section, path.name.removesuffix(SEAL))
         if entry is not None:
             yield entry
 
@@ -214,13 +216,13 @@ def is_whole(entry: KeptEntry) -> bool:
 
 
 def _compare(entry: KeptEntry, *, read: bool) -> bool:
-    room = entry.path.parent
+    section = entry.path.parent
     try:
         if next(iter(entry.files), "").startswith(f"{entry.key}/"):
-            names = {path.removeprefix(f"{room}/") for path in _walk(entry.path)}
+            names = {path.removeprefix(f"{section}/") for path in _walk(entry.path)}
             if names != set(entry.files):
                 return False
-        rows = ((f"{room}/{name}", row) for name, row in entry.files.items())
+        rows = ((f"{section}/{name}", row) for name, row in entry.files.items())
         return all(_is_as(path, row, read=read) for path, row in (*rows, *entry.uses.items()))
     except (OSError, ValueError):
         return False
@@ -256,19 +258,19 @@ def _walk(directory: Path) -> Iterator[str]:
 
 
 def add_entry(
-    store: Store, room: Room, key: str, directory: Path, *, inputs: Mapping[str, str], contents: Contents
+    store: Store, section: Section, key: str, directory: Path, *, inputs: Mapping[str, str], contents: Contents
 ) -> KeptEntry:
     """Move a directory into the store and seal it; whatever is there under this key is replaced.
 
     Raises:
         BuildError: it cannot be.
     """
-    entry = KeptEntry(store, room, key)
-    faster = read_entry(store, room, key)  # another build may have been
+    entry = KeptEntry(store, section, key)
+    faster = read_entry(store, section, key)  # another build may have been
     if faster is not None and is_whole(faster):
         return faster
     names = sorted(path.removeprefix(f"{directory}/") for path in _walk(directory))
-    if room.by_content:
+    if section.by_content:
         hashed = {name: contents.hashes.get(name) or hash_file(directory / name) for name in names}
         files: dict[str, Row] = {f"{key}/{name}": [(directory / name).stat().st_size, hashed[name]] for name in names}
     else:
@@ -278,8 +280,8 @@ def add_entry(
     entry.path.parent.mkdir(parents=True, exist_ok=True)
     gone = entry.path.with_name(f".old-{key}-{secrets.token_hex(4)}")
     # Two builds may make the same at the same time: files and their seal are exchanged as one.
-    with store.lock(f"keep-{room.name}", QuietConsole(), "keeping what it made"):
-        faster = read_entry(store, room, key)
+    with store.lock(f"keep-{section.name}", QuietConsole(), "keeping what it made"):
+        faster = read_entry(store, section, key)
         if faster is not None and is_whole(faster):
             return faster
         try:
@@ -293,12 +295,12 @@ def add_entry(
             raise BuildError(f"cannot keep {entry.path} in the store: {error.strerror}") from error
         finally:
             shutil.rmtree(gone, ignore_errors=True)
-        return seal_entry(store, room, key, inputs=inputs, files=files, value=contents.value)
+        return seal_entry(store, section, key, inputs=inputs, files=files, value=contents.value)
 
 
 def seal_entry(
     store: Store,
-    room: Room,
+    section: Section,
     key: str,
     *,
     inputs: Mapping[str, str] | None = None,
@@ -311,26 +313,26 @@ def seal_entry(
     Raises:
         OSError: the store cannot be written, the disk is full.
     """
-    entry = KeptEntry(store, room, key, inputs or {}, files or {}, uses or {}, value)
+    entry = KeptEntry(store, section, key, inputs or {}, files or {}, uses or {}, value)
     facts = {"inputs": entry.inputs, "files": entry.files, "uses": entry.uses, "value": value}
     body = json.dumps(facts, separators=(",", ":")).encode()
     with open_replacement(entry.seal) as file:
-        file.write(_head_of(room, body) + b"\n")
+        file.write(_head_of(section, body) + b"\n")
         file.write(body)
     return entry
 
 
-def forget_entry(store: Store, room: Room, key: str) -> None:
-    """Let nobody use an entry any more; files beside its seal go when the room is pruned."""
-    entry = KeptEntry(store, room, key)
+def forget_entry(store: Store, section: Section, key: str) -> None:
+    """Let nobody use an entry any more; files beside its seal go when the section is pruned."""
+    entry = KeptEntry(store, section, key)
     entry.seal.unlink(missing_ok=True)
     shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def prune(store: Store, rooms: Iterable[Room] = KEPT, lately: float = LATELY) -> None:
-    """Drop from each room all but the last entries that were used, and what has no seal."""
-    for room in rooms:
-        _prune(store.root / room.name, room.last, lately)
+def prune(store: Store, sections: Iterable[Section] = KEPT, lately: float = LATELY) -> None:
+    """Drop from each section all but the last entries that were used, and what has no seal."""
+    for section in sections:
+        _prune(store.root / section.name, section.last, lately)
 
 
 def _prune(directory: Path, last: int | None, lately: float) -> None:
@@ -358,8 +360,8 @@ def derive_key(inputs: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(list(inputs.items())).encode()).hexdigest()
 
 
-def _head_of(room: Room, body: bytes) -> bytes:
-    return f"build-os {room.name} {room.version} {hashlib.sha256(body).hexdigest()}".encode()
+def _head_of(section: Section, body: bytes) -> bytes:
+    return f"build-os {section.name} {section.version} {hashlib.sha256(body).hexdigest()}".encode()
 
 
 def _open_regular(path: Path) -> Any:

@@ -39,7 +39,7 @@ from builder.core.locks import hold_lock
 IN_USE = "in-use"
 # Named by their hash, and compared with it by whoever reads one.
 DOWNLOADS = ("blobs", "partial")
-ROOMS = (
+SECTIONS = (
     "blobs",
     "partial",
     "indexes",
@@ -111,9 +111,9 @@ class Store:
         What is read from there is what this process made itself, or is proven by its own hash.
         """
         root.mkdir(parents=True, mode=0o700)
-        for room in DOWNLOADS:
-            (self.root / room).mkdir(exist_ok=True)
-            (root / room).symlink_to((self.root / room).absolute())
+        for section in DOWNLOADS:
+            (self.root / section).mkdir(exist_ok=True)
+            (root / section).symlink_to((self.root / section).absolute())
         return Store(root)
 
     def locate_blob(self, sha256: str) -> Path:
@@ -172,20 +172,20 @@ class Store:
             yield
 
     def measure_usage(self) -> dict[str, tuple[int, int]]:
-        """Number of files and bytes on disk for each room."""
+        """Number of files and bytes on disk for each section."""
         result = {}
-        for room in ROOMS:
+        for section in SECTIONS:
             count = size = 0
-            for directory, _, names in os.walk(self.root / room):
+            for directory, _, names in os.walk(self.root / section):
                 for name in names:
                     status = os.lstat(Path(directory) / name)
                     count += 1
                     size += status.st_blocks * 512
-            result[room] = (count, size)
+            result[section] = (count, size)
         return result
 
-    def clear(self, console: Console, *rooms: str) -> None:
-        """Delete whole rooms, once no build uses the store any more."""
+    def clear(self, console: Console, *sections: str) -> None:
+        """Delete whole sections, once no build uses the store any more."""
         with self.lock(IN_USE, console, "using the store"):
-            for room in rooms:
-                shutil.rmtree(self.root / room, ignore_errors=True)
+            for section in sections:
+                shutil.rmtree(self.root / section, ignore_errors=True)

@@ -28,7 +28,7 @@ from builder.debian.version import make_version_key
 from builder.tree.node import Kind
 
 # The store's directory for searchable indexes, each named by the hash of what it was made from.
-ROOM = "indexes"
+SECTION = "indexes"
 # How often an index is asked for again that its Release file names and the mirror does not have.
 ATTEMPTS = 3
 KEYRING_PACKAGE = "debian-archive-keyring"
@@ -259,7 +259,7 @@ class _Reader:
             )
         entry = release.files[chosen]
         source = LockedIndex(release.suite, component, self.arch, chosen, entry.sha256, entry.size)
-        target = self.store.root / ROOM / entry.sha256
+        target = self.store.root / SECTION / entry.sha256
         try:
             return source, Index(target, release.suite, component)
         except (OSError, ValueError):

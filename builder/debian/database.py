@@ -20,7 +20,7 @@ from builder.tree.node import Kind, make_directory, make_file
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:packages"
-ROOM = "/var/lib/dpkg"
+DIRECTORY = "/var/lib/dpkg"
 # Fields that dpkg knows, in its order; all others follow in the order of the control file.
 BEFORE = (
     "Package",
@@ -62,7 +62,7 @@ def install_database(tree: Tree, packs: Sequence[Pack]) -> None:
     ordered = sorted(packs, key=lambda pack: pack.name)
     native = next((pack.package.architecture for pack in ordered if pack.package.architecture != "all"), "all")
     for name in ("info", "alternatives", "parts", "triggers", "updates"):
-        tree.put(f"{ROOM}/{name}", make_directory(origin=ORIGIN))
+        tree.put(f"{DIRECTORY}/{name}", make_directory(origin=ORIGIN))
     texts = {
         "status": "".join(f"{stanza}\n" for stanza in map(make_status_stanza, ordered)),
         "arch": f"{native}\n",
@@ -71,10 +71,10 @@ def install_database(tree: Tree, packs: Sequence[Pack]) -> None:
     }
     texts |= {f"triggers/{name}": text for name, text in _interests(ordered).items()}
     for name, text in texts.items():
-        tree.put(f"{ROOM}/{name}", make_file(_encoded(text), origin=ORIGIN))
+        tree.put(f"{DIRECTORY}/{name}", make_file(_encoded(text), origin=ORIGIN))
     lost = _lost_paths(ordered)
     for pack in ordered:
-        base = f"{ROOM}/info/{make_info_name(pack)}"
+        base = f"{DIRECTORY}/info/{make_info_name(pack)}"
         for name, data in pack.files.items():
             tree.put(f"{base}.{name}", make_file(data, 0o755 if name in SCRIPTS else 0o644, origin=ORIGIN))
         paths = (m.path for m in pack.members if m.path not in lost.get(pack.name, ()))

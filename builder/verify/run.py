@@ -71,9 +71,9 @@ def verify(request: BuildRequest) -> Report:
     with console.open_step("first build"):
         first = Built.read(build_definition(request).manifest)
     here = describe_surroundings(caches="all that there are", order="the file system's")
-    with _rooms(request.store, console) as room:
+    with _surroundings(request.store, console) as surroundings:
         with console.open_step("second build"):
-            second = _build(request, room / "zweites Mal ✓", perturbed=True)
+            second = _build(request, surroundings / "zweites Mal ✓", perturbed=True)
         console.log(f"the second build: {second.data['timings']}")
         there = json.loads((second.manifest.parent.parent / "surroundings.json").read_text(encoding="utf-8"))
         both = {name: (here[name], there[name]) for name in here}
@@ -81,20 +81,20 @@ def verify(request: BuildRequest) -> Report:
         if all(row.same for row in compared):
             return Report(both, compared)
         with console.open_step("third build, to find the difference"):
-            third = _build(request, room / "third", perturbed=False)
+            third = _build(request, surroundings / "third", perturbed=False)
         with console.open_step("compare"):
             cached = all(row.same for row in compare(third, second))
             records = [made.manifest.parent.parent / "stages.jsonl" for made in (third, second)]
             known = None if cached else find_changes(*records)
             tools = Tools(Path(third.data["tools"]), console)
-            scratch = room / "scratch"
+            scratch = surroundings / "scratch"
             scratch.mkdir()
             found = Locator(first, second, known, tools, scratch).list_differences(compared)
         return Report(both, compared, tuple(found), cached)
 
 
 @contextmanager
-def _rooms(store: Store, console: Console) -> Iterator[Path]:
+def _surroundings(store: Store, console: Console) -> Iterator[Path]:
     """A directory for the further builds. One that a kill left is swept by the next build in this store."""
     parent = store.root / "scratch"
     parent.mkdir(exist_ok=True)
@@ -111,11 +111,11 @@ def _build(request: BuildRequest, directory: Path, *, perturbed: bool) -> Built:
     Raises:
         BuildError: it failed; with its last lines.
     """
-    rooms = {name: directory / name for name in ("store", "home", "tmp", "ünï cödé")}
-    for path in rooms.values():
+    places = {name: directory / name for name in ("store", "home", "tmp", "ünï cödé")}
+    for path in places.values():
         path.mkdir(parents=True)
-    rooms["home"].chmod(0o555)
-    (rooms["store"] / "blobs").symlink_to(request.store.root / "blobs")
+    places["home"].chmod(0o555)
+    (places["store"] / "blobs").symlink_to(request.store.root / "blobs")
     processors = directory / "processors"
     processors.write_text(f"0-{JOBS - 1}\n")
     umask = os.umask(0o022)
@@ -123,8 +123,8 @@ def _build(request: BuildRequest, directory: Path, *, perturbed: bool) -> Built:
     spec = {
         "definition": str(request.definition.absolute()),
         "directory": str(directory),
-        "cwd": str(rooms["ünï cödé"]),
-        "home": str(rooms["home"]),
+        "cwd": str(places["ünï cödé"]),
+        "home": str(places["home"]),
         "processors": str(processors),
         "uid": 4711 if os.getuid() == 0 else 0,
         "hostname": "elsewhere",
@@ -136,9 +136,9 @@ def _build(request: BuildRequest, directory: Path, *, perturbed: bool) -> Built:
         "key_pair": None if request.key_pair is None else request.key_pair.paths,
     }
     write_file(directory / "spec.json", json.dumps(spec))
-    environment = {**os.environ, "BUILD_OS_CACHE": str(rooms["store"])}
+    environment = {**os.environ, "BUILD_OS_CACHE": str(places["store"])}
     if perturbed:
-        environment |= {**ENVIRONMENT, "HOME": str(rooms["home"]), "TMPDIR": str(rooms["tmp"])}
+        environment |= {**ENVIRONMENT, "HOME": str(places["home"]), "TMPDIR": str(places["tmp"])}
     # The same build-os as ours, installed or not; -P leaves out the directory it is started in.
     environment["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     module = "builder.verify.elsewhere" if perturbed else "builder.verify.perturbed"

@@ -18,7 +18,7 @@ import pytest
 from builder.build import BuildRequest, build_system
 from builder.core import kept
 from builder.core.console import QuietConsole
-from builder.core.kept import KeptEntry, Room, describe_file, list_entries, seal_entry
+from builder.core.kept import KeptEntry, Section, describe_file, list_entries, seal_entry
 from builder.core.store import Store
 from builder.outputs.signing import KeyPair
 from builder.stages.plan import load_snapshot
@@ -51,12 +51,12 @@ def seal(entry: KeptEntry, **changed: object) -> None:
     """Seal an entry as if it had always been so."""
     facts = {"inputs": entry.inputs, "files": entry.files, "uses": entry.uses, "value": entry.value, **changed}
     entry.seal.unlink()
-    seal_entry(entry.store, entry.room, entry.key, **facts)  # type: ignore[arg-type]
+    seal_entry(entry.store, entry.section, entry.key, **facts)  # type: ignore[arg-type]
 
 
-def entries(root: Path, room: Room) -> list[KeptEntry]:
-    """All of a room."""
-    return list(list_entries(Store(root), room))
+def entries(root: Path, section: Section) -> list[KeptEntry]:
+    """All of a section."""
+    return list(list_entries(Store(root), section))
 
 
 def row(data: bytes) -> list[int | str]:
@@ -143,9 +143,9 @@ def warm(tmp_path_factory: pytest.TempPathFactory, store: Store, demo: Path) -> 
 @pytest.fixture
 def planted(warm: Path) -> Path:
     """The store as it was built: snapshots name files by their path, so it stays where it is."""
-    for room in ("stages", "presets", "outputs", "packs", "tools"):
-        shutil.rmtree(warm / room, ignore_errors=True)
-        shutil.copytree(warm.parent / "copy" / room, warm / room, symlinks=True, copy_function=os.link)
+    for section in ("stages", "presets", "outputs", "packs", "tools"):
+        shutil.rmtree(warm / section, ignore_errors=True)
+        shutil.copytree(warm.parent / "copy" / section, warm / section, symlinks=True, copy_function=os.link)
     return warm
 
 

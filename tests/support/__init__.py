@@ -1,1 +1,1 @@
-"""What tests of several rooms make by hand: hostile archives, a signed archive, a mirror on loopback, a first boot."""
+"""What tests make by hand: hostile archives, a signed archive, a mirror on loopback, a first boot."""

@@ -1,4 +1,4 @@
-"""What several rooms of unit tests need."""
+"""What several packages of unit tests need."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def find_golden(store: Store, key: str) -> Path | None:
 
 def keep_golden(store: Store, inputs: Mapping[str, str], folder: MachineFolder, snapshot: Snapshot) -> Path:
     """Put a machine that is asleep, and off, into the store. Whoever comes first wins."""
-    room = store.root / MACHINES.name
-    room.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=room, prefix=".new-") as directory:
+    section = store.root / MACHINES.name
+    section.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=section, prefix=".new-") as directory:
         fresh = Path(directory) / "machine"
         fresh.mkdir()
         for path in folder.list_state_files():

@@ -49,7 +49,7 @@ class Work:
 
     @cached_property
     def large(self) -> LargeFiles:
-        """Large files for the rooms of scripts that are run."""
+        """Large files for the roots that scripts are run over."""
         return LargeFiles(self.scratch / "large-files")
 
     def list_effects(self, does: EffectKind) -> Iterator[Effect]:

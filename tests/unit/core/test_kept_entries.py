@@ -20,7 +20,7 @@ from builder.core.kept import (
     TOOLS,
     Contents,
     KeptEntry,
-    Room,
+    Section,
     derive_key,
     forget_entry,
     is_whole,
@@ -37,7 +37,7 @@ from tests.support.power import SyncedDisk
 pytestmark = pytest.mark.unit
 
 INPUTS = {"what": "thing", "tree": "1", "name": "a"}
-ROOMS = {"by content": OUTPUTS, "by size and time": TOOLS}
+SECTIONS = {"by content": OUTPUTS, "by size and time": TOOLS}
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def log(tmp_path: Path) -> Path:
 def made(store: Store, log: Path) -> Callable[..., tuple[KeptEntry, bool]]:
     """Keep something; the entry, and whether it had to be made."""
 
-    def make(room: Room = OUTPUTS, inputs: dict[str, str] = INPUTS, text: str = "content") -> tuple[KeptEntry, bool]:
+    def make(
+        section: Section = OUTPUTS, inputs: dict[str, str] = INPUTS, text: str = "content"
+    ) -> tuple[KeptEntry, bool]:
         calls: list[Path] = []
 
         def write(directory: Path) -> Contents:
@@ -62,14 +64,14 @@ def made(store: Store, log: Path) -> Callable[..., tuple[KeptEntry, bool]]:
             (directory / "sub").mkdir()
             (directory / "sub/file").write_text(text)
             (directory / "link").symlink_to("sub/file")
-            if room.by_content:
+            if section.by_content:
                 (directory / "link").unlink()
             return Contents(value={"text": text})
 
         scratch = store.root / "scratch"
         scratch.mkdir(exist_ok=True)
         console = QuietConsole(log)
-        entry = keep(store, room, inputs, write, console, scratch)
+        entry = keep(store, section, inputs, write, console, scratch)
         console.close()
         assert list(scratch.iterdir()) == []
         return entry, bool(calls)
@@ -77,16 +79,16 @@ def made(store: Store, log: Path) -> Callable[..., tuple[KeptEntry, bool]]:
     return make
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_thing_is_made_once(made: Callable[..., tuple[KeptEntry, bool]], room: str) -> None:
-    first, fresh = made(ROOMS[room])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_thing_is_made_once(made: Callable[..., tuple[KeptEntry, bool]], section: str) -> None:
+    first, fresh = made(SECTIONS[section])
     assert fresh
-    again, fresh = made(ROOMS[room], text="other")
+    again, fresh = made(SECTIONS[section], text="other")
     assert not fresh
     assert again == first
     assert again.value == {"text": "content"}
     assert (again.path / "sub/file").read_text() == "content"
-    assert made(ROOMS[room], {**INPUTS, "name": "b"})[1]
+    assert made(SECTIONS[section], {**INPUTS, "name": "b"})[1]
 
 
 def test_the_order_of_inputs_counts() -> None:
@@ -123,18 +125,18 @@ HARM: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("section", SECTIONS)
 @pytest.mark.parametrize("file", ["KEY.seal", "KEY/sub/file"])
 @pytest.mark.parametrize("harm", HARM)
 def test_damage_of_any_kind_is_found_and_mended(
-    made: Callable[..., tuple[KeptEntry, bool]], log: Path, room: str, file: str, harm: str
+    made: Callable[..., tuple[KeptEntry, bool]], log: Path, section: str, file: str, harm: str
 ) -> None:
-    entry, _ = made(ROOMS[room])
+    entry, _ = made(SECTIONS[section])
     path = entry.path.parent / file.replace("KEY", entry.key)
     HARM[harm](path)
     if path.is_dir():
         path.rmdir()  # what is no file at all may lie in the way; the entry is damaged as well without it
-    again, fresh = made(ROOMS[room])
+    again, fresh = made(SECTIONS[section])
     assert fresh
     assert is_whole(again)
     assert (again.path / "sub/file").read_text() == "content"
@@ -143,20 +145,20 @@ def test_damage_of_any_kind_is_found_and_mended(
     assert left - {"elsewhere"} == {entry.key, f"{entry.key}.seal"}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_file_more_is_damage(made: Callable[..., tuple[KeptEntry, bool]], room: str) -> None:
-    entry, _ = made(ROOMS[room])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_file_more_is_damage(made: Callable[..., tuple[KeptEntry, bool]], section: str) -> None:
+    entry, _ = made(SECTIONS[section])
     (entry.path / "sub/more").touch()
-    assert made(ROOMS[room])[1]
+    assert made(SECTIONS[section])[1]
     assert not (entry.path / "sub/more").exists()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_an_entry_of_another_version_is_made_again(made: Callable[..., tuple[KeptEntry, bool]], room: str) -> None:
-    entry, _ = made(replace(ROOMS[room], version=99))
-    assert read_entry(entry.store, ROOMS[room], entry.key) is None
-    assert made(ROOMS[room])[1]
-    assert not made(ROOMS[room])[1]
+@pytest.mark.parametrize("section", SECTIONS)
+def test_an_entry_of_another_version_is_made_again(made: Callable[..., tuple[KeptEntry, bool]], section: str) -> None:
+    entry, _ = made(replace(SECTIONS[section], version=99))
+    assert read_entry(entry.store, SECTIONS[section], entry.key) is None
+    assert made(SECTIONS[section])[1]
+    assert not made(SECTIONS[section])[1]
 
 
 @examples(200)
@@ -215,9 +217,9 @@ def test_what_is_known_by_size_and_time_is_on_the_disk_before_its_seal(
     contents: list[bytes] = []
     seal = seal_entry
 
-    def require_durable(store: Store, room: Room, key: str, **facts: object) -> KeptEntry:
-        contents.append(disk.after_a_power_cut(store.root / room.name / key / "file"))
-        return seal(store, room, key, **facts)  # type: ignore[arg-type]
+    def require_durable(store: Store, section: Section, key: str, **facts: object) -> KeptEntry:
+        contents.append(disk.after_a_power_cut(store.root / section.name / key / "file"))
+        return seal(store, section, key, **facts)  # type: ignore[arg-type]
 
     monkeypatch.setattr("builder.core.kept.seal_entry", require_durable)
     keep(store, TOOLS, INPUTS, lambda directory: (directory / "file").write_text("x") and None, QuietConsole())
@@ -234,7 +236,7 @@ def test_a_forgotten_entry_is_gone(made: Callable[..., tuple[KeptEntry, bool]]) 
 
 
 def age(store: Store, seconds: float) -> None:
-    """All that is in the room was used so long ago."""
+    """All that is in the section was used so long ago."""
     for path in (store.root / "outputs").iterdir():
         os.utime(path, (time.time() - seconds, time.time() - seconds), follow_symlinks=False)
 

@@ -11,7 +11,7 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError, SourceError
-from builder.core.store import ROOMS, HashingWriter, Store, find_default_root
+from builder.core.store import SECTIONS, HashingWriter, Store, find_default_root
 
 pytestmark = pytest.mark.unit
 
@@ -122,7 +122,7 @@ def test_a_link_or_directory_in_a_blobs_place_is_no_blob(store: Store, tmp_path:
 def test_usage_counts_files_and_the_room_they_take(store: Store) -> None:
     store.add_bytes(b"x" * 100_000)
     usage = store.measure_usage()
-    assert usage.keys() == set(ROOMS)
+    assert usage.keys() == set(SECTIONS)
     count, size = usage["blobs"]
     assert count == 1
     assert 100_000 <= size < 200_000
@@ -139,8 +139,8 @@ def test_usage_counts_a_sparse_file_by_what_is_on_the_disk(store: Store) -> None
 
 def test_clearing_takes_whole_rooms_and_no_others(store: Store) -> None:
     store.add_bytes(DATA)
-    for room in ("stages", "tools"):
-        (store.root / room / "key").mkdir(parents=True)
+    for section in ("stages", "tools"):
+        (store.root / section / "key").mkdir(parents=True)
     store.clear(QuietConsole(), "stages", "outputs", "tools")
     assert {path.name for path in store.root.iterdir()} == {"blobs", "locks"}
     assert store.has_blob(HASH)

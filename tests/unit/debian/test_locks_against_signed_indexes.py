@@ -28,7 +28,7 @@ pytestmark = pytest.mark.unit
 LATER = Freshness(NOW + timedelta(days=400))
 
 
-class Room:
+class Host:
     """A machine with a store, and the archive of the test."""
 
     def __init__(self, signed: SignedArchive, mirrors: Mirrors, store: Store, console: Any, client: Client) -> None:
@@ -56,78 +56,78 @@ class Room:
 
 
 @pytest.fixture
-def room(signed: Any, mirrors: Mirrors, store: Store, console: Any, hasty: Client) -> Room:
-    return Room(signed, mirrors, store, console, hasty)
+def host(signed: Any, mirrors: Mirrors, store: Store, console: Any, hasty: Client) -> Host:
+    return Host(signed, mirrors, store, console, hasty)
 
 
 def with_hash(lock: Lock, sha256: str) -> Lock:
     return replace(lock, packages=(replace(lock.packages[0], sha256=sha256), *lock.packages[1:]))
 
 
-def test_a_lock_of_today_is_proven_by_its_own_indexes(room: Room, debs: Callable[..., Any]) -> None:
-    room.signed.publish(debs("a"), debs("b"))
-    lock = room.lock("a", "b")
+def test_a_lock_of_today_is_proven_by_its_own_indexes(host: Host, debs: Callable[..., Any]) -> None:
+    host.signed.publish(debs("a"), debs("b"))
+    lock = host.lock("a", "b")
 
     def asked() -> NoReturn:
         raise AssertionError("its own indexes are enough")
 
-    assert find_unproven(lock, [room.then(lock)], asked) == []
+    assert find_unproven(lock, [host.then(lock)], asked) == []
 
 
-def test_a_hash_that_nobody_signed_is_named_with_the_one_that_is(room: Room, debs: Callable[..., Any]) -> None:
-    room.signed.publish(debs("a"), debs("b"))
-    lock = room.lock("a", "b")
-    (found,) = room.unproven(with_hash(lock, "f" * 64))
+def test_a_hash_that_nobody_signed_is_named_with_the_one_that_is(host: Host, debs: Callable[..., Any]) -> None:
+    host.signed.publish(debs("a"), debs("b"))
+    lock = host.lock("a", "b")
+    (found,) = host.unproven(with_hash(lock, "f" * 64))
     assert found.groups == ("image",)
     assert found.signed == (lock.packages[0].sha256,)
     assert str(found).startswith(f"a 1.0-1 all (image): locked sha256 {'f' * 64}, signed sha256 ")
 
 
-def test_an_old_lock_is_proven_by_the_signed_index_in_the_store(room: Room, debs: Callable[..., Any]) -> None:
-    room.signed.publish(debs("a", "1.0"))
-    lock = room.lock("a")
-    room.signed.publish(debs("a", "2.0"), date=NOW + timedelta(days=1))
-    assert room.unproven(lock) == []
+def test_an_old_lock_is_proven_by_the_signed_index_in_the_store(host: Host, debs: Callable[..., Any]) -> None:
+    host.signed.publish(debs("a", "1.0"))
+    lock = host.lock("a")
+    host.signed.publish(debs("a", "2.0"), date=NOW + timedelta(days=1))
+    assert host.unproven(lock) == []
 
 
 def test_without_the_old_index_what_is_as_today_is_proven_and_the_rest_is_named(
-    room: Room, debs: Callable[..., Any], tmp_path: Path
+    host: Host, debs: Callable[..., Any], tmp_path: Path
 ) -> None:
-    room.signed.publish(debs("a", "1.0"), debs("b", "1.0"))
-    lock = room.lock("a", "b")
-    room.signed.publish(debs("a", "2.0"), debs("b", "1.0"), date=NOW + timedelta(days=1))
-    room.store = Store.open(tmp_path / "elsewhere")
-    (found,) = room.unproven(lock)
+    host.signed.publish(debs("a", "1.0"), debs("b", "1.0"))
+    lock = host.lock("a", "b")
+    host.signed.publish(debs("a", "2.0"), debs("b", "1.0"), date=NOW + timedelta(days=1))
+    host.store = Store.open(tmp_path / "elsewhere")
+    (found,) = host.unproven(lock)
     assert str(found) == "a 1.0 all (image): in no signed index that can be had"
 
 
 def test_a_list_that_somebody_put_into_the_store_deceives_a_lock_and_not_its_proof(
-    room: Room, debs: Callable[..., Any], tmp_path: Path
+    host: Host, debs: Callable[..., Any], tmp_path: Path
 ) -> None:
     deb = debs("a")
-    room.signed.publish(deb)
-    honest = room.lock("a")
-    (index,) = (room.store.root / "indexes").iterdir()
+    host.signed.publish(deb)
+    honest = host.lock("a")
+    (index,) = (host.store.root / "indexes").iterdir()
     write_index(stanza_text({**deb.stanza, "SHA256": "f" * 64}).encode(), index)
     assert Index(index, "trixie").get("a")
-    deceived = room.lock("a")
+    deceived = host.lock("a")
     assert deceived.packages[0].sha256 == "f" * 64
-    assert room.unproven(deceived) == []  # in a store that is believed
-    room.store = room.store.make_store_apart(tmp_path / "apart")
-    assert [found.signed for found in room.unproven(deceived)] == [(honest.packages[0].sha256,)]
+    assert host.unproven(deceived) == []  # in a store that is believed
+    host.store = host.store.make_store_apart(tmp_path / "apart")
+    assert [found.signed for found in host.unproven(deceived)] == [(honest.packages[0].sha256,)]
 
 
-def test_lists_that_the_locked_index_does_not_vouch_for_are_refused(room: Room, debs: Callable[..., Any]) -> None:
-    room.signed.publish(debs("a"))
-    lock = room.lock("a")
+def test_lists_that_the_locked_index_does_not_vouch_for_are_refused(host: Host, debs: Callable[..., Any]) -> None:
+    host.signed.publish(debs("a"))
+    lock = host.lock("a")
     forged = replace(lock, indexes=(replace(lock.indexes[0], sha256="f" * 64),))
     with pytest.raises(SourceError, match=r"does not vouch for the lock's list main/binary-amd64/Packages\.xz"):
-        room.then(forged)
+        host.then(forged)
 
 
-def test_a_locked_index_must_be_signed_by_who_may(room: Room, debs: Callable[..., Any]) -> None:
-    room.signed.publish(debs("a"))
-    lock = room.lock("a")
-    (fingerprint,) = room.signed.trust.fingerprints
+def test_a_locked_index_must_be_signed_by_who_may(host: Host, debs: Callable[..., Any]) -> None:
+    host.signed.publish(debs("a"))
+    lock = host.lock("a")
+    (fingerprint,) = host.signed.trust.fingerprints
     with pytest.raises(SourceError, match="no key that may sign trixie signed it"):
-        room.then(lock, Trust({fingerprint: Signs(("bookworm",))}, room.signed.trust.keyrings))
+        host.then(lock, Trust({fingerprint: Signs(("bookworm",))}, host.signed.trust.keyrings))

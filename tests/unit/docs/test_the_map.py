@@ -51,8 +51,8 @@ def test_the_map_in_the_documentation_is_what_the_imports_draw() -> None:
 def test_a_room_stands_above_all_that_it_uses() -> None:
     uses = read_room_imports()
     floors = find_floors(uses)
-    assert max(floors, key=lambda room: floors[room]) == "builder.cli"
-    assert all(floors[room] > floors[other] for room, others in uses.items() for other in others)
+    assert max(floors, key=lambda package: floors[package]) == "builder.cli"
+    assert all(floors[package] > floors[other] for package, others in uses.items() for other in others)
 
 
 def test_the_provisioner_names_what_it_imports_at_the_top_of_each_file() -> None:

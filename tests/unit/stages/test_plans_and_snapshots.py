@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from builder.core import kept
-from builder.core.kept import STAGES as ROOM
+from builder.core.kept import STAGES as SECTION
 from builder.core.kept import prune, read_entry, seal_entry
 from builder.core.store import Store
 from builder.stages.plan import (
@@ -291,7 +291,7 @@ def test_a_seal_that_makes_no_sense_makes_a_tree_unusable(store: Store, text: st
 
 def test_a_tree_that_points_to_nowhere_is_not_used(store: Store) -> None:
     save_snapshot(store, "key", Tree())
-    seal_entry(store, ROOM, "key", uses={"/nowhere": [1, 2, 3]})
+    seal_entry(store, SECTION, "key", uses={"/nowhere": [1, 2, 3]})
     assert not is_usable(store, "key")
 
 
@@ -350,9 +350,9 @@ def test_a_tree_that_points_into_a_pack_that_was_touched_since_is_not_used(
 
 def test_a_tree_of_another_version_of_build_os_is_not_misread(store: Store) -> None:
     save_snapshot(store, "key", Tree())
-    entry = read_entry(store, ROOM, "key")
+    entry = read_entry(store, SECTION, "key")
     assert entry is not None
-    seal_entry(store, replace(ROOM, version=99), "key", files=entry.files, uses=entry.uses)
+    seal_entry(store, replace(SECTION, version=99), "key", files=entry.files, uses=entry.uses)
     assert not is_usable(store, "key")
     with pytest.raises(ValueError, match="is damaged"):
         load_snapshot(store, "key")
@@ -366,7 +366,7 @@ def test_using_a_tree_keeps_it_from_being_pruned_with_all_it_points_into(
     for path in (store.root / "stages").iterdir():
         os.utime(path, (long_ago, long_ago))
     build(STAGES)
-    prune(store, [replace(ROOM, last=0)])
+    prune(store, [replace(SECTION, last=0)])
     assert build(STAGES) == tree
     assert RAN == []
     first = make_plan(STAGES, store, definition, tools=TOOLS).stages[0].key
@@ -381,7 +381,7 @@ def test_what_nobody_used_is_pruned_whole(build: Callable[[Stages], Tree], store
     for path in (store.root / "stages").iterdir():
         os.utime(path, (long_ago, long_ago))
     build(STAGES)
-    prune(store, [replace(ROOM, last=2)])
+    prune(store, [replace(SECTION, last=2)])
     assert len(list((store.root / "stages").iterdir())) == 5
     build(STAGES)
     assert RAN == []

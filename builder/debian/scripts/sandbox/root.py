@@ -52,7 +52,7 @@ class Seen:
 
 
 class LargeFiles:
-    """Large files of other packages, each on the disk once, with a name in every room: most of what a tree has.
+    """Large files of other packages, each on the disk once, with a name in every root: most of what a tree has.
 
     On the disk nobody may write to them; what a script changes nevertheless (an ordinary user's can) is thrown away.
     """
@@ -62,7 +62,7 @@ class LargeFiles:
         self._guard = threading.Lock()
         self._known: dict[Node, tuple[Path, int, int]] = {}
 
-    def has_room_for(self, node: Node) -> bool:
+    def is_large(self, node: Node) -> bool:
         """Whether a node is one of them."""
         plain = (node.uid, node.gid) == (0, 0) and node.mode in (0o644, 0o755)
         return node.kind is Kind.FILE and node.size >= LARGE and plain
@@ -85,7 +85,7 @@ class LargeFiles:
 
 
 @dataclass
-class Room:
+class ScriptRoot:
     """The directory, for one script: what a script leaves behind is read and never written into again, because it may
     be links to anywhere.
 
@@ -106,7 +106,7 @@ class Room:
     @contextmanager
     def make(
         cls, tools: Tools, scratch: Path, tree: Tree, beside: Mapping[str, Node], large: LargeFiles, own: str
-    ) -> Iterator[Room]:
+    ) -> Iterator[ScriptRoot]:
         """A directory below ``scratch`` that shows the tree; it is gone afterwards."""
         place = Path(tempfile.mkdtemp(dir=scratch, prefix="script-"))
         try:
@@ -114,9 +114,9 @@ class Room:
             for name in ("root", "ours"):
                 (place / name).mkdir()
             sandbox = Sandbox(tools, place / "root", place, shown={"ours": place / "ours"})
-            room = cls(sandbox, tree, beside, large, own)
-            room._write()
-            yield room
+            root = cls(sandbox, tree, beside, large, own)
+            root._write()
+            yield root
         finally:
             remove_by_force(place)
 
@@ -140,7 +140,7 @@ class Room:
             if path == "/" or node.kind in NOT_WRITTEN:
                 continue
             place = self.root / path[1:]
-            if node.origin != self.own and self.large.has_room_for(node):
+            if node.origin != self.own and self.large.is_large(node):
                 self.large.link(node, place)
             else:
                 write_node(self.root, path, node)

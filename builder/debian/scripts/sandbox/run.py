@@ -20,7 +20,7 @@ from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.evaluate import ASKING
 from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.sandbox.helpers import ASKED, CALLS, make_debconf, make_environment, read_calls, write_notes
-from builder.debian.scripts.sandbox.root import SHOWN, Room
+from builder.debian.scripts.sandbox.root import SHOWN, ScriptRoot
 from builder.debian.scripts.state import Records
 from builder.debian.scripts.subjects.debconf import read_templates
 from builder.debian.scripts.subjects.desktop.caches import runs_here
@@ -124,8 +124,8 @@ def _run_twice(
     around = _beside(work)
 
     def once() -> Outcome:
-        with Room.make(work.tools, work.scratch, tree, around, work.large, f"package:{package}") as room:
-            return _run_one(room, package, name, scripts[name], arguments, installation.arch)
+        with ScriptRoot.make(work.tools, work.scratch, tree, around, work.large, f"package:{package}") as root:
+            return _run_one(root, package, name, scripts[name], arguments, installation.arch)
 
     first, second = run_parallel(once, once)
     return first, second
@@ -196,22 +196,22 @@ def _helpers(root: Path) -> Mapping[str, Node]:
     return found
 
 
-def _run_one(room: Room, package: str, name: str, text: str, arguments: tuple[str, ...], arch: str) -> Outcome:
-    script = room.ours / "script"
+def _run_one(root: ScriptRoot, package: str, name: str, text: str, arguments: tuple[str, ...], arch: str) -> Outcome:
+    script = root.ours / "script"
     script.write_bytes(text.encode(errors="surrogateescape"))
     script.chmod(0o755)
-    (room.ours / "bin").mkdir()
-    programs = {path.rpartition("/")[2] for tree in (room.shown, room.beside) for path in _programs(tree)}
-    write_notes(room.ours / "bin", programs)
+    (root.ours / "bin").mkdir()
+    programs = {path.rpartition("/")[2] for tree in (root.shown, root.beside) for path in _programs(tree)}
+    write_notes(root.ours / "bin", programs)
     try:
-        room.sandbox.run(f"{SHOWN}/script", *arguments, env=make_environment(package, name, arch))
+        root.sandbox.run(f"{SHOWN}/script", *arguments, env=make_environment(package, name, arch))
     except ToolError as error:
         raise ConfigError(
             f"scripts: {package}: its {name} failed in the sandbox: {error.what.partition(' ')[2]}",
             details=error.details[1:],
             hint="declare what it does instead: 'effects', or 'ignore' with a reason",
         ) from error
-    return Outcome(room.list_changes(f"package:{package}"), list(read_calls(room.sandbox.read_left_file(CALLS))))
+    return Outcome(root.list_changes(f"package:{package}"), list(read_calls(root.sandbox.read_left_file(CALLS))))
 
 
 def _programs(tree: Tree | Mapping[str, Node]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from builder.debian.scripts.language.evaluator import Shell, make_models
 from builder.debian.scripts.target_system import NotModelled
 from builder.tree.node import make_file
 
-ROOM = "/usr/lib/emacsen-common/packages"
+RECORDS = "/usr/lib/emacsen-common/packages"
 PACKAGES = "/var/lib/emacsen-common/state/package/installed"
 FLAVORS = "/var/lib/emacsen-common/state/flavor/installed"
 
@@ -33,8 +33,8 @@ def emacs_install(shell: Shell, arguments: list[str]) -> Status:
         shell.system.remove(f"{FLAVORS}/{flavor}")
         return 0
     _touch(shell, f"{FLAVORS}/{flavor}")
-    there, ready = _listed(shell, f"{ROOM}/compat"), _listed(shell, PACKAGES)
-    packages = [name for name in _listed(shell, f"{ROOM}/install") if name not in there or name in ready]
+    there, ready = _listed(shell, f"{RECORDS}/compat"), _listed(shell, PACKAGES)
+    packages = [name for name in _listed(shell, f"{RECORDS}/install") if name not in there or name in ready]
     return _install(shell, packages, [flavor])
 
 
@@ -57,7 +57,7 @@ def _touch(shell: Shell, path: str) -> None:
 
 def _install(shell: Shell, packages: list[str], flavors: list[str]) -> Status:
     for package in packages:
-        script = f"{ROOM}/install/{package}"
+        script = f"{RECORDS}/install/{package}"
         if shell.system.read(script) is None:
             continue
         for flavor in flavors:

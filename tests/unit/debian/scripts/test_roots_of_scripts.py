@@ -12,7 +12,7 @@ import pytest
 from builder.core.console import QuietConsole
 from builder.core.sandbox import Owner
 from builder.core.tools import Tools
-from builder.debian.scripts.sandbox.root import LargeFiles, Room
+from builder.debian.scripts.sandbox.root import LargeFiles, ScriptRoot
 from builder.tree.node import Node, make_directory, make_file
 from builder.tree.tree import Tree
 
@@ -22,7 +22,7 @@ STAFF, MAIL = 50, 8
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
+def root(tmp_path: Path) -> Iterator[ScriptRoot]:
     """With a directory that is setgid, and one that is not."""
     tree = Tree()
     tree.put("/shared", make_directory(0o2775, gid=STAFF, origin="package:a"))
@@ -30,18 +30,18 @@ def room(tmp_path: Path) -> Iterator[Room]:
     tree.put("/plain/moved", make_file("moved\n", origin="package:a"))
     tree.put("/plain/tree/file", make_file("file\n", origin="package:a"))
     tools, large = Tools(tmp_path / "tools", QuietConsole()), LargeFiles(tmp_path / "large")
-    with Room.make(tools, tmp_path, tree, {}, large, "package:a") as made:
+    with ScriptRoot.make(tools, tmp_path, tree, {}, large, "package:a") as made:
         yield made
 
 
-def give(room: Room, path: str, uid: int, gid: int, mode: int) -> None:
+def give(root: ScriptRoot, path: str, uid: int, gid: int, mode: int) -> None:
     """As faked notes it when a script calls chown or chmod."""
-    status = (room.root / path).lstat()
-    room.sandbox.owners[status.st_ino] = Owner(uid, gid, stat.S_IFMT(status.st_mode) | mode)
+    status = (root.root / path).lstat()
+    root.sandbox.owners[status.st_ino] = Owner(uid, gid, stat.S_IFMT(status.st_mode) | mode)
 
 
-def changes(room: Room) -> Mapping[str, tuple[int, int, str]]:
-    found = {path: node for path, node in room.list_changes("package:a").items() if isinstance(node, Node)}
+def changes(root: ScriptRoot) -> Mapping[str, tuple[int, int, str]]:
+    found = {path: node for path, node in root.list_changes("package:a").items() if isinstance(node, Node)}
     return {path: (node.uid, node.gid, f"{node.mode:04o}") for path, node in found.items()}
 
 
@@ -51,12 +51,12 @@ def make(place: Path, text: str = "x") -> Path:
     return place
 
 
-def test_what_is_made_in_a_setgid_directory_gets_its_group_and_directories_the_bit(room: Room) -> None:
-    make(room.root / "shared/new/below/file")
-    (room.root / "shared/link").symlink_to("new")
-    make(room.root / "plain/new/file")
-    give(room, "shared/new", 0, 0, 0o750)
-    assert changes(room) == {
+def test_what_is_made_in_a_setgid_directory_gets_its_group_and_directories_the_bit(root: ScriptRoot) -> None:
+    make(root.root / "shared/new/below/file")
+    (root.root / "shared/link").symlink_to("new")
+    make(root.root / "plain/new/file")
+    give(root, "shared/new", 0, 0, 0o750)
+    assert changes(root) == {
         "/shared/new": (0, STAFF, "2750"),
         "/shared/new/below": (0, STAFF, "2755"),
         "/shared/new/below/file": (0, STAFF, "0644"),
@@ -66,18 +66,18 @@ def test_what_is_made_in_a_setgid_directory_gets_its_group_and_directories_the_b
     }
 
 
-def test_below_a_setgid_directory_that_the_script_made_itself_too(room: Room) -> None:
-    make(room.root / "plain/mails/box")
-    give(room, "plain/mails", 0, MAIL, 0o2775)
-    assert changes(room) == {"/plain/mails": (0, MAIL, "2775"), "/plain/mails/box": (0, MAIL, "0644")}
+def test_below_a_setgid_directory_that_the_script_made_itself_too(root: ScriptRoot) -> None:
+    make(root.root / "plain/mails/box")
+    give(root, "plain/mails", 0, MAIL, 0o2775)
+    assert changes(root) == {"/plain/mails": (0, MAIL, "2775"), "/plain/mails/box": (0, MAIL, "0644")}
 
 
-def test_what_was_given_to_somebody_keeps_its_group_and_directories_get_the_bit_nevertheless(room: Room) -> None:
-    make(room.root / "shared/given/file")
-    give(room, "shared/given", 7, MAIL, 0o755)
-    make(room.root / "shared/root_s")
-    give(room, "shared/root_s", 7, 0, 0o600)
-    assert changes(room) == {
+def test_what_was_given_to_somebody_keeps_its_group_and_directories_get_the_bit_nevertheless(root: ScriptRoot) -> None:
+    make(root.root / "shared/given/file")
+    give(root, "shared/given", 7, MAIL, 0o755)
+    make(root.root / "shared/root_s")
+    give(root, "shared/root_s", 7, 0, 0o600)
+    assert changes(root) == {
         "/shared/given": (7, MAIL, "2755"),
         "/shared/given/file": (0, MAIL, "0644"),
         "/shared/root_s": (7, 0, "0600"),
@@ -96,17 +96,17 @@ def test_what_was_given_to_somebody_keeps_its_group_and_directories_get_the_bit_
     ids=["file moved", "directory moved", "linked", "written", "replaced"],
 )
 def test_what_was_there_before_keeps_its_group(
-    change: Callable[[Path], object], path: str, mode: str, room: Room
+    change: Callable[[Path], object], path: str, mode: str, root: ScriptRoot
 ) -> None:
-    change(room.root)
-    assert changes(room)[path] == (0, 0, mode)
+    change(root.root)
+    assert changes(root)[path] == (0, 0, mode)
 
 
-def test_a_new_file_is_new_though_it_has_the_number_of_one_that_is_gone(room: Room) -> None:
-    gone = (room.root / "plain/moved").stat()
-    seen = dict(room.before)
-    (room.root / "plain/moved").unlink()
-    made = make(room.root / "shared/new")
+def test_a_new_file_is_new_though_it_has_the_number_of_one_that_is_gone(root: ScriptRoot) -> None:
+    gone = (root.root / "plain/moved").stat()
+    seen = dict(root.before)
+    (root.root / "plain/moved").unlink()
+    made = make(root.root / "shared/new")
     number = made.stat().st_ino
-    room.before["/plain/moved"] = type(seen["/plain/moved"])(number, 0, 0, 0, gone.st_mode, gone.st_mtime_ns)
-    assert changes(room)["/shared/new"] == (0, STAFF, "0644")
+    root.before["/plain/moved"] = type(seen["/plain/moved"])(number, 0, 0, 0, gone.st_mode, gone.st_mtime_ns)
+    assert changes(root)["/shared/new"] == (0, STAFF, "0644")
