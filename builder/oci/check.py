@@ -1,6 +1,6 @@
-"""Is this an OCI image layout? All that the image-spec 1.1 demands and that matters to who unpacks it.
+"""Is this an OCI image? All that the image-spec 1.1 demands and that matters to who unpacks it.
 
-Used on layouts that the user brings, before anything of them is used, and on our own in tests. Documents are
+Used on images that the user brings, before anything of them is used, and on our own in tests. Documents are
 hostile: duplicate keys, a manifest that is also an index (CVE-2021-41190), blobs that are links, and sizes or
 digests that lie are all problems.
 """
@@ -11,14 +11,15 @@ import base64
 import binascii
 import hashlib
 import re
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
+from builder.core.architecture import ARCHITECTURES
+from builder.core.tools import Tools
 from builder.oci.fields import (
     Json,
+    Platform,
     Report,
     check_config,
     check_spelling,
@@ -29,38 +30,48 @@ from builder.oci.fields import (
     parse_platform,
     parse_strings,
 )
-from builder.oci.image import CONFIG, INDEX, LAYER, LAYER_GZIP, LAYOUT_VERSION, MANIFEST
+from builder.oci.files import MAX_DOCUMENT, ImageFiles
+from builder.oci.image import INDEX, LAYER, LAYER_GZIP, LAYER_ZSTD, LAYOUT_VERSION, MANIFEST
+from builder.oci.media import (
+    CONFIG_TYPES,
+    INDEX_TYPES,
+    LAYER_TYPES,
+    MANIFEST_TYPES,
+    NOT_DISTRIBUTED_PREFIXES,
+    OLD_MANIFEST_PREFIX,
+)
+from builder.oci.unpack import unpack_blob
+from builder.tree.node import Content
+from builder.tree.pieces import read_pieces
 
-MAX_DOCUMENT = 4 << 20  # distribution-spec: registries accept manifests up to 4 MiB
 MAX_LAYERS = 500  # overlayfs takes no more lower directories, fs/overlayfs/params.c: OVL_MAX_STACK
 MAX_NESTING = 4  # of an index in an index
-MAX_UNPACKED = 32 << 30  # bytes of one layer
-CHUNK = 1 << 20
 
-LAYER_TYPES = {LAYER: False, LAYER_GZIP: True}
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 # RFC 6838, section 4.2
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+# The variants of an architecture that its machines run, best first. Go calls the first amd64 nothing or v1.
+VARIANTS: Mapping[str, tuple[str, ...]] = {"amd64": ("", "v1")}
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A reference to a blob, checked in form.
-
-    Attributes:
-        platform: ``(os, architecture)``, if it has one.
-    """
+    """A reference to a blob, checked in form."""
 
     media_type: str
     digest: str
     size: int
-    platform: tuple[str, str] | None = None
+    platform: Platform | None = None
     ref_name: str | None = None
 
+    @property
+    def file_name(self) -> str:
+        """Of the blob in its layout. The digest's form is checked, so this stays below ``blobs``."""
+        return f"blobs/{self.digest.replace(':', '/')}"
+
     def locate_blob(self, layout: Path) -> Path:
-        """Where the blob is. The digest's form is checked, so this stays below ``blobs``."""
-        algorithm, _, encoded = self.digest.partition(":")
-        return layout / "blobs" / algorithm / encoded
+        """Where the blob is in a layout that is a directory."""
+        return layout / self.file_name
 
 
 @dataclass(frozen=True)
@@ -71,139 +82,202 @@ class ImageContents:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     diff_ids: tuple[str, ...]
-    platform: tuple[str, str]
+    platform: Platform
     created: int
 
 
-def validate_layout(layout: Path) -> list[str]:
+@dataclass(frozen=True)
+class Choice:
+    """Which image of several is meant.
+
+    Attributes:
+        architecture: it is for this one and for Linux; what is for others is not looked at.
+        digest: of its manifest, or of an index that leads to it.
+        tag: the name in the index, or the tag at that name's end.
+    """
+
+    architecture: str
+    digest: str = ""
+    tag: str = ""
+
+    def rank(self, platform: Platform) -> int | None:
+        """How well a platform suits, 0 best; ``None`` if not at all."""
+        if (platform.os, platform.architecture) != ("linux", self.architecture):
+            return None
+        variants = list_variants(self.architecture)
+        return variants.index(platform.variant) if platform.variant in variants else None
+
+
+def list_variants(architecture: str) -> tuple[str, ...]:
+    """The variants that images for an architecture may name, best first."""
+    facts = ARCHITECTURES.get(architecture)
+    own = "" if facts is None else facts.variant or ""
+    return VARIANTS.get(architecture) or tuple(dict.fromkeys((own, "")))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a layout.
+
+    Attributes:
+        problems: sentences, each beginning with the file that it is about.
+        images: those in which there are none.
+        others: images that were not looked at, for messages.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    images: list[ImageContents] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def validate_layout(layout: Path, tools: Tools | None = None) -> list[str]:
     """All that is wrong with an image layout; nothing if it is one. Every blob is read, every layer unpacked.
 
     Each problem is a sentence that begins with the file it is in.
+
+    Args:
+        tools: for layers in zstd.
     """
-    problems, images = check_layout(layout)
-    for image in images:
+    files = ImageFiles(layout)
+    found = check_image(files)
+    problems = list(found.problems)
+    for image in found.images:
         for layer, diff_id in zip(image.layers, image.diff_ids, strict=True):
-            problems += check_diff_id(layout, layer, diff_id)
+            problems += check_diff_id(files, layer, diff_id, tools)
     return sorted(set(problems))
 
 
-def check_layout(layout: Path) -> tuple[list[str], list[ImageContents]]:
-    """All problems but those inside of layers, and the images in which there are none."""
-    checker = _Checker(layout)
+def check_image(files: ImageFiles, choice: Choice | None = None) -> Found:
+    """All problems but those inside of layers, and the images in which there are none.
+
+    Args:
+        choice: what is looked at; all if it is not given.
+    """
+    checker = _Checker(files, choice)
     checker.check()
-    return checker.problems, checker.images
+    return checker.found
 
 
-def check_diff_id(layout: Path, layer: Descriptor, diff_id: str) -> list[str]:
+def check_diff_id(files: ImageFiles, layer: Descriptor, diff_id: str, tools: Tools | None = None) -> list[str]:
     """Whether a layer unpacks to what the configuration promises."""
-    where = f"blobs/{layer.digest.replace(':', '/')}"
     digest = hashlib.new(diff_id.partition(":")[0])
     try:
-        with layer.locate_blob(layout).open("rb") as file:
-            for chunk in unpack_blob(file, compressed=LAYER_TYPES[layer.media_type]):
-                digest.update(chunk)
+        content = files.find(layer.file_name)
+        if content is None:
+            return [f"{layer.file_name}: it is gone"]
+        for piece in unpack_blob(content, LAYER_TYPES[layer.media_type], tools):
+            digest.update(piece)
     except (ValueError, OSError) as error:
-        return [f"{where}: cannot be unpacked: {error}"]
+        return [f"{layer.file_name}: cannot be unpacked: {error}"]
     if digest.hexdigest() != diff_id.partition(":")[2]:
-        return [f"{where}: unpacks to {digest.name}:{digest.hexdigest()}, but the config says {diff_id}"]
+        return [f"{layer.file_name}: unpacks to {digest.name}:{digest.hexdigest()}, but the config says {diff_id}"]
     return []
 
 
-def unpack_blob(file: BinaryIO, *, compressed: bool, limit: int = MAX_UNPACKED) -> Iterator[bytes]:
-    """The content of a layer's blob in pieces; gzip may have several members (RFC 1952, section 2.2).
-
-    Raises:
-        ValueError: it is damaged, or larger than ``limit``.
-    """
-    total = 0
-    for piece in _gunzip(file) if compressed else iter(lambda: file.read(CHUNK), b""):
-        total += len(piece)
-        if total > limit:
-            raise ValueError(f"it is larger than {limit} bytes")
-        yield piece
-
-
-def _gunzip(file: BinaryIO) -> Iterator[bytes]:
-    engine = zlib.decompressobj(31)
-    data = b""
-    try:
-        while data := (data or file.read(CHUNK)):
-            piece = engine.decompress(data, CHUNK)
-            if piece:
-                yield piece
-            data = engine.unconsumed_tail
-            if engine.eof:
-                data = engine.unused_data or file.read(CHUNK)
-                if not data:
-                    return
-                engine = zlib.decompressobj(31)
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    raise ValueError("it is cut short")
-
-
 class _Checker:
-    def __init__(self, layout: Path) -> None:
-        self._layout = layout
+    def __init__(self, files: ImageFiles, choice: Choice | None) -> None:
+        self._files = files
+        self._choice = choice
         self._seen: set[tuple[str, str]] = set()
-        self.problems: list[str] = []
-        self.images: list[ImageContents] = []
+        self._intact: set[Descriptor] = set()
+        self.found = Found()
 
     def _reporter(self, where: str) -> Report:
-        return lambda problem: self.problems.append(f"{where}: {problem}")
+        return lambda problem: self.found.problems.append(f"{where}: {problem}")
 
     def check(self) -> None:
+        if self._choice is not None and self._choice.digest:
+            self._start_at(self._choice.digest)
+            return
         report = self._reporter("oci-layout")
-        marker = self._document(self._layout / "oci-layout", report)
+        marker = self._document("oci-layout", report)
         if marker is not None and marker.get("imageLayoutVersion") != LAYOUT_VERSION["imageLayoutVersion"]:
             report("imageLayoutVersion must be 1.0.0")
         report = self._reporter("index.json")
-        index = self._document(self._layout / "index.json", report)
+        index = self._document("index.json", report)
         if index is not None:
-            self._index(index, report, 0)
+            self._index(INDEX, index, report, 0)
 
-    def _document(self, path: Path, report: Report) -> Json | None:
+    def _start_at(self, digest: str) -> None:
+        """Look at one manifest or index, whether the layout's own index names it or not."""
+        if not is_supported(digest):
+            self.found.problems.append(f"{digest}: is no digest")
+            return
+        where = Descriptor("", digest, 0).file_name
+        report = self._reporter(where)
+        document = self._document(where, report)
+        content = self._files.find(where)
+        if document is None or content is None:
+            return
+        plain = INDEX if "manifests" in document else MANIFEST
+        media_type = document.get("mediaType", plain)
+        entry = self._descriptor({"mediaType": media_type, "digest": digest, "size": content.size}, where, report)
+        if entry is not None and self._blob(entry, report):
+            self._entry(entry, 0)
+
+    def _document(self, name: str, report: Report) -> Json | None:
         """A JSON object in a regular file that is small enough."""
         try:
-            if path.is_symlink() or not path.is_file():
+            content = self._files.find(name)
+            if content is None:
                 report("there is no such regular file")
                 return None
-            if path.stat().st_size > MAX_DOCUMENT:
+            if content.size > MAX_DOCUMENT:
                 report(f"is larger than {MAX_DOCUMENT} bytes")
                 return None
-            return parse_object(path.read_bytes())
+            return parse_object(content.read())
         except ValueError as error:
             report(str(error))
         except OSError as error:
             report(f"cannot be read: {error.strerror}")
         return None
 
-    def _index(self, index: Json, report: Report, depth: int) -> None:
+    def _index(self, media_type: str, index: Json, report: Report, depth: int) -> None:
         if depth > MAX_NESTING:
             report("indexes are nested too deep")
             return
-        if not self._kind(index, INDEX, forbidden=("config", "layers"), report=report):
+        if not self._kind(index, media_type, forbidden=("config", "layers"), report=report):
             return
         for number, entry in enumerate(list_field(index, "manifests", report)):
             descriptor = self._descriptor(entry, f"manifests[{number}]", report)
-            if descriptor is None or not self._blob(descriptor, report):
+            if descriptor is None or not self._is_wanted(descriptor, depth) or not self._blob(descriptor, report):
                 continue
-            if (descriptor.media_type, descriptor.digest) in self._seen:
-                continue
-            self._seen.add((descriptor.media_type, descriptor.digest))
-            if descriptor.media_type not in (MANIFEST, INDEX):
-                continue  # image-spec: an unknown media type must be ignored
-            inner = self._reporter(f"blobs/{descriptor.digest.replace(':', '/')}")
-            document = self._document(descriptor.locate_blob(self._layout), inner)
-            if document is None:
-                continue
-            if descriptor.media_type == INDEX:
-                self._index(document, inner, depth + 1)
-            else:
-                self._manifest(descriptor, document, inner)
+            if (descriptor.media_type, descriptor.digest) not in self._seen:
+                self._seen.add((descriptor.media_type, descriptor.digest))
+                self._entry(descriptor, depth)
+
+    def _is_wanted(self, descriptor: Descriptor, depth: int) -> bool:
+        """Whether a choice leaves it in question; what a layout does not choose need not be in it."""
+        platform, name = descriptor.platform, descriptor.ref_name or ""
+        if platform is not None and platform.os == "unknown":
+            return False  # what a builder says about an image, and no image
+        if self._choice is None:
+            return True
+        wanted = self._choice.tag
+        if wanted and depth == 0 and name != wanted and name.rpartition(":")[2] != wanted:
+            self.found.others.append(f"{name or descriptor.digest}: has another name")
+            return False
+        if platform is not None and self._choice.rank(platform) is None:
+            self.found.others.append(f"{platform}: {name or descriptor.digest}")
+            return False
+        return True
+
+    def _entry(self, descriptor: Descriptor, depth: int) -> None:
+        inner = self._reporter(descriptor.file_name)
+        if descriptor.media_type.startswith(OLD_MANIFEST_PREFIX):
+            inner("is a manifest of Docker's old schema 1, which does not say what its layers unpack to")
+        if descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            return  # image-spec: an unknown media type must be ignored
+        document = self._document(descriptor.file_name, inner)
+        if document is None:
+            return
+        if descriptor.media_type in INDEX_TYPES:
+            self._index(descriptor.media_type, document, inner, depth + 1)
+        else:
+            self._manifest(descriptor, document, inner)
 
     def _kind(self, document: Json, media_type: str, *, forbidden: tuple[str, ...], report: Report) -> bool:
-        before = len(self.problems)
+        before = len(self.found.problems)
         if type(document.get("schemaVersion")) is not int or document["schemaVersion"] != 2:
             report("schemaVersion must be 2")
         if document.get("mediaType", media_type) != media_type:
@@ -213,11 +287,11 @@ class _Checker:
                 report(f"{key!r} does not belong into {media_type}")
         parse_annotations(document, report)
         check_spelling(document, report)
-        return len(self.problems) == before
+        return len(self.found.problems) == before
 
     def _manifest(self, descriptor: Descriptor, manifest: Json, report: Report) -> None:
-        before = len(self.problems)
-        self._kind(manifest, MANIFEST, forbidden=("manifests",), report=report)
+        before = len(self.found.problems)
+        self._kind(manifest, descriptor.media_type, forbidden=("manifests",), report=report)
         config = self._descriptor(manifest.get("config"), "config", report)
         entries = list_field(manifest, "layers", report)
         if len(entries) > MAX_LAYERS:
@@ -227,28 +301,31 @@ class _Checker:
         for blob in (config, *layers):
             if blob is not None:
                 self._blob(blob, report)
-        if config is not None and config.media_type != CONFIG:
+        if config is not None and config.media_type not in CONFIG_TYPES:
             return  # an artifact, not an image (image-spec, manifest.md, "Guidelines for Artifact Usage")
         known = [layer for layer in layers if layer is not None]
         for number, layer in enumerate(known):
-            if layer.media_type not in LAYER_TYPES:
-                report(f"layers[{number}]: {layer.media_type} is not supported; use {LAYER} or {LAYER_GZIP}")
-        if len(self.problems) > before or config is None:
+            if layer.media_type.startswith(NOT_DISTRIBUTED_PREFIXES):
+                report(f"layers[{number}] may not be distributed ({layer.media_type}): its bytes are not in the image")
+            elif layer.media_type not in LAYER_TYPES:
+                kinds = f"{LAYER}, {LAYER_GZIP} or {LAYER_ZSTD}"
+                report(f"layers[{number}]: {layer.media_type} is not supported; use {kinds}")
+        if len(self.found.problems) > before or config is None:
             return
-        inner = self._reporter(f"blobs/{config.digest.replace(':', '/')}")
-        document = self._document(config.locate_blob(self._layout), inner)
+        inner = self._reporter(config.file_name)
+        document = self._document(config.file_name, inner)
         if document is None:
             return
         diff_ids, platform, created = check_config(document, inner)
         if len(diff_ids) != len(known):
             inner(f"rootfs.diff_ids has {len(diff_ids)} entries for {len(known)} layers")
-        if descriptor.platform not in (None, platform):
+        if descriptor.platform is not None and descriptor.platform[:2] != platform[:2]:
             report(f"is for {platform}, but the index says {descriptor.platform}")
-        if len(self.problems) == before:
-            self.images.append(ImageContents(descriptor, config, tuple(known), diff_ids, platform, created))
+        if len(self.found.problems) == before:
+            self.found.images.append(ImageContents(descriptor, config, tuple(known), diff_ids, platform, created))
 
     def _descriptor(self, value: object, where: str, report: Report) -> Descriptor | None:
-        before = len(self.problems)
+        before = len(self.found.problems)
         if not isinstance(value, dict):
             report(f"{where} must be a descriptor")
             return None
@@ -265,7 +342,7 @@ class _Checker:
         parse_strings(value.get("urls"), f"{where}.urls", report)
         parse_annotations(value, report, f"{where}.")
         self._data(value, where, report)
-        if len(self.problems) > before:
+        if len(self.found.problems) > before:
             return None
         annotations = value.get("annotations")
         ref = annotations.get("org.opencontainers.image.ref.name") if isinstance(annotations, dict) else None
@@ -291,18 +368,30 @@ class _Checker:
 
     def _blob(self, descriptor: Descriptor, report: Report) -> bool:
         """Whether the blob is there, a regular file below ``blobs``, and what its descriptor says."""
-        path = descriptor.locate_blob(self._layout)
-        name = f"blobs/{descriptor.digest.replace(':', '/')}"
-        if any(part.is_symlink() for part in (path, path.parent, path.parent.parent)) or not path.is_file():
-            report(f"{name} is not there, or is no regular file")
-            return False
-        size = path.stat().st_size
-        if size != descriptor.size:
-            report(f"{name} has {size} bytes, not {descriptor.size}")
-            return False
-        algorithm, _, encoded = descriptor.digest.partition(":")
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, algorithm).hexdigest() != encoded:
+        if descriptor in self._intact:
+            return True
+        name = descriptor.file_name
+        try:
+            content = self._files.find(name)
+            if content is None:
+                report(f"{name} is not there, or is no regular file")
+                return False
+            if content.size != descriptor.size:
+                report(f"{name} has {content.size} bytes, not {descriptor.size}")
+                return False
+            if not _has_digest(content, descriptor.digest):
                 report(f"{name} is not what its name says")
                 return False
+        except OSError as error:
+            report(f"{name} cannot be read: {error.strerror or error}")
+            return False
+        self._intact.add(descriptor)
         return True
+
+
+def _has_digest(content: Content, digest: str) -> bool:
+    algorithm, _, encoded = digest.partition(":")
+    found = hashlib.new(algorithm)
+    for piece in read_pieces(content):
+        found.update(piece)
+    return found.hexdigest() == encoded

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 _SUPPORTED = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-f]{128}")}
 _PORT = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/(?:tcp|udp|sctp))?")
@@ -14,19 +15,46 @@ Json = dict[str, object]
 Report = Callable[[str], None]
 
 
+class Platform(NamedTuple):
+    """What an image runs on, by Go's names (image-spec, image-index.md)."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, self))
+
+
 def parse_object(data: bytes) -> Json:
     """An object that every reader of JSON reads alike.
 
     Raises:
         ValueError: it is none; the message completes "FILE: ...".
     """
-    try:
-        value = json.loads(data, object_pairs_hook=_no_twins, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is no JSON that everybody reads alike: {error}") from error
+    value = _parse_json(data)
     if not isinstance(value, dict):
         raise ValueError("is no JSON object")
     return value
+
+
+def parse_list(data: bytes) -> list[object]:
+    """A list that every reader of JSON reads alike.
+
+    Raises:
+        ValueError: as :func:`parse_object`.
+    """
+    value = _parse_json(data)
+    if not isinstance(value, list):
+        raise ValueError("is no JSON list")
+    return value
+
+
+def _parse_json(data: bytes) -> object:
+    try:
+        return json.loads(data, object_pairs_hook=_no_twins, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is no JSON that everybody reads alike: {error}") from error
 
 
 def _no_twins(pairs: list[tuple[str, object]]) -> Json:
@@ -76,8 +104,8 @@ def check_spelling(value: Json, report: Report, where: str = "") -> None:
             report(f"{where}{key!r} must be spelt {KNOWN_KEYS[key.casefold()]!r}")
 
 
-def check_config(config: Json, report: Report) -> tuple[tuple[str, ...], tuple[str, str], int]:
-    """The fields of config.md; optional ones may be ``null``."""
+def check_config(config: Json, report: Report) -> tuple[tuple[str, ...], Platform, int]:
+    """The fields of config.md; optional ones may be ``null``. Returns diff IDs, platform and time."""
     check_spelling(config, report)
     names = []
     for key in ("os", "architecture"):
@@ -105,7 +133,8 @@ def check_config(config: Json, report: Report) -> tuple[tuple[str, ...], tuple[s
             else:
                 report(f"rootfs.diff_ids[{number}] must be a sha256 or sha512 digest")
     _check_history(config.get("history"), len(diff_ids), report)
-    return tuple(diff_ids), (names[0], names[1]), created
+    variant = config.get("variant")
+    return tuple(diff_ids), Platform(names[0], names[1], variant if isinstance(variant, str) else ""), created
 
 
 def _check_run(run: Json, report: Report) -> None:
@@ -151,7 +180,7 @@ def is_supported(digest: str) -> bool:
     return algorithm in _SUPPORTED and _SUPPORTED[algorithm].fullmatch(encoded) is not None
 
 
-def parse_platform(value: object, where: str, report: Report) -> tuple[str, str] | None:
+def parse_platform(value: object, where: str, report: Report) -> Platform | None:
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -161,7 +190,8 @@ def parse_platform(value: object, where: str, report: Report) -> tuple[str, str]
     if not isinstance(system, str) or not isinstance(architecture, str):
         report(f"{where}.platform must have os and architecture")
         return None
-    return system, architecture
+    variant = value.get("variant")
+    return Platform(system, architecture, variant if isinstance(variant, str) else "")
 
 
 def list_field(document: Json, key: str, report: Report) -> list[object]:

@@ -1,4 +1,4 @@
-"""Container images that the user brings: an OCI image layout becomes trees, its layers in the store."""
+"""Container images that the user brings: a layout or an archive becomes trees, its layers in the store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from pathlib import Path
 from builder.core.errors import ConfigError, SourceError
 from builder.core.files import open_replacement
 from builder.core.store import Store
-from builder.oci.check import LAYER_TYPES, Descriptor, ImageContents, check_layout, unpack_blob
+from builder.core.tools import Tools
+from builder.oci.check import Choice, Descriptor, Found, ImageContents, check_image
+from builder.oci.files import ImageFiles, open_image_files
 from builder.oci.image import Image, Layer, make_digest
+from builder.oci.media import LAYER_TYPES
+from builder.oci.unpack import compute_limit, unpack_blob
 from builder.tree.layer import read_layer
 from builder.tree.tree import Tree
 
@@ -18,83 +22,107 @@ MAX_SHOWN = 20
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # distribution-spec
 
 
-def read_layout(layout: Path, store: Store, *, architecture: str, name: str) -> Image:
-    """The one image of a layout that is for this architecture. Its manifest, and so its digest, stay.
+def read_image(
+    source: Path,
+    store: Store,
+    *,
+    architecture: str,
+    name: str,
+    tools: Tools | None = None,
+    digest: str = "",
+    tag: str = "",
+) -> Image:
+    """One image of a layout or archive, the one that is for this architecture. Its manifest, and so its digest, stay.
 
     Args:
+        source: a directory with an OCI image layout, an OCI archive, or what ``docker save`` wrote.
         name: the container's; the image is called ``localhost/NAME:TAG``, the tag by the layout's annotation.
+        tools: for layers in zstd.
+        digest: of the manifest, or of an index that leads to it; the layout's own index need not name it.
+        tag: which of several images, by the name that the index gives it or by the tag at that name's end.
 
     Raises:
-        ConfigError: it is no sound layout, or not exactly one of its images fits.
+        ConfigError: it is no sound image, or not exactly one fits.
         SourceError: a layer does not unpack to what the image's configuration promises.
         TreeError: a layer says what no honest layer says.
     """
-    found = find_image(layout, architecture)
+    files = open_image_files(source)
+    found = _find(files, Choice(architecture, digest, tag))
     tree = Tree()
     layers = []
+    left = compute_limit(sum(layer.size for layer in found.layers))
     for descriptor, diff_id in zip(found.layers, found.diff_ids, strict=True):
-        pack = _unpack(layout, descriptor, diff_id, store)
+        pack = _unpack(files, descriptor, diff_id, store, tools, left)
+        size = pack.stat().st_size
+        left -= size
         tree = read_layer(tree, pack, origin=f"container:{name}")
-        layers.append(
-            Layer(
-                descriptor.media_type,
-                descriptor.digest,
-                descriptor.size,
-                diff_id,
-                pack.stat().st_size,
-                tree,
-            )
-        )
-    manifest, config = (blob.locate_blob(layout).read_bytes() for blob in (found.manifest, found.config))
-    for blob, descriptor in ((manifest, found.manifest), (config, found.config)):
-        if descriptor.digest != make_digest(blob):
-            raise ConfigError(f"{layout}: only sha256 digests are supported for manifests and configurations")
-    tag = (found.manifest.ref_name or "").rpartition(":")[2]
-    reference = f"localhost/{name}:{tag if _TAG.fullmatch(tag) else 'latest'}"
+        layers.append(Layer(descriptor.media_type, descriptor.digest, descriptor.size, diff_id, size, tree))
+    manifest, config = (_read_document(files, blob) for blob in (found.manifest, found.config))
+    known = (found.manifest.ref_name or "").rpartition(":")[2]
+    reference = f"localhost/{name}:{known if _TAG.fullmatch(known) else 'latest'}"
     return Image(manifest, config, tuple(layers), (reference,), found.created)
 
 
-def find_image(layout: Path, architecture: str) -> ImageContents:
-    """The one image of a layout that is for this architecture.
+def find_image(source: Path, architecture: str, *, digest: str = "", tag: str = "") -> ImageContents:
+    """The one image of a layout or archive that is for this architecture; arguments as of :func:`read_image`.
 
     Raises:
-        ConfigError: it is no sound layout, or not exactly one of its images fits.
+        ConfigError: it is no sound image, or not exactly one fits.
     """
-    problems, images = check_layout(layout)
-    if problems:
+    return _find(open_image_files(source), Choice(architecture, digest, tag))
+
+
+def _find(files: ImageFiles, choice: Choice) -> ImageContents:
+    found = check_image(files, choice)
+    if found.problems:
+        kind = "OCI image layout" if files.members is None else "archive of an image"
         raise ConfigError(
-            f"{layout} is no OCI image layout that can be used",
-            details=sorted(set(problems))[:MAX_SHOWN],
+            f"{files.path} is no {kind} that can be used",
+            details=sorted(set(found.problems))[:MAX_SHOWN],
             hint="make it anew, for example with: skopeo copy docker://... oci:DIRECTORY",
         )
-    return _require_one(layout, images, architecture)
+    return _choose_one(files.path, found, choice)
 
 
-def _require_one(layout: Path, images: list[ImageContents], architecture: str) -> ImageContents:
-    fitting = [image for image in images if image.platform == ("linux", architecture)]
-    if len(fitting) == 1:
-        return fitting[0]
-    details = [f"{'/'.join(image.platform)}: {image.manifest.ref_name or image.manifest.digest}" for image in images]
-    if not fitting:
-        raise ConfigError(f"{layout} has no image for linux/{architecture}", details=details)
+def _choose_one(path: Path, found: Found, choice: Choice) -> ImageContents:
+    ranked = [(rank, image) for image in found.images if (rank := choice.rank(image.platform)) is not None]
+    best = [image for rank, image in ranked if rank == min(ranked, key=lambda each: each[0])[0]]
+    if len(best) == 1:
+        return best[0]
+    details = [f"{image.platform}: {image.manifest.ref_name or image.manifest.digest}" for image in found.images]
+    details = [*details, *found.others][:MAX_SHOWN]
+    which = f" with the tag {choice.tag}" if choice.tag else ""
+    if not best:
+        raise ConfigError(f"{path} has no image for linux/{choice.architecture}{which}", details=details)
     raise ConfigError(
-        f"{layout} has {len(fitting)} images for linux/{architecture}, and nothing says which is meant",
+        f"{path} has {len(best)} images for linux/{choice.architecture}{which}, and nothing says which is meant",
         details=details,
-        hint="put each image into a layout of its own",
+        hint="name one by its tag, or put each image into a layout of its own",
     )
 
 
-def _unpack(layout: Path, layer: Descriptor, diff_id: str, store: Store) -> Path:
-    """The uncompressed layer in the store, unpacked if it is not there."""
+def _read_document(files: ImageFiles, blob: Descriptor) -> bytes:
+    content = files.find(blob.file_name)
+    data = b"" if content is None else content.read()
+    if blob.digest != make_digest(data):
+        raise ConfigError(f"{files.path}: only sha256 digests are supported for manifests and configurations")
+    return data
+
+
+def _unpack(files: ImageFiles, layer: Descriptor, diff_id: str, store: Store, tools: Tools | None, limit: int) -> Path:
+    """The uncompressed layer in the store, unpacked if it is not there; at most ``limit`` bytes."""
     algorithm, _, encoded = diff_id.partition(":")
     pack = store.root / "packs" / f"layer-{algorithm}-{encoded}.tar"
     if _is_whole(pack, algorithm, encoded):
         return pack
     digest = hashlib.new(algorithm)
-    what = f"{layout}/blobs/{layer.digest.replace(':', '/')}"
+    what = f"{files.path}/{layer.file_name}"
+    content = files.find(layer.file_name)
     try:
-        with open_replacement(pack, durable=True) as out, layer.locate_blob(layout).open("rb") as file:
-            for piece in unpack_blob(file, compressed=LAYER_TYPES[layer.media_type]):
+        if content is None:
+            raise ValueError("it is gone")
+        with open_replacement(pack, durable=True) as out:
+            for piece in unpack_blob(content, LAYER_TYPES[layer.media_type], tools, limit=limit):
                 digest.update(piece)
                 out.write(piece)
             if digest.hexdigest() != encoded:

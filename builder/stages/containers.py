@@ -14,7 +14,7 @@ from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
 from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
 from builder.oci.image import Image, ImageConfig, assemble
-from builder.oci.layout import read_layout
+from builder.oci.layout import read_image
 from builder.stages.overlays import lay_over
 from builder.stages.packages import configure, format_answer, list_runs, make_decision, make_work
 from builder.stages.quadlet import make_quadlet
@@ -77,7 +77,13 @@ class Containers:
 
     def _image(self, container: EmbeddedContainer, context: Context) -> Image:
         if not isinstance(container.image, ResolvedContainer):
-            return read_layout(container.image.path, context.store, architecture=self.arch, name=container.name)
+            return read_image(
+                container.image.path,
+                context.store,
+                architecture=self.arch,
+                name=container.name,
+                tools=context.tools,
+            )
         packages = self.packages[container.image.package_set.name]
         return make_image(container.image, packages, context, self.epoch)
 

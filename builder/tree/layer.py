@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.tree.node import EMPTY, Kind, Node, Slice
+from builder.tree.node import EMPTY, Content, Kind, Node, Slice
+from builder.tree.sparse import PREFIX, REPEATED, SparseFiles, parse_old_map, parse_pax_map
 from builder.tree.tar_headers import (
     BLOCK,
     GNU_LINK,
     GNU_NAME,
+    GNU_SPARSE,
     HARD_LINK,
     KINDS,
     MAX_EXTENSION,
@@ -43,11 +45,13 @@ OPAQUE = ".wh..wh..opq"
 XATTR = b"SCHILY.xattr."
 # What we read, and what says nothing about the file. Any other key is refused: it could change the meaning.
 PAX_KEYS = {b"path", b"linkpath", b"uid", b"gid", b"size", b"mtime"}
-PAX_IGNORED = {b"atime", b"ctime", b"comment", b"uname", b"gname"}
+PAX_IGNORED = {b"atime", b"ctime", b"comment", b"uname", b"gname", b"charset", b"hdrcharset", b"RHT.security.selinux"}
 PAX_IGNORED_PREFIXES = (
-    b"LIBARCHIVE.creationtime",
+    b"LIBARCHIVE.",  # its attributes are in SCHILY's form as well
     b"MSWINDOWS.",
+    b"SCHILY.acl.",
     b"SCHILY.dev",
+    b"SCHILY.fflags",
     b"SCHILY.ino",
     b"SCHILY.nlink",
 )
@@ -78,20 +82,21 @@ def read_layer(tree: Tree, pack: Path, *, origin: str) -> Tree:
     hidden: set[str] = set()
     opaque: set[str] = set()
     kept: list[LayerMember] = []
-    for member in read_members(pack, origin=origin):
-        directory, name = get_parent(member.path), member.path.rpartition("/")[2]
-        if name == OPAQUE:
-            opaque.add(tree.resolve(directory))
-        elif name.startswith(WHITEOUT):
-            hidden.add(normalise_path(f"{tree.resolve(directory)}/{name.removeprefix(WHITEOUT)}"))
-        else:
-            kept.append(member)
-            old = None if member.node.kind is Kind.DIRECTORY else tree.get(member.path)
-            if old is not None and old.kind is Kind.DIRECTORY:
-                hidden.add(tree.resolve(member.path, follow_last=False))
+    with SparseFiles(pack.with_name(f"{pack.name}.sparse")) as sparse:
+        for member in read_members(pack, origin=origin, sparse=sparse):
+            directory, name = get_parent(member.path), member.path.rpartition("/")[2]
+            if name == OPAQUE:
+                opaque.add(tree.resolve(directory))
+            elif name.startswith(WHITEOUT):
+                hidden.add(normalise_path(f"{tree.resolve(directory)}/{name.removeprefix(WHITEOUT)}"))
+            else:
+                kept.append(member)
+                old = None if member.node.kind is Kind.DIRECTORY else tree.get(member.path)
+                if old is not None and old.kind is Kind.DIRECTORY:
+                    hidden.add(tree.resolve(member.path, follow_last=False))
     result = _without(tree, hidden, opaque)
     for member in kept:
-        _put(result, member)
+        put_member(result, member, lower=tree)
         if len(result) > MAX_ENTRIES:
             raise TreeError(f"{origin}: the image has more than {MAX_ENTRIES} entries")
     return result
@@ -107,10 +112,21 @@ def _without(tree: Tree, hidden: set[str], opaque: set[str]) -> Tree:
     return Tree(nodes)
 
 
-def _put(tree: Tree, member: LayerMember) -> None:
+def put_member(tree: Tree, member: LayerMember, *, lower: Tree | None = None) -> None:
+    """Put a member into the tree, a hard link as the file that it leads to.
+
+    Args:
+        lower: what the layer is laid over. A link may lead to a file of it that a whiteout of the layer hides: so a
+            renamed file looks.
+
+    Raises:
+        TreeError: it cannot be there, or links to nothing.
+    """
     node = member.node
     if member.link:
         target = tree.get(member.link)
+        if target is None and lower is not None:
+            target = lower.get(member.link)
         if target is None or target.kind is Kind.DIRECTORY:
             raise TreeError(f"{node.origin}: {member.path} is a hard link to {member.link}, which is no file")
         if tree.resolve(member.path, follow_last=False) == tree.resolve(member.link, follow_last=False):
@@ -119,24 +135,36 @@ def _put(tree: Tree, member: LayerMember) -> None:
     tree.put(member.path, node)
 
 
-def read_members(pack: Path, *, origin: str) -> Iterator[LayerMember]:
+def read_members(
+    pack: Path, *, origin: str, what: str = "layer member", sparse: SparseFiles | None = None
+) -> Iterator[LayerMember]:
     """The members of an uncompressed tar file, whiteouts as the files they are.
+
+    Args:
+        what: a member is called in messages.
+        sparse: where sparse files go; they are refused if there is no place for them.
 
     Raises:
         TreeError: as :func:`read_layer`.
     """
     with pack.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        reader = _Reader(file.fileno(), size, str(pack), origin)
+        reader = _Reader(file.fileno(), size, str(pack), origin, what, sparse)
         yield from reader.read_members()
 
 
 class _Reader:
-    def __init__(self, descriptor: int, size: int, pack: str, origin: str) -> None:
+    def __init__(
+        self, descriptor: int, size: int, pack: str, origin: str, what: str, sparse: SparseFiles | None
+    ) -> None:
         self._descriptor = descriptor
         self._size = size
         self._pack = pack
         self._origin = origin
+        self._what = what
+        self._sparse = sparse
+        # PAX records of one sparse member that may be there more than once.
+        self._repeated: list[tuple[bytes, bytes]] = []
         self._offset = 0
         self._count = 0
 
@@ -148,7 +176,9 @@ class _Reader:
 
     def _members(self) -> Iterator[LayerMember]:
         extra: dict[bytes, bytes] = {}
-        while (head := self._read(BLOCK)).strip(b"\0"):
+        # Writers that leave the two blocks of zeros at the end away are read by all: the digest says that nothing is
+        # missing.
+        while self._offset < self._size and (head := self._read(BLOCK)).strip(b"\0"):
             self._count += 1
             if self._count > MAX_ENTRIES:
                 raise self._bad(f"more than {MAX_ENTRIES} members")
@@ -159,11 +189,12 @@ class _Reader:
                 continue
             yield self._member(head, kind, extra)
             extra = {}
+            self._repeated = []
         if extra:
             raise self._bad("the archive ends after an extended header")
 
     def _member(self, head: bytes, kind: bytes, extra: dict[bytes, bytes]) -> LayerMember:
-        name = extra.get(b"path") or read_name(head)
+        name = extra.get(PREFIX + b"name") or extra.get(b"path") or read_name(head)
         link = extra.get(b"linkpath") or read_link(head)
         length = read_decimal("size", extra[b"size"]) if b"size" in extra else read_number(head[124:136])
         uid = read_decimal("uid", extra[b"uid"]) if b"uid" in extra else read_number(head[108:116])
@@ -177,21 +208,23 @@ class _Reader:
         is_directory = KINDS.get(kind) is Kind.DIRECTORY or (kind in b"\x000" and name.endswith(b"/"))
         path = self._path(name, is_directory=is_directory)
         mode = read_number(head[100:108]) & 0o7777
-        if kind != HARD_LINK and kind not in KINDS:
+        is_sparse = kind == GNU_SPARSE or any(key.startswith(PREFIX) for key in extra) or bool(self._repeated)
+        if is_sparse and (is_directory or kind not in (GNU_SPARSE, b"0", b"\0")):
+            raise self._bad("is sparse although it is no regular file", name)
+        if kind not in (HARD_LINK, GNU_SPARSE) and kind not in KINDS:
             raise self._bad(f"type {kind!r} is not supported", name)
         what = Kind.DIRECTORY if is_directory else KINDS.get(kind, Kind.FILE)
         if length and (what is not Kind.FILE or kind == HARD_LINK):
             raise self._bad("has content although it is no regular file", name)
         if what is Kind.SYMLINK and not link:
             raise self._bad("is a symbolic link to nowhere", name)
-        offset = self._offset
-        self._skip(length, name)
+        content = self._sparse_content(head, kind, extra, length, name) if is_sparse else self._content(length, name)
         node = Node(
             what,
             mode,
             uid,
             gid,
-            content=Slice(self._pack, offset, length) if length else EMPTY,
+            content=content,
             target=link.decode(errors="surrogateescape") if what is Kind.SYMLINK else "",
             device=self._device(head, name) if what in (Kind.CHARACTER, Kind.BLOCK) else (0, 0),
             mtime=mtime,
@@ -201,6 +234,26 @@ class _Reader:
         if kind != HARD_LINK:
             return LayerMember(path, node)
         return LayerMember(path, node, self._path(link, is_directory=False))
+
+    def _content(self, length: int, name: bytes) -> Content:
+        offset = self._offset
+        self._skip(length, name)
+        return Slice(self._pack, offset, length) if length else EMPTY
+
+    def _sparse_content(self, head: bytes, kind: bytes, extra: dict[bytes, bytes], length: int, name: bytes) -> Content:
+        old = parse_old_map(head, lambda: self._read(BLOCK)) if kind == GNU_SPARSE else None
+        start = self._offset
+        self._skip(length, name)
+
+        def read(offset: int, count: int) -> bytes:
+            return os.pread(self._descriptor, max(0, min(count, length - offset)), start + offset)
+
+        found = old or parse_pax_map(extra, self._repeated, read)
+        if self._sparse is None:
+            raise self._bad("is a sparse file", name)
+        if found.start + sum(size for _, size in found.pieces) != length:
+            raise self._bad("stores another number of bytes than its sparse map says", name)
+        return self._sparse.add(found, self._descriptor, start + found.start)
 
     def _path(self, name: bytes, *, is_directory: bool) -> str:
         if not name or len(name) > MAX_PATH:
@@ -247,9 +300,12 @@ class _Reader:
         for key, value in read_records(data.rstrip(b"\0")):
             if key in PAX_IGNORED or key.startswith(PAX_IGNORED_PREFIXES):
                 continue
-            if kind == PAX_GLOBAL or not (key in PAX_KEYS or key.startswith(XATTR)):
-                # Readers disagree about global headers, and GNU.sparse.* changes what the content means.
+            if kind == PAX_GLOBAL or not (key in PAX_KEYS or key.startswith((XATTR, PREFIX))):
+                # Readers disagree about global headers; what we do not know may change the meaning.
                 raise self._bad(f"PAX key {key.decode(errors='replace')[:60]!r} is not supported")
+            if key in REPEATED:
+                self._repeated.append((key, value))
+                continue
             extra[key] = value
 
     def _extension(self, head: bytes) -> bytes:
@@ -267,14 +323,14 @@ class _Reader:
 
     def _read(self, count: int) -> bytes:
         data = os.pread(self._descriptor, count, self._offset)
-        if len(data) < count:  # also where the two blocks of zeros at the end are missing
+        if len(data) < count:
             raise self._bad("the archive is cut short")
         self._offset += count
         return data
 
     def _bad(self, problem: str, name: bytes = b"") -> TreeError:
         which = f" {name.decode(errors='replace')[:200]!r}" if name else ""
-        return TreeError(f"{self._origin}: layer member {self._count}{which}: {problem}")
+        return TreeError(f"{self._origin}: {self._what} {self._count}{which}: {problem}")
 
 
 def _is_whiteout(victim: str) -> bool:

@@ -16,7 +16,7 @@ from builder.tree.node import Kind
 BLOCK = 512
 MAX_EXTENSION = 1 << 20  # bytes of a long name or of a pax header
 MAX_ID = 2**32 - 2  # (uid_t)-1 means "no change" to chown(2)
-HARD_LINK, PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK = b"1", b"x", b"g", b"L", b"K"
+HARD_LINK, PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK, GNU_SPARSE = b"1", b"x", b"g", b"L", b"K", b"S"
 KINDS = {
     b"0": Kind.FILE,
     b"\0": Kind.FILE,

@@ -24,7 +24,7 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.oci.check import validate_layout
 from builder.oci.image import ImageConfig, write_layout
-from builder.oci.layout import read_layout
+from builder.oci.layout import read_image
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from builder.products.making import make_products
 from builder.products.product import GIB, MIB, Identity, Part
@@ -410,7 +410,7 @@ def test_image_layer_packed_by_pigz_is_sound_and_reproducible(tools: Tools, tmp_
     assert validate_layout(tmp_path / "one") == []
     (layer,) = images[0].layers
     assert layer.size < layer.diff_size // 10
-    back = read_layout(tmp_path / "one", Store(tmp_path / "store"), architecture="amd64", name="web")
+    back = read_image(tmp_path / "one", Store(tmp_path / "store"), architecture="amd64", name="web")
     assert back.tree.compute_digest() == tree.compute_digest()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gzip
-import hashlib
 import io
 import json
 import shutil
@@ -20,13 +19,10 @@ from hypothesis import strategies as st
 from builder.core.errors import BuildError, ConfigError, SourceError
 from builder.core.store import Store
 from builder.oci import check as oci_check
-from builder.oci.check import unpack_blob, validate_layout
+from builder.oci.check import validate_layout
 from builder.oci.image import (
-    CONFIG,
     INDEX,
     LAYER,
-    LAYER_GZIP,
-    MANIFEST,
     ImageConfig,
     assemble,
     make_canonical_json,
@@ -35,11 +31,14 @@ from builder.oci.image import (
     write_archive,
     write_layout,
 )
-from builder.oci.layout import read_layout
-from builder.tree.node import make_directory, make_file, make_symlink
+from builder.oci.layout import read_image
+from builder.oci.media import Compression
+from builder.oci.unpack import unpack_blob
+from builder.tree.node import Inline, make_directory, make_file, make_symlink
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree
 from tests.support.fuzz import examples
+from tests.support.layouts import Layout, tar_of
 
 pytestmark = pytest.mark.unit
 
@@ -64,66 +63,6 @@ def small_tree() -> Tree:
     tree.put("/bin", make_symlink("usr/bin", origin="t"))
     tree.put("/tmp", make_directory(0o1777, origin="t"))
     return tree
-
-
-class Layout:
-    """An image layout put together by hand, apart from the code under test."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.manifests: list[dict[str, Any]] = []
-
-    def blob(self, data: bytes, media_type: str, **more: Any) -> dict[str, Any]:
-        sha256 = hashlib.sha256(data).hexdigest()
-        path = self.root / "blobs/sha256" / sha256
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": len(data), **more}
-
-    def json(self, value: object, media_type: str, **more: Any) -> dict[str, Any]:
-        return self.blob(json.dumps(value).encode(), media_type, **more)
-
-    def image(
-        self,
-        layers: list[bytes],
-        *,
-        change: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
-        **more: Any,
-    ) -> None:
-        """Add an image; ``change`` may spoil its configuration and manifest."""
-        config = {
-            "os": "linux",
-            "architecture": "amd64",
-            "created": "2020-01-01T00:00:00.123456789+01:00",
-            "config": None,
-            "rootfs": {"type": "layers", "diff_ids": [make_digest(layer) for layer in layers]},
-            "history": [{"created_by": "x"} for _ in layers] + [{"empty_layer": True}],
-        }
-        manifest: dict[str, Any] = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "layers": [self.blob(gzip.compress(layer), LAYER_GZIP) for layer in layers],
-        }
-        if change is not None:
-            change(config, manifest)
-        manifest.setdefault("config", self.json(config, CONFIG))
-        self.manifests.append(self.json(manifest, MANIFEST, **more))
-
-    def finish(self, **index: Any) -> Path:
-        document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests, **index}
-        (self.root / "index.json").write_text(json.dumps(document))
-        (self.root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-        return self.root
-
-
-def tar_of(**files: str) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, text in files.items():
-            info = tarfile.TarInfo(name.replace("__", "/").replace("_wh_", ".wh."))
-            info.size = len(text)
-            archive.addfile(info, io.BytesIO(text.encode()))
-    return out.getvalue()
 
 
 @pytest.fixture
@@ -195,7 +134,7 @@ def test_times_in_the_layer_are_clamped_to_the_images(tmp_path: Path) -> None:
 
 def test_our_own_layout_reads_back_as_the_same_tree(tmp_path: Path) -> None:
     image = write_layout(small_tree(), WEB, tmp_path / "layout")
-    back = read_layout(tmp_path / "layout", Store(tmp_path / "store"), architecture="amd64", name="web")
+    back = read_image(tmp_path / "layout", Store(tmp_path / "store"), architecture="amd64", name="web")
     assert back.tree.compute_digest() == small_tree().compute_digest()
     assert (back.manifest, back.config, back.names) == (image.manifest, image.config, image.names)
     assert back.created == 86400
@@ -226,7 +165,7 @@ def test_several_layers_are_laid_over_each_other(layout: Layout, tmp_path: Path)
     )
     root = layout.finish()
     assert validate_layout(root) == []
-    image = read_layout(root, Store(tmp_path / "store"), architecture="amd64", name="web")
+    image = read_image(root, Store(tmp_path / "store"), architecture="amd64", name="web")
     assert "/etc/a" not in image.tree
     assert (image.tree.read("/etc/b"), image.tree.read("/srv/x"), image.tree.read("/new")) == (
         b"2",
@@ -242,10 +181,10 @@ def test_layers_are_unpacked_once(layout: Layout, tmp_path: Path) -> None:
     layout.image([tar_of(a="1")])
     store = Store(tmp_path / "store")
     root = layout.finish()
-    first = read_layout(root, store, architecture="amd64", name="web")
+    first = read_image(root, store, architecture="amd64", name="web")
     (pack,) = (store.root / "packs").iterdir()
     before = pack.stat().st_mtime_ns
-    assert read_layout(root, store, architecture="amd64", name="web").tree == first.tree
+    assert read_image(root, store, architecture="amd64", name="web").tree == first.tree
     assert pack.stat().st_mtime_ns == before
 
 
@@ -270,11 +209,11 @@ def test_a_layer_that_was_damaged_in_the_store_is_unpacked_again(
     layout.image([tar_of(a="1")])
     store = Store(tmp_path / "store")
     root = layout.finish()
-    first = read_layout(root, store, architecture="amd64", name="web")
+    first = read_image(root, store, architecture="amd64", name="web")
     (pack,) = (store.root / "packs").iterdir()
     good = pack.read_bytes()
     harm(pack)
-    again = read_layout(root, store, architecture="amd64", name="web")
+    again = read_image(root, store, architecture="amd64", name="web")
     assert again.tree.compute_digest() == first.tree.compute_digest()
     assert pack.read_bytes() == good
     assert not pack.is_symlink()
@@ -291,16 +230,16 @@ def test_image_for_the_machine_is_picked_from_an_index_in_the_index(layout: Layo
     layout.manifests = [inner]
     root = layout.finish()
     store = Store(tmp_path / "store")
-    assert read_layout(root, store, architecture="arm64", name="web").tree.read("/a") == b"arm"
+    assert read_image(root, store, architecture="arm64", name="web").tree.read("/a") == b"arm"
     with pytest.raises(ConfigError, match="has no image for linux/riscv64"):
-        read_layout(root, store, architecture="riscv64", name="web")
+        read_image(root, store, architecture="riscv64", name="web")
 
 
 def test_two_images_for_one_machine_are_refused(layout: Layout, tmp_path: Path) -> None:
     layout.image([tar_of(a="1")])
     layout.image([tar_of(a="2")])
     with pytest.raises(ConfigError, match="has 2 images for linux/amd64"):
-        read_layout(layout.finish(), Store(tmp_path / "store"), architecture="amd64", name="web")
+        read_image(layout.finish(), Store(tmp_path / "store"), architecture="amd64", name="web")
 
 
 def test_layer_that_unpacks_to_something_else_is_no_authentic_source(layout: Layout, tmp_path: Path) -> None:
@@ -312,19 +251,19 @@ def test_layer_that_unpacks_to_something_else_is_no_authentic_source(layout: Lay
     assert any("unpacks to" in problem for problem in validate_layout(root))
     store = Store(tmp_path / "store")
     with pytest.raises(SourceError, match="does not unpack to what"):
-        read_layout(root, store, architecture="amd64", name="web")
+        read_image(root, store, architecture="amd64", name="web")
     assert list((store.root / "packs").iterdir()) == []
 
 
 def test_gzip_with_several_members_and_gzip_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     data = gzip.compress(b"a" * 10) + gzip.compress(b"b" * 10)
-    assert b"".join(unpack_blob(io.BytesIO(data), compressed=True)) == b"a" * 10 + b"b" * 10
-    bomb = io.BytesIO(gzip.compress(bytes(50 << 20)))
-    with pytest.raises(ValueError, match="larger than 1000000 bytes"):
-        list(unpack_blob(bomb, compressed=True, limit=1_000_000))
+    assert b"".join(unpack_blob(Inline(data), Compression.GZIP)) == b"a" * 10 + b"b" * 10
+    bomb = Inline(gzip.compress(bytes(50 << 20)))
+    with pytest.raises(ValueError, match=r"more than 1000000 bytes, over 2[0-9] times its size: a decompression bomb"):
+        list(unpack_blob(bomb, Compression.GZIP, limit=1_000_000))
     for damaged in (data[:-5], data + b"x", b"", b"plain"):
         with pytest.raises(ValueError, match=r"."):
-            list(unpack_blob(io.BytesIO(damaged), compressed=True))
+            list(unpack_blob(Inline(damaged), Compression.GZIP))
 
 
 Spoil = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -366,7 +305,16 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "size 2^63": (spoil_layer(size=2**63), "must be a number of bytes"),
     "size as text": (spoil_layer(size="5"), "must be a number of bytes"),
     "media type without slash": (spoil_layer(mediaType="tar"), "no media type"),
-    "layer in zstd": (spoil_layer(mediaType=LAYER + "+zstd"), "is not supported"),
+    "layer in xz": (spoil_layer(mediaType=LAYER + "+xz"), "is not supported"),
+    "layer that is not distributed": (
+        spoil_layer(mediaType="application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+        "may not be distributed",
+    ),
+    "layer that Docker calls foreign": (
+        spoil_layer(mediaType="application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+        "may not be distributed",
+    ),
+    "10,000 layers": (lambda c, m: m.update(layers=m["layers"] * 10_000), "500 are possible"),
     "data that is other data": (spoil_layer(data="YWJj"), "data is not what the digest says"),
     "data that is no base64": (spoil_layer(data="%"), "no base64"),
     "urls as text": (spoil_layer(urls="x"), "urls must be a list"),
@@ -399,7 +347,7 @@ def test_spoilt_image_is_refused_and_the_reason_named(layout: Layout, tmp_path: 
     problems = validate_layout(root)
     assert any(reason in problem for problem in problems), problems
     with pytest.raises(ConfigError, match="is no OCI image layout"):
-        read_layout(root, Store(tmp_path / "store"), architecture="amd64", name="web")
+        read_image(root, Store(tmp_path / "store"), architecture="amd64", name="web")
 
 
 def test_blob_that_is_a_link_is_refused(layout: Layout) -> None:
@@ -478,7 +426,7 @@ def test_any_value_anywhere_gives_problems_or_an_image(
     layout.finish(**({key: value} if where == 2 else {}))
     problems = validate_layout(root)
     try:
-        read_layout(root, Store(root / "store"), architecture="amd64", name="web")
+        read_image(root, Store(root / "store"), architecture="amd64", name="web")
     except BuildError:
         return
     assert problems == []

@@ -110,6 +110,43 @@ def test_hard_link_reaches_into_lower_layers(layer: Layer, lower: Tree) -> None:
     assert result.read("/etc/again") == b"/etc/b"
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_hard_link_keeps_a_file_that_its_own_layer_hides(layer: Layer, lower: Tree, first: bool) -> None:
+    parts = [member("etc/.wh.b"), member("etc/renamed", kind=b"1", linkname="etc/b")]
+    result = read_layer(lower, layer(*(parts if first else reversed(parts))), origin="c")
+    assert result.read("/etc/renamed") == b"/etc/b"
+    assert "/etc/b" not in result
+
+
+def test_attributes_and_file_capabilities_are_kept(layer: Layer) -> None:
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")
+    records = pax((b"SCHILY.xattr.security.capability", capability), (b"SCHILY.xattr.user.note", b"\0\n="))
+    node = read_layer(Tree(), layer(records + member("ping", b"x")), origin="c").require("/ping")
+    assert node.xattrs == (("security.capability", capability), ("user.note", b"\0\n="))
+
+
+def test_records_that_say_nothing_about_the_file_are_passed_over(layer: Layer) -> None:
+    records = pax(
+        (b"LIBARCHIVE.xattr.user.note", b"eA=="), (b"RHT.security.selinux", b"x"), (b"SCHILY.acl.access", b"y")
+    )
+    node = read_layer(Tree(), layer(records + member("a", b"x")), origin="c").require("/a")
+    assert node.xattrs == ()
+
+
+@pytest.mark.parametrize("end", [b"", bytes(512), bytes(1024), bytes(10240)])
+def test_archive_may_end_in_any_number_of_zeros(tmp_path: Path, end: bytes) -> None:
+    pack = tmp_path / "layer.tar"
+    pack.write_bytes(member("a", b"1") + end)
+    assert read_layer(Tree(), pack, origin="c").read("/a") == b"1"
+
+
+@pytest.mark.parametrize("data", [b"", bytes(512), bytes(1024)])
+def test_empty_layer_changes_nothing(tmp_path: Path, lower: Tree, data: bytes) -> None:
+    pack = tmp_path / "layer.tar"
+    pack.write_bytes(data)
+    assert read_layer(lower, pack, origin="c") == lower
+
+
 def test_gnu_long_names_and_base_256_numbers_are_read(layer: Layer) -> None:
     name = "long/" + "n" * 200
     result = read_layer(Tree(), layer(member(name, b"x", uid=2**21, gid=2**32 - 2)), origin="c")
@@ -159,8 +196,6 @@ HOSTILE = {
     "below a whiteout": member(".wh.etc/x", b"x"),
     "overlayfs whiteout": member("etc/passwd", kind=b"3", devmajor=0, devminor=0),
     "overlayfs attribute": pax((b"SCHILY.xattr.trusted.overlay.opaque", b"y")) + member("x"),
-    "sparse file": member("x", kind=b"S"),
-    "sparse file in PAX": pax((b"GNU.sparse.major", b"1")) + member("x"),
     "unknown type": member("x", kind=b"Z"),
     "global header with a path": pax((b"path", b"etc/passwd"), kind=b"g") + member("x"),
     "extended header at the end": pax((b"path", b"x")),
@@ -179,7 +214,7 @@ HOSTILE = {
     "device that cannot exist": member("x", kind=b"4", devmajor=2**20, devminor=1),
     "damaged checksum": member("x")[:148] + b"0000000\0" + member("x")[156:],
     "damaged number": seal(member("x")[:100] + b"99999999" + member("x")[108:148] + b" " * 8 + member("x")[156:]),
-    "cut short": member("x", b"x" * 600)[:1200],
+    "cut short": member("x", b"x" * 600)[:1000],
 }
 
 
