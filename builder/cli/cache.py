@@ -14,7 +14,7 @@ from builder.core.console import Console, format_size
 
 HELP = "show or clear what is kept between builds"
 GROUPS = {
-    "downloads": ("blobs", "partial", "indexes"),
+    "downloads": ("blobs", "partial", "indexes", "images"),
     "stages": ("packs", "stages", "presets", "builds", "outputs"),
     "tools": ("tools", "filters"),
     "machines": ("machines",),

@@ -11,6 +11,7 @@ Layout below :attr:`Store.root`::
     filters/KEY.seal          what its filters of text answered
     machines/KEY/             machines that booted once, for tests
     indexes/, partial/        lists of packages ready to be searched; downloads that were cut short
+    images/HEX/               an image of a registry as an OCI layout, by hard links of its blobs
     scratch/, vm/             what builds and machines that run now are working on
     locks/                    one file a lock
 
@@ -43,6 +44,7 @@ SECTIONS = (
     "blobs",
     "partial",
     "indexes",
+    "images",
     "packs",
     "stages",
     "presets",

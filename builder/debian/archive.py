@@ -14,6 +14,7 @@ import pysequoia
 from builder.core.console import Console
 from builder.core.errors import SourceError
 from builder.core.store import Store
+from builder.core.store_errors import explain_store_errors
 from builder.debian import release as releases
 from builder.debian.fetch import Download, fetch
 from builder.debian.index import MAX_UNPACKED, Index, IndexProblem, Package, unpack_index, write_index
@@ -21,7 +22,6 @@ from builder.debian.lock import LockedIndex, LockedPackage, LockedRelease, parse
 from builder.debian.mirror import Mirrors
 from builder.debian.pack import unpack
 from builder.debian.release import Freshness, IndexFile, Release, read_release
-from builder.debian.store_errors import explain_store_errors
 from builder.debian.transfer import Client
 from builder.debian.trust import Trust
 from builder.debian.version import make_version_key

@@ -1,30 +1,27 @@
 """Downloads into the store: many at once, each verified, continued where an earlier run stopped.
 
-A download in progress is ``partial/SHA256`` in the store. The file is also the lock: whoever fetches it
-holds ``flock(2)`` on it, so two builds on one store fetch each file once, and a killed build leaves
-something to go on from.
+Two builds on one store fetch each file once, and a killed build leaves something to go on from
+(:mod:`builder.core.partial`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from builder.core.console import Console
 from builder.core.errors import SourceError
+from builder.core.http import CHUNK, RangeRefused, Stopped, TransferError
+from builder.core.partial import claim_partial, keep_partial
 from builder.core.store import Store
+from builder.core.store_errors import explain_store_errors
 from builder.debian.lock import LockedPackage
 from builder.debian.mirror import Mirrors
-from builder.debian.store_errors import explain_store_errors
-from builder.debian.transfer import CHUNK, Client, RangeRefused, Stopped, TransferError
+from builder.debian.transfer import Client
 
 JOBS = 8
 GONE_HINT = (
@@ -178,15 +175,12 @@ class _Run:
         self._console.report_progress(have, self._total, "B")
 
     def _one(self, item: Download) -> None:
-        with _claimed(self._store, item, self._client, self._console) as file:
+        with claim_partial(self._store, item.sha256, item.size, item.what, self._client.stop, self._console) as file:
             if file is None:  # another build fetched it while we waited
                 self._progress(item.size)
                 return
             self._client.try_each(item.urls, item.what, lambda url: self._attempt(url, item, file), item.hint)
-            blob = self._store.locate_blob(item.sha256)
-            blob.parent.mkdir(parents=True, exist_ok=True)
-            os.fchmod(file.fileno(), 0o644)
-            _partial(self._store, item).rename(blob)
+            keep_partial(self._store, item.sha256, file)
 
     def _attempt(self, url: str, item: Download, file: BinaryIO) -> None:
         """Bring the partial file to its full size and compare its hash.
@@ -238,49 +232,3 @@ class _Run:
         except BaseException:
             self._progress(-min(counted, self._have))
             raise
-
-
-def _partial(store: Store, item: Download) -> Path:
-    return store.root / "partial" / item.sha256
-
-
-@contextmanager
-def _claimed(store: Store, item: Download, client: Client, console: Console) -> Iterator[BinaryIO | None]:
-    """The partial file, held exclusively; ``None`` if another build has completed it in the meantime."""
-    path = _partial(store, item)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    said = False
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not said:
-                    said = True
-                    console.note(f"another build is downloading {item.what}; waiting for it")
-                if client.stop.wait(0.1):
-                    raise Stopped from None
-                continue
-            if store.has_blob(item.sha256, item.size):
-                _unlink_if_same(path, file)
-                yield None
-                return
-            if not _is_same(path, file):  # renamed or removed between our open and our lock
-                continue
-            yield file
-            return
-
-
-def _is_same(path: Path, file: BinaryIO) -> bool:
-    try:
-        there = path.lstat()
-    except FileNotFoundError:
-        return False
-    here = os.fstat(file.fileno())
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
-
-
-def _unlink_if_same(path: Path, file: BinaryIO) -> None:
-    if _is_same(path, file):
-        path.unlink(missing_ok=True)

@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 from builder.core.errors import BuildError, CapabilityError, ConfigError
+from builder.core.urls import redact_url
 from builder.debian.control import parse_stanza
 
 ENVIRONMENT = "BUILD_OS_MIRROR"
@@ -54,19 +55,6 @@ class Mirrors:
         """Where a file of the archive (``pool/...``, ``dists/...``) can be had."""
         bases = (*self.list_for_suite(suite), *self.snapshots.get(suite, ()))
         return tuple(f"{base}/{quote(path, safe='/+~:')}" for base in bases)
-
-
-def redact_url(url: str) -> str:
-    """The URL without its user name and password, for messages and logs."""
-    if "@" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # half an IPv6 address
-        return "(not a URL)"
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
 def list_default_suites(suite: str) -> tuple[str, ...]:

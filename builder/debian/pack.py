@@ -19,9 +19,9 @@ from builder.core.errors import SourceError
 from builder.core.files import open_replacement, sync_file_system
 from builder.core.kept import DAMAGED, PACKS, SEAL, Row, is_usable, is_whole, read_entry, seal_entry
 from builder.core.store import Store
+from builder.core.store_errors import explain_store_errors
 from builder.debian.deb import Contents, DebError, Source, read_deb
 from builder.debian.lock import LockedPackage
-from builder.debian.store_errors import explain_store_errors
 from builder.debian.tarmembers import PackageMember, read_members
 from builder.tree.node import Kind
 from builder.tree.tar_headers import TarError

@@ -1,15 +1,8 @@
-"""HTTP as a build needs it: bounded, resumable, patient with a busy mirror and impatient with a dead one.
-
-What arrives is never trusted here; callers compare it with a hash or a signature. Still nothing is read
-beyond the size that was promised, a redirect can only lead to http(s) and never from https to http, and a
-server that sends one byte a minute is given up.
-"""
+"""Downloads from mirrors: one server after the other, over connections that are kept."""
 
 from __future__ import annotations
 
-import http.client
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,46 +13,20 @@ import requests
 import urllib3
 
 from builder.core.errors import SourceError
-from builder.debian.mirror import redact_url
+from builder.core.http import (
+    REDIRECTS,
+    Patience,
+    Stopped,
+    TransferError,
+    check_redirect,
+    describe_failure,
+    find_body_offset,
+    is_temporary_failure,
+    read_pieces,
+)
+from builder.core.urls import redact_url
 
-CHUNK = 1 << 18
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a transfer may take before it counts as failed. Times in seconds, rates in bytes a second.
-
-    ``rounds`` is how often all mirrors are tried when the failures look temporary; the pause between rounds
-    doubles.
-    """
-
-    connect: float = 10.0
-    read: float = 30.0
-    window: float = 20.0
-    minimum_rate: float = 2048.0
-    rounds: int = 4
-    pause: float = 0.5
-    redirects: int = 10
-
-
-class TransferError(Exception):
-    """One attempt failed.
-
-    Attributes:
-        temporary: it may work later; ``after`` so many seconds if the server said so.
-        missing: the server does not have it.
-    """
-
-    def __init__(self, reason: str, *, temporary: bool = False, missing: bool = False, after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.temporary = temporary
-        self.missing = missing
-        self.after = after
-
-
-class Stopped(Exception):
-    """The transfer was abandoned because the whole run is."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +73,13 @@ class Client:
         try:
             response = self._follow(url, offset)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise TransferError(_reason(error), temporary=_is_temporary(error)) from error
+            raise TransferError(describe_failure(error), temporary=is_temporary_failure(error)) from error
         try:
-            start = _body_offset(response, offset)
+            start = find_body_offset(response, offset)
             length = response.headers.get("Content-Length", "")
             if length.isdecimal() and start + int(length) > maximum:
                 raise TransferError(f"the server sends {start + int(length)} bytes, at most {maximum} were expected")
-            yield Answer(start, self._pieces(response, maximum - start))
+            yield Answer(start, read_pieces(response, maximum - start, self.patience, self.stop))
         finally:
             response.close()
 
@@ -128,37 +95,13 @@ class Client:
                 allow_redirects=False,
                 timeout=(self.patience.connect, self.patience.read),
             )
-            if response.status_code not in (301, 302, 303, 307, 308) or "Location" not in response.headers:
+            if response.status_code not in REDIRECTS or "Location" not in response.headers:
                 return response
             target = urljoin(url, response.headers["Location"])
             response.close()
-            _check_redirect(url, target)
+            check_redirect(url, target)
             url = target
         raise TransferError(f"more than {self.patience.redirects} redirects")
-
-    def _pieces(self, response: requests.Response, limit: int) -> Iterator[bytes]:
-        received = 0
-        since, counted = time.monotonic(), 0
-        while True:
-            if self.stop.is_set():
-                raise Stopped
-            try:
-                # read1 returns what has arrived; read would block until a whole piece has dripped in.
-                piece = response.raw.read1(CHUNK, decode_content=False)
-            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                raise TransferError(_reason(error), temporary=True) from error
-            if not piece:
-                return
-            received += len(piece)
-            if received > limit:
-                raise TransferError(f"the server sends more than the {limit} bytes that were expected")
-            now = time.monotonic()
-            if now - since >= self.patience.window:
-                if (received - counted) / (now - since) < self.patience.minimum_rate:
-                    rate = (received - counted) / (now - since)
-                    raise TransferError(f"too slow: {rate:.0f} bytes a second", temporary=True)
-                since, counted = now, received
-            yield piece
 
     def try_each(self, urls: Sequence[str], what: str, attempt: Callable[[str], T], hint: str) -> T:
         """``attempt`` with one URL after the other until one works; temporary failures are tried again.
@@ -171,7 +114,7 @@ class Client:
         failures: dict[str, TransferError] = {}
         left = list(dict.fromkeys(urls))
         for turn in range(self.patience.rounds):
-            if turn and self.stop.wait(self._pause(turn, [failures[url] for url in left])):
+            if turn and self.stop.wait(self.patience.choose_pause(turn, min(failures[url].after for url in left))):
                 raise Stopped
             for url in sorted(left, key=lambda url: urlsplit(url).netloc in self._ailing):
                 server = urlsplit(url).netloc
@@ -196,11 +139,6 @@ class Client:
             else "is the mirror up? try again, or another mirror",
         )
 
-    def _pause(self, turn: int, failures: Sequence[TransferError]) -> float:
-        """How long to wait before a round: longer each time, and as long as the most lenient server asked."""
-        asked = min(error.after for error in failures)
-        return max(self.patience.pause * (1 << (turn - 1)), min(asked, self.patience.read))
-
     def read(self, urls: Sequence[str], what: str, *, maximum: int, hint: str) -> bytes:
         """A small file, whole.
 
@@ -213,65 +151,3 @@ class Client:
                 return b"".join(answer.pieces)
 
         return self.try_each(urls, what, attempt, hint)
-
-
-def _body_offset(response: requests.Response, asked: int) -> int:
-    status = response.status_code
-    if status == 200:
-        return 0
-    if status == 206 and asked:
-        begin = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-        if begin == str(asked):
-            return asked
-        raise TransferError(f"asked for bytes from {asked}, the server sends others")
-    if status == 416 and asked:
-        raise RangeRefused(asked)
-    reason = f"{status} {response.reason or ''}".strip()
-    after = response.headers.get("Retry-After", "")
-    raise TransferError(
-        reason,
-        temporary=status in (408, 429) or status >= 500,
-        missing=status in (403, 404, 410),
-        after=float(after) if after.isdecimal() and len(after) < 9 else 0.0,
-    )
-
-
-class RangeRefused(TransferError):
-    """The server has no bytes from that offset on: what was kept of the file is of no use."""
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the file there has no more than {offset} bytes", temporary=True)
-
-
-def _check_redirect(source: str, target: str) -> None:
-    scheme = urlsplit(target).scheme
-    if scheme not in ("http", "https"):
-        raise TransferError(f"redirected to {redact_url(target)[:200]!r}, which is not http or https")
-    if urlsplit(source).scheme == "https" and scheme == "http":
-        raise TransferError(f"redirected from https to {redact_url(target)[:200]}, which is not encrypted")
-
-
-def _is_temporary(error: Exception) -> bool:
-    permanent = (
-        requests.exceptions.InvalidURL,
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.MissingSchema,
-        requests.exceptions.SSLError,
-        ValueError,
-    )
-    return not isinstance(error, permanent)
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause in one line; urllib3 wraps it three times and adds object addresses."""
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
-    if isinstance(error, (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError)):
-        return "the server went silent"
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "the server does not answer"
-    if isinstance(cause, http.client.IncompleteRead):  # urllib3's own is derived from it
-        return "the connection was cut"
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-    return text.splitlines()[0][:200] if text else type(cause).__name__

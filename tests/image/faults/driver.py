@@ -19,8 +19,9 @@ import failing_disk
 from builder.build import workspace
 from builder.cli import main
 from builder.core import console
+from builder.core.http import Patience
 from builder.debian import archive, fetch
-from builder.debian.transfer import Client, Patience
+from builder.debian.transfer import Client
 from builder.debian.trust import Trust
 
 keyring, fingerprint, room, seconds, step, *command = sys.argv[1:]

@@ -12,13 +12,14 @@ import pysequoia
 import pytest
 
 from builder.core.console import QuietConsole
+from builder.core.http import Patience
 from builder.core.store import Store
 from builder.debian.archive import PackageArchive
 from builder.debian.index import Index, write_index
 from builder.debian.lock import LockedPackage
 from builder.debian.mirror import Mirrors
 from builder.debian.release import Freshness
-from builder.debian.transfer import Client, Patience
+from builder.debian.transfer import Client
 from tests.support.debs import (
     Deb,
     ar,

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from builder.core.errors import CapabilityError, SourceError
+from builder.core.http import Patience
 from builder.core.store import Store
 from builder.debian.fetch import Download, fetch, fetch_packages
 from builder.debian.mirror import Mirrors
-from builder.debian.transfer import Client, Patience
+from builder.debian.transfer import Client
 
 pytestmark = pytest.mark.unit
 
@@ -357,11 +358,11 @@ def test_redirects_that_lead_astray_are_refused(serve: Any, get: Any, target: st
 
 
 def test_a_redirect_from_https_to_http_is_refused() -> None:
-    from builder.debian.transfer import TransferError, _check_redirect
+    from builder.core.http import TransferError, check_redirect
 
-    _check_redirect("http://a.example/", "https://a.example/")
+    check_redirect("http://a.example/", "https://a.example/")
     with pytest.raises(TransferError, match="not encrypted"):
-        _check_redirect("https://a.example/", "http://a.example/")
+        check_redirect("https://a.example/", "http://a.example/")
 
 
 def test_offline_lists_what_is_missing(serve: Any, store: Store, get: Any) -> None:
@@ -436,7 +437,7 @@ def test_a_full_disk_says_so(serve: Any, store: Store, get: Any, monkeypatch: py
         raise OSError(errno.ENOSPC, "No space left on device")
 
     server = serve({"file": DATA})
-    monkeypatch.setattr("builder.debian.fetch.os.fchmod", full)
+    monkeypatch.setattr("builder.core.partial.os.fchmod", full)
     with pytest.raises(CapabilityError, match="no space left for the store") as caught:
         get(wanted(server))
     assert "cache clear" in str(caught.value.hint)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import CapabilityError, ConfigError
+from builder.core.urls import redact_url
 from builder.debian.mirror import (
     SNAPSHOT,
     Mirrors,
@@ -17,7 +18,6 @@ from builder.debian.mirror import (
     find_snapshots,
     list_default_suites,
     parse_mirrors,
-    redact_url,
 )
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,557 @@
+"""What can be read from a repository: manifests, blobs, tags, referrers (OCI distribution-spec 1.1).
+
+All content is verified: a manifest by the digest it was asked for or the one its descriptor has, a blob by size and
+digest while it passes. Where registries.conf has mirrors they are asked first, and the registry itself at last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
+
+from builder.core.errors import BuildError, ConfigError, SourceError
+from builder.core.http import (
+    CHUNK,
+    Patience,
+    RangeRefused,
+    Stopped,
+    TransferError,
+    find_body_offset,
+    read_pieces,
+)
+from builder.oci.registry.connection import Connection, RegistryError, is_same_origin
+from firstboot.config.oci.challenge import make_scope
+from firstboot.config.oci.manifests import (
+    ACCEPT,
+    INDEXES,
+    MAX_MANIFEST,
+    BadManifest,
+    Descriptor,
+    Platform,
+    find_for_platform,
+    find_media_type,
+    list_descriptors,
+    parse_document,
+)
+from firstboot.config.oci.reference import Reference
+
+MAX_BLOB = 64 << 30
+MAX_PAGES = 1000
+MAX_TAGS = 1_000_000
+MAX_LIST = 32 << 20  # bytes of one page of tags
+MAX_NESTING = 4  # of an index in an index
+T = TypeVar("T")
+Progress = Callable[[int], None]
+
+
+class MissingImageError(ConfigError):
+    """The registry answers, and has no such tag or repository."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest or an index, verified.
+
+    Attributes:
+        data: its bytes, which the digest is of.
+        document: what they say.
+    """
+
+    descriptor: Descriptor
+    data: bytes
+    document: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Of the bytes."""
+        return self.descriptor.digest
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it lists manifests."""
+        return self.descriptor.media_type in INDEXES
+
+    def list_blobs(self) -> tuple[Descriptor, ...]:
+        """Configuration and layers of an image.
+
+        Raises:
+            BadManifest: a descriptor is none.
+        """
+        layers = list_descriptors(self.document, "layers")
+        return (list_descriptors({"config": [self.document.get("config")]}, "config")[0], *layers)
+
+    def list_manifests(self) -> tuple[Descriptor, ...]:
+        """The entries of an index.
+
+        Raises:
+            BadManifest: a descriptor is none.
+        """
+        return tuple(list_descriptors(self.document, "manifests"))
+
+
+def make_manifest(data: bytes, announced: str = "", digest: str | None = None) -> Manifest:
+    """The manifest that some bytes are.
+
+    Args:
+        announced: the media type by a server's header or a descriptor.
+        digest: what they must have.
+
+    Raises:
+        BadManifest: they are none.
+        TransferError: they have another digest.
+    """
+    algorithm = "sha256" if digest is None else digest.partition(":")[0]
+    actual = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+    if digest is not None and actual != digest:
+        raise TransferError(f"sent a manifest with the digest {actual}, not {digest}")
+    document = parse_document(data)
+    return Manifest(Descriptor(find_media_type(document, announced), actual, len(data)), data, document)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place of a repository: the registry itself or a mirror."""
+
+    connection: Connection
+    reference: Reference
+
+    @property
+    def scope(self) -> str:
+        """What a token must allow to read here."""
+        return make_scope(self.reference.repository, "pull")
+
+    def locate(self, kind: str, name: str) -> str:
+        """The path of something in the repository's part of the API."""
+        return f"/v2/{self.reference.repository}/{kind}/{quote(name, safe=':')}"
+
+    def ask(self, method: str, path: str, **options: Any) -> AbstractContextManager[requests.Response]:
+        """:meth:`Connection.ask` with the scope to read."""
+        return self.connection.ask(method, path, scopes=(self.scope,), **options)
+
+
+class Client:
+    """Reads one repository. Used as a block, which closes the connections.
+
+    Attributes:
+        reference: the image it was opened for.
+        stop: set to abandon all that is under way.
+    """
+
+    def __init__(
+        self, reference: Reference, sources: Sequence[Source], patience: Patience, stop: threading.Event
+    ) -> None:
+        self.reference = reference
+        self.sources = tuple(sources)
+        self.patience = patience
+        self.stop = stop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Abandon what is under way, and close the connections."""
+        self.stop.set()
+        for source in self.sources:
+            source.connection.close()
+
+    # Manifests
+
+    def read_manifest(self, target: str | None = None, *, maximum: int = MAX_MANIFEST) -> Manifest:
+        """The manifest or index of a tag or digest; by default of the reference.
+
+        Raises:
+            MissingImageError: the registry has no such tag or repository.
+            SourceError: it cannot be had, is none, or is not what the digest promised.
+        """
+        wanted = target or self.reference.target
+        digest = wanted if ":" in wanted else None
+
+        def attempt(source: Source) -> Manifest:
+            with source.ask("GET", source.locate("manifests", wanted), headers={"Accept": ACCEPT}) as response:
+                data = self._read(response, maximum)
+                kind = response.headers.get("Content-Type", "")
+                promised = response.headers.get("Docker-Content-Digest")
+            try:
+                manifest = make_manifest(data, kind, digest)
+            except BadManifest as error:
+                raise TransferError(f"the manifest {error}") from None
+            if digest is None and promised and promised.startswith("sha256:") and promised != manifest.digest:
+                raise TransferError(f"sent a manifest with the digest {manifest.digest}, and calls it {promised[:80]}")
+            return manifest
+
+        return self._try_each(self._describe(wanted), attempt, by_tag=digest is None)
+
+    def find_descriptor(self, target: str | None = None) -> Descriptor | None:
+        """What a tag or digest is at this moment, by the registry's word alone; ``None`` if it is not there.
+
+        A ``HEAD`` costs the registry nothing, and is not counted by those that limit how much is pulled.
+
+        Raises:
+            SourceError: the registry does not answer.
+        """
+        wanted = target or self.reference.target
+
+        def attempt(source: Source) -> Descriptor | None:
+            path = source.locate("manifests", wanted)
+            with source.ask("HEAD", path, headers={"Accept": ACCEPT}, accept=(200, 404)) as response:
+                if response.status_code == 404:
+                    return None
+                digest = response.headers.get("Docker-Content-Digest", "")
+                size = response.headers.get("Content-Length", "")
+                kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+            if not digest or not size.isdecimal():
+                return self.read_manifest(wanted).descriptor
+            try:
+                entry = {"digest": digest, "size": int(size[:18]), "mediaType": kind}
+                return list_descriptors({"manifests": [entry]}, "manifests")[0]
+            except BadManifest as error:
+                raise TransferError(f"the answer {error}") from None
+
+        return self._try_each(self._describe(wanted), attempt, by_tag=":" not in wanted)
+
+    def read_image_manifest(
+        self, platform: str | Platform, target: str | None = None
+    ) -> tuple[Manifest | None, Manifest]:
+        """The manifest for a platform, and the index that it is from if there is one.
+
+        Args:
+            platform: ``linux/amd64``, ``linux/arm64/v8``.
+
+        Raises:
+            ConfigError: there is none for this platform.
+            SourceError, MissingImageError: :meth:`read_manifest`.
+        """
+        wanted = platform if isinstance(platform, Platform) else Platform(*platform.split("/", 2))
+        first = current = self.read_manifest(target)
+        for _ in range(MAX_NESTING):
+            if not current.is_index:
+                return (first if first is not current else None), current
+            entries = self.list_entries(current)
+            entry = find_for_platform(entries, wanted)
+            if entry is None:
+                known = sorted({str(e.platform) for e in entries if e.platform and e.platform.os != "unknown"})
+                raise ConfigError(
+                    f"{self.reference} has no image for {wanted}",
+                    details=[f"it has images for {', '.join(known)}"] if known else ["its index names no platform"],
+                )
+            current = self.read_manifest(entry.digest)
+        raise SourceError(f"{self.reference} is an index in an index in an index, deeper than {MAX_NESTING}")
+
+    def list_entries(self, index: Manifest) -> tuple[Descriptor, ...]:
+        """The entries of an index.
+
+        Raises:
+            SourceError: they are none.
+        """
+        try:
+            return index.list_manifests()
+        except BadManifest as error:
+            raise SourceError(f"{self.reference.pin(index.digest)}: the index {error}") from None
+
+    # Blobs
+
+    def read_blob(self, descriptor: Descriptor, maximum: int = MAX_MANIFEST) -> bytes:
+        """A small blob, whole.
+
+        Raises:
+            SourceError: it cannot be had, is not what its digest says, or has more than ``maximum`` bytes.
+        """
+        if descriptor.size > maximum:
+            raise SourceError(f"{self._describe(descriptor.digest)} has {descriptor.size} bytes, more than {maximum}")
+        return b"".join(self.stream_blob(descriptor))
+
+    def stream_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+        """A blob piece by piece, going on after a connection was cut. The last piece comes only when all of it is
+        what the digest says, so who passes the pieces on never completes a wrong blob.
+
+        Raises:
+            SourceError: it cannot be had, or is not what its digest says.
+        """
+        check_size(descriptor, self._describe(descriptor.digest))
+        digest = hashlib.new(descriptor.digest.partition(":")[0])
+        position = 0
+        held = b""
+        turn = 0
+        sources = list(self.sources)
+        failures: dict[str, TransferError] = {}
+        while position < descriptor.size or descriptor.size == 0:
+            source = sources[0]
+            begun = position
+            try:
+                for piece in self._read_from(source, descriptor, position):
+                    digest.update(piece)
+                    position += len(piece)
+                    if held:
+                        yield held
+                    held = piece
+                if position < descriptor.size:
+                    raise TransferError(f"ended after {position} of {descriptor.size} bytes", temporary=True)
+            except TransferError as error:
+                failures[source.connection.server.registry] = error
+                turn = 1 if position > begun else turn + 1
+                if len(sources) > 1:
+                    sources.pop(0)
+                elif not error.temporary or turn >= self.patience.rounds:
+                    raise self._summarize(self._describe(descriptor.digest), failures, by_tag=False) from None
+                elif self.stop.wait(self.patience.choose_pause(turn, error.after)):
+                    raise Stopped from None
+                continue
+            break
+        if digest.hexdigest() != descriptor.hex:
+            actual = f"{descriptor.digest.partition(':')[0]}:{digest.hexdigest()}"
+            raise SourceError(f"{self._describe(descriptor.digest)} is not what its digest says: it is {actual}")
+        if held:
+            yield held
+
+    def download_blob(self, descriptor: Descriptor, file: BinaryIO, progress: Progress) -> int:
+        """Bring a file that may have the beginning of a blob to the whole of it; returns how many bytes came.
+
+        Args:
+            progress: called with how many bytes more the file has, or fewer.
+
+        Raises:
+            SourceError: it cannot be had, or is not what its digest says; the file has the right beginning, or nothing.
+            Stopped
+        """
+        check_size(descriptor, self._describe(descriptor.digest))
+        received = 0
+
+        def attempt(source: Source) -> None:
+            nonlocal received
+            digest = hashlib.new(descriptor.digest.partition(":")[0])
+            file.seek(0)
+            while piece := file.read(CHUNK):
+                digest.update(piece)
+            kept = position = file.tell()
+            if kept > descriptor.size:
+                file.truncate(0)
+                raise TransferError("what was kept of it is too long", temporary=True)
+            progress(kept)
+            try:
+                if kept < descriptor.size:
+                    for piece in self._read_from(source, descriptor, kept):
+                        file.write(piece)
+                        digest.update(piece)
+                        position += len(piece)
+                        received += len(piece)
+                        progress(len(piece))
+                    file.flush()
+                if position < descriptor.size:
+                    raise TransferError(f"ended after {position} of {descriptor.size} bytes", temporary=True)
+                if digest.hexdigest() != descriptor.hex:
+                    file.truncate(0)
+                    raise TransferError(
+                        f"sent something with the digest {digest.name}:{digest.hexdigest()}, not {descriptor.digest}",
+                        temporary=kept > 0,  # what was kept from an earlier run may have been the bad part
+                    )
+            except BaseException as error:
+                if isinstance(error, RangeRefused):
+                    file.truncate(0)
+                progress(-position)
+                raise
+
+        self._try_each(self._describe(descriptor.digest), attempt, by_tag=False)
+        return received
+
+    def _read_from(self, source: Source, descriptor: Descriptor, start: int) -> Iterator[bytes]:
+        """The bytes of a blob from one on, by one request.
+
+        Raises:
+            TransferError: they do not come, or there are too many.
+        """
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        path = source.locate("blobs", descriptor.digest)
+        with source.ask("GET", path, headers=headers, accept=(200, 206, 416)) as response:
+            offset = find_body_offset(response, start)
+            length = response.headers.get("Content-Length", "")
+            if length.isdecimal() and offset + int(length[:19]) > descriptor.size:
+                total = offset + int(length[:19])
+                raise TransferError(f"the registry sends {total} bytes, the manifest says {descriptor.size}")
+            skip = start - offset  # it may ignore the range, and begin at the beginning
+            for piece in read_pieces(response, descriptor.size - offset, self.patience, self.stop):
+                if skip >= len(piece):
+                    skip -= len(piece)
+                    continue
+                yield piece[skip:] if skip else piece
+                skip = 0
+
+    # Discovery
+
+    def list_tags(self) -> list[str]:
+        """All tags of the repository, page by page.
+
+        Raises:
+            MissingImageError: there is no such repository.
+            SourceError: the registry does not answer, or not with tags.
+        """
+
+        def attempt(source: Source) -> list[str]:
+            tags: list[str] = []
+            for document in self._walk_pages(source, source.locate("tags", "list"), {}):
+                found = document.get("tags") or []
+                if not isinstance(found, list) or not all(isinstance(tag, str) for tag in found):
+                    raise TransferError("the answer is no list of tags")
+                tags += found
+                if len(tags) > MAX_TAGS:
+                    raise TransferError(f"there are more than {MAX_TAGS} tags")
+            return [tag for tag in dict.fromkeys(tags) if tag.isprintable()]
+
+        return self._try_each(f"the tags of {self.reference.name}", attempt, by_tag=True)
+
+    def list_referrers(self, digest: str, artifact_type: str | None = None) -> list[Descriptor]:
+        """The manifests whose subject is this one: by the referrers API, else by the tag that stands in for it.
+
+        Raises:
+            SourceError: the registry does not answer, or not with an index.
+        """
+
+        def attempt(source: Source) -> list[Descriptor]:
+            path = source.locate("referrers", digest)
+            if artifact_type:
+                path += f"?artifactType={quote(artifact_type, safe='')}"
+            found: list[Descriptor] = []
+            try:
+                for document in self._walk_pages(source, path, {"Accept": INDEXES[0]}):
+                    found += list_descriptors(document, "manifests")
+            except BadManifest as error:
+                raise TransferError(f"the list of referrers {error}") from None
+            except RegistryError as error:
+                if error.status not in (400, 404, 405):
+                    raise
+                found = self._list_referrers_by_tag(source, digest)
+            if artifact_type:
+                found = [entry for entry in found if entry.artifact_type == artifact_type]
+            return list({entry.digest: entry for entry in found}.values())
+
+        return self._try_each(f"the referrers of {self.reference.pin(digest)}", attempt, by_tag=False)
+
+    @staticmethod
+    def make_referrers_tag(digest: str) -> str:
+        """The tag under which a registry without the referrers API has them ("Referrers Tag Schema")."""
+        algorithm, _, encoded = digest.partition(":")
+        return f"{algorithm[:32]}-{encoded[:64]}"
+
+    def _list_referrers_by_tag(self, source: Source, digest: str) -> list[Descriptor]:
+        path = source.locate("manifests", self.make_referrers_tag(digest))
+        with source.ask("GET", path, headers={"Accept": INDEXES[0]}, accept=(200, 404)) as response:
+            if response.status_code == 404:
+                return []
+            try:
+                document = parse_document(self._read(response, MAX_MANIFEST))
+                return list_descriptors(document, "manifests")
+            except BadManifest as error:
+                raise TransferError(f"the list of referrers {error}") from None
+
+    def _walk_pages(self, source: Source, path: str, headers: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """The documents of a list that comes in pages (RFC 5988, ``Link: <...>; rel="next"``)."""
+        seen = set()
+        for _ in range(MAX_PAGES):
+            seen.add(path)
+            with source.ask("GET", path, headers=headers) as response:
+                data = self._read(response, MAX_LIST)
+                following = find_next(response.headers.get("Link", ""))
+            try:
+                yield parse_document(data)
+            except BadManifest as error:
+                raise TransferError(f"the answer {error}") from None
+            if following is None:
+                return
+            target = urljoin(urljoin(source.connection.base, path), following)
+            if not is_same_origin(target, source.connection.base):
+                raise TransferError("the next page is at another host")
+            parts = urlsplit(target)
+            path = parts.path + (f"?{parts.query}" if parts.query else "")
+            if path in seen:
+                raise TransferError("the pages go round in a circle")
+        raise TransferError(f"there are more than {MAX_PAGES} pages")
+
+    def _read(self, response: requests.Response, maximum: int) -> bytes:
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length[:19]) > maximum:
+            raise TransferError(f"the registry sends {length} bytes, at most {maximum} were expected")
+        return b"".join(read_pieces(response, maximum, self.patience, self.stop))
+
+    # Trying
+
+    def _describe(self, target: str) -> str:
+        return f"{self.reference.name}{'@' if ':' in target else ':'}{target}"
+
+    def _try_each(self, what: str, attempt: Callable[[Source], T], *, by_tag: bool) -> T:
+        """``attempt`` with one place after the other until one works; temporary failures are tried again."""
+        failures: dict[str, TransferError] = {}
+        left = list(self.sources)
+        for turn in range(self.patience.rounds):
+            if turn:
+                asked = min(failures[source.connection.server.registry].after for source in left)
+                if self.stop.wait(self.patience.choose_pause(turn, asked)):
+                    raise Stopped
+            for source in tuple(left):
+                try:
+                    return attempt(source)
+                except TransferError as error:
+                    failures[source.connection.server.registry] = error
+                    if not error.temporary:
+                        left.remove(source)
+            if not left:
+                break
+        raise self._summarize(what, failures, by_tag=by_tag)
+
+    def _summarize(self, what: str, failures: dict[str, TransferError], *, by_tag: bool) -> BuildError:
+        details = [f"{server}: {error}" for server, error in failures.items()]
+        last = list(failures.values())[-1]
+        if by_tag and last.missing:
+            code = last.code if isinstance(last, RegistryError) else ""
+            where = "repository" if code == "NAME_UNKNOWN" else "image"
+            return MissingImageError(f"there is no {where} {what}", details=details)
+        hint = "is the registry up? try again"
+        if isinstance(last, RegistryError) and last.is_denied:
+            hint = (
+                f"the registry wants a login, or there is no such repository: 'podman login {self.reference.registry}'"
+                " keeps a password where build-os finds it, --authfile names another file"
+            )
+        elif last.missing:
+            hint = "the registry does not have it any more"
+        elif not last.temporary:
+            hint = "the registry or something on the way to it is broken"
+        return SourceError(f"cannot fetch {what}", details=details, hint=hint)
+
+
+def check_size(descriptor: Descriptor, what: str) -> None:
+    """Refuse a blob that no registry should have.
+
+    Raises:
+        SourceError
+    """
+    if descriptor.size > MAX_BLOB:
+        raise SourceError(f"{what} is said to have {descriptor.size} bytes; more than {MAX_BLOB} are not fetched")
+
+
+def find_next(header: str) -> str | None:
+    """The target of ``rel=next`` in a header ``Link``."""
+    for part in re.findall(r"<([^<>]{1,4096})>([^<]{0,4096})", header[:16384]):
+        if re.search(r';\s*rel\s*=\s*"?next"?\s*(?:;|,|$)', part[1], re.IGNORECASE):
+            return str(part[0])
+    return None
+
+
+@contextmanager
+def explain_stop() -> Iterator[None]:
+    """Turn the end of an abandoned transfer into an error."""
+    try:
+        yield
+    except Stopped:
+        raise SourceError("downloading was stopped") from None
