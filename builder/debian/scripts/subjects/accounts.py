@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
 
 from builder.debian.scripts.effects import EffectKind
 from builder.debian.scripts.language.control_flow import Status
@@ -18,7 +17,8 @@ from builder.debian.scripts.target_system import UNKNOWN, NotModelled
 from firstboot.config.account_files import add_member, find_row, format_rows, parse_rows
 
 FIRST_SYSTEM, LAST_SYSTEM = 100, 999
-FIRST_USER, LAST_USER = 1000, 59999
+FIRST_USER, LAST_USER = 1000, 59999  # of adduser.conf(5)
+LAST_USER_OF_USERADD = 60000  # UID_MAX of login.defs(5)
 FIRST_SUBORDINATE, SUBORDINATE_COUNT = 100000, 65536  # SUB_UID_MIN, SUB_UID_COUNT of login.defs(5)
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]*\$?", re.I)
 
@@ -78,12 +78,9 @@ def _id(shell: Shell, path: str, name: str, what: str) -> int:
     return int(row[2])
 
 
-def _find_taken(shell: Shell, *paths: str) -> set[str]:
-    return {row[2] for path in paths or ("/etc/group", "/etc/passwd") for row in _rows(shell, path)}
-
-
 def _free(shell: Shell, first: int, last: int, *, both: bool) -> str:
-    taken = _find_taken(shell) if both else _find_taken(shell, "/etc/group")
+    paths = ("/etc/group", "/etc/passwd") if both else ("/etc/group",)
+    taken = {row[2] for path in paths for row in _rows(shell, path)}
     return next(str(number) for number in range(first, last + 1) if str(number) not in taken)
 
 
@@ -233,15 +230,13 @@ def addgroup(shell: Shell, arguments: list[str]) -> Status:
 
 
 def groupadd(shell: Shell, arguments: list[str]) -> Status:
-    """``groupadd [-r] [-f] [-g gid] name``."""
-    options = read_options("groupadd", arguments, "r f o system force non-unique", "g K gid")
+    """``groupadd [-r] [-f] [-g gid] [-K name=value] name``."""
+    options = read_options("groupadd", arguments, "r f o system force non-unique", "g gid K key")
     name = options.operands[0] if options.operands else ""
     if _find(shell, "/etc/group", name) is not None:
         return 0 if {"f", "force"} & options.given.keys() else 9
-    number = options.get("g", "gid")
     system = bool({"r", "system"} & options.given.keys())
-    if number is None and system:
-        number = _free_number(_find_taken(shell), {}, system=True)
+    number = options.get("g", "gid") or _find_free_number(shell, "GID", _overridden(arguments), system=system)
     add_group(shell, name, number, system=system)
     return 0
 
@@ -253,20 +248,21 @@ def useradd(shell: Shell, arguments: list[str]) -> Status:
         "add-subids-for-system"
     )
     options = read_options(
-        "useradd", arguments, flags, "g d s c G u K home-dir home shell comment groups gid uid base-dir b"
+        "useradd", arguments, flags, "g d s c G u K key home-dir home shell comment groups gid uid base-dir b"
     )
     name = options.operands[0] if options.operands else ""
     if _find(shell, "/etc/passwd", name) is not None:
         return 9
     system = bool({"r", "system"} & options.given.keys())
-    number = options.get("u", "uid") or _free_number(_find_taken(shell), _overridden(arguments), system=system)
+    settings = _overridden(arguments)
+    number = options.get("u", "uid") or _find_free_number(shell, "UID", settings, system=system)
     group = options.get("g", "gid")
     if group is not None:
         gid = str(find_group_id(shell, group))
     elif {"N", "no-user-group"} & options.given.keys():
         gid = "100"
     else:
-        gid = number
+        gid = _find_free_number(shell, "GID", settings, system=system, preferred=number)
         add_group(shell, name, gid, system=system)
     home = options.get("d", "home-dir", "home") or f"/home/{name}"
     add_user(
@@ -293,34 +289,56 @@ def useradd(shell: Shell, arguments: list[str]) -> Status:
 
 
 def _overridden(arguments: list[str]) -> dict[str, str]:
-    """What ``-K NAME=VALUE`` says instead of login.defs(5)."""
-    values = (value for option, value in itertools.pairwise(arguments) if option in ("-K", "--key"))
-    return dict(value.partition("=")[::2] for value in values)
-
-
-def _free_number(taken: set[str], settings: dict[str, str], *, system: bool) -> str:
-    """Of a new user or group: a system's from the top down, a person's the next after the last.
-
-    Source: shadow's find_new_uid.c and find_new_gid.c.
+    """What ``-K NAME=VALUE`` says instead of login.defs(5).
 
     Raises:
-        NotModelled: a limit that is no number, or no number is left.
+        NotModelled: a limit that is no number.
     """
-    start = "SYS_UID" if system else "UID"
-    limits = (FIRST_SYSTEM + 1, LAST_SYSTEM) if system else (FIRST_USER, LAST_USER)
-    given = [settings.get(f"{start}_{end}", str(limit)) for end, limit in zip(("MIN", "MAX"), limits, strict=True)]
-    if not all(text.isdigit() for text in given):
-        raise NotModelled(f"useradd -K {' '.join(given)}")
-    first, last = (int(text) for text in given)
+    values = [value for option, value in itertools.pairwise(arguments) if option in ("-K", "--key")]
+    values += [value for word in arguments for option, _, value in [word.partition("=")] if option == "--key"]
+    settings = dict(value.partition("=")[::2] for value in values)
+    for name, value in settings.items():
+        if name.endswith(("_MIN", "_MAX")) and not value.isdigit():
+            raise NotModelled(f"-K {name}={value}")
+    return settings
+
+
+def _find_free_number(
+    shell: Shell, kind: str, settings: dict[str, str], *, system: bool, preferred: str | None = None
+) -> str:
+    """A new user's ``UID`` or group's ``GID``.
+
+    A system's is one less than the lowest that is taken, or the highest that is free if that is too low; a person's is
+    one more than the highest, or the lowest that is free.
+
+    Source: find_new_uid.c and find_new_gid.c of shadow-utils.
+
+    Args:
+        preferred: is taken if it is free and may be: a user's own group has the user's number.
+
+    Raises:
+        NotModelled: no number is left.
+    """
+    first_user = int(settings.get(f"{kind}_MIN", FIRST_USER))
     if system:
-        numbers: Iterable[int] = range(last, first - 1, -1)
+        first = int(settings.get(f"SYS_{kind}_MIN", FIRST_SYSTEM + 1))
+        last = int(settings.get(f"SYS_{kind}_MAX", first_user - 1))
     else:
-        highest = max((int(text) for text in taken if first <= int(text) <= last), default=first - 1)
-        numbers = (*range(highest + 1, last + 1), *range(first, highest))
-    number = next((str(number) for number in numbers if str(number) not in taken), None)
+        first, last = first_user, int(settings.get(f"{kind}_MAX", LAST_USER_OF_USERADD))
+    taken = {int(row[2]) for row in _rows(shell, "/etc/passwd" if kind == "UID" else "/etc/group") if row[2].isdigit()}
+    if preferred is not None and int(preferred) not in taken and first <= int(preferred) <= last:
+        return preferred
+    within = [number for number in taken if first <= number <= last]
+    if system:
+        start = min(within, default=last + 1) - 1
+        numbers = itertools.chain(range(start, first - 1, -1), range(last, first - 1, -1))
+    else:
+        start = max(within, default=first - 1) + 1
+        numbers = itertools.chain(range(start, last + 1), range(first, last + 1))
+    number = next((number for number in numbers if number not in taken), None)
     if number is None:
         raise NotModelled("a new account, where all numbers are taken")
-    return number
+    return str(number)
 
 
 def _free_range(shell: Shell, path: str) -> int:

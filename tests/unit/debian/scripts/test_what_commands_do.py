@@ -41,7 +41,32 @@ def test_useradd_and_groupadd_count_from_999_down(run: Callable[..., Outcome]) -
         "set -e\ngroupadd -r g\nuseradd -r -g g -d /srv/u -s /bin/false -M u\ngetent passwd u > /out\nid -gn u >> /out"
     )
     assert outcome.unmodelled == []
-    assert outcome.text("/out") == "u:x:998:999::/srv/u:/bin/false\ng\n"
+    assert outcome.text("/out") == "u:x:999:999::/srv/u:/bin/false\ng\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "users", "groups", "gets"),
+    [  # what passwd 1:4.17.4-2 did with these
+        ("groupadd -r", "998 997", "999 998 995", "994"),
+        ("groupadd -r", "998 101", "999 998 101", "997"),
+        ("groupadd", "", "1000 60000", "1001"),
+        ("groupadd -r -K SYS_GID_MIN=300 -K SYS_GID_MAX=310", "", "305", "304"),
+        ("groupadd --key GID_MIN=5000", "", "5000", "5001"),
+        ("useradd -M -r", "998 997", "999 998 995", "996:996"),
+        ("useradd -M -r", "998 101", "999 101", "999:998"),
+        ("useradd -M", "1000 1002", "1000", "1003:1003"),
+        ("useradd -M -r -K UID_MIN=500 -K GID_MIN=500", "", "", "499:499"),
+    ],
+)
+def test_numbers_are_given_as_shadow_gives_them(
+    run: Callable[..., Outcome], command: str, users: str, groups: str, gets: str
+) -> None:
+    passwd = "".join(f"u{number}:x:{number}:1::/:/x\n" for number in users.split())
+    group = "".join(f"g{number}:x:{number}:\n" for number in groups.split())
+    outcome = run(f"{command} new", {"/etc/passwd": passwd, "/etc/group": group})
+    assert outcome.unmodelled == []
+    changed = outcome.text("/etc/passwd" if command.startswith("useradd") else "/etc/group")
+    assert changed.splitlines()[-1].startswith(f"new:x:{gets}:")
 
 
 def test_a_home_is_made_and_belongs_to_its_user(run: Callable[..., Outcome]) -> None:
