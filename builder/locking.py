@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.architecture import Arch, find_host_arch
 from builder.core.console import Console
-from builder.core.errors import CapabilityError, ConfigError, SourceError
+from builder.core.errors import CapabilityError, InputError, SourceError
 from builder.core.store import Store
 from builder.debian.decision_records import make_locked_decisions
 from builder.debian.lock import (
@@ -71,7 +71,7 @@ def load_any(path: Path) -> Resolved | ResolvedContainer:
     """A system's or a container's definition, resolved.
 
     Raises:
-        ConfigError: it has problems; shows them all.
+        InputError: it has problems; shows them all.
     """
     return load_container(path).resolved if read_kind(path) == "container" else load(path).resolved
 
@@ -80,7 +80,7 @@ def find_images(resolved: Resolved | ResolvedContainer) -> tuple[LockedImage, ..
     """The container images that lie beside the definition, by the digest of their manifest.
 
     Raises:
-        ConfigError: one is no sound image.
+        InputError: one is no sound image.
     """
     containers = resolved.containers if isinstance(resolved, Resolved) else ()
     return tuple(
@@ -106,7 +106,7 @@ def require_current(lock: Lock, resolved: Resolved | ResolvedContainer, where: s
 
     Raises:
         LockError: the definition asks for other packages, brings other images, or decides otherwise about scripts.
-        ConfigError: an image that it brings is no sound one.
+        InputError: an image that it brings is no sound one.
     """
     lock.require_recipe(hash_recipe(resolved), where)
     lock.require_images(find_images(resolved), where)
@@ -139,7 +139,7 @@ def choose_mirrors(resolved: Resolved | ResolvedContainer, releases: Sequence[Lo
 
     Raises:
         CapabilityError: neither definition, environment nor apt name a mirror.
-        ConfigError: a setting is no URL.
+        InputError: a setting is no URL.
     """
     setting = resolved.mirrors if isinstance(resolved, Resolved) else ()
     mirrors = find_mirrors(setting, os.environ, list_default_suites(resolved.suite))
@@ -177,7 +177,7 @@ def make_lock(
             unless that cannot be. ``None``: all take it.
 
     Raises:
-        ConfigError: a package does not exist or cannot be installed together with another.
+        InputError: a package does not exist or cannot be installed together with another.
         SourceError: an index cannot be had or is not authentic.
     """
     from builder.debian.archive import lock_package, open_archive  # noqa: PLC0415 - see the top
@@ -287,7 +287,7 @@ def resolve_today(
     """The packages of a system's image, or of the tools that make it here, in today's archive.
 
     Raises:
-        ConfigError: a package does not exist, or two exclude each other.
+        InputError: a package does not exist, or two exclude each other.
         SourceError: an index cannot be had or is not authentic.
         CapabilityError: no mirror is known.
     """
@@ -322,7 +322,7 @@ def require_known(names: Sequence[str], groups: Mapping[str, Sequence[LockedPack
     """Refuse names of packages that are in no group.
 
     Raises:
-        ConfigError: with the nearest names.
+        InputError: with the nearest names.
     """
     known = {package.name for group in groups.values() for package in group}
     problems = []
@@ -331,7 +331,7 @@ def require_known(names: Sequence[str], groups: Mapping[str, Sequence[LockedPack
             near = difflib.get_close_matches(name, sorted(known), 3)
             problems.append(f"{name} is not in the lock" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     if problems:
-        raise ConfigError(
+        raise InputError(
             problems[0], details=problems[1:], hint="--update takes names of packages that the definition brings"
         )
 

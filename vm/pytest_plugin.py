@@ -134,7 +134,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what is not asked for."""
     if not any(config.getoption(option) for option in ("--vm-only", "--vm-pattern", "--vm-shard")):
         return
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from vm.testing.selection import choose
 
     try:
@@ -144,7 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             patterns=config.getoption("--vm-pattern"),
             share=config.getoption("--vm-shard"),
         )
-    except ConfigError as error:
+    except InputError as error:
         raise pytest.UsageError(str(error)) from None
     kept = {id(item) for item in chosen}
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])

@@ -12,7 +12,7 @@ def build_definition(request: BuildRequest) -> BuildResult:
     """Build a definition of either kind.
 
     Raises:
-        ConfigError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
+        InputError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
     """
     return build_container(request) if read_kind(request.definition) == "container" else build_system(request)
 

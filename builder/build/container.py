@@ -16,7 +16,7 @@ from builder.build.inputs import (
 )
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import open_workspace, require_room, sweep_out
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.inputs import collect_inputs, hash_source
 from builder.debian.lock import Lock
 from builder.definition.load import load_container
@@ -32,11 +32,11 @@ def build_container(request: BuildRequest) -> BuildResult:
     """Build a definition of ``kind: container`` into an OCI archive.
 
     Raises:
-        ConfigError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
+        InputError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
     """
     started = time.monotonic()
     if request.key_pair is not None:
-        raise ConfigError("a container has nothing that firmware starts", hint="leave the key out")
+        raise InputError("a container has nothing that firmware starts", hint="leave the key out")
     loaded = load_container(request.definition)
     for warning in loaded.warnings:
         request.console.warn(warning)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from builder.build.workspace import Workspace
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.scratch import open_scratch
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
@@ -32,7 +32,7 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
     definition did not ask for before is resolved, everything else keeps its version.
 
     Raises:
-        ConfigError: it is not as it should be, and we were told not to touch it, or have no network for that.
+        InputError: it is not as it should be, and we were told not to touch it, or have no network for that.
     """
     request, path = workspace.request, make_lock_path(resolved.path)
     with measure(workspace, "lock"):
@@ -50,7 +50,7 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
         if old is not None and old.recipe_sha256 == hash_recipe(resolved):  # what else there is needs no network
             lock = replace(old, decisions=list_decisions(resolved), images=find_images(resolved))
         elif request.offline:
-            raise ConfigError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
+            raise InputError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
         else:
             with request.console.open_step("lock"):
                 lock = make_lock(resolved, workspace.kept, request.console, newest=old, update=())

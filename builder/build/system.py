@@ -49,7 +49,7 @@ def build_system(request: BuildRequest) -> BuildResult:
     """Build of a system's definition what is not built yet.
 
     Raises:
-        ConfigError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
+        InputError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
     """
     started = time.monotonic()
     loaded = load(request.definition)
@@ -154,7 +154,7 @@ def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Sign
     """What signs, if this build does.
 
     Raises:
-        ConfigError: key and certificate are no pair, or none that firmware knows.
+        InputError: key and certificate are no pair, or none that firmware knows.
     """
     if request.key_pair is None:
         return None

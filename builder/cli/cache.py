@@ -31,14 +31,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Show or clear."""
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.core.store import Store
 
     store = Store.open()
     if args.action == "clear":
         chosen = [g for g in GROUPS if args.all or getattr(args, g)]
         if not chosen:
-            raise ConfigError("say what to clear", hint="--stages, --tools, --machines, --downloads or --all")
+            raise InputError("say what to clear", hint="--stages, --tools, --machines, --downloads or --all")
         store.clear(console, *(section for group in chosen for section in GROUPS[group]))
         console.note(f"cleared {', '.join(chosen)}")
         return 0

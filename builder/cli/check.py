@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from builder.cli.common import add_definition, require_definition
 from builder.cli.values import add_values, read_values
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 if TYPE_CHECKING:
     from builder.provisioning.build_comparison import BuildComparison
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         else:
             console.note(f"{config}: right by itself, and not compared with an image: {against.why_not}")
     if warnings and args.strict:
-        raise ConfigError("there are warnings", details=warnings)
+        raise InputError("there are warnings", details=warnings)
     for warning in warnings:
         console.warn(warning)
     count = "no problems" if not warnings else "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"

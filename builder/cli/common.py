@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 if TYPE_CHECKING:
     from builder.outputs.signing import KeyPair
@@ -65,16 +65,16 @@ def choose_key_pair(args: argparse.Namespace, environment: Mapping[str, str]) ->
     """The pair that the command line or the environment names.
 
     Raises:
-        ConfigError: it is half a pair, cannot be read, or is none.
+        InputError: it is half a pair, cannot be read, or is none.
     """
     key = args.sign_key or _path(environment, SIGN_KEY)
     certificate = args.sign_certificate or _path(environment, SIGN_CERTIFICATE)
     if key is None and certificate is None:
         return None
     if certificate is None:
-        raise ConfigError("a private key signs together with its certificate", hint="add --sign-certificate FILE")
+        raise InputError("a private key signs together with its certificate", hint="add --sign-certificate FILE")
     if key is None:
-        raise ConfigError("a certificate alone signs nothing", hint="add --sign-key FILE")
+        raise InputError("a certificate alone signs nothing", hint="add --sign-key FILE")
     from builder.outputs.signing import read_key_pair
 
     return read_key_pair(key, certificate)
@@ -88,9 +88,9 @@ def require_definition(path: Path) -> Path:
     """The path, if it is there.
 
     Raises:
-        ConfigError: it is not, with what to do.
+        InputError: it is not, with what to do.
     """
     if not path.is_file():
         hint = "'build-os init' makes one" if path == Path(DEFAULT_DEFINITION) else None
-        raise ConfigError(f"there is no {path}", hint=hint)
+        raise InputError(f"there is no {path}", hint=hint)
     return path

@@ -27,7 +27,7 @@ from builder.cli.config_image import add_image, plan
 from builder.cli.config_image import check as check_against
 from builder.cli.values import add_values, read_values
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.files import write_file
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             sys.stdout.write(make_schema_text())
             return 0
         case _:
-            raise ConfigError("say what to do with configs", hint="compile, check, plan, apply, merge or convert")
+            raise InputError("say what to do with configs", hint="compile, check, plan, apply, merge or convert")
 
 
 def _compile(args: argparse.Namespace, console: Console) -> int:
@@ -143,7 +143,7 @@ def _write(args: argparse.Namespace, text: str, secrets: Iterable[str]) -> None:
         return
     names = sorted(secrets)
     if names and not args.show_secrets:
-        raise ConfigError(
+        raise InputError(
             f"the result has secrets in it: {', '.join(names)}",
             hint="--output FILE writes it for you alone, --show-secrets prints it",
         )
@@ -168,7 +168,7 @@ def _check(args: argparse.Namespace) -> int:
             sys.stdout.write(f"{path}: {verdict}\n")
             sys.stderr.write(render(located, problems) + "\n" if problems else "")
         if verdict in failing:
-            status = ConfigError.exit_code
+            status = InputError.exit_code
     return status
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from builder.cli.values import read_values
 from builder.core.console import Console
-from builder.core.errors import BuildError, ConfigError
+from builder.core.errors import BuildError, InputError
 
 if TYPE_CHECKING:
     from firstboot.apply.action import Machine
@@ -76,15 +76,15 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
     from firstboot.engine.record import read_record
 
     if not args.root.is_dir():
-        raise ConfigError(f"{args.root} is no directory", hint="--root names the directory to take for /")
+        raise InputError(f"{args.root} is no directory", hint="--root names the directory to take for /")
     if args.root.resolve() == Path("/"):
-        raise ConfigError("this machine's own root is not for trying configs on", hint="--root names a directory")
+        raise InputError("this machine's own root is not for trying configs on", hint="--root names a directory")
     try:
         with Root(args.root) as root:
             machine = Machine(root, OfflinePrograms.make(root))
             if undo.is_pending(root):
                 if args.action == "plan":
-                    raise ConfigError(f"an earlier 'config apply' in {args.root} was cut short", hint="apply it again")
+                    raise InputError(f"an earlier 'config apply' in {args.root} was cut short", hint="apply it again")
                 left = undo.undo(machine)
                 console.note("an earlier run was cut short: what it had changed was put back")
                 if left:
@@ -102,7 +102,7 @@ def _planned(args: argparse.Namespace, console: Console) -> Iterator[tuple[Again
                     console.warn(str(warning))
                 yield again, machine
     except WRONG_CONFIG as error:
-        raise ConfigError(str(error)) from error
+        raise InputError(str(error)) from error
     except OSError as error:
         where = f"{args.root}{error.filename}" if error.filename else str(args.root)
         raise BuildError(f"{where}: {error.strerror}") from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.cli.values import read_values
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 if TYPE_CHECKING:
     from builder.provisioning.comparison import Comparison
@@ -44,7 +44,7 @@ def check(args: argparse.Namespace, console: Console) -> int:
             for note in comparison.notes:
                 console.note(note)
         if verdict in failing:
-            status = ConfigError.exit_code
+            status = InputError.exit_code
     return status
 
 
@@ -68,13 +68,13 @@ def plan(args: argparse.Namespace, console: Console) -> int:
         sys.stdout.write(
             json.dumps({"image": image, **data, "steps": [step.make_json_object() for step in steps]}) + "\n"
         )
-        return ConfigError.exit_code if comparison.has_errors else 0
+        return InputError.exit_code if comparison.has_errors else 0
     for located, problems in _by_document(comparison):
         sys.stderr.write(render(located, problems) + "\n")
     for note in comparison.notes:
         console.note(note)
     if comparison.has_errors:
-        raise ConfigError(f"a machine of {facts.name} {facts.version} would refuse {args.file}: nothing would be done")
+        raise InputError(f"a machine of {facts.name} {facts.version} would refuse {args.file}: nothing would be done")
     sys.stdout.write(f"{args.file} on {facts.name} {facts.version}: {draw(steps)}\n")
     return 0
 

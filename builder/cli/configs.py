@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.provisioning.build_comparison import draw_warnings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def read_config(path: Path, values: Values | None = None) -> CheckedConfig:
         values: of its variables and secrets.
 
     Raises:
-        ConfigError: it cannot be read, or the machine would refuse it; shows every problem at its line.
+        InputError: it cannot be read, or the machine would refuse it; shows every problem at its line.
     """
     from firstboot.config.text import LocatedError
     from firstboot.engine import compile as compiling
@@ -46,7 +46,7 @@ def read_config(path: Path, values: Values | None = None) -> CheckedConfig:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read {path}: {reason}") from error
+        raise InputError(f"cannot read {path}: {reason}") from error
     if values is not None and values.are_given:
         compiled = _compile(path, values)
         if compiled is not None:
@@ -56,7 +56,7 @@ def read_config(path: Path, values: Values | None = None) -> CheckedConfig:
     except LocatedError as error:
         compiled = _compile(path, values)
         if compiled is None:
-            raise ConfigError(str(error).rstrip()) from error
+            raise InputError(str(error).rstrip()) from error
         return compiled
     return CheckedConfig(text, draw_warnings(loaded.warnings))
 
@@ -65,7 +65,7 @@ def _compile(path: Path, values: Values | None) -> CheckedConfig | None:
     """The config with the files beside it in it; ``None`` if a machine would not accept that either.
 
     Raises:
-        ConfigError: it is wrong whatever machine it is for.
+        InputError: it is wrong whatever machine it is for.
     """
     from builder.provisioning.reading import read_document, require_usable
     from builder.provisioning.values import NO_VALUES, require_declared

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Write the lock and print its path, or show a difference."""
     from builder.build.request import BuildRequest
     from builder.build.workspace import open_store
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.locking import describe_changes, load_any, make_lock, make_lock_path, require_current, require_proven
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         with store.keep_in_use(console):
             return _run_diff(args, store, console)
     if len(args.words) > 1:
-        raise ConfigError(
+        raise InputError(
             f"one definition at a time, not {len(args.words)}", hint="packages to update go behind --update"
         )
     path = require_definition(args.words[0] if args.words else args.definition)
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return 0
     old = Lock.load(target) if target.exists() else None
     if args.update and old is None:
-        raise ConfigError(f"there is no {target} to update", hint="'build-os lock' makes it, everything at its newest")
+        raise InputError(f"there is no {target} to update", hint="'build-os lock' makes it, everything at its newest")
     update = () if args.update is None else args.update or None
     store = Store.open()
     with store.keep_in_use(console):
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock, compare_decisions
     from builder.debian.lockdiff import compare_locks, explain_differences
@@ -112,7 +112,7 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
 
     files = args.words[1:]
     if len(files) > 2:
-        raise ConfigError("diff compares two locks", hint="build-os lock diff OLD NEW")
+        raise InputError("diff compares two locks", hint="build-os lock diff OLD NEW")
     own = make_lock_path(args.definition)
     old = _load(files[0] if files else own)
     resolved = None

@@ -49,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Do what is asked."""
     from builder.cli.machines import open_kept_machines, open_registry, show_list, stop
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.core.store import Store
 
     store = Store.open()
@@ -66,14 +66,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         case "console":
             return show_console(args.name, machines, console)
         case _:
-            raise ConfigError("say what to do with machines", hint="list, start, stop, rm or console")
+            raise InputError("say what to do with machines", hint="list, start, stop, rm or console")
 
 
 def start(name: str | None, machines: Registry, kept: KeptMachines, store: Store, console: Console) -> int:
     """Boot a kept machine, and leave it running.
 
     Raises:
-        ConfigError: there is none of this name, or what it needs is gone.
+        InputError: there is none of this name, or what it needs is gone.
     """
     import os
 
@@ -107,16 +107,16 @@ def find_tools(machine: KeptMachine) -> Path:
     """The tools tree that the machine was made with, or what a later build of its definition uses.
 
     Raises:
-        ConfigError: there is none any more.
+        InputError: there is none any more.
     """
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.core.image import read_image
 
     if machine.tools.is_dir():
         return machine.tools
     if machine.build_json.exists() and (tools := read_image(machine.build_json).tools).is_dir():
         return tools
-    raise ConfigError(
+    raise InputError(
         f"the tools tree that {machine.name} was made with is gone: {machine.tools}",
         hint=f"'build-os build' makes it anew, in {machine.build_json.parent.parent}",
     )
@@ -124,12 +124,12 @@ def find_tools(machine: KeptMachine) -> Path:
 
 def say_what_has_changed(machine: KeptMachine, console: Console) -> None:
     """A machine stays what it was made of, whatever is built meanwhile."""
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.core.image import read_image
 
     try:
         image = read_image(machine.build_json)
-    except ConfigError:
+    except InputError:
         return  # its image is on its own disk
     if image.roothash != machine.roothash:
         console.note(
@@ -142,16 +142,16 @@ def remove(name: str, machines: Registry, kept: KeptMachines, console: Console, 
     """Delete a kept machine.
 
     Raises:
-        ConfigError: there is none of this name, or it runs.
+        InputError: there is none of this name, or it runs.
     """
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
 
     if not kept.locate_folder(name).root.is_dir():  # with the logs of one that never became a machine
         kept.find(name)  # says which there are
     with kept.lock(name, console):
         running = next((record for record in machines.list() if record.name == name), None)
         if running is not None and not force:
-            raise ConfigError(
+            raise InputError(
                 f"{name} runs", hint=f"'build-os machine stop {name}' first, or --force switches it off and deletes it"
             )
         if running is not None:
@@ -165,12 +165,12 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
     """The machine's serial line in this terminal, after the last of what it has said.
 
     Raises:
-        ConfigError: there is no terminal, or somebody else is at the console.
+        InputError: there is no terminal, or somebody else is at the console.
     """
     import sys
 
     from builder.cli.machines import open_kept_machines
-    from builder.core.errors import ConfigError, VmError
+    from builder.core.errors import InputError, VmError
     from vm.guest.console import strip_controls
     from vm.machine.terminal import LEAVE_NAME, connect_terminal, show
     from vm.qemu.start import connect_to
@@ -180,12 +180,12 @@ def show_console(name: str | None, machines: Registry, console: Console) -> int:
     record = machines.find(name, open_kept_machines().list_names())
     folder = MachineFolder(record.folder)
     if not sys.stdin.isatty():
-        raise ConfigError(
+        raise InputError(
             "a console needs a terminal, and this is none", hint=f"what it has said is in {folder.serial_log}"
         )
     try:
         if is_line_taken(record):
-            raise ConfigError(
+            raise InputError(
                 f"another terminal uses the console of {record.name}", hint=f"{LEAVE_NAME} leaves it there"
             )
         line = connect_to(folder.console)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.image import Image, read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -37,14 +37,14 @@ def open_host(build_json: Path, console: Console) -> Host:
     """Read the image and find out what to run it with; says so if it is emulation.
 
     Raises:
-        ConfigError: nothing is built there.
+        InputError: nothing is built there.
         CapabilityError: its tools tree is gone.
     """
     if not build_json.exists():
-        raise ConfigError(f"there is no {build_json}", hint="'build-os build' makes it")
+        raise InputError(f"there is no {build_json}", hint="'build-os build' makes it")
     image = read_image(build_json)
     if not image.tools.is_dir():
-        raise ConfigError(f"the tools tree of {build_json} is gone", hint="'build-os build' makes it anew")
+        raise InputError(f"the tools tree of {build_json} is gone", hint="'build-os build' makes it anew")
     store = Store.open()
     tools = Tools(image.tools, console)
     return Host(image, tools, store, choose(tools, store, image.arch, console))
@@ -121,7 +121,7 @@ def stop(machines: Registry, name: str | None, console: Console, *, force: bool 
         force: switch it off without asking the guest.
 
     Raises:
-        ConfigError: there is none of this name.
+        InputError: there is none of this name.
     """
     from vm.spec.folder import MachineFolder
 

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from builder.core.console import make_console
-from builder.core.errors import BuildError, CapabilityError, ConfigError
+from builder.core.errors import BuildError, CapabilityError, InputError
 
 COMMANDS = (
     "init",
@@ -164,7 +164,7 @@ def _report(error: BuildError, debug: bool, log: Path | None) -> None:
     if debug:
         traceback.print_exception(error)
     text = str(error)
-    sys.stderr.write(text if isinstance(error, ConfigError) and "\n   |" in text else f"error: {text}")
+    sys.stderr.write(text if isinstance(error, InputError) and "\n   |" in text else f"error: {text}")
     sys.stderr.write("\n")
     if log is not None:
         sys.stderr.write(f"the whole log: {log}\n")

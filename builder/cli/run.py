@@ -112,7 +112,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.cli.login import write_login_config
     from builder.cli.machines import make_ssh_key, open_host, open_kept_machines, open_registry, show_list, stop
     from builder.cli.starting import Start, require_terminal, start_and_leave, stay_at_console
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.provisioning.build_comparison import compare_with_build
     from vm.disks.bind import add_binds, parse_bind
     from vm.registry.kept import KeptMachine, make_keepable, require_name
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         machines = open_registry(Store.open())
         return stop(machines, args.stop, console) if args.stop else show_list(machines, kept)
     if args.kargs and not args.kernel:
-        raise ConfigError("the kernel's command line is verified together with the kernel", hint="add --kernel")
+        raise InputError("the kernel's command line is verified together with the kernel", hint="add --kernel")
     if args.name is not None:
         require_name(args.name)
     binds = [parse_bind(text) for text in args.bind]
@@ -206,9 +206,9 @@ def prepare_folder(
     """An empty folder for a new machine, named as it; nobody else makes one of the same name meanwhile.
 
     Raises:
-        ConfigError: the name is taken.
+        InputError: the name is taken.
     """
-    from builder.core.errors import ConfigError, VmError
+    from builder.core.errors import InputError, VmError
 
     wanted = args.name or host.image.name
     if not args.keep:
@@ -218,12 +218,12 @@ def prepare_folder(
         return
     with kept.lock(wanted, console):
         if kept.has(wanted):
-            raise ConfigError(
+            raise InputError(
                 f"there is a machine named {wanted} already, and it is kept",
                 hint=f"'build-os machine start {wanted}' starts it; --name NAME makes another",
             )
         if wanted in {record.name for record in machines.list()}:
-            raise ConfigError(f"a machine named {wanted} runs already", hint="--name NAME gives this one another")
+            raise InputError(f"a machine named {wanted} runs already", hint="--name NAME gives this one another")
         folder = kept.locate_folder(wanted)
         make_empty(folder)
         failed = False
@@ -272,12 +272,12 @@ def parse_forward(text: str) -> Forward:
     """``8080:80`` as a forward.
 
     Raises:
-        ConfigError: it is none.
+        InputError: it is none.
     """
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from vm.spec import Forward
 
     host, _, guest = text.partition(":")
     if not (host.isdigit() and guest.isdigit() and 0 <= int(host) < 65536 and 0 < int(guest) < 65536):
-        raise ConfigError(f"{text!r} is no pair of ports", hint="write HOST:GUEST, like 8080:80")
+        raise InputError(f"{text!r} is no pair of ports", hint="write HOST:GUEST, like 8080:80")
     return Forward(int(guest), int(host))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from builder.cli.common import require_definition
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 if TYPE_CHECKING:
     from builder.core.store import Store
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.toolstree import open_tools
 
     if not args.packages and args.definition is None:
-        raise ConfigError("name packages, or a definition with --definition")
+        raise InputError("name packages, or a definition with --definition")
     store = Store.open()
     subject = (
         _from_archive(args.packages, store, console)
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     )
     there = {package.name for package in subject.packages}
     if missing := sorted(set(args.packages) - there):
-        raise ConfigError(f"{args.definition} does not have {', '.join(missing)}")
+        raise InputError(f"{args.definition} does not have {', '.join(missing)}")
     packs = unpack_all(subject.packages, store, console, jobs=(os.cpu_count() or 1) + 1)
     wanted = set(args.packages) or there
     with open_commands(open_tools(subject.tools, store, console), store) as commands:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Log in; the status is ssh's."""
     from builder.cli.login import ROOT
     from builder.cli.machines import open_kept_machines, open_registry, show_list, stop
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.core.store import Store
     from builder.core.tools import Tools
     from vm.registry.ssh import make_argv, quote_command
@@ -50,11 +50,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.stop:
         return stop(machines, name or None, console)
     if args.root and user not in ("", ROOT):
-        raise ConfigError(f"as {user} or as root?", hint="leave out one of them")
+        raise InputError(f"as {user} or as root?", hint="leave out one of them")
     record = machines.find(name or None, open_kept_machines().list_names())
     way = record.find_ssh_target(ROOT if args.root else user or None, args.identity)
     if way.user == ROOT and record.key is None and args.identity is None:
-        raise ConfigError(
+        raise InputError(
             f"{record.name} has no key for root: it was started with --no-login, or by a test",
             hint="-i FILE names one that its config lets in as root",
         )

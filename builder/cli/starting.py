@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.cli.login import ROOT
 from builder.core.console import Console
-from builder.core.errors import ConfigError, VmError
+from builder.core.errors import InputError, VmError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from vm.guest.bad_signs import find_failed_unit
@@ -107,10 +107,10 @@ def require_terminal() -> None:
     """Somebody must be there to see the console.
 
     Raises:
-        ConfigError: nobody is.
+        InputError: nobody is.
     """
     if not sys.stdin.isatty():
-        raise ConfigError("'run' shows the machine's console in this terminal, and this is none", hint="use --detach")
+        raise InputError("'run' shows the machine's console in this terminal, and this is none", hint="use --detach")
 
 
 def stay_at_console(start: Start, console: Console) -> None:

@@ -37,20 +37,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Write or read an archive; print its path."""
     from builder.core.bundle import read_bundle
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
     from builder.core.store import Store
 
     if args.action is None or args.file is None:
-        raise ConfigError("say what to do with which archive", hint="build-os store export FILE, or import FILE")
+        raise InputError("say what to do with which archive", hint="build-os store export FILE, or import FILE")
     store = Store.open()
     if args.action == "export":
         with store.keep_in_use(console):
             _export(args, store, console)
     else:
         if args.definitions:
-            raise ConfigError("an import takes everything that is in the archive", hint="build-os store import FILE")
+            raise InputError("an import takes everything that is in the archive", hint="build-os store import FILE")
         if not args.file.is_file():
-            raise ConfigError(f"there is no {args.file}", hint="'build-os store export' makes one")
+            raise InputError(f"there is no {args.file}", hint="'build-os store export' makes one")
         with store.keep_in_use(console), console.open_step(f"import {args.file}"):
             files = read_bundle(args.file, store, console)
         console.note(f"{len(files)} files, {format_size(sum(file.size for file in files))}, all verified")

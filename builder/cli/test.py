@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
     """Hand over to pytest; its failures are ours."""
     from importlib.util import find_spec
 
-    from builder.core.errors import CapabilityError, ConfigError
+    from builder.core.errors import CapabilityError, InputError
     from vm.testing.project import find_project
     from vm.waiting.deadline import SCALE_VARIABLE
 
@@ -62,12 +62,12 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
         return list_tests(words, as_json=args.json)
     results = args.results or find_project(Path.cwd()) / RESULTS
     if args.json:
-        raise ConfigError("--json is for --list", hint=f"results as JSON are in {results}/results.json")
+        raise InputError("--json is for --list", hint=f"results as JSON are in {results}/results.json")
     words += ["--vm-results", str(results.absolute())]
     scale = {} if args.timeout_scale is None else {SCALE_VARIABLE: str(args.timeout_scale)}
     status = run_pytest(words, {**os.environ, **scale})
     if status == 5:
-        raise ConfigError("no test was run", hint="'build-os test --list' shows which there are")
+        raise InputError("no test was run", hint="'build-os test --list' shows which there are")
     return STATUS.get(status, 2)
 
 
@@ -101,13 +101,13 @@ def run_pytest(words: list[str], environment: Mapping[str, str]) -> int:
 
 def list_tests(words: list[str], *, as_json: bool) -> int:
     """Collect, and print only the tests; what pytest has to say is shown when it cannot."""
-    from builder.core.errors import ConfigError
+    from builder.core.errors import InputError
 
     with TemporaryDirectory() as scratch:
         listing = Path(scratch, "tests.json" if as_json else "tests")
         command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--vm-list", str(listing), *words]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode not in (0, 5):
-            raise ConfigError("the tests cannot be collected", details=done.stdout.splitlines()[-40:])
+            raise InputError("the tests cannot be collected", details=done.stdout.splitlines()[-40:])
         sys.stdout.write(listing.read_text(encoding="utf-8"))
     return 0

@@ -28,7 +28,7 @@ def read_values(args: argparse.Namespace) -> Values:
     """What was given.
 
     Raises:
-        ConfigError: it cannot be used, whatever the config.
+        InputError: it cannot be used, whatever the config.
     """
     from builder.provisioning.values import read_values
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 
 class Arch(enum.StrEnum):
@@ -167,12 +167,12 @@ def require_architecture(name: str) -> Architecture:
     """The facts of an architecture.
 
     Raises:
-        ConfigError: it is none of ours.
+        InputError: it is none of ours.
     """
     try:
         return ARCHITECTURES[name]
     except KeyError:
-        raise ConfigError(
+        raise InputError(
             f"build-os does not know the architecture '{name}'", hint=f"supported: {', '.join(ARCHITECTURES)}"
         ) from None
 

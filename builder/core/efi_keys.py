@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")  # EFI_GLOBAL_VARIABLE
 _SECURITY_DATABASE = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")  # EFI_IMAGE_SECURITY_DATABASE_GUID
@@ -33,20 +33,20 @@ def read_certificate(path: Path) -> bytes:
     """The first certificate of a file in PEM or DER, as DER.
 
     Raises:
-        ConfigError: it cannot be read, or is none.
+        InputError: it cannot be read, or is none.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CERTIFICATE)
     except OSError as error:
-        raise ConfigError(f"cannot read the certificate {path}: {error.strerror}") from error
+        raise InputError(f"cannot read the certificate {path}: {error.strerror}") from error
     if found := _PEM.search(data):
         try:
             data = base64.b64decode(b"".join(found[1].split()), validate=True)
         except binascii.Error:
             data = b""
     if not _is_one_sequence(data):
-        raise ConfigError(f"{path} is no certificate in PEM or DER", hint="'build-os key DIR' makes a pair")
+        raise InputError(f"{path} is no certificate in PEM or DER", hint="'build-os key DIR' makes a pair")
     return data
 
 

@@ -34,8 +34,8 @@ class BuildError(Exception):
         return "\n".join(lines)
 
 
-class ConfigError(BuildError):
-    """What the user wrote cannot be built: definition, lock, first-boot config, command line.
+class InputError(BuildError):
+    """What the user gave cannot be built: a definition, a lock, a first-boot config, a command line.
 
     Attributes:
         names: of a definition, that are wrong: name -> what is wrong with it.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 SCHEMA = 1
 BUILD_JSON = "build.json"
@@ -55,12 +55,12 @@ class Image:
         """The artifact of this kind (``raw``, ``uki``, ``kernel`` ...).
 
         Raises:
-            ConfigError: it was not built, or its file is gone or was cut short.
+            InputError: it was not built, or its file is gone or was cut short.
         """
         found = self.artifacts.get(kind)
         if found is None:
             built = ", ".join(sorted(self.artifacts)) or "nothing"
-            raise ConfigError(
+            raise InputError(
                 f"{self.name} was built without '{kind}'",
                 details=(f"{self.directory / BUILD_JSON} lists: {built}",),
                 hint=f"add '{kind}' to the definition's output formats and build again",
@@ -68,11 +68,11 @@ class Image:
         try:
             size = found.path.stat().st_size
         except OSError as error:
-            raise ConfigError(
+            raise InputError(
                 f"cannot read {found.path}: {error.strerror}", hint="run 'build-os build' again"
             ) from error
         if size != found.size:
-            raise ConfigError(
+            raise InputError(
                 f"{found.path} is not what {BUILD_JSON} says: {size} bytes instead of {found.size}",
                 hint="run 'build-os build' again; if you booted it read-write by hand, that is what changed it",
             )
@@ -83,7 +83,7 @@ class Image:
         """Whose key signed what the firmware starts; ``None`` if nobody's did.
 
         Raises:
-            ConfigError: the file is gone, or was cut short.
+            InputError: the file is gone, or was cut short.
         """
         return self.require_artifact(CERTIFICATE).path if CERTIFICATE in self.artifacts else None
 
@@ -91,7 +91,7 @@ class Image:
         """The disk image to boot from, and its format.
 
         Raises:
-            ConfigError: none was built in a format that QEMU boots.
+            InputError: none was built in a format that QEMU boots.
         """
         for kind in BOOTABLE:
             if kind in self.artifacts:
@@ -127,25 +127,25 @@ def read_image(path: Path) -> Image:
     """Read ``build.json``; ``path`` is the file or the directory it lies in.
 
     Raises:
-        ConfigError: it is missing, not JSON, of another schema, or lacks something.
+        InputError: it is missing, not JSON, of another schema, or lacks something.
     """
     file = path / BUILD_JSON if path.is_dir() else path
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(
+        raise InputError(
             f"there is no {file}",
             hint="build the image first: 'build-os build' prints the path of its build.json",
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not a {BUILD_JSON}, but no text at all", hint=_WHICH) from error
+        raise InputError(f"{file} is not a {BUILD_JSON}, but no text at all", hint=_WHICH) from error
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
     _require_schema(file, text)
     try:
         build = _Build.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigError(
+        raise InputError(
             f"{file} was not written by 'build-os build', or was edited",
             details=[f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()],
             hint="run 'build-os build' again",
@@ -174,12 +174,12 @@ def _require_schema(file: Path, text: str) -> None:
     try:
         data: Any = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"{file} is not a {BUILD_JSON}: it is not JSON ({error})", hint=_WHICH) from error
+        raise InputError(f"{file} is not a {BUILD_JSON}: it is not JSON ({error})", hint=_WHICH) from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema is None:
-        raise ConfigError(f"{file} is not a build.json of build-os: it has no 'schema'")
+        raise InputError(f"{file} is not a build.json of build-os: it has no 'schema'")
     if schema != SCHEMA:
-        raise ConfigError(
+        raise InputError(
             f"{file} has schema {schema!r}, and this build-os reads schema {SCHEMA}",
             hint="run the image with the build-os that built it, or build it again with this one",
         )

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.files import write_file
 from builder.debian.control import is_package_name
 from builder.debian.version import is_version, make_version_key
@@ -34,7 +34,7 @@ _ANSWER = re.compile("ignore|effects|sandbox")
 _SOURCE = re.compile(r"\S+ \S+")
 
 
-class LockError(ConfigError):
+class LockError(InputError):
     """A lock file that is missing, unreadable, or not made from this recipe."""
 
 

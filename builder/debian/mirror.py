@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from builder.core.errors import BuildError, CapabilityError, ConfigError
+from builder.core.errors import BuildError, CapabilityError, InputError
 from builder.core.urls import redact_url
 from builder.debian.control import parse_stanza
 
@@ -66,7 +66,7 @@ def parse_mirrors(setting: str | Sequence[str], origin: str) -> Mirrors:
     """Read a setting (see the module's text).
 
     Raises:
-        ConfigError: a word that is no http or https URL, or only security mirrors.
+        InputError: a word that is no http or https URL, or only security mirrors.
     """
     main: list[str] = []
     security: list[str] = []
@@ -75,7 +75,7 @@ def parse_mirrors(setting: str | Sequence[str], origin: str) -> Mirrors:
         url = _clean(word.removeprefix("security="), origin)
         (security if marked or urlsplit(url).path.endswith("-security") else main).append(url)
     if not main:
-        raise ConfigError(
+        raise InputError(
             f"no mirror of the main archive in {origin}",
             hint="give its URL, as apt's sources have it: http://HOST/debian",
         )
@@ -91,7 +91,7 @@ def find_snapshots(
     Where no snapshot of the security archive is named, ``.../debian/...`` is asked as ``.../debian-security/...``.
 
     Raises:
-        ConfigError: a setting that is no URL.
+        InputError: a setting that is no URL.
     """
     main: list[str] = []
     security: list[str] = []
@@ -112,7 +112,7 @@ def find_snapshots(
 
 def _clean(url: str, origin: str) -> str:
     if not _is_mirror(url):
-        raise ConfigError(
+        raise InputError(
             f"{redact_url(url)!r} in {origin} is not the URL of a mirror",
             hint="it must look like http://HOST/debian",
         )
@@ -141,7 +141,7 @@ def find_mirrors(
     """The mirrors for these suites: from the definition's ``setting``, the environment, or apt's own sources.
 
     Raises:
-        ConfigError: a setting that is no URL.
+        InputError: a setting that is no URL.
         CapabilityError: nothing names a mirror.
     """
     if setting:

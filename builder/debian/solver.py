@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import solv
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.debian.candidates import Candidates, find_preferred, is_fitting
 from builder.debian.control import Alternatives, Relation, parse_relations
 from builder.debian.index import Package
@@ -20,7 +20,7 @@ MAX_PROBLEMS = 10
 MAX_LINES = 12
 
 
-class ResolveError(ConfigError):
+class ResolveError(InputError):
     """The wanted packages cannot be had together, or not at all."""
 
 

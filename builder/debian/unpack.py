@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.store import Store
 from builder.debian.control import Relation, parse_relations
 from builder.debian.deb import DebError
@@ -91,13 +91,13 @@ def unpack_tree(
 
     Raises:
         DebError: a package has something where it cannot be.
-        ConfigError: two packages have the same file and neither replaces the other; a package is there twice.
+        InputError: two packages have the same file and neither replaces the other; a package is there twice.
     """
     result = Tree() if tree is None else tree
     by_name: dict[str, Pack] = {}
     for pack in packs:
         if by_name.setdefault(pack.name, pack) is not pack:
-            raise ConfigError(f"{pack.name} is there twice, and one image can have it once")
+            raise InputError(f"{pack.name} is there twice, and one image can have it once")
     for pack in sorted(by_name.values(), key=lambda p: (p.name not in FIRST, p.name)):
         try:
             _Layer(result, pack, by_name, diversions or {}).put()
@@ -166,7 +166,7 @@ class _Layer:
             return False
         if can_overwrite(other, self._pack):
             return True
-        raise ConfigError(
+        raise InputError(
             f"{self._pack.name} and {name} both have {path}",
             details=(f"{self._pack.name} {self._pack.package.version}", f"{name} {other.package.version}"),
             hint="only one of them can be in the image",

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.explain import parse
 from firstboot.config.located import Located, LocatedError, Mark, Problem, decode, load_yaml, render
 
@@ -49,10 +49,10 @@ class Findings:
         """Do nothing if all is well.
 
         Raises:
-            ConfigError: its text shows every problem, warnings included, under the user's own lines.
+            InputError: its text shows every problem, warnings included, under the user's own lines.
         """
         if self.has_errors:
-            raise ConfigError("\n".join(render(located, group) for located, group in self._groups if group))
+            raise InputError("\n".join(render(located, group) for located, group in self._groups if group))
 
     def render_warnings(self) -> tuple[str, ...]:
         """Each warning, drawn like an error."""

@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.files import write_file
 from builder.definition.findings import shorten_path
 from builder.definition.scalars import NotAccepted, require_image_name
@@ -35,17 +35,17 @@ def write_starter_files(directory: Path, name: str, *, home: Path | None = None)
         the files written, in the order a newcomer would read them.
 
     Raises:
-        ConfigError: the name is not one, a file exists already, or the directory cannot be written.
+        InputError: the name is not one, a file exists already, or the directory cannot be written.
     """
     try:
         require_image_name(name)
     except NotAccepted as error:
-        raise ConfigError(f"'{name}' cannot be the name: {error}") from None
+        raise InputError(f"'{name}' cannot be the name: {error}") from None
     replacements = {"@NAME@": name, "@KEYS@": _keys_text(find_public_keys(home or Path.home()))}
     planned = {directory / _NAMES.get(where, where): _filled(where, replacements) for where in _files()}
     existing = [shorten_path(path) for path in planned if path.exists() or path.is_symlink()]
     if existing:
-        raise ConfigError(
+        raise InputError(
             "there are files already that would be overwritten",
             details=existing,
             hint="start in an empty directory, or move them away",
@@ -54,7 +54,7 @@ def write_starter_files(directory: Path, name: str, *, home: Path | None = None)
         try:
             write_file(path, text, durable=True)
         except OSError as error:
-            raise ConfigError(f"{shorten_path(path)} cannot be written: {error.strerror}") from None
+            raise InputError(f"{shorten_path(path)} cannot be written: {error.strerror}") from None
     return list(planned)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from builder.core.architecture import Arch, find_host_arch, require_architecture
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition import checks
 from builder.definition.containers import find_containers, resolve_container
 from builder.definition.findings import Findings, read_yaml, shorten_path
@@ -65,7 +65,7 @@ def read_kind(path: Path) -> Kind:
     """What a definition describes.
 
     Raises:
-        ConfigError: it cannot be read, or is of no known kind.
+        InputError: it cannot be read, or is of no known kind.
     """
     return _kind(_open(path))
 
@@ -76,7 +76,7 @@ def _kind(located: Located) -> Kind:
         if written == kind:
             return kind
     problem = Problem(("kind",), "a definition's kind is system or container", find_suggestion(str(written), _KINDS))
-    raise ConfigError(str(LocatedError(located, [problem])))
+    raise InputError(str(LocatedError(located, [problem])))
 
 
 def load(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -> Loaded:
@@ -88,7 +88,7 @@ def load(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -
         shipped: where shipped features, overlays and units are; default: where they were installed.
 
     Raises:
-        ConfigError: its text shows all problems at once, each under the user's own line.
+        InputError: its text shows all problems at once, each under the user's own line.
     """
     hint = "a container is built by itself, or named under a system's 'containers'"
     return _load(_require_kind(path, "system", hint), path, arch, shipped)
@@ -98,7 +98,7 @@ def load_base(packages: Iterable[str], directory: Path) -> Loaded:
     """The system of feature ``base`` and these packages, as if a definition in this directory named them.
 
     Raises:
-        ConfigError: one of them cannot be a package's name.
+        InputError: one of them cannot be a package's name.
     """
     data = {"name": "base", "version": "0", "features": ["base"], "packages": list(dict.fromkeys(packages))}
     return _load(load_yaml(json.dumps(data), "the command line"), directory / "os.yaml", None, None)
@@ -173,7 +173,7 @@ def load_container(path: Path, *, arch: Arch | None = None, shipped: Path | None
     """Read a container's definition and all it names, to build it by itself.
 
     Raises:
-        ConfigError: its text shows all problems at once, each under the user's own line.
+        InputError: its text shows all problems at once, each under the user's own line.
     """
     located = _require_kind(path, "container", "a container's definition says 'kind: container'")
     findings = Findings()
@@ -198,15 +198,15 @@ def add_consoles(command_line: tuple[str, ...], arch: Arch) -> tuple[str, ...]:
 
 def _open(path: Path) -> Located:
     if not path.exists():
-        raise ConfigError(
+        raise InputError(
             f"{shorten_path(path)} does not exist", hint="'build-os init' writes a definition to start from"
         )
     if path.is_dir():
-        raise ConfigError(f"{shorten_path(path)} is a directory", hint="name the YAML file in it")
+        raise InputError(f"{shorten_path(path)} is a directory", hint="name the YAML file in it")
     try:
         return read_yaml(path)
     except LocatedError as error:
-        raise ConfigError(str(error)) from None
+        raise InputError(str(error)) from None
 
 
 def _require_kind(path: Path, kind: Kind, hint: str) -> Located:
@@ -214,7 +214,7 @@ def _require_kind(path: Path, kind: Kind, hint: str) -> Located:
     found = _kind(located)
     if found != kind:
         problem = Problem(("kind",), f"this describes a {found}, and a {kind} is wanted here", hint)
-        raise ConfigError(str(LocatedError(located, [problem])))
+        raise InputError(str(LocatedError(located, [problem])))
     return located
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.findings import shorten_path
 from builder.definition.scalars import Scalar
 from firstboot.config.located import Located, LocatedError, Problem, decode
@@ -66,12 +66,12 @@ def render_file(path: Path, values: Values) -> str:
     """The text a template makes.
 
     Raises:
-        ConfigError: with the template's file and line.
+        InputError: with the template's file and line.
     """
     try:
         return render_text(read_text(path), shorten_path(path), values)
     except LocatedError as error:
-        raise ConfigError(str(error)) from None
+        raise InputError(str(error)) from None
 
 
 def read_text(path: Path) -> str:

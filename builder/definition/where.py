@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.findings import Findings, read_yaml
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.shipped import DirectoryKind, make_search_path
@@ -22,11 +22,11 @@ def point_at_names(resolved: Resolved | ResolvedContainer) -> Iterator[None]:
     """Let errors about names say where the user wrote them: in the definition, a container's, or a feature.
 
     Raises:
-        ConfigError: the one of the block; with the lines if it has :attr:`ConfigError.names` that are found.
+        InputError: the one of the block; with the lines if it has :attr:`InputError.names` that are found.
     """
     try:
         yield
-    except ConfigError as error:
+    except InputError as error:
         if not error.names:
             raise
         findings = Findings()
@@ -43,7 +43,7 @@ def point_at_names(resolved: Resolved | ResolvedContainer) -> Iterator[None]:
             raise
         try:
             findings.raise_errors()
-        except ConfigError as shown:
+        except InputError as shown:
             raise type(error)(shown.what, details=[*left.values()]) from error
 
 

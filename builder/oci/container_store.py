@@ -22,7 +22,7 @@ from base64 import b32encode, b64encode
 from collections.abc import Sequence
 from typing import Any
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.oci.image import LAYER_GZIP, Image, format_time, make_canonical_json
 from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree, get_parent
@@ -72,7 +72,7 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
         name: the container's, which is the origin of everything put: ``container:NAME``.
 
     Raises:
-        ConfigError: another image in the store has one of its names.
+        InputError: another image in the store has one of its names.
         TreeError: the store's place is taken by something else.
     """
     origin = f"container:{name}"
@@ -82,7 +82,7 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
     for entry in images:
         taken = set(entry["names"]) & set(image.names)
         if taken and entry["id"] != image.id:
-            raise ConfigError(
+            raise InputError(
                 f"two containers have an image named {min(taken)}",
                 hint="give one of them another name or version",
             )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.oci.fields import parse_list
 from builder.oci.image import (
     CONFIG,
@@ -71,25 +71,25 @@ def open_image_files(path: Path) -> ImageFiles:
     """The files of an image that the user brings: a directory with an image layout, an OCI archive or a docker-archive.
 
     Raises:
-        ConfigError: it is none of these.
+        InputError: it is none of these.
     """
     if path.is_dir():
         return ImageFiles(path)
     if not path.is_file():
-        raise ConfigError(f"there is no image at {path}")
+        raise InputError(f"there is no image at {path}")
     with path.open("rb") as file:
         head = file.read(8)
     for magic, program in _MAGIC.items():
         if head.startswith(magic):
-            raise ConfigError(f"{path} is compressed as a whole", hint=f"unpack it first: {program} {path}")
+            raise InputError(f"{path} is compressed as a whole", hint=f"unpack it first: {program} {path}")
     try:
         members = _list_members(path)
     except TreeError as error:
-        raise ConfigError(f"{path} is no archive of an image: {error}") from error
+        raise InputError(f"{path} is no archive of an image: {error}") from error
     if "oci-layout" in members and "index.json" in members:
         return ImageFiles(path, members)
     if "manifest.json" not in members:
-        raise ConfigError(
+        raise InputError(
             f"{path} is no archive of an image: it has neither oci-layout and index.json nor manifest.json",
             hint="archives are made by 'docker save', 'podman save' and 'skopeo copy ... oci-archive:FILE'",
         )
@@ -120,7 +120,7 @@ def _show_as_layout(path: Path, members: Mapping[str, Content]) -> dict[str, Con
     Filesystem Changeset Format".
 
     Raises:
-        ConfigError: it is none.
+        InputError: it is none.
     """
     shown: dict[str, Content] = {"oci-layout": Inline(make_canonical_json(LAYOUT_VERSION))}
     entries: list[dict[str, object]] = []
@@ -154,7 +154,7 @@ def _show_as_layout(path: Path, members: Mapping[str, Content]) -> dict[str, Con
             shown[_blob_name(make_digest(manifest))] = Inline(manifest)
             entries += [entry | {"annotations": {REF_NAME: tag}} for tag in tags] or [entry]
     except ValueError as error:
-        raise ConfigError(f"{path}: manifest.json {error}") from error
+        raise InputError(f"{path}: manifest.json {error}") from error
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
     return shown | {"index.json": Inline(make_canonical_json(index))}
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from builder.core.errors import ConfigError, SourceError
+from builder.core.errors import InputError, SourceError
 from builder.core.files import open_replacement
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -42,7 +42,7 @@ def read_image(
         tag: which of several images, by the name that the index gives it or by the tag at that name's end.
 
     Raises:
-        ConfigError: it is no sound image, or not exactly one fits.
+        InputError: it is no sound image, or not exactly one fits.
         SourceError: a layer does not unpack to what the image's configuration promises.
         TreeError: a layer says what no honest layer says.
     """
@@ -67,7 +67,7 @@ def find_image(source: Path, architecture: str, *, digest: str = "", tag: str = 
     """The one image of a layout or archive that is for this architecture; arguments as of :func:`read_image`.
 
     Raises:
-        ConfigError: it is no sound image, or not exactly one fits.
+        InputError: it is no sound image, or not exactly one fits.
     """
     return _find(open_image_files(source), Choice(architecture, digest, tag))
 
@@ -76,7 +76,7 @@ def _find(files: ImageFiles, choice: Choice) -> ImageContents:
     found = check_image(files, choice)
     if found.problems:
         kind = "OCI image layout" if files.members is None else "archive of an image"
-        raise ConfigError(
+        raise InputError(
             f"{files.path} is no {kind} that can be used",
             details=sorted(set(found.problems))[:MAX_SHOWN],
             hint="make it anew, for example with: skopeo copy docker://... oci:DIRECTORY",
@@ -93,8 +93,8 @@ def _choose_one(path: Path, found: Found, choice: Choice) -> ImageContents:
     details = [*details, *found.others][:MAX_SHOWN]
     which = f" with the tag {choice.tag}" if choice.tag else ""
     if not best:
-        raise ConfigError(f"{path} has no image for linux/{choice.architecture}{which}", details=details)
-    raise ConfigError(
+        raise InputError(f"{path} has no image for linux/{choice.architecture}{which}", details=details)
+    raise InputError(
         f"{path} has {len(best)} images for linux/{choice.architecture}{which}, and nothing says which is meant",
         details=details,
         hint="name one by its tag, or put each image into a layout of its own",
@@ -105,7 +105,7 @@ def _read_document(files: ImageFiles, blob: Descriptor) -> bytes:
     content = files.find(blob.file_name)
     data = b"" if content is None else content.read()
     if blob.digest != make_digest(data):
-        raise ConfigError(f"{files.path}: only sha256 digests are supported for manifests and configurations")
+        raise InputError(f"{files.path}: only sha256 digests are supported for manifests and configurations")
     return data
 
 

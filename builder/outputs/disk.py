@@ -12,7 +12,7 @@ from pathlib import Path
 
 from builder.core.architecture import require_architecture
 from builder.core.console import format_size
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.tools import Tools
 from builder.definition.model import SIGNATURE_SIZE, Disk
 from builder.outputs.root import Root, make_stable_uuid
@@ -33,10 +33,10 @@ def require_room(what: str, used: int, size: int, option: str) -> None:
     """Refuse a partition that leaves no room for the next, larger version.
 
     Raises:
-        ConfigError: more than 70 % is used.
+        InputError: more than 70 % is used.
     """
     if used > size * FULL:
-        raise ConfigError(
+        raise InputError(
             f"{what} would be {100 * used // size} % full: {format_size(used)} of {format_size(size)}",
             details=("updates need room: an image fails to build when a slot is over 70 % full",),
             hint=f"raise {option}, or take packages out",
@@ -129,7 +129,7 @@ def make_disk(
         signature: of the root hash, at most :data:`SIGNATURE_SIZE` bytes.
 
     Raises:
-        ConfigError: a partition is over 70 % full.
+        InputError: a partition is over 70 % full.
         ToolError: systemd-repart failed.
     """
     require_room("the root slot", root.image.stat().st_size, layout.slot, "disk.slot")

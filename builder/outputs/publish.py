@@ -42,7 +42,7 @@ def publish(
         The artifacts, by kind: the companions, then the products.
 
     Raises:
-        ConfigError, CapabilityError, ToolError: see :func:`builder.products.making.make_products`.
+        InputError, CapabilityError, ToolError: see :func:`builder.products.making.make_products`.
     """
     with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as directory:
         fresh = Path(directory)

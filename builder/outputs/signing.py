@@ -25,7 +25,7 @@ from builder.core.efi_keys import (
     make_signed_update,
     read_certificate,
 )
-from builder.core.errors import ConfigError, ToolError
+from builder.core.errors import InputError, ToolError
 from builder.core.files import open_replacement
 from builder.core.tools import Tools
 
@@ -60,18 +60,18 @@ def read_key_pair(key: Path, certificate: Path) -> KeyPair:
     """Two files that may be a pair; :meth:`Signer.require_pair` tells.
 
     Raises:
-        ConfigError: one cannot be read, or is something else; the key asks for a passphrase.
+        InputError: one cannot be read, or is something else; the key asks for a passphrase.
     """
     try:
         with key.open("rb") as file:
             text = file.read(_MAX_KEY).decode("ascii", "replace")
     except OSError as error:
-        raise ConfigError(f"cannot read the private key {key}: {error.strerror}") from error
+        raise InputError(f"cannot read the private key {key}: {error.strerror}") from error
     found = _PRIVATE.search(text)
     if found is None:
-        raise ConfigError(f"{key} is no private key in PEM", hint=_MAKE_A_PAIR)
+        raise InputError(f"{key} is no private key in PEM", hint=_MAKE_A_PAIR)
     if found[1] == "ENCRYPTED " or found[2]:
-        raise ConfigError(
+        raise InputError(
             f"the private key {key} is encrypted, and a build asks nobody for a passphrase",
             hint=f"decrypt it for the build, into memory: openssl pkey -in {key} -out /dev/shm/FILE",
         )
@@ -108,7 +108,7 @@ class Signer:
         """Refuse what would only be noticed when firmware does not start it.
 
         Raises:
-            ConfigError: the files do not belong together, or are for another kind of signature.
+            InputError: the files do not belong together, or are for another kind of signature.
         """
         with self._open() as (key, certificate, _, fds):
             of_key = self._public(self.pair.key, "pkey", "-in", key, "-pubout", fds=fds)
@@ -116,12 +116,12 @@ class Signer:
                 self.pair.certificate, "x509", "-in", str(certificate), "-noout", "-pubkey", fds=fds
             )
         if of_key != of_certificate:
-            raise ConfigError(
+            raise InputError(
                 f"{self.pair.certificate} is not the certificate of {self.pair.key}",
                 hint="give the two files that were made together",
             )
         if _RSA not in base64.b64decode("".join(of_key.splitlines()[1:-1])):
-            raise ConfigError(
+            raise InputError(
                 f"{self.pair.key} is no RSA key, and firmware verifies no other signatures", hint=_MAKE_A_PAIR
             )
 
@@ -187,7 +187,7 @@ class Signer:
         try:
             return self.tools.run("openssl", *command, pass_fds=fds)
         except ToolError as error:
-            raise ConfigError(f"{path} cannot be used", details=error.details[1:], hint=_MAKE_A_PAIR) from error
+            raise InputError(f"{path} cannot be used", details=error.details[1:], hint=_MAKE_A_PAIR) from error
 
 
 def make_key_pair(tools: Tools, directory: Path, name: str) -> KeyPair:
@@ -197,12 +197,12 @@ def make_key_pair(tools: Tools, directory: Path, name: str) -> KeyPair:
         name: who signs, for people who look at the certificate.
 
     Raises:
-        ConfigError: one of them is there already.
+        InputError: one of them is there already.
     """
     key, certificate = directory / "secure-boot.key", directory / "secure-boot.crt"
     for path in (key, certificate):
         if path.exists():
-            raise ConfigError(
+            raise InputError(
                 f"{path} is there already, and images may be signed with it", hint="name another directory"
             )
     with (

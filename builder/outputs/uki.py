@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.architecture import require_architecture
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.tools import Tools
 from builder.tree.modules import find_kernel_release
 from builder.tree.node import Node
@@ -58,11 +58,11 @@ def fill_command_line(words: str) -> str:
     Secure Boot, and there is no switch for that. The kernel drops whole words from the end until the rest fits.
 
     Raises:
-        ConfigError: it is too long already.
+        InputError: it is too long already.
     """
     left = COMMAND_LINE - len(words) - len(f" {FULL_MARK}")
     if left < 1:
-        raise ConfigError(
+        raise InputError(
             f"the kernel's command line has {len(words)} characters, {1 - left} more than a signed one can have",
             hint="take words out of kernel.command_line",
         )

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.sparse import copy_sparse
 from builder.core.tools import Tools
 from builder.products.product import Conversion, Identity, Job, Part, Product
@@ -31,7 +31,7 @@ def make_products(
         Their paths, by name; each file appears under its name when it is whole.
 
     Raises:
-        ConfigError: the disk's size does not suit one of them.
+        InputError: the disk's size does not suit one of them.
         CapabilityError: the tools tree lacks qemu-img or pigz.
         ToolError: one of them failed.
     """
@@ -78,11 +78,11 @@ def require_sizes(products: Sequence[Product], size: int) -> None:
     """Refuse a disk of this size (bytes) that cannot become one of the products.
 
     Raises:
-        ConfigError: says which and why.
+        InputError: says which and why.
     """
     problems = [problem for product in products if (problem := product.find_size_problem(size)) is not None]
     if problems:
-        raise ConfigError(problems[0], details=problems[1:], hint="change disk.size, or take the output out")
+        raise InputError(problems[0], details=problems[1:], hint="change disk.size, or take the output out")
 
 
 def make_convert_argv(conversion: Conversion, raw: Path, out: Path) -> tuple[str, ...]:

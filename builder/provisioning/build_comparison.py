@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.provisioning.comparison import compare_with_image
 from builder.provisioning.image_facts import find_facts
 from builder.provisioning.values import NO_VALUES, Values
@@ -41,7 +41,7 @@ def compare_with_build(
         files_dir: where its local files are; none, as on a machine.
 
     Raises:
-        ConfigError: a machine of that image would refuse it; shows every problem at its line.
+        InputError: a machine of that image would refuse it; shows every problem at its line.
     """
     if not build_json.exists():
         return BuildComparison(why_not=f"there is no {build_json}: 'build-os build' makes it")
@@ -50,7 +50,7 @@ def compare_with_build(
         return BuildComparison(why_not=f"{build_json} has no facts of its image")
     comparison = compare_with_image(path, files_dir, facts, values)
     if comparison.has_errors:
-        raise ConfigError("\n".join(str(each) for each in collect_by_document(comparison.complaints)))
+        raise InputError("\n".join(str(each) for each in collect_by_document(comparison.complaints)))
     return BuildComparison(
         f"{facts.name} {facts.version}", warnings=draw_warnings(comparison.complaints), notes=comparison.notes
     )

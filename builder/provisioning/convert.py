@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from firstboot.config import buildos
 from firstboot.config.butane.variants import VARIANTS
 from firstboot.config.document import read
@@ -32,14 +32,14 @@ def convert_to_butane(config: Config, spec: tuple[int, int], variant: str) -> st
     Contents that are text are written as text, compressed or not; whatever else is in a data URL stays there.
 
     Raises:
-        ConfigError: no version of the variant compiles to this version of Ignition, or the variant has not all that
+        InputError: no version of the variant compiles to this version of Ignition, or the variant has not all that
             the config uses.
     """
     editions = buildos.EDITIONS if variant == "buildos" else VARIANTS[variant]
     version = next((name for name, each in reversed([*editions.items()]) if each.spec == spec), None)
     if version is None:
         names = ", ".join(f"{name} for {format_version(each.spec)}" for name, each in editions.items())
-        raise ConfigError(
+        raise InputError(
             f"no version of {variant} compiles to Ignition {format_version(spec)}",
             hint=f"there are {names}: try --variant",
         )
@@ -48,7 +48,7 @@ def convert_to_butane(config: Config, spec: tuple[int, int], variant: str) -> st
     text = _text({**data, **({"ignition": ignition} if ignition else {})})
     document = read(text, f"{variant} {version}")
     if document.errors:
-        raise ConfigError(
+        raise InputError(
             f"{variant} {version} cannot say all of this",
             details=str(LocatedError(document.located, document.errors)).splitlines(),
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.image import read_image
 from builder.outputs.facts import SCHEMA
 from firstboot.apply.programs import Programs
@@ -63,11 +63,11 @@ def read_facts(build_json: Path) -> ImageFacts:
     """The facts that lie beside a ``build.json``.
 
     Raises:
-        ConfigError: there is no such build, it is a container, or an older build-os made it.
+        InputError: there is no such build, it is a container, or an older build-os made it.
     """
     image = read_image(build_json)
     if FACTS not in image.artifacts:
-        raise ConfigError(
+        raise InputError(
             f"{build_json} has no facts that a config could be checked against",
             hint="run 'build-os build' again: builds of this version have them; those of 'kind: container' have not",
         )
@@ -87,14 +87,14 @@ def read_facts(build_json: Path) -> ImageFacts:
             tools=image.tools,
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(f"cannot use {path}: it is not what this build-os writes", hint="build again") from error
+        raise InputError(f"cannot use {path}: it is not what this build-os writes", hint="build again") from error
 
 
 def find_facts(build_json: Path) -> ImageFacts | None:
     """The same; ``None`` if the build has none: it is a container, or an older build-os made it.
 
     Raises:
-        ConfigError: there is no such build, or its facts cannot be used.
+        InputError: there is no such build, or its facts cannot be used.
     """
     return read_facts(build_json) if FACTS in read_image(build_json).artifacts else None
 

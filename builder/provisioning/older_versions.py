@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from firstboot.config.document import read
 from firstboot.config.dump import dump, has_own
 from firstboot.config.loaded import Document
@@ -25,20 +25,20 @@ def convert_to_version(config: Config, choice: str) -> dict[str, Any]:
         choice: the version's name, or ``lowest`` for the first that can say all of it, experimental ones last.
 
     Raises:
-        ConfigError: the chosen version cannot, no version can, or there is none of that name.
+        InputError: the chosen version cannot, no version can, or there is none of that name.
     """
     if choice == LOWEST:
         found = (_in_version(config, version) for version in NAMES.values())
         lowest = next((data for data, document in found if _says_all(config, document)), None)
         if lowest is None:
-            raise ConfigError("no version of Ignition can say all of this")
+            raise InputError("no version of Ignition can say all of this")
         return lowest
     version = NAMES.get(choice)
     if version is None:
-        raise ConfigError(f"there is no Ignition '{choice}'", hint=f"there are {', '.join(NAMES)}")
+        raise InputError(f"there is no Ignition '{choice}'", hint=f"there are {', '.join(NAMES)}")
     data, document = _in_version(config, version)
     if not _says_all(config, document):
-        raise ConfigError(
+        raise InputError(
             f"Ignition {choice} cannot say all of this",
             details=str(LocatedError(document.located, _lost(config, document))).splitlines(),
             hint=f"--version {LOWEST} chooses the first version that can",

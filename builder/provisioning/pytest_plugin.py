@@ -17,11 +17,11 @@ def pytest_build_os_refusal(config_file: Path, build_json: Path) -> str | None:
 
 @cache
 def _refusal(path: Path, _content: bytes, build_json: Path) -> str | None:
-    from builder.core.errors import ConfigError  # noqa: PLC0415 - see the top
+    from builder.core.errors import InputError  # noqa: PLC0415 - see the top
     from builder.provisioning.build_comparison import compare_with_build  # noqa: PLC0415
 
     try:
         compare_with_build(path, build_json)
-    except ConfigError as error:
+    except InputError as error:
         return str(error)
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.provisioning.values import NO_VALUES, Values
 from firstboot.config import checks
 from firstboot.config.butane import Surroundings
@@ -27,12 +27,12 @@ def read_bytes(path: Path) -> bytes:
     """A config file, or standard input for ``-``.
 
     Raises:
-        ConfigError: it cannot be read.
+        InputError: it cannot be read.
     """
     try:
         return sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def read_document(path: Path, files_dir: Path | None, values: Values = NO_VALUES) -> Document:
@@ -44,19 +44,19 @@ def read_document(path: Path, files_dir: Path | None, values: Values = NO_VALUES
         values: of its variables and secrets.
 
     Raises:
-        ConfigError: there is no such file, or it is no config at all.
+        InputError: there is no such file, or it is no config at all.
     """
     try:
         return read_located(path, files_dir, values)
     except LocatedError as error:
-        raise ConfigError(str(error)) from error
+        raise InputError(str(error)) from error
 
 
 def check_document(path: Path, files_dir: Path | None, values: Values = NO_VALUES) -> tuple[Located, Sequence[Problem]]:
     """Everything there is to say about a config file.
 
     Raises:
-        ConfigError: there is no such file.
+        InputError: there is no such file.
     """
     try:
         document = read_located(path, files_dir, values)
@@ -69,7 +69,7 @@ def read_located(path: Path, files_dir: Path | None, values: Values = NO_VALUES)
     """:func:`read_document`, with the error as it is.
 
     Raises:
-        ConfigError: there is no such file.
+        InputError: there is no such file.
         LocatedError: it is no config at all.
     """
     name = "standard input" if path == STANDARD_INPUT else str(path)
@@ -113,10 +113,10 @@ def require_usable(document: Document, *, strict: bool) -> list[str]:
     """The warnings about a document, drawn.
 
     Raises:
-        ConfigError: there are errors; with ``strict`` also if there are warnings.
+        InputError: there are errors; with ``strict`` also if there are warnings.
     """
     if document.errors or (strict and document.problems):
-        raise ConfigError(str(LocatedError(document.located, document.problems)))
+        raise InputError(str(LocatedError(document.located, document.problems)))
     return [str(Complaint(document.located, each)) for each in document.problems]
 
 
@@ -126,7 +126,7 @@ def merge_documents(documents: Sequence[Document]) -> tuple[Config, list[str]]:
     What they refer to (``ignition.config``) is merged as it stands and not fetched.
 
     Raises:
-        ConfigError: what they make together is wrong.
+        InputError: what they make together is wrong.
     """
     for document in documents:
         require_usable(document, strict=False)
@@ -134,7 +134,7 @@ def merge_documents(documents: Sequence[Document]) -> tuple[Config, list[str]]:
     complaints = [merged.make_complaint(each) for each in checks.check(merged.config, NEWEST)]
     errors = [each for each in complaints if each.problem.severity == "error"]
     if errors:
-        raise ConfigError("\n".join(str(each) for each in collect_by_document(errors)))
+        raise InputError("\n".join(str(each) for each in collect_by_document(errors)))
     said = [Complaint(document.located, each) for document in documents for each in document.problems]
     return merged.config, list(dict.fromkeys(str(each) for each in [*said, *complaints]))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from firstboot.config.explain import describe_kind, find_suggestion
 from firstboot.config.text import Located, LocatedError, Problem, decode
 from firstboot.config.yaml_text import load_yaml
@@ -61,18 +61,18 @@ def read_values(
         environment: of this process, if not given.
 
     Raises:
-        ConfigError: a file cannot be read, a name is not in the environment, there is no ``=``.
+        InputError: a file cannot be read, a name is not in the environment, there is no ``=``.
     """
     around = os.environ if environment is None else environment
     variables: dict[str, str] = {}
     for prefix in prefixes:
         if not prefix:
-            raise ConfigError("the prefix of environment variables is empty", hint="for single ones: --env NAME")
+            raise InputError("the prefix of environment variables is empty", hint="for single ones: --env NAME")
         found = {name.removeprefix(prefix): value for name, value in around.items() if name.startswith(prefix)}
         variables |= {name.lower(): value for name, value in found.items()} | found
     for name in names:
         if name not in around:
-            raise ConfigError(f"there is no environment variable '{name}'")
+            raise InputError(f"there is no environment variable '{name}'")
         variables[name] = around[name]
     for path in files:
         variables |= _read_file(path)
@@ -89,7 +89,7 @@ def read_values(
 def _split(text: str, option: str, what: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise ConfigError(f"'{text}' is not NAME={what}", hint=f"write {option} NAME={what}")
+        raise InputError(f"'{text}' is not NAME={what}", hint=f"write {option} NAME={what}")
     return name, value
 
 
@@ -97,16 +97,16 @@ def _read_secret(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _read_file(path: Path) -> dict[str, str]:
     try:
         located = load_yaml(decode(path.read_bytes(), str(path)), str(path))
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
     except LocatedError as error:
-        raise ConfigError(str(error)) from error
+        raise InputError(str(error)) from error
     data = {} if located.data is None else located.data
     problems: list[Problem] = []
     found: dict[str, str] = {}
@@ -121,7 +121,7 @@ def _read_file(path: Path) -> dict[str, str]:
     else:
         problems.append(Problem((), f"expected names with values, found {describe_kind(data)}"))
     if problems:
-        raise ConfigError(str(LocatedError(located, problems)))
+        raise InputError(str(LocatedError(located, problems)))
     return found
 
 
@@ -135,7 +135,7 @@ def require_declared(values: Values, configs: Iterable[Located]) -> None:
     """Whether each variable that the user named is one of a config.
 
     Raises:
-        ConfigError
+        InputError
     """
     declared: set[str] = set()
     for each in configs:
@@ -144,4 +144,4 @@ def require_declared(values: Values, configs: Iterable[Located]) -> None:
             declared |= {*variables}
     for name in sorted(values.asked - declared):
         hint = find_suggestion(name, declared) or "declare it there under variables:"
-        raise ConfigError(f"no config has a variable '{name}'", hint=hint)
+        raise InputError(f"no config has a variable '{name}'", hint=hint)

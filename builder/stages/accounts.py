@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
 from firstboot.config.account_files import parse_rows
@@ -24,7 +24,7 @@ class Accounts:
         """The tree with all declared accounts.
 
         Raises:
-            ConfigError: an account has a password: every machine of this image would share it.
+            InputError: an account has a password: every machine of this image would share it.
         """
         # Here, because a build that has nothing to do needs no models of scripts.
         from builder.debian.scripts.subjects.base_accounts import install_system_accounts  # noqa: PLC0415
@@ -35,7 +35,7 @@ class Accounts:
             rows = parse_rows(tree.read_text("/etc/shadow"))
             open_accounts = [row[0] for row in rows if len(row) > 1 and row[1] not in LOCKED]
             if open_accounts:
-                raise ConfigError(
+                raise InputError(
                     f"these accounts have a password in the image: {', '.join(open_accounts)}",
                     hint="give users a key or a password hash in the first-boot config, for one machine at a time",
                 )

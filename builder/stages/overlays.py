@@ -36,7 +36,7 @@ def lay_over(tree: Tree, overlays: Sequence[NamedDirectory], values: Values) -> 
     """Put the files of overlays into a tree. Directories that are there keep their owner and mode.
 
     Raises:
-        ConfigError: a template does not fill in.
+        InputError: a template does not fill in.
         TreeError: a file stands where the image has a directory with content, or the other way round.
     """
     for overlay in overlays:

@@ -69,7 +69,7 @@ def configure(work: Work, console: Console, *, steps: Console | None = None) -> 
         steps: where the handlers' steps are shown, if not there.
 
     Raises:
-        ConfigError: a script does what build-os does not model and the definition has not decided about.
+        InputError: a script does what build-os does not model and the definition has not decided about.
     """
     from builder.debian.scripts.handlers import run_handlers  # noqa: PLC0415 - only a build that unpacks needs them
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.ports import parse_publish
 from builder.definition.scalars import NotAccepted
 from firstboot.config.unit_text import is_lost_by_podman, quote_word
@@ -24,12 +24,12 @@ def quote_argument(text: str) -> str:
     """One argument of a command line, whatever is in it.
 
     Raises:
-        ConfigError: no way of writing it gets through.
+        InputError: no way of writing it gets through.
     """
     if "\0" in text:
-        raise ConfigError(f"{text!r} cannot be handed to a program: it has a NUL")
+        raise InputError(f"{text!r} cannot be handed to a program: it has a NUL")
     if is_lost_by_podman(text):
-        raise ConfigError(
+        raise InputError(
             f"the argument {text!r} cannot be handed to a container by its unit",
             hint="put the arguments into a script in the container",
         )
@@ -54,19 +54,19 @@ def make_quadlet(
         enable: start at boot. Generated units know no presets, so it stands in the file.
 
     Raises:
-        ConfigError: a value cannot be what it should.
+        InputError: a value cannot be what it should.
     """
     if not _NAME.fullmatch(name) or not _IMAGE.fullmatch(image):
-        raise ConfigError(f"no container can be named {name!r} and run {image!r}")
+        raise InputError(f"no container can be named {name!r} and run {image!r}")
     container = [f"Image={image}", f"ContainerName={name}", "Pull=never"]
     for port in publish:
         try:
             container.append(f"PublishPort={parse_publish(port)}")
         except NotAccepted as error:
-            raise ConfigError(f"container {name}: {error}", hint=error.hint) from error
+            raise InputError(f"container {name}: {error}", hint=error.hint) from error
     for key, value in sorted((environment or {}).items()):
         if not _VARIABLE.fullmatch(key):
-            raise ConfigError(f"container {name}: {key!r} is no name of an environment variable")
+            raise InputError(f"container {name}: {key!r} is no name of an environment variable")
         container.append(f"Environment={quote_argument(f'{key}={value}')}")
     if command:
         container.append("Exec=" + " ".join(quote_argument(argument) for argument in command))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from builder.core import kept
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.inputs import hash_source
 from builder.core.kept import Contents, keep
 from builder.core.suggest import make_suggestion
@@ -101,7 +101,7 @@ def _require_units(units: Iterable[str], shipped: set[str]) -> None:
     """Every unit that a preset names must be in the image.
 
     Raises:
-        ConfigError: with the nearest names, for all that are not.
+        InputError: with the nearest names, for all that are not.
     """
     problems = {
         unit: f"{unit}: no unit of this name is in the image{make_suggestion(unit, shipped)}"
@@ -109,7 +109,7 @@ def _require_units(units: Iterable[str], shipped: set[str]) -> None:
         if not _is_shipped(unit, shipped)
     }
     if problems:
-        raise ConfigError(
+        raise InputError(
             "presets name units that the image does not have",
             details=list(problems.values()),
             names=problems,
@@ -156,7 +156,7 @@ def _preset_all(tree: Tree, shown: list[str], context: Context, sources: Mapping
     """The links that ``systemctl`` made, and as ``None`` what it removed.
 
     Raises:
-        ConfigError: systemd would ignore something in a unit of ours.
+        InputError: systemd would ignore something in a unit of ours.
     """
     changed = tree.copy()
     with tempfile.TemporaryDirectory(dir=context.scratch, prefix="presets-") as directory:
@@ -177,7 +177,7 @@ def _require_understood(root: Path, sources: Mapping[str, Path], context: Contex
     """Let systemd read the units of ours; what it would pass over silently at each boot ends the build.
 
     Raises:
-        ConfigError: with file and line of each.
+        InputError: with file and line of each.
     """
     names = [path.rpartition("/")[2] for path in sources if path.endswith(VERIFIED) and (root / path[1:]).is_file()]
     if not names or context.tools.find("systemd-analyze") is None:
@@ -196,7 +196,7 @@ def _require_understood(root: Path, sources: Mapping[str, Path], context: Contex
         if match is not None and source is not None:
             problems[f"{shown_path(source)}:{match['line']}: {match['message']}"] = None
     if problems:
-        raise ConfigError(
+        raise InputError(
             "units have settings that systemd would ignore",
             details=list(problems),
             hint="see systemd.directives(7)",

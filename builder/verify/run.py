@@ -65,7 +65,7 @@ def verify(request: BuildRequest) -> Report:
     """Build as asked (with all that is kept of earlier builds), then again in other surroundings from nothing.
 
     Raises:
-        ConfigError, CapabilityError, ToolError, SourceError: a build failed; see :mod:`builder.core.errors`.
+        InputError, CapabilityError, ToolError, SourceError: a build failed; see :mod:`builder.core.errors`.
     """
     console = request.console
     with console.open_step("first build"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock
@@ -299,7 +299,7 @@ echo pwned 2>/dev/null >{victim} || true
     ],
 )
 def test_a_script_that_fails_or_leaves_what_no_image_has_ends_the_build(text: str, said: str, run: Run) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         run(postinst=NOT_KNOWN + text)
     assert said in str(caught.value)
     assert "boxed" in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 from builder.build import BuildRequest, build_system
 from builder.core.console import QuietConsole
 from builder.core.efi_keys import make_signature_list
-from builder.core.errors import ConfigError, ToolError
+from builder.core.errors import InputError, ToolError
 from builder.core.gpt import HEAD, parse_gpt
 from builder.core.image import Image, read_image
 from builder.core.store import Store
@@ -152,7 +152,7 @@ def test_a_pair_that_is_none_ends_the_build_before_anything_is_made(
         (KeyPair(elliptic, tmp_path / "ec.crt", _der(tmp_path / "ec.crt")), "is no RSA key"),
         (KeyPair(broken, key_pair.certificate, key_pair.der), r"broken\.key cannot be used"),
     ):
-        with pytest.raises(ConfigError, match=what):
+        with pytest.raises(InputError, match=what):
             build_system(BuildRequest(DEMO, tmp_path / "out", store, QuietConsole(), key_pair=pair))
         assert not (tmp_path / "out" / "build.json").exists()
 

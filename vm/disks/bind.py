@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.tools import Tools
 from firstboot.config.butane.mounts import escape
 from vm.guest.credentials import Credential, write_credentials
@@ -31,14 +31,14 @@ def parse_bind(text: str) -> Bind:
     """``DIR:PATH``.
 
     Raises:
-        ConfigError: it is not of that form, or the guest's root is read-only there.
+        InputError: it is not of that form, or the guest's root is read-only there.
     """
     source, _, path = text.rpartition(":")
     if not Path(source).is_dir():
-        raise ConfigError(f"'{source}' is no directory", hint=HINT)
+        raise InputError(f"'{source}' is no directory", hint=HINT)
     parts = PurePosixPath(path).parts
     if parts[:2] not in (("/", "run"), ("/", "var")) or len(parts) < 3 or ".." in parts:
-        raise ConfigError(
+        raise InputError(
             f"nothing can be mounted at '{path}': the root is read-only", hint="take a path below /run or /var"
         )
     return Bind(Path(source).absolute(), str(PurePosixPath(path)))
@@ -48,10 +48,10 @@ def add_binds(spec: VmSpec, binds: Sequence[Bind], tools: Tools, folder: Machine
     """A machine that mounts copies of these directories before its services start.
 
     Raises:
-        ConfigError: the image does not let itself be told to. ToolError: a directory cannot be read.
+        InputError: the image does not let itself be told to. ToolError: a directory cannot be read.
     """
     if spec.takes is Credentials.REFUSED:
-        raise ConfigError(
+        raise InputError(
             f"{spec.name} is signed and takes no credentials, and directories are mounted by them",
             hint="add --kernel, or mount a --disk by the first-boot config",
         )

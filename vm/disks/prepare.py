@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder.core.efi_keys import read_certificate
-from builder.core.errors import CapabilityError, ConfigError
+from builder.core.errors import CapabilityError, InputError
 from builder.core.files import write_file
 from builder.core.tools import Tools
 from vm.disks.firmware_variables import NotFirmwareVariables, add_own_keys
@@ -35,7 +35,7 @@ def prepare(spec: VmSpec, tools: Tools, folder: MachineFolder, *, probe: bool) -
     """Make disks, firmware variables, configuration and credentials; returns the spec that names them.
 
     Raises:
-        ConfigError: the configuration cannot be read.
+        InputError: the configuration cannot be read.
         CapabilityError: the tools tree has no firmware or no qemu-img.
         ToolError: qemu-img failed.
     """
@@ -108,7 +108,7 @@ def copy_variables(uefi: Uefi, tools: Tools) -> None:
 
     Raises:
         CapabilityError: the tools tree has no such firmware, or one whose variables we cannot write.
-        ConfigError: the certificate that it shall trust is none.
+        InputError: the certificate that it shall trust is none.
     """
     for needed in (uefi.code, uefi.template):
         if not (tools.root / needed.relative_to("/")).is_file():
@@ -133,7 +133,7 @@ def copy_config(source: Path, target: Path) -> Path:
     """Copy a configuration to where QEMU sees it.
 
     Raises:
-        ConfigError: as :func:`read_config`.
+        InputError: as :func:`read_config`.
     """
     write_file(target, read_config(source), mode=0o600)
     return target
@@ -143,13 +143,13 @@ def read_config(source: Path) -> bytes:
     """The first-boot configuration.
 
     Raises:
-        ConfigError: it cannot be read, or is no configuration by its size.
+        InputError: it cannot be read, or is no configuration by its size.
     """
     try:
         with source.open("rb") as file:
             data = file.read(MAX_CONFIG + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read the first-boot configuration {source}: {error.strerror}") from error
+        raise InputError(f"cannot read the first-boot configuration {source}: {error.strerror}") from error
     if len(data) > MAX_CONFIG:
-        raise ConfigError(f"{source} is larger than {MAX_CONFIG // 1_000_000} MB, which no first-boot configuration is")
+        raise InputError(f"{source} is larger than {MAX_CONFIG // 1_000_000} MB, which no first-boot configuration is")
     return data

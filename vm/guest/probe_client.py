@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from builder.core.errors import ConfigError, VmError
+from builder.core.errors import InputError, VmError
 from vm.waiting.channel import LineChannel, Message
 from vm.waiting.deadline import Clock, Deadline
 from vm.waiting.wait import BadNews, Notifier, Wait, is_hidden
@@ -236,7 +236,7 @@ def split_words(argv: Sequence[str]) -> list[str]:
     """A command as words: several are taken as they are, a single one is split as a shell does.
 
     Raises:
-        ConfigError: it has what only a shell understands, and there is none.
+        InputError: it has what only a shell understands, and there is none.
     """
     if len(argv) != 1:
         return list(argv)
@@ -244,11 +244,11 @@ def split_words(argv: Sequence[str]) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ConfigError(f"cannot split {text!r} into words: {error}", hint=_WORDS) from None
+        raise InputError(f"cannot split {text!r} into words: {error}", hint=_WORDS) from None
     if not words:
-        raise ConfigError("an empty command cannot be run")
+        raise InputError("an empty command cannot be run")
     if operator := _OPERATOR.search(_QUOTED.sub("", text)):
-        raise ConfigError(
+        raise InputError(
             f"{text!r} has {operator[0]!r}, which only a shell understands, and there is none", hint=_WORDS
         )
     return words

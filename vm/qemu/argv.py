@@ -18,7 +18,7 @@ def make_argv(spec: VmSpec) -> list[str]:
     """The command line, program first.
 
     Raises:
-        ConfigError: the architecture is none of ours.
+        InputError: the architecture is none of ours.
     """
     parts = (_machine, _firmware, _tpm, _disks, _network, _guest_data, _wires)
     return [require_architecture(spec.arch).emulator.program, *(word for part in parts for word in part(spec))]

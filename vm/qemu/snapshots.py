@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from vm.qemu.qmp import Qmp
 from vm.spec import Disk
 from vm.waiting.deadline import Deadline
@@ -27,18 +27,18 @@ def list_nodes(disks: Sequence[Disk]) -> list[str]:
     """The block nodes that a snapshot is made of.
 
     Raises:
-        ConfigError: a disk that the guest may write cannot hold one.
+        InputError: a disk that the guest may write cannot hold one.
     """
     written = {f"disk{number}": disk for number, disk in enumerate(disks) if not disk.read_only}
     for disk in written.values():
         if disk.format != "qcow2":
-            raise ConfigError(
+            raise InputError(
                 f"{disk.path} is {disk.format}, which cannot hold a snapshot", hint="use qcow2, or make it read-only"
             )
     if any(disk.bus == "nvme" for disk in disks):
-        raise ConfigError("QEMU cannot save a machine that has an NVMe disk", hint="use virtio or scsi")
+        raise InputError("QEMU cannot save a machine that has an NVMe disk", hint="use virtio or scsi")
     if not written:
-        raise ConfigError("a machine without a disk of its own has nowhere to keep a snapshot")
+        raise InputError("a machine without a disk of its own has nowhere to keep a snapshot")
     return list(written)
 
 
@@ -46,7 +46,7 @@ def save_snapshot(qmp: Qmp, name: str, disks: Sequence[Disk], deadline: Deadline
     """Keep the machine's present state under a name; one of the same name is replaced.
 
     Raises:
-        ConfigError: see :func:`list_nodes`.
+        InputError: see :func:`list_nodes`.
         VmError: QEMU could not, or the deadline.
     """
     places = list_nodes(disks)

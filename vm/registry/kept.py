@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from builder.core.console import Console
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.files import write_file
 from builder.core.image import Image
 from builder.core.locks import hold_lock
@@ -77,7 +77,7 @@ class KeptMachines:
         """Where the machine of this name is, or would be.
 
         Raises:
-            ConfigError: it cannot be the name of one.
+            InputError: it cannot be the name of one.
         """
         require_name(name)
         return MachineFolder(self.root / name)
@@ -90,7 +90,7 @@ class KeptMachines:
         """The machine of this name; without a name, the only one.
 
         Raises:
-            ConfigError: there is none, or there are several.
+            InputError: there is none, or there are several.
         """
         if name is not None:
             folder = self.locate_folder(name)
@@ -101,9 +101,9 @@ class KeptMachines:
             return self.find(names[0])
         if not names:
             what = "no machine is kept" if name is None else f"no machine named {name} is kept"
-            raise ConfigError(what, hint="'build-os run --keep --name NAME' makes one")
+            raise InputError(what, hint="'build-os run --keep --name NAME' makes one")
         what = "which machine?" if name is None else f"no machine named {name} is kept"
-        raise ConfigError(what, hint=f"kept: {', '.join(names)}")
+        raise InputError(what, hint=f"kept: {', '.join(names)}")
 
     def has(self, name: str) -> bool:
         """Whether one of this name is kept."""
@@ -129,7 +129,7 @@ class KeptMachines:
         try:
             return _KEPT.validate_json(folder.kept.read_bytes())
         except (OSError, ValidationError) as error:
-            raise ConfigError(
+            raise InputError(
                 f"cannot use {folder.kept}: it is not what this build-os writes",
                 details=(str(error).splitlines()[0],),
                 hint=f"its disk is {folder.locate_disk(0)}; 'build-os machine rm {folder.root.name}' deletes it",
@@ -140,10 +140,10 @@ def make_keepable(spec: VmSpec) -> VmSpec:
     """The same machine with disks that need nothing but themselves.
 
     Raises:
-        ConfigError: it is started from files that the next build replaces.
+        InputError: it is started from files that the next build replaces.
     """
     if spec.kernel is not None:
-        raise ConfigError(
+        raise InputError(
             "a machine that is kept starts from its own disk, not from a kernel beside it",
             hint="leave out --kernel or --keep",
         )
@@ -154,11 +154,11 @@ def require_disks(machine: KeptMachine) -> None:
     """All that the machine has written must be there, or it would be given empty disks.
 
     Raises:
-        ConfigError: a file is gone.
+        InputError: a file is gone.
     """
     for path in (disk.path for disk in machine.spec.disks):
         if not path.exists():
-            raise ConfigError(
+            raise InputError(
                 f"a disk of {machine.name} is gone: {path}",
                 hint=f"'build-os machine rm {machine.name}' removes the rest",
             )
@@ -168,7 +168,7 @@ def require_name(name: str) -> None:
     """Names are file names.
 
     Raises:
-        ConfigError: this cannot be one.
+        InputError: this cannot be one.
     """
     if not name or "/" in name or name.startswith("."):
-        raise ConfigError(f"'{name}' cannot be the name of a machine", hint="use letters, digits and dashes")
+        raise InputError(f"'{name}' cannot be the name of a machine", hint="use letters, digits and dashes")

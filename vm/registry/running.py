@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from builder.core.errors import ConfigError, VmError
+from builder.core.errors import InputError, VmError
 from builder.core.files import write_file
 from builder.core.store import Store
 from vm.qemu.process import find_start_time
@@ -75,16 +75,16 @@ class RunningMachine:
         """Where ssh leads to it.
 
         Raises:
-            ConfigError: no port is forwarded to its ssh, or nobody is known to log in.
+            InputError: no port is forwarded to its ssh, or nobody is known to log in.
         """
         if SSH_PORT not in self.forwards:
-            raise ConfigError(
+            raise InputError(
                 f"the machine {self.name} was started without a port for ssh",
                 hint=f"'build-os machine console {self.name}' shows its console",
             )
         chosen = user or self.user
         if chosen is None:
-            raise ConfigError(
+            raise InputError(
                 f"as whom to log in to {self.name}?", hint=f"name a user, for example 'build-os ssh core@{self.name}'"
             )
         return SshTarget(self.forwards[SSH_PORT], chosen, key or self.key)
@@ -106,11 +106,11 @@ class Registry:
         """Remember a machine.
 
         Raises:
-            ConfigError: another one of that name runs.
+            InputError: another one of that name runs.
         """
         known = self._read(self._path(record.name))
         if known is not None and known.alive:
-            raise ConfigError(
+            raise InputError(
                 f"a machine named {record.name} runs already", hint=f"'build-os machine stop {record.name}'"
             )
         text = json.dumps({**asdict(record), "forwards": list(record.forwards.items())}, default=str, indent=2)
@@ -134,20 +134,20 @@ class Registry:
             kept: names of machines that may be off.
 
         Raises:
-            ConfigError: there is none, or there are several.
+            InputError: there is none, or there are several.
         """
         running = self.list()
         names = ", ".join(record.name for record in running)
         chosen = [record for record in running if name is None or record.name == name]
         if not chosen and name in kept:
-            raise ConfigError(f"{name} is off", hint=f"'build-os machine start {name}'")
+            raise InputError(f"{name} is off", hint=f"'build-os machine start {name}'")
         if not chosen and name is not None:
-            raise ConfigError(f"no machine named {name} runs", hint=f"running: {names}" if names else None)
+            raise InputError(f"no machine named {name} runs", hint=f"running: {names}" if names else None)
         if not chosen:
             off = f"; off: {', '.join(sorted(kept))} ('build-os machine start')" if kept else ""
-            raise ConfigError("no machine runs", hint=f"start one with 'build-os run --detach'{off}")
+            raise InputError("no machine runs", hint=f"start one with 'build-os run --detach'{off}")
         if len(chosen) > 1:
-            raise ConfigError("which machine?", hint=f"running: {names}")
+            raise InputError("which machine?", hint=f"running: {names}")
         return chosen[0]
 
     def choose_name(self, wanted: str, reserved: Collection[str] = ()) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 DiskBus = Literal["virtio", "scsi", "nvme"]
 BUSES: dict[str, DiskBus] = {"virtio": "virtio", "scsi": "scsi", "nvme": "nvme"}
@@ -28,12 +28,12 @@ def parse_disk(text: str) -> ExtraDisk:
     """``SIZE[:OPTION,...]``; an option is ``4k``, ``virtio``, ``scsi``, ``nvme`` or ``serial=NAME``.
 
     Raises:
-        ConfigError: it is not of that form.
+        InputError: it is not of that form.
     """
     size, _, options = text.partition(":")
     match = re.fullmatch(r"([1-9]\d*)([MGT])", size)
     if match is None:
-        raise ConfigError(f"a disk of size {size!r} cannot be made", hint=EXAMPLE)
+        raise InputError(f"a disk of size {size!r} cannot be made", hint=EXAMPLE)
     serial: str | None = None
     bus: DiskBus = "virtio"
     block_size: Literal[512, 4096] = 512
@@ -46,5 +46,5 @@ def parse_disk(text: str) -> ExtraDisk:
         elif key == "serial" and re.fullmatch(r"[A-Za-z0-9_.-]{1,20}", value):
             serial = value
         else:
-            raise ConfigError(f"a disk has no option {option!r}", hint=EXAMPLE)
+            raise InputError(f"a disk has no option {option!r}", hint=EXAMPLE)
     return ExtraDisk(int(match[1]) << SHIFTS[match[2]], serial, bus, block_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder.core.architecture import Emulator, require_architecture
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.image import Image
 from firstboot.config.kernel_words import FULL_MARK
 from vm.spec import NO_CREDENTIALS, Accel, Credentials, Disk, Kernel, Uefi, VmSpec
@@ -20,7 +20,7 @@ def plan_machine(image: Image, folder: MachineFolder, accel: Accel, request: Mac
     """A machine that boots this image from an overlay.
 
     Raises:
-        ConfigError: the image has no artifact to boot so, or is of an architecture that is none of ours.
+        InputError: the image has no artifact to boot so, or is of an architecture that is none of ours.
     """
     emulator = require_architecture(image.arch).emulator
     return VmSpec(
@@ -71,7 +71,7 @@ def _plan_firmware(image: Image, folder: MachineFolder, request: MachineRequest,
     own, variables = folder.variables, request.variables
     if request.boot == "kernel" and emulator.bare_kernel:
         if request.secure_boot:
-            raise ConfigError(
+            raise InputError(
                 "a machine without firmware verifies nothing that it starts", hint="take 'kernel' or 'secure boot'"
             )
         return None
@@ -103,10 +103,10 @@ def _secure_firmware(own: Path, emulator: Emulator, certificate: Path | None, va
     """The one that verifies what it starts.
 
     Raises:
-        ConfigError: there is none for this architecture.
+        InputError: there is none for this architecture.
     """
     if emulator.secure_code is None or emulator.secure_variables is None:
-        raise ConfigError(f"{emulator.program} has no firmware with Secure Boot here")
+        raise InputError(f"{emulator.program} has no firmware with Secure Boot here")
     if variables is not None or certificate is None:
         return Uefi(own, emulator.secure_code, variables or emulator.secure_variables, emulator.secure_options)
     return Uefi(own, emulator.secure_code, emulator.variables, emulator.secure_options, certificate)

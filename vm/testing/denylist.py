@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from vm.testing.selection import is_match
 
 FILE = "denylist.yaml"
@@ -44,19 +44,19 @@ def load_denylist(path: Path) -> tuple[DenylistEntry, ...]:
     """The entries of a file; a file that is not there has none.
 
     Raises:
-        ConfigError: it is not a denylist.
+        InputError: it is not a denylist.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise InputError(f"{path} cannot be read: {error}") from None
     try:
         return TypeAdapter(tuple[DenylistEntry, ...]).validate_python(data or ())
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise ConfigError(f"{path} is not a denylist", details=problems, hint="see docs/testing.md") from None
+        raise InputError(f"{path} is not a denylist", details=problems, hint="see docs/testing.md") from None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def find_denial(path: Path, nodeid: str, arch: Callable[[], str], today: date | 
         arch: the image's architecture, asked only where an entry depends on it.
 
     Raises:
-        ConfigError: the file is not a denylist.
+        InputError: the file is not a denylist.
     """
     for entry in load_denylist(path):
         if not is_match(nodeid, entry.pattern) or (entry.architectures and arch() not in entry.architectures):

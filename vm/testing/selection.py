@@ -11,7 +11,7 @@ from typing import Self
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from vm.testing import MACHINE_FIXTURES
 
 ROUND = "build_os_round"
@@ -29,11 +29,11 @@ class Share:
         """Read ``2/3``.
 
         Raises:
-            ConfigError: it is no share.
+            InputError: it is no share.
         """
         match = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)", text)
         if match is None or int(match[1]) > int(match[2]):
-            raise ConfigError(f"{text!r} is no share of a suite", hint="write I/N, like 1/3, with I from 1 to N")
+            raise InputError(f"{text!r} is no share of a suite", hint="write I/N, like 1/3, with I from 1 to N")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -72,7 +72,7 @@ def choose(
     """The tests that are asked for, in their order.
 
     Raises:
-        ConfigError: ``share`` is none.
+        InputError: ``share`` is none.
     """
     chosen = [item for item in items if not only_machines or has_machine(item)]
     if patterns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from vm.spec import Accel
 
 # Emulation makes a boot about five times as long as virtualisation does; an idle wait is not slower, a busy one more.
@@ -19,7 +19,7 @@ def choose_timeout_scale(accel: Accel, environment: Mapping[str, str]) -> float:
     """How much longer than written a deadline is: for emulation, and times ``$BUILD_OS_TIMEOUT_SCALE``.
 
     Raises:
-        ConfigError: the variable is not a positive number.
+        InputError: the variable is not a positive number.
     """
     scale = TCG_SCALE if accel is Accel.TCG else 1.0
     text = environment.get(SCALE_VARIABLE, "")
@@ -30,7 +30,7 @@ def choose_timeout_scale(accel: Accel, environment: Mapping[str, str]) -> float:
     except ValueError:
         factor = 0.0
     if not 0 < factor < 1e6:
-        raise ConfigError(f"{SCALE_VARIABLE}={text} is not a positive number", hint="for example 2, on a slow machine")
+        raise InputError(f"{SCALE_VARIABLE}={text} is not a positive number", hint="for example 2, on a slow machine")
     return scale * factor
 
 

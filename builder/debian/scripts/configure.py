@@ -28,7 +28,7 @@ def evaluate_scripts(work: Work) -> None:
     found in ``work.evaluations``.
 
     Raises:
-        ConfigError: a script does what build-os does not model, and the definition has not decided about.
+        InputError: a script does what build-os does not model, and the definition has not decided about.
     """
     records = Records()
     for package, scripts in work.scripts.items():

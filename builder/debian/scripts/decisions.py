@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.debian.scripts.effects import Evaluation
 
 SHOWN = 12
@@ -55,7 +55,7 @@ def require_modelled(
     """Refuse scripts that do what build-os does not model and about which nothing was decided.
 
     Raises:
-        ConfigError: there are some; shows packages, versions, scripts, lines, and what can be decided.
+        InputError: there are some; shows packages, versions, scripts, lines, and what can be decided.
     """
     open_ones = [each for each in evaluations if each.unmodelled and find_decision(decisions, each.package) is None]
     if not open_ones:
@@ -71,7 +71,7 @@ def require_modelled(
             details.append(f"        and {len(each.unmodelled) - SHOWN} more lines")
     names = list(dict.fromkeys(each.package for each in open_ones))
     first = names[0]
-    raise ConfigError(
+    raise InputError(
         f"the scripts of {_join_names(names)} do things that build-os does not model",
         details=details,
         hint="decide in the definition, for each package one of\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.debian.scripts.decisions import Decision, DeclaredEffect
 from builder.debian.scripts.effects import Effect, Evaluation, UnmodelledLines
 from builder.debian.scripts.language.control_flow import Exit, Leave, TooLong
@@ -181,7 +181,7 @@ def apply_declared(
     """Do what a definition declares.
 
     Raises:
-        ConfigError: it cannot be done in this tree.
+        InputError: it cannot be done in this tree.
     """
     system = TargetSystem(tree, Installation(arch, {}), package)
     shell = Shell(system, commands, "", (), {})
@@ -189,9 +189,9 @@ def apply_declared(
         try:
             status = _apply(shell, effect)
         except (NotModelled, TreeError) as problem:
-            raise ConfigError(f"scripts: {package}: {effect.kind} {effect.name} cannot be made: {problem}") from problem
+            raise InputError(f"scripts: {package}: {effect.kind} {effect.name} cannot be made: {problem}") from problem
         if status != 0:
-            raise ConfigError(
+            raise InputError(
                 f"scripts: {package}: {effect.kind} {effect.name} cannot be made",
                 hint="is something of that name there already, or its parent missing?",
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 from requests.adapters import HTTPAdapter
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 
 def find_directory(host: str, environment: Mapping[str, str]) -> Path | None:
@@ -28,7 +28,7 @@ def make_context(directory: Path | None, *, verify: bool) -> ssl.SSLContext:
     """How a connection is encrypted: by the system's authorities and those of a directory.
 
     Raises:
-        ConfigError: a file there is no certificate or key.
+        InputError: a file there is no certificate or key.
     """
     context = ssl.create_default_context()
     if directory is not None:
@@ -39,7 +39,7 @@ def make_context(directory: Path | None, *, verify: bool) -> ssl.SSLContext:
                 elif path.suffix == ".cert":
                     context.load_cert_chain(str(path), str(path.with_suffix(".key")))
             except OSError as error:  # ssl.SSLError is one
-                raise ConfigError(f"cannot use the certificate {path}: {error.strerror or error}") from error
+                raise InputError(f"cannot use the certificate {path}: {error.strerror or error}") from error
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
-from builder.core.errors import BuildError, ConfigError, SourceError
+from builder.core.errors import BuildError, InputError, SourceError
 from builder.core.http import (
     CHUNK,
     Patience,
@@ -53,7 +53,7 @@ T = TypeVar("T")
 Progress = Callable[[int], None]
 
 
-class MissingImageError(ConfigError):
+class MissingImageError(InputError):
     """The registry answers, and has no such tag or repository."""
 
 
@@ -232,7 +232,7 @@ class Client:
             platform: ``linux/amd64``, ``linux/arm64/v8``.
 
         Raises:
-            ConfigError: there is none for this platform.
+            InputError: there is none for this platform.
             SourceError, MissingImageError: :meth:`read_manifest`.
         """
         wanted = platform if isinstance(platform, Platform) else Platform(*platform.split("/", 2))
@@ -244,7 +244,7 @@ class Client:
             entry = find_for_platform(entries, wanted)
             if entry is None:
                 known = sorted({str(e.platform) for e in entries if e.platform and e.platform.os != "unknown"})
-                raise ConfigError(
+                raise InputError(
                     f"{self.reference} has no image for {wanted}",
                     details=[f"it has images for {', '.join(known)}"] if known else ["its index names no platform"],
                 )

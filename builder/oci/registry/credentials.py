@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.errors import ConfigError, SourceError
+from builder.core.errors import InputError, SourceError
 from firstboot.config.oci.reference import DEFAULT_REGISTRY, Reference
 
 AUTH_FILE = "REGISTRY_AUTH_FILE"
@@ -80,7 +80,7 @@ def find_credentials(
         helpers: of ``credential-helpers`` in registries.conf, asked before the files' own.
 
     Raises:
-        ConfigError: a file that should be there is not, or is no such file.
+        InputError: a file that should be there is not, or is no such file.
         SourceError: a helper failed.
     """
     for name in helpers:
@@ -107,14 +107,14 @@ def _read(path: Path, *, required: bool) -> bytes | None:
             data = file.read(MAX_FILE + 1)
     except (FileNotFoundError, NotADirectoryError):
         if required:
-            raise ConfigError(f"there is no file {path} with credentials") from None
+            raise InputError(f"there is no file {path} with credentials") from None
         return None
     except OSError as error:
         if not required and isinstance(error, PermissionError):
             return None  # another user's runtime directory
-        raise ConfigError(f"cannot read the credentials in {path}: {error.strerror}") from error
+        raise InputError(f"cannot read the credentials in {path}: {error.strerror}") from error
     if len(data) > MAX_FILE:
-        raise ConfigError(f"{path} is no file with credentials: it has more than {MAX_FILE >> 20} MiB")
+        raise InputError(f"{path} is no file with credentials: it has more than {MAX_FILE >> 20} MiB")
     return data
 
 
@@ -156,19 +156,19 @@ def parse_auth_file(data: bytes, origin: str) -> AuthFile:
     """auth.json, or Docker's config.json.
 
     Raises:
-        ConfigError: it is none; ``origin`` names it. What is in it is never shown.
+        InputError: it is none; ``origin`` names it. What is in it is never shown.
     """
     try:
         document = json.loads(data or b"{}")
     except (ValueError, RecursionError):
-        raise ConfigError(f"{origin} is no JSON, so no credentials can be read from it") from None
+        raise InputError(f"{origin} is no JSON, so no credentials can be read from it") from None
     if not isinstance(document, dict):
-        raise ConfigError(f"{origin} is no file with credentials: it is no JSON object")
+        raise InputError(f"{origin} is no file with credentials: it is no JSON object")
     auths = document.get("auths") or {}
     helpers = document.get("credHelpers") or {}
     store = document.get("credsStore") or None
     if not isinstance(auths, dict) or not isinstance(helpers, dict) or not isinstance(store, str | None):
-        raise ConfigError(f"{origin} is no file with credentials: auths, credHelpers or credsStore is of another form")
+        raise InputError(f"{origin} is no file with credentials: auths, credHelpers or credsStore is of another form")
     entries: dict[str, Credentials] = {}
     for key, value in auths.items():
         credentials = _parse_entry(value, f"{origin}: auths.{_clean(key)}")
@@ -177,7 +177,7 @@ def parse_auth_file(data: bytes, origin: str) -> AuthFile:
     names = {}
     for key, value in helpers.items():
         if not isinstance(value, str):
-            raise ConfigError(f"{origin}: credHelpers.{_clean(key)} is no name of a helper")
+            raise InputError(f"{origin}: credHelpers.{_clean(key)} is no name of a helper")
         if value:
             names[key] = value
     return AuthFile(entries, names, store)
@@ -197,25 +197,25 @@ def normalise_key(key: str) -> str:
 
 def _parse_entry(value: object, where: str) -> Credentials | None:
     if not isinstance(value, dict):
-        raise ConfigError(f"{where} is no JSON object")
+        raise InputError(f"{where} is no JSON object")
     texts = {key: value.get(key) or "" for key in ("auth", "username", "password", "identitytoken", "registrytoken")}
     if not all(isinstance(text, str) for text in texts.values()):
-        raise ConfigError(f"{where} has a value that is no text")
+        raise InputError(f"{where} has a value that is no text")
     username, password = texts["username"], texts["password"]
     if texts["auth"]:
         try:
             decoded = base64.b64decode(texts["auth"], validate=True).decode()
         except (binascii.Error, ValueError):
-            raise ConfigError(f"{where} has an auth that is no base64 of NAME:PASSWORD") from None
+            raise InputError(f"{where} has an auth that is no base64 of NAME:PASSWORD") from None
         username, colon, password = decoded.partition(":")
         if not colon:
-            raise ConfigError(f"{where} has an auth that is no base64 of NAME:PASSWORD")
+            raise InputError(f"{where} has an auth that is no base64 of NAME:PASSWORD")
         password = password.rstrip("\0")
     if not (username or texts["identitytoken"] or texts["registrytoken"]):
         return None  # Docker leaves {} where a helper has it
     for text in (username, password, texts["identitytoken"], texts["registrytoken"]):
         if any(char in text for char in "\r\n\0"):
-            raise ConfigError(f"{where} has a line break in a value")
+            raise InputError(f"{where} has a line break in a value")
     return Credentials(username, password, texts["identitytoken"], texts["registrytoken"])
 
 
@@ -223,11 +223,11 @@ def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> Creden
     """What ``docker-credential-NAME get`` knows of a server (docker-credential-helpers, "Development").
 
     Raises:
-        ConfigError: the name is none, or there is no such program.
+        InputError: the name is none, or there is no such program.
         SourceError: it failed, or said what it should not.
     """
     if not _HELPER.fullmatch(name):
-        raise ConfigError(f"{_clean(name)!r} is no name of a credential helper")
+        raise InputError(f"{_clean(name)!r} is no name of a credential helper")
     program = f"docker-credential-{name}"
     try:
         done = subprocess.run(
@@ -239,7 +239,7 @@ def ask_helper(name: str, server: str, environment: Mapping[str, str]) -> Creden
             env=dict(environment),
         )
     except FileNotFoundError:
-        raise ConfigError(
+        raise InputError(
             f"{program} is not installed, and an auth file wants it for {server}",
             hint="install it, or give another file by --authfile or REGISTRY_AUTH_FILE",
         ) from None

@@ -44,7 +44,7 @@ def open_client(reference: Reference | str, options: RegistryOptions | None = No
         mirrors: whether mirrors may answer: not where something is written.
 
     Raises:
-        ConfigError: the name is none, the registry is blocked, or registries.conf is wrong.
+        InputError: the name is none, the registry is blocked, or registries.conf is wrong.
     """
     name = parse_reference(reference) if isinstance(reference, str) else reference
     chosen = options or RegistryOptions()

@@ -69,7 +69,7 @@ def pull_image(
         digest: what to pull in place of the client's reference.
 
     Raises:
-        ConfigError: there is no such image, or none for this platform.
+        InputError: there is no such image, or none for this platform.
         SourceError: it cannot be had, or is not what its digests say.
         CapabilityError: the store is full or cannot be written.
     """

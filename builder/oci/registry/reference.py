@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from firstboot.config.oci.reference import BadReference, Reference, parse_name, parse_repository
 
 __all__ = ["Reference", "parse_reference"]
@@ -17,9 +17,9 @@ def parse_reference(text: str, *, whole_repository: bool = False) -> Reference:
         whole_repository: whether a name without both means the repository, and has no tag then.
 
     Raises:
-        ConfigError: it names none.
+        InputError: it names none.
     """
     try:
         return parse_repository(text) if whole_repository else parse_name(text)
     except BadReference as error:
-        raise ConfigError(f"{text[:200]!r} names no image: {error}", hint=HINT) from None
+        raise InputError(f"{text[:200]!r} names no image: {error}", hint=HINT) from None

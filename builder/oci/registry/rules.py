@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from firstboot.config.oci.reference import BadReference, Reference, parse_repository
 
 CONFIGURATION = "CONTAINERS_REGISTRIES_CONF"
@@ -84,13 +84,13 @@ class Rules:
             mirrors: whether they are wanted: nothing is pushed to one.
 
         Raises:
-            ConfigError: the registry is blocked, or a rule makes no name of this one.
+            InputError: the registry is blocked, or a rule makes no name of this one.
         """
         rule = self.find(reference)
         if rule is None:
             return [Place(reference)]
         if rule.blocked:
-            raise ConfigError(
+            raise InputError(
                 f"{reference.registry} is blocked, so {reference} is not fetched",
                 details=[f"{rule.origin}: prefix {rule.prefix!r} has blocked = true"],
             )
@@ -114,7 +114,7 @@ def _rewrite(reference: Reference, rule: Registry, location: str) -> Reference:
         rewritten = parse_repository(f"{location}{path}")
     except BadReference as error:
         message = f"{rule.origin}: prefix {rule.prefix!r} with location {location!r} makes no name of {reference}"
-        raise ConfigError(f"{message}: {error}") from None
+        raise InputError(f"{message}: {error}") from None
     return rewritten._replace(tag=rewritten.tag or reference.tag, digest=reference.digest)
 
 
@@ -122,7 +122,7 @@ def load_rules(environment: Mapping[str, str], system: Path = SYSTEM) -> Rules:
     """The rules that hold for this user.
 
     Raises:
-        ConfigError: a file cannot be read or is wrong.
+        InputError: a file cannot be read or is wrong.
     """
     chosen = environment.get(CONFIGURATION)
     if chosen:
@@ -147,23 +147,23 @@ def _read(path: Path, *, required: bool = False) -> str | None:
             data = file.read(MAX_FILE + 1)
     except (FileNotFoundError, NotADirectoryError):
         if required:
-            raise ConfigError(f"there is no {path}, which {CONFIGURATION} names") from None
+            raise InputError(f"there is no {path}, which {CONFIGURATION} names") from None
         return None
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
     if len(data) > MAX_FILE:
-        raise ConfigError(f"{path} has more than {MAX_FILE >> 20} MiB")
+        raise InputError(f"{path} has more than {MAX_FILE >> 20} MiB")
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is no text in UTF-8") from None
+        raise InputError(f"{path} is no text in UTF-8") from None
 
 
 def parse_rules(files: Iterable[tuple[str, str]]) -> Rules:
     """The rules of files, each with its name; of two entries with one prefix the later counts.
 
     Raises:
-        ConfigError: a file is no TOML, or a value is of another form.
+        InputError: a file is no TOML, or a value is of another form.
     """
     registries: dict[str, Registry] = {}
     helpers: tuple[str, ...] = ()
@@ -171,45 +171,45 @@ def parse_rules(files: Iterable[tuple[str, str]]) -> Rules:
         try:
             document = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigError(f"{origin} is no TOML: {error}") from None
+            raise InputError(f"{origin} is no TOML: {error}") from None
         if "registries" in document:
-            raise ConfigError(
+            raise InputError(
                 f"{origin} is written in version 1 of its format, which is not supported",
                 hint="write [[registry]] with prefix, location, insecure and blocked: containers-registries.conf(5)",
             )
         entries = document.get("registry", [])
         if not isinstance(entries, list):
-            raise ConfigError(f"{origin}: registry must be written [[registry]]")
+            raise InputError(f"{origin}: registry must be written [[registry]]")
         for number, entry in enumerate(entries):
             registry = _parse_registry(entry, f"{origin}: registry {number + 1}", origin)
             registries[registry.prefix] = registry
         if "credential-helpers" in document:
             names = document["credential-helpers"]
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ConfigError(f"{origin}: credential-helpers must be a list of names")
+                raise InputError(f"{origin}: credential-helpers must be a list of names")
             helpers = tuple(names)
     return Rules(tuple(registries.values()), helpers)
 
 
 def _parse_registry(entry: object, where: str, origin: str) -> Registry:
     if not isinstance(entry, dict):
-        raise ConfigError(f"{where} must be a table")
+        raise InputError(f"{where} must be a table")
     location = _text(entry, "location", where)
     prefix = _text(entry, "prefix", where) or location
     if not prefix:
-        raise ConfigError(f"{where} has neither prefix nor location")
+        raise InputError(f"{where} has neither prefix nor location")
     digest_only = _flag(entry, "mirror-by-digest-only", where)
     mirrors = entry.get("mirror", [])
     if not isinstance(mirrors, list) or not all(isinstance(mirror, dict) for mirror in mirrors):
-        raise ConfigError(f"{where}: mirror must be written [[registry.mirror]]")
+        raise InputError(f"{where}: mirror must be written [[registry.mirror]]")
     found = []
     for mirror in mirrors:
         there = _text(mirror, "location", f"{where}: mirror")
         if not there:
-            raise ConfigError(f"{where} has a mirror without location")
+            raise InputError(f"{where} has a mirror without location")
         pull_from = _text(mirror, "pull-from-mirror", where) or ("digest-only" if digest_only else "all")
         if pull_from not in PULL_FROM:
-            raise ConfigError(f"{where}: pull-from-mirror is one of {', '.join(PULL_FROM)}")
+            raise InputError(f"{where}: pull-from-mirror is one of {', '.join(PULL_FROM)}")
         found.append(Mirror(_clean_location(there, where), _flag(mirror, "insecure", where), pull_from))
     if not prefix.startswith("*."):
         prefix = _clean_location(prefix, where)
@@ -225,19 +225,19 @@ def _parse_registry(entry: object, where: str, origin: str) -> Registry:
 
 def _clean_location(text: str, where: str) -> str:
     if "://" in text:
-        raise ConfigError(f"{where}: {text[:100]!r} must be written without the scheme")
+        raise InputError(f"{where}: {text[:100]!r} must be written without the scheme")
     return text.rstrip("/")
 
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = entry.get(key, "")
     if not isinstance(value, str):
-        raise ConfigError(f"{where}: {key} must be text")
+        raise InputError(f"{where}: {key} must be text")
     return value
 
 
 def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
     value = entry.get(key, False)
     if not isinstance(value, bool):
-        raise ConfigError(f"{where}: {key} must be true or false")
+        raise InputError(f"{where}: {key} must be true or false")
     return value

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.files import hash_file, open_replacement
 from builder.products.formats.vmdk import DISK_NAME, VMDK
 from builder.products.product import Job, Part, Product
@@ -49,11 +49,11 @@ def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) ->
     """Write the OVA: the description, the manifest with the hashes of the others, the disk, as DSP0243 demands.
 
     Raises:
-        ConfigError: the disk is larger than a member of an OVA can be.
+        InputError: the disk is larger than a member of an OVA can be.
         OSError: ``vmdk`` cannot be read.
     """
     if appliance.vmdk_size > MAX_MEMBER:
-        raise ConfigError(
+        raise InputError(
             f"the disk has {appliance.vmdk_size} bytes, and an OVA holds at most {MAX_MEMBER}",
             hint="take packages out, or build 'aws', which is the bare VMDK",
         )

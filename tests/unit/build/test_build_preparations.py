@@ -18,7 +18,7 @@ from builder.build.request import BuildRequest
 from builder.build.system import is_up_to_date, make_image_settings, make_system_key, plan_system
 from builder.build.workspace import Workspace, open_store, require_room
 from builder.core.architecture import Arch
-from builder.core.errors import CapabilityError, ConfigError
+from builder.core.errors import CapabilityError, InputError
 from builder.core.scratch import open_scratch, sweep_scratch
 from builder.core.store import ROOMS, Store
 from builder.debian.lock import Lock, LockedPackage
@@ -95,7 +95,7 @@ def test_a_stale_lock_is_refused_with_what_to_type_if_it_may_not_be_renewed(
     system_request: BuildRequest, resolved: Resolved
 ) -> None:
     lock_for(resolved, recipe_sha256="0" * 64).dump(make_lock_path(resolved.path))
-    with pytest.raises(ConfigError, match=r"os\.lock is stale") as caught:
+    with pytest.raises(InputError, match=r"os\.lock is stale") as caught:
         require_lock(unlocked(system_request, relock=False), resolved)
     assert "'build-os lock'" in str(caught.value)
     assert caught.value.exit_code == 2
@@ -105,7 +105,7 @@ def test_a_stale_lock_is_refused_with_what_to_type_if_it_may_not_be_renewed(
 def test_without_a_network_no_lock_is_made(system_request: BuildRequest, resolved: Resolved, stale: bool) -> None:
     if stale:
         lock_for(resolved, recipe_sha256="0" * 64).dump(make_lock_path(resolved.path))
-    with pytest.raises(ConfigError, match=r"there is no current .*os\.lock"):
+    with pytest.raises(InputError, match=r"there is no current .*os\.lock"):
         require_lock(unlocked(system_request, offline=True), resolved)
 
 
@@ -143,7 +143,7 @@ def test_a_decision_about_scripts_that_changed_makes_the_lock_stale_and_needs_no
         file.write("scripts: {bash: {ignore: nobody needs it}}\n")
     resolved = load(definition).resolved
     lock_for(resolved).dump(make_lock_path(resolved.path))
-    with pytest.raises(ConfigError, match=r"os\.lock is stale") as caught:
+    with pytest.raises(InputError, match=r"os\.lock is stale") as caught:
         require_lock(unlocked(system_request, relock=False), resolved)
     assert "scripts of bash (image): no decision -> ignore (nobody needs it)" in str(caught.value)
     monkeypatch.setattr(inputs, "make_lock", lambda *_, **__: pytest.fail("would go to the network"))
@@ -304,7 +304,7 @@ def test_who_signs_is_a_reason_to_build_and_where_the_key_lies_is_none(
 
 def test_a_container_is_not_signed(system_request: BuildRequest) -> None:
     pair = KeyPair(Path("a.key"), Path("a.crt"), b"certificate")
-    with pytest.raises(ConfigError, match="a container has nothing that firmware starts"):
+    with pytest.raises(InputError, match="a container has nothing that firmware starts"):
         build_container(replace(system_request, key_pair=pair))
 
 

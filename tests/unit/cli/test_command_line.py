@@ -19,7 +19,7 @@ from builder.cli.main import COMMANDS, Terminated, make_parser
 from builder.core.errors import (
     BuildError,
     CapabilityError,
-    ConfigError,
+    InputError,
     SourceError,
     ToolError,
     VmError,
@@ -73,7 +73,7 @@ def failing(error: BaseException) -> Callable[..., int]:
     ("error", "status"),
     [
         (BuildError("it broke"), 1),
-        (ConfigError("it broke"), 2),
+        (InputError("it broke"), 2),
         (CapabilityError("it broke"), 3),
         (ToolError("it broke"), 4),
         (VmError("it broke"), 5),
@@ -144,7 +144,7 @@ def test_what_may_be_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.Monke
 
 
 def test_debug_adds_a_traceback(build_os: BuildOs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.cli.schema.run", failing(ConfigError("it broke")))
+    monkeypatch.setattr("builder.cli.schema.run", failing(InputError("it broke")))
     outcome = build_os("schema", "--debug")
     assert outcome.status == 2
     assert "Traceback" in outcome.err
@@ -181,7 +181,7 @@ def test_the_help_names_every_command_and_every_exit_code(build_os: BuildOs) -> 
     assert outcome.status == 0
     listed = [line.split()[0] for line in outcome.out.splitlines() if line.startswith("    ") and line.strip()]
     assert [command for command in COMMANDS if command not in listed] == []
-    for error in (ConfigError, CapabilityError, ToolError, VmError, SourceError):
+    for error in (InputError, CapabilityError, ToolError, VmError, SourceError):
         assert f" {error.exit_code}  " in outcome.out
 
 

@@ -10,7 +10,7 @@ from builder.cli.build import format_table
 from builder.cli.configs import read_config
 from builder.cli.demo import describe_provisioning, print_table
 from builder.cli.login import SSHD_FILE, make_login_config
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from firstboot.config.models import Config
 from firstboot.config.urls import decode_data_url
 from firstboot.engine import compile as compiling
@@ -61,10 +61,10 @@ def test_a_config_is_read_with_its_warnings_or_refused_with_its_lines(tmp_path: 
     path.write_text("variant: fcos\nversion: 1.5.0\n")
     assert read_config(path).text == path.read_text()
     path.write_text("variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: relative\n")
-    with pytest.raises(ConfigError, match=r"machine\.yaml:5"):
+    with pytest.raises(InputError, match=r"machine\.yaml:5"):
         read_config(path)
     path.write_bytes(b"variant: \xff\n")
-    with pytest.raises(ConfigError, match="it is not UTF-8 text"):
+    with pytest.raises(InputError, match="it is not UTF-8 text"):
         read_config(path)
 
 
@@ -78,7 +78,7 @@ def test_a_config_gets_the_files_beside_it(tmp_path: Path) -> None:
     file = compiling.load(checked.text, "compiled").config.storage.files[0]
     assert file.contents.source == "data:,hello%0A"
     (tmp_path / "motd").unlink()
-    with pytest.raises(ConfigError, match=r"machine\.yaml:5.*'motd' cannot be read"):
+    with pytest.raises(InputError, match=r"machine\.yaml:5.*'motd' cannot be read"):
         read_config(path)
 
 

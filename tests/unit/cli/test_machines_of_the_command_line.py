@@ -19,7 +19,7 @@ from builder.cli.run import choose_folder, prepare_folder
 from builder.cli.ssh import split_target
 from builder.cli.starting import describe_access, describe_end, describe_failure, describe_leaving
 from builder.core.console import QuietConsole
-from builder.core.errors import ConfigError, VmError
+from builder.core.errors import InputError, VmError
 from builder.core.store import Store
 from tests.support.command import Outcome, run_command
 from vm.guest.bad_signs import find_bad_sign
@@ -256,7 +256,7 @@ def test_a_machine_that_never_became_one_is_no_machine(
     with prepare_folder(args, host, registry, open_kept_machines(), console) as folder:
         assert list(folder.root.iterdir()) == []
         keep("web")
-    with pytest.raises(ConfigError, match="there is a machine named web already, and it is kept"):
+    with pytest.raises(InputError, match="there is a machine named web already, and it is kept"):
         prepare_folder(args, host, registry, open_kept_machines(), console).__enter__()
     assert folder.locate_disk(0).read_text() == "data"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.architecture import ARCHITECTURES, Arch, find_host_arch, require_architecture
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 
 pytestmark = pytest.mark.unit
 
@@ -58,6 +58,6 @@ def test_firmware_finds_the_boot_loader_by_the_name_the_specification_gives() ->
 
 
 def test_an_unknown_architecture_is_named() -> None:
-    with pytest.raises(ConfigError, match="does not know the architecture 's390x'") as caught:
+    with pytest.raises(InputError, match="does not know the architecture 's390x'") as caught:
         require_architecture("s390x")
     assert caught.value.hint == "supported: amd64, arm64"

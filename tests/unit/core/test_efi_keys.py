@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 from builder.core.efi_keys import make_signature_list, make_signed_update, read_certificate
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from tests.support.fuzz import examples, mutated
 
 pytestmark = pytest.mark.unit
@@ -34,12 +34,12 @@ def test_a_certificate_is_the_same_in_pem_and_der(tmp_path: Path, data: bytes) -
 @pytest.mark.parametrize("data", [b"", b"\x30", b"\x30\x82\x01", CERTIFICATE[:-1], PEM.replace(b"MII", b"M!I"), b"hi"])
 def test_what_is_no_certificate_is_refused_with_what_makes_one(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file").write_bytes(data)
-    with pytest.raises(ConfigError, match=r"file is no certificate in PEM or DER[^$]*build-os key DIR"):
+    with pytest.raises(InputError, match=r"file is no certificate in PEM or DER[^$]*build-os key DIR"):
         read_certificate(tmp_path / "file")
 
 
 def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read the certificate .*gone\.crt: No such file"):
+    with pytest.raises(InputError, match=r"cannot read the certificate .*gone\.crt: No such file"):
         read_certificate(tmp_path / "gone.crt")
 
 
@@ -47,7 +47,7 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
 @given(data=mutated(PEM))
 def test_whatever_a_file_holds_is_a_certificate_or_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file").write_bytes(data)
-    with contextlib.suppress(ConfigError):
+    with contextlib.suppress(InputError):
         assert read_certificate(tmp_path / "file")[0] == 0x30
 
 

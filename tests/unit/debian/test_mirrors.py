@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import CapabilityError, ConfigError
+from builder.core.errors import CapabilityError, InputError
 from builder.core.urls import redact_url
 from builder.debian.mirror import (
     SNAPSHOT,
@@ -84,7 +84,7 @@ def test_a_file_has_one_url_per_mirror_and_is_quoted() -> None:
      "http://a.example:port/", "security=http://a.example/s", "http://a.example/debian#x", "http://[::1/debian"],
 )  # fmt: skip
 def test_what_is_no_mirror_is_refused(setting: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         parse_mirrors(setting, "the definition")
     assert "http://HOST/debian" in str(caught.value.hint)
 
@@ -164,7 +164,7 @@ def test_apt_s_configuration_without_a_mirror_or_unreadable_is_passed_over(tmp_p
 
 def test_a_password_is_not_shown() -> None:
     assert redact_url("https://me:secret@a.example:8080/x") == "https://***@a.example:8080/x"
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         parse_mirrors("ftp://me:secret@a.example/x", "x")
     assert "secret" not in str(caught.value)
 
@@ -201,5 +201,5 @@ def test_a_snapshot_is_of_the_time_of_the_lock(setting: str, main: str, security
 
 def test_without_a_setting_there_is_no_snapshot_and_a_bad_one_is_refused() -> None:
     assert find_snapshots({}, [("trixie", DATE)]) == {"trixie": ()}
-    with pytest.raises(ConfigError, match=SNAPSHOT):
+    with pytest.raises(InputError, match=SNAPSHOT):
         find_snapshots({SNAPSHOT: "file:///x"}, [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.errors import ConfigError, SourceError
+from builder.core.errors import InputError, SourceError
 from builder.core.store import Store
 from builder.debian.deb import DebError
 from builder.debian.pack import DamagedBlob, Pack, unpack
@@ -96,13 +96,13 @@ def test_two_empty_files_are_not_one_file_with_two_names(pack: Any, tars: Any) -
 
 def test_a_file_of_two_packages_is_an_error_that_names_both(pack: Any, tars: Any) -> None:
     one, two = pack("one", tars.entry("./etc/x", "1")), pack("two", tars.entry("./etc/x", "2"))
-    with pytest.raises(ConfigError, match="two and one both have /etc/x") as caught:
+    with pytest.raises(InputError, match="two and one both have /etc/x") as caught:
         unpack_tree([one, two])
     assert caught.value.details == ("two 1.0-1", "one 1.0-1")
 
 
 def test_a_file_below_a_link_and_its_real_place_are_one_file(base: Pack, pack: Any, tars: Any) -> None:
-    with pytest.raises(ConfigError, match=r"both have (/bin/x|/usr/bin/x)"):
+    with pytest.raises(InputError, match=r"both have (/bin/x|/usr/bin/x)"):
         unpack_tree([base, pack("a", tars.entry("./bin/x", "1")), pack("b", tars.entry("./usr/bin/x", "2"))])
 
 
@@ -121,7 +121,7 @@ def test_replacing_takes_the_version_into_account(pack: Any, tars: Any) -> None:
     new = pack("new", tars.entry("./f"), Replaces="old (<< 1.0)")
     old = pack("old", tars.entry("./f"))
     assert not can_overwrite(new, old)
-    with pytest.raises(ConfigError):
+    with pytest.raises(InputError):
         unpack_tree([new, old])
 
 
@@ -135,13 +135,13 @@ def test_replacing_a_virtual_package_counts(pack: Any) -> None:
 def test_the_same_link_in_two_packages_is_no_conflict(pack: Any, tars: Any) -> None:
     packs = [pack(name, tars.link("./usr/lib/x", "y")) for name in ("a", "b")]
     assert unpack_tree(packs).require("/usr/lib/x", follow=False).origin == "package:a"
-    with pytest.raises(ConfigError, match="both have"):
+    with pytest.raises(InputError, match="both have"):
         unpack_tree([*packs, pack("c", tars.link("./usr/lib/x", "z"))])
 
 
 def test_a_file_in_place_of_another_s_directory_is_a_conflict(pack: Any, tars: Any) -> None:
     packs = [pack("a", tars.directory("./d"), tars.entry("./d/x")), pack("b", tars.entry("./d"))]
-    with pytest.raises(ConfigError, match="b and a both have /d"):
+    with pytest.raises(InputError, match="b and a both have /d"):
         unpack_tree(packs)
     packs = [
         pack("a2", tars.directory("./d"), tars.entry("./d/x")),
@@ -152,7 +152,7 @@ def test_a_file_in_place_of_another_s_directory_is_a_conflict(pack: Any, tars: A
 
 
 def test_a_directory_below_another_s_file_is_a_fault_of_the_package(pack: Any, tars: Any) -> None:
-    with pytest.raises((DebError, ConfigError), match="b "):
+    with pytest.raises((DebError, InputError), match="b "):
         unpack_tree([pack("a", tars.entry("./f")), pack("b", tars.entry("./f/x"))])
 
 
@@ -186,7 +186,7 @@ def test_a_given_tree_is_added_to_and_its_directories_stay(pack: Any, tars: Any)
 
 
 def test_a_package_twice_is_an_error(pack: Any) -> None:
-    with pytest.raises(ConfigError, match="a is there twice"):
+    with pytest.raises(InputError, match="a is there twice"):
         unpack_tree([pack("a"), pack("a")])
 
 
@@ -243,5 +243,5 @@ def test_a_diverted_file_goes_out_of_the_way_of_the_package_that_diverts(pack: A
     tree = unpack_tree([theirs, ours], diversions={"/usr/bin/shasum": ("/usr/bin/shasum.bundled", "digest")})
     assert tree.read("/usr/bin/shasum") == b"ours"
     assert tree.read("/usr/bin/shasum.bundled") == b"theirs"
-    with pytest.raises(ConfigError, match="both have /usr/bin/shasum"):
+    with pytest.raises(InputError, match="both have /usr/bin/shasum"):
         unpack_tree([theirs, ours])

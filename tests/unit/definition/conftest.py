@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 
 from builder.core.architecture import Arch
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.load import Loaded, load
 
 REFUSED = Path(__file__).parent / "refused"
@@ -36,7 +36,7 @@ class Project:
 
     def refusal(self, text: str) -> str:
         """Why ``text`` is refused."""
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(InputError) as caught:
             self.load(text)
         assert caught.value.exit_code == 2
         return str(caught.value)

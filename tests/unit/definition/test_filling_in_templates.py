@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.template import Values, find_templates, render_file, render_text
 from firstboot.config.located import LocatedError
 
@@ -74,10 +74,10 @@ def test_a_file_is_filled_in_or_its_place_is_named(tmp_path: Path, monkeypatch: 
     path.write_text("Welcome to {{ name }}\n")
     assert render_file(path, VALUES) == "Welcome to demo\n"
     path.write_text("{{ nam }}\n")
-    with pytest.raises(ConfigError, match=r"motd.j2:1:4: 'nam' is not defined"):
+    with pytest.raises(InputError, match=r"motd.j2:1:4: 'nam' is not defined"):
         render_file(path, VALUES)
     path.write_bytes(b"\xff")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(InputError, match="not UTF-8"):
         render_file(path, VALUES)
 
 

@@ -1,4 +1,4 @@
-"""Whatever is written, the answer is a value or a ConfigError: never a traceback."""
+"""Whatever is written, the answer is a value or a InputError: never a traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from builder.core.architecture import Arch
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.init import STARTER
 from builder.definition.load import load, load_container, read_kind
 from builder.definition.model import ContainerDefinition, Definition, Disk, Kernel, Presets, Root
@@ -73,7 +73,7 @@ def test_any_mapping_is_a_value_or_a_config_error(base: Any, extra: Any, inner: 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "os.yaml"
         path.write_text(json.dumps({**extra, **inner, **base}), encoding="utf-8")
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(InputError):
             if read_kind(path) == "system":
                 load(path, arch=Arch.AMD64, shipped=ROOT)
             else:
@@ -90,7 +90,7 @@ def test_a_definition_with_a_hole_or_an_insertion_is_a_value_or_a_config_error(d
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "os.yaml"
         path.write_text(text[:start] + middle + text[end:], encoding="utf-8", errors="surrogatepass")
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(InputError):
             load(path, arch=Arch.AMD64, shipped=ROOT)
 
 

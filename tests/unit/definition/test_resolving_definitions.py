@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from builder.core.architecture import Arch, find_host_arch, require_architecture
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition import load as load_module
 from builder.definition.load import load, load_container, read_kind
 from builder.definition.model import Compression, Definition
@@ -118,7 +118,7 @@ def test_a_definition_leaves_out_an_argument_of_a_feature_by_its_name(project: P
 
 def test_an_argument_that_no_feature_gives_cannot_be_left_out(project: Project) -> None:
     project.write("features/mine.yaml", "description: Mine.\nkernel: {command_line: [lockdown=integrity]}\n")
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(InputError) as error:
         project.load(SMALL + "features: [mine]\nkernel: {exclude: [lockdwon]}\n")
     assert "no feature gives the kernel an argument 'lockdwon'" in str(error.value)
     assert "lockdown" in str(error.value)
@@ -246,7 +246,7 @@ def test_who_names_a_console_gets_no_other(project: Project) -> None:
 def test_a_system_is_no_container(project: Project) -> None:
     path = project.write("os.yaml", SMALL)
     assert read_kind(path) == "system"
-    with pytest.raises(ConfigError, match="this describes a system, and a container is wanted here"):
+    with pytest.raises(InputError, match="this describes a system, and a container is wanted here"):
         load_container(path)
 
 
@@ -260,20 +260,20 @@ def test_an_unknown_machine_must_be_told_the_architecture(project: Project, monk
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert find_host_arch() is None
     path = project.write("os.yaml", SMALL)
-    with pytest.raises(ConfigError, match="set arch to one of: amd64, arm64"):
+    with pytest.raises(InputError, match="set arch to one of: amd64, arm64"):
         load(path, shipped=project.root / "shipped")
 
 
 def test_a_definition_that_is_not_there_says_how_to_get_one(project: Project) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml does not exist\n  = 'build-os init'"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml does not exist\n  = 'build-os init'"):
         load(Path("nowhere.yaml"))
-    with pytest.raises(ConfigError, match="is a directory"):
+    with pytest.raises(InputError, match="is a directory"):
         load(project.root)
 
 
 def test_a_file_that_cannot_be_read_is_no_traceback(project: Project) -> None:
     Path("os.yaml").symlink_to("/proc/self/mem")  # its first page cannot be read, not even by root
-    with pytest.raises(ConfigError, match=r"os\.yaml: Input/output error"):
+    with pytest.raises(InputError, match=r"os\.yaml: Input/output error"):
         load(Path("os.yaml"))
 
 

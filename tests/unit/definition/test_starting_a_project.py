@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.init import find_public_keys, write_starter_files
 from builder.definition.load import load
 from firstboot.config.document import read
@@ -86,7 +86,7 @@ def test_only_public_keys_are_read(home: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path, home: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / ".gitignore").symlink_to("nowhere")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         write_starter_files(tmp_path, "demo", home=home)
     assert [Path(line).name for line in caught.value.details] == ["README.md", ".gitignore"]
     assert (tmp_path / "README.md").read_text() == "mine"
@@ -94,14 +94,14 @@ def test_nothing_is_overwritten(tmp_path: Path, home: Path) -> None:
 
 
 def test_a_bad_name_is_refused_before_anything_is_written(tmp_path: Path, home: Path) -> None:
-    with pytest.raises(ConfigError, match="'My OS' cannot be the name: a name is lower-case"):
+    with pytest.raises(InputError, match="'My OS' cannot be the name: a name is lower-case"):
         write_starter_files(tmp_path / "os", "My OS", home=home)
     assert not (tmp_path / "os").exists()
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path, home: Path) -> None:
     (tmp_path / "os").write_text("a file")
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         write_starter_files(tmp_path / "os", "demo", home=home)
 
 

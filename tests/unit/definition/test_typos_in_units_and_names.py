@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.suggest import find_nearest, make_suggestion
 from builder.definition.where import point_at_names
 
@@ -72,15 +72,15 @@ def test_names_that_only_the_archive_knows_to_be_wrong_are_shown_at_their_line(p
     project.write("features/web.yaml", "description: web\npackages: [nginxx]\n")
     loaded = project.load(SYSTEM + "features: [web]\npackages: [basj=1, good]\npresets: {enable: [nope.service]}\n")
     names = {"basj": "there is no package 'basj'", "nginxx": "there is no 'nginxx'", "nope.service": "no such unit"}
-    with pytest.raises(ConfigError) as caught, point_at_names(loaded.resolved):
-        raise ConfigError("some names are wrong", hint="look", names={**names, "odd": "from nowhere"})
+    with pytest.raises(InputError) as caught, point_at_names(loaded.resolved):
+        raise InputError("some names are wrong", hint="look", names={**names, "odd": "from nowhere"})
     text = str(caught.value)
     assert "os.yaml:4:12: there is no package 'basj'" in text
     assert "os.yaml:5:20: no such unit" in text
     assert "features/web.yaml:2:12: there is no 'nginxx'" in text
     assert "from nowhere" in text
-    with pytest.raises(ConfigError, match=r"^another\Z"), point_at_names(loaded.resolved):
-        raise ConfigError("another")
+    with pytest.raises(InputError, match=r"^another\Z"), point_at_names(loaded.resolved):
+        raise InputError("another")
 
 
 def test_what_all_units_end_in_says_nothing_about_what_was_meant() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.errors import BuildError, ConfigError
+from builder.core.errors import BuildError, InputError
 from builder.core.store import Store
 from builder.oci.check import list_variants
 from builder.oci.image import CONFIG, INDEX, MANIFEST, make_digest
@@ -147,10 +147,10 @@ def test_images_of_a_docker_archive_are_told_apart_by_their_tags(store: Store, t
     assert_is_the_image(source, store, tag="2")
     assert_is_the_image(source, store, tag="docker.io/library/web:2")
     assert find_image(source, "amd64", tag="stable").config == find_image(source, "amd64", tag="1").config
-    with pytest.raises(ConfigError, match="has 2 images for linux/amd64, and nothing says which") as caught:
+    with pytest.raises(InputError, match="has 2 images for linux/amd64, and nothing says which") as caught:
         find_image(source, "amd64")
     assert list(caught.value.details) == ["linux/amd64: web:1", "linux/amd64: docker.io/library/web:2"]
-    with pytest.raises(ConfigError, match="no image for linux/amd64 with the tag 3"):
+    with pytest.raises(InputError, match="no image for linux/amd64 with the tag 3"):
         find_image(source, "amd64", tag="3")
 
 
@@ -168,7 +168,7 @@ def test_docker_media_types_are_understood_and_the_manifest_stays(layout: Layout
 
 def test_manifest_of_schema_1_is_refused(layout: Layout) -> None:
     layout.manifests = [layout.blob(b"{}", f"{DOCKER}.distribution.manifest.v1+prettyjws")]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         find_image(layout.finish(), "amd64")
     assert "old schema 1" in caught.value.details[0]
 
@@ -186,7 +186,7 @@ def test_images_for_other_machines_need_not_be_there(layout: Layout, store: Stor
     layout.manifests = [inner]
     root = layout.finish()
     assert_is_the_image(root, store)
-    with pytest.raises(ConfigError, match="has no image for linux/riscv64") as caught:
+    with pytest.raises(InputError, match="has no image for linux/riscv64") as caught:
         find_image(root, "riscv64")
     assert any(line.startswith("linux/s390x: sha256:000") for line in caught.value.details)
 
@@ -199,9 +199,9 @@ def test_image_is_found_by_its_digest_or_its_indexs_although_nothing_names_it(la
     root = layout.finish()
     for digest in (manifest["digest"], index["digest"]):
         assert_is_the_image(root, store, digest=digest)
-    with pytest.raises(ConfigError):
+    with pytest.raises(InputError):
         find_image(root, "amd64", digest="sha256:" + "0" * 64)
-    with pytest.raises(ConfigError):
+    with pytest.raises(InputError):
         find_image(root, "amd64", digest="sha256:../../etc/passwd")
 
 
@@ -219,13 +219,13 @@ def test_the_best_variant_is_taken_and_none_that_needs_a_newer_machine(layout: L
         )
 
     add("v9", "new")
-    with pytest.raises(ConfigError, match="no image for linux/arm64") as caught:
+    with pytest.raises(InputError, match="no image for linux/arm64") as caught:
         find_image(layout.finish(), "arm64")
     assert caught.value.details[0].startswith("linux/arm64/v9: ")
     add("v8", "right")
     assert str(find_image(layout.finish(), "arm64").platform) == "linux/arm64/v8"
     add("v8", "another")
-    with pytest.raises(ConfigError, match="has 2 images for linux/arm64"):
+    with pytest.raises(InputError, match="has 2 images for linux/arm64"):
         find_image(layout.finish(), "arm64")
 
 
@@ -275,12 +275,12 @@ def test_file_that_is_no_image_is_refused(tmp_path: Path, name: str) -> None:
     data, reason = WRONG[name]
     path = tmp_path / "file"
     path.write_bytes(data)
-    with pytest.raises(ConfigError, match=reason):
+    with pytest.raises(InputError, match=reason):
         find_image(path, "amd64")
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no image at"):
+    with pytest.raises(InputError, match="there is no image at"):
         find_image(tmp_path / "nothing", "amd64")
 
 
@@ -288,14 +288,14 @@ def test_file_that_an_archive_has_twice_is_refused(layout: Layout, tmp_path: Pat
     layout.image([BASE])
     root = layout.finish()
     source = pack(root, tmp_path / "web.tar", ("index.json", b'{"schemaVersion": 2, "manifests": []}'))
-    with pytest.raises(ConfigError, match=r"it has index\.json twice"):
+    with pytest.raises(InputError, match=r"it has index\.json twice"):
         find_image(source, "amd64")
 
 
 def test_archive_that_climbs_out_is_refused(layout: Layout, tmp_path: Path) -> None:
     layout.image([BASE])
     source = pack(layout.finish(), tmp_path / "web.tar", ("../x", b""))
-    with pytest.raises(ConfigError, match=r"web\.tar: member \d+ '\.\./x': leaves the image"):
+    with pytest.raises(InputError, match=r"web\.tar: member \d+ '\.\./x': leaves the image"):
         find_image(source, "amd64")
 
 
@@ -316,7 +316,7 @@ def test_docker_archive_with_a_wrong_manifest_is_refused(tmp_path: Path, manifes
     source = write_tar(
         tmp_path / "web.tar", ("c.json", make_config()), ("manifest.json", json.dumps(manifest).encode())
     )
-    with pytest.raises(ConfigError, match=reason):
+    with pytest.raises(InputError, match=reason):
         find_image(source, "amd64")
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.oci.container_store import (
     CLOSED,
     STORE,
@@ -159,7 +159,7 @@ def test_two_images_with_one_name_are_refused(tmp_path: Path) -> None:
     install_image(system, make_image(tmp_path), name="web")
     other = web_tree()
     other.put("/x", make_file("", origin="t"))
-    with pytest.raises(ConfigError, match=r"two containers have an image named localhost/web:1\.0\.0"):
+    with pytest.raises(InputError, match=r"two containers have an image named localhost/web:1\.0\.0"):
         install_image(system, make_image(tmp_path, other), name="web")
 
 
@@ -296,7 +296,7 @@ def unquoted(text: str) -> str:
 
 @pytest.mark.parametrize("argument", ["", ";", "nul\0"])
 def test_arguments_that_cannot_get_through_are_refused(argument: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be handed to"):
+    with pytest.raises(InputError, match="cannot be handed to"):
         make_quadlet("web", IMAGE, command=(argument,))
 
 
@@ -315,5 +315,5 @@ def test_arguments_that_cannot_get_through_are_refused(argument: str) -> None:
 def test_what_is_no_name_image_port_or_variable_is_refused(
     name: str, image: str, publish: tuple[str, ...], environment: dict[str, str]
 ) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(InputError):
         make_quadlet(name, image, publish=publish, environment=environment)

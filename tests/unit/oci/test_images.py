@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.errors import BuildError, ConfigError, SourceError
+from builder.core.errors import BuildError, InputError, SourceError
 from builder.core.store import Store
 from builder.oci import check as oci_check
 from builder.oci.check import validate_layout
@@ -231,14 +231,14 @@ def test_image_for_the_machine_is_picked_from_an_index_in_the_index(layout: Layo
     root = layout.finish()
     store = Store(tmp_path / "store")
     assert read_image(root, store, architecture="arm64", name="web").tree.read("/a") == b"arm"
-    with pytest.raises(ConfigError, match="has no image for linux/riscv64"):
+    with pytest.raises(InputError, match="has no image for linux/riscv64"):
         read_image(root, store, architecture="riscv64", name="web")
 
 
 def test_two_images_for_one_machine_are_refused(layout: Layout, tmp_path: Path) -> None:
     layout.image([tar_of(a="1")])
     layout.image([tar_of(a="2")])
-    with pytest.raises(ConfigError, match="has 2 images for linux/amd64"):
+    with pytest.raises(InputError, match="has 2 images for linux/amd64"):
         read_image(layout.finish(), Store(tmp_path / "store"), architecture="amd64", name="web")
 
 
@@ -346,7 +346,7 @@ def test_spoilt_image_is_refused_and_the_reason_named(layout: Layout, tmp_path: 
     root = layout.finish()
     problems = validate_layout(root)
     assert any(reason in problem for problem in problems), problems
-    with pytest.raises(ConfigError, match="is no OCI image layout"):
+    with pytest.raises(InputError, match="is no OCI image layout"):
         read_image(root, Store(tmp_path / "store"), architecture="amd64", name="web")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.model import Compression, Disk
 from builder.definition.scalars import MIB, Size
 from builder.outputs.disk import make_disk, make_partition_files, require_room, write_esp_files
@@ -106,7 +106,7 @@ def test_the_least_disk_holds_what_repart_is_told_to_write(slot: int) -> None:
 
 def test_seventy_percent_is_room_enough_and_more_is_not() -> None:
     require_room("the root slot", 700, 1000, "disk.slot")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         require_room("the root slot", 710_000_000, 1_000_000_000, "disk.slot")
     assert str(caught.value) == (
         "the root slot would be 71 % full: 710.0 MB of 1.0 GB\n"
@@ -121,12 +121,12 @@ def test_a_root_that_is_too_large_is_refused_before_a_program_runs(tmp_path: Pat
         sparse.truncate(3 * GIB // 2)
     root = Root(image, tmp_path / "verity", HASH)
     (tmp_path / "esp").mkdir()
-    with pytest.raises(ConfigError, match="the root slot would be 75 % full"):
+    with pytest.raises(InputError, match="the root slot would be 75 % full"):
         make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="a", esp=tmp_path / "esp")
     image.write_bytes(b"small")
     with (tmp_path / "esp" / "demo.efi").open("wb") as sparse:
         sparse.truncate(GIB)
-    with pytest.raises(ConfigError, match="the EFI system partition would be 100 % full") as caught:
+    with pytest.raises(InputError, match="the EFI system partition would be 100 % full") as caught:
         make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="a", esp=tmp_path / "esp")
     assert "disk.esp" in str(caught.value)
     assert fake_tools.calls == []
@@ -211,7 +211,7 @@ def test_nothing_can_be_put_behind_the_command_line_of_a_signed_image() -> None:
 
 def test_a_command_line_that_cannot_be_filled_up_is_not_signed() -> None:
     assert len(fill_command_line("x" * (2047 - len(" build_os.full=-")))) == 2047
-    with pytest.raises(ConfigError, match="1 more than a signed one can have"):
+    with pytest.raises(InputError, match="1 more than a signed one can have"):
         fill_command_line("x" * (2048 - len(" build_os.full=-")))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from builder.cli.common import add_signing, choose_key_pair
-from builder.core.errors import CapabilityError, ConfigError, ToolError
+from builder.core.errors import CapabilityError, InputError, ToolError
 from builder.outputs.signing import KeyPair, Signer, make_key_pair, read_key_pair
 from tests.support.power import SyncedDisk
 
@@ -71,7 +71,7 @@ def test_the_command_line_goes_before_the_environment(files: tuple[Path, Path]) 
     ],
 )
 def test_half_a_pair_is_refused(given: str, what: str, hint: str) -> None:
-    with pytest.raises(ConfigError, match=what) as caught:
+    with pytest.raises(InputError, match=what) as caught:
         chosen([given, "file"])
     assert hint in str(caught.value)
 
@@ -88,7 +88,7 @@ def test_half_a_pair_is_refused(given: str, what: str, hint: str) -> None:
 )
 def test_a_file_that_cannot_sign_is_refused(files: tuple[Path, Path], text: str, what: str) -> None:
     files[0].write_text(text)
-    with pytest.raises(ConfigError, match=what) as caught:
+    with pytest.raises(InputError, match=what) as caught:
         read_key_pair(*files)
     assert "my.key" in str(caught.value)
     assert caught.value.hint
@@ -96,7 +96,7 @@ def test_a_file_that_cannot_sign_is_refused(files: tuple[Path, Path], text: str,
 
 def test_a_key_that_cannot_be_read_is_named(files: tuple[Path, Path]) -> None:
     files[0].unlink()
-    with pytest.raises(ConfigError, match=r"cannot read the private key .*my\.key: No such file"):
+    with pytest.raises(InputError, match=r"cannot read the private key .*my\.key: No such file"):
         read_key_pair(*files)
 
 
@@ -120,20 +120,20 @@ def test_a_pair_is_taken(pair: KeyPair, fake_tools: Any) -> None:
 
 def test_files_of_two_pairs_are_refused(pair: KeyPair, fake_tools: Any) -> None:
     answers(fake_tools, public_key(RSA + b"1"), public_key(RSA + b"2"))
-    with pytest.raises(ConfigError, match=r"my\.crt is not the certificate of .*my\.key"):
+    with pytest.raises(InputError, match=r"my\.crt is not the certificate of .*my\.key"):
         Signer(pair, fake_tools, 0).require_pair()
 
 
 def test_a_key_of_another_kind_is_refused(pair: KeyPair, fake_tools: Any) -> None:
     answers(fake_tools, public_key(b"elliptic"), public_key(b"elliptic"))
-    with pytest.raises(ConfigError, match="no RSA key, and firmware verifies no other"):
+    with pytest.raises(InputError, match="no RSA key, and firmware verifies no other"):
         Signer(pair, fake_tools, 0).require_pair()
 
 
 def test_what_openssl_says_is_passed_on_and_its_command_is_not(pair: KeyPair, fake_tools: Any) -> None:
     failed = ToolError("openssl failed with status 1", details=("+ openssl pkey", "Could not find private key"))
     answers(fake_tools, failed, public_key(RSA))
-    with pytest.raises(ConfigError, match=r"my\.key cannot be used") as caught:
+    with pytest.raises(InputError, match=r"my\.key cannot be used") as caught:
         Signer(pair, fake_tools, 0).require_pair()
     assert caught.value.details == ("Could not find private key",)
 
@@ -209,7 +209,7 @@ def test_tools_from_before_signing_say_what_to_do(pair: KeyPair, fake_tools: Any
 @pytest.mark.parametrize("name", ["secure-boot.key", "secure-boot.crt"])
 def test_a_pair_that_is_there_is_never_written_over(tmp_path: Path, fake_tools: Any, name: str) -> None:
     (tmp_path / name).write_text("precious")
-    with pytest.raises(ConfigError, match=f"{name} is there already"):
+    with pytest.raises(InputError, match=f"{name} is there already"):
         make_key_pair(fake_tools, tmp_path, "me")
     assert (tmp_path / name).read_text() == "precious"
     assert fake_tools.calls == []

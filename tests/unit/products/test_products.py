@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.errors import ConfigError, ToolError
+from builder.core.errors import InputError, ToolError
 from builder.core.sparse import BLOCK
 from builder.core.tools import Tools
 from builder.products.catalogue import PRODUCTS, SYSTEM_PRODUCTS
@@ -154,7 +154,7 @@ def test_all_misfits_are_named_before_anything_is_made(tmp_path: Path, tools: Fa
     odd = tmp_path / "odd.raw"
     with odd.open("wb") as file:
         file.truncate(MIB + 512)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(InputError) as error:
         make(odd, ["gce", "azure"], tmp_path / "out", tools, DEMO)
     assert error.value.what.startswith("gce takes")
     assert error.value.details[0].startswith("azure takes")
@@ -312,7 +312,7 @@ def test_description_comes_first_in_the_appliance(tmp_path: Path) -> None:
 
 
 def test_disk_that_an_appliance_cannot_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="an OVA holds at most"):
+    with pytest.raises(InputError, match="an OVA holds at most"):
         write_ova(tmp_path / "x", io.BytesIO(), Appliance("demo", "1", GIB, 8 * GIB), created=0)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.outputs.facts import make_facts
 from builder.provisioning.image_facts import ImagePrograms, ImageRoot, read_facts
 from builder.tree.tree import Tree
@@ -80,7 +80,7 @@ def test_a_build_without_facts_says_what_to_do(build: Build) -> None:
     path = build()
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, "artifacts": {}}))
-    with pytest.raises(ConfigError, match="no facts") as caught:
+    with pytest.raises(InputError, match="no facts") as caught:
         read_facts(path)
     assert "build-os build" in str(caught.value.hint)
 
@@ -93,6 +93,6 @@ def test_facts_that_are_none_are_refused(build: Build, text: str) -> None:
     data = json.loads(path.read_text())
     data["artifacts"]["facts"]["size"] = len(text)
     path.write_text(json.dumps(data))
-    with pytest.raises(ConfigError, match=r"small\.facts\.json"):
+    with pytest.raises(InputError, match=r"small\.facts\.json"):
         read_facts(path)
     assert Path(facts).read_text() == text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.tools import Tools
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values
@@ -72,7 +72,7 @@ def test_a_template_is_filled_in_and_loses_its_ending(root: Path, context: Conte
 
 def test_a_template_that_does_not_fill_in_is_shown_with_its_line(root: Path, context: Context) -> None:
     web = part(root, "web", etc__port___j2="fine\n{{ variables.prot }}\n")
-    with pytest.raises(ConfigError, match=r"etc/port\.j2:2") as caught:
+    with pytest.raises(InputError, match=r"etc/port\.j2:2") as caught:
         Overlays((web,), VALUES).apply(Tree(), context)
     assert "prot" in str(caught.value)
 
@@ -145,7 +145,7 @@ def test_presets_of_a_package_that_was_left_out_go_silently(tree: Tree, context:
         tree, context
     )
     assert applied[0].read_text("/usr/lib/systemd/system-preset/10-image.preset") == "enable sshd.service\n"
-    with pytest.raises(ConfigError, match="presets name units") as caught:
+    with pytest.raises(InputError, match="presets name units") as caught:
         units(enable=("timesyncd.service", "nftabels.service"), optional=gone).apply(tree, context)
     assert [line.split(":")[0] for line in caught.value.details] == ["nftabels.service"]
 
@@ -200,7 +200,7 @@ def test_units_presets_and_quadlets_go_where_they_are_read(
 
 def test_unknown_units_are_all_named_with_the_nearest_name(tree: Tree, context: Context, applied: list[Tree]) -> None:
     stage = units(enable=("ssdh.service", "getty@tty1.service"), disable=("zzz.timer", "foo@1.socket"))
-    with pytest.raises(ConfigError, match="presets name units that the image does not have") as caught:
+    with pytest.raises(InputError, match="presets name units that the image does not have") as caught:
         stage.apply(tree, context)
     assert caught.value.details == (
         "ssdh.service: no unit of this name is in the image (did you mean 'sshd.service'?)",
@@ -289,7 +289,7 @@ def test_a_setting_that_systemd_would_ignore_ends_the_build_at_its_line(
     monkeypatch.setattr(type(context.tools), "spawn", spawn)
     monkeypatch.setattr(type(context.tools), "find", lambda *_: tmp_path)
     context.tools.programs["systemctl"] = lambda *_: ""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         Units((app,), (), (), (), VALUES).apply(Tree(), context)
     assert caught.value.details == ("parts/app/app.service:2: Unknown key 'Restrat' in section [Service], ignoring.",)
     assert asked[-2:] == ["app.service", "other.service"]

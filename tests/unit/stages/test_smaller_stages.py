@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.debian.lock import LockedPackage
 from builder.debian.scripts import handlers
 from builder.debian.scripts.configure import evaluate_scripts
@@ -137,7 +137,7 @@ def test_an_account_with_a_password_is_refused(context: Context) -> None:
     tree = Tree()
     shadow = "root:$y$j9T$abc:1::::::\ndaemon:*:1::::::\ncore::1::::::\nsync:!:1::::::\nx:!*:1::::::\n\nodd\n"
     tree.put("/etc/shadow", make_file(shadow, origin="overlay:mine"))
-    with pytest.raises(ConfigError, match="these accounts have a password in the image: root, core") as caught:
+    with pytest.raises(InputError, match="these accounts have a password in the image: root, core") as caught:
         Accounts().apply(tree, context)
     assert "$y$" not in str(caught.value)
     assert "first-boot config" in str(caught.value)
@@ -248,7 +248,7 @@ def only_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("only_scripts")
 def test_a_script_that_does_what_is_not_modelled_ends_the_build_with_what_can_be_decided(context: Context) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         configured(context, {})
     text = str(caught.value)
     assert "scripts of odd do" in text
@@ -289,7 +289,7 @@ def test_a_decision_with_a_reason_or_declared_effects_lets_it_through(context: C
     ],
 )
 def test_a_declared_effect_that_cannot_be_is_an_error(context: Context, effect: DeclaredEffect) -> None:
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be made"):
         configured(context, {"odd": Decision("effects", effects=(effect,))})
 
 

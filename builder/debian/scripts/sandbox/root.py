@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.sandbox import OURS, Owner, Sandbox
 from builder.core.tools import Tools
 from builder.tree.materialise import NOT_WRITTEN, write_node
@@ -174,7 +174,7 @@ class ScriptRoot:
         """What is not as it was shown, by path, parents first; ``None`` for what is gone.
 
         Raises:
-            ConfigError: something is left that no image can have.
+            InputError: something is left that no image can have.
         """
         now = self._with_inherited_groups(dict(self._look()))
         found: dict[str, Node | None] = {}
@@ -186,7 +186,7 @@ class ScriptRoot:
             node = self._node(path, seen, origin)
             size += node.size if node.kind is Kind.FILE else 0
             if size > MOST:
-                raise ConfigError(f"{origin} leaves more than {MOST} bytes behind")
+                raise InputError(f"{origin} leaves more than {MOST} bytes behind")
             known = self.shown.get(path)
             if known is None or not _equal(known, node):
                 found[path] = node
@@ -214,7 +214,7 @@ class ScriptRoot:
         status = place.lstat()
         mode = stat.S_IMODE(seen.mode)
         if _is_device(seen.mode):
-            raise ConfigError(f"{origin} makes the device {path}", hint="a machine makes its devices when it starts")
+            raise InputError(f"{origin} makes the device {path}", hint="a machine makes its devices when it starts")
         known = self.shown.get(path)
         base = Node(Kind.FILE, origin=origin) if known is None else known
         owned = {"uid": seen.uid, "gid": seen.gid, "origin": origin}
@@ -225,7 +225,7 @@ class ScriptRoot:
         if stat.S_ISDIR(status.st_mode):
             return base.copy_with(kind=Kind.DIRECTORY, mode=mode, target="", content=Inline(b""), **owned)
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{origin} makes {path}, which is neither file, directory nor link")
+            raise InputError(f"{origin} makes {path}, which is neither file, directory nor link")
         same = known is not None and known.kind is Kind.FILE and known.size == status.st_size
         data = place.read_bytes()
         if same and known is not None and known.content.read() == data:

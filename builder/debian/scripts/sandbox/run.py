@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from builder.core.errors import ConfigError, ToolError
+from builder.core.errors import InputError, ToolError
 from builder.core.parallel import run_parallel
 from builder.core.tools import FOR_SCRIPTS
 from builder.debian.scripts.effects import Effect, EffectKind
@@ -71,7 +71,7 @@ def run_script(
     """Run one of a package's scripts, ``(name, arguments)``, and take over what it changes.
 
     Raises:
-        ConfigError: it fails, or leaves behind what no image can have.
+        InputError: it fails, or leaves behind what no image can have.
         CapabilityError: this machine does not allow the sandbox.
     """
     require_runs_here(work.tree, package)
@@ -90,14 +90,14 @@ def run_config(
         whether it came to an end, with the same answers twice; if not, it is as if there were none.
 
     Raises:
-        ConfigError: the image is of another architecture.
+        InputError: the image is of another architecture.
         CapabilityError: this machine does not allow the sandbox.
     """
     require_runs_here(work.tree, package)
     instead = "; its questions have the answers of 'debconf' in the definition and of its templates"
     try:
         first, second = _run_twice(work, installation, package, scripts, ("config", ASKING), records)
-    except ConfigError as problem:
+    except InputError as problem:
         work.tools.console.warn(f"{problem.what.removeprefix('scripts: ')}{instead}")
         return False
     if first.calls != second.calls:
@@ -153,11 +153,11 @@ def require_runs_here(tree: Tree, package: str) -> None:
     """Refuse scripts of an image whose programs this machine does not run.
 
     Raises:
-        ConfigError: it is of another architecture.
+        InputError: it is of another architecture.
     """
     shell = tree.get("/bin/sh", follow=True)
     if shell is not None and shell.kind is Kind.FILE and not runs_here(shell.content.read()):
-        raise ConfigError(
+        raise InputError(
             f"scripts: {package}: a script of another architecture cannot be run on this machine",
             hint="build on a machine of the image's architecture, or declare what it does: 'effects', or 'ignore'",
         )
@@ -206,7 +206,7 @@ def _run_one(root: ScriptRoot, package: str, name: str, text: str, arguments: tu
     try:
         root.sandbox.run(f"{SHOWN}/script", *arguments, env=make_environment(package, name, arch))
     except ToolError as error:
-        raise ConfigError(
+        raise InputError(
             f"scripts: {package}: its {name} failed in the sandbox: {error.what.partition(' ')[2]}",
             details=error.details[1:],
             hint="declare what it does instead: 'effects', or 'ignore' with a reason",
@@ -251,7 +251,7 @@ def _take_over(work: Work, first: Outcome, second: Outcome, package: str, name: 
         try:
             tree.put(path, taken)
         except TreeError as problem:
-            raise ConfigError(f"scripts: {package}: what its {name} makes cannot be in the image: {problem}") from None
+            raise InputError(f"scripts: {package}: what its {name} makes cannot be in the image: {problem}") from None
         effects.append(Effect(KINDS.get(taken.kind, EffectKind.FILE), path, SANDBOX))
     for effect in effects:
         work.tools.console.log(f"{package}: its {name}, {SANDBOX}: {effect}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.debian.scripts.effects import Effect, EffectKind
 from builder.debian.scripts.subjects.builtins import CONFMODULE
 from builder.debian.scripts.subjects.debconf import read_templates
@@ -74,14 +74,14 @@ def _require_programs(work: Work, package: str, effects: Sequence[Effect]) -> No
     """Put in what stands for debconf where one of the programs asks it, and see that everything else is there.
 
     Raises:
-        ConfigError: a machine could not run them.
+        InputError: a machine could not run them.
     """
     text = "\n".join(str(effect.data[0]) for effect in effects)
     questions = find_questions(work.tree, text)
     if questions and not work.has(CONFMODULE):
         work.tree.put(CONFMODULE, make_file(stand_in(work, questions), origin=ORIGIN))
     if missing := find_missing(work.tree, text):
-        raise ConfigError(
+        raise InputError(
             f"each machine must make for itself what {package} makes when it is installed, and could not",
             details=missing,
             hint="add the package that has it to 'packages', or decide about the scripts of this one ('scripts:')",

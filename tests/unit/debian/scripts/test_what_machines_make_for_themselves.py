@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.language.evaluator import Shell
 from builder.debian.scripts.language.parser import parse
@@ -157,7 +157,7 @@ def test_what_a_program_reads_goes_with_it_or_is_refused(work_on: Callable[..., 
     tree = _made(work_on({**ACCOUNTS, UNIT: ""}, a=f"#!/bin/sh\nset -e\n{request} <<E\n.\nname\nE\n")).tree
     assert f"printf %s '.\nname\n' | {request}\n" in tree.read_text("/usr/lib/build-os/own-data/a")
     for script in (f"hostname | {request}", f"echo x > /tmp/conf\n{request} -config /tmp/conf"):
-        with pytest.raises(ConfigError) as refused:
+        with pytest.raises(InputError) as refused:
             _made(work_on({**ACCOUNTS, UNIT: ""}, a=f"#!/bin/sh\nset -e\n{script}\n"))
         assert "each machine must run it" in str(refused.value.details)
 
@@ -218,7 +218,7 @@ def test_what_a_machine_could_not_run_is_refused_when_the_image_is_built(
         text = f"#!{interpreter}\n. /usr/share/a/lib\n[ -e /gone ] && . /gone\n" if name == "uuidgen" else ""
         work.tree.put(f"/usr/bin/{name}", make_file(text, 0o755, origin="package:other"))
     evaluate_scripts(work)
-    with pytest.raises(ConfigError, match="what a makes when it is installed, and could not") as caught:
+    with pytest.raises(InputError, match="what a makes when it is installed, and could not") as caught:
         install_own_data(work)
     assert list(caught.value.details) == [missing]
 

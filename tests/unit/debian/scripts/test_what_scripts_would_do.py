@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.debian.scripts.configure import evaluate_scripts
 from builder.debian.scripts.subjects.alternatives import install_alternatives
 from builder.debian.scripts.subjects.services import install_presets
@@ -90,7 +90,7 @@ def test_the_database_is_what_update_alternatives_would_have_written(work_on: Ca
 
 def test_a_choice_that_is_not_in_the_image_is_a_failure_of_its_script(work_on: Callable[..., Work]) -> None:
     busybox = SHELL + "set -e\nupdate-alternatives --install /usr/bin/awk awk /usr/bin/busybox 99\n"
-    with pytest.raises(ConfigError, match="scripts of busybox"):
+    with pytest.raises(InputError, match="scripts of busybox"):
         choose(work_on, mawk=MAWK, busybox=busybox)
 
 

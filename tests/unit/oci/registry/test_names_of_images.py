@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.oci.registry.reference import Reference, parse_reference
 
 pytestmark = pytest.mark.unit
@@ -69,7 +69,7 @@ def test_a_name_is_read_as_docker_and_podman_do(text: str, meant: str) -> None:
     ],
 )
 def test_what_names_no_image_is_refused_with_the_reason(text: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=why):
+    with pytest.raises(InputError, match=why):
         parse_reference(text)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.errors import CapabilityError, ConfigError, SourceError
+from builder.core.errors import CapabilityError, InputError, SourceError
 from builder.core.store import Store
 from builder.oci.registry.client import Client, MissingImageError
 from builder.oci.registry.open import RegistryOptions, open_client
@@ -66,7 +66,7 @@ def test_of_an_index_the_image_for_the_platform_is_pulled(registry: RegistryServ
     assert pulled.index is not None
     assert pulled.index.digest == made == pulled.reference.digest
     assert pulled.manifest.digest == arm64.digest
-    with pytest.raises(ConfigError, match="has no image for linux/s390x") as caught:
+    with pytest.raises(InputError, match="has no image for linux/s390x") as caught:
         pull(architecture="s390x")
     assert "linux/amd64, linux/arm64/v8" in str(caught.value)
 

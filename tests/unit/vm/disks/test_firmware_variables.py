@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from builder.core.errors import CapabilityError, ConfigError
+from builder.core.errors import CapabilityError, InputError
 from builder.core.tools import Tools
 from tests.support.fuzz import examples, mutated
 from vm.disks.firmware_variables import NotFirmwareVariables, add_own_keys
@@ -104,7 +104,7 @@ def test_a_machine_begins_with_the_certificate_and_keeps_what_it_changes(uefi: U
 def test_what_is_wrong_with_certificate_or_firmware_is_said(uefi: Uefi, fake_tools: Tools) -> None:
     assert uefi.certificate is not None
     uefi.certificate.write_bytes(b"not one")
-    with pytest.raises(ConfigError, match=r"my\.cer is no certificate"):
+    with pytest.raises(InputError, match=r"my\.cer is no certificate"):
         copy_variables(uefi, fake_tools)
     uefi.certificate.write_bytes(CERTIFICATE)
     (fake_tools.root / "firmware/variables.fd").write_bytes(b"of another kind")

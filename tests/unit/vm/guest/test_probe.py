@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.errors import ConfigError, VmError
+from builder.core.errors import InputError, VmError
 from vm.guest import credentials, probe
 from vm.guest.credentials import Credential, make_probe_credentials, write_credentials
 from vm.guest.probe_client import Probe, split_words
@@ -338,6 +338,6 @@ def test_a_command_is_words(argv: tuple[str, ...], words: list[str]) -> None:
     ],
 )
 def test_what_only_a_shell_understands_is_refused_with_the_way_to_say_it(text: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+    with pytest.raises(InputError, match=re.escape(says)) as caught:
         split_words((text,))
     assert caught.value.hint is None or 'run("sh", "-c", "...")' in caught.value.hint

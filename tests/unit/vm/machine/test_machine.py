@@ -18,7 +18,7 @@ import pytest
 
 from builder.core.architecture import require_architecture
 from builder.core.console import QuietConsole
-from builder.core.errors import CapabilityError, ConfigError, VmError
+from builder.core.errors import CapabilityError, InputError, VmError
 from builder.core.gpt import Partition
 from builder.core.store import Store
 from builder.core.tools import Tools
@@ -728,13 +728,13 @@ def test_a_signed_image_without_a_config_gets_one_with_the_probe_alone(tools: To
 
 
 def test_a_configuration_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the first-boot configuration"):
+    with pytest.raises(InputError, match="cannot read the first-boot configuration"):
         read_config(tmp_path / "missing.yaml")
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot read"):
         read_config(tmp_path)
     with (tmp_path / "disk.img").open("wb") as file:
         file.truncate(11_000_000)
-    with pytest.raises(ConfigError, match="larger than 10 MB"):
+    with pytest.raises(InputError, match="larger than 10 MB"):
         read_config(tmp_path / "disk.img")
 
 
@@ -808,7 +808,7 @@ def test_a_snapshot_that_is_not_there_says_so(start: Start, qemu: FakeQemu) -> N
     ],
 )
 def test_a_machine_that_cannot_be_kept_says_why(disk: Disk, complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint):
+    with pytest.raises(InputError, match=complaint):
         snapshots.list_nodes([disk])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.architecture import require_architecture
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from vm.qemu.argv import escape, make_argv
 from vm.spec import Accel, Disk, Fault, Forward, Kernel, ListeningFd, Port, SocketFd, Uefi, VmSpec
 
@@ -120,7 +120,7 @@ def test_a_machine_is_never_reachable_from_outside_this_host() -> None:
 
 
 def test_an_unknown_architecture_is_refused() -> None:
-    with pytest.raises(ConfigError, match="does not know the architecture 'riscv64'"):
+    with pytest.raises(InputError, match="does not know the architecture 'riscv64'"):
         make_argv(replace(SPEC, arch="riscv64"))
 
 

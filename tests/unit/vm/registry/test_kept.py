@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.console import QuietConsole
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.tools import Tools
 from vm.disks.prepare import make_disk
 from vm.qemu.argv import make_argv
@@ -120,7 +120,7 @@ def test_a_kept_disk_is_a_copy_that_no_later_build_changes_and_whose_flushes_cou
 
 def test_a_machine_that_starts_from_a_kernel_beside_it_cannot_be_kept(tmp_path: Path) -> None:
     spec = replace(spec_in(MachineFolder(tmp_path)), kernel=Kernel(Path("out/demo.vmlinuz")))
-    with pytest.raises(ConfigError, match="starts from its own disk"):
+    with pytest.raises(InputError, match="starts from its own disk"):
         make_keepable(spec)
 
 
@@ -128,7 +128,7 @@ def test_a_machine_whose_disk_is_gone_is_not_given_an_empty_one(kept: KeptMachin
     machine = made(kept)
     require_disks(machine)
     kept.locate_folder("web").locate_disk(0).unlink()
-    with pytest.raises(ConfigError, match="a disk of web is gone"):
+    with pytest.raises(InputError, match="a disk of web is gone"):
         require_disks(machine)
 
 
@@ -140,24 +140,24 @@ def test_a_machine_is_deleted_with_everything(kept: KeptMachines) -> None:
 
 
 def test_which_machine_is_said_by_name(kept: KeptMachines) -> None:
-    with pytest.raises(ConfigError, match="no machine is kept"):
+    with pytest.raises(InputError, match="no machine is kept"):
         kept.find()
     made(kept, "a")
     made(kept, "b")
-    with pytest.raises(ConfigError, match=r"which machine\?") as caught:
+    with pytest.raises(InputError, match=r"which machine\?") as caught:
         kept.find()
     assert caught.value.hint == "kept: a, b"
-    with pytest.raises(ConfigError, match="no machine named c is kept"):
+    with pytest.raises(InputError, match="no machine named c is kept"):
         kept.find("c")
     for name in ("", "../a", ".a"):
-        with pytest.raises(ConfigError, match="cannot be the name"):
+        with pytest.raises(InputError, match="cannot be the name"):
             kept.find(name)
 
 
 def test_what_another_version_wrote_is_said_and_nothing_is_lost(kept: KeptMachines) -> None:
     made(kept)
     kept.locate_folder("web").kept.write_text('{"name": "web"}')
-    with pytest.raises(ConfigError, match=r"machine\.json: it is not what this build-os writes") as caught:
+    with pytest.raises(InputError, match=r"machine\.json: it is not what this build-os writes") as caught:
         kept.find("web")
     assert "disk0.qcow2" in str(caught.value.hint)
     assert kept.locate_folder("web").locate_disk(0).exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.errors import ConfigError, VmError
+from builder.core.errors import InputError, VmError
 from builder.core.store import Store
 from vm.machine.terminal import connect_terminal
 from vm.qemu.process import find_start_time
@@ -71,17 +71,17 @@ def test_a_broken_record_is_dropped(registry: Registry, text: str) -> None:
 
 def test_nothing_runs_where_nothing_was_started(registry: Registry) -> None:
     assert registry.list() == []
-    with pytest.raises(ConfigError, match="no machine runs"):
+    with pytest.raises(InputError, match="no machine runs"):
         registry.find()
 
 
 def test_which_machine_is_asked_when_there_are_several(registry: Registry, tmp_path: Path) -> None:
     registry.add(record(tmp_path, "a"))
     registry.add(record(tmp_path, "b"))
-    with pytest.raises(ConfigError, match="which machine") as caught:
+    with pytest.raises(InputError, match="which machine") as caught:
         registry.find()
     assert caught.value.hint == "running: a, b"
-    with pytest.raises(ConfigError, match="no machine named c runs"):
+    with pytest.raises(InputError, match="no machine named c runs"):
         registry.find("c")
     assert registry.choose_name("a") == "a-2"
     assert registry.choose_name("c") == "c"
@@ -89,13 +89,13 @@ def test_which_machine_is_asked_when_there_are_several(registry: Registry, tmp_p
 
 def test_a_name_is_used_once(registry: Registry, tmp_path: Path) -> None:
     registry.add(record(tmp_path))
-    with pytest.raises(ConfigError, match="runs already"):
+    with pytest.raises(InputError, match="runs already"):
         registry.add(record(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden"])
 def test_a_name_cannot_leave_the_directory(registry: Registry, tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be the name"):
+    with pytest.raises(InputError, match="cannot be the name"):
         registry.add(replace(record(tmp_path), name=name))
 
 
@@ -270,7 +270,7 @@ def test_a_record_knows_the_way_in(tmp_path: Path) -> None:
     made = record(tmp_path)
     assert made.find_ssh_target() == SshTarget(40022, "core", tmp_path / "key")
     assert made.find_ssh_target("root", Path("/other")) == SshTarget(40022, "root", Path("/other"))
-    with pytest.raises(ConfigError, match="without a port for ssh"):
+    with pytest.raises(InputError, match="without a port for ssh"):
         replace(made, forwards={80: 1}).find_ssh_target()
-    with pytest.raises(ConfigError, match="as whom"):
+    with pytest.raises(InputError, match="as whom"):
         replace(made, user=None).find_ssh_target()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from vm.spec.extra_disk import ExtraDisk, parse_disk
 
 pytestmark = pytest.mark.unit
@@ -36,6 +36,6 @@ def test_a_disk_is_read(text: str, disk: ExtraDisk) -> None:
     ],
 )
 def test_anything_else_is_refused_with_an_example(text: str, complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint) as caught:
+    with pytest.raises(InputError, match=complaint) as caught:
         parse_disk(text)
     assert "for example" in str(caught.value.hint)

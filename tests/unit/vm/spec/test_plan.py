@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.image import Image, read_image
 from vm.spec import Accel, Credentials, Forward
 from vm.spec.folder import MachineFolder
@@ -46,8 +46,8 @@ def build(directory: Path, **changes: Any) -> Path:
     return path
 
 
-def complaint(path: Path) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
+def complaint(path: Path) -> InputError:
+    with pytest.raises(InputError) as caught:
         read_image(path)
     return caught.value
 
@@ -100,24 +100,24 @@ def test_wrong_and_missing_values_are_all_named(tmp_path: Path) -> None:
 
 def test_an_artifact_that_was_not_built_says_what_was(tmp_path: Path) -> None:
     image = read_image(build(tmp_path))
-    with pytest.raises(ConfigError, match="built without 'aws'") as caught:
+    with pytest.raises(InputError, match="built without 'aws'") as caught:
         image.require_artifact("aws")
     assert "initrd, kernel, qcow2, uki" in caught.value.details[0]
 
 
 def test_an_image_without_a_disk_cannot_be_booted(tmp_path: Path) -> None:
     image = read_image(build(tmp_path, artifacts={}))
-    with pytest.raises(ConfigError, match="built without 'qcow2'"):
+    with pytest.raises(InputError, match="built without 'qcow2'"):
         image.choose_disk()
 
 
 def test_an_artifact_that_was_cut_short_is_noticed(tmp_path: Path) -> None:
     image = read_image(build(tmp_path))
     (tmp_path / "demo.qcow2").write_bytes(b"qc")
-    with pytest.raises(ConfigError, match="2 bytes instead of 5"):
+    with pytest.raises(InputError, match="2 bytes instead of 5"):
         image.choose_disk()
     (tmp_path / "demo.qcow2").unlink()
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot read"):
         image.choose_disk()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from vm.spec import Accel
 from vm.waiting.deadline import TCG_SCALE, Deadline, choose_timeout_scale
 
@@ -61,5 +61,5 @@ def test_emulation_stretches_and_the_environment_multiplies() -> None:
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "nan", "inf", "1e9"])
 def test_a_scale_that_is_no_positive_number_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="BUILD_OS_TIMEOUT_SCALE"):
+    with pytest.raises(InputError, match="BUILD_OS_TIMEOUT_SCALE"):
         choose_timeout_scale(Accel.KVM, {"BUILD_OS_TIMEOUT_SCALE": text})
