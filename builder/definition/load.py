@@ -11,6 +11,7 @@ from typing import Literal
 from builder.core.architecture import Arch, find_host_arch, require_architecture
 from builder.core.errors import InputError
 from builder.definition import checks
+from builder.definition.apps import find_apps
 from builder.definition.containers import find_containers, resolve_container
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import Layer, check_files, find_directories, find_features
@@ -126,6 +127,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     check_files(overlays, units, values, findings)
     directory = path.absolute().parent
     containers = find_containers(definition, located, directory, target, shipped, findings)
+    apps = find_apps(layers, definition.containers, findings)
     firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
     findings.raise_errors()
 
@@ -158,6 +160,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         firstboot=firstboot,
         credentials=definition.credentials,
         containers=containers,
+        apps=apps,
         variables=definition.variables,
         scripts={name: each for part in contents for name, each in part.scripts.items()},
         debconf={name: each for part in contents for name, each in part.debconf.items()},

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from builder.core.architecture import ARCHITECTURES, Arch
+from builder.definition.app_models import App
 from builder.definition.scalars import (
     MIB,
     AbsolutePath,
@@ -192,6 +193,7 @@ class Contents(Model):
     debconf: dict[Question, Variable] = Field(
         {}, description="Answers to the questions of packages, as `PACKAGE/QUESTION: ANSWER`."
     )
+    apps: tuple[App, ...] = Field((), description="Programs in Python that are services of the image, in a sandbox.")
 
 
 class Feature(Contents):

@@ -15,6 +15,7 @@ from pathlib import Path
 from builder.core.architecture import Arch
 from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Presets, Root
 from builder.definition.ports import Publish
+from builder.definition.resolved_app import ResolvedApp
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision
 from builder.definition.shipped import NamedDirectory
@@ -142,6 +143,7 @@ class Resolved:
     firstboot: Path | None = None
     credentials: tuple[str, ...] | None = None
     containers: tuple[EmbeddedContainer, ...] = ()
+    apps: tuple[ResolvedApp, ...] = ()
     variables: Mapping[str, Scalar] = field(default_factory=dict)
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
     debconf: Mapping[str, Scalar] = field(default_factory=dict)

@@ -71,7 +71,7 @@ class Size(int):
         return {"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["512M", "2G"]}
 
 
-def _matching(pattern: str, message: str, hint: str | None = None) -> tuple[Any, Any]:
+def make_text_type(pattern: str, message: str, hint: str | None = None) -> tuple[Any, Any]:
     """A validator and the schema for text that must match a pattern as a whole."""
     compiled = re.compile(pattern)
 
@@ -90,7 +90,7 @@ def _version(value: Any) -> Any:
     return value
 
 
-_name_check, _name_schema = _matching(
+_name_check, _name_schema = make_text_type(
     r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?",
     "a name is lower-case letters, digits and inner '-', at most 63 of them, like demo or web-1",
 )
@@ -109,14 +109,14 @@ def require_image_name(value: str) -> str:
 ImageName = Annotated[str, _name_check, _name_schema]
 """The name of an image or container. ``_`` separates it from the version in file names (UAPI.10)."""
 
-_part_check, _part_schema = _matching(
+_part_check, _part_schema = make_text_type(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "this names a directory or file in the search path: letters, digits, '.', '_' and '-' only",
 )
 PartName = Annotated[str, _part_check, _part_schema]
 """The name of a feature, an overlay or a directory of units."""
 
-_version_check, _version_schema = _matching(
+_version_check, _version_schema = make_text_type(
     r"[A-Za-z0-9][A-Za-z0-9.~^-]{0,49}",
     "a version is letters, digits, '.', '-', '~' and '^', at most 50 of them, like 1.0.0 or 2026.1~rc1",
     "'_' separates name and version in file names, and '+' the boot counter",
@@ -125,25 +125,25 @@ Version = Annotated[str, BeforeValidator(_version), _version_check, _version_sch
 """A version as UAPI.10 compares it: ``~`` sorts lower, ``^`` higher."""
 
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]+"
-_package_check, _package_schema = _matching(
+_package_check, _package_schema = make_text_type(
     _PACKAGE, "a package's name is lower-case letters, digits, '+', '-' and '.', at least two of them"
 )
 PackageName = Annotated[str, _package_check, _package_schema]
 """The name of a Debian package (Debian policy 5.6.1)."""
 
-_request_check, _request_schema = _matching(
+_request_check, _request_schema = make_text_type(
     rf"{_PACKAGE}(?:=[A-Za-z0-9.+~:-]+)?", "write a package as its name, or as name=version"
 )
 PackageRequest = Annotated[str, _request_check, _request_schema]
 """``name`` or ``name=version``."""
 
-_credential_check, _credential_schema = _matching(
+_credential_check, _credential_schema = make_text_type(
     r"[A-Za-z0-9._~@*-]{1,255}", "a credential's name is letters, digits, '.', '_', '-', '~' and '@'; '*' is any text"
 )
 CredentialGlob = Annotated[str, _credential_check, _credential_schema]
 """The name of a credential, or a glob of such names."""
 
-_suite_check, _suite_schema = _matching(
+_suite_check, _suite_schema = make_text_type(
     r"[a-z][a-z0-9.-]*", "a suite is a Debian release's name in lower case, like trixie"
 )
 Suite = Annotated[str, _suite_check, _suite_schema]
@@ -163,7 +163,7 @@ UNIT_SUFFIXES = (
 )
 """Units that can be files (systemd.unit(5)); scopes cannot."""
 
-_unit_check, _unit_schema = _matching(
+_unit_check, _unit_schema = make_text_type(
     rf"[A-Za-z0-9:_.@\\-]{{1,230}}\.(?:{'|'.join(UNIT_SUFFIXES)})",
     "this is no unit's name",
     f"a unit's name ends in one of .{', .'.join(UNIT_SUFFIXES)}",
@@ -171,35 +171,37 @@ _unit_check, _unit_schema = _matching(
 UnitName = Annotated[str, _unit_check, _unit_schema]
 """A unit's full name, as systemctl prints it."""
 
-_module_check, _module_schema = _matching(r"[A-Za-z0-9_-]+", "a module is named without path and '.ko'")
+_module_check, _module_schema = make_text_type(r"[A-Za-z0-9_-]+", "a module is named without path and '.ko'")
 ModuleName = Annotated[str, _module_check, _module_schema]
 """A kernel module's name."""
 
-_path_check, _path_schema = _matching(
+_path_check, _path_schema = make_text_type(
     r"[^/\x00-\x1f][^\x00-\x1f]*",
     "a path is written relative to this file, so that the directory can be cloned anywhere",
 )
 RelativePath = Annotated[str, _path_check, _path_schema]
 """A path relative to the file that names it."""
 
-_user_check, _user_schema = _matching(
+_user_check, _user_schema = make_text_type(
     r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})(?::(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}))?",
     "a user is a name or number, alone or as user:group",
 )
 User = Annotated[str, _user_check, _user_schema]
 """Who a container's program runs as (OCI image-spec, ``config.User``)."""
 
-_absolute_check, _absolute_schema = _matching(
+_absolute_check, _absolute_schema = make_text_type(
     r"/[^\x00-\x1f]*", "this is a path inside the container and starts with '/'"
 )
 AbsolutePath = Annotated[str, _absolute_check, _absolute_schema]
 """An absolute path inside a container."""
 
-_glob_check, _glob_schema = _matching(r"/[^\x00-\x1f]*", "this is a glob over paths of the image and starts with '/'")
+_glob_check, _glob_schema = make_text_type(
+    r"/[^\x00-\x1f]*", "this is a glob over paths of the image and starts with '/'"
+)
 PathGlob = Annotated[str, _glob_check, _glob_schema]
 """A pattern of absolute paths (fnmatch(3) without FNM_PATHNAME)."""
 
-_port_check, _port_schema = _matching(
+_port_check, _port_schema = make_text_type(
     r"[1-9][0-9]{0,4}(?:/(?:tcp|udp|sctp))?",
     "a port is a number, or number/tcp or number/udp",
     "put it in quotes",

@@ -14,7 +14,7 @@ from firstboot.config.located import Located, LocatedError, Problem
 from firstboot.config.text import Path as Place
 
 # Where definitions and features name packages and units.
-KEYS = ("packages", "exclude", "presets", "tools", "kernel")
+KEYS = ("packages", "exclude", "presets", "tools", "kernel", "apps")
 
 
 @contextmanager

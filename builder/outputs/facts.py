@@ -25,6 +25,7 @@ TEXTS = (
     "/etc/ssh/sshd_config.d/",
     "/etc/containers/systemd/",
     "/etc/systemd/system/",
+    "/usr/lib/build-os/apps.json",
     "/usr/lib/firstboot/base.d/",
     "/usr/lib/os-release",
     "/usr/lib/systemd/system/",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.provisioning.checks import accounts, logins, packages, places, ports, python, units
+from builder.provisioning.checks import accounts, apps, logins, packages, places, ports, python, units
 from builder.provisioning.checks.configured_image import ConfiguredImage, ProblemInText
 from builder.provisioning.checks.verify import verify
 from builder.provisioning.image_facts import ImageFacts, ImagePrograms, ImageRoot
@@ -32,7 +32,16 @@ from firstboot.engine.resources import list_keys
 from firstboot.fetch.url_text import redact_url
 from firstboot.places import BASE_DIRECTORY, Places
 
-CHECKS = (units.check, ports.check, places.check, accounts.check, logins.check, python.check, packages.check)
+CHECKS = (
+    units.check,
+    ports.check,
+    apps.check,
+    places.check,
+    accounts.check,
+    logins.check,
+    python.check,
+    packages.check,
+)
 
 
 class Comparison(NamedTuple):

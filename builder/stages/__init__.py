@@ -7,7 +7,9 @@ from pathlib import Path
 import firstboot as provisioner
 from builder.debian.lock import Lock
 from builder.definition.resolved import Resolved
+from builder.definition.shipped import find_shipped_root
 from builder.stages.accounts import Accounts
+from builder.stages.apps import Apps
 from builder.stages.containers import Containers
 from builder.stages.firstboot import FirstBoot
 from builder.stages.identity import Identity
@@ -35,6 +37,7 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
         ),
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),
+        Apps(definition.apps, find_shipped_root() / "overlays" / "apps"),
         Units(definition.units, presets.enable, presets.disable, presets.mask, values, optional),
         Accounts(),
         Identity(

@@ -42,6 +42,10 @@ _HERE = "firstboot.config.buildos"
 # imported when a config uses it.
 SETTINGS: dict[str, dict[str, tuple[Field, str]]] = {
     "Config": {
+        "apps": (
+            Field("apps", "apps", "models", f"{_HERE}.services:App", SPEC),
+            "what apps of the image are told on this machine",
+        ),
         "containers": (
             Field("containers", "containers", "models", f"{_HERE}.services:Container", SPEC),
             "run as services by Podman",

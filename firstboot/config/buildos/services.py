@@ -128,6 +128,22 @@ class PythonApp(OwnModel):
     enabled: bool | None = None
 
 
+class App(OwnModel):
+    """What an app of the image is told on this machine.
+
+    Attributes:
+        name: of the app, in the image's definition.
+        environment: variables, over those of the image.
+        settings: TOML, laid over the settings that the image has for it, key by key.
+        secrets: the app's secrets, each with the name of one under ``secrets``.
+    """
+
+    name: str = ""
+    environment: Mapping[str, str] = NO_NAMES
+    settings: str | None = None
+    secrets: Mapping[str, str] = NO_NAMES
+
+
 class HealthCheck(OwnModel):
     """Something that must succeed before ``boot-complete.target``, and so before an update counts as good.
 

@@ -215,6 +215,7 @@ MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("parents",), "people", "add_parents"),
     (("sudo", "linger", "units"), "people", "configure_users"),
     (("archives",), "archives", "unpack_archives"),
+    (("apps",), "apps", "configure_apps"),
     (("containers",), "containers", "make_containers"),
     (("python_apps",), "python_apps", "make_python_apps"),
     (("health_checks",), "health", "make_health_checks"),

@@ -405,3 +405,49 @@ def test_a_unit_that_replaces_a_container_of_the_image_is_told(checked: Checked)
     quadlet = "/usr/share/containers/systemd/web.container"
     assert f"5 warning: 'web.service' replaces what podman makes of the image's {quadlet}" in said
     assert not any("replaces" in line for line in checked.messages(unit("other.service", "[Service]\nType=oneshot\n")))
+
+
+APPS = json.dumps(
+    {
+        "shop": {"environment": ["GREETING"], "settings": {"page": {"size": 20}}, "secrets": ["database"]},
+        "plain": {"environment": [], "settings": None, "secrets": []},
+    }
+)
+
+
+def test_what_no_app_of_the_image_would_see_is_named(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked = Checked(build(**{"/usr/lib/build-os/apps.json": APPS}), tmp_path, capsys)
+    text = (
+        "secrets: [{name: db, credential: any.db}]\n"
+        "apps:\n"
+        "  - name: shop\n"
+        "    environment: {GREETINGS: x}\n"
+        "    settings: 'page.sise = 1'\n"
+        "    secrets: {databse: db}\n"
+        "  - {name: plain, settings: 'a = 1'}\n"
+        "  - {name: shp, environment: {A: b}}\n"
+    )
+    assert {*checked.messages(text)} == {
+        "6 warning: the app 'shop' of the image knows no variable 'GREETINGS'",
+        "7 warning: the app 'shop' of the image has no setting 'page.sise'",
+        "9 warning: the app 'plain' of the image has no settings",
+        "10 warning: the image has no app 'shp'",
+        "8 warning: the app 'shop' asks for no secret 'databse'",
+        "1 warning: the app 'shop' does not start without its secret 'database'",
+    }
+
+
+@pytest.mark.parametrize("how", ["apps: [{name: shop, secrets: {database: shop.database}}]\n", ""])
+def test_a_secret_that_an_app_needs_is_not_missed_when_it_is_given(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    checked = Checked(build(**{"/usr/lib/build-os/apps.json": APPS}), tmp_path, capsys)
+    (tmp_path / "db").write_text("x")
+    text = f"secrets: [{{name: shop.database}}]\n{how}"
+    _, out, _ = checked.run("check", text, "--json", "--secret", f"shop.database={tmp_path / 'db'}")
+    assert json.loads(out)["entries"] == []
+    assert checked.messages("hostname: a\n") == [
+        "1 warning: the app 'shop' does not start without its secret 'database'"
+    ]

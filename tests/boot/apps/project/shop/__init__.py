@@ -1,0 +1,1 @@
+"""A shop of a few lines, for the boot test of apps."""
