@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.definition.resolved_app import ResolvedApp
 from builder.stages.app_commands import NotStartable, find_debian_python, make_command
 from builder.stages.app_units import APPS, SETTINGS_UNIT, locate_settings, make_app_units, make_settings_unit
@@ -43,7 +43,7 @@ class Apps:
         """The tree with the apps.
 
         Raises:
-            ConfigError: an app names a script, module or function that is not there, or its name is a user's.
+            InputError: an app names a script, module or function that is not there, or its name is a user's.
         """
         if not self.apps:
             return tree
@@ -69,7 +69,7 @@ class Apps:
                 self._require_new_unit(tree, app, name)
                 tree.put(f"{UNITS}/{name}", make_file(text, origin=f"app:{app.name}"))
         if problems:
-            raise ConfigError(
+            raise InputError(
                 "apps cannot start",
                 details=list(problems.values()),
                 names=problems,
@@ -93,7 +93,7 @@ class Apps:
             if app.name in users
         }
         if problems:
-            raise ConfigError(
+            raise InputError(
                 "apps cannot be called so", details=list(problems.values()), names=problems, hint="rename the app"
             )
 
@@ -101,7 +101,7 @@ class Apps:
         for directory in (UNITS, "/etc/systemd/system"):
             if f"{directory}/{name}" in tree:
                 message = f"{app.name}: the image has a unit {name} already"
-                raise ConfigError(
+                raise InputError(
                     "apps cannot be called so", details=[message], names={app.name: message}, hint="rename the app"
                 )
 

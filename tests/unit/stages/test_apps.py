@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.errors import ConfigError
+from builder.core.errors import InputError
 from builder.core.tools import Tools
 from builder.definition.app_models import App
 from builder.definition.resolved_app import ResolvedApp
@@ -219,7 +219,7 @@ def test_an_image_without_apps_is_left_alone(tree: Tree, context: Context) -> No
 
 @pytest.mark.usefixtures("compiling")
 def test_the_build_says_which_app_cannot_start(tree: Tree, context: Context) -> None:
-    with pytest.raises(ConfigError, match="apps cannot start") as raised:
+    with pytest.raises(InputError, match="apps cannot start") as raised:
         Apps((make_app(module=None, entrypoint="gunicron"),), SUPPORT).apply(tree, context)
     assert raised.value.names == {
         "gunicron": "shop cannot start: there is no script 'gunicron' (did you mean 'gunicorn'?)"
@@ -227,8 +227,8 @@ def test_the_build_says_which_app_cannot_start(tree: Tree, context: Context) -> 
 
 
 def test_an_app_is_not_called_as_a_user_or_a_unit_of_the_image(tree: Tree, context: Context) -> None:
-    with pytest.raises(ConfigError, match="cannot be called so"):
+    with pytest.raises(InputError, match="cannot be called so"):
         Apps((make_app(name="postgres"),), SUPPORT).apply(tree, context)
     put(tree, **{f"{UNITS}/shop.service": "", "/usr/lib/apps/shop/shop/web.py": ""})
-    with pytest.raises(ConfigError, match="cannot be called so"):
+    with pytest.raises(InputError, match="cannot be called so"):
         Apps((make_app(),), SUPPORT).apply(tree, context)
