@@ -22,14 +22,14 @@ from builder.debian.lock import Lock
 from builder.definition.load import load_container
 from builder.definition.resolved import ResolvedContainer
 from builder.outputs.manifest import Manifest, is_current
-from builder.products.catalogue import PRODUCTS
+from builder.products.catalogue import CONTAINER_PRODUCTS
 from builder.products.product import Identity, Part
 from builder.stages.containers import make_container_tree, make_image_config
 from builder.stages.packages import make_decision
 
 
 def build_container(request: BuildRequest) -> BuildResult:
-    """Build a definition of ``kind: container`` into an OCI archive.
+    """Build a definition of ``kind: container`` into what its ``outputs`` name.
 
     Raises:
         InputError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
@@ -48,8 +48,10 @@ def build_container(request: BuildRequest) -> BuildResult:
             request.console.note(f"nothing to do: {manifest} is up to date")
             return BuildResult(manifest)
         # Here, not above: a build that has nothing to do is over before these are imported.
+        from builder.oci.bundle import make_bundle, write_bundle
         from builder.oci.check import validate_layout
         from builder.oci.image import write_layout
+        from builder.oci.runtime_config import make_runtime_config
         from builder.outputs.publish import publish
         from builder.outputs.sbom import make_container_sbom
 
@@ -69,10 +71,16 @@ def build_container(request: BuildRequest) -> BuildResult:
             image = write_layout(tree, make_image_config(resolved, 0), layout)
             if problems := validate_layout(layout):
                 raise AssertionError(f"we wrote an image layout that is none: {problems}")
+            products = [CONTAINER_PRODUCTS[name] for name in resolved.outputs]
+            parts = {Part.OCI: layout}
+            if any(Part.BUNDLE in product.needs for product in products):
+                parts[Part.BUNDLE] = context.scratch / "bundle.tar"
+                config = make_runtime_config(json.loads(image.config), tree, name=resolved.name)
+                write_bundle(make_bundle(tree, config), parts[Part.BUNDLE], created=0)
             manifest.unlink(missing_ok=True)
             artifacts = publish(
-                [product for product in PRODUCTS.values() if product.needs == {Part.OCI}],
-                {Part.OCI: layout},
+                products,
+                parts,
                 {},
                 make_container_sbom(resolved, lock, tree, image.digest),
                 request.out,

@@ -26,6 +26,7 @@ from builder.definition.model import (
 from builder.definition.ports import Publish, parse_publish
 from builder.definition.resolved import parse_package_name
 from builder.definition.scalars import MIB, NotAccepted, Size
+from builder.products.catalogue import CONTAINER_DEFAULT
 from firstboot.config.kernel_words import find_objection, is_one_argument
 from firstboot.config.located import Path, Problem, find_suggestion
 from firstboot.config.unit_text import is_lost_by_podman
@@ -66,6 +67,9 @@ def check_container(container: ContainerDefinition) -> Iterator[Problem]:
     yield from check_duplicates(("exclude",), container.exclude)
     yield from check_duplicates(("overlays",), container.overlays)
     yield from check_duplicates(("ports",), container.ports)
+    yield from check_duplicates(("outputs",), container.outputs)
+    if not container.outputs:
+        yield Problem(("outputs",), "nothing would be written", f"leave it out for [{CONTAINER_DEFAULT}]")
     yield from _check_exclude(container.packages, container.exclude)
     yield from check_variables(container.variables)
     yield from _check_arguments(("entrypoint",), container.entrypoint)

@@ -105,6 +105,7 @@ def resolve_container(
         ports=container.ports,
         labels=container.labels,
         working_dir=container.working_dir,
+        outputs=container.outputs,
     )
     check_files(overlays, (), resolved.values, findings)
     return resolved

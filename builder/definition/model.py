@@ -17,6 +17,7 @@ from builder.definition.app_models import App
 from builder.definition.scalars import (
     MIB,
     AbsolutePath,
+    ContainerProductName,
     CredentialGlob,
     ExposedPort,
     ImageName,
@@ -36,7 +37,7 @@ from builder.definition.scalars import (
     Version,
 )
 from builder.definition.scripts import Question, ScriptDecisions
-from builder.products.catalogue import DEFAULT
+from builder.products.catalogue import CONTAINER_DEFAULT, DEFAULT
 
 DEFAULT_SUITE = "trixie"
 SIGNATURE_SIZE = 16384  # UAPI.2: a signature is padded to a multiple of 4096; we leave room for several
@@ -293,3 +294,7 @@ class ContainerDefinition(Model):
     ports: tuple[ExposedPort, ...] = Field((), description='Ports the program listens on: `"8080"`, `"53/udp"`.')
     labels: dict[str, str] = Field({}, description="Labels, like `org.opencontainers.image.source`.")
     working_dir: AbsolutePath = Field("/", description="Where the program starts.")
+    outputs: tuple[ContainerProductName, ...] = Field(
+        (CONTAINER_DEFAULT,),
+        description="What to write: `oci`, an image archive, and `bundle`, which runc and crun start as it is.",
+    )

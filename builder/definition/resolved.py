@@ -20,6 +20,7 @@ from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values
+from builder.products.catalogue import CONTAINER_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class ResolvedContainer:
     ports: tuple[str, ...]
     labels: Mapping[str, str]
     working_dir: str
+    outputs: tuple[str, ...] = (CONTAINER_DEFAULT,)
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
     debconf: Mapping[str, Scalar] = field(default_factory=dict)
 

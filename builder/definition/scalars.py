@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from builder.products.catalogue import SYSTEM_PRODUCTS
+from builder.products.catalogue import CONTAINER_PRODUCTS, SYSTEM_PRODUCTS
 
 MIB = 1 << 20
 _UNITS = {"M": 20, "G": 30, "T": 40}
@@ -250,3 +250,15 @@ class _ProductNames:
 
 ProductName = Annotated[str, _ProductNames]
 """What a system can be written as."""
+
+
+class _ContainerProductNames:
+    """One of the names in the catalogue that are for containers."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(list(CONTAINER_PRODUCTS))
+
+
+ContainerProductName = Annotated[str, _ContainerProductNames]
+"""What a container can be written as."""

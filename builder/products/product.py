@@ -26,9 +26,11 @@ class Part(enum.StrEnum):
     INITRD = "initrd"
     UKI = "uki"
     OCI = "oci"  # an image layout, a directory
+    BUNDLE = "bundle"  # a runtime's bundle, as a tar
 
 
-SYSTEM_PARTS = frozenset(Part) - {Part.OCI}
+SYSTEM_PARTS = frozenset(Part) - {Part.OCI, Part.BUNDLE}
+CONTAINER_PARTS = frozenset({Part.OCI, Part.BUNDLE})
 
 
 @dataclass(frozen=True)
