@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from builder.debian.decision_records import make_locked_decisions
 from builder.debian.lock import (
     Lock,
     LockedDecision,
+    LockedEnvironment,
     LockedImage,
     LockedPackage,
     LockedRelease,
@@ -111,11 +112,86 @@ def require_current(lock: Lock, resolved: Resolved | ResolvedContainer, where: s
     lock.require_recipe(hash_recipe(resolved), where)
     lock.require_images(find_images(resolved), where)
     lock.require_decisions(list_decisions(resolved), where)
+    lock.require_environments(list_locked_environments(lock, resolved), where)
+
+
+def list_locked_environments(lock: Lock, resolved: Resolved | ResolvedContainer) -> tuple[LockedEnvironment, ...]:
+    """What a lock with these packages would have for the definition's Python environments.
+
+    Raises:
+        InputError: one has no Python to run in.
+    """
+    if not has_environments(resolved):
+        return ()
+    from builder.python.locking import list_environments  # noqa: PLC0415 - most images have none
+
+    return list_environments(resolved, lock.list_groups())
+
+
+def has_environments(resolved: Resolved | ResolvedContainer) -> bool:
+    """Whether a definition has Python environments, of its own or in containers."""
+    inner = [each.image for each in resolved.containers] if isinstance(resolved, Resolved) else []
+    return bool(resolved.python or any(isinstance(each, ResolvedContainer) and each.python for each in inner))
+
+
+def has_current_environments(lock: Lock, resolved: Resolved | ResolvedContainer) -> bool:
+    """Whether the lock's wheels are for the definition's environments as they are now."""
+    return lock.environments == tuple(
+        sorted(list_locked_environments(lock, resolved), key=lambda each: (each.group, each.name))
+    )
+
+
+def renew_environments(
+    lock: Lock,
+    resolved: Resolved | ResolvedContainer,
+    store: Store,
+    console: Console,
+    *,
+    old: Lock | None = None,
+    update: Sequence[str] | None = (),
+) -> Lock:
+    """The lock with its Python environments resolved anew; wheels of ``old`` keep their version where they can.
+
+    Args:
+        old: by default the lock itself.
+        update: distributions that do not keep it; ``None`` for all.
+
+    Raises:
+        InputError, SourceError, CapabilityError: see :func:`builder.python.locking.lock_environments`.
+    """
+    if not has_environments(resolved):
+        return replace(lock, environments=(), wheels=())
+    from builder.python.locking import lock_environments  # noqa: PLC0415 - most images have none
+
+    kept = (old or lock).wheels
+    locked = lock_environments(resolved, lock.list_groups(), store, console, old=kept, update=update)
+    return replace(lock, environments=locked.environments, wheels=locked.wheels)
+
+
+def fetch_locked_wheels(
+    lock: Lock, resolved: Resolved | ResolvedContainer, store: Store, console: Console, *, offline: bool = False
+) -> None:
+    """Get every wheel of the lock into the store.
+
+    Raises:
+        SourceError: one cannot be had, is not what the lock says, or is missing while ``offline``.
+    """
+    if not lock.wheels:
+        return
+    from builder.python.fetch import fetch_wheels  # noqa: PLC0415 - as above
+    from builder.python.locking import list_all, require_target  # noqa: PLC0415
+
+    groups = lock.list_groups()
+    environments = {
+        (group, each.name): (each, require_target(each, groups.get(group, ()), resolved.arch))
+        for group, each in list_all(resolved)
+    }
+    fetch_wheels(lock.wheels, environments, store, console, offline=offline)
 
 
 def describe_changes(old: Lock | None, new: Lock) -> list[str]:
     """What is not the same in two locks of a definition: packages with their versions, images, decisions."""
-    from builder.debian.lockdiff import compare_locks  # noqa: PLC0415 - most builds find their lock as it should be
+    from builder.debian.lockdiff import compare_locks, compare_wheels  # noqa: PLC0415 - most builds find their lock as it should be
 
     if old is None:
         return []
@@ -131,7 +207,7 @@ def describe_changes(old: Lock | None, new: Lock) -> list[str]:
         for image in new.images
         if known.get(image.name) != image.digest
     ]
-    return [*lines, *map(str, compare_decisions(old.decisions, new.decisions))]
+    return [*lines, *map(str, compare_wheels(old, new)), *map(str, compare_decisions(old.decisions, new.decisions))]
 
 
 def choose_mirrors(resolved: Resolved | ResolvedContainer, releases: Sequence[LockedRelease] = ()) -> Mirrors:
@@ -216,8 +292,7 @@ def make_lock(
                 packages = resolve(held, request)
             _say_replaced(wanted, archive, packages, console)
             groups[wanted.name] = tuple(lock_package(package) for package in packages)
-    require_known(update or (), groups)
-    return Lock(
+    lock = Lock(
         recipe_sha256=hash_recipe(resolved),
         arch=resolved.arch,
         suite=resolved.suite,
@@ -229,6 +304,9 @@ def make_lock(
         images=find_images(resolved),
         decisions=list_decisions(resolved),
     )
+    lock = renew_environments(lock, resolved, store, console, old=newest, update=update)
+    require_known(update or (), lock)
+    return lock
 
 
 def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: Store, console: Console) -> None:
@@ -279,6 +357,16 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
             hint="'build-os lock --update PACKAGE' takes what is signed today; BUILD_OS_SNAPSHOT finds older indexes",
         )
     console.note(f"{len(lock.list_all_packages())} debs: each is in a signed index with this hash")
+    if lock.wheels:
+        from builder.python.locking import find_unlisted  # noqa: PLC0415 - most images have none
+
+        if unlisted := find_unlisted(lock, resolved, store, console):
+            raise SourceError(
+                f"{len(unlisted)} of {len(lock.wheels)} wheels are not what the Python index says",
+                details=unlisted,
+                hint="'build-os lock --update NAME' takes what is there today",
+            )
+        console.note(f"{len(lock.wheels)} wheels: the index has each with this hash, and none is yanked")
 
 
 def resolve_today(
@@ -318,13 +406,13 @@ def _freshness() -> Freshness:
     return Freshness(datetime.now(UTC), check_valid_until=os.environ.get(CHECK_VALID_UNTIL, "yes") != "no")
 
 
-def require_known(names: Sequence[str], groups: Mapping[str, Sequence[LockedPackage]]) -> None:
-    """Refuse names of packages that are in no group.
+def require_known(names: Sequence[str], lock: Lock) -> None:
+    """Refuse names of packages and wheels that are not in a lock.
 
     Raises:
         InputError: with the nearest names.
     """
-    known = {package.name for group in groups.values() for package in group}
+    known = {package.name for package in lock.list_all_packages()} | {wheel.name for wheel in lock.wheels}
     problems = []
     for name in names:
         if name not in known:

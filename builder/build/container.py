@@ -26,6 +26,7 @@ from builder.products.catalogue import CONTAINER_PRODUCTS
 from builder.products.product import Identity, Part
 from builder.stages.containers import make_container_tree, make_image_config
 from builder.stages.packages import make_decision
+from builder.stages.python import list_planned
 
 
 def build_container(request: BuildRequest) -> BuildResult:
@@ -63,7 +64,8 @@ def build_container(request: BuildRequest) -> BuildResult:
             open_context(workspace, resolved, lock, tools) as context,
             request.console.open_step(f"container {resolved.name}"),
         ):
-            tree = make_container_tree(resolved, lock.packages, context, 0)
+            environments = list_planned(resolved.python, "image", lock.packages, lock.wheels, resolved.arch)
+            tree = make_container_tree(resolved, lock.packages, context, 0, environments)
             lock = record_runs(workspace, resolved, lock, context.runs)
             if request.watch is not None:
                 request.watch("container", tree)

@@ -16,11 +16,14 @@ from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.locking import (
     choose_mirrors,
     describe_changes,
+    fetch_locked_wheels,
     find_images,
+    has_current_environments,
     hash_recipe,
     list_decisions,
     make_lock,
     make_lock_path,
+    renew_environments,
     require_current,
 )
 from builder.stages.stage import Context
@@ -49,6 +52,13 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
                 return old
         if old is not None and old.recipe_sha256 == hash_recipe(resolved):  # what else there is needs no network
             lock = replace(old, decisions=list_decisions(resolved), images=find_images(resolved))
+            if not has_current_environments(lock, resolved):
+                if request.offline:
+                    raise InputError(
+                        f"the Python environments of {path} are not current",
+                        hint="run 'build-os lock' with a network once",
+                    )
+                lock = renew_environments(lock, resolved, workspace.kept, request.console)
         elif request.offline:
             raise InputError(f"there is no current {path}", hint="run 'build-os lock' with a network once")
         else:
@@ -98,6 +108,11 @@ def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContai
     """Get every deb of the lock into the store."""
     packages = lock.list_all_packages()
     with measure(workspace, "fetch"):
+        if any(not workspace.request.store.has_blob(w.sha256, w.size) for w in lock.wheels):
+            with workspace.console.open_step("fetch wheels"):
+                fetch_locked_wheels(
+                    lock, resolved, workspace.request.store, workspace.console, offline=workspace.request.offline
+                )
         if any(not workspace.request.store.has_blob(p.sha256, p.size) for p in packages):
             with workspace.console.open_step("fetch packages"):
                 fetch_debs(workspace, resolved, lock, packages)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from builder.core.store import Store
     from builder.debian.lock import DecisionChange, Lock
-    from builder.debian.lockdiff import Changed
+    from builder.debian.lockdiff import Changed, WheelChange
 
 HELP = "decide which packages, by hash; show what an update brings"
 DIFF = "diff"
@@ -98,7 +98,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     lock.dump(target)
     for line in describe_changes(old, lock):
         console.note(line)
-    console.note(f"{len(lock.packages)} packages, {len(lock.tools)} for the tools")
+    wheels = f", {len(lock.wheels)} wheels" if lock.wheels else ""
+    console.note(f"{len(lock.packages)} packages, {len(lock.tools)} for the tools{wheels}")
     sys.stdout.write(f"{target}\n")
     return 0
 
@@ -107,7 +108,7 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
     from builder.core.errors import InputError
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock, compare_decisions
-    from builder.debian.lockdiff import compare_locks, explain_differences
+    from builder.debian.lockdiff import compare_locks, compare_wheels, explain_differences
     from builder.locking import choose_mirrors, load_any, make_lock, make_lock_path
 
     files = args.words[1:]
@@ -130,12 +131,13 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
         with console.open_step("fetch what changed, for its changelogs"):
             fetch_packages(wanted, lambda: choose_mirrors(resolved), store, console)
     explained_changes = list(explain_differences(changes, new, store))
+    wheels = compare_wheels(old, new)
     decided = compare_decisions(old.decisions, new.decisions)
     if args.json:
-        rows = [*map(_data, explained_changes), *map(_decision_data, decided)]
+        rows = [*map(_data, explained_changes), *map(_wheel_data, wheels), *map(_decision_data, decided)]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in format_lines(explained_changes, decided)))
+        sys.stdout.write("".join(f"{line}\n" for line in format_lines(explained_changes, decided, wheels)))
     return 0
 
 
@@ -175,8 +177,23 @@ def _decision_data(change: DecisionChange) -> dict[str, object]:
     }
 
 
-def format_lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] = ()) -> list[str]:
-    """The changes for people: a line each, what the changelog says below, and the sums; then decisions."""
+def _wheel_data(change: WheelChange) -> dict[str, object]:
+    """A wheel that changed, for programs."""
+    sides = {"old": change.old, "new": change.new}
+    return {
+        "name": change.name,
+        "kind": f"wheel {change.kind}",
+        "groups": [change.group],
+        "environment": change.environment,
+        **{side: None if w is None else w.version for side, w in sides.items()},
+        "download_bytes": (change.new.size if change.new else 0) - (change.old.size if change.old else 0),
+    }
+
+
+def format_lines(
+    changes: Sequence[Changed], decided: Sequence[DecisionChange] = (), wheels: Sequence[WheelChange] = ()
+) -> list[str]:
+    """The changes for people: a line each, what the changelog says below, and the sums; then wheels and decisions."""
     lines = []
     told: set[tuple[str, tuple[str, ...]]] = set()
     for change in changes:
@@ -203,7 +220,7 @@ def format_lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] =
             if len(entry.lines) > SHOWN_LINES:
                 lines.append(f"      ... {len(entry.lines) - SHOWN_LINES} more lines (--json has them)")
     if not changes:
-        return list(map(str, decided)) or ["no difference"]
+        return [*map(str, wheels), *map(str, decided)] or ["no difference"]
     kinds = [sum(change.kind == kind for change in changes) for kind in ("added", "removed", "changed")]
     advisories = len({name for change in changes for name in change.advisories})
     lines.append("")
@@ -211,7 +228,7 @@ def format_lines(changes: Sequence[Changed], decided: Sequence[DecisionChange] =
         f"{kinds[0]} added, {kinds[1]} removed, {kinds[2]} changed; "
         f"download {_signed(sum(change.download for change in changes))}; {advisories} advisories named"
     )
-    lines += map(str, decided)
+    lines += [*map(str, wheels), *map(str, decided)]
     return lines
 
 

@@ -64,8 +64,8 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
     from builder.core.bundle import Carried, write_bundle
     from builder.core.store import Store
     from builder.debian.fetch import fetch_packages
-    from builder.debian.lock import Lock
-    from builder.locking import choose_mirrors, hash_recipe, load_any, make_lock_path
+    from builder.debian.lock import Lock, LockedPackage, LockedWheel
+    from builder.locking import choose_mirrors, fetch_locked_wheels, hash_recipe, load_any, make_lock_path
 
     assert isinstance(store, Store)
     wanted = {}
@@ -79,7 +79,9 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
             fetch_packages(
                 packages, partial(choose_mirrors, resolved, lock.releases), store, console, offline=args.offline
             )
-        wanted.update({p.sha256: Carried(p.sha256, p.size, f"{p.name} {p.version}") for p in packages})
+            fetch_locked_wheels(lock, resolved, store, console, offline=args.offline)
+        carried: list[LockedPackage | LockedWheel] = [*packages, *lock.wheels]
+        wanted.update({each.sha256: Carried(each.sha256, each.size, f"{each.name} {each.version}") for each in carried})
     with console.open_step(f"write {args.file}"):
         size = write_bundle(wanted.values(), store, args.file, console)
     console.note(f"{len(wanted)} files, {format_size(size)}")

@@ -32,6 +32,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _PATH = re.compile(r"[A-Za-z0-9._+~:%/-]{1,1000}")
 _ANSWER = re.compile("ignore|effects|sandbox")
 _SOURCE = re.compile(r"\S+ \S+")
+_WHEEL_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl")
+_PYTHON_VERSION = re.compile(r"[0-9a-z][0-9a-z.!+]{0,99}")
 
 
 class LockError(InputError):
@@ -117,6 +119,28 @@ class LockedRun:
     changes: str
 
 
+@dataclass(frozen=True, slots=True)
+class LockedEnvironment:
+    """A Python environment of one of :meth:`Lock.list_groups`, and the hash of what was asked for."""
+
+    group: str
+    name: str
+    recipe_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockedWheel:
+    """A wheel of an environment: its normalised name, its version, its file's name on the index, ``size`` in bytes."""
+
+    group: str
+    environment: str
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+
+
 @dataclass(frozen=True)
 class Lock:
     """All that a build takes from elsewhere, and what was decided instead of being understood.
@@ -131,6 +155,7 @@ class Lock:
         images: container images that lie beside the definition.
         decisions: about maintainer scripts. A lock without any is written as before there were such.
         runs: what those scripts changed that were run; written by the build that ran them.
+        environments, wheels: Python's. A lock without any is written as before there were such.
 
     Everything is sorted when the lock is made, so two locks of the same content are equal.
     """
@@ -146,6 +171,8 @@ class Lock:
     images: tuple[LockedImage, ...] = ()
     decisions: tuple[LockedDecision, ...] = ()
     runs: tuple[LockedRun, ...] = ()
+    environments: tuple[LockedEnvironment, ...] = ()
+    wheels: tuple[LockedWheel, ...] = ()
 
     def __post_init__(self) -> None:
         keep = object.__setattr__  # the way a frozen dataclass may still put its own fields in order
@@ -158,6 +185,8 @@ class Lock:
         keep(self, "images", tuple(sorted(self.images, key=lambda image: image.name)))
         keep(self, "decisions", tuple(sorted(self.decisions, key=lambda d: (d.group, d.package))))
         keep(self, "runs", tuple(sorted(self.runs, key=lambda run: (run.group, run.package))))
+        keep(self, "environments", tuple(sorted(self.environments, key=lambda e: (e.group, e.name))))
+        keep(self, "wheels", tuple(sorted(self.wheels, key=lambda w: (w.group, w.environment, w.name))))
 
     def list_groups(self) -> dict[str, tuple[LockedPackage, ...]]:
         """The packages by group, the image's own as ``image``, the tools as ``tools``."""
@@ -232,6 +261,25 @@ class Lock:
                 hint="'build-os lock' records the decisions; every package keeps its version",
             )
 
+    def require_environments(self, environments: Sequence[LockedEnvironment], where: str) -> None:
+        """Refuse Python environments that are not the ones that were locked.
+
+        Raises:
+            LockError: one asks for something else, or is new or gone.
+        """
+        ours = {(each.group, each.name): each.recipe_sha256 for each in environments}
+        known = {(each.group, each.name): each.recipe_sha256 for each in self.environments}
+        changed = sorted({key[1] for key in ours.keys() | known.keys() if ours.get(key) != known.get(key)})
+        if changed:
+            raise LockError(
+                f"{where} is stale: Python environment {', '.join(changed)} is not what it was when it was made",
+                hint="'build-os lock' brings it up to date; what is locked keeps its version where it can",
+            )
+
+    def list_wheels(self, group: str, environment: str) -> tuple[LockedWheel, ...]:
+        """The wheels of one environment, by name."""
+        return tuple(w for w in self.wheels if (w.group, w.environment) == (group, environment))
+
     @cached_property
     def sha256(self) -> str:
         """The hash of the file."""
@@ -255,6 +303,8 @@ class Lock:
         tables = [f' "images": {_rows(self.images, 1)}']
         tables += [f' "decisions": {_rows(self.decisions, 1)}'] if self.decisions else []
         tables += [f' "runs": {_rows(self.runs, 1)}'] if self.runs else []
+        tables += [f' "environments": {_rows(self.environments, 1)}'] if self.environments else []
+        tables += [f' "wheels": {_rows(self.wheels, 1)}'] if self.wheels else []
         lines.append(",\n".join(tables))
         return "\n".join([*lines, "}", ""])
 
@@ -296,6 +346,18 @@ class Lock:
         return _Reader(name).lock(data)
 
 
+LockedRow = (
+    LockedPackage
+    | LockedRelease
+    | LockedIndex
+    | LockedImage
+    | LockedDecision
+    | LockedRun
+    | LockedEnvironment
+    | LockedWheel
+)
+
+
 @dataclass(frozen=True)
 class DecisionChange:
     """A decision that is not the same in two locks; ``None`` where one does not have it."""
@@ -335,9 +397,7 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _rows(
-    rows: Sequence[LockedPackage | LockedRelease | LockedIndex | LockedImage | LockedDecision | LockedRun], indent: int
-) -> str:
+def _rows(rows: Sequence[LockedRow], indent: int) -> str:
     if not rows:
         return "[]"
     pad = " " * indent
@@ -349,7 +409,17 @@ def _sorted(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
     return tuple(sorted(packages, key=lambda p: (p.name, make_version_key(p.version), p.architecture, p.sha256)))
 
 
-R = TypeVar("R", LockedPackage, LockedRelease, LockedIndex, LockedImage, LockedDecision, LockedRun)
+R = TypeVar(
+    "R",
+    LockedPackage,
+    LockedRelease,
+    LockedIndex,
+    LockedImage,
+    LockedDecision,
+    LockedRun,
+    LockedEnvironment,
+    LockedWheel,
+)
 
 
 def is_path(value: str) -> bool:
@@ -385,6 +455,13 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "answer": _ANSWER.fullmatch,
     "why": str.isprintable,
     "changes": str.isprintable,
+    "environment": _WORD.fullmatch,
+    "file": _WHEEL_FILE.fullmatch,
+}
+# What is called the same and is written otherwise.
+_OWN_CHECKS: Mapping[type, Mapping[str, Callable[[str], object]]] = {
+    LockedEnvironment: {"name": _WORD.fullmatch},
+    LockedWheel: {"name": _WORD.fullmatch, "version": _PYTHON_VERSION.fullmatch},
 }
 
 
@@ -413,7 +490,7 @@ class _Reader:
                 hint=UPDATE_HINT,
             )
         known = {"schema", *(f.name for f in fields(Lock))}
-        self._keys(data, known, known - {"decisions", "runs"}, "$")
+        self._keys(data, known, known - {"decisions", "runs", "environments", "wheels"}, "$")
         sets = data["sets"]
         if not isinstance(sets, dict):
             raise self._bad("$.sets", "must be an object")
@@ -429,6 +506,8 @@ class _Reader:
             images=self._list(LockedImage, data["images"], "$.images"),
             decisions=self._list(LockedDecision, data.get("decisions", []), "$.decisions"),
             runs=self._list(LockedRun, data.get("runs", []), "$.runs"),
+            environments=self._list(LockedEnvironment, data.get("environments", []), "$.environments"),
+            wheels=self._list(LockedWheel, data.get("wheels", []), "$.wheels"),
         )
 
     def _list(self, kind: type[R], data: Any, where: str) -> tuple[R, ...]:
@@ -450,12 +529,14 @@ class _Reader:
                     raise self._bad(f"{where}.size", "must be a number of bytes")
                 values[name] = size
             else:
-                values[name] = self._text(data, name, where)
+                values[name] = self._text(data, name, where, _OWN_CHECKS.get(kind, {}).get(name))
         return kind(**values)
 
-    def _text(self, data: Mapping[str, Any], name: str, where: str) -> str:
+    def _text(
+        self, data: Mapping[str, Any], name: str, where: str, check: Callable[[str], object] | None = None
+    ) -> str:
         value = data[name]
-        if not isinstance(value, str) or not _CHECKS[name](value):
+        if not isinstance(value, str) or not (check or _CHECKS[name])(value):
             raise self._bad(f"{where}.{name}", f"is not usable: {str(value)[:80]!r}")
         return value
 

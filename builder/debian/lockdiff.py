@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from builder.core.errors import SourceError
 from builder.core.store import Store
 from builder.debian.changelog import ChangelogEntry, find_entries_between, read_changelog
-from builder.debian.lock import Lock, LockedPackage
+from builder.debian.lock import Lock, LockedPackage, LockedWheel
 from builder.debian.pack import Pack, unpack
 
 
@@ -76,6 +76,35 @@ def compare_locks(old: Lock, new: Lock) -> list[Changed]:
             known = rows.get(key) or Changed(name, (), was, now)
             rows[key] = replace(known, groups=(*known.groups, group))
     return [rows[key] for key in sorted(rows)]
+
+
+@dataclass(frozen=True)
+class WheelChange:
+    """A wheel that is not the same in two locks: its name, the environment, what it was and is."""
+
+    name: str
+    environment: str
+    group: str
+    old: LockedWheel | None
+    new: LockedWheel | None
+
+    @property
+    def kind(self) -> str:
+        """``added``, ``removed`` or ``changed``."""
+        return "added" if self.old is None else "removed" if self.new is None else "changed"
+
+    def __str__(self) -> str:
+        before, after = (wheel.version if wheel else None for wheel in (self.old, self.new))
+        same = " (another file)" if before == after else ""
+        where = self.environment if self.group == "image" else f"{self.environment}, {self.group}"
+        return f"{self.name}: {before or 'not there'} -> {after or 'gone'}{same} (python {where})"
+
+
+def compare_wheels(old: Lock, new: Lock) -> list[WheelChange]:
+    """The wheels that differ, by name."""
+    one, other = ({(w.name, w.environment, w.group): w for w in lock.wheels} for lock in (old, new))
+    keys = sorted(one.keys() | other.keys())
+    return [WheelChange(*key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
 
 
 def explain_differences(changes: list[Changed], new: Lock, store: Store) -> Iterator[Changed]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from builder.core.architecture import Arch
 from builder.definition import checks
+from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import check_files, look_up
 from builder.definition.model import ContainerDefinition, ContainerUse, Definition
@@ -106,6 +107,7 @@ def resolve_container(
         labels=container.labels,
         working_dir=container.working_dir,
         outputs=container.outputs,
+        python=find_environments([(located, path, container.python)], findings),
     )
     check_files(overlays, (), resolved.values, findings)
     return resolved

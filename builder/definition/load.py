@@ -13,6 +13,7 @@ from builder.core.errors import InputError
 from builder.definition import checks
 from builder.definition.apps import find_apps
 from builder.definition.containers import find_containers, resolve_container
+from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import Layer, check_files, find_directories, find_features
 from builder.definition.model import DEFAULT_SUITE, ContainerDefinition, Definition
@@ -129,6 +130,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     containers = find_containers(definition, located, directory, target, shipped, findings)
     apps = find_apps(layers, definition.containers, findings)
     firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
+    python = find_environments([(each.located, each.path or path, each.contents.python) for each in layers], findings)
     findings.raise_errors()
 
     contents = [layer.contents for layer in layers]
@@ -166,6 +168,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         debconf={name: each for part in contents for name, each in part.debconf.items()},
         tools_packages=definition.tools.packages,
         source_date_epoch=definition.source_date_epoch,
+        python=python,
     )
     findings.add(located, _check_whole(resolved))
     findings.raise_errors()

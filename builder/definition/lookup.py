@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from builder.definition import checks
@@ -19,10 +20,11 @@ from firstboot.config.located import Located, LocatedError, Problem
 
 @dataclass(frozen=True)
 class Layer:
-    """A file whose contents are merged, and where its problems are shown."""
+    """A file whose contents are merged, and where its problems are shown; a feature's has its path."""
 
     located: Located
     contents: Definition | Feature
+    path: Path | None = None
 
 
 def find_features(names: tuple[str, ...], located: Located, search: SearchPath, findings: Findings) -> dict[str, Layer]:
@@ -54,7 +56,7 @@ def find_features(names: tuple[str, ...], located: Located, search: SearchPath, 
         findings.add(here, checks.check_feature(feature))
         for index, required in enumerate(feature.requires):
             visit(required, here, ("requires", index), (*above, name))
-        found[name] = Layer(here, feature)
+        found[name] = Layer(here, feature, file)
 
     for index, name in enumerate(names):
         visit(name, located, ("features", index), ())

@@ -29,6 +29,7 @@ from builder.definition.scalars import (
     PathGlob,
     ProductName,
     RelativePath,
+    Requirements,
     Size,
     Suite,
     UnitName,
@@ -163,6 +164,33 @@ class ContainerUse(Model):
     enable: bool = Field(True, description="Whether it starts at boot.")
 
 
+class PythonEnvironment(Model):
+    """A Python environment made of wheels, for the image's own interpreter."""
+
+    requirements: Requirements = Field(
+        (),
+        description="What is in it: a list of requirements, or a requirements file, relative to this file. "
+        "Files with `--hash` are taken as they are.",
+    )
+    project: RelativePath | None = Field(
+        None,
+        description="A directory with a `pyproject.toml`, whose dependencies are in it. A `uv.lock` or `pylock.toml` "
+        "beside that has decided.",
+    )
+    lock: RelativePath | None = Field(None, description="A `uv.lock` or `pylock.toml` (PEP 751) that has decided.")
+    extras: tuple[str, ...] = Field((), description="Extras of the project.")
+    find_links: tuple[RelativePath, ...] = Field(
+        (), description="Directories with wheels that are no index's, relative to this file."
+    )
+    trim: tuple[Literal["tests", "stubs", "sources"], ...] = Field(
+        (),
+        description="What of the wheels is left out: `tests`, `stubs` (`*.pyi`), `sources` (`*.pyx`, `*.c` ...).",
+    )
+    absent_libraries: tuple[str, ...] = Field(
+        (), description="Shared libraries that wheels ask for and that may be missing, like `libcuda.so.1`."
+    )
+
+
 class Contents(Model):
     """What features and systems have in common: they are merged in order, features first."""
 
@@ -195,6 +223,11 @@ class Contents(Model):
         {}, description="Answers to the questions of packages, as `PACKAGE/QUESTION: ANSWER`."
     )
     apps: tuple[App, ...] = Field((), description="Programs in Python that are services of the image, in a sandbox.")
+    python: dict[ImageName, PythonEnvironment] = Field(
+        {},
+        description="Python environments, `NAME: {requirements: [...]}`, made of wheels that are locked by hash. "
+        "Each lies in `/usr/lib/python-environments/NAME`; `system` is the system's own.",
+    )
 
 
 class Feature(Contents):
@@ -285,6 +318,11 @@ class ContainerDefinition(Model):
     )
     debconf: dict[Question, Variable] = Field(
         {}, description="Answers to the questions of packages, as `PACKAGE/QUESTION: ANSWER`."
+    )
+    python: dict[ImageName, PythonEnvironment] = Field(
+        {},
+        description="Python environments, `NAME: {requirements: [...]}`, made of wheels that are locked by hash. "
+        "Each lies in `/usr/lib/python-environments/NAME`; `system` is the system's own.",
     )
     variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")
     entrypoint: tuple[str, ...] = Field((), description="The program and its fixed arguments.")

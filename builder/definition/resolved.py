@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.architecture import Arch
+from builder.definition.environments import ResolvedEnvironment
 from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Presets, Root
 from builder.definition.ports import Publish
 from builder.definition.resolved_app import ResolvedApp
@@ -67,6 +68,7 @@ class ResolvedContainer:
     outputs: tuple[str, ...] = (CONTAINER_DEFAULT,)
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
     debconf: Mapping[str, Scalar] = field(default_factory=dict)
+    python: tuple[ResolvedEnvironment, ...] = ()
 
     @property
     def values(self) -> Values:
@@ -118,6 +120,7 @@ class Resolved:
         firstboot: the base first-boot config, absolute.
         credentials: those of the platform that services may get; ``None`` leaves it to whether the build signs.
         source_date_epoch: what the definition says, if it does.
+        python: Python environments, by name.
     """
 
     path: Path
@@ -151,6 +154,7 @@ class Resolved:
     debconf: Mapping[str, Scalar] = field(default_factory=dict)
     tools_packages: tuple[str, ...] = ()
     source_date_epoch: int | None = None
+    python: tuple[ResolvedEnvironment, ...] = ()
 
     @property
     def values(self) -> Values:

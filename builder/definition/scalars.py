@@ -182,6 +182,26 @@ _path_check, _path_schema = make_text_type(
 RelativePath = Annotated[str, _path_check, _path_schema]
 """A path relative to the file that names it."""
 
+
+def _file_or_many(value: Any) -> Any:
+    match value:
+        case list() if all(isinstance(each, str) for each in value):
+            return tuple(value)
+        case str() if value and not value.startswith("/") and value.isprintable():
+            return value
+        case str():
+            raise NotAccepted("a path is written relative to this file, so that the directory can be cloned anywhere")
+        case _:
+            raise NotAccepted("write a list of requirements, or the name of a requirements file")
+
+
+Requirements = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_file_or_many),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""Requirements of a Python environment, or the file that has them."""
+
 _user_check, _user_schema = make_text_type(
     r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})(?::(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}))?",
     "a user is a name or number, alone or as user:group",

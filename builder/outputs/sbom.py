@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from builder.debian.lock import Lock, LockedDecision, LockedPackage
+from builder.debian.lock import Lock, LockedDecision, LockedPackage, LockedWheel
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.outputs.licences import find_declared_licences, list_identifiers
-from builder.outputs.purl import format_purl, make_deb_purl
+from builder.outputs.purl import format_purl, make_deb_purl, make_pypi_purl
 from builder.outputs.sbom_contents import (
     Carried,
     Contents,
@@ -73,20 +73,22 @@ class Root:
 
     Attributes:
         image: the name under which a container's image is in the tree's store; empty for the product's own.
+        wheels: of its Python environments.
     """
 
     group: str
     packages: tuple[LockedPackage, ...]
     image: str = ""
+    wheels: tuple[LockedWheel, ...] = ()
 
 
 def make_image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -> bytes:
     """The bill of a system's image, whose finished root this is."""
-    roots = [Root("image", lock.packages)]
+    roots = [Root("image", lock.packages, wheels=_wheels_of(lock, "image"))]
     for container in resolved.containers:
         if isinstance(container.image, ResolvedContainer):
             group = container.image.package_set.name
-            roots.append(Root(group, lock.sets[group], f"localhost/{container.image.name}"))
+            roots.append(Root(group, lock.sets[group], f"localhost/{container.image.name}", _wheels_of(lock, group)))
     properties = {"roothash": roothash, "recipe_sha256": lock.recipe_sha256}
     created = resolved.source_date_epoch or 0
     product = Product("image", resolved.name, resolved.version, resolved.arch, resolved.suite, created, properties)
@@ -97,7 +99,7 @@ def make_container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, dig
     """The bill of a container image, whose finished root this is; ``digest`` is its manifest's."""
     properties = {"digest": digest, "recipe_sha256": lock.recipe_sha256}
     product = Product("container", resolved.name, resolved.version, resolved.arch, resolved.suite, 0, properties)
-    return make_sbom(product, tree, [Root("image", lock.packages)], lock.decisions)
+    return make_sbom(product, tree, [Root("image", lock.packages, wheels=_wheels_of(lock, "image"))], lock.decisions)
 
 
 def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Sequence[LockedDecision]) -> bytes:
@@ -121,6 +123,7 @@ def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Se
     for image in carried:
         bill.add_image(image, assembled.get(image.name), tree)
     bill.add_decisions(decisions)
+    bill.add_wheels(wheel for root in roots for wheel in root.wheels)
     return bill.encode()
 
 
@@ -196,6 +199,17 @@ class _Bill:
             self.add_found(url, find_python_distributions(tree, image.roots))
         self._components[url] = component
         self._needs["product"].add(url)
+
+    def add_wheels(self, wheels: Iterable[LockedWheel]) -> None:
+        """What the lock knows of Python distributions that were found: the hash of the wheel, its file's name, and in
+        which environments it is."""
+        for wheel in wheels:
+            component = self._components.get(make_pypi_purl(wheel.name, wheel.version))
+            if component is not None:
+                component["hashes"] = [_sha256(wheel.sha256)]
+                known = component.setdefault("properties", [])
+                place = wheel.environment if wheel.group == "image" else f"{wheel.group}/{wheel.environment}"
+                known += [_property(f"{OURS}:wheel:{place}", wheel.file)]
 
     def add_decisions(self, decisions: Iterable[LockedDecision]) -> None:
         """What was decided about maintainer scripts instead of being understood."""
@@ -282,6 +296,10 @@ def _found(found: Contents) -> Json:
     if found.source[0]:
         component["properties"] = [_property(f"{OURS}:source", " ".join(found.source))]
     return component
+
+
+def _wheels_of(lock: Lock, group: str) -> tuple[LockedWheel, ...]:
+    return tuple(wheel for wheel in lock.wheels if wheel.group == group)
 
 
 def _licences_of(tree: Tree, roots: Sequence[str], package: str) -> list[Json]:

@@ -102,10 +102,15 @@ def find_python_distributions(tree: Tree, roots: Sequence[str] = ("",)) -> list[
                 fields = _fields(_text(node, MAX_METADATA).split("\n\n", 1)[0])
                 name, version = fields.get("Name", ""), fields.get("Version", "")
                 if name and version:
-                    found[name, version] = Contents(
-                        name, version, make_pypi_purl(name, version), fields.get("License-Expression", "")
-                    )
+                    found[name, version] = Contents(name, version, make_pypi_purl(name, version), _licence_of(fields))
     return [found[key] for key in sorted(found)]
+
+
+def _licence_of(fields: Mapping[str, str]) -> str:
+    """What core metadata says of the licence: an expression; or, before metadata 2.4, a short name."""
+    expression = fields.get("License-Expression", "")
+    old = fields.get("License", "")
+    return expression or (old if old.upper() != "UNKNOWN" and len(old) < 100 else "")
 
 
 def find_installed_packages(tree: Tree, roots: Sequence[str]) -> list[Contents]:

@@ -15,6 +15,7 @@ from builder.stages.firstboot import FirstBoot
 from builder.stages.identity import Identity
 from builder.stages.overlays import Overlays
 from builder.stages.packages import Packages, format_answer, make_decision
+from builder.stages.python import PythonEnvironments, list_container_environments, list_planned
 from builder.stages.seal import Seal
 from builder.stages.stage import Stage
 from builder.stages.units import Units
@@ -27,6 +28,7 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
     epoch = definition.source_date_epoch or 0
     there = {package.name for package in lock.packages}
     optional = tuple(sorted(unit for unit, names in definition.optional_units.items() if not there.issuperset(names)))
+    environments = list_planned(definition.python, "image", lock.packages, lock.wheels, definition.arch)
     manifest = tuple((p.name, p.version, p.source) for p in lock.packages)
     return [
         Packages(
@@ -35,6 +37,7 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
             {name: format_answer(each) for name, each in definition.debconf.items()},
             definition.exclude,
         ),
+        *([PythonEnvironments(environments, definition.arch)] if environments else []),
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),
         Apps(definition.apps, find_shipped_root() / "overlays" / "apps"),
@@ -43,7 +46,9 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
         Identity(
             definition.name, definition.version, definition.arch, definition.features, manifest, definition.credentials
         ),
-        Containers(definition.containers, lock.sets, definition.arch, epoch),
+        Containers(
+            definition.containers, lock.sets, definition.arch, epoch, list_container_environments(definition, lock)
+        ),
         Seal(definition.remove, definition.keep, epoch),
     ]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from builder.core.console import QuietConsole
@@ -15,8 +15,10 @@ from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
 from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
 from builder.oci.image import Image, ImageConfig, assemble
 from builder.oci.layout import read_image
+from builder.python.environment import Environment
 from builder.stages.overlays import lay_over
 from builder.stages.packages import configure, format_answer, list_runs, make_decision, make_work
+from builder.stages.python import install_environments
 from builder.stages.quadlet import make_quadlet
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
@@ -45,6 +47,7 @@ class Containers:
 
     Attributes:
         packages: set name (``container:NAME``) -> what the lock has for it.
+        environments: set name -> its Python environments.
     """
 
     name: ClassVar[str] = "containers"
@@ -54,6 +57,7 @@ class Containers:
     packages: Mapping[str, tuple[LockedPackage, ...]]
     arch: str
     epoch: int
+    environments: Mapping[str, tuple[Environment, ...]] = field(default_factory=dict)
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree with images, units and the configuration that points podman to them."""
@@ -84,12 +88,17 @@ class Containers:
                 name=container.name,
                 tools=context.tools,
             )
-        packages = self.packages[container.image.package_set.name]
-        return make_image(container.image, packages, context, self.epoch)
+        group = container.image.package_set.name
+        environments = self.environments.get(group, ())
+        return make_image(container.image, self.packages[group], context, self.epoch, environments)
 
 
 def make_container_tree(
-    container: ResolvedContainer, packages: tuple[LockedPackage, ...], context: Context, epoch: int
+    container: ResolvedContainer,
+    packages: tuple[LockedPackage, ...],
+    context: Context,
+    epoch: int,
+    environments: Sequence[Environment] = (),
 ) -> Tree:
     """A container's root: its packages, configured, and its overlays."""
     from builder.debian.scripts.table import open_commands  # noqa: PLC0415 - every plan imports this module
@@ -104,6 +113,7 @@ def make_container_tree(
         work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
         configure(work, context.console, steps=QuietConsole())
     context.runs.extend(list_runs(container.package_set.name, work))
+    install_environments(tree, environments, container.arch, context)
     lay_over(tree, container.overlays, container.values)
     remove_matching(tree, UNREAD, KEPT)
     return Tree({path: node.copy_with(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
@@ -127,7 +137,12 @@ def make_image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
 
 
 def make_image(
-    container: ResolvedContainer, packages: tuple[LockedPackage, ...], context: Context, epoch: int
+    container: ResolvedContainer,
+    packages: tuple[LockedPackage, ...],
+    context: Context,
+    epoch: int,
+    environments: Sequence[Environment] = (),
 ) -> Image:
     """Assemble a container image; its content stays in the store."""
-    return assemble(make_container_tree(container, packages, context, epoch), make_image_config(container, epoch))
+    tree = make_container_tree(container, packages, context, epoch, environments)
+    return assemble(tree, make_image_config(container, epoch))

@@ -72,18 +72,21 @@ def compile_below(tree: Tree, tools: Tools, roots: Sequence[str], *, origin: str
     compile_modules(tree, tools, modules, origin=origin, scratch=scratch)
 
 
-def compile_modules(tree: Tree, tools: Tools, modules: Iterable[str], *, origin: str, scratch: Path) -> None:
+def compile_modules(
+    tree: Tree, tools: Tools, modules: Iterable[str], *, origin: str, scratch: Path, skip: Sequence[str] = SKIP
+) -> None:
     """Compile modules by the tools tree's interpreter, which is of the image's own suite.
 
     A module that does not compile is left as it is: it says so when it is imported, as it would have anyway.
 
     Args:
         modules: paths of files, or of links to files, which are compiled under the name of the link.
+        skip: parts of paths that are left out.
     """
     part = Tree()
     for path in sorted(modules):
         node = tree.get(path, follow=True)
-        if node is not None and node.kind is Kind.FILE and not any(skipped in path for skipped in SKIP):
+        if node is not None and node.kind is Kind.FILE and not any(skipped in path for skipped in skip):
             part.put(tree.resolve(path, follow_last=False), node)
     files = [path for path, node in part.walk() if node.kind is Kind.FILE and path.endswith(".py")]
     if not files:

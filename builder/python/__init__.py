@@ -1,0 +1,1 @@
+"""Python environments of an image: wheels, locked by hash, and unpacked as pip would leave them."""

@@ -1,0 +1,180 @@
+"""An environment in the tree: its wheels, what makes a directory a virtual environment, and what is checked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core.console import Console
+from builder.core.errors import InputError
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.debian.lock import LockedWheel
+from builder.python.bytecode import compile_wheels
+from builder.python.install import Installed, finish_record, install_wheel
+from builder.python.libraries import Missing, find_missing, guess_package
+from builder.python.pack import unpack_wheels
+from builder.python.scheme import Scheme, make_scheme
+from builder.python.target import Target
+from builder.python.trim import trim
+from builder.tree.node import Kind, Node, make_file, make_symlink
+from builder.tree.tree import Tree
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a build knows of an environment.
+
+    Attributes:
+        wheels: what the lock has for it.
+        requested: names of distributions that somebody asked for.
+        trim, absent_libraries: as in the definition.
+    """
+
+    name: str
+    target: Target
+    wheels: tuple[LockedWheel, ...]
+    requested: frozenset[str] = frozenset()
+    trim: tuple[str, ...] = ()
+    absent_libraries: tuple[str, ...] = ()
+
+
+def install_environment(
+    tree: Tree,
+    environment: Environment,
+    arch: str,
+    tools: Tools,
+    store: Store,
+    console: Console,
+    scratch: Path,
+    refetch: Callable[[LockedWheel], None] | None = None,
+) -> Scheme:
+    """Add an environment to an image's tree.
+
+    Raises:
+        WheelError: a wheel is malformed or hostile.
+        InputError: two wheels have the same file, one is for another machine, or a shared library is missing.
+        SourceError, CapabilityError, ToolError: of store and tools.
+    """
+    scheme = make_scheme(environment.name, environment.target.version)
+    with console.open_step(f"Python environment {environment.name}: {len(environment.wheels)} wheels"):
+        check_tags(environment)
+        packs = unpack_wheels(environment.wheels, store, console, refetch=refetch)
+        installed = [install_wheel(pack, scheme, requested=pack.wheel.name in environment.requested) for pack in packs]
+        check_conflicts(installed, tree)
+        require_libraries(find_missing(installed, tree, arch), environment)
+        for wheel in installed:
+            if saved := trim(wheel, environment.trim):
+                console.log(f"{wheel.pack.wheel.name}: {saved} bytes are left out")
+        compile_wheels(installed, tools, store, scratch)
+        add_to_tree(tree, installed, scheme, environment.target)
+    return scheme
+
+
+def check_tags(environment: Environment) -> None:
+    """Refuse wheels that the image's interpreter would not take.
+
+    Raises:
+        InputError: with all of them.
+    """
+    from packaging.utils import parse_wheel_filename  # noqa: PLC0415 - few builds need it
+
+    fitting = set(environment.target.list_tags())
+    target = environment.target
+    wrong = [w.file for w in environment.wheels if not fitting & set(parse_wheel_filename(w.file)[3])]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]} is not for Python {target.version} on {target.machine} with glibc 2.{target.glibc}",
+            details=wrong[1:],
+            hint="'build-os lock' chooses wheels for the image's own Python",
+        )
+
+
+def check_conflicts(installed: Sequence[Installed], tree: Tree) -> None:
+    """Refuse two wheels that have the same file with other content, and a file that a package has.
+
+    Raises:
+        InputError: with all such files.
+    """
+    owners: dict[str, Installed] = {}
+    problems = []
+    for wheel in installed:
+        name = wheel.pack.wheel.name
+        for path, node in wheel.nodes.items():
+            other = owners.setdefault(path, wheel)
+            if other is not wheel:
+                known = other.nodes[path]
+                if known.mode != node.mode or known.content.read() != node.content.read():
+                    problems.append(f"{path}: of {other.pack.wheel.name} and of {name}")
+            elif (there := tree.get(path)) is not None and there.kind is not Kind.DIRECTORY:
+                problems.append(f"{path}: of {there.origin.replace(':', ' ', 1)} and of {name}")
+    folders = {parent for path in owners for parent in _list_parents(path)}
+    problems += [
+        f"{path}: a file of {owners[path].pack.wheel.name}, and a directory of another"
+        for path in folders & owners.keys()
+    ]
+    if problems:
+        raise InputError(
+            f"two have one file: {problems[0]}",
+            details=problems[1:SHOWN],
+            hint="an environment has every file once; put one of the two into another environment",
+        )
+
+
+def _list_parents(path: str) -> Iterable[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def add_to_tree(tree: Tree, installed: Sequence[Installed], scheme: Scheme, target: Target) -> None:
+    """Put the wheels' files, and what makes the directory an environment, into the tree."""
+    if not scheme.is_system:
+        for path, node in make_virtual_environment(scheme, target).items():
+            tree.put(path, node)
+    for wheel in installed:
+        finish_record(wheel)
+        for path in sorted(wheel.nodes):
+            tree.put(path, wheel.nodes[path])
+
+
+def make_virtual_environment(scheme: Scheme, target: Target) -> dict[str, Node]:
+    """What ``python3 -m venv --without-pip`` makes, but for the scripts that change a shell's variables."""
+    origin = f"environment:{scheme.name}"
+    interpreter = f"/usr/bin/python{scheme.version}"
+    config = (
+        "home = /usr/bin\n"
+        "include-system-site-packages = false\n"
+        f"version = {target.full_version}\n"
+        f"executable = {interpreter}\n"
+        f"command = {interpreter} -m venv --without-pip {scheme.prefix}\n"
+    )
+    return {
+        f"{scheme.prefix}/pyvenv.cfg": make_file(config, origin=origin),
+        f"{scheme.scripts}/python": make_symlink(interpreter, origin=origin),
+        f"{scheme.scripts}/python3": make_symlink("python", origin=origin),
+        f"{scheme.scripts}/python{scheme.version}": make_symlink("python", origin=origin),
+        f"{scheme.prefix}/lib64": make_symlink("lib", origin=origin),
+    }
+
+
+def require_libraries(missing: Sequence[Missing], environment: Environment) -> None:
+    """Refuse an environment whose wheels ask for libraries that nobody has.
+
+    Raises:
+        InputError: with each of them.
+    """
+    left = [each for each in missing if each.library not in environment.absent_libraries]
+    if left:
+        lines = [
+            f"{each.library}: {each.wheel} needs it ({each.file}); "
+            f"by its name it is in Debian's {guess_package(each.library)}"
+            for each in left
+        ]
+        raise InputError(
+            f"environment '{environment.name}' lacks shared libraries: {lines[0]}",
+            details=lines[1:],
+            hint="add the package to packages; absent_libraries names those that may be missing",
+        )

@@ -1,0 +1,91 @@
+"""Python environments: locked wheels at their places in the image, as pip would have left them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from builder.debian.lock import Lock, LockedPackage, LockedWheel
+from builder.definition.environments import ResolvedEnvironment
+from builder.definition.resolved import Resolved, ResolvedContainer
+from builder.python.environment import Environment, install_environment
+from builder.python.target import find_target
+from builder.stages.stage import Context
+from builder.tree.tree import Tree
+
+
+@dataclass(frozen=True)
+class PythonEnvironments:
+    """Unpack the wheels of every environment, compile their modules, and see that their libraries are there."""
+
+    name: ClassVar[str] = "python"
+    checkpoint: ClassVar[bool] = True
+
+    environments: tuple[Environment, ...]
+    arch: str
+
+    def apply(self, tree: Tree, context: Context) -> Tree:
+        """The tree with the environments."""
+        install_environments(tree, self.environments, self.arch, context)
+        return tree
+
+
+def install_environments(tree: Tree, environments: Sequence[Environment], arch: str, context: Context) -> None:
+    """Add environments to an image's tree.
+
+    Raises:
+        BuildError: see :func:`builder.python.environment.install_environment`.
+    """
+    for environment in environments:
+        install_environment(tree, environment, arch, context.tools, context.store, context.console, context.scratch)
+
+
+def list_planned(
+    environments: Sequence[ResolvedEnvironment],
+    group: str,
+    packages: Sequence[LockedPackage],
+    wheels: Sequence[LockedWheel],
+    arch: str,
+) -> tuple[Environment, ...]:
+    """What a build makes of a definition's environments and of the lock's wheels for them.
+
+    Raises:
+        InputError: the packages bring no Python.
+    """
+    return tuple(
+        Environment(
+            each.name,
+            find_target(packages, arch, each.name),
+            tuple(w for w in wheels if (w.group, w.environment) == (group, each.name)),
+            each.requested,
+            each.trim,
+            each.absent_libraries,
+        )
+        for each in environments
+    )
+
+
+def list_container_environments(definition: Resolved, lock: Lock) -> dict[str, tuple[Environment, ...]]:
+    """The environments of a system's containers, by the lock's group."""
+    found = {}
+    for container in definition.containers:
+        if isinstance(container.image, ResolvedContainer) and container.image.python:
+            group = container.image.package_set.name
+            found[group] = list_planned(container.image.python, group, lock.sets[group], lock.wheels, definition.arch)
+    return found
+
+
+def make_environment_tree(environment: Environment, arch: str, context: Context, tree: Tree) -> Tree:
+    """An environment alone: what it adds to the image's tree.
+
+    Args:
+        tree: of the image, whose libraries it uses.
+    """
+    with_it = tree.copy()
+    install_environments(with_it, [environment], arch, context)
+    alone = Tree()
+    for path, node in with_it.walk():
+        if tree.get(path) is not node:
+            alone.put(path, node)
+    return alone
