@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from builder.definition import checks
+from builder.definition.container_risks import find_container_risks
 from builder.definition.dependencies import find_dependency_problems
 from builder.definition.entries import find_entry_problems
 from builder.definition.findings import Findings, read_yaml
@@ -124,6 +125,9 @@ def check_files(
             *find_dependency_problems(overlay.path),
         ):
             findings.add_error(error)
+    for directory in (*overlays, *units):
+        for warning in find_container_risks(directory.path):
+            findings.add_error(warning)
     for directory in units:
         for error in [*find_entry_problems(directory.path)] or find_unit_problems(directory.path, values):
             findings.add_error(error)
