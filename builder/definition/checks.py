@@ -22,6 +22,7 @@ from builder.definition.model import (
     Kernel,
     KernelAdditions,
     Root,
+    Runtime,
 )
 from builder.definition.ports import Publish, parse_publish
 from builder.definition.resolved import parse_package_name
@@ -210,6 +211,12 @@ def check_container_uses(containers: Sequence[ContainerUse]) -> Iterator[Problem
             yield Problem((*here, "name"), "the container has no image", "set definition, or oci_layout")
         if container.definition is not None and container.oci_layout is not None:
             yield Problem((*here, "oci_layout"), "the container has two images: definition is set as well")
+        if container.runtime is Runtime.CRI:
+            for key in ("publish", "command"):
+                if getattr(container, key):
+                    yield Problem(
+                        (*here, key), "nothing runs a container of runtime 'cri' but who asks for it by the CRI"
+                    )
         yield from _check_arguments((*here, "command"), container.command)
         for number, text in enumerate(container.publish):
             where = (*here, "publish", number)

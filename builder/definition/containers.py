@@ -29,7 +29,7 @@ def find_containers(
         image = _find_image(use, ("containers", index), located, directory, arch, definition.suite, shipped, findings)
         if image is not None and not findings.has_errors:
             publish = tuple(parse_publish(text) for text in use.publish)
-            found.append(EmbeddedContainer(use.name, image, publish, use.command, use.enable))
+            found.append(EmbeddedContainer(use.name, image, publish, use.command, use.enable, use.runtime))
     return tuple(found)
 
 

@@ -36,7 +36,6 @@ class ResolvedEnvironment:
         extras: of the project.
         find_links: directories with wheels.
         trim: what is left out: ``tests``, ``stubs``, ``sources``.
-        imports: modules that the build imports, with all below them.
         absent_libraries: shared libraries that may be missing.
     """
 
@@ -47,7 +46,6 @@ class ResolvedEnvironment:
     extras: tuple[str, ...] = ()
     find_links: tuple[Path, ...] = ()
     trim: tuple[str, ...] = ()
-    imports: tuple[str, ...] = ()
     absent_libraries: tuple[str, ...] = ()
 
     @property
@@ -115,7 +113,6 @@ def _resolve(
         environment.extras,
         tuple(links),
         environment.trim,
-        environment.imports,
         environment.absent_libraries,
     )
 

@@ -16,7 +16,7 @@ from builder.definition.containers import find_containers, resolve_container
 from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import Layer, check_files, find_directories, find_features
-from builder.definition.model import DEFAULT_SUITE, ContainerDefinition, Definition
+from builder.definition.model import DEFAULT_SUITE, ContainerDefinition, Definition, Runtime
 from builder.definition.resolved import (
     Resolved,
     ResolvedContainer,
@@ -250,14 +250,28 @@ def _find_firstboot(name: str | None, located: Located, directory: Path, finding
     return path
 
 
+def _check_runtimes(resolved: Resolved) -> Iterator[Problem]:
+    """Whether the image has what runs its containers."""
+    packages = {*map(parse_package_name, resolved.packages)}
+    for index, use in enumerate(resolved.containers):
+        needed = {Runtime.CRI: "containerd", Runtime.DOCKER: "docker.io"}.get(use.runtime, use.runtime.value)
+        if needed not in packages or (use.runtime is Runtime.CRI and "cri" not in resolved.features):
+            where: tuple[str | int, ...] = ("containers",)
+            if use.runtime is not Runtime.PODMAN:
+                where = (*where, index, "runtime")
+            what = f"nothing in this image runs containers by {use.runtime}"
+            yield Problem(where, what, f"add '{use.runtime}' to features")
+            if use.runtime is Runtime.PODMAN:
+                return
+
+
 def _check_whole(resolved: Resolved) -> Iterator[Problem]:
     """What can be said once everything is merged."""
     for index, name in enumerate(resolved.outputs):
         problem = SYSTEM_PRODUCTS[name].find_size_problem(int(resolved.disk.size))
         if problem is not None:
             yield Problem(("outputs", index), problem, "change disk.size, or take the output out")
-    if resolved.containers and "podman" not in map(parse_package_name, resolved.packages):
-        yield Problem(("containers",), "nothing in this image runs containers", "add 'containers' to features")
+    yield from _check_runtimes(resolved)
     names: dict[str, Path] = {}
     for index, use in enumerate(resolved.containers):
         taken = [f"{use.name}.{kind}{ending}" for kind in ("service", "container") for ending in ("", ".j2")]

@@ -19,7 +19,6 @@ from builder.definition.scalars import (
     AbsolutePath,
     ContainerProductName,
     CredentialGlob,
-    DottedName,
     ExposedPort,
     ImageName,
     Mirrors,
@@ -146,6 +145,15 @@ class ToolPackages(Model):
     )
 
 
+class Runtime(enum.StrEnum):
+    """What runs a container of the image."""
+
+    PODMAN = "podman"
+    CONTAINERD = "containerd"
+    DOCKER = "docker"
+    CRI = "cri"
+
+
 class ContainerUse(Model):
     """A container image inside the OS image, and the unit that runs it."""
 
@@ -157,6 +165,11 @@ class ContainerUse(Model):
     oci_layout: RelativePath | None = Field(
         None,
         description="A directory with an OCI image layout, relative to this file. This or `definition`.",
+    )
+    runtime: Runtime = Field(
+        Runtime.PODMAN,
+        description="What runs it: `podman`, `containerd`, `docker`, or `cri`, by which the image is there for the "
+        "kubelet and nothing starts by itself.",
     )
     publish: tuple[str, ...] = Field(
         (), description='Ports of the machine that lead into the container: `"[ADDRESS:]PORT:PORT[/udp]"`.'
@@ -186,11 +199,6 @@ class PythonEnvironment(Model):
     trim: tuple[Literal["tests", "stubs", "sources"], ...] = Field(
         (),
         description="What of the wheels is left out: `tests`, `stubs` (`*.pyi`), `sources` (`*.pyx`, `*.c` ...).",
-    )
-    imports: tuple[DottedName, ...] = Field(
-        (),
-        description="Modules that the build imports, with all below them, to see that they can be. "
-        "Not where the image is of another architecture than this machine.",
     )
     absent_libraries: tuple[str, ...] = Field(
         (), description="Shared libraries that wheels ask for and that may be missing, like `libcuda.so.1`."
@@ -282,7 +290,7 @@ class Definition(Contents):
         "units for root among them. Default: all, and none where the build signs.",
     )
     containers: tuple[ContainerUse, ...] = Field(
-        (), description="Containers inside the image, run by podman without pulling anything."
+        (), description="Containers inside the image, run without pulling anything."
     )
     variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")
     tools: ToolPackages = Field(ToolPackages(), description="Additions to the tools tree.")

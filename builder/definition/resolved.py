@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.core.architecture import Arch
 from builder.definition.environments import ResolvedEnvironment
-from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Presets, Root
+from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Presets, Root, Runtime
 from builder.definition.ports import Publish
 from builder.definition.resolved_app import ResolvedApp
 from builder.definition.scalars import Scalar
@@ -102,6 +102,7 @@ class EmbeddedContainer:
     publish: tuple[Publish, ...]
     command: tuple[str, ...]
     enable: bool
+    runtime: Runtime = Runtime.PODMAN
 
 
 @dataclass(frozen=True)

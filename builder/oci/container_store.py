@@ -95,7 +95,7 @@ def install_image(tree: Tree, image: Image, *, name: str, store: str = STORE) ->
     lower = Tree()
     parents: list[str] = []
     for layer in image.layers:
-        layer_id = _layer_id(parents[0] if parents else None, layer.diff_id)
+        layer_id = compute_layer_id(parents[0] if parents else None, layer.diff_id)
         if layer_id not in known:
             _install_layer(tree, f"{store}/overlay", layer_id, parents, make_overlay_diff(lower, layer.tree), origin)
             layers.append(_layer_entry(image, len(parents), layer_id, parents[0] if parents else None, lower))
@@ -200,7 +200,7 @@ def _image_entry(image: Image, names: list[str], top: str | None, blobs: dict[st
     return entry
 
 
-def _layer_id(parent: str | None, diff_id: str) -> str:
+def compute_layer_id(parent: str | None, diff_id: str) -> str:
     """The ID that containers/image gives a layer, so that a pulled image shares the layers that are here."""
     own = diff_id.removeprefix("sha256:")
     return own if parent is None else hashlib.sha256(f"{parent}+{own}".encode()).hexdigest()

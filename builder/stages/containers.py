@@ -11,18 +11,21 @@ from builder.debian.database import install_database
 from builder.debian.lock import LockedPackage
 from builder.debian.scripts.diversions import find_diversions
 from builder.debian.unpack import unpack_all, unpack_tree
+from builder.definition.model import Runtime
 from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
 from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
 from builder.oci.image import Image, ImageConfig, assemble
 from builder.oci.layout import read_image
+from builder.oci.offers import offer_image
 from builder.python.environment import Environment
 from builder.stages.overlays import lay_over
 from builder.stages.packages import configure, format_answer, list_runs, make_decision, make_work
 from builder.stages.python import install_environments
 from builder.stages.quadlet import make_quadlet
+from builder.stages.runtime_units import UNITS, make_containerd_unit, make_docker_unit
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
-from builder.tree.node import make_file
+from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:containers"
@@ -63,20 +66,14 @@ class Containers:
         """The tree with images, units and the configuration that points podman to them."""
         if not self.containers:
             return tree
-        tree.put(STORAGE_CONF, make_file(make_storage_conf(), origin=ORIGIN))
-        tree.put(SKELETON, make_file(make_user_storage_conf(), origin=ORIGIN))
+        if any(container.runtime is Runtime.PODMAN for container in self.containers):
+            tree.put(STORAGE_CONF, make_file(make_storage_conf(), origin=ORIGIN))
+            tree.put(SKELETON, make_file(make_user_storage_conf(), origin=ORIGIN))
         for container in self.containers:
             with context.console.open_step(f"container {container.name}"):
                 image = self._image(container, context)
             install_image(tree, image, name=container.name)
-            text = make_quadlet(
-                container.name,
-                image.pinned,
-                publish=[str(port) for port in container.publish],
-                command=container.command,
-                enable=container.enable,
-            )
-            tree.put(f"{QUADLETS}/{container.name}.container", make_file(text, origin=f"container:{container.name}"))
+            _install_unit(tree, container, image)
         return tree
 
     def _image(self, container: EmbeddedContainer, context: Context) -> Image:
@@ -91,6 +88,25 @@ class Containers:
         group = container.image.package_set.name
         environments = self.environments.get(group, ())
         return make_image(container.image, self.packages[group], context, self.epoch, environments)
+
+
+def _install_unit(tree: Tree, container: EmbeddedContainer, image: Image) -> None:
+    """What runs the container, and what tells its runtime of the image."""
+    name, publish, command = container.name, [str(port) for port in container.publish], container.command
+    origin = f"container:{name}"
+    if container.runtime is Runtime.PODMAN:
+        text = make_quadlet(name, image.pinned, publish=publish, command=command, enable=container.enable)
+        tree.put(f"{QUADLETS}/{name}.container", make_file(text, origin=origin))
+        return
+    offer_image(tree, image, container.runtime, name=name)
+    if container.runtime is Runtime.CRI:
+        return
+    make_unit = make_docker_unit if container.runtime is Runtime.DOCKER else make_containerd_unit
+    text = make_unit(name, image, publish=publish, command=command, enable=container.enable)
+    tree.put(f"{UNITS}/{name}.service", make_file(text, origin=origin))
+    if container.enable:
+        link = make_symlink(f"{UNITS}/{name}.service", origin=origin)
+        tree.put(f"/etc/systemd/system/multi-user.target.wants/{name}.service", link)
 
 
 def make_container_tree(

@@ -40,7 +40,7 @@ READERS = (
         (QUADLETS[0],),
         "/usr/lib/systemd/system-generators/podman-system-generator",
         "makes a unit of it",
-        "add the feature 'containers' to the image's definition",
+        "add the feature 'podman' to the image's definition",
     ),
     Reader(("/etc/sudoers.d/",), "/usr/bin/sudo", "becomes root by it", _package("sudo")),
     _reads("/usr/sbin/sshd", "add the feature 'ssh' to the image's definition", "/etc/ssh/sshd_config.d/"),
@@ -64,7 +64,7 @@ READERS = (
     _reads("/usr/sbin/dockerd", _package("docker.io"), "/etc/docker/"),
     _reads(
         "/usr/bin/podman",
-        "add the feature 'containers' to the image's definition",
+        "add the feature 'podman' to the image's definition",
         *(f"/etc/containers/{name}" for name in ("containers.conf", "policy.json", "registries.conf", "storage.conf")),
         *(f"/etc/containers/{name}/" for name in ("containers.conf.d", "registries.conf.d", "registries.d")),
     ),

@@ -1,0 +1,108 @@
+"""The network of a container that containerd runs: a namespace of its own, set up by the plugins of CNI.
+
+``ctr`` can use CNI and cannot publish ports. This runs the machine's first network in /etc/cni/net.d as the CNI
+specification says (SPEC.md 1.0, "Section 2: Execution Protocol"), with ``portMappings`` for plugins that take them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CONFIGURATIONS = Path("/etc/cni/net.d")
+PLUGINS = Path("/usr/lib/cni")
+KEPT = Path("/run/build-os/networks")
+
+
+def add_network(name: str, published: Sequence[str]) -> None:
+    """Make the namespace ``/run/netns/NAME`` and connect it.
+
+    Args:
+        published: ``[ADDRESS:]PORT:PORT/PROTOCOL``, the machine's first.
+
+    Raises:
+        OSError, ValueError: there is no network, or what describes it cannot be read.
+        subprocess.CalledProcessError: a plugin or ip(8) failed.
+    """
+    remove_network(name)
+    network = read_network()
+    ports = [parse_port(port) for port in published]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / f"{name}.json").write_text(json.dumps({"network": network, "ports": ports}), encoding="utf-8")
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-netns", name, "link", "set", "lo", "up"], check=True)
+    result: Any = None
+    for plugin in network["plugins"]:
+        result = _call("ADD", name, make_plugin_config(network, plugin, ports, result)) or result
+
+
+def remove_network(name: str) -> None:
+    """Disconnect the namespace and delete it; what is not there is no problem."""
+    kept = KEPT / f"{name}.json"
+    if kept.exists():
+        data = json.loads(kept.read_bytes())
+        for plugin in reversed(data["network"]["plugins"]):
+            config = make_plugin_config(data["network"], plugin, data["ports"], None)
+            try:
+                _call("DEL", name, config)
+            except subprocess.CalledProcessError:
+                continue  # a plugin says on its own what it could not undo; the others still have to
+        kept.unlink()
+    if Path("/run/netns", name).exists():
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def read_network(directory: Path = CONFIGURATIONS) -> dict[str, Any]:
+    """The first network of the directory, by the names of the files.
+
+    Raises:
+        OSError, ValueError: there is none, or it cannot be read.
+    """
+    for path in sorted(directory.glob("*.conf*")):
+        data = dict(json.loads(path.read_bytes()))
+        return data if "plugins" in data else {**data, "plugins": [data]}
+    raise FileNotFoundError(f"{directory} has no network: a container's ports need one (*.conflist)")
+
+
+def parse_port(text: str) -> dict[str, Any]:
+    """A port as CNI's ``portMappings`` has it."""
+    ports, _, protocol = text.partition("/")
+    rest, _, inside = ports.rpartition(":")
+    address, _, host = rest.rpartition(":")
+    mapping = {"hostPort": int(host), "containerPort": int(inside), "protocol": protocol or "tcp"}
+    return mapping | ({"hostIP": address.strip("[]")} if address else {})
+
+
+def make_plugin_config(
+    network: dict[str, Any], plugin: dict[str, Any], ports: list[dict[str, Any]], result: Any
+) -> dict[str, Any]:
+    """What a plugin of the chain reads from its standard input."""
+    config = {**plugin, "name": network["name"], "cniVersion": network["cniVersion"]}
+    if config.pop("capabilities", {}).get("portMappings"):
+        config["runtimeConfig"] = {"portMappings": ports}
+    return config if result is None else config | {"prevResult": result}
+
+
+def _call(command: str, name: str, config: dict[str, Any]) -> Any:
+    environment = {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": name,
+        "CNI_NETNS": f"/run/netns/{name}",
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": str(PLUGINS),
+    }
+    done = subprocess.run(
+        [str(PLUGINS / config["type"])],
+        input=json.dumps(config).encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout.decode(errors="replace"))
+        done.check_returncode()
+    return json.loads(done.stdout) if done.stdout.strip() else None
