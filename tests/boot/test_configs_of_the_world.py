@@ -28,7 +28,9 @@ def machine_of(name: str, store: Store, **options: Any) -> Iterator[Machine]:
     (config,) = WORLD.glob(f"{name}.*")
     variant = name.partition("-")[0]
     out = REPOSITORY / "out" / variant
-    text = f"name: {variant}\nversion: 1.0.0\nfeatures: [{variant}-compat]\noutputs: [qcow2]\n"
+    # On a busy machine under emulation a device may take more than the usual 90 seconds.
+    kernel = "kernel: {command_line: [systemd.default_device_timeout_sec=infinity]}"
+    text = f"name: {variant}\nversion: 1.0.0\nfeatures: [{variant}-compat]\n{kernel}\noutputs: [qcow2]\n"
     manifest = build_text(text, out, store)
     with booted(manifest, out / "machine", store, config=config, memory=2048, **options) as machine:
         yield machine
