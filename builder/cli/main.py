@@ -35,6 +35,10 @@ COMMANDS = (
     "key",
     "cache",
     "store",
+    "pull",
+    "push",
+    "copy",
+    "registry",
 )
 ABOUT = """\
 Build a verified, immutable container OS from one YAML file, and boot it.

@@ -8,6 +8,7 @@ bounded.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from builder.core.tools import Tools
 SERVER = Path(__file__).with_name("filter_server.py")
 SECONDS = 5  # of the processor
 BYTES = 4 << 20  # of output and of a file
-MAX_KEPT = 20_000  # answers; who has more forgets the old ones
+MAX_KEPT = 32 << 20  # bytes of answers; who has more forgets those that were asked for first
 # Where the locale lies that calls name; awk's ENVIRON is a call's environment and these.
 FIXED = {"LOCPATH": f"{enter.PROGRAMS}/usr/lib/locale"}
 
@@ -125,7 +126,7 @@ class ToolFilters:
         if entry is not None:
             entry.touch()
             self._known = entry.value
-        self._new: dict[str, dict[str, Any]] = {}
+        self._has_new = False
 
     def __enter__(self) -> ToolFilters:
         return self
@@ -136,10 +137,11 @@ class ToolFilters:
         process, self._process = self._process, None
         if process is not None:
             process.communicate()  # it ends when nobody asks any more
-        if self._new and self._store is not None and kind is None:
-            answers = self._known if len(self._known) <= MAX_KEPT else self._new
+        if self._has_new and self._store is not None and kind is None:
             with suppress(OSError):  # in a store that we cannot write
-                seal_entry(self._store, FILTERS, derive_key(self._inputs), inputs=self._inputs, value=answers)
+                seal_entry(
+                    self._store, FILTERS, derive_key(self._inputs), inputs=self._inputs, value=_keep_last(self._known)
+                )
 
     def run(self, call: FilterCall) -> FilterResult:
         key = hashlib.sha256(json.dumps(call.make_json_object()).encode()).hexdigest()
@@ -150,7 +152,8 @@ class ToolFilters:
                 if "refused" in answer:
                     return FilterResult(-1, "", refused=answer["refused"])
                 if answer["status"] >= 0:
-                    self._known[key] = self._new[key] = answer
+                    self._known[key] = answer
+                    self._has_new = True
         return FilterResult(**{**answer, "read": tuple(answer["read"])})
 
     def _ask(self, call: FilterCall) -> dict[str, Any]:
@@ -189,6 +192,13 @@ class ToolFilters:
             )
         self._process = process
         return process
+
+
+def _keep_last(answers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those that came last, as many as may be kept; in the same order."""
+    sizes = itertools.accumulate(len(key) + len(json.dumps(answers[key])) for key in reversed(answers))
+    kept = sum(1 for _ in itertools.takewhile(lambda size: size <= MAX_KEPT, sizes))
+    return dict(list(answers.items())[len(answers) - kept :])
 
 
 def _exchange(process: subprocess.Popen[bytes], question: bytes) -> bytes:

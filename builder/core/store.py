@@ -156,9 +156,9 @@ class Store:
                     hint="the mirror is broken or being updated; try again, or another mirror",
                 )
 
-    def lock(self, name: str, console: Console, what: str) -> AbstractContextManager[None]:
-        """Hold a named lock of this store; ``what`` completes "waiting for process N, which is ..."."""
-        return hold_lock(self.root / "locks" / name, console, what)
+    def lock(self, name: str, console: Console, what: str, *, in_turn: bool = False) -> AbstractContextManager[None]:
+        """Hold a named lock of this store (:func:`builder.core.locks.hold_lock`)."""
+        return hold_lock(self.root / "locks" / name, console, what, in_turn=in_turn)
 
     @contextmanager
     def keep_in_use(self, console: Console) -> Iterator[None]:

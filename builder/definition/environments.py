@@ -36,6 +36,7 @@ class ResolvedEnvironment:
         extras: of the project.
         find_links: directories with wheels.
         trim: what is left out: ``tests``, ``stubs``, ``sources``.
+        imports: modules that the build imports, with all below them.
         absent_libraries: shared libraries that may be missing.
     """
 
@@ -46,6 +47,7 @@ class ResolvedEnvironment:
     extras: tuple[str, ...] = ()
     find_links: tuple[Path, ...] = ()
     trim: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     absent_libraries: tuple[str, ...] = ()
 
     @property
@@ -113,6 +115,7 @@ def _resolve(
         environment.extras,
         tuple(links),
         environment.trim,
+        environment.imports,
         environment.absent_libraries,
     )
 

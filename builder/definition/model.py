@@ -19,6 +19,7 @@ from builder.definition.scalars import (
     AbsolutePath,
     ContainerProductName,
     CredentialGlob,
+    DottedName,
     ExposedPort,
     ImageName,
     Mirrors,
@@ -199,6 +200,11 @@ class PythonEnvironment(Model):
     trim: tuple[Literal["tests", "stubs", "sources"], ...] = Field(
         (),
         description="What of the wheels is left out: `tests`, `stubs` (`*.pyi`), `sources` (`*.pyx`, `*.c` ...).",
+    )
+    imports: tuple[DottedName, ...] = Field(
+        (),
+        description="Modules that the build imports, with all below them, to see that they can be. "
+        "Not where the image is of another architecture than this machine.",
     )
     absent_libraries: tuple[str, ...] = Field(
         (), description="Shared libraries that wheels ask for and that may be missing, like `libcuda.so.1`."

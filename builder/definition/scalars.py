@@ -183,6 +183,13 @@ RelativePath = Annotated[str, _path_check, _path_schema]
 """A path relative to the file that names it."""
 
 
+_dotted_check, _dotted_schema = make_text_type(
+    r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", "a module is named as Python imports it, like shop.views"
+)
+DottedName = Annotated[str, _dotted_check, _dotted_schema]
+"""The name of a Python module."""
+
+
 def _file_or_many(value: Any) -> Any:
     match value:
         case list() if all(isinstance(each, str) for each in value):

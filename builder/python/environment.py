@@ -18,6 +18,7 @@ from builder.python.pack import unpack_wheels
 from builder.python.scheme import Scheme, make_scheme
 from builder.python.target import Target
 from builder.python.trim import trim
+from builder.tree.elf import read_needs
 from builder.tree.node import Kind, Node, make_file, make_symlink
 from builder.tree.tree import Tree
 
@@ -31,7 +32,7 @@ class Environment:
     Attributes:
         wheels: what the lock has for it.
         requested: names of distributions that somebody asked for.
-        trim, absent_libraries: as in the definition.
+        trim, imports, absent_libraries: as in the definition.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Environment:
     wheels: tuple[LockedWheel, ...]
     requested: frozenset[str] = frozenset()
     trim: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     absent_libraries: tuple[str, ...] = ()
 
 
@@ -62,6 +64,7 @@ def install_environment(
     scheme = make_scheme(environment.name, environment.target.version)
     with console.open_step(f"Python environment {environment.name}: {len(environment.wheels)} wheels"):
         check_tags(environment)
+        require_interpreter(tree, environment)
         packs = unpack_wheels(environment.wheels, store, console, refetch=refetch)
         installed = [install_wheel(pack, scheme, requested=pack.wheel.name in environment.requested) for pack in packs]
         check_conflicts(installed, tree)
@@ -71,7 +74,48 @@ def install_environment(
                 console.log(f"{wheel.pack.wheel.name}: {saved} bytes are left out")
         compile_wheels(installed, tools, store, scratch)
         add_to_tree(tree, installed, scheme, environment.target)
+        if environment.imports:
+            check_imports(tree, environment, scheme, arch, tools, console, scratch)
     return scheme
+
+
+def require_interpreter(tree: Tree, environment: Environment) -> None:
+    """Refuse a root in which the interpreter would not start: a container without the links of a merged ``/usr``.
+
+    Raises:
+        InputError: it is not there, or its loader is not.
+    """
+    interpreter = f"/usr/bin/python{environment.target.version}"
+    node = tree.get(interpreter, follow=True)
+    loader = read_needs(node.content.read()).interpreter if node is not None and node.kind is Kind.FILE else None
+    if loader is None or tree.get(loader, follow=True) is None:
+        raise InputError(
+            f"environment '{environment.name}' has no Python that starts: the root has no {loader or interpreter}",
+            hint="add base-files and base-passwd to packages: they bring what a root has at its top, and its accounts"
+            if loader
+            else "add python3 to packages",
+        )
+
+
+def check_imports(
+    tree: Tree, environment: Environment, scheme: Scheme, arch: str, tools: Tools, console: Console, scratch: Path
+) -> None:
+    """Import what the definition names, where this machine can.
+
+    Raises:
+        InputError: something cannot be imported.
+    """
+    from builder.python.imports import import_modules, require_imports  # noqa: PLC0415 - where it is asked for
+
+    with console.open_step("import modules"):
+        places = [] if scheme.is_system else [scheme.prefix]
+        imported = import_modules(
+            tree, scheme.interpreter, environment.imports, arch, tools, scratch, directories=places
+        )
+    if imported is None:
+        console.note(f"{environment.name}: nothing is imported, because this machine does not run {arch}")
+    else:
+        require_imports(imported, f"environment '{environment.name}'")
 
 
 def check_tags(environment: Environment) -> None:

@@ -60,6 +60,7 @@ def list_planned(
             tuple(w for w in wheels if (w.group, w.environment) == (group, each.name)),
             each.requested,
             each.trim,
+            each.imports,
             each.absent_libraries,
         )
         for each in environments

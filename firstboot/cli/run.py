@@ -21,6 +21,13 @@ else:
     provision = import_lazily("firstboot.engine.provision")
 
 
+HELP = {
+    "prepare": "decide whether this is a first boot; the initrd calls it",
+    "run": "make this machine what its config says: its first boot; the initrd calls it once",
+    "delete-config": "take the config away from the platform, where the first boot could not",
+}
+
+
 def run_command(arguments: list[str], places: Places | None = None) -> int:
     """Decide whether this is a first boot, do it, or do what it left to do; 0 if that succeeded."""
     # Classes and what a config says live until the end; looking for garbage among them finds none.
@@ -34,6 +41,9 @@ def run_command(arguments: list[str], places: Places | None = None) -> int:
         case ["delete-config"]:
             with Root(places.root) as root:
                 return 0 if deletion.delete_kept_config(root, places, Log()) else 1
+        case [command, "-h" | "--help"]:
+            print(f"usage: firstboot {command}\n\n{HELP[command]}")
+            return 0
         case _:
             print(f"firstboot {arguments[0]} takes no arguments", file=sys.stderr)
             return 2

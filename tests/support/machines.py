@@ -18,6 +18,7 @@ from builder.outputs.signing import KeyPair
 from vm.accel.choice import choose_accel
 from vm.guest.credentials import Credential, write_credentials
 from vm.machine import Machine
+from vm.network.segment import Nic, Segment
 from vm.spec import Disk
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
@@ -48,6 +49,7 @@ def started(
     seconds: float = 400,
     credentials: Sequence[Credential] = (),
     disk: Callable[[Disk], Disk] = lambda disk: disk,
+    cables: Sequence[tuple[Segment, Nic]] = (),
     **options: Any,
 ) -> Iterator[Machine]:
     """A machine of its own that was switched on with this build.
@@ -56,6 +58,7 @@ def started(
         seconds: its deadline on a host with KVM.
         credentials: what the platform hands to its systemd.
         disk: what its boot disk is, of what it would be.
+        cables: the networks that it is plugged in to.
         options: as for :class:`vm.spec.request.MachineRequest`.
     """
     image = read_image(manifest)
@@ -66,7 +69,7 @@ def started(
     first, *others = spec.disks
     spec = replace(spec, disks=(disk(first), *others))
     deadline = Deadline(seconds, choose_timeout_scale(accel, os.environ))
-    with Machine(spec, tools, deadline, folder=folder, store=store) as machine:
+    with Machine(spec, tools, deadline, folder=folder, store=store, cables=cables) as machine:
         yield machine
 
 

@@ -1,4 +1,4 @@
-"""Under emulation only one machine boots at a time on a host; any number may run.
+"""Under emulation only one machine boots at a time on a host, in the order in which they ask; any number may run.
 
 Two that boot together on two processors miss timer interrupts while their kernels calibrate clocks, and then stall.
 """
@@ -40,7 +40,9 @@ class BootSlot:
             return 0.0
         started = time.monotonic()
         held = ExitStack()
-        held.enter_context(self._store.lock(LOCK, self._console, "booting a virtual machine under emulation"))
+        held.enter_context(
+            self._store.lock(LOCK, self._console, "booting a virtual machine under emulation", in_turn=True)
+        )
         with self._guard:
             self._held, self._is_held = held, True
             self._timer = threading.Timer(self._most, self.give_back)

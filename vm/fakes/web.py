@@ -65,7 +65,7 @@ class WebServer(LoopbackServer):
                 """Every method is answered alike."""
                 server._serve(self)
 
-            do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+            do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_GET
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Requests are in ``requests``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from builder.core.errors import VmError
@@ -10,7 +10,6 @@ from builder.core.files import write_file
 from vm.machine import Machine
 from vm.waiting.deadline import Deadline
 
-SECONDS = 10.0  # for everything, with KVM: a broken machine must not hold up the rest
 EXPORT = "/run/build-os-journal.export.gz"
 EXPORT_PROGRAM = f"""\
 import gzip, subprocess
@@ -27,13 +26,11 @@ def collect(machine: Machine) -> None:
     """
     if machine.is_off:
         return
-    machine.deadline = Deadline(SECONDS, machine.deadline.scale)  # the test's own may be over
-    pieces: list[Callable[[Machine], None]] = [_screen] if machine.spec.video else []
-    if machine.probe.hello is not None:
-        pieces += [_journal, _chart, _failed]
-    for piece in pieces:
-        with suppress(VmError, OSError):
-            piece(machine)
+    for piece, seconds in PIECES.items():
+        if machine.spec.video if piece is _screen else machine.probe.hello is not None:
+            machine.deadline = Deadline(seconds, machine.deadline.scale)  # the test's own may be over
+            with suppress(VmError, OSError):
+                piece(machine)
 
 
 def _journal(machine: Machine) -> None:
@@ -55,3 +52,8 @@ def _failed(machine: Machine) -> None:
 
 def _screen(machine: Machine) -> None:
     machine.screenshot()
+
+
+# What each may take, in seconds with KVM: a broken machine must not hold up the rest. What takes longest comes last: a
+# guest that does not answer to it in time may not answer to anything any more.
+PIECES: Mapping[Callable[[Machine], None], float] = {_screen: 2.0, _failed: 2.0, _chart: 3.0, _journal: 5.0}

@@ -182,7 +182,7 @@ class Client:
 
         def attempt(source: Source) -> Manifest:
             with source.ask("GET", source.locate("manifests", wanted), headers={"Accept": ACCEPT}) as response:
-                data = self._read(response, maximum)
+                data = self.read_body(response, maximum)
                 kind = response.headers.get("Content-Type", "")
                 promised = response.headers.get("Docker-Content-Digest")
             try:
@@ -262,6 +262,17 @@ class Client:
         except BadManifest as error:
             raise SourceError(f"{self.reference.pin(index.digest)}: the index {error}") from None
 
+    def list_image_blobs(self, manifest: Manifest) -> tuple[Descriptor, ...]:
+        """Configuration and layers.
+
+        Raises:
+            SourceError: they are none.
+        """
+        try:
+            return manifest.list_blobs()
+        except BadManifest as error:
+            raise SourceError(f"{self.reference.pin(manifest.digest)}: the manifest {error}") from None
+
     # Blobs
 
     def read_blob(self, descriptor: Descriptor, maximum: int = MAX_MANIFEST) -> bytes:
@@ -274,21 +285,24 @@ class Client:
             raise SourceError(f"{self._describe(descriptor.digest)} has {descriptor.size} bytes, more than {maximum}")
         return b"".join(self.stream_blob(descriptor))
 
-    def stream_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+    def stream_blob(self, descriptor: Descriptor, start: int = 0) -> Iterator[bytes]:
         """A blob piece by piece, going on after a connection was cut. The last piece comes only when all of it is
         what the digest says, so who passes the pieces on never completes a wrong blob.
+
+        Args:
+            start: the first byte that is wanted; the digest of a part is not checked.
 
         Raises:
             SourceError: it cannot be had, or is not what its digest says.
         """
         check_size(descriptor, self._describe(descriptor.digest))
         digest = hashlib.new(descriptor.digest.partition(":")[0])
-        position = 0
+        position = start
         held = b""
         turn = 0
         sources = list(self.sources)
         failures: dict[str, TransferError] = {}
-        while position < descriptor.size or descriptor.size == 0:
+        while position < descriptor.size:
             source = sources[0]
             begun = position
             try:
@@ -311,8 +325,8 @@ class Client:
                     raise Stopped from None
                 continue
             break
-        if digest.hexdigest() != descriptor.hex:
-            actual = f"{descriptor.digest.partition(':')[0]}:{digest.hexdigest()}"
+        if start == 0 and digest.hexdigest() != descriptor.hex:
+            actual = f"{digest.name}:{digest.hexdigest()}"
             raise SourceError(f"{self._describe(descriptor.digest)} is not what its digest says: it is {actual}")
         if held:
             yield held
@@ -451,7 +465,7 @@ class Client:
             if response.status_code == 404:
                 return []
             try:
-                document = parse_document(self._read(response, MAX_MANIFEST))
+                document = parse_document(self.read_body(response, MAX_MANIFEST))
                 return list_descriptors(document, "manifests")
             except BadManifest as error:
                 raise TransferError(f"the list of referrers {error}") from None
@@ -462,7 +476,7 @@ class Client:
         for _ in range(MAX_PAGES):
             seen.add(path)
             with source.ask("GET", path, headers=headers) as response:
-                data = self._read(response, MAX_LIST)
+                data = self.read_body(response, MAX_LIST)
                 following = find_next(response.headers.get("Link", ""))
             try:
                 yield parse_document(data)
@@ -479,7 +493,12 @@ class Client:
                 raise TransferError("the pages go round in a circle")
         raise TransferError(f"there are more than {MAX_PAGES} pages")
 
-    def _read(self, response: requests.Response, maximum: int) -> bytes:
+    def read_body(self, response: requests.Response, maximum: int) -> bytes:
+        """The body of an answer, whole.
+
+        Raises:
+            TransferError: it has more than ``maximum`` bytes, or was cut.
+        """
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length[:19]) > maximum:
             raise TransferError(f"the registry sends {length} bytes, at most {maximum} were expected")
@@ -517,17 +536,19 @@ class Client:
             code = last.code if isinstance(last, RegistryError) else ""
             where = "repository" if code == "NAME_UNKNOWN" else "image"
             return MissingImageError(f"there is no {where} {what}", details=details)
-        hint = "is the registry up? try again"
-        if isinstance(last, RegistryError) and last.is_denied:
-            hint = (
-                f"the registry wants a login, or there is no such repository: 'podman login {self.reference.registry}'"
-                " keeps a password where build-os finds it, --authfile names another file"
-            )
-        elif last.missing:
-            hint = "the registry does not have it any more"
-        elif not last.temporary:
-            hint = "the registry or something on the way to it is broken"
-        return SourceError(f"cannot fetch {what}", details=details, hint=hint)
+        return SourceError(f"cannot fetch {what}", details=details, hint=choose_hint(last, self.reference.registry))
+
+
+def choose_hint(error: TransferError, registry: str) -> str:
+    """What to try after a registry failed."""
+    if isinstance(error, RegistryError) and error.is_denied:
+        return (
+            f"the registry wants a login, or there is no such repository: 'podman login {registry}' keeps a password"
+            " where build-os finds it, --authfile names another file"
+        )
+    if error.missing:
+        return "the registry does not have it any more"
+    return "is the registry up? try again" if error.temporary else "the registry or what is between is broken"
 
 
 def check_size(descriptor: Descriptor, what: str) -> None:

@@ -37,11 +37,18 @@ class RegistryOptions:
     rules: Rules | None = None
 
 
-def open_client(reference: Reference | str, options: RegistryOptions | None = None, *, mirrors: bool = True) -> Client:
+def open_client(
+    reference: Reference | str,
+    options: RegistryOptions | None = None,
+    *,
+    mirrors: bool = True,
+    stop: threading.Event | None = None,
+) -> Client:
     """A client for the repository of an image; nothing is asked yet.
 
     Args:
         mirrors: whether mirrors may answer: not where something is written.
+        stop: what abandons all that is under way, if it is shared with another client.
 
     Raises:
         InputError: the name is none, the registry is blocked, or registries.conf is wrong.
@@ -49,7 +56,7 @@ def open_client(reference: Reference | str, options: RegistryOptions | None = No
     name = parse_reference(reference) if isinstance(reference, str) else reference
     chosen = options or RegistryOptions()
     rules = chosen.rules if chosen.rules is not None else load_rules(chosen.environment)
-    stop = threading.Event()
+    stop = stop or threading.Event()
     sources = [_make_source(place, chosen, rules, stop) for place in rules.list_places(name, mirrors=mirrors)]
     return Client(name, sources, chosen.patience, stop)
 

@@ -83,6 +83,25 @@ def test_a_question_is_asked_once_and_its_answer_is_kept_for_the_next_build(
     assert len(started) == 2
 
 
+def test_the_answers_that_came_first_are_forgotten_when_they_are_too_many_bytes(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    size = len(json.dumps(ANSWER)) + 64  # with its key
+    monkeypatch.setattr("builder.core.filters.MAX_KEPT", 2 * size)
+    monkeypatch.setattr(ToolFilters, "_ask", lambda *_: dict(ANSWER))
+    store = Store(tmp_path / "store")
+    calls = [FilterCall("sed", ("sed", str(number))) for number in range(4)]
+    for call in calls:
+        with ToolFilters(tools, store) as filters:
+            filters.run(call)
+    asked: list[FilterCall] = []
+    monkeypatch.setattr(ToolFilters, "_ask", lambda _, call: asked.append(call) or dict(ANSWER))
+    with ToolFilters(tools, store) as filters:
+        for call in reversed(calls):
+            filters.run(call)
+    assert asked == calls[1::-1]
+
+
 class Interrupted(io.BytesIO):
     """An answer that nobody waits for."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -266,6 +267,70 @@ def test_a_lock_that_is_given_back_at_once_is_not_worth_a_word(tmp_path: Path, m
     thread.join(30)
     assert not thread.is_alive()
     assert console.notes == []
+
+
+class Waiter(threading.Thread):
+    """Somebody who waits for a lock, and keeps it until it is told."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path, self.console = path, Listener()
+        self.has_it, self.may_go = threading.Event(), threading.Event()
+        self.start()
+        assert self.console.told.wait(10), "it says for whom it waits"
+
+    def run(self) -> None:
+        with hold_lock(self.path, self.console, "booting", in_turn=True):
+            self.has_it.set()
+            self.may_go.wait(10)
+
+
+def test_who_waits_longest_is_next(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with hold_lock(path, QuietConsole(), "booting", in_turn=True):
+        waiters = [Waiter(path) for _ in range(5)]
+    for number, waiter in enumerate(waiters):
+        assert waiter.has_it.wait(10)
+        assert not any(later.has_it.is_set() for later in waiters[number + 1 :])
+        waiter.may_go.set()
+    for waiter in waiters:
+        waiter.join(10)
+    assert waiters[0].console.notes[0].startswith(f"waiting for process {os.getpid()}, which is booting")
+    assert waiters[3].console.notes[0].endswith(", and 3 more who came before us")
+    assert [path.name for path in (tmp_path / "lock.queue").iterdir()] == ["lock"]
+
+
+def test_who_comes_when_the_lock_is_given_back_does_not_overtake(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with hold_lock(path, QuietConsole(), "booting", in_turn=True):
+        first, second = Waiter(path), Waiter(path)
+    assert first.has_it.wait(10)
+    third = Waiter(path)
+    first.may_go.set()
+    assert second.has_it.wait(10)
+    assert not third.has_it.is_set()
+    second.may_go.set()
+    assert third.has_it.wait(10)
+    third.may_go.set()
+    third.join(10)
+
+
+def test_who_is_killed_while_it_waits_holds_up_nobody(tmp_path: Path) -> None:
+    """The kernel drops the lock of its ticket and leaves the file."""
+    path, queue = tmp_path / "lock", tmp_path / "lock.queue"
+    queue.mkdir()
+    (queue / "000000001").touch()
+    with hold_lock(path, QuietConsole(), "booting", in_turn=True):
+        assert [ticket.name for ticket in queue.iterdir()] == ["lock"]
+        killed = (queue / "000000001").open("wb")
+        fcntl.flock(killed, fcntl.LOCK_EX)
+        waiter = Waiter(path)
+        assert waiter.console.notes[0].endswith(", and 1 more who came before us")
+    assert not waiter.has_it.is_set()
+    killed.close()
+    assert waiter.has_it.wait(10)
+    waiter.may_go.set()
+    waiter.join(10)
 
 
 def test_a_lock_can_be_tried_without_waiting(tmp_path: Path) -> None:

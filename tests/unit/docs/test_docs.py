@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builder.cli.main import make_parser
+from builder.cli.main import COMMANDS, make_parser
 from builder.core import errors
 from builder.core.architecture import Arch
 from builder.definition.init import _NAMES, STARTER
@@ -266,7 +266,7 @@ def _complaints(words: list[str]) -> Iterator[str]:
         words = words[1:]
     words = words[: next((i for i, word in enumerate(words) if word in (">", "<", ">>")), len(words))]
     program = words[0].removeprefix(".venv/bin/") if words else ""
-    if program == "build-os":
+    if program == "build-os" and not (len(words) == 2 and words[1] in COMMANDS):  # a command's name alone is no line
         yield from _parse(make_parser().parse_args, words[1:])
     elif program == "firstboot":
         yield from _parse(drift_command._parser().parse_args, words[1:])

@@ -199,3 +199,14 @@ def test_disks_are_refused_in_a_directory(
     config(path, storage={"filesystems": [{"device": "/dev/a", "format": "ext4", "path": "/var/a"}]})
     assert main([command, "--root", str(tree), str(path)]) == 2
     assert "storage.filesystems cannot be carried out in a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["prepare", "run", "delete-config"])
+def test_what_takes_no_arguments_has_a_help_nevertheless(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gc.disable", lambda: None)
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: firstboot {command}\n\n")
+    assert main([command, "now"]) == 2
+    assert capsys.readouterr().err == f"firstboot {command} takes no arguments\n"

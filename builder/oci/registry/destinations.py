@@ -1,0 +1,250 @@
+"""Where an image is copied to: a registry, a directory with an image layout, an archive. What is there is kept."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from builder.core.errors import InputError, SourceError
+from builder.core.files import open_replacement, write_file
+from builder.oci.image import LAYOUT_VERSION, write_archive
+from builder.oci.registry.client import Manifest
+from builder.oci.registry.origins import Origin
+from builder.oci.registry.push import Progress, Publisher
+from builder.tree.node import Inline, Kind, Node, Slice
+from builder.tree.tar import write_tar
+from builder.tree.tree import Tree
+from firstboot.config.oci.manifests import (
+    INDEX,
+    MAX_MANIFEST,
+    REF_NAME,
+    BadManifest,
+    Descriptor,
+    parse_document,
+)
+
+_REPOSITORY_FILE = "manifest.json"
+
+
+class Destination(Protocol):
+    """A place that an image is brought to, blobs first, the manifest that is meant at last."""
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """Whether it is there already."""
+
+    def write_blob(self, blob: Descriptor, origin: Origin, progress: Progress) -> bool:
+        """Bring a blob; whether that took no transfer."""
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Bring a manifest that an index names."""
+
+    def finish(self, manifest: Manifest) -> None:
+        """Bring the manifest or index that is meant, under its name."""
+
+
+class RegistryDestination:
+    """A repository.
+
+    Attributes:
+        tags: of the image; none: it is found by its digest alone.
+    """
+
+    def __init__(self, publisher: Publisher, tags: Sequence[str]) -> None:
+        self._publisher = publisher
+        self.tags = tuple(dict.fromkeys(tags))
+        self.name = publisher.name
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """See :class:`Destination`."""
+        return self._publisher.has_blob(blob)
+
+    def write_blob(self, blob: Descriptor, origin: Origin, progress: Progress) -> bool:
+        """See :class:`Destination`."""
+        registry, repository = origin.repository or ("", "")
+        own = self._publisher.client.reference
+        mount = (repository,) if registry == own.registry and repository != own.repository else ()
+        return self._publisher.upload_blob(
+            blob, lambda start: origin.read_blob(blob, start), mount=mount, progress=progress
+        )
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """See :class:`Destination`."""
+        self._publisher.put_manifest(manifest)
+
+    def finish(self, manifest: Manifest) -> None:
+        """See :class:`Destination`."""
+        if not self.tags:
+            self._publisher.put_manifest(manifest)
+        for tag in self.tags:
+            self._publisher.put_manifest(manifest, tag)
+
+
+class LayoutDestination:
+    """A directory with an image layout, made if it is not there; other images in it stay.
+
+    Attributes:
+        ref_name: the image's name in it.
+    """
+
+    def __init__(self, directory: Path, ref_name: str) -> None:
+        self.directory = directory
+        self.ref_name = ref_name
+        self.name = f"{directory}{':' if ref_name else ''}{ref_name}"
+        self._require_layout()
+
+    def _require_layout(self) -> None:
+        there = self.directory
+        if there.exists() and not there.is_dir():
+            raise InputError(f"{there} is no directory, so no image layout can be made there")
+        if there.is_dir() and any(there.iterdir()) and not (there / "oci-layout").is_file():
+            raise InputError(f"{there} has something in it that is no OCI image layout", hint="name another directory")
+
+    def _locate(self, blob: Descriptor) -> Path:
+        algorithm, _, encoded = blob.digest.partition(":")
+        return self.directory / "blobs" / algorithm / encoded
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """See :class:`Destination`."""
+        path = self._locate(blob)
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != blob.size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, blob.digest.partition(":")[0]).hexdigest() == blob.hex
+
+    def write_blob(self, blob: Descriptor, origin: Origin, progress: Progress) -> bool:
+        """See :class:`Destination`."""
+        with open_replacement(self._locate(blob)) as file:
+            for piece in origin.read_blob(blob, 0):
+                file.write(piece)
+                progress(len(piece))
+        return False
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """See :class:`Destination`."""
+        write_file(self._locate(manifest.descriptor), manifest.data)
+
+    def finish(self, manifest: Manifest) -> None:
+        """See :class:`Destination`."""
+        self.write_manifest(manifest)
+        entry: dict[str, Any] = {
+            "mediaType": manifest.descriptor.media_type,
+            "digest": manifest.digest,
+            "size": manifest.descriptor.size,
+        }
+        if self.ref_name:
+            entry["annotations"] = {REF_NAME: self.ref_name}
+        write_file(self.directory / "oci-layout", json.dumps(LAYOUT_VERSION))
+        with _hold(self.directory):
+            others = [
+                other
+                for other in self._read_entries()
+                if (other.get("annotations") or {}).get(REF_NAME, "") != self.ref_name
+                and (self.ref_name or other.get("digest") != manifest.digest)
+            ]
+            index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*others, entry]}
+            write_file(self.directory / "index.json", json.dumps(index, sort_keys=True))
+
+    def _read_entries(self) -> list[dict[str, Any]]:
+        path = self.directory / "index.json"
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            data = file.read(MAX_MANIFEST + 1)
+        try:
+            found = parse_document(data).get("manifests", [])
+        except BadManifest as error:
+            raise InputError(f"{path} {error}") from None
+        if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+            raise InputError(f"{path} has no list of manifests")
+        return found
+
+
+class ArchiveDestination(LayoutDestination):
+    """One file: a layout beside it becomes a tar at last.
+
+    Attributes:
+        docker: whether ``docker load`` is to take it.
+    """
+
+    def __init__(self, file: Path, ref_name: str, directory: Path, *, docker: bool) -> None:
+        super().__init__(directory, ref_name)
+        self.file = file
+        self.docker = docker
+        self.name = f"{file}{':' if ref_name else ''}{ref_name}"
+
+    def finish(self, manifest: Manifest) -> None:
+        """See :class:`Destination`."""
+        if self.docker:
+            with open_replacement(self.file) as out:
+                write_tar(self._make_docker_tree(manifest), out, latest=0)
+            return
+        super().finish(manifest)
+        with open_replacement(self.file) as out:
+            write_archive(self.directory, out)
+
+    def _make_docker_tree(self, manifest: Manifest) -> Tree:
+        """Docker's image specification 1.2, "Combined Image JSON + Filesystem Changeset Format"."""
+        if manifest.is_index:
+            raise InputError("a docker-archive has images of one platform only", hint="leave --all out")
+        try:
+            config, *layers = manifest.list_blobs()
+        except BadManifest as error:
+            raise SourceError(f"{self.name}: the manifest {error}") from None
+        tree = Tree()
+
+        def put(name: str, blob: Descriptor) -> str:
+            path = self._locate(blob)
+            tree.put(f"/{name}", Node(Kind.FILE, 0o644, content=Slice(str(path), 0, blob.size), origin="copy"))
+            return name
+
+        entry = {
+            "Config": put(f"{config.hex}.json", config),
+            "RepoTags": [self.ref_name] if self.ref_name else [],
+            "Layers": [put(f"{layer.hex}.tar", layer) for layer in layers],
+        }
+        text = json.dumps([entry], sort_keys=True).encode()
+        tree.put(f"/{_REPOSITORY_FILE}", Node(Kind.FILE, 0o644, content=Inline(text), origin="copy"))
+        return tree
+
+
+@contextmanager
+def open_archive(file: Path, ref_name: str, *, docker: bool) -> Iterator[ArchiveDestination]:
+    """An archive to copy to, with a directory beside it for what comes until it is whole.
+
+    Raises:
+        InputError: there is an archive already, which would lose its images.
+    """
+    if file.exists():
+        raise InputError(f"{file} is there already", hint="remove it, or name another file")
+    parent = file.absolute().parent
+    if not parent.is_dir():
+        raise InputError(f"there is no directory {parent}")
+    directory = Path(tempfile.mkdtemp(prefix=f".{file.name[:50]}.", dir=parent))
+    try:
+        yield ArchiveDestination(file, ref_name, directory, docker=docker)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+_inside = threading.Lock()
+
+
+@contextmanager
+def _hold(directory: Path) -> Iterator[None]:
+    """Let nobody else change the index of a layout meanwhile (flock(2) on the directory)."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _inside:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,88 @@
+"""What the features for several machines put into an image, and that the configs which come with them fit it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.debian.lock import Lock
+from builder.definition.load import load
+from builder.locking import make_lock_path
+from builder.stages import list_stages
+from builder.stages.plan import load_snapshot, make_plan
+from builder.toolstree import derive_tools_key
+from builder.tree.tree import Tree
+from tests.support.machines import build_text
+
+pytestmark = pytest.mark.image
+
+REPOSITORY = Path(__file__).parents[2]
+OUT = REPOSITORY / "out" / "clusters"
+DEFINITION = """\
+name: clusters
+version: 1.0.0
+features: [base, etcd, overlay-network]
+outputs: [qcow2]
+"""
+CONFIGS = ("etcd", "overlay-network")
+
+
+@pytest.fixture(scope="module")
+def root(store: Store) -> Tree:
+    """The root of an image that has them all."""
+    build_text(DEFINITION, OUT, store)
+    resolved = load(OUT / "os.yaml").resolved
+    lock = Lock.load(make_lock_path(resolved.path))
+    plan = make_plan(list_stages(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
+    return load_snapshot(store, plan.key)
+
+
+@pytest.mark.parametrize("unit", ["etcd.service", "overlay-network.service", "flanneld.service"])
+def test_the_units_start_by_themselves(root: Tree, unit: str) -> None:
+    assert f"/etc/systemd/system/multi-user.target.wants/{unit}" in root
+
+
+def test_etcd_keeps_its_data_to_itself_and_listens_on_loopback_alone(root: Tree) -> None:
+    assert "etcd:x:" in root.read_text("/etc/passwd")
+    unit = root.read_text("/usr/lib/systemd/system/etcd.service.d/50-build-os.conf")
+    assert "StateDirectoryMode=0700" in unit
+    # Without a configuration etcd's own defaults hold, which are of loopback: nothing may say otherwise.
+    files = ("/usr/lib/systemd/system/etcd.service", "/etc/default/etcd")
+    assert not [path for path in files if any(line.startswith("ETCD_LISTEN") for line in root.read_text(path).split())]
+    assert "/etc/etcd/etcd.conf" not in root
+
+
+def test_the_agent_and_the_plugin_are_programs_of_the_image_s_python(root: Tree, tools: Tools, tmp_path: Path) -> None:
+    assert root.require("/usr/lib/cni/flannel").mode & 0o777 == 0o755
+    for name in ("bridge", "host-local", "portmap", "loopback"):
+        assert f"/usr/lib/cni/{name}" in root
+    assert {"/usr/sbin/bridge", "/usr/sbin/nft"} <= {path for path, _node in root.walk()}
+    program = tmp_path / "flannel"
+    program.write_text(root.read_text("/usr/lib/cni/flannel"))
+    done = subprocess.run(
+        [*tools.make_argv("python3", "-I", program)],
+        env={**tools.make_environment(), "CNI_COMMAND": "VERSION"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"1.0.0"' in done.stdout
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_configs_that_come_with_them_are_accepted(root: Tree, tmp_path: Path, name: str) -> None:
+    for file in ("ca.crt", "member.crt", "member.key"):
+        (tmp_path / file).write_text("a certificate\n")
+    shutil.copyfile(REPOSITORY / "configs" / "machines" / f"{name}.yaml", tmp_path / f"{name}.yaml")
+    out = tmp_path / "config.json"
+    build_os = [sys.executable, "-m", "builder", "config"]
+    subprocess.run([*build_os, "compile", "-d", tmp_path, "-o", out, tmp_path / f"{name}.yaml"], check=True)
+    command = [*build_os, "check", "--image", OUT / "build.json", out]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
