@@ -24,7 +24,7 @@ from builder.definition.resolved import ResolvedContainer
 from builder.outputs.manifest import Manifest, is_current
 from builder.products.catalogue import CONTAINER_PRODUCTS
 from builder.products.product import Identity, Part
-from builder.stages.containers import make_container_tree, make_image_config
+from builder.stages.containers import MEDIA_TYPES, divide, make_container_tree, make_image_config
 from builder.stages.packages import make_decision
 from builder.stages.python import list_planned
 
@@ -51,7 +51,7 @@ def build_container(request: BuildRequest) -> BuildResult:
         # Here, not above: a build that has nothing to do is over before these are imported.
         from builder.oci.bundle import make_bundle, write_bundle
         from builder.oci.check import validate_layout
-        from builder.oci.image import write_layout
+        from builder.oci.image import write_layers
         from builder.oci.runtime_config import make_runtime_config
         from builder.outputs.publish import publish
         from builder.outputs.sbom import make_container_sbom
@@ -70,19 +70,21 @@ def build_container(request: BuildRequest) -> BuildResult:
             if request.watch is not None:
                 request.watch("container", tree)
             layout = context.scratch / "layout"
-            image = write_layout(tree, make_image_config(resolved, 0), layout)
-            if problems := validate_layout(layout):
+            parts = divide(tree, resolved, lock.packages)
+            media_type = MEDIA_TYPES[resolved.compression]
+            image = write_layers(parts, make_image_config(resolved, 0), layout, media_type, tools)
+            if problems := validate_layout(layout, tools):
                 raise AssertionError(f"we wrote an image layout that is none: {problems}")
             products = [CONTAINER_PRODUCTS[name] for name in resolved.outputs]
-            parts = {Part.OCI: layout}
+            files = {Part.OCI: layout}
             if any(Part.BUNDLE in product.needs for product in products):
-                parts[Part.BUNDLE] = context.scratch / "bundle.tar"
+                files[Part.BUNDLE] = context.scratch / "bundle.tar"
                 config = make_runtime_config(json.loads(image.config), tree, name=resolved.name)
-                write_bundle(make_bundle(tree, config), parts[Part.BUNDLE], created=0)
+                write_bundle(make_bundle(tree, config), files[Part.BUNDLE], created=0)
             manifest.unlink(missing_ok=True)
             artifacts = publish(
                 products,
-                parts,
+                files,
                 {},
                 make_container_sbom(resolved, lock, tree, image.digest),
                 request.out,

@@ -108,6 +108,8 @@ def resolve_container(
         working_dir=container.working_dir,
         outputs=container.outputs,
         python=find_environments([(located, path, container.python)], findings),
+        layers=container.layers,
+        compression=container.compression,
     )
     check_files(overlays, (), resolved.values, findings)
     return resolved

@@ -54,6 +54,21 @@ class Compression(enum.StrEnum):
     ZSTD = "zstd"
 
 
+class Layers(enum.StrEnum):
+    """How a container's files are divided into layers."""
+
+    GROUPED = "grouped"
+    ONE = "one"
+
+
+class LayerCompression(enum.StrEnum):
+    """How a container's layers are compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
 class Model(BaseModel):
     """Strict, frozen, and closed to keys it does not know."""
 
@@ -355,4 +370,11 @@ class ContainerDefinition(Model):
     outputs: tuple[ContainerProductName, ...] = Field(
         (CONTAINER_DEFAULT,),
         description="What to write: `oci`, an image archive, and `bundle`, which runc and crun start as it is.",
+    )
+    layers: Layers = Field(
+        Layers.GROUPED,
+        description="`grouped` has what changes together in one layer, so that versions share layers; or `one`.",
+    )
+    compression: LayerCompression = Field(
+        LayerCompression.NONE, description="Of the layers: `none`, `gzip`, or `zstd`."
     )

@@ -14,7 +14,18 @@ from pathlib import Path
 
 from builder.core.architecture import Arch
 from builder.definition.environments import ResolvedEnvironment
-from builder.definition.model import Contents, Definition, Disk, Feature, Kernel, Presets, Root, Runtime
+from builder.definition.model import (
+    Contents,
+    Definition,
+    Disk,
+    Feature,
+    Kernel,
+    LayerCompression,
+    Layers,
+    Presets,
+    Root,
+    Runtime,
+)
 from builder.definition.ports import Publish
 from builder.definition.resolved_app import ResolvedApp
 from builder.definition.scalars import Scalar
@@ -66,6 +77,8 @@ class ResolvedContainer:
     labels: Mapping[str, str]
     working_dir: str
     outputs: tuple[str, ...] = (CONTAINER_DEFAULT,)
+    layers: Layers = Layers.GROUPED
+    compression: LayerCompression = LayerCompression.NONE
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
     debconf: Mapping[str, Scalar] = field(default_factory=dict)
     python: tuple[ResolvedEnvironment, ...] = ()

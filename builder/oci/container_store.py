@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from builder.core.errors import InputError
-from builder.oci.image import LAYER_GZIP, Image, format_time, make_canonical_json
+from builder.oci.fields import format_time
+from builder.oci.image import LAYER_GZIP, Image, make_canonical_json
 from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree, get_parent
 

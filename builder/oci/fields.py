@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 _SUPPORTED = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-f]{128}")}
@@ -226,6 +226,11 @@ def parse_time(value: object, where: str, report: Report) -> int:
     except (ValueError, OverflowError):
         report(f"{where} must be a time like 1970-01-01T00:00:00Z")
         return 0
+
+
+def format_time(seconds: int) -> str:
+    """``1970-01-01T00:00:00Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_annotations(document: Json, report: Report, where: str = "") -> None:

@@ -1,7 +1,7 @@
 """Trees as container images: an OCI image layout (image-spec 1.1), as a directory or one archive.
 
-An image made here has one layer. It is stored as plain tar unless ``gzip`` is asked for: what stays on this
-machine or goes into the OS image gains nothing by it.
+Layers are plain tar unless another kind is asked for: what stays on this machine or goes into the OS image gains
+nothing by compression.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 from builder.core.architecture import require_architecture as facts
 from builder.core.files import hash_file, open_replacement, write_file
 from builder.core.pigz import open_gzip
 from builder.core.store import HashingWriter
 from builder.core.tools import Tools
+from builder.core.zstd import open_zstd
+from builder.oci.changeset import LayerPart, make_single_part
+from builder.oci.fields import format_time
+from builder.oci.inherit import inherit_config
 from builder.tree.node import Kind, Node, Slice, make_directory
 from builder.tree.tar import Writer, write_tar
 from builder.tree.tree import Tree
@@ -32,6 +37,13 @@ LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT_VERSION = {"imageLayoutVersion": "1.0.0"}
+LEVELS = {LAYER_GZIP: 6, LAYER_ZSTD: 9}
+# What Docker calls the layers that an image-spec manifest has under other names; the bytes are the same.
+OCI_NAMES = {
+    "application/vnd.docker.image.rootfs.diff.tar": LAYER,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": LAYER_ZSTD,
+}
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,17 @@ class Image:
         return self.layers[-1].tree if self.layers else Tree()
 
 
+class Base(Protocol):
+    """An image that another is made on."""
+
+    @property
+    def image(self) -> Image:
+        """The image itself."""
+
+    def copy_blob(self, layer: Layer, layout: Path) -> None:
+        """Put the blob of one of its layers into an image layout, as it is."""
+
+
 def make_digest(data: bytes) -> str:
     """``sha256:HEX``."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
@@ -128,11 +151,6 @@ def make_tag(version: str) -> str:
     return version.replace("~", "_").replace("^", "_").replace("+", "_")[:128]
 
 
-def format_time(seconds: int) -> str:
-    """``1970-01-01T00:00:00Z``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def find_platform(architecture: str) -> dict[str, str]:
     """The platform of a descriptor, with the variant that registries expect for arm64."""
     platform = {"architecture": architecture, "os": "linux"}
@@ -140,8 +158,12 @@ def find_platform(architecture: str) -> dict[str, str]:
     return platform if variant is None else platform | {"variant": variant}
 
 
-def make_config_json(config: ImageConfig, diff_ids: list[str]) -> dict[str, object]:
-    """The image's configuration (image-spec, config.md). What is not set is left out."""
+def make_config_json(config: ImageConfig, diff_ids: Sequence[str], titles: Sequence[str] = ()) -> dict[str, Any]:
+    """The image's configuration (image-spec, config.md). What is not set is left out.
+
+    Args:
+        titles: what each layer brings.
+    """
     run: dict[str, object] = {
         "User": config.user,
         "ExposedPorts": {port if "/" in port else f"{port}/tcp": {} for port in config.ports},
@@ -152,12 +174,13 @@ def make_config_json(config: ImageConfig, diff_ids: list[str]) -> dict[str, obje
         "Labels": dict(config.labels),
     }
     created = format_time(config.created)
+    entry = {"created": created, "created_by": "build-os"}
     return {
         **find_platform(config.architecture),
         "created": created,
         "config": {name: value for name, value in run.items() if value},
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": [{"created": created, "created_by": "build-os"} for _ in diff_ids],
+        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        "history": [entry | ({"comment": title} if title else {}) for title in titles or [""] * len(diff_ids)],
     }
 
 
@@ -167,11 +190,24 @@ def assemble(tree: Tree, config: ImageConfig) -> Image:
     Raises:
         OSError: content is gone from the store.
     """
-    with Path(os.devnull).open("wb") as nowhere:
-        counted = HashingWriter(nowhere)
-        write_tar(tree, counted, latest=config.created)
-    diff_id = f"sha256:{counted.sha256}"
-    return _image(config, Layer(LAYER, diff_id, counted.size, diff_id, counted.size, tree))
+    return assemble_layers([make_single_part(tree)], config)
+
+
+def assemble_layers(parts: Sequence[LayerPart], config: ImageConfig, base: Image | None = None) -> Image:
+    """The image that these layers make, on those of another, without writing it anywhere.
+
+    Raises:
+        OSError: content is gone from the store.
+    """
+
+    def count(part: LayerPart) -> Layer:
+        with Path(os.devnull).open("wb") as nowhere:
+            counted = HashingWriter(nowhere)
+            write_tar(part.changes, counted, latest=config.created)
+        diff_id = f"sha256:{counted.sha256}"
+        return Layer(LAYER, diff_id, counted.size, diff_id, counted.size, part.tree)
+
+    return _make_image(config, [(part.title, count(part)) for part in parts], base)
 
 
 def write_layout(tree: Tree, config: ImageConfig, out: Path, *, gzip: Tools | None = None) -> Image:
@@ -185,8 +221,34 @@ def write_layout(tree: Tree, config: ImageConfig, out: Path, *, gzip: Tools | No
         OSError: ``out`` cannot be written, or content is gone from the store.
         CapabilityError, ToolError: pigz is not there, or failed.
     """
+    return write_layers([make_single_part(tree)], config, out, LAYER if gzip is None else LAYER_GZIP, gzip)
+
+
+def write_layers(
+    parts: Sequence[LayerPart],
+    config: ImageConfig,
+    out: Path,
+    media_type: str = LAYER,
+    tools: Tools | None = None,
+    base: Base | None = None,
+) -> Image:
+    """Write an image layout with one image into the directory ``out``, which holds no other.
+
+    Args:
+        media_type: of the layers: plain, gzip or zstd.
+        tools: what compresses.
+        base: an image whose layers come first, as they are.
+
+    Raises:
+        OSError: ``out`` cannot be written, or content is gone from the store.
+        CapabilityError, ToolError: what compresses is not there, or failed.
+    """
     blobs = out / "blobs" / "sha256"
-    image = _image(config, _write_layer(tree, blobs, config.created, gzip))
+    for layer in base.image.layers if base is not None else ():
+        assert base is not None
+        base.copy_blob(layer, out)
+    layers = [(part.title, _write_layer(part, blobs, config.created, media_type, tools)) for part in parts]
+    image = _make_image(config, layers, None if base is None else base.image)
     for blob in (image.config, image.manifest):
         write_file(blobs / hashlib.sha256(blob).hexdigest(), blob)
     entry = _descriptor(MANIFEST, image.manifest) | {
@@ -198,42 +260,50 @@ def write_layout(tree: Tree, config: ImageConfig, out: Path, *, gzip: Tools | No
     return image
 
 
-def _image(config: ImageConfig, layer: Layer) -> Image:
-    document = make_canonical_json(make_config_json(config, [layer.diff_id]))
+def _make_image(config: ImageConfig, own: Sequence[tuple[str, Layer]], base: Image | None) -> Image:
+    titles, layers = [title for title, _ in own], [layer for _, layer in own]
+    document = make_config_json(config, [layer.diff_id for layer in layers], titles)
+    if base is not None:
+        document = inherit_config(base.config, document, document["history"])
+        layers = [*base.layers, *layers]
+    written = make_canonical_json(document)
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": _descriptor(CONFIG, document),
-        "layers": [{"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}],
+        "config": _descriptor(CONFIG, written),
+        "layers": [
+            {"mediaType": OCI_NAMES.get(each.media_type, each.media_type), "digest": each.digest, "size": each.size}
+            for each in layers
+        ],
         "annotations": {
-            "org.opencontainers.image.created": format_time(config.created),
+            "org.opencontainers.image.created": document["created"],
             "org.opencontainers.image.title": config.name,
             "org.opencontainers.image.version": config.version,
+            **({} if base is None else {"org.opencontainers.image.base.digest": base.digest}),
         },
     }
-    return Image(make_canonical_json(manifest), document, (layer,), (config.reference,), config.created)
+    return Image(make_canonical_json(manifest), written, tuple(layers), (config.reference,), config.created)
 
 
 def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": make_digest(blob), "size": len(blob)}
 
 
-def _write_layer(tree: Tree, blobs: Path, created: int, gzip: Tools | None) -> Layer:
+def _write_layer(part: LayerPart, blobs: Path, created: int, media_type: str, tools: Tools | None) -> Layer:
     path = blobs / "layer"
-    with open_replacement(path) as out:
-        stored = HashingWriter(out)
-        if gzip is None:
-            plain = stored
-            write_tar(tree, plain, latest=created)
-        else:
-            with open_gzip(gzip, out, level=6) as compressor:
-                plain = HashingWriter(compressor)
-                write_tar(tree, plain, latest=created)
+    with open_replacement(path) as out, ExitStack() as stack:
+        target: BinaryIO = out
+        if media_type != LAYER:
+            assert tools is not None, "what compresses comes from the tools tree"
+            open_compressor = open_gzip if media_type == LAYER_GZIP else open_zstd
+            target = stack.enter_context(open_compressor(tools, out, level=LEVELS[media_type]))
+        plain = HashingWriter(target)
+        write_tar(part.changes, plain, latest=created)
     diff_id = f"sha256:{plain.sha256}"
-    digest = diff_id if gzip is None else f"sha256:{hash_file(path)}"
+    digest = diff_id if media_type == LAYER else f"sha256:{hash_file(path)}"
     size = path.stat().st_size
     path.replace(blobs / digest.removeprefix("sha256:"))
-    return Layer(LAYER if gzip is None else LAYER_GZIP, digest, size, diff_id, plain.size, tree)
+    return Layer(media_type, digest, size, diff_id, plain.size, part.tree)
 
 
 def read_layout_tree(layout: Path) -> Tree:

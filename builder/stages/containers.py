@@ -11,10 +11,12 @@ from builder.debian.database import install_database
 from builder.debian.lock import LockedPackage
 from builder.debian.scripts.diversions import find_diversions
 from builder.debian.unpack import unpack_all, unpack_tree
-from builder.definition.model import Runtime
+from builder.definition.model import LayerCompression, Layers, Runtime
 from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
+from builder.oci.changeset import LayerPart, make_parts, make_single_part
 from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
-from builder.oci.image import Image, ImageConfig, assemble
+from builder.oci.grouping import group_by_change
+from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Image, ImageConfig, assemble
 from builder.oci.layout import read_image
 from builder.oci.offers import offer_image
 from builder.python.environment import Environment
@@ -41,6 +43,11 @@ UNREAD = (
     "/usr/share/lintian/*",
     "/usr/share/doc/*",
 )
+MEDIA_TYPES = {
+    LayerCompression.NONE: LAYER,
+    LayerCompression.GZIP: LAYER_GZIP,
+    LayerCompression.ZSTD: LAYER_ZSTD,
+}
 KEPT = ("/usr/share/doc/*/copyright",)
 
 
@@ -150,6 +157,14 @@ def make_image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
         labels=container.labels,
         created=epoch,
     )
+
+
+def divide(tree: Tree, container: ResolvedContainer, packages: Sequence[LockedPackage]) -> list[LayerPart]:
+    """The layers that a container's root is written as."""
+    if container.layers is Layers.ONE:
+        return [make_single_part(tree)]
+    groups = group_by_change(tree, {each.name: each.source_name for each in packages})
+    return make_parts(Tree(), tree, groups) or [make_single_part(tree)]
 
 
 def make_image(

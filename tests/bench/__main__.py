@@ -4,6 +4,7 @@ python -m tests.bench                 builds, their floor, and mkosi where it is
 python -m tests.bench --runs 5 --only build --no-peer
 python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
 python -m tests.bench --only config           what the provisioner adds to an image; 1,000 configs on the host
+python -m tests.bench --only layers           what versions of a container share; layers unpacked, beside umoci
 python -m tests.bench --only probe            what a test's probe adds to a boot
 
 Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
@@ -30,7 +31,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
 from builder.outputs.manifest import read_manifest
-from tests.bench import boot, firstboot, floor, growth, ignition, mkosi, probe
+from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, probe
 from tests.bench.measuring import Run, compare, measured, show
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -128,7 +129,9 @@ def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=("build", "growth", "boot", "config", "firstboot", "ignition", "probe"))
+    parser.add_argument(
+        "--only", choices=("build", "growth", "boot", "config", "firstboot", "ignition", "layers", "probe")
+    )
     parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="build-os-bench-", ignore_cleanup_errors=True) as directory:
@@ -146,6 +149,8 @@ def main() -> None:
             firstboot.measure(manifest, args.runs)
         if args.only in (None, "ignition"):
             ignition.measure()
+        if args.only in (None, "layers"):
+            layers.measure(Path(directory) / "layers", args.runs)
         config = REPOSITORY / "configs" / "machines" / "demo.yaml"
         if args.only in (None, "boot"):
             boot.measure(manifest, config, args.runs)

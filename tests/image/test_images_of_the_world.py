@@ -17,12 +17,16 @@ from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.core.zstd import decompress_zstd, open_zstd
+from builder.oci.changeset import LayerPart, make_parts
 from builder.oci.check import validate_layout
-from builder.oci.image import LAYER_ZSTD
+from builder.oci.grouping import group_by_change
+from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, ImageConfig, write_layers
 from builder.oci.layout import read_image
+from builder.tree.node import Kind, make_directory, make_file, make_symlink
+from builder.tree.tree import Tree
 from tests.support.debian_programs import open_programs
 from tests.support.layouts import Layout, tar_of
-from tests.support.oci_schemas import find_mistakes
+from tests.support.oci_schemas import find_mistakes, find_mistakes_of_layout
 
 pytestmark = pytest.mark.image
 
@@ -119,3 +123,79 @@ def test_zstd_in_several_frames_damaged_cut_short_and_given_up(tools: Tools, tmp
     pieces = decompress_zstd(tools, [compress(tools, bytes(200 << 20), tmp_path / "zeros")])
     assert len(next(pieces)) > 0
     pieces.close()  # type: ignore[attr-defined]  # a generator
+
+
+def make_versions() -> tuple[Tree, Tree]:
+    """A root with what is hard to write down, and the same after a change of every kind."""
+    tree = Tree()
+    tree.put("/etc/kept", make_file("kept", origin="package:one"))
+    tree.put("/etc/removed", make_file("gone", origin="package:one"))
+    tree.put("/usr/lib/dir/below", make_file("gone with it", origin="package:one"))
+    tree.put("/usr/lib/becomes-file/x", make_file("x", origin="package:one"))
+    tree.put("/usr/lib/becomes-directory", make_file("y", origin="package:one"))
+    tree.put("/bin", make_symlink("usr/bin", origin="package:two"))
+    tree.put("/long/" + "n" * 200 + "/" + "m" * 250, make_file("long", origin="package:two"))
+    tree.put("/tmp", make_directory(0o1777, origin="package:two"))
+    tree.put("/srv/ü", make_file(b"\0" * 5000, 0o600, origin="overlay:x", uid=1000, gid=2**31))
+    changed = tree.copy()
+    for path in ("/etc/removed", "/usr/lib/dir", "/usr/lib/becomes-file", "/usr/lib/becomes-directory"):
+        changed.remove(path)
+    changed.put("/usr/lib/becomes-file", make_file("now", origin="package:one"))
+    changed.put("/usr/lib/becomes-directory/y", make_file("now", origin="package:one"))
+    changed.put("/etc/new", make_file("new", origin="overlay:x"))
+    return tree, changed
+
+
+@pytest.mark.parametrize("media_type", [LAYER, LAYER_GZIP, LAYER_ZSTD], ids=["plain", "gzip", "zstd"])
+def test_other_readers_see_the_root_that_we_wrote(
+    tools: Tools, programs: Tools, tmp_path: Path, media_type: str
+) -> None:
+    first, second = make_versions()
+    groups = group_by_change(second, {"one": "one", "two": "two"})
+    parts = [LayerPart("first", first, first), *make_parts(first, second, groups)]
+    config = ImageConfig("amd64", "box", "1", ("/bin/x",), environment={"A": "b"}, labels={"l": "m"})
+    for name in ("one", "two"):
+        write_layers(parts, config, tmp_path / name, media_type, tools)
+    assert read_files(tmp_path / "one") == read_files(tmp_path / "two")
+    assert find_mistakes_of_layout(tmp_path / "one") == []
+    assert validate_layout(tmp_path / "one", tools) == []
+    image = read_image(tmp_path / "one", Store(tmp_path / "store"), architecture="amd64", name="box", tools=tools)
+    assert image.tree.compute_digest() == second.compute_digest()
+    # skopeo unpacks each layer, to compare it with the configuration, where the other place wants it so.
+    run_in(
+        programs,
+        f"skopeo inspect oci:{tmp_path}/one >{tmp_path}/inspect.json; "
+        f"skopeo --insecure-policy copy --quiet oci:{tmp_path}/one docker-archive:{tmp_path}/docker.tar:box:1; "
+        f"skopeo --insecure-policy copy --quiet docker-archive:{tmp_path}/docker.tar oci:{tmp_path}/back:box",
+    )
+    seen = json.loads((tmp_path / "inspect.json").read_text())
+    assert (seen["Os"], seen["Architecture"], len(seen["Layers"])) == ("linux", "amd64", len(parts))
+    for source in (tmp_path / "docker.tar", tmp_path / "back"):
+        there = read_image(source, Store(tmp_path / "store"), architecture="amd64", name="box", tools=tools)
+        assert there.tree.compute_digest() == second.compute_digest()
+        here, back = json.loads(image.config), json.loads(there.config)
+        assert (back["config"], back["rootfs"]) == (here["config"], here["rootfs"])
+    if media_type == LAYER_ZSTD:
+        return  # umoci of Debian 13 does not know it
+    index = json.loads((tmp_path / "one/index.json").read_text())
+    index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": "box"}
+    (tmp_path / "one/index.json").write_text(json.dumps(index))
+    rootless = "--rootless" if os.getuid() != 0 else ""
+    run_in(programs, f"umoci unpack {rootless} --image {tmp_path}/one:box {tmp_path}/bundle")
+    root = tmp_path / "bundle/rootfs"
+    unpacked = {"/" + str(path.relative_to(root)): path for path in root.rglob("*")}
+    expected = {path: node for path, node in second.walk() if path != "/"}
+    assert unpacked.keys() == expected.keys()
+    for path, node in expected.items():
+        status = unpacked[path].lstat()
+        if node.kind is not Kind.SYMLINK:
+            assert status.st_mode & 0o7777 == node.mode, path
+        if os.getuid() == 0:
+            assert (status.st_uid, status.st_gid) == (node.uid, node.gid), path
+        if node.kind is Kind.FILE:
+            assert unpacked[path].read_bytes() == node.content.read(), path
+    assert find_mistakes("runtime-config", json.loads((tmp_path / "bundle/config.json").read_text())) == []
+
+
+def read_files(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
