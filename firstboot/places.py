@@ -7,9 +7,10 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from firstboot.apply.programs import ProgramError, Programs
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.connector import Connector
 from firstboot.restart import restart
 

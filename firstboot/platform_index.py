@@ -8,7 +8,9 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from firstboot.config.named_tuple import NamedTuple
 
 OTHER_ADDRESSES = {"169.254.169.254": "nearly all", "169.254.0.23": "Tencent Cloud"}
 """Of metadata services that are no platform's own."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from firstboot.apply.root import Root
 from firstboot.config.account_files import parse_rows
+from firstboot.config.named_tuple import NamedTuple
 
 
 class Account(NamedTuple):

@@ -6,7 +6,7 @@ import contextlib
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path as FilePath
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.allowed import check_writable
@@ -17,6 +17,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, resolve_links
 from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path, Problem
 from firstboot.fetch.url_text import redact_url
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from firstboot.config.models import Resource
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.resource import inline_bytes, is_inline
 
 _CHUNK_BYTES = 1 << 20

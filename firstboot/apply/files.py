@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine, Refused
@@ -20,6 +20,7 @@ from firstboot.apply.root import Root, Seen
 from firstboot.apply.walk import DIRECTORY_MODE
 from firstboot.config.explain import find_suggestion
 from firstboot.config.models import Config, Directory, File, Link, Node, Owner
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.resource import BadResource
 from firstboot.config.text import Path, Problem
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from firstboot.apply.action import Machine
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 PRIVATE = 0o700

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
 from firstboot.apply.allowed import check_writable
 from firstboot.apply.root import Root
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path, Problem
 
 MACHINE_ID = "/etc/machine-id"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from firstboot.config.lazy import import_lazily
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path, Problem
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from firstboot.apply.walk import DIRECTORY_MODE, OPEN, Walk, change_owner, make_directory, require_made
 from firstboot.config.lazy import import_lazily
+from firstboot.config.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     import shutil

@@ -8,7 +8,6 @@ machine with a machine-id PID 1 does not take the boot for the first and applies
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
 from firstboot.apply.allowed import check_writable
@@ -17,6 +16,7 @@ from firstboot.apply.root import Root
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.explain import find_suggestion
 from firstboot.config.models import Config, Unit
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.quadlets import list_possible_files
 from firstboot.config.text import Path, Problem
 

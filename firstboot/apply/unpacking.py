@@ -14,9 +14,10 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Literal
 
 from firstboot.config.lazy import import_lazily
+from firstboot.config.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     import lzma

@@ -8,7 +8,6 @@ root is the running system. Programs do the locking, ``/etc/shadow``, ``/etc/sub
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine, Refused
@@ -18,6 +17,7 @@ from firstboot.apply.programs import Programs, explain_missing
 from firstboot.apply.root import Root
 from firstboot.config.explain import find_suggestion
 from firstboot.config.models import Config, Group, User
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path, Problem
 
 NO_PASSWORD = "*"  # nothing hashes to it: shadow(5)

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.apply.action import Machine
 from firstboot.apply.disks.plan import plan_mounts, plan_unmounts
@@ -23,6 +23,7 @@ from firstboot.config.document import read
 from firstboot.config.dump import dump, has_own
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.models import Config
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.rendering import render_document
 from firstboot.config.text import decode
 from firstboot.config.versions import NEWEST, OWN_SUFFIX, format_version

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.config.devices import Luks, Tang
 from firstboot.config.models import Resource
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.tpm import find_tpm
 
 THRESHOLD = "sss"

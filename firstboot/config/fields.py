@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from firstboot.config.model import Between, Device, Model, Since, Spelled
+from firstboot.config.named_tuple import NamedTuple
 
 Kind = Literal["model", "models", "scalar", "scalars", "map"]
 DEVICES = "firstboot.config.devices"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.config.dump import dump, has_own
 from firstboot.config.merge import merge
 from firstboot.config.models import Config
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.origins import Complaint, Origins
 from firstboot.config.text import Located, Problem
 from firstboot.config.versions import OWN_SUFFIX

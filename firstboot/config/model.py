@@ -8,7 +8,9 @@ truth values and each other. What may be in them is :func:`firstboot.config.fiel
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, NoReturn, Self, dataclass_transform
+from typing import Any, ClassVar, NoReturn, Self, dataclass_transform
+
+from firstboot.config.named_tuple import NamedTuple
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 """What a field of names and texts has that is not given."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from firstboot.config import text
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Located, LocatedError, Path, Problem, render
 
 

@@ -13,9 +13,10 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from firstboot.config.lazy import import_lazily
+from firstboot.config.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     import difflib

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from firstboot.config.explain import describe_kind, find_suggestion
 from firstboot.config.fields import Field, list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import OWN, Config
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Located, Path, Problem
 
 T = TypeVar("T")

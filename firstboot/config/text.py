@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from firstboot.config.lazy import import_lazily
+from firstboot.config.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from firstboot.config import redaction

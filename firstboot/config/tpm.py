@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
 
 from firstboot.config.devices import Luks
+from firstboot.config.named_tuple import NamedTuple
 
 
 class Tpm(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Machine
@@ -13,6 +13,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.units import has_unit
 from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.models import Config
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.redaction import conceal_lines
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
 from firstboot.drift.settle import settle

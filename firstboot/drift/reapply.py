@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from firstboot.apply.action import Action, Machine
 from firstboot.apply.durable import sync
@@ -13,6 +12,7 @@ from firstboot.config.document import read
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.models import Config
 from firstboot.config.mount_points import VAR_UNIT, VAR_UNIT_FILE
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.origins import ConfigError
 from firstboot.config.text import Problem
 from firstboot.drift import undo

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Action, Machine
@@ -33,6 +33,7 @@ from firstboot.config.models import (
     Unit,
     User,
 )
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.resource import BadResource, is_inline
 from firstboot.engine.record import HASHED_BYTES, Record, find_keys_path, hash_part, hash_source, look
 

@@ -10,7 +10,7 @@ import errno
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.apply.action import Action, Machine
 from firstboot.apply.durable import sync
@@ -19,6 +19,7 @@ from firstboot.apply.root import Root
 from firstboot.apply.units import PRESET, Mask, Systemctl, Unmask, WritePreset, WriteUnit
 from firstboot.apply.users import RunProgram, WriteKeys
 from firstboot.config.checks.units import UNIT_DIRECTORY
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.engine.record import find_keys_path
 from firstboot.places import UNDO
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import traceback
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from firstboot import report
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.redaction import conceal
 from firstboot.config.text import format_path, make_printable
 from firstboot.engine.errors import EXPECTED, describe, list_complaints

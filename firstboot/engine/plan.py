@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from firstboot.apply import files, identity, units, users
 from firstboot.apply.action import Action, Machine
 from firstboot.config.kernel_words import ADDON_MARK
 from firstboot.config.lazy import import_lazily
 from firstboot.config.loaded import LoadedConfig
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.origins import Complaint, ConfigError
 from firstboot.config.text import Problem
 from firstboot.config.versions import OWN_SUFFIX

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from time import gmtime, strftime
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.action import Machine
@@ -22,6 +22,7 @@ from firstboot.config.dump import dump
 from firstboot.config.loaded import LoadedConfig
 from firstboot.config.model import Model
 from firstboot.config.models import BLOCK_DEVICES, Config, File
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.places import APPLIED
 
 SCHEMA = 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.connector import Connector
 from firstboot.fetch.settings import Settings

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError, NotFound
 from firstboot.fetch.web import Request, Web

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from firstboot.config.named_tuple import NamedTuple
 
 # Ignition's User-Agent: servers that choose by it (matchbox among them) know this name.
 IGNITION_VERSION = "2.26.0"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.errors import FetchError
 from firstboot.platform_index import load_index
 

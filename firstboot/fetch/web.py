@@ -10,8 +10,9 @@ import http.client
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.connector import Connector, Judge
 from firstboot.fetch.download import Download

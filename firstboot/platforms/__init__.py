@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.errors import FetchError
 from firstboot.platform_index import load_index
 

@@ -6,8 +6,7 @@ line could as well boot another system.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import MAX_BYTES
 from firstboot.fetch.fetcher import Fetcher
 from firstboot.fetch.settings import PROVIDER_SECONDS, Settings

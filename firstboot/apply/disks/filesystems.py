@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import require_unused, settle, wait_for
 from firstboot.apply.programs import Programs
 from firstboot.config.devices import Filesystem
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 # format -> program and fixed options, option for the label, option for the UUID

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from typing import NamedTuple
 
 from firstboot.apply.programs import ProgramError, Programs
+from firstboot.config.named_tuple import NamedTuple
 
 LINUX_DATA = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 ENTRIES = 128

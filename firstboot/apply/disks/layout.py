@@ -8,10 +8,10 @@ it is".
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from firstboot.apply.disks.gpt import LINUX_DATA, Entry, Table, make_guid
 from firstboot.config.devices import Partition
+from firstboot.config.named_tuple import NamedTuple
 
 
 class Mismatch(Exception):

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.contents import get_contents, read_pieces
@@ -19,6 +18,7 @@ from firstboot.apply.disks.tpm import bind
 from firstboot.apply.programs import Programs
 from firstboot.config.clevis import add_advertisements, find_binding, locate_advertisement
 from firstboot.config.devices import Luks
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 from firstboot.config.tpm import find_tpm
 

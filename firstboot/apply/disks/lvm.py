@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import require_unused, settle, wait_for
 from firstboot.apply.disks.filesystems import describe, probe
 from firstboot.apply.programs import ProgramError, Programs
 from firstboot.config.devices import LogicalVolume, VolumeGroup
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 # Links to volumes are made by LVM itself where udev has no rules for it, as in the initrd. Nothing is left in /etc,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import wait_for
 from firstboot.config.devices import Filesystem
 from firstboot.config.models import Config
 from firstboot.config.mount_points import UNMOUNTED, format_mount_point, list_mounted_filesystems
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import get_partition_node, require_unused, tell_kernel, wait_for
 from firstboot.apply.disks.gpt import NoTable, Table, make_empty_table, read_table, write_table
 from firstboot.apply.disks.layout import Layout, Mismatch, lay_out
 from firstboot.apply.programs import ProgramError
 from firstboot.config.devices import Disk
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from binascii import crc32
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import list_device_users, require_unused, settle, wait_for
 from firstboot.apply.disks.filesystems import describe, probe
 from firstboot.apply.programs import Programs
 from firstboot.config.devices import Raid
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 _LEVELS = {"0": "raid0", "stripe": "raid0", "mirror": "raid1"} | {each: f"raid{each}" for each in ("1", "4", "5", "6")}

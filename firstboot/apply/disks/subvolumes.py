@@ -7,12 +7,12 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.disks.devices import wait_for
 from firstboot.apply.programs import Programs
 from firstboot.config.devices import Filesystem, Subvolume
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 _INODE = 256  # of the top of every subvolume; BTRFS_FIRST_FREE_OBJECTID

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from firstboot.config.kernel_words import ADDON_MARK
 from firstboot.config.models import KernelArguments
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path, Problem
 
 

@@ -8,7 +8,7 @@ itself says cannot be taken away.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from firstboot.apply.action import Machine, Refused
 from firstboot.apply.kernel import esp
@@ -17,6 +17,7 @@ from firstboot.apply.kernel.arguments import check_baked, format_addon, list_wan
 from firstboot.config.kernel_words import FULL_MARK
 from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path, Problem
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Literal, NamedTuple
+from typing import IO, Literal
 
 from firstboot.config import archive as archives
 from firstboot.config.buildos.models import Archive
 from firstboot.config.buildos.sugar_output import SugarOutput
 from firstboot.config.butane.files import NoLocalFile
 from firstboot.config.models import Owner
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.resource import BadResource, verify
 from firstboot.config.text import MAX_BYTES, Path
 

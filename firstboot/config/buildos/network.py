@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 from firstboot.config.buildos.network_models import Bond, Interface, Network, Route
 from firstboot.config.buildos.sugar_output import SugarOutput
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
 DIRECTORY = "/etc/systemd/network"

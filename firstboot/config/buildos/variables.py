@@ -19,12 +19,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.config.buildos.secrets import PREFIX, Secrets, can_hold_secrets
 from firstboot.config.butane import Surroundings
 from firstboot.config.explain import describe_kind, find_suggestion
 from firstboot.config.fields import Field
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import MAX_BYTES, Located, Mark, Path, Problem, find_value
 from firstboot.config.yaml_text import parse_scalar
 

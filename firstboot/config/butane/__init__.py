@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstboot.config.butane import contents
 from firstboot.config.butane.encoding import Encoder, encode_plainly
@@ -18,6 +18,7 @@ from firstboot.config.butane.files import ON_THE_MACHINE, LocalFiles
 from firstboot.config.butane.scalars import decode
 from firstboot.config.butane.variants import Edition
 from firstboot.config.fields import Field
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.shape import Dialect, Sugar, SugarUse
 from firstboot.config.text import Located, Path
 

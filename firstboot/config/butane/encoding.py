@@ -5,9 +5,10 @@ from __future__ import annotations
 import binascii
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from firstboot.config.lazy import import_lazily
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.urls import make_data_url
 
 if TYPE_CHECKING:

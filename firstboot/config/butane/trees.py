@@ -7,13 +7,13 @@ import posixpath
 import stat
 from collections.abc import Iterator
 from pathlib import Path as FilePath
-from typing import NamedTuple
 
 from firstboot.config.butane.encoding import Encoder
 from firstboot.config.butane.files import LocalFiles, NoLocalFile
 from firstboot.config.butane.models import Tree
 from firstboot.config.butane.nodes import Nodes
 from firstboot.config.models import Directory, File, Link, Owner, Resource
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path, Problem
 
 TAKEN = "the config already has something else there"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from firstboot.config.named_tuple import NamedTuple
 
 # What is about NetworkManager itself, or a default of networkd's as well.
 _WITHOUT_MEANING = frozenset(

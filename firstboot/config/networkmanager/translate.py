@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.networkmanager.keyfile import Keyfile, Remark
 
 TARGET = "/etc/systemd/network"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+
+from firstboot.config.named_tuple import NamedTuple
 
 _compiled = cache(re.compile)
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.oci.reference import DIGEST
 
 _compiled = cache(re.compile)

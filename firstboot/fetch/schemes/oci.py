@@ -11,10 +11,11 @@ import hashlib
 import json
 import platform
 import re
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote, urlencode
 
 from firstboot.config.artifact import FORM, find_parts
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError, NotFound

@@ -13,10 +13,11 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from firstboot.apply.programs import ProgramError
 from firstboot.config.lazy import import_lazily
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import MAX_BYTES
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import FetchError

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.errors import FetchError
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import MAX_BYTES
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.errors import NotFound
