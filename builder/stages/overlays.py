@@ -41,7 +41,8 @@ def lay_over(tree: Tree, overlays: Sequence[NamedDirectory], values: Values) -> 
     """
     for overlay in overlays:
         for path, node in read_tree(overlay.path, origin=f"overlay:{overlay.name}").walk():
-            if path in ("/", "/README.md"):
+            # Bytecode is the host's: an installed build-os has it beside each module, a checkout after a test.
+            if path in ("/", "/README.md") or "/__pycache__/" in f"{path}/":
                 continue
             if node.kind is Kind.DIRECTORY:
                 known = tree.get(path, follow=True)

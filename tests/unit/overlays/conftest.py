@@ -1,4 +1,4 @@
-"""The agent as the image has it: a directory that Python runs, whose modules import each other by their bare names."""
+"""The agent as the image has it: modules in a directory that import each other by their bare names."""
 
 from __future__ import annotations
 

@@ -84,6 +84,15 @@ def test_only_the_readme_at_the_top_is_left_out(root: Path, context: Context) ->
     assert tree.read("/etc/README.md") == b"belongs to it"
 
 
+def test_bytecode_of_the_host_is_left_out(root: Path, context: Context) -> None:
+    app = part(root, "app", usr__lib__app__app___py="VALUE = 1")
+    (app.path / "usr/lib/app/__pycache__").mkdir()
+    (app.path / "usr/lib/app/__pycache__/app.cpython-311.pyc").touch()
+    tree = Overlays((app,), VALUES).apply(Tree(), context)
+    assert "/usr/lib/app/app.py" in tree
+    assert "/usr/lib/app/__pycache__" not in tree
+
+
 def test_a_directory_that_is_there_keeps_its_owner_and_mode(root: Path, context: Context) -> None:
     tree = Tree()
     tree.put("/var/log/journal", make_directory(0o2755, gid=999, origin="package:systemd"))
