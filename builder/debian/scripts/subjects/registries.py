@@ -177,6 +177,16 @@ def paperconf(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+WIKIS = "/etc/ikiwiki/wikilist"
+
+
+def ikiwiki_mass_rebuild(shell: Shell, arguments: list[str]) -> Status:
+    """``ikiwiki-mass-rebuild``: builds the wikis of a list, which has none where the package is new."""
+    if any(line.strip() and not line.strip().startswith("#") for line in (shell.system.read(WIKIS) or "").splitlines()):
+        raise NotModelled(f"ikiwiki-mass-rebuild with wikis in {WIKIS}")
+    return 0
+
+
 def add_shell(shell: Shell, arguments: list[str]) -> Status:
     """``add-shell path ...``: a line in ``/etc/shells``. update-shells(8) does that from ``shells.d`` by a trigger."""
     lines = (shell.system.read("/etc/shells") or "").splitlines()
@@ -189,7 +199,7 @@ def add_shell(shell: Shell, arguments: list[str]) -> Status:
 
 COMMANDS = make_models({
     "add-shell": add_shell,
-    "paperconf": paperconf,
+    "ikiwiki-mass-rebuild": ikiwiki_mass_rebuild, "paperconf": paperconf,
     "update-locale": update_locale, "locale-gen": locale_gen, "update-binfmts": update_binfmts,
     "update-perl-sax-parsers": update_perl_sax_parsers, "helpztags": helpztags,
 }, replayed=("add-shell", "update-binfmts"))  # fmt: skip

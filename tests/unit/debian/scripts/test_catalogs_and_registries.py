@@ -82,6 +82,15 @@ def test_the_papers_size_is_a4_where_nobody_chose_another(run: Callable[..., Out
     assert run("paperconf > /out", {"/etc/papersize": "# chosen\nLetter\n"}).text("/out") == "letter\n"
 
 
+def test_a_list_without_wikis_has_none_to_build(run: Callable[..., Outcome]) -> None:
+    script = "ikiwiki-mass-rebuild --refresh --wrappers\ntouch /after"
+    for files in ({}, {"/etc/ikiwiki/wikilist": "# user setup\n\n"}):
+        outcome = run(script, files)
+        assert outcome.unmodelled == []
+        assert "/after" in outcome.tree
+    assert run(script, {"/etc/ikiwiki/wikilist": "ann /home/ann/wiki.setup\n"}).unmodelled != []
+
+
 def test_an_addition_to_emacs_is_set_up_for_each_emacs(run: Callable[..., Outcome]) -> None:
     files = {
         "/usr/lib/emacsen-common/emacs-package-install": make_file("#!/usr/bin/perl\n", 0o755, origin="package:other"),
