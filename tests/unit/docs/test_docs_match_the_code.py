@@ -53,7 +53,7 @@ def test_every_output_is_in_the_tables() -> None:
 def test_the_table_of_stages_is_the_list_of_stages() -> None:
     resolved = load(ROOT / "configs" / "demo.yaml", arch=Arch.AMD64, shipped=ROOT).resolved
     stages = list_stages(resolved, Lock(recipe_sha256="", arch="amd64", suite="trixie"))
-    rows = table("docs/architecture.md", "stage | does")
+    rows = table("docs/build.md", "stage | does")
     assert [(row[0], row[2]) for row in rows] == [(f"`{s.name}`", "yes" if s.checkpoint else "") for s in stages]
     timed = [row[0] for row in table("docs/performance.md", "phase | seconds") if row[0].startswith("`")]
     assert timed == [f"`{stage.name}`" for stage in stages]
@@ -62,11 +62,11 @@ def test_the_table_of_stages_is_the_list_of_stages() -> None:
 def test_the_units_of_the_initrd_are_those_of_the_boot_table() -> None:
     directory = ROOT / "overlays" / "initrd" / "usr" / "lib" / "systemd" / "system"
     ours = {path.name for path in directory.iterdir() if path.suffix in (".service", ".mount")}
-    text = page("docs/architecture.md")
+    text = page("docs/boot.md")
     assert [name for name in ours if f"`{name}`" not in text] == []
     generated = {"`systemd-veritysetup@root.service`", "`sysroot.mount`"}  # by systemd, from the command line
     known = {f"`{name}`" for name in (*ours, *UNITS)} | generated
-    assert [row[0] for row in table("docs/architecture.md", "unit | does") if row[0] not in known] == []
+    assert [row[0] for row in table("docs/boot.md", "unit | does") if row[0] not in known] == []
 
 
 def test_every_fault_of_the_matrix_is_shown_by_tests_that_exist() -> None:
@@ -92,7 +92,7 @@ def test_every_fault_of_a_first_boot_is_shown_by_tests_that_exist() -> None:
 def test_every_variable_of_the_environment_is_documented() -> None:
     sources = [path for name in ("builder", "vm", "firstboot") for path in (ROOT / name).rglob("*.py")]
     used = {name for path in sources for name in re.findall(r"BUILD_OS_[A-Z_]+", path.read_text(encoding="utf-8"))}
-    text = page("docs/architecture.md")
+    text = page("docs/build.md")
     assert [name for name in sorted(used) if f"`{name}`" not in text] == []
 
 

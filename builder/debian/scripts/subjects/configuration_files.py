@@ -56,7 +56,7 @@ def ucfq(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
-FSTAB = "# The root, /etc and /var are mounted by the initrd. See docs/architecture.md.\n"
+FSTAB = "# The root, /etc and /var are mounted by the initrd. See docs/boot.md.\n"
 
 
 def install_defaults(work: Work) -> None:
