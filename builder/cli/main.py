@@ -27,6 +27,7 @@ COMMANDS = (
     "run",
     "machine",
     "ssh",
+    "app",
     "test",
     "demo",
     "config",

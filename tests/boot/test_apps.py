@@ -1,0 +1,194 @@
+"""Apps on a machine: sockets, readiness, watchdog, jobs, instances, what they were told, new versions."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.cli.app import locate_modules, pack, require_app
+from builder.cli.configs import read_config
+from builder.core.console import QuietConsole
+from builder.core.image import read_image
+from builder.core.store import Store
+from builder.core.tools import Tools
+from builder.provisioning.values import read_values
+from tests.boot.conftest import REPOSITORY
+from tests.support.machines import booted, build
+from vm.machine import Machine
+
+pytestmark = pytest.mark.boot
+
+SOURCE = Path(__file__).parent / "apps"
+SECRET = "canary-of-the-shop-51d0"
+CONFIG = """\
+variant: buildos
+version: 1.0.0
+secrets:
+  - {name: db, env: DATABASE}
+apps:
+  - name: shop
+    environment: {GREETING: 'hello "there" $HOME \\ %h'}
+    settings: |
+      [page]
+      size = 50
+    secrets: {database: db}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The definition and its project, where a lock may be written beside it."""
+    directory = tmp_path_factory.mktemp("apps") / "apps"
+    shutil.copytree(SOURCE, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def image(project: Path, store: Store) -> Path:
+    return build(project / "os.yaml", REPOSITORY / "out" / "boot-tests" / "apps-image", store)
+
+
+@pytest.fixture(scope="module")
+def machine(
+    image: Path, store: Store, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Machine]:
+    directory = tmp_path_factory.mktemp("apps-config")
+    (directory / "machine.yaml").write_text(CONFIG)
+    (directory / "db").write_text(SECRET)
+    config = directory / "compiled.ign"
+    values = read_values([], [], [], [], [f"db={directory / 'db'}"])
+    config.write_text(read_config(directory / "machine.yaml", values).text)
+    folder = REPOSITORY / "out" / "boot-tests" / "apps"
+    with booted(image, folder, store, config=config, memory=1024, boot="kernel") as started:
+        yield started
+
+
+def ask(machine: Machine, place: str, path: str = "/") -> dict[str, Any]:
+    """An answer of the shop, at a port or a socket of the guest."""
+    program = (
+        "import socket, sys; place = sys.argv[1]\n"
+        "c = socket.socket(socket.AF_UNIX) if place[0] == '/' else socket.socket()\n"
+        "c.connect(place if place[0] == '/' else ('localhost', int(place)))\n"
+        "c.sendall(f'GET {sys.argv[2]} HTTP/1.0\\r\\n\\r\\n'.encode())\n"
+        "print(c.makefile().read().partition('\\n\\n')[2])"
+    )
+    answer: dict[str, Any] = json.loads(machine.succeed("python3", "-IS", "-c", program, place, path))
+    return answer
+
+
+def test_an_app_answers_on_the_sockets_that_systemd_opened(machine: Machine) -> None:
+    unit = machine.wait_unit("shop.service")
+    assert unit["Result"] == "success"
+    seen = ask(machine, "8080")
+    assert seen["version"] == "image"
+    assert seen["etc"] is False
+    assert seen["uid"] >= 61184  # of DynamicUser=, systemd's range
+    assert ask(machine, "/run/shop.sock")["pid"] == seen["pid"]
+    assert machine.succeed("cat /var/lib/shop/visits").startswith("x")
+
+
+def test_it_has_the_machines_own_settings_and_secret(machine: Machine) -> None:
+    seen = ask(machine, "8080")
+    assert seen["greeting"] == 'hello "there" $HOME \\ %h'
+    assert seen["settings"] == {"debug": False, "page": {"size": 50, "title": 'The "Shop"'}}
+    assert seen["secret"] == len(SECRET)
+    shown = machine.succeed("systemctl show shop.service") + machine.succeed("systemctl cat shop.service")
+    assert SECRET not in shown
+
+
+def test_the_sandbox_is_as_tight_as_is_promised(machine: Machine) -> None:
+    for name in ("shop", "ticker", "report", "pool@1"):
+        said = machine.succeed(f"systemd-analyze security --no-pager {name}.service").splitlines()[-1]
+        score = re.search(r": (\d+\.\d+) ", said)
+        assert score is not None, said
+        assert float(score[1]) <= 2.0, said
+
+
+def test_instances_share_a_port_and_are_started_anew_together(machine: Machine) -> None:
+    for number in (1, 2):
+        machine.wait_unit(f"pool@{number}.service")
+    before = machine.succeed("systemctl show --property=MainPID --value pool@1.service pool@2.service").split()
+    names: set[str] = set()
+    while len(names) < 2:
+        names.update(ask(machine, "8081")["argv"])
+    assert names == {"--name=pool-1", "--name=pool-2"}
+    machine.succeed("systemctl restart pool.target")
+    after = machine.succeed("systemctl show --property=MainPID --value pool@1.service pool@2.service").split()
+    assert len({*before, *after}) == 4
+
+
+def test_a_job_runs_when_its_time_has_come(machine: Machine) -> None:
+    machine.succeed("sh", "-c", "until test -s /var/lib/report/runs; do sleep 0.5; done")
+    machine.succeed("systemctl stop report.timer")
+    records = [json.loads(line) for line in machine.journal("APP=report", "--output=json")]
+    written = next(record for record in records if record["MESSAGE"] == "the report is written")
+    assert written["PRIORITY"] == "4"  # of the <4> that the line began with
+
+
+def test_an_app_that_hangs_is_started_anew(machine: Machine) -> None:
+    assert machine.wait_unit("ticker.service")["StatusText"] == "ticking"
+    machine.succeed("touch /var/lib/ticker/hang")
+    show = "systemctl show --property=NRestarts --value ticker.service"
+    machine.succeed("sh", "-c", f'until test "$({show})" = 1; do sleep 1; done')
+    assert any("Watchdog timeout" in line for line in machine.journal("--unit=ticker.service"))
+    machine.wait_unit("ticker.service")
+
+
+def test_an_app_that_dies_answers_again(machine: Machine) -> None:
+    before = ask(machine, "8080")["pid"]
+    machine.run("sh", "-c", "echo 'GET /crash HTTP/1.0\r\n\r\n' >/dev/tcp/localhost/8080")
+    machine.succeed("systemctl kill --signal=KILL shop.service")
+    assert ask(machine, "8080")["pid"] != before
+
+
+def test_a_boot_is_good_when_the_apps_are_well(machine: Machine) -> None:
+    machine.succeed("systemctl start boot-complete.target")
+    for name in ("shop", "ticker", "pool"):
+        assert machine.unit(f"health-{name}.service")["Result"] == "success"
+    shown = machine.succeed("systemctl status --no-pager shop.service")
+    assert "The Shop's Front" in shown
+    assert "(running)" in shown
+
+
+# --- another version, without a new image ----------------------------------------------------------
+
+
+def push(machine: Machine, project: Path, image: Path) -> tuple[int, str]:
+    """What ``build-os app push shop`` does, without its ssh: status and what was said."""
+    app = require_app(project / "os.yaml", "shop")
+    archive = pack(app, Tools(read_image(image).tools, QuietConsole()))
+    version = f"v{hash(archive):x}"
+    done = machine.run("/usr/lib/build-os/switch-app", "push", "shop", version, locate_modules(app), stdin=archive)
+    return done.status, done.stdout + done.stderr
+
+
+def test_a_pushed_version_takes_the_place_of_the_images(machine: Machine, project: Path, image: Path) -> None:
+    web = project / "project" / "shop" / "web.py"
+    text = web.read_text()
+    web.write_text(text.replace('VERSION = "image"', 'VERSION = "pushed"'))
+    assert push(machine, project, image)[0] == 0
+    assert ask(machine, "8080")["version"] == "pushed"
+    assert "90-pushed.conf" in machine.succeed("firstboot diff || true")
+
+    # One that does not start: the version before runs again.
+    web.write_text(text.replace("def main():", "import not_there\n\n\ndef main():"))
+    status, said = push(machine, project, image)
+    assert status == 1
+    assert "No module named 'not_there'" in said
+    assert "the version before again" in said
+    assert ask(machine, "8080")["version"] == "pushed"
+
+    machine.succeed("/usr/lib/build-os/switch-app revert shop")
+    assert ask(machine, "8080")["version"] == "image"
+    assert machine.succeed("ls -A /var/lib/app-versions/shop") == ".lock"
+    status, said = push(machine, project, image)
+    assert status == 1
+    assert "the image's own version again" in said
+    assert ask(machine, "8080")["version"] == "image"
+    web.write_text(text)
