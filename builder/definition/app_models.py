@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from builder.definition.scalars import NotAccepted, RelativePath, Variable, make_text_type
+from builder.definition.scalars import ImageName, NotAccepted, RelativePath, Variable, make_text_type
 
 NAME_LENGTH = 31  # of a user, useradd(8); the service's user is called like the app
 
@@ -111,6 +111,9 @@ class App(_Model):
     directory: RelativePath | None = Field(
         None,
         description="A directory with the app's own modules, relative to this file. It is put to `/usr/lib/apps/NAME`.",
+    )
+    python: ImageName | None = Field(
+        None, description="The environment of `python` that it runs in. Default: Debian's own Python and its packages."
     )
     entrypoint: EntryPoint | None = Field(
         None, description="What is run: a console script, or `module:function`. This or `module`."

@@ -19,14 +19,22 @@ from firstboot.config.located import Problem, find_suggestion
 
 
 def find_apps(
-    layers: Sequence[Layer], containers: Sequence[ContainerUse], findings: Findings
+    layers: Sequence[Layer], containers: Sequence[ContainerUse], environments: Collection[str], findings: Findings
 ) -> tuple[ResolvedApp, ...]:
-    """The apps of features and definition; of two with one name in different files the later one counts."""
+    """The apps of features and definition; of two with one name in different files the later one counts.
+
+    Args:
+        environments: the names of the definition's Python environments.
+    """
     ports = {each.name: tuple(_list_ports(each)) for each in containers}
     found: dict[str, tuple[Layer, int, App]] = {}
     for layer in layers:
         for index, app in enumerate(layer.contents.apps):
             findings.add(layer.located, check_app(app, ("apps", index)))
+            if app.python is not None and app.python not in environments:
+                message = f"there is no Python environment '{app.python}'"
+                hint = find_suggestion(app.python, environments) or "name it under 'python'"
+                findings.add(layer.located, [Problem(("apps", index, "python"), message, hint)])
             earlier = found.get(app.name)
             if earlier is not None and earlier[0] is layer:
                 findings.add(layer.located, [Problem(("apps", index, "name"), f"there is an app '{app.name}' already")])
@@ -58,7 +66,7 @@ def _resolve(
     files: dict[str, Path] = {}
     entrypoint = app.entrypoint
     if app.directory is not None:
-        directory = Path(layer.located.name).absolute().parent / app.directory
+        directory = (layer.path or Path(layer.located.name)).absolute().parent / app.directory
         if directory.is_dir():
             files = {str(path.relative_to(directory)): path for path in list_files(directory)}
             scripts = read_scripts(directory)

@@ -128,9 +128,9 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     check_files(overlays, units, values, findings)
     directory = path.absolute().parent
     containers = find_containers(definition, located, directory, target, shipped, findings)
-    apps = find_apps(layers, definition.containers, findings)
     firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
     python = find_environments([(each.located, each.path or path, each.contents.python) for each in layers], findings)
+    apps = find_apps(layers, definition.containers, {each.name for each in python}, findings)
     findings.raise_errors()
 
     contents = [layer.contents for layer in layers]

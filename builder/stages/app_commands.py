@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from builder.core.suggest import make_suggestion
 from builder.definition.resolved_app import ResolvedApp
+from builder.python.scheme import make_scheme
 from builder.stages.app_units import APPS
 from builder.tree.node import Kind
 from builder.tree.tree import Tree
 
-_PYTHON = re.compile(r"/usr/lib/python3\.\d+")
+_VERSION = re.compile(r"python3\.\d+")
 # Modules inside the interpreter itself have no file; those that begin with an underscore are taken for there.
 _BUILT_IN = frozenset(
     re.findall(
@@ -56,12 +57,17 @@ class NotStartable(Exception):
         self.name = name
 
 
-def find_debian_python(tree: Tree) -> PythonPlace:
-    """Debian's own interpreter with the packages of the image."""
+def find_place(tree: Tree, environment: str | None) -> PythonPlace:
+    """An environment of the definition; without a name Debian's own interpreter with the packages of the image."""
     names = tree.list_children("/usr/lib") if "/usr/lib" in tree else []
-    standard = tuple(f"/usr/lib/{name}" for name in names if _PYTHON.fullmatch(f"/usr/lib/{name}"))
-    dynamic = tuple(f"{each}/lib-dynload" for each in standard)
-    return PythonPlace("/usr/bin/python3", "/usr/bin", (*standard, *dynamic, "/usr/lib/python3/dist-packages"))
+    versions = [name for name in names if _VERSION.fullmatch(name)]
+    standard = tuple(path for name in versions for path in (f"/usr/lib/{name}", f"/usr/lib/{name}/lib-dynload"))
+    debian = "/usr/lib/python3/dist-packages"
+    if environment is None:
+        return PythonPlace("/usr/bin/python3", "/usr/bin", (*standard, debian))
+    scheme = make_scheme(environment, versions[-1].removeprefix("python") if versions else "3")
+    packages = (debian,) if scheme.is_system else ()
+    return PythonPlace(scheme.interpreter, scheme.scripts, (*standard, *packages, scheme.site))
 
 
 def make_command(app: ResolvedApp, place: PythonPlace, tree: Tree) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from builder.core.errors import InputError
 from builder.definition.resolved_app import ResolvedApp
-from builder.stages.app_commands import NotStartable, find_debian_python, make_command
+from builder.stages.app_commands import NotStartable, find_place, make_command
 from builder.stages.app_units import APPS, SETTINGS_UNIT, locate_settings, make_app_units, make_settings_unit
 from builder.stages.stage import Context
 from builder.tree.bytecode import compile_below
@@ -59,7 +59,7 @@ class Apps:
         enable: list[str] = []
         for app in self.apps:
             try:
-                command = make_command(app, find_debian_python(tree), tree)
+                command = make_command(app, find_place(tree, app.app.python), tree)
             except NotStartable as error:
                 problems[error.name] = f"{app.name} cannot start: {error}"
                 continue

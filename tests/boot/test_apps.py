@@ -20,6 +20,7 @@ from builder.core.tools import Tools
 from builder.provisioning.values import read_values
 from tests.boot.conftest import REPOSITORY
 from tests.support.machines import booted, build
+from tests.support.wheels import make_wheel
 from vm.machine import Machine
 
 pytestmark = pytest.mark.boot
@@ -43,15 +44,20 @@ apps:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The definition and its project, where a lock may be written beside it."""
+    """The definition, its project and a wheel of that, where a lock may be written beside it."""
     directory = tmp_path_factory.mktemp("apps") / "apps"
     shutil.copytree(SOURCE, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    modules = {f"shop/{path.name}": path.read_text() for path in (directory / "project" / "shop").glob("*.py")}
+    (directory / "wheels").mkdir()
+    make_wheel(directory / "wheels", files=modules, entry_points="[console_scripts]\nshop-serve = shop.web:main\n")
     return directory
 
 
 @pytest.fixture(scope="module")
 def image(project: Path, store: Store) -> Path:
-    return build(project / "os.yaml", REPOSITORY / "out" / "boot-tests" / "apps-image", store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")  # what the test has made is all there is
+        return build(project / "os.yaml", REPOSITORY / "out" / "boot-tests" / "apps-image", store)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from builder.core.tools import Tools
 from builder.definition.app_models import App
 from builder.definition.resolved_app import ResolvedApp
 from builder.definition.shipped import find_shipped_root
-from builder.stages.app_commands import NotStartable, PythonPlace, find_debian_python, make_command
+from builder.stages.app_commands import NotStartable, PythonPlace, find_place, make_command
 from builder.stages.app_units import make_app_units
 from builder.stages.apps import MANIFEST, PRESETS, UNITS, Apps
 from builder.stages.stage import Context
@@ -130,7 +130,7 @@ def test_low_ports_take_one_capability_and_no_user_namespace() -> None:
 
 
 def command(app: ResolvedApp, tree: Tree) -> list[str]:
-    return make_command(app, find_debian_python(tree), tree)
+    return make_command(app, find_place(tree, app.app.python), tree)
 
 
 def refusal(app: ResolvedApp, tree: Tree) -> str:
@@ -143,6 +143,14 @@ def test_a_console_script_is_one_of_the_environment(tree: Tree) -> None:
     assert command(make_app(module=None, entrypoint="gunicorn"), tree) == ["/usr/bin/gunicorn"]
     said = refusal(make_app(module=None, entrypoint="gunicron"), tree)
     assert said == "there is no script 'gunicron' (did you mean 'gunicorn'?)"
+
+
+def test_an_app_runs_in_its_environment(tree: Tree) -> None:
+    place = "/usr/lib/python-environments/web"
+    put(tree, **{f"{place}/bin/gunicorn": "", f"{place}/lib/python3.13/site-packages/shop/web.py": "import json\n"})
+    assert command(make_app(module=None, entrypoint="gunicorn", python="web"), tree) == [f"{place}/bin/gunicorn"]
+    assert command(make_app(python="web"), tree) == [f"{place}/bin/python", "-m", "shop.web"]
+    assert refusal(make_app(module="flask.cli", python="web"), tree) == "the image has no module 'flask.cli'"
 
 
 def test_a_function_is_looked_for_in_its_module(tree: Tree) -> None:
