@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         case "list":
             return show_apps(args.definition)
         case "push" | "revert":
-            return switch(args, console)
+            return change_version(args, console)
         case _:
             raise InputError("say what to do with apps", hint="push, revert or list")
 
@@ -78,7 +78,7 @@ def show_apps(definition: Path | None) -> int:
     return 0
 
 
-def switch(args: argparse.Namespace, console: Console) -> int:
+def change_version(args: argparse.Namespace, console: Console) -> int:
     """Send a version, or go back to the image's."""
     from builder.core.errors import VmError
 
@@ -87,7 +87,7 @@ def switch(args: argparse.Namespace, console: Console) -> int:
         return call(target, tools, ["revert", args.name], b"")
     path = args.definition or Path("os.yaml")
     app = require_app(path, args.name)
-    status = push(app, target, tools, console)
+    status = send_version(app, target, tools, console)
     while args.watch:
         before = stamp_files(app)
         try:
@@ -97,16 +97,16 @@ def switch(args: argparse.Namespace, console: Console) -> int:
         except KeyboardInterrupt:
             return status
         try:
-            status = push(app, target, tools, console)
+            status = send_version(app, target, tools, console)
         except VmError as error:
             console.warn(str(error))
     return status
 
 
-def push(app: ResolvedApp, target: SshTarget, tools: Tools, console: Console) -> int:
+def send_version(app: ResolvedApp, target: SshTarget, tools: Tools, console: Console) -> int:
     """One version to one machine; the status is that of the switch."""
     started = time.monotonic()
-    archive = pack(app, tools)
+    archive = make_archive(app, tools)
     version = hashlib.sha256(archive).hexdigest()[:16]
     place = locate_modules(app)
     status = call(target, tools, ["push", app.name, version, place], archive)
@@ -123,7 +123,7 @@ def locate_modules(app: ResolvedApp) -> str:
     return f"{APPS}/{app.name}"
 
 
-def pack(app: ResolvedApp, tools: Tools) -> bytes:
+def make_archive(app: ResolvedApp, tools: Tools) -> bytes:
     """An app's modules with their bytecode, as a tar archive; the same files make the same bytes."""
     from builder.stages.apps import install_files
     from builder.tree.bytecode import compile_below

@@ -100,8 +100,11 @@ def _check_secrets(app: App, here: Path) -> Iterator[Problem]:
     found = [((*here, "environment", name), name, value) for name, value in app.environment.items()]
     if app.settings is not None:
         for key, tree in (("toml", app.settings.toml), ("json", app.settings.json_)):
-            if tree is not None:
-                found += _list_leaves(tree, (*here, "settings", key))
+            leaves = [] if tree is None else _list_leaves(tree, (*here, "settings", key))
+            found += leaves
+            if key == "toml":
+                nothing = [where for where, _, value in leaves if value is None]
+                yield from (Problem(where, "TOML has no null", "leave the setting out") for where in nothing)
     for index, text in enumerate(app.arguments):
         option = _OPTION.fullmatch(text)
         found.append(((*here, "arguments", index), option[1] if option else "", option[2] if option else text))

@@ -87,12 +87,12 @@ def _resolve(
 
 
 def list_files(directory: Path) -> Iterator[Path]:
-    """The files of a project that belong to it: no hidden ones, no bytecode, no virtual environment."""
+    """The files of a project: none that is hidden or a link, no bytecode, virtual environment or build of ours."""
     for entry in sorted(directory.iterdir()):
         if entry.name.startswith(".") or entry.name == "__pycache__" or entry.is_symlink():
             continue
         if entry.is_dir():
-            if not (entry / "pyvenv.cfg").exists():
+            if not any((entry / name).exists() for name in ("pyvenv.cfg", "build.json")):
                 yield from list_files(entry)
         elif entry.is_file():
             yield entry

@@ -83,7 +83,7 @@ def _make_service(app: ResolvedApp, command: Sequence[str]) -> str:
         after.append(socket)
     wants = ["network-online.target"] if "network-online.target" in after else []
     if model.settings is not None:
-        wants.append(SETTINGS_UNIT.replace("@", f"@{app.name}"))
+        needs.append(SETTINGS_UNIT.replace("@", f"@{app.name}"))
         after.append(SETTINGS_UNIT.replace("@", f"@{app.name}"))
     if several:
         unit.append(("PartOf", f"{app.name}.target"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from builder.core.errors import InputError
+from builder.core.errors import InputError, ToolError
 from builder.definition.resolved_app import ResolvedApp
 from builder.stages.app_commands import NotStartable, find_place, make_command
 from builder.stages.app_units import APPS, SETTINGS_UNIT, locate_settings, make_app_units, make_settings_unit
@@ -63,6 +63,8 @@ class Apps:
             except NotStartable as error:
                 problems[error.name] = f"{app.name} cannot start: {error}"
                 continue
+            if app.app.schedule is not None and (said := find_schedule_problem(app.app.schedule, context)) is not None:
+                problems[app.app.schedule] = f"{app.name}: {said}"
             units = make_app_units(app, command)
             enable += units.enable
             for name, text in units.texts.items():
@@ -104,6 +106,15 @@ class Apps:
                 raise InputError(
                     "apps cannot be called so", details=[message], names={app.name: message}, hint="rename the app"
                 )
+
+
+def find_schedule_problem(schedule: str, context: Context) -> str | None:
+    """Why systemd would pass over a schedule at each boot; ``None`` if it understands it."""
+    try:
+        context.tools.run("systemd-analyze", "calendar", "--iterations=1", "--", schedule)
+    except ToolError:
+        return f"'{schedule}' is no schedule: see CALENDAR EVENTS in systemd.time(7)"
+    return None
 
 
 def install_files(tree: Tree, app: ResolvedApp) -> None:

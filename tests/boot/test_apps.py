@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from builder.cli.app import locate_modules, pack, require_app
+from builder.cli.app import locate_modules, make_archive, require_app
 from builder.cli.configs import read_config
 from builder.core.console import QuietConsole
 from builder.core.image import read_image
@@ -168,7 +168,7 @@ def test_a_boot_is_good_when_the_apps_are_well(machine: Machine) -> None:
 def push(machine: Machine, project: Path, image: Path) -> tuple[int, str]:
     """What ``build-os app push shop`` does, without its ssh: status and what was said."""
     app = require_app(project / "os.yaml", "shop")
-    archive = pack(app, Tools(read_image(image).tools, QuietConsole()))
+    archive = make_archive(app, Tools(read_image(image).tools, QuietConsole()))
     version = f"v{hash(archive):x}"
     done = machine.run("/usr/lib/build-os/switch-app", "push", "shop", version, locate_modules(app), stdin=archive)
     return done.status, done.stdout + done.stderr

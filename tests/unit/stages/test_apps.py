@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.errors import InputError
+from builder.core.errors import InputError, ToolError
 from builder.core.tools import Tools
 from builder.definition.app_models import App
 from builder.definition.resolved_app import ResolvedApp
@@ -232,6 +232,22 @@ def test_the_build_says_which_app_cannot_start(tree: Tree, context: Context) -> 
     assert raised.value.names == {
         "gunicron": "shop cannot start: there is no script 'gunicron' (did you mean 'gunicorn'?)"
     }
+
+
+@pytest.mark.usefixtures("compiling")
+def test_the_build_says_which_schedule_is_none(
+    tree: Tree, context: Context, fake_tools: Tools, project: dict[str, Path]
+) -> None:
+    def analyze(*words: str) -> str:
+        if words[-1] != "daily":
+            raise ToolError("systemd-analyze ended with status 1")
+        return ""
+
+    fake_tools.programs["systemd-analyze"] = analyze  # type: ignore[attr-defined]
+    Apps((make_app(project, schedule="daily"),), SUPPORT).apply(tree.copy(), context)
+    with pytest.raises(InputError) as raised:
+        Apps((make_app(project, schedule="dayly"),), SUPPORT).apply(tree, context)
+    assert "'dayly' is no schedule" in raised.value.names["dayly"]
 
 
 def test_an_app_is_not_called_as_a_user_or_a_unit_of_the_image(tree: Tree, context: Context) -> None:
