@@ -21,6 +21,7 @@ from builder.core.console import Console
 from builder.core.errors import InputError
 
 if TYPE_CHECKING:
+    from builder.definition.resolved import Resolved
     from builder.provisioning.build_comparison import BuildComparison
     from builder.provisioning.values import Values
 
@@ -49,10 +50,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Load everything; say that it is fine."""
     from builder.cli.configs import read_config
-    from builder.definition.load import load, load_container, read_kind
+    from builder.definition.load import Loaded, load, load_container, read_kind
 
     path = require_definition(args.definition)
     loaded = load_container(path) if read_kind(path) == "container" else load(path)
+    if isinstance(loaded, Loaded):
+        check_apps(loaded.resolved)
     warnings = [*loaded.warnings]
     values = read_values(args)
     for config in args.config:
@@ -72,6 +75,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
     count = "no problems" if not warnings else "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
     console.note(f"{path}: {count}")
     return 0
+
+
+def check_apps(resolved: Resolved) -> None:
+    """Look up what apps run in the wheels that are locked for them; without a lock only a build can tell.
+
+    Raises:
+        InputError: at the line of each script and module that is nowhere.
+    """
+    if not any(app.app.python for app in resolved.apps):
+        return
+    from builder.core.store import Store
+    from builder.debian.lock import Lock
+    from builder.definition.where import point_at_names
+    from builder.locking import make_lock_path
+    from builder.stages.app_wheels import require_entry_points
+
+    path = make_lock_path(resolved.path)
+    if path.exists():
+        with point_at_names(resolved):
+            require_entry_points(resolved.apps, Lock.load(path).wheels, Store.open())
 
 
 def compare_with_image(definition: Path, chosen: Path | None, config: Path, values: Values) -> BuildComparison:
