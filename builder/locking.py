@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.artifacts.locking import describe_artifacts, find_stale, lock_artifacts
 from builder.core.architecture import Arch, find_host_arch
 from builder.core.console import Console
 from builder.core.errors import CapabilityError, InputError, SourceError
@@ -21,7 +22,6 @@ from builder.debian.lock import (
     Lock,
     LockedDecision,
     LockedEnvironment,
-    LockedImage,
     LockedPackage,
     LockedRelease,
     LockError,
@@ -32,7 +32,6 @@ from builder.debian.mirror import Mirrors, find_mirrors, find_snapshots, list_de
 from builder.debian.release import Freshness
 from builder.definition.load import load, load_container, read_kind
 from builder.definition.resolved import (
-    OciLayout,
     PackageSet,
     Resolved,
     ResolvedContainer,
@@ -41,7 +40,7 @@ from builder.definition.resolved import (
     parse_package_name,
 )
 from builder.definition.where import point_at_names
-from builder.oci.layout import find_image
+from builder.images.locking import find_stale_images, lock_images
 from builder.stages.packages import make_decision
 from builder.toolstree import EXCLUDE, list_tool_packages
 
@@ -77,20 +76,6 @@ def load_any(path: Path) -> Resolved | ResolvedContainer:
     return load_container(path).resolved if read_kind(path) == "container" else load(path).resolved
 
 
-def find_images(resolved: Resolved | ResolvedContainer) -> tuple[LockedImage, ...]:
-    """The container images that lie beside the definition, by the digest of their manifest.
-
-    Raises:
-        InputError: one is no sound image.
-    """
-    containers = resolved.containers if isinstance(resolved, Resolved) else ()
-    return tuple(
-        LockedImage(container.name, find_image(container.image.path, resolved.arch).manifest.digest)
-        for container in containers
-        if isinstance(container.image, OciLayout)
-    )
-
-
 def list_decisions(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecision, ...]:
     """What the definition decides about maintainer scripts, for each of the lock's groups."""
     scripts = {"image": resolved.scripts}
@@ -110,9 +95,20 @@ def require_current(lock: Lock, resolved: Resolved | ResolvedContainer, where: s
         InputError: an image that it brings is no sound one.
     """
     lock.require_recipe(hash_recipe(resolved), where)
-    lock.require_images(find_images(resolved), where)
+    if stale := find_stale_images(lock, resolved):
+        raise LockError(
+            f"{where} is stale: a container's image is not the one that it names",
+            details=stale,
+            hint="'build-os lock' takes the image that is there now",
+        )
     lock.require_decisions(list_decisions(resolved), where)
     lock.require_environments(list_locked_environments(lock, resolved), where)
+    if stale := find_stale(lock, resolved):
+        raise LockError(
+            f"{where} is stale: the definition has other artifacts than when it was made",
+            details=stale,
+            hint="'build-os lock' brings it up to date; every package keeps its version",
+        )
 
 
 def list_locked_environments(lock: Lock, resolved: Resolved | ResolvedContainer) -> tuple[LockedEnvironment, ...]:
@@ -201,13 +197,26 @@ def describe_changes(old: Lock | None, new: Lock) -> list[str]:
         if before != after:
             where = "" if change.groups[0] == "image" else f" ({', '.join(change.groups)})"
             lines.append(f"{change.name}: {before or 'not there'} -> {after or 'gone'}{where}")
-    known = {image.name: image.digest for image in old.images}
-    lines += [
-        f"image of {image.name}: {known.get(image.name, 'not there')} -> {image.digest}"
-        for image in new.images
-        if known.get(image.name) != image.digest
+    return [
+        *lines,
+        *describe_images(old, new),
+        *describe_artifacts(old, new),
+        *map(str, compare_wheels(old, new)),
+        *map(str, compare_decisions(old.decisions, new.decisions)),
     ]
-    return [*lines, *map(str, compare_wheels(old, new)), *map(str, compare_decisions(old.decisions, new.decisions))]
+
+
+def describe_images(old: Lock, new: Lock) -> list[str]:
+    """The container images that are not the same in two locks, each a line."""
+    before, after = ({image.name: image for image in lock.images} for lock in (old, new))
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None or one.digest != other.digest:
+            lines.append(
+                f"image of {name}: {one.digest if one else 'not there'} -> {other.digest if other else 'gone'}"
+            )
+    return lines
 
 
 def choose_mirrors(resolved: Resolved | ResolvedContainer, releases: Sequence[LockedRelease] = ()) -> Mirrors:
@@ -278,6 +287,7 @@ def make_lock(
     with console.open_step("read package indexes"):
         image = opened(resolved.arch)
         tools = image if here == resolved.arch else opened(here)
+    images = lock_images(resolved, store, console, newest, update)
     groups = {}
     with console.open_step("resolve packages"), point_at_names(resolved):
         for wanted in list_package_sets(resolved):
@@ -301,8 +311,9 @@ def make_lock(
         tools=groups.pop("tools"),
         sets=groups,
         indexes=(*image.sources, *tools.sources),
-        images=find_images(resolved),
+        images=images,
         decisions=list_decisions(resolved),
+        artifacts=lock_artifacts(resolved, store, console, newest),
     )
     lock = renew_environments(lock, resolved, store, console, old=newest, update=update)
     require_known(update or (), lock)
@@ -407,12 +418,13 @@ def _freshness() -> Freshness:
 
 
 def require_known(names: Sequence[str], lock: Lock) -> None:
-    """Refuse names of packages and wheels that are not in a lock.
+    """Refuse names of packages, wheels and images that are not in a lock.
 
     Raises:
         InputError: with the nearest names.
     """
     known = {package.name for package in lock.list_all_packages()} | {wheel.name for wheel in lock.wheels}
+    known |= {image.name for image in lock.images}
     problems = []
     for name in names:
         if name not in known:
@@ -420,7 +432,9 @@ def require_known(names: Sequence[str], lock: Lock) -> None:
             problems.append(f"{name} is not in the lock" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     if problems:
         raise InputError(
-            problems[0], details=problems[1:], hint="--update takes names of packages that the definition brings"
+            problems[0],
+            details=problems[1:],
+            hint="--update takes names of packages that the definition brings, and of containers",
         )
 
 

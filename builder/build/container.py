@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 
+from builder.artifacts.placed_artifact import list_placed
 from builder.build.inputs import (
     fetch_missing_debs,
     open_build_tools,
@@ -65,7 +66,8 @@ def build_container(request: BuildRequest) -> BuildResult:
             request.console.open_step(f"container {resolved.name}"),
         ):
             environments = list_planned(resolved.python, "image", lock.packages, lock.wheels, resolved.arch)
-            tree = make_container_tree(resolved, lock.packages, context, 0, environments)
+            placed = list_placed(resolved.artifacts, lock, "image")
+            tree = make_container_tree(resolved, lock.packages, context, 0, environments, placed)
             lock = record_runs(workspace, resolved, lock, context.runs)
             if request.watch is not None:
                 request.watch("container", tree)

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from builder.artifacts.locking import fetch_artifacts, lock_artifacts
 from builder.build.workspace import Workspace
 from builder.core.errors import InputError
 from builder.core.scratch import open_scratch
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
 from builder.definition.resolved import Resolved, ResolvedContainer
+from builder.images.locking import fetch_images, lock_images
 from builder.locking import (
     choose_mirrors,
     describe_changes,
     fetch_locked_wheels,
-    find_images,
     has_current_environments,
     hash_recipe,
     list_decisions,
@@ -51,7 +52,12 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
             else:
                 return old
         if old is not None and old.recipe_sha256 == hash_recipe(resolved):  # what else there is needs no network
-            lock = replace(old, decisions=list_decisions(resolved), images=find_images(resolved))
+            lock = replace(
+                old,
+                decisions=list_decisions(resolved),
+                images=lock_images(resolved, request.store, request.console, old, offline=request.offline),
+                artifacts=lock_artifacts(resolved, request.store, request.console, old, offline=request.offline),
+            )
             if not has_current_environments(lock, resolved):
                 if request.offline:
                     raise InputError(
@@ -105,7 +111,7 @@ def fetch_debs(
 
 
 def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock) -> None:
-    """Get every deb of the lock into the store."""
+    """Get every deb, artifact and image of the lock into the store."""
     packages = lock.list_all_packages()
     with measure(workspace, "fetch"):
         if any(not workspace.request.store.has_blob(w.sha256, w.size) for w in lock.wheels):
@@ -116,6 +122,11 @@ def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContai
         if any(not workspace.request.store.has_blob(p.sha256, p.size) for p in packages):
             with workspace.console.open_step("fetch packages"):
                 fetch_debs(workspace, resolved, lock, packages)
+        request = workspace.request
+        if any(row.reference for row in lock.images):
+            fetch_images(resolved, lock, request.store, request.console, offline=request.offline)
+        if lock.artifacts:
+            fetch_artifacts(resolved, lock, request.store, request.console, offline=request.offline)
 
 
 def make_refetch(

@@ -4,6 +4,7 @@ Nothing that exists is overwritten.
 
   build-os init
   build-os init ~/my-os --name my-os
+  build-os init shop --template container-from-registry
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("directory", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: here")
     parser.add_argument("--name", help="the image's name (default: the directory's)")
+    parser.add_argument("--template", default="default", help="what to start from: default, container-from-registry")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     directory = args.directory.absolute()
     name = args.name or re.sub(r"[^a-z0-9-]+", "-", directory.name.lower()).strip("-") or "os"
-    for path in write_starter_files(directory, name):
+    for path in write_starter_files(directory, name, template=args.template):
         sys.stdout.write(f"{path}\n")
     console.note("next: 'build-os build', then 'build-os run --config machines/first.yaml'")
     return 0

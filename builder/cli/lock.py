@@ -105,11 +105,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
+    from builder.artifacts.locking import describe_artifacts
     from builder.core.errors import InputError
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock, compare_decisions
     from builder.debian.lockdiff import compare_locks, compare_wheels, explain_differences
-    from builder.locking import choose_mirrors, load_any, make_lock, make_lock_path
+    from builder.locking import choose_mirrors, describe_images, load_any, make_lock, make_lock_path
 
     files = args.words[1:]
     if len(files) > 2:
@@ -133,11 +134,19 @@ def _run_diff(args: argparse.Namespace, store: Store, console: Console) -> int:
     explained_changes = list(explain_differences(changes, new, store))
     wheels = compare_wheels(old, new)
     decided = compare_decisions(old.decisions, new.decisions)
+    others = [*describe_images(old, new), *describe_artifacts(old, new)]
     if args.json:
-        rows = [*map(_data, explained_changes), *map(_wheel_data, wheels), *map(_decision_data, decided)]
+        rows = [
+            *map(_data, explained_changes),
+            *map(_wheel_data, wheels),
+            *map(_decision_data, decided),
+            *list_moved(old, new),
+        ]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in format_lines(explained_changes, decided, wheels)))
+        sys.stdout.write(
+            "".join(f"{line}\n" for line in format_lines(explained_changes, [*others, *map(str, decided)]))
+        )
     return 0
 
 
@@ -162,6 +171,21 @@ def _data(change: Changed) -> dict[str, object]:
         "bugs": change.bugs,
         "changelog": [{"version": entry.version, "lines": entry.lines} for entry in change.entries],
     }
+
+
+def list_moved(old: Lock, new: Lock) -> list[dict[str, object]]:
+    """Images and artifacts that changed, for programs."""
+    sides = [
+        {("image", "containers", row.name): row.digest for row in lock.images}
+        | {("artifact", row.group, row.artifact): f"sha256:{row.sha256}" for row in lock.artifacts}
+        for lock in (old, new)
+    ]
+    keys = sorted(sides[0].keys() | sides[1].keys())
+    return [
+        {"name": key[2], "kind": key[0], "groups": [key[1]], "old": sides[0].get(key), "new": sides[1].get(key)}
+        for key in keys
+        if sides[0].get(key) != sides[1].get(key)
+    ]
 
 
 def _decision_data(change: DecisionChange) -> dict[str, object]:
@@ -190,10 +214,8 @@ def _wheel_data(change: WheelChange) -> dict[str, object]:
     }
 
 
-def format_lines(
-    changes: Sequence[Changed], decided: Sequence[DecisionChange] = (), wheels: Sequence[WheelChange] = ()
-) -> list[str]:
-    """The changes for people: a line each, what the changelog says below, and the sums; then wheels and decisions."""
+def format_lines(changes: Sequence[Changed], others: Sequence[str] = ()) -> list[str]:
+    """The changes for people: a line each, what the changelog says below, and the sums; then all that is no package."""
     lines = []
     told: set[tuple[str, tuple[str, ...]]] = set()
     for change in changes:
@@ -220,7 +242,7 @@ def format_lines(
             if len(entry.lines) > SHOWN_LINES:
                 lines.append(f"      ... {len(entry.lines) - SHOWN_LINES} more lines (--json has them)")
     if not changes:
-        return [*map(str, wheels), *map(str, decided)] or ["no difference"]
+        return list(others) or ["no difference"]
     kinds = [sum(change.kind == kind for change in changes) for kind in ("added", "removed", "changed")]
     advisories = len({name for change in changes for name in change.advisories})
     lines.append("")
@@ -228,7 +250,7 @@ def format_lines(
         f"{kinds[0]} added, {kinds[1]} removed, {kinds[2]} changed; "
         f"download {_signed(sum(change.download for change in changes))}; {advisories} advisories named"
     )
-    lines += [*map(str, wheels), *map(str, decided)]
+    lines += others
     return lines
 
 

@@ -1,6 +1,6 @@
 """Move what builds download to a machine without a network, as one file.
 
-  build-os store export debs.tar                    what os.yaml needs: its debs, those of containers and tools
+  build-os store export debs.tar                    what os.yaml needs: debs, artifacts, images, tools
   build-os store export debs.tar a.yaml b.yaml
   build-os store import debs.tar                    every file is verified by its hash
   build-os build --offline                          then needs nothing else
@@ -61,10 +61,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _export(args: argparse.Namespace, store: object, console: Console) -> None:
     from functools import partial
 
+    from builder.artifacts.locking import fetch_artifacts, list_carried
     from builder.core.bundle import Carried, write_bundle
     from builder.core.store import Store
     from builder.debian.fetch import fetch_packages
     from builder.debian.lock import Lock, LockedPackage, LockedWheel
+    from builder.images.locking import fetch_images, list_carried_images
     from builder.locking import choose_mirrors, fetch_locked_wheels, hash_recipe, load_any, make_lock_path
 
     assert isinstance(store, Store)
@@ -80,8 +82,11 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
                 packages, partial(choose_mirrors, resolved, lock.releases), store, console, offline=args.offline
             )
             fetch_locked_wheels(lock, resolved, store, console, offline=args.offline)
+            fetch_images(resolved, lock, store, console, offline=args.offline)
+            fetch_artifacts(resolved, lock, store, console, offline=args.offline)
         carried: list[LockedPackage | LockedWheel] = [*packages, *lock.wheels]
         wanted.update({each.sha256: Carried(each.sha256, each.size, f"{each.name} {each.version}") for each in carried})
+        wanted.update({each.sha256: each for each in (*list_carried(lock, store), *list_carried_images(lock, store))})
     with console.open_step(f"write {args.file}"):
         size = write_bundle(wanted.values(), store, args.file, console)
     console.note(f"{len(wanted)} files, {format_size(size)}")

@@ -21,7 +21,7 @@ from builder.core.store import Store
 
 @contextmanager
 def claim_partial(
-    store: Store, sha256: str, size: int, what: str, stop: threading.Event, console: Console
+    store: Store, sha256: str, size: int | None, what: str, stop: threading.Event, console: Console
 ) -> Iterator[BinaryIO | None]:
     """The partial file, held exclusively; ``None`` if another build has completed it in the meantime.
 

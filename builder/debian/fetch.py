@@ -24,6 +24,7 @@ from builder.debian.mirror import Mirrors
 from builder.debian.transfer import Client
 
 JOBS = 8
+MAX_SIZE = 32 << 30  # bytes of a file whose size nobody knows beforehand
 GONE_HINT = (
     "no mirror has it any more: 'build-os lock --update PACKAGE' takes the current version; BUILD_OS_SNAPSHOT names an"
     " archive that keeps old ones; 'build-os store import' brings it from a machine that has it"
@@ -32,10 +33,10 @@ GONE_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file to have: its hash and size in bytes, what to call it in messages, and where it can be had."""
+    """A file to have: its hash, its size in bytes where it is known, what to call it, and where it can be had."""
 
     sha256: str
-    size: int
+    size: int | None
     what: str
     urls: tuple[str, ...]
     hint: str = GONE_HINT
@@ -88,9 +89,9 @@ def fetch(
         return 0
     if offline:
         raise _missing_offline([item.what for item in todo.values()])
-    run = _Run(store, console, client or Client(), sum(item.size for item in todo.values()))
+    run = _Run(store, console, client or Client(), sum(item.size or 0 for item in todo.values()))
     # Large ones first, or the last of them is waited for alone.
-    run.fetch_all(sorted(todo.values(), key=lambda item: (-item.size, item.sha256)), jobs)
+    run.fetch_all(sorted(todo.values(), key=lambda item: (-(item.size or 0), item.sha256)), jobs)
     return run.downloaded
 
 
@@ -177,7 +178,7 @@ class _Run:
     def _one(self, item: Download) -> None:
         with claim_partial(self._store, item.sha256, item.size, item.what, self._client.stop, self._console) as file:
             if file is None:  # another build fetched it while we waited
-                self._progress(item.size)
+                self._progress(item.size or 0)
                 return
             self._client.try_each(item.urls, item.what, lambda url: self._attempt(url, item, file), item.hint)
             keep_partial(self._store, item.sha256, file)
@@ -193,12 +194,13 @@ class _Run:
         while piece := file.read(CHUNK):
             digest.update(piece)
         kept = counted = file.tell()
-        if kept > item.size:
+        maximum = MAX_SIZE if item.size is None else item.size
+        if kept > maximum:
             kept = 0
         try:
-            if kept < item.size:
+            if kept < maximum and not (item.size is None and digest.hexdigest() == item.sha256):
                 try:
-                    with self._client.get(url, maximum=item.size, offset=kept) as answer:
+                    with self._client.get(url, maximum=maximum, offset=kept) as answer:
                         if answer.offset == 0:
                             digest, kept, counted = hashlib.sha256(), 0, 0
                             file.seek(0)
@@ -218,7 +220,7 @@ class _Run:
                     counted = 0
                     raise
             file.flush()
-            if counted < item.size:
+            if item.size is not None and counted < item.size:
                 raise TransferError(f"ended after {counted} of {item.size} bytes", temporary=True)
             if digest.hexdigest() != item.sha256:
                 resumed = kept > 0

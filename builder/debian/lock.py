@@ -91,10 +91,36 @@ class LockedIndex:
 
 @dataclass(frozen=True, slots=True)
 class LockedImage:
-    """A container image that the definition brings along: the container's name, its manifest's digest."""
+    """A container image from elsewhere: the container's name, its manifest's digest.
+
+    Of a registry: ``reference`` is what the definition says, ``index`` the digest of the index that the manifest is
+    from, if it is from one; ``signature`` and ``key`` are the hashes of what was signed with its signature,
+    and of the file with the public key that made it.
+    """
 
     name: str
     digest: str
+    reference: str = ""
+    index: str = ""
+    signature: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LockedArtifact:
+    """A file that is no package, in one of :meth:`Lock.list_groups`; ``size`` in bytes.
+
+    ``origin`` is where it is, as the definition says: a URL or a file. ``signature`` and ``key`` are the hashes of its
+    signature and of the file with the public key that must have made it; empty where nothing is asked.
+    """
+
+    group: str
+    artifact: str
+    origin: str
+    sha256: str
+    size: int
+    signature: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +178,11 @@ class Lock:
         tools: those of the tools tree.
         sets: further groups, such as ``container:web``.
         indexes: the lists of packages that the releases vouch for.
-        images: container images that lie beside the definition.
+        images: container images of registries, and those that lie beside the definition.
         decisions: about maintainer scripts. A lock without any is written as before there were such.
         runs: what those scripts changed that were run; written by the build that ran them.
         environments, wheels: Python's. A lock without any is written as before there were such.
+        artifacts: files that are no packages.
 
     Everything is sorted when the lock is made, so two locks of the same content are equal.
     """
@@ -173,6 +200,7 @@ class Lock:
     runs: tuple[LockedRun, ...] = ()
     environments: tuple[LockedEnvironment, ...] = ()
     wheels: tuple[LockedWheel, ...] = ()
+    artifacts: tuple[LockedArtifact, ...] = ()
 
     def __post_init__(self) -> None:
         keep = object.__setattr__  # the way a frozen dataclass may still put its own fields in order
@@ -187,6 +215,7 @@ class Lock:
         keep(self, "runs", tuple(sorted(self.runs, key=lambda run: (run.group, run.package))))
         keep(self, "environments", tuple(sorted(self.environments, key=lambda e: (e.group, e.name))))
         keep(self, "wheels", tuple(sorted(self.wheels, key=lambda w: (w.group, w.environment, w.name))))
+        keep(self, "artifacts", tuple(sorted(self.artifacts, key=lambda row: (row.group, row.artifact))))
 
     def list_groups(self) -> dict[str, tuple[LockedPackage, ...]]:
         """The packages by group, the image's own as ``image``, the tools as ``tools``."""
@@ -226,25 +255,6 @@ class Lock:
             raise LockError(
                 f"{where} is stale: the definition asks for other packages than when it was made",
                 hint="'build-os lock' brings it up to date",
-            )
-
-    def require_images(self, images: Sequence[LockedImage], where: str) -> None:
-        """Refuse container images that are not the ones that were locked.
-
-        Raises:
-            LockError: one has changed, or is new or gone.
-        """
-        ours = sorted(images, key=lambda image: image.name)
-        if list(self.images) != ours:
-            known = {image.name: image.digest for image in self.images}
-            raise LockError(
-                f"a container's image is not the one that {where} names",
-                details=[
-                    f"{image.name}: {image.digest}, locked {known.get(image.name, 'without one')}"
-                    for image in ours
-                    if known.get(image.name) != image.digest
-                ],
-                hint="'build-os lock' takes the image that is there now",
             )
 
     def require_decisions(self, decisions: Sequence[LockedDecision], where: str) -> None:
@@ -305,6 +315,7 @@ class Lock:
         tables += [f' "runs": {_rows(self.runs, 1)}'] if self.runs else []
         tables += [f' "environments": {_rows(self.environments, 1)}'] if self.environments else []
         tables += [f' "wheels": {_rows(self.wheels, 1)}'] if self.wheels else []
+        tables += [f' "artifacts": {_rows(self.artifacts, 1)}'] if self.artifacts else []
         lines.append(",\n".join(tables))
         return "\n".join([*lines, "}", ""])
 
@@ -355,6 +366,7 @@ LockedRow = (
     | LockedRun
     | LockedEnvironment
     | LockedWheel
+    | LockedArtifact
 )
 
 
@@ -401,8 +413,16 @@ def _rows(rows: Sequence[LockedRow], indent: int) -> str:
     if not rows:
         return "[]"
     pad = " " * indent
-    body = ",\n".join(f"{pad} {_json({f.name: getattr(row, f.name) for f in fields(row)})}" for row in rows)
+    body = ",\n".join(f"{pad} {_json(_row_data(row))}" for row in rows)
     return f"[\n{body}\n{pad}]"
+
+
+def _row_data(row: Any) -> dict[str, object]:
+    """A row as it is written: of images and artifacts without what is empty, which most of them do not have."""
+    values = {each.name: getattr(row, each.name) for each in fields(row)}
+    if not isinstance(row, LockedImage | LockedArtifact):
+        return values
+    return {name: value for name, value in values.items() if value != ""}
 
 
 def _sorted(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
@@ -419,6 +439,7 @@ R = TypeVar(
     LockedRun,
     LockedEnvironment,
     LockedWheel,
+    LockedArtifact,
 )
 
 
@@ -445,6 +466,8 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "suite": _WORD.fullmatch,
     "component": _WORD.fullmatch,
     "digest": _DIGEST.fullmatch,
+    "index": _DIGEST.fullmatch,
+    "reference": str.isprintable,
     "sha256": _SHA256.fullmatch,
     "recipe_sha256": _SHA256.fullmatch,
     "date": _is_date,
@@ -457,6 +480,10 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "changes": str.isprintable,
     "environment": _WORD.fullmatch,
     "file": _WHEEL_FILE.fullmatch,
+    "artifact": _WORD.fullmatch,
+    "origin": str.isprintable,
+    "signature": _SHA256.fullmatch,
+    "key": _SHA256.fullmatch,
 }
 # What is called the same and is written otherwise.
 _OWN_CHECKS: Mapping[type, Mapping[str, Callable[[str], object]]] = {
@@ -490,7 +517,7 @@ class _Reader:
                 hint=UPDATE_HINT,
             )
         known = {"schema", *(f.name for f in fields(Lock))}
-        self._keys(data, known, known - {"decisions", "runs", "environments", "wheels"}, "$")
+        self._keys(data, known, known - {"decisions", "runs", "environments", "wheels", "artifacts"}, "$")
         sets = data["sets"]
         if not isinstance(sets, dict):
             raise self._bad("$.sets", "must be an object")
@@ -508,6 +535,7 @@ class _Reader:
             runs=self._list(LockedRun, data.get("runs", []), "$.runs"),
             environments=self._list(LockedEnvironment, data.get("environments", []), "$.environments"),
             wheels=self._list(LockedWheel, data.get("wheels", []), "$.wheels"),
+            artifacts=self._list(LockedArtifact, data.get("artifacts", []), "$.artifacts"),
         )
 
     def _list(self, kind: type[R], data: Any, where: str) -> tuple[R, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from builder.core.releases import SUITES
+from builder.definition.artifact import check_artifacts
 from builder.definition.model import (
     Compression,
     ContainerDefinition,
@@ -34,6 +35,8 @@ from firstboot.config.unit_text import is_lost_by_podman
 
 GPT_LABEL = 36  # UTF-16 units, UEFI specification 5.3.3
 ESP_MINIMUM = Size(260 * MIB)
+# Where a container's image is from: one of them.
+IMAGE_KEYS = ("image", "definition", "archive", "oci_layout")
 SLOT_MINIMUM = Size(64 * MIB)
 
 
@@ -72,6 +75,7 @@ def check_container(container: ContainerDefinition) -> Iterator[Problem]:
     if not container.outputs:
         yield Problem(("outputs",), "nothing would be written", f"leave it out for [{CONTAINER_DEFAULT}]")
     yield from _check_exclude(container.packages, container.exclude)
+    yield from check_artifacts(container.artifacts)
     yield from check_variables(container.variables)
     yield from _check_arguments(("entrypoint",), container.entrypoint)
     yield from _check_arguments(("command",), container.command)
@@ -129,6 +133,7 @@ def check_contents(contents: Contents) -> Iterator[Problem]:
     yield from check_duplicates(("remove",), contents.remove)
     yield from check_duplicates(("keep",), contents.keep)
     yield from _check_exclude(contents.packages, contents.exclude)
+    yield from check_artifacts(contents.artifacts)
     said: dict[str, str] = {}
     for verb in ("enable", "disable", "mask"):
         units: tuple[str, ...] = getattr(contents.presets, verb)
@@ -207,10 +212,13 @@ def check_container_uses(containers: Sequence[ContainerUse]) -> Iterator[Problem
     taken: list[tuple[str, Publish]] = []
     for index, container in enumerate(containers):
         here: Path = ("containers", index)
-        if container.definition is None and container.oci_layout is None:
-            yield Problem((*here, "name"), "the container has no image", "set definition, or oci_layout")
-        if container.definition is not None and container.oci_layout is not None:
-            yield Problem((*here, "oci_layout"), "the container has two images: definition is set as well")
+        sources = [key for key in IMAGE_KEYS if getattr(container, key) is not None]
+        if not sources:
+            yield Problem((*here, "name"), "the container has no image", f"set one of {', '.join(IMAGE_KEYS)}")
+        if len(sources) > 1:
+            yield Problem((*here, sources[1]), f"the container has two images: {sources[0]} is set as well")
+        if container.keys and "image" not in sources:
+            yield Problem((*here, "keys"), "only an image of a registry has a signature that can be looked for")
         if container.runtime is Runtime.CRI:
             for key in ("publish", "command"):
                 if getattr(container, key):
@@ -255,6 +263,8 @@ def _check_arguments(path: Path, arguments: Sequence[str]) -> Iterator[Problem]:
     for index, argument in enumerate(arguments):
         if any(ord(char) < 32 or ord(char) == 127 for char in argument):
             yield Problem((*path, index), "an argument cannot hold line breaks or control characters")
+        elif not argument:
+            yield Problem((*path, index), "an argument is empty", "leave it out, or write what was meant")
         elif path[-1:] == ("command",) and is_lost_by_podman(argument) and len(path) > 1:
             hint = "put the arguments into a script in the container"
             yield Problem((*path, index), f"'{argument}' cannot be handed to a container by its unit", hint)

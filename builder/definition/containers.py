@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.architecture import Arch
 from builder.definition import checks
+from builder.definition.artifacts import find_artifacts, require_key
 from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import check_files, look_up
 from builder.definition.model import ContainerDefinition, ContainerUse, Definition
 from builder.definition.ports import parse_publish
-from builder.definition.resolved import EmbeddedContainer, OciLayout, ResolvedContainer
+from builder.definition.resolved import EmbeddedContainer, OciLayout, RegistryImage, ResolvedContainer
 from builder.definition.shipped import DirectoryKind, make_search_path
 from firstboot.config.located import Located, LocatedError, Problem
+from firstboot.config.oci.reference import parse_name
 
 
 def find_containers(
@@ -26,7 +29,7 @@ def find_containers(
 ) -> tuple[EmbeddedContainer, ...]:
     found = []
     for index, use in enumerate(definition.containers):
-        image = _find_image(use, ("containers", index), located, directory, arch, definition.suite, shipped, findings)
+        image = _find_image(use, ("containers", index), located, directory, arch, definition, shipped, findings)
         if image is not None and not findings.has_errors:
             publish = tuple(parse_publish(text) for text in use.publish)
             found.append(EmbeddedContainer(use.name, image, publish, use.command, use.enable, use.runtime))
@@ -39,10 +42,20 @@ def _find_image(
     located: Located,
     directory: Path,
     arch: Arch,
-    suite: str,
+    definition: Definition,
     shipped: Path | None,
     findings: Findings,
-) -> ResolvedContainer | OciLayout | None:
+) -> ResolvedContainer | OciLayout | RegistryImage | None:
+    suite = definition.suite
+    if use.image is not None:
+        keys = _find_keys(use, use.image, definition.image_keys, here, located, directory, findings)
+        return RegistryImage(use.image, keys)
+    if use.archive is not None:
+        archive = directory / use.archive
+        if not archive.is_file():
+            findings.add(located, [Problem((*here, "archive"), f"there is no file {shorten_path(archive)}")])
+            return None
+        return OciLayout(archive)
     if use.oci_layout is not None:
         layout = directory / use.oci_layout
         if not (layout / "oci-layout").is_file() or not (layout / "index.json").is_file():
@@ -72,6 +85,27 @@ def _find_image(
     return resolve_container(container, inner, path, arch, suite, shipped, findings)
 
 
+def _find_keys(
+    use: ContainerUse,
+    reference: str,
+    policy: Mapping[str, tuple[str, ...]],
+    here: tuple[str | int, ...],
+    located: Located,
+    directory: Path,
+    findings: Findings,
+) -> tuple[Path, ...]:
+    """The keys of which one must have signed an image: its own, else those of the longest prefix of its name."""
+    names, place = use.keys or (), (*here, "keys")
+    if use.keys is None:
+        name = parse_name(reference).name
+        fitting = [prefix for prefix in policy if prefix == "*" or f"{name}/".startswith(f"{prefix}/")]
+        prefix = max(fitting, key=lambda each: (each != "*", len(each)), default=None)
+        names, place = (policy[prefix], ("image_keys", prefix)) if prefix is not None else ((), ())
+    origin = directory / "definition"
+    keys = [require_key(name, (*place, index), located, origin, findings) for index, name in enumerate(names)]
+    return tuple(key for key in keys if key is not None)
+
+
 def resolve_container(
     container: ContainerDefinition,
     located: Located,
@@ -99,6 +133,7 @@ def resolve_container(
         variables=container.variables,
         scripts=container.scripts,
         debconf=container.debconf,
+        artifacts=find_artifacts(container.artifacts, located, path.absolute(), arch, findings),
         entrypoint=container.entrypoint,
         command=container.command,
         environment=container.environment,

@@ -1,6 +1,7 @@
 """What ``build-os init`` puts into a directory: a small OS that builds, boots and is tested.
 
-The files are in ``starter/`` as they are written, with ``@NAME@`` and ``@KEYS@`` to be replaced.
+The files are in ``starter/`` as they are written, with ``@NAME@`` and ``@KEYS@`` to be replaced. A directory in
+``templates/`` is another OS to start from; what all have in common it takes from there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from builder.definition.findings import shorten_path
 from builder.definition.scalars import NotAccepted, require_image_name
 
 STARTER = Path(__file__).parent / "starter"
+TEMPLATES = Path(__file__).parent / "templates"
+DEFAULT = "default"
+SHARED = ("gitignore", "machines/first.yaml")
 # Under their own names these would be obeyed by this repository, or taken for a part of it.
 _NAMES = {"gitignore": ".gitignore", "tests/test_boot.txt": "tests/test_boot.py"}
 _KEY = re.compile(
@@ -23,26 +27,30 @@ _KEY = re.compile(
 )
 
 
-def write_starter_files(directory: Path, name: str, *, home: Path | None = None) -> list[Path]:
+def write_starter_files(directory: Path, name: str, *, template: str = DEFAULT, home: Path | None = None) -> list[Path]:
     """Write the starter files into ``directory``, which is made if it is missing.
 
     Args:
         directory: where to.
         name: the image's name.
+        template: one of :func:`list_templates`.
         home: whose ``.ssh/*.pub`` may log in to the example machine; default: the caller's.
 
     Returns:
         the files written, in the order a newcomer would read them.
 
     Raises:
-        InputError: the name is not one, a file exists already, or the directory cannot be written.
+        InputError: the name or the template is not one, a file exists already, or the directory cannot be written.
     """
     try:
         require_image_name(name)
     except NotAccepted as error:
         raise InputError(f"'{name}' cannot be the name: {error}") from None
     replacements = {"@NAME@": name, "@KEYS@": _keys_text(find_public_keys(home or Path.home()))}
-    planned = {directory / _NAMES.get(where, where): _filled(where, replacements) for where in _files()}
+    planned = {
+        directory / _NAMES.get(where, where): _filled(path, replacements)
+        for where, path in _find_files(template).items()
+    }
     existing = [shorten_path(path) for path in planned if path.exists() or path.is_symlink()]
     if existing:
         raise InputError(
@@ -71,14 +79,31 @@ def find_public_keys(home: Path) -> list[str]:
     return list(keys)
 
 
-def _files() -> list[str]:
-    found = [path.relative_to(STARTER) for path in STARTER.rglob("*") if path.is_file()]
-    usable = [path for path in found if "__pycache__" not in path.parts]
-    return [str(path) for path in sorted(usable, key=lambda path: (path.name != "os.yaml", str(path)))]
+def list_templates() -> list[str]:
+    """The names of what one can start from."""
+    return [DEFAULT, *sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir())]
 
 
-def _filled(where: str, replacements: dict[str, str]) -> str:
-    text = (STARTER / where).read_text(encoding="utf-8")
+def _find_files(template: str) -> dict[str, Path]:
+    """The files of a template by where they go, the definition first.
+
+    Raises:
+        InputError: there is no such template.
+    """
+    if template not in list_templates():
+        raise InputError(f"there is no template '{template}'", hint=f"they are {', '.join(list_templates())}")
+    root = STARTER if template == DEFAULT else TEMPLATES / template
+    found = {name: STARTER / name for name in SHARED}
+    found |= {
+        str(path.relative_to(root)): path
+        for path in root.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return dict(sorted(found.items(), key=lambda each: (each[0] != "os.yaml", each[0])))
+
+
+def _filled(path: Path, replacements: dict[str, str]) -> str:
+    text = path.read_text(encoding="utf-8")
     for mark, value in replacements.items():
         text = text.replace(mark, value)
     return text

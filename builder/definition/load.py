@@ -12,6 +12,7 @@ from builder.core.architecture import Arch, find_host_arch, require_architecture
 from builder.core.errors import InputError
 from builder.definition import checks
 from builder.definition.apps import find_apps
+from builder.definition.artifacts import find_artifacts, merge_artifacts
 from builder.definition.containers import find_containers, resolve_container
 from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
@@ -126,6 +127,10 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         definition.name, definition.version, target, definition.suite, tuple(features), definition.variables
     )
     check_files(overlays, units, values, findings)
+    artifacts = [
+        find_artifacts(each.contents.artifacts, each.located, (each.path or path).absolute(), target, findings)
+        for each in layers
+    ]
     directory = path.absolute().parent
     containers = find_containers(definition, located, directory, target, shipped, findings)
     firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
@@ -166,6 +171,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         variables=definition.variables,
         scripts={name: each for part in contents for name, each in part.scripts.items()},
         debconf={name: each for part in contents for name, each in part.debconf.items()},
+        artifacts=merge_artifacts(artifacts),
         tools_packages=definition.tools.packages,
         source_date_epoch=definition.source_date_epoch,
         python=python,

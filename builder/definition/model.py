@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from builder.core.architecture import ARCHITECTURES, Arch
 from builder.definition.app_models import App
+from builder.definition.artifact import Artifact
 from builder.definition.scalars import (
     MIB,
     AbsolutePath,
@@ -22,6 +23,7 @@ from builder.definition.scalars import (
     DottedName,
     ExposedPort,
     ImageName,
+    ImageReference,
     Mirrors,
     ModuleName,
     PackageName,
@@ -29,6 +31,7 @@ from builder.definition.scalars import (
     PartName,
     PathGlob,
     ProductName,
+    RegistryPrefix,
     RelativePath,
     Requirements,
     Size,
@@ -174,13 +177,24 @@ class ContainerUse(Model):
     """A container image inside the OS image, and the unit that runs it."""
 
     name: ImageName = Field(description="The container's name, and its unit's: `NAME.service`.")
-    definition: RelativePath | None = Field(
+    image: ImageReference | None = Field(
         None,
-        description="A definition with `kind: container`, relative to this file. This or `oci_layout`.",
+        description="An image of a registry, like `docker.io/library/nginx:1.29`, or by `@sha256:DIGEST`. "
+        "`os.lock` has its digest.",
+    )
+    definition: RelativePath | None = Field(
+        None, description="A definition with `kind: container`, relative to this file."
+    )
+    archive: RelativePath | None = Field(
+        None, description="An OCI archive, or what `docker save` or `podman save` wrote, relative to this file."
     )
     oci_layout: RelativePath | None = Field(
+        None, description="A directory with an OCI image layout, relative to this file."
+    )
+    keys: tuple[RelativePath, ...] | None = Field(
         None,
-        description="A directory with an OCI image layout, relative to this file. This or `definition`.",
+        description="Public keys, relative to this file, one of which must have signed `image`. "
+        "Default: by `image_keys`; `[]` is none.",
     )
     runtime: Runtime = Field(
         Runtime.PODMAN,
@@ -263,6 +277,9 @@ class Contents(Model):
         description="Python environments, `NAME: {requirements: [...]}`, made of wheels that are locked by hash. "
         "Each lies in `/usr/lib/python-environments/NAME`; `system` is the system's own.",
     )
+    artifacts: tuple[Artifact, ...] = Field(
+        (), description="Programs, files and archives that are no Debian packages, by URL or file, and by hash."
+    )
 
 
 class Feature(Contents):
@@ -313,6 +330,11 @@ class Definition(Contents):
     containers: tuple[ContainerUse, ...] = Field(
         (), description="Containers inside the image, run without pulling anything."
     )
+    image_keys: dict[RegistryPrefix, tuple[RelativePath, ...]] = Field(
+        {},
+        description="Who must have signed images of registries: `REGISTRY[/PATH]`, or `*` for all others, to files "
+        "with public keys. The longest that fits counts; `[]` asks for no signature.",
+    )
     variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")
     tools: ToolPackages = Field(ToolPackages(), description="Additions to the tools tree.")
     source_date_epoch: int | None = Field(
@@ -358,6 +380,9 @@ class ContainerDefinition(Model):
         {},
         description="Python environments, `NAME: {requirements: [...]}`, made of wheels that are locked by hash. "
         "Each lies in `/usr/lib/python-environments/NAME`; `system` is the system's own.",
+    )
+    artifacts: tuple[Artifact, ...] = Field(
+        (), description="Programs, files and archives that are no Debian packages, by URL or file, and by hash."
     )
     variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")
     entrypoint: tuple[str, ...] = Field((), description="The program and its fixed arguments.")

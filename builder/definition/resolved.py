@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.architecture import Arch
+from builder.definition.artifacts import ResolvedArtifact
 from builder.definition.environments import ResolvedEnvironment
 from builder.definition.model import (
     Contents,
@@ -82,6 +83,7 @@ class ResolvedContainer:
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
     debconf: Mapping[str, Scalar] = field(default_factory=dict)
     python: tuple[ResolvedEnvironment, ...] = ()
+    artifacts: tuple[ResolvedArtifact, ...] = ()
 
     @property
     def values(self) -> Values:
@@ -101,9 +103,22 @@ class ResolvedContainer:
 
 @dataclass(frozen=True)
 class OciLayout:
-    """A directory with an OCI image layout that the user brings along."""
+    """An image that the user brings along: a directory with an OCI image layout, an OCI archive or Docker's."""
 
     path: Path
+
+
+@dataclass(frozen=True)
+class RegistryImage:
+    """An image that a registry has; what its name means, the lock says.
+
+    Attributes:
+        reference: in full, with tag or digest.
+        keys: files with public keys, one of which must have signed it; empty where nobody must have.
+    """
+
+    reference: str
+    keys: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,7 @@ class EmbeddedContainer:
     """A container image inside the system, and how its unit runs it."""
 
     name: str
-    image: ResolvedContainer | OciLayout
+    image: ResolvedContainer | OciLayout | RegistryImage
     publish: tuple[Publish, ...]
     command: tuple[str, ...]
     enable: bool
@@ -166,6 +181,7 @@ class Resolved:
     variables: Mapping[str, Scalar] = field(default_factory=dict)
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
     debconf: Mapping[str, Scalar] = field(default_factory=dict)
+    artifacts: tuple[ResolvedArtifact, ...] = ()
     tools_packages: tuple[str, ...] = ()
     source_date_epoch: int | None = None
     python: tuple[ResolvedEnvironment, ...] = ()

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from builder.products.catalogue import CONTAINER_PRODUCTS, SYSTEM_PRODUCTS
+from firstboot.config.oci.reference import BadReference, parse_name, parse_repository
 
 MIB = 1 << 20
 _UNITS = {"M": 20, "G": 30, "T": 40}
@@ -209,6 +210,36 @@ Requirements = Annotated[
 ]
 """Requirements of a Python environment, or the file that has them."""
 
+
+def _reference(value: str) -> str:
+    try:
+        return str(parse_name(value))
+    except BadReference as error:
+        raise NotAccepted(f"this names no image: {error}", "like docker.io/library/nginx:1.29") from None
+
+
+ImageReference = Annotated[str, AfterValidator(_reference), WithJsonSchema({"type": "string"})]
+"""The name of an image in a registry, in full: with the host, and with tag or digest."""
+
+
+def _prefix(value: str) -> str:
+    if value == "*":
+        return value
+    try:
+        found = parse_repository(value if "/" in value else f"{value}/x")
+    except BadReference as error:
+        raise NotAccepted(f"this names no registry: {error}", "like registry.example.org/team, or '*'") from None
+    if found.tag is not None or found.digest is not None:
+        raise NotAccepted("images are signed by repository, not by tag or digest", "leave it out")
+    if "/" not in value and found.registry != value:
+        hint = f"{found.registry}/library/{value} is what Docker Hub calls {value}"
+        raise NotAccepted("this names no registry: it has no dot and no port", hint)
+    return found.name if "/" in value else found.registry
+
+
+RegistryPrefix = Annotated[str, AfterValidator(_prefix), WithJsonSchema({"type": "string"})]
+"""A registry, alone or with the beginning of a repository's name; ``*`` is all others."""
+
 _user_check, _user_schema = make_text_type(
     r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})(?::(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}))?",
     "a user is a name or number, alone or as user:group",
@@ -221,6 +252,12 @@ _absolute_check, _absolute_schema = make_text_type(
 )
 AbsolutePath = Annotated[str, _absolute_check, _absolute_schema]
 """An absolute path inside a container."""
+
+_image_path_check, _image_path_schema = make_text_type(
+    r"/[^\x00-\x1f]*", "this is a path in the image and starts with '/'"
+)
+ImagePath = Annotated[str, _image_path_check, _image_path_schema]
+"""An absolute path in a system's or a container's root."""
 
 _glob_check, _glob_schema = make_text_type(
     r"/[^\x00-\x1f]*", "this is a glob over paths of the image and starts with '/'"

@@ -47,6 +47,33 @@ def point_at_names(resolved: Resolved | ResolvedContainer) -> Iterator[None]:
             raise type(error)(shown.what, details=[*left.values()]) from error
 
 
+def describe_at_entry(
+    path: Path, keys: tuple[str, ...], name: str, key: str, message: str, hint: str | None = None
+) -> str:
+    """A complaint about the element ``name`` of a list in a definition, shown at its line; the bare message if that
+    cannot be found any more.
+
+    Args:
+        path: the file.
+        keys: of the list, or of one value where ``name`` is empty.
+        key: of the element, that is complained about; if it has none, its name is.
+    """
+    try:
+        located = read_yaml(path)
+    except LocatedError:
+        return message
+    data: object = located.data
+    for each in keys:
+        data = data.get(each) if isinstance(data, dict) else None
+    if not name:
+        return str(LocatedError(located, [Problem(keys, message, hint)]))
+    for index, element in enumerate(data if isinstance(data, list) else ()):
+        if isinstance(element, dict) and element.get("name") == name:
+            place: Place = (*keys, index, key if key in element else "name")
+            return str(LocatedError(located, [Problem(place, message, hint)]))
+    return message
+
+
 def _files(resolved: Resolved | ResolvedContainer) -> Iterator[Path]:
     yield resolved.path
     if isinstance(resolved, Resolved):

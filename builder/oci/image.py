@@ -112,7 +112,9 @@ class Image:
     @property
     def pinned(self) -> str:
         """``localhost/NAME@sha256:...``, which cannot name another image."""
-        return f"{self.names[0].rpartition(':')[0]}@{self.digest}"
+        name = self.names[0].partition("@")[0]
+        repository, _, tag = name.rpartition(":")
+        return f"{repository if repository and '/' not in tag else name}@{self.digest}"
 
     @property
     def id(self) -> str:

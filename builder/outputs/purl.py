@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 
 def format_purl(kind: str, *names: str, version: str, **qualifiers: str) -> str:
-    """``pkg:KIND/NAMES...@VERSION?QUALIFIERS``; qualifiers that are empty are left out."""
+    """``pkg:KIND/NAMES...@VERSION?QUALIFIERS``; a version and qualifiers that are empty are left out."""
     path = "/".join(map(_encoded, (kind, *names)))
     given = "&".join(f"{key}={_encoded(value)}" for key, value in sorted(qualifiers.items()) if value)
-    return f"pkg:{path}@{_encoded(version)}" + (f"?{given}" if given else "")
+    return f"pkg:{path}" + (f"@{_encoded(version)}" if version else "") + (f"?{given}" if given else "")
 
 
 def make_deb_purl(

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from builder.debian.lock import Lock, LockedDecision, LockedPackage, LockedWheel
+from builder.artifacts.locking import list_artifacts
+from builder.debian.lock import Lock, LockedArtifact, LockedDecision, LockedPackage, LockedWheel
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.outputs.licences import find_declared_licences, list_identifiers
 from builder.outputs.purl import format_purl, make_deb_purl, make_pypi_purl
@@ -92,22 +93,37 @@ def make_image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -
     properties = {"roothash": roothash, "recipe_sha256": lock.recipe_sha256}
     created = resolved.source_date_epoch or 0
     product = Product("image", resolved.name, resolved.version, resolved.arch, resolved.suite, created, properties)
-    return make_sbom(product, tree, roots, lock.decisions)
+    return make_sbom(product, tree, roots, lock.decisions, lock.artifacts, _list_versions(resolved))
 
 
 def make_container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, digest: str) -> bytes:
     """The bill of a container image, whose finished root this is; ``digest`` is its manifest's."""
     properties = {"digest": digest, "recipe_sha256": lock.recipe_sha256}
     product = Product("container", resolved.name, resolved.version, resolved.arch, resolved.suite, 0, properties)
-    return make_sbom(product, tree, [Root("image", lock.packages, wheels=_wheels_of(lock, "image"))], lock.decisions)
+    roots = [Root("image", lock.packages, wheels=_wheels_of(lock, "image"))]
+    return make_sbom(product, tree, roots, lock.decisions, lock.artifacts, _list_versions(resolved))
 
 
-def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Sequence[LockedDecision]) -> bytes:
+def _list_versions(resolved: Resolved | ResolvedContainer) -> dict[tuple[str, str], str]:
+    """The versions that the definition gives artifacts, by the lock's group and their names."""
+    found = list_artifacts(resolved)
+    return {(each.group, each.artifact.name): each.artifact.version for each in found if each.artifact.version}
+
+
+def make_sbom(
+    product: Product,
+    tree: Tree,
+    roots: Sequence[Root],
+    decisions: Sequence[LockedDecision],
+    artifacts: Sequence[LockedArtifact] = (),
+    versions: Mapping[tuple[str, str], str] | None = None,
+) -> bytes:
     """The bill of a finished tree.
 
     Args:
         roots: what the lock has for it; images in the tree's store that are none of these were brought along, and
             are looked through.
+        versions: of artifacts, by group and name.
     """
     carried = find_carried_images(tree)
     release = find_release(tree)
@@ -119,6 +135,7 @@ def make_sbom(product: Product, tree: Tree, roots: Sequence[Root], decisions: Se
         places = [""] if not root.image else [r for each in carried if each.name == root.image for r in each.roots]
         bill.add_debs(root.group, root.packages, tree, places)
     bill.add_found("os", find_python_distributions(tree))
+    bill.add_artifacts(artifacts, versions or {})
     bill.add_files(tree)
     for image in carried:
         bill.add_image(image, assembled.get(image.name), tree)
@@ -177,23 +194,44 @@ class _Bill:
                 }
                 self._needs["product"].add(ref)
 
+    def add_artifacts(self, artifacts: Iterable[LockedArtifact], versions: Mapping[tuple[str, str], str]) -> None:
+        """Files that are no packages, by hash and by where they are from."""
+        for each in artifacts:
+            version = versions.get((each.group, each.artifact), "")
+            url = format_purl("generic", each.artifact, version=version, checksum=f"sha256:{each.sha256}")
+            component: Json = {"type": "file", "bom-ref": url, "name": each.artifact}
+            if version:
+                component["version"] = version
+            component |= {"hashes": [_sha256(each.sha256)], "purl": url}
+            if "://" in each.origin:
+                component["externalReferences"] = [{"type": "distribution", "url": each.origin}]
+            component["properties"] = [_property(f"{OURS}:artifact", each.origin)]
+            if each.key:
+                component["properties"].append(_property(f"{OURS}:signed-by", f"sha256:{each.key}"))
+            self._components[url] = component
+            self._needs["product" if each.group == "image" else each.group].add(url)
+
     def add_image(self, image: Carried, group: str | None, tree: Tree) -> None:
         """A container image. What is in one that was brought along is told inside of it, as it is of another system."""
         short = image.name.rpartition("/")[2]
         digest = image.digest.removeprefix("sha256:")
-        url = format_purl("oci", short, version=image.digest, arch=self._product.arch, tag=image.tag)
+        where = "" if image.name.startswith("localhost/") else image.name
+        arch = self._product.arch
+        url = format_purl("oci", short, version=image.digest, arch=arch, tag=image.tag, repository_url=where)
         component: Json = {
             "type": "container",
             "bom-ref": url,
             "name": image.name,
-            "version": image.tag,
+            "version": image.tag or image.digest,
             "hashes": [_sha256(digest)],
             "purl": url,
         }
         if group is None:
             inside = [*find_installed_packages(tree, image.roots), *find_python_distributions(tree, image.roots)]
             component["components"] = [{**_found(each), "bom-ref": f"{url}#{each.purl}"} for each in inside]
-            component["properties"] = [_property(f"{OURS}:origin", "brought along as an OCI layout")]
+            local = image.name.startswith("localhost/")
+            origin = "an image beside the definition" if local else f"the registry's {image.name}"
+            component["properties"] = [_property(f"{OURS}:origin", origin)]
         else:
             self._needs[url] = self._needs.pop(group)
             self.add_found(url, find_python_distributions(tree, image.roots))

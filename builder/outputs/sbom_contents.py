@@ -86,7 +86,10 @@ def find_carried_images(tree: Tree) -> list[Carried]:
             roots.append(f"{STORE}/overlay/{layer}/diff")
             layer = parents[layer]
         for reference in image["names"]:
-            name, _, tag = reference.rpartition(":")
+            whole = reference.partition("@")[0]
+            name, _, tag = whole.rpartition(":")
+            if not name or "/" in tag:  # the colon before a port
+                name, tag = whole, ""
             found.append(Carried(name, tag, image["digest"], tuple(roots)))
     return sorted(found, key=lambda each: (each.name, each.tag))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import firstboot as provisioner
+from builder.artifacts.placed_artifact import PlacedArtifact, list_placed
 from builder.debian.lock import Lock
-from builder.definition.resolved import Resolved
+from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.shipped import find_shipped_root
 from builder.stages.accounts import Accounts
 from builder.stages.apps import Apps
+from builder.stages.artifacts import Artifacts
 from builder.stages.containers import Containers
 from builder.stages.firstboot import FirstBoot
 from builder.stages.identity import Identity
@@ -41,16 +43,30 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),
         Apps(definition.apps, find_shipped_root() / "overlays" / "apps"),
+        Artifacts(list_placed(definition.artifacts, lock, "image")),
         Units(definition.units, presets.enable, presets.disable, presets.mask, values, optional),
         Accounts(),
         Identity(
             definition.name, definition.version, definition.arch, definition.features, manifest, definition.credentials
         ),
         Containers(
-            definition.containers, lock.sets, definition.arch, epoch, list_container_environments(definition, lock)
+            definition.containers,
+            lock.sets,
+            definition.arch,
+            epoch,
+            list_container_environments(definition, lock),
+            list_container_artifacts(definition, lock),
+            {row.name: row for row in lock.images},
         ),
         Seal(definition.remove, definition.keep, epoch),
     ]
+
+
+def list_container_artifacts(definition: Resolved, lock: Lock) -> dict[str, tuple[PlacedArtifact, ...]]:
+    """The artifacts of the containers that are built with a system, by the lock's groups."""
+    images = (each.image for each in definition.containers)
+    groups = {image.package_set.name: image.artifacts for image in images if isinstance(image, ResolvedContainer)}
+    return {group: list_placed(artifacts, lock, group) for group, artifacts in groups.items()}
 
 
 __all__ = ["Stage", "list_stages"]

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from builder.artifacts.placed_artifact import PlacedArtifact
 from builder.core.console import QuietConsole
 from builder.debian.database import install_database
-from builder.debian.lock import LockedPackage
+from builder.debian.lock import LockedImage, LockedPackage
 from builder.debian.scripts.diversions import find_diversions
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.model import LayerCompression, Layers, Runtime
-from builder.definition.resolved import EmbeddedContainer, ResolvedContainer
+from builder.definition.resolved import EmbeddedContainer, RegistryImage, ResolvedContainer
 from builder.oci.changeset import LayerPart, make_parts, make_single_part
 from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
 from builder.oci.grouping import group_by_change
@@ -68,6 +69,8 @@ class Containers:
     arch: str
     epoch: int
     environments: Mapping[str, tuple[Environment, ...]] = field(default_factory=dict)
+    artifacts: Mapping[str, tuple[PlacedArtifact, ...]] = field(default_factory=dict)
+    images: Mapping[str, LockedImage] = field(default_factory=dict)
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree with images, units and the configuration that points podman to them."""
@@ -84,6 +87,17 @@ class Containers:
         return tree
 
     def _image(self, container: EmbeddedContainer, context: Context) -> Image:
+        if isinstance(container.image, RegistryImage):
+            from builder.images.locked import read_locked_image  # noqa: PLC0415 - every plan imports this module
+
+            return read_locked_image(
+                self.images[container.name],
+                container.image,
+                context.store,
+                architecture=self.arch,
+                name=container.name,
+                tools=context.tools,
+            )
         if not isinstance(container.image, ResolvedContainer):
             return read_image(
                 container.image.path,
@@ -94,7 +108,9 @@ class Containers:
             )
         group = container.image.package_set.name
         environments = self.environments.get(group, ())
-        return make_image(container.image, self.packages[group], context, self.epoch, environments)
+        return make_image(
+            container.image, self.packages[group], context, self.epoch, environments, self.artifacts.get(group, ())
+        )
 
 
 def _install_unit(tree: Tree, container: EmbeddedContainer, image: Image) -> None:
@@ -122,8 +138,9 @@ def make_container_tree(
     context: Context,
     epoch: int,
     environments: Sequence[Environment] = (),
+    artifacts: tuple[PlacedArtifact, ...] = (),
 ) -> Tree:
-    """A container's root: its packages, configured, and its overlays."""
+    """A container's root: its packages, configured, its overlays and its artifacts."""
     from builder.debian.scripts.table import open_commands  # noqa: PLC0415 - every plan imports this module
 
     packs = unpack_all(packages, context.store, context.console, jobs=2, refetch=context.refetch)
@@ -138,6 +155,10 @@ def make_container_tree(
     context.runs.extend(list_runs(container.package_set.name, work))
     install_environments(tree, environments, container.arch, context)
     lay_over(tree, container.overlays, container.values)
+    if artifacts:
+        from builder.artifacts.place import place_artifacts  # noqa: PLC0415 - every plan imports this module
+
+        place_artifacts(tree, artifacts, context.store, context.tools)
     remove_matching(tree, UNREAD, KEPT)
     return Tree({path: node.copy_with(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
 
@@ -173,7 +194,8 @@ def make_image(
     context: Context,
     epoch: int,
     environments: Sequence[Environment] = (),
+    artifacts: tuple[PlacedArtifact, ...] = (),
 ) -> Image:
     """Assemble a container image; its content stays in the store."""
-    tree = make_container_tree(container, packages, context, epoch, environments)
+    tree = make_container_tree(container, packages, context, epoch, environments, artifacts)
     return assemble(tree, make_image_config(container, epoch))

@@ -16,7 +16,7 @@ from builder.definition.scalars import NotAccepted
 from firstboot.config.unit_text import is_lost_by_podman, quote_word
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_IMAGE = re.compile(r"[a-z0-9][a-z0-9./-]*@sha256:[0-9a-f]{64}")
+_IMAGE = re.compile(r"[A-Za-z0-9[][A-Za-z0-9._:/[\]-]*@sha256:[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -48,7 +48,7 @@ def make_quadlet(
     """The text of ``/usr/share/containers/systemd/NAME.container``; the service is ``NAME.service``.
 
     Args:
-        image: ``localhost/NAME@sha256:...``: by digest, so that nothing else can run under its name.
+        image: ``REGISTRY/NAME@sha256:...``: by digest, so that nothing else can run under its name.
         publish: ``[ADDRESS:]PORT:PORT[/udp]``.
         command: replaces the image's ``Cmd``.
         enable: start at boot. Generated units know no presets, so it stands in the file.

@@ -20,7 +20,7 @@ from builder.build.workspace import Workspace, open_store, require_room
 from builder.core.architecture import Arch
 from builder.core.errors import CapabilityError, InputError
 from builder.core.scratch import open_scratch, sweep_scratch
-from builder.core.store import ROOMS, Store
+from builder.core.store import SECTIONS, Store
 from builder.debian.lock import Lock, LockedPackage
 from builder.definition.load import Loaded, load
 from builder.definition.model import Disk
@@ -326,6 +326,8 @@ def test_the_stages_are_read_aloud_in_order(resolved: Resolved) -> None:
         "packages",
         "firstboot",
         "overlays",
+        "apps",
+        "artifacts",
         "units",
         "accounts",
         "identity",
@@ -353,7 +355,7 @@ def test_a_build_that_starts_anew_believes_nothing_but_downloads(
 ) -> None:
     store = system_request.store
     blob = store.add_bytes(b"a deb")
-    for room in ROOMS:
+    for room in SECTIONS:
         (store.root / room).mkdir(exist_ok=True)
         (store.root / room / "planted").touch()
     pair = KeyPair(Path("key"), Path("certificate"), b"") if signed else None
@@ -361,7 +363,7 @@ def test_a_build_that_starts_anew_believes_nothing_but_downloads(
 
     def make_lock(resolved: Resolved, store: Store, *_: object, **__: object) -> Lock:
         assert store.has_blob(blob)
-        assert [room for room in ROOMS if (store.root / room / "planted").exists()] == ["blobs", "partial"]
+        assert [room for room in SECTIONS if (store.root / room / "planted").exists()] == ["blobs", "partial"]
         return lock_for(resolved)
 
     monkeypatch.setattr(inputs, "make_lock", make_lock)

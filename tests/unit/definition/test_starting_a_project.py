@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.errors import InputError
-from builder.definition.init import find_public_keys, write_starter_files
+from builder.definition.init import find_public_keys, list_templates, write_starter_files
 from builder.definition.load import load
 from firstboot.config.document import read
 
@@ -30,6 +30,22 @@ def test_the_new_definition_loads_without_a_complaint(tmp_path: Path, home: Path
     assert loaded.resolved.name == "demo"
     assert [overlay.path for overlay in loaded.resolved.overlays][-1] == tmp_path / "os" / "overlays" / "os"
     assert "hello.service" in loaded.resolved.presets.enable
+
+
+@pytest.mark.parametrize("template", list_templates())
+def test_every_template_loads_without_a_complaint(template: str, tmp_path: Path, home: Path) -> None:
+    written = write_starter_files(tmp_path / "os", "demo", template=template, home=home)
+    assert load(tmp_path / "os" / "os.yaml").warnings == ()
+    names = [str(path.relative_to(tmp_path / "os")) for path in written]
+    assert names[0] == "os.yaml"
+    assert {"README.md", ".gitignore", "machines/first.yaml", "tests/test_boot.py"} <= set(names)
+    assert not any(mark in path.read_text() for path in written for mark in ("@NAME@", "@KEYS@"))
+
+
+def test_a_template_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path, home: Path) -> None:
+    with pytest.raises(InputError, match=r"no template 'web'(?s:.*)default, container-from-registry"):
+        write_starter_files(tmp_path / "os", "demo", template="web", home=home)
+    assert not (tmp_path / "os").exists()
 
 
 def test_all_files_are_named_and_hold_no_marks(tmp_path: Path, home: Path) -> None:

@@ -193,7 +193,7 @@ def test_a_container_that_was_brought_along_is_looked_through_and_told_apart_fro
         "libc6": "pkg:deb/debian/libc6@2.36-9%2Bdeb12u8?arch=amd64&distro=debian-12&upstream=glibc%402.36-9",
         "Flask": "pkg:pypi/flask@3",
     }
-    assert "brought along" in properties(cache)["build-os:origin"]
+    assert "beside the definition" in properties(cache)["build-os:origin"]
 
 
 def test_packages_of_alpine_and_of_images_without_dpkg_are_found() -> None:
