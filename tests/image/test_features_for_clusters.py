@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -27,10 +28,28 @@ OUT = REPOSITORY / "out" / "clusters"
 DEFINITION = """\
 name: clusters
 version: 1.0.0
-features: [base, etcd, overlay-network]
+features: [base, etcd, overlay-network, kubernetes, swarm]
 outputs: [qcow2]
 """
-CONFIGS = ("etcd", "overlay-network")
+CONFIGS = (
+    "etcd",
+    "overlay-network",
+    "kubernetes-control-plane",
+    "kubernetes-worker",
+    "swarm-manager",
+    "swarm-worker",
+)
+# What the configs take from files beside them.
+GIVEN = (
+    *("ca.crt", "member.crt", "member.key", "kubernetes-ca.crt", "kubernetes-ca.key"),
+    *("join", "join.pub", "manager", "manager.pub", "known_hosts"),
+)
+
+
+UNITS = (
+    *("etcd.service", "overlay-network.service", "flanneld.service", "kubelet.service"),
+    *("docker.service", "swarm-manager.service", "swarm-worker.service"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +62,7 @@ def root(store: Store) -> Tree:
     return load_snapshot(store, plan.key)
 
 
-@pytest.mark.parametrize("unit", ["etcd.service", "overlay-network.service", "flanneld.service"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_the_units_start_by_themselves(root: Tree, unit: str) -> None:
     assert f"/etc/systemd/system/multi-user.target.wants/{unit}" in root
 
@@ -75,9 +94,24 @@ def test_the_agent_and_the_plugin_are_programs_of_the_image_s_python(root: Tree,
     assert '"1.0.0"' in done.stdout
 
 
+def test_an_engine_of_a_swarm_is_told_what_the_engine_of_one_machine_is_but_for_live_restore(root: Tree) -> None:
+    alone = json.loads((REPOSITORY / "overlays/docker/etc/docker/daemon.json").read_text())
+    assert json.loads(root.read_text("/etc/docker/daemon.json")) == {**alone, "live-restore": False}
+    docker = next(line for line in root.read_text("/etc/group").splitlines() if line.startswith("docker:"))
+    assert docker.endswith(":swarm-join")
+
+
+def test_kubelet_is_started_as_kubeadm_takes_for_granted(root: Tree) -> None:
+    unit = root.read_text("/usr/lib/systemd/system/kubelet.service")
+    assert "ConditionFileIsExecutable=/usr/bin/kubelet" in unit
+    dropin = root.read_text("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf")
+    assert "EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env" in dropin
+    assert "/usr/bin/kubelet" not in root
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_configs_that_come_with_them_are_accepted(root: Tree, tmp_path: Path, name: str) -> None:
-    for file in ("ca.crt", "member.crt", "member.key"):
+    for file in GIVEN:
         (tmp_path / file).write_text("a certificate\n")
     shutil.copyfile(REPOSITORY / "configs" / "machines" / f"{name}.yaml", tmp_path / f"{name}.yaml")
     out = tmp_path / "config.json"

@@ -1,0 +1,245 @@
+"""A Kubernetes cluster of two machines by their first-boot configs: kubeadm, with images that are in the OS.
+
+Kubernetes' programs are not Debian's. ``BUILD_OS_KUBERNETES`` is a directory with kubeadm, kubectl, kubelet,
+kube-apiserver, kube-controller-manager, kube-scheduler and kube-proxy. Which version they are concerns nothing but the
+two configs in ``configs/machines``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.core.console import QuietConsole
+from builder.core.image import read_image
+from builder.core.store import Store
+from builder.core.tools import Tools
+from tests.boot.conftest import MACHINES, REPOSITORY
+from tests.support.clusters import connected
+from tests.support.machines import build_text
+from vm.fakes.authority import CURVE, Authority
+from vm.machine import Machine
+
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
+
+PROGRAMS = os.environ.get("BUILD_OS_KUBERNETES", "")
+OUT = REPOSITORY / "out" / "kubernetes"
+IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+TOKEN = "abcdef.0123456789abcdef"
+IMAGE = """\
+kind: container
+name: {name}
+version: {version}
+packages: [{packages}]
+overlays: [{name}]
+entrypoint: [/usr/local/bin/{name}]
+environment:
+  PATH: /usr/local/bin:/usr/sbin:/usr/bin
+"""
+DEFINITION = """\
+name: node
+version: 1.0.0
+features: [base, kubernetes, etcd, overlay-network]
+overlays: [kubernetes-programs]
+containers:
+  - {name: pause, definition: containers/pause.yaml, runtime: cri, enable: false}
+  - {name: web, definition: containers/web.yaml, runtime: cri, enable: false}
+"""
+ONE_MORE = "  - {{name: {name}, definition: containers/{name}.yaml, runtime: cri, enable: false}}\n"
+SIZES = "disk: {size: 16G, slot: 4G}\noutputs: [qcow2]\n"
+# Two pods on two machines, which do not wait five minutes for a machine that is gone.
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: page}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: page}}
+  template:
+    metadata: {labels: {app: page}}
+    spec:
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector: {matchLabels: {app: page}}
+      tolerations:
+        - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 5}
+        - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 5}
+      containers:
+        - {name: web, image: "localhost/web:1.0.0", imagePullPolicy: Never, ports: [{containerPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: page}
+spec: {selector: {app: page}, ports: [{port: 80, targetPort: 8080}]}
+"""
+# Without a certificate or a token.
+ASK = "import ssl, sys, urllib.request as u; u.urlopen(sys.argv[1], context=ssl._create_unverified_context())"
+KUBECTL = "export KUBECONFIG=/etc/kubernetes/admin.conf; "
+
+
+def read_version() -> str:
+    """That of the programs, as images are tagged with it."""
+    done = subprocess.run([f"{PROGRAMS}/kubeadm", "version", "-o", "short"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def make_image(store: Store, version: str) -> Path:
+    """The image of both machines, and the images of containers in it."""
+    shutil.copytree(REPOSITORY / "configs" / "containers", OUT / "containers", dirs_exist_ok=True)
+    shutil.copytree(REPOSITORY / "overlays" / "web", OUT / "overlays" / "web", dirs_exist_ok=True)
+    places = dict.fromkeys(("kubelet", "kubeadm", "kubectl"), OUT / "overlays" / "kubernetes-programs" / "usr/bin")
+    places |= {name: OUT / "overlays" / name / "usr/local/bin" for name in IMAGES}
+    for name, place in places.items():
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(PROGRAMS, name), place / name)
+        (place / name).chmod(0o755)
+    for name in IMAGES:
+        packages = "iptables, conntrack, kmod" if name == "kube-proxy" else "ca-certificates"
+        text = IMAGE.format(name=name, version=version, packages=packages)
+        (OUT / "containers" / f"{name}.yaml").write_text(text)
+    return build_text(DEFINITION + "".join(ONE_MORE.format(name=name) for name in IMAGES) + SIZES, OUT, store)
+
+
+def make_keys(tools: Tools, folder: Path) -> str:
+    """etcd's certificates and the cluster's authority; returns the hash of its public key."""
+    authority = Authority(tools, folder)
+    certificate = authority.issue("node-1", "10.77.0.10", "127.0.0.1")
+    for source, target in (
+        (authority.path, "ca.crt"),
+        (certificate.path, "member.crt"),
+        (certificate.key, "member.key"),
+    ):
+        shutil.copyfile(source, folder / target)
+    key, path = folder / "kubernetes-ca.key", folder / "kubernetes-ca.crt"
+    usage = (
+        "-addext",
+        "basicConstraints=critical,CA:true",
+        "-addext",
+        "keyUsage=critical,keyCertSign,digitalSignature",
+    )
+    days = ("-not_before", "19700101000000Z", "-days", "36500")
+    tools.run("openssl", "req", "-x509", *CURVE, "-subj", "/CN=kubernetes", *usage, *days, "-keyout", key, "-out", path)
+    public = folder / "kubernetes-ca.der"
+    tools.run("openssl", "pkey", "-in", key, "-pubout", "-outform", "DER", "-out", public)
+    return f"sha256:{hashlib.sha256(public.read_bytes()).hexdigest()}"
+
+
+def make_config(folder: Path, name: str, configs: tuple[str, ...], **values: str) -> Path:
+    out = folder / f"{name}.json"
+    command = [sys.executable, "-m", "builder", "config", "merge", "--files-dir", folder, "-o", out]
+    for key, value in values.items():
+        command += ["--set", f"{key}={value}"]
+    subprocess.run([*command, *(MACHINES / f"{config}.yaml" for config in configs)], check=True, cwd=REPOSITORY)
+    return out
+
+
+@pytest.fixture(scope="module")
+def nodes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]]:
+    """Control plane and worker, switched on with their configs and nothing else."""
+    if not PROGRAMS:
+        pytest.skip("BUILD_OS_KUBERNETES names no directory with Kubernetes' programs")
+    version = read_version()
+    manifest = make_image(store, version)
+    folder = tmp_path_factory.mktemp("keys")
+    authority = make_keys(Tools(read_image(manifest).tools, QuietConsole()), folder)
+    first = make_config(
+        folder,
+        "node-1",
+        ("etcd", "overlay-network", "kubernetes-control-plane"),
+        name="node-1",
+        address="10.77.0.10",
+        members="node-1=https://10.77.0.10:2380",
+        endpoints="https://10.77.0.10:2379",
+        kubernetes=version,
+        token=TOKEN,
+    )
+    second = make_config(
+        folder,
+        "node-2",
+        ("overlay-network", "kubernetes-worker"),
+        name="node-2",
+        address="10.77.0.11",
+        endpoints="https://10.77.0.10:2379",
+        control_plane="10.77.0.10",
+        token=TOKEN,
+        authority=authority,
+    )
+    # The worker keeps no etcd: its config says nothing of it, and a cluster of one on loopback costs little.
+    with connected(OUT / "machines", store) as start:
+        machines = []
+        for name, config, memory in (("node-1", first, 2560), ("node-2", second, 1536)):
+            machine = start(name, manifest, config=config, memory=memory, seconds=1500)
+            machine.wait_firstboot()
+            machine.wait_unit("basic.target")
+            machines.append(machine)
+        yield machines
+
+
+def kubectl(machine: Machine, arguments: str) -> str:
+    return machine.succeed("sh", "-c", f"{KUBECTL} kubectl {arguments}")
+
+
+def wait_in(machine: Machine, condition: str) -> None:
+    machine.succeed("sh", "-c", f"{KUBECTL} until {condition}; do sleep 3; done")
+
+
+def list_pods(machine: Machine) -> dict[str, str]:
+    """Addresses of running pods by the machine that they are on."""
+    columns = "custom-columns=:.spec.nodeName,:.status.podIP,:.status.phase,:.metadata.deletionTimestamp"
+    lines = kubectl(machine, f"get pods -l app=page --no-headers -o {columns}").splitlines()
+    return {word[0]: word[1] for word in map(str.split, lines) if word[2:] == ["Running", "<none>"]}
+
+
+def test_two_configs_make_a_cluster(nodes: list[Machine]) -> None:
+    first, second = nodes
+    wait_in(first, "test $(kubectl get nodes --no-headers 2>/dev/null | grep -cw Ready) = 2")
+    # Nobody is let in without a name, on neither side, and who has one is asked for the right.
+    for url in (
+        "https://10.77.0.10:10250/pods",
+        "https://10.77.0.11:10250/pods",
+        "https://10.77.0.10:6443/api/v1/nodes",
+    ):
+        refused = second.run("python3", "-c", ASK, url)
+        assert "HTTP Error 40" in refused.stderr, url
+    asked = second.run("sh", "-c", "kubectl --kubeconfig=/etc/kubernetes/kubelet.conf get secrets --all-namespaces")
+    assert "Forbidden" in asked.stderr
+    assert "AlwaysAllow" not in first.succeed("cat /etc/kubernetes/manifests/kube-apiserver.yaml")
+    # Nothing was pulled: all images are the OS's own.
+    images = first.succeed("sh", "-c", f"{KUBECTL} kubectl get pods -A -o jsonpath='{{..image}}'").split()
+    assert images
+    assert all(image.startswith(("localhost/", "sha256:")) for image in images), images
+
+
+def test_pods_on_both_machines_reach_each_other(nodes: list[Machine]) -> None:
+    first, _second = nodes
+    first.write("/run/page.yaml", DEPLOYMENT)
+    kubectl(first, "apply -f /run/page.yaml")
+    wait_in(first, "kubectl rollout status deployment/page --timeout=60s")
+    pods = list_pods(first)
+    assert set(pods) == {"node-1", "node-2"}
+    name = "get pods -l app=page -o jsonpath='{.items[?(@.spec.nodeName==\"%s\")].metadata.name}'"
+    service = kubectl(first, "get service page -o jsonpath='{.spec.clusterIP}'")
+    for here, there in (("node-1", "node-2"), ("node-2", "node-1")):
+        pod = kubectl(first, name % here)
+        for url in (f"http://{pods[there]}:8080/", f"http://{service}/"):
+            assert "<html" in kubectl(first, f"exec {pod} -- /usr/bin/busybox wget -q -O - {url}").lower(), (here, url)
+
+
+def test_a_machine_is_lost_and_its_pods_are_started_elsewhere(nodes: list[Machine]) -> None:
+    first, second = nodes
+    kubectl(first, "scale deployment/page --replicas=4")
+    wait_in(first, "kubectl rollout status deployment/page --timeout=60s")
+    second.unplug()
+    wait_in(first, "kubectl get node node-2 --no-headers | grep -qw NotReady")
+    on_first = "kubectl get pods -l app=page --field-selector=spec.nodeName=node-1,status.phase=Running --no-headers"
+    wait_in(first, f"test $({on_first} | wc -l) = 4")
+    assert "4/4" in kubectl(first, "get deployment page --no-headers")
