@@ -214,7 +214,9 @@ class Agent:
                 for _event in self.etcd.watch(below, revision + 1, max(1.0, renewed + step - time.monotonic())):
                     break  # what has changed is seen by listing anew
             except EtcdError as error:
-                self._say(f"etcd: {error}; packets go where they went")
+                # Why may differ from one try to the next; that it does not answer is said once.
+                if not self.said:
+                    self._say(f"etcd: {error}; packets go where they went")
                 time.sleep(RETRY)
 
     def _connect(self, device: Device, leases: set[Lease]) -> None:
