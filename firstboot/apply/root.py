@@ -302,10 +302,6 @@ class Root:
             os.rename(old, name, src_dir_fd=walk.here, dst_dir_fd=walk.here)
             _sync(".", walk.here)
 
-    def set_owner(self, path: str, uid: int, gid: int) -> None:
-        """Change the owner of the thing itself, not of what a link points to. -1 leaves one as it is."""
-        self.change(path, uid=uid, gid=gid)
-
     def set_mode(self, path: str, mode: int) -> None:
         """Change the mode of a file or directory that is no link."""
         self.change(path, mode=mode)

@@ -19,7 +19,6 @@ from firstboot.places import Places
 if TYPE_CHECKING:
     from firstboot.config.models import Ignition, Resource
 
-MAX_AUTHORITIES_BYTES = 10_000_000
 MAX_KEY_BYTES = 8 << 20  # what cryptsetup(8) reads of a key file
 
 

@@ -193,7 +193,7 @@ def test_a_users_own_program_does_not_become_roots(door: Root, layout: Layout) -
 def test_the_owner_of_a_link_is_changed_and_not_of_what_it_leads_to(door: Root, layout: Layout) -> None:
     door.make_symlink("/home/core/l", "/precious/shadow", uid=CORE, gid=CORE)
     assert (layout.root / "var/home/core/l").lstat().st_uid == CORE
-    door.set_owner("/home/core/l", BOB, BOB)
+    door.change("/home/core/l", uid=BOB, gid=BOB)
     assert (layout.root / "var/home/core/l").lstat().st_uid == BOB
 
 
