@@ -6,8 +6,6 @@ import json
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,8 +41,8 @@ def run_docker_registry(tools: Tools, directory: Path, **more: Any) -> Iterator[
         "version": 0.1,
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}},
-        "http": {"addr": f"127.0.0.1:{port}"},
         **more,
+        "http": {**more.get("http", {}), "addr": f"127.0.0.1:{port}"},
     }
     path = directory / "config.yml"
     path.write_text(json.dumps(config), encoding="utf-8")
@@ -58,10 +56,8 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5):
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
                 return
-        except urllib.error.HTTPError:
-            return  # it wants a login
         except OSError as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"docker-registry did not start: {log.read_text()}") from error

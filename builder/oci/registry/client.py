@@ -405,8 +405,11 @@ class Client:
 
     # Discovery
 
-    def list_tags(self) -> list[str]:
+    def list_tags(self, page: int = 0) -> list[str]:
         """All tags of the repository, page by page.
+
+        Args:
+            page: how many to ask for at a time; 0 leaves that to the registry.
 
         Raises:
             MissingImageError: there is no such repository.
@@ -415,14 +418,16 @@ class Client:
 
         def attempt(source: Source) -> list[str]:
             tags: list[str] = []
-            for document in self._walk_pages(source, source.locate("tags", "list"), {}):
+            for document in self._walk_pages(
+                source, source.locate("tags", "list") + (f"?n={page}" if page else ""), {}
+            ):
                 found = document.get("tags") or []
                 if not isinstance(found, list) or not all(isinstance(tag, str) for tag in found):
                     raise TransferError("the answer is no list of tags")
                 tags += found
                 if len(tags) > MAX_TAGS:
                     raise TransferError(f"there are more than {MAX_TAGS} tags")
-            return [tag for tag in dict.fromkeys(tags) if tag.isprintable()]
+            return sorted({tag for tag in tags if tag.isprintable()})  # not every registry keeps an order
 
         return self._try_each(f"the tags of {self.reference.name}", attempt, by_tag=True)
 
