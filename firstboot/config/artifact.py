@@ -13,11 +13,6 @@ from firstboot.config.text import Path, Problem
 
 SCHEMES = ("oci://", "oci+http://")
 FORM = "oci://HOST/NAME@sha256:DIGEST, or with :TAG"
-# The OCI distribution specification's names of repositories, tags and digests.
-_NAME = (
-    r"(?P<scheme>oci|oci\+http)://(?P<host>[^/@?#\s]+)/(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?(?:#(?P<title>.+))?"
-)
 
 
 def is_artifact(source: str | None) -> bool:
@@ -27,7 +22,13 @@ def is_artifact(source: str | None) -> bool:
 
 def find_parts(source: str) -> dict[str, str | None] | None:
     """Scheme, host, name, tag, digest and title of a source, by these words; ``None`` if it names no artifact."""
-    match = re.fullmatch(_NAME, source)
+    from firstboot.config.oci.reference import REPOSITORY, TAG  # noqa: PLC0415 - most configs have no artifact
+
+    form = (
+        rf"(?P<scheme>oci|oci\+http)://(?P<host>[^/@?#\s]+)/(?P<name>{REPOSITORY})"
+        rf"(?::(?P<tag>{TAG}))?(?:@(?P<digest>sha256:[0-9a-f]{{64}}))?(?:#(?P<title>.+))?"
+    )
+    match = re.fullmatch(form, source)
     return match.groupdict() if match is not None and (match["tag"] or match["digest"]) else None
 
 

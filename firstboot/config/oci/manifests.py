@@ -78,7 +78,7 @@ def parse_document(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data, object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as error:
-        raise BadManifest(f"is no JSON that everybody reads alike ({str(error)[:80]})") from None
+        raise BadManifest(f"is no JSON that everybody reads alike ({_show(str(error))})") from None
     if not isinstance(found, dict):
         raise BadManifest("is no JSON object")
     return found
@@ -108,12 +108,12 @@ def find_media_type(document: Mapping[str, Any], announced: str = "") -> str:
     shape = INDEXES if "manifests" in document else MANIFESTS
     known = {*INDEXES, *MANIFESTS}
     if own is not None and announced in known and own != announced:
-        raise BadManifest(f"says that it is {own[:100]}, the registry that it is {announced}")
+        raise BadManifest(f"says that it is {_show(own)}, the registry that it is {announced}")
     chosen = own or (announced if announced in known else shape[0])
     if chosen not in known:
-        raise BadManifest(f"is of the type {chosen[:100]}, which is none of an image")
+        raise BadManifest(f"is of the type {_show(chosen)}, which is none of an image")
     if chosen not in shape:
-        raise BadManifest(f"is called {chosen}, but has the fields of {shape[0]}")
+        raise BadManifest(f"is called {_show(chosen)}, but has the fields of {shape[0]}")
     if document.get("schemaVersion", 2) != 2:
         raise BadManifest("has another schemaVersion than 2")
     return str(chosen)
@@ -157,6 +157,10 @@ def list_descriptors(document: Mapping[str, Any], key: str) -> list[Descriptor]:
     if len(entries) > MAX_ENTRIES:
         raise BadManifest(f"has {len(entries)} {key}, more than {MAX_ENTRIES}")
     return [parse_descriptor(entry, f"{key}[{number}]") for number, entry in enumerate(entries)]
+
+
+def _show(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:100])
 
 
 def _platform(value: object) -> Platform | None:

@@ -98,7 +98,7 @@ def parse_repository(text: str) -> Reference:
     if len(text) > _MAX_TEXT:
         raise BadReference(f"the name of an image has at most {_MAX_TEXT} characters")
     if "://" in text:
-        raise BadReference(f"the name of an image has no '{text.partition('://')[0][:40]}://' before it")
+        raise BadReference(f"the name of an image has no '{_shorten(text.partition('://')[0])}://' before it")
     rest, at, digest = text.partition("@")
     if at and not _compiled(DIGEST).fullmatch(digest):
         raise BadReference(f"'@{_shorten(digest)}' is no digest; one is 'sha256:' and 64 hexadecimal digits")

@@ -10,12 +10,33 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 from typing import Any
 from urllib.parse import unquote, urlencode
 
 from firstboot.config.artifact import FORM, find_parts
 from firstboot.config.named_tuple import NamedTuple
+from firstboot.config.oci.challenge import (
+    BadChallenge,
+    check_realm,
+    choose_challenge,
+    list_token_fields,
+    make_scope,
+    parse_challenges,
+)
+from firstboot.config.oci.manifests import (
+    ACCEPT,
+    EMPTY,
+    INDEXES,
+    MAX_MANIFEST,
+    TITLE,
+    BadManifest,
+    Descriptor,
+    Platform,
+    find_for_platform,
+    find_media_type,
+    list_descriptors,
+    parse_document,
+)
 from firstboot.fetch.clock import Deadline
 from firstboot.fetch.download import Download
 from firstboot.fetch.errors import FetchError
@@ -23,12 +44,7 @@ from firstboot.fetch.targets import is_link_local, parse_url
 from firstboot.fetch.unpack import Sink
 from firstboot.fetch.web import Request, Web, make_web
 
-_MANIFEST_BYTES = 4 << 20  # what a registry has to accept at most
 _TOKEN_BYTES = 1 << 20
-_TITLE = "org.opencontainers.image.title"  # what oras and others call a file in an artifact
-_EMPTY = "application/vnd.oci.empty.v1+json"
-_INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -48,21 +64,36 @@ class Artifact(NamedTuple):
 
 
 class _Checked:
-    """A sink that also hashes."""
+    """A sink that also hashes, and takes no more than there should be."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, size: int, url: str) -> None:
         self._sink = sink
+        self._size = size
+        self._url = url
         self.restart()
 
     def restart(self) -> None:
         """Forget what was written."""
         self._sink.restart()
         self._hash = hashlib.sha256()
+        self._left = self._size
 
     def write(self, data: bytes) -> None:
-        """Take some more."""
+        """Take some more.
+
+        Raises:
+            FetchError: it is more than the manifest says.
+        """
+        self._left -= len(data)
+        if self._left < 0:
+            raise FetchError(f"{self._url}: the registry sent more than the {self._size} bytes that the manifest says")
         self._hash.update(data)
         self._sink.write(data)
+
+    @property
+    def has_too_little(self) -> bool:
+        """Whether the manifest says that there is more."""
+        return self._left > 0
 
     @property
     def hexdigest(self) -> str:
@@ -97,13 +128,13 @@ def download(download: Download, sink: Sink) -> None:
     authorization = next((each.value for each in download.headers if each.name.casefold() == "authorization"), None)
     artifact = parse(url)
     headers = _log_in(artifact, web, deadline, authorization)
-    manifest = _manifest(artifact, artifact.reference, web, deadline, headers)
-    if "manifests" in manifest:
-        manifest = _manifest(artifact, f"sha256:{_for_this_machine(manifest, url)}", web, deadline, headers)
-    digest = _layer(manifest, artifact.title, url)
-    checked = _Checked(sink)
-    web.ask(Request(f"{artifact.base}/blobs/sha256:{digest}", headers), checked, deadline)
-    if checked.hexdigest != digest:
+    manifest, is_index = _manifest(artifact, artifact.reference, web, deadline, headers)
+    if is_index:
+        manifest, _ = _manifest(artifact, _for_this_machine(manifest, url), web, deadline, headers)
+    layer = _layer(manifest, artifact.title, url)
+    checked = _Checked(sink, layer.size, url)
+    web.ask(Request(f"{artifact.base}/blobs/{layer.digest}", headers), checked, deadline)
+    if checked.hexdigest != layer.hex or checked.has_too_little:
         raise FetchError(f"{url}: the registry sent another layer than the manifest names")
 
 
@@ -114,19 +145,23 @@ def _log_in(artifact: Artifact, web: Web, deadline: Deadline, authorization: str
         f"{artifact.base}/manifests/{artifact.reference}", {**own, **_ACCEPT}, method="HEAD", answers=(401,)
     )
     answer = web.ask(request, _Nothing(), deadline)
-    challenge = answer.get("www-authenticate", "")
-    if not challenge:
+    header = answer.get("www-authenticate", "")
+    if not header:
         return own
-    kind, _, rest = challenge.partition(" ")
-    values = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-    if kind.casefold() != "bearer" or not values.get("realm", "").startswith(("https://", "http://")):
-        raise FetchError(f"the registry wants a login for {artifact.name}", "give http_headers an Authorization")
-    if values["realm"].startswith("http://") and not artifact.base.startswith("http://"):
-        raise FetchError(f"the registry wants to log us in to {artifact.name} over plain HTTP")
-    if is_link_local(parse_url(values["realm"]).host):
+    try:
+        challenge = choose_challenge(parse_challenges(header))
+        if challenge.scheme != "bearer":
+            raise BadChallenge("it wants a name and a password")
+        realm = check_realm(challenge.parameters["realm"], secure=artifact.base.startswith("https://"))
+    except BadChallenge as error:
+        hint = "give http_headers an Authorization"
+        raise FetchError(
+            f"the registry wants a login for {artifact.name} that cannot be given: {error}", hint
+        ) from None
+    if is_link_local(parse_url(realm).host):
         raise FetchError(f"the registry wants to log us in to {artifact.name} at the metadata service")
-    query = {"service": values.get("service", ""), "scope": f"repository:{artifact.name}:pull"}
-    asked = f"{values['realm']}?{urlencode({key: value for key, value in query.items() if value})}"
+    fields = urlencode(list_token_fields(challenge, [make_scope(artifact.name, "pull")]))
+    asked = f"{realm}{'&' if '?' in realm else '?'}{fields}"
     try:
         token = json.loads(web.read(Request(asked, own), _TOKEN_BYTES, deadline))
         return {"Authorization": f"Bearer {token.get('token') or token['access_token']!s}"}
@@ -142,61 +177,56 @@ class _Nothing:
         """Not wanted."""
 
 
-_ACCEPT = {"Accept": ", ".join((*_MANIFESTS, *_INDEXES))}
+_ACCEPT = {"Accept": ACCEPT}
 
 
 def _manifest(
     artifact: Artifact, reference: str, web: Web, deadline: Deadline, headers: dict[str, str]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
+    """A manifest, and whether it is an index."""
     url = f"{artifact.base}/manifests/{reference}"
-    data = web.read(Request(url, {**headers, **_ACCEPT}), _MANIFEST_BYTES, deadline)
+    data = web.read(Request(url, {**headers, **_ACCEPT}), MAX_MANIFEST, deadline)
     if reference.startswith("sha256:") and f"sha256:{hashlib.sha256(data).hexdigest()}" != reference:
         raise FetchError(f"{artifact.name}: the registry sent another manifest than {reference}")
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise FetchError(f"{artifact.name}: the manifest is not what a manifest is")
-    return found
+        found = parse_document(data)
+        return found, find_media_type(found) in INDEXES
+    except BadManifest as error:
+        raise FetchError(f"{artifact.name}: the manifest {error}") from None
+
+
+def _list(manifest: dict[str, Any], key: str, url: str) -> list[Descriptor]:
+    try:
+        return list_descriptors(manifest, key)
+    except BadManifest as error:
+        raise FetchError(f"{url}: the manifest {error}") from None
 
 
 def _for_this_machine(index: dict[str, Any], url: str) -> str:
-    machine = _ARCHITECTURES.get(platform.machine(), platform.machine())
-    for each in _list(index.get("manifests")):
-        where = each.get("platform")
-        if isinstance(where, dict) and (where.get("os"), where.get("architecture")) == ("linux", machine):
-            return _digest(each, url)
-    raise FetchError(f"{url} has nothing for linux/{machine}")
+    wanted = Platform("linux", _ARCHITECTURES.get(platform.machine(), platform.machine()))
+    found = find_for_platform(_list(index, "manifests", url), wanted)
+    if found is None:
+        raise FetchError(f"{url} has nothing for {wanted}")
+    return _check_digest(found, url).digest
 
 
-def _layer(manifest: dict[str, Any], title: str | None, url: str) -> str:
-    """The digest of the layer with a title, or of the only one."""
-    layers = [each for each in _list(manifest.get("layers")) if each.get("mediaType") != _EMPTY]
-    titles = [_title(each) for each in layers]
+def _layer(manifest: dict[str, Any], title: str | None, url: str) -> Descriptor:
+    """The layer with a title, or the only one."""
+    layers = [each for each in _list(manifest, "layers", url) if each.media_type != EMPTY]
+    titles = [each.annotations.get(TITLE, "") for each in layers]
     there = ", ".join(sorted(each for each in titles if each)) or "no titles"
     if title is None:
         if len(layers) != 1:
             hint = f"choose one with #TITLE at the end: there are {there}" if layers else "oras push HOST/NAME FILE"
             raise FetchError(f"{url} has {len(layers)} layers; an artifact that is one file has one", hint)
-        return _digest(layers[0], url)
+        return _check_digest(layers[0], url)
     if titles.count(title) != 1:
         how = "no layer" if title not in titles else "several layers"
         raise FetchError(f"{url.partition('#')[0]} has {how} with the title '{title}'", f"there are {there}")
-    return _digest(layers[titles.index(title)], url)
+    return _check_digest(layers[titles.index(title)], url)
 
 
-def _title(layer: dict[str, Any]) -> str:
-    annotations = layer.get("annotations")
-    return str(annotations.get(_TITLE, "")) if isinstance(annotations, dict) else ""
-
-
-def _list(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _digest(descriptor: dict[str, Any], url: str) -> str:
-    match = re.fullmatch(r"sha256:([0-9a-f]{64})", str(descriptor.get("digest")))
-    if match is None:
+def _check_digest(descriptor: Descriptor, url: str) -> Descriptor:
+    if not descriptor.digest.startswith("sha256:"):
         raise FetchError(f"{url}: a digest in the manifest is none that is supported")
-    return match[1]
+    return descriptor

@@ -28,8 +28,12 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def describe(data: bytes, **more: Any) -> dict[str, Any]:
+    return {"mediaType": "application/octet-stream", "digest": digest(data), "size": len(data), **more}
+
+
 def manifest(*layers: bytes) -> bytes:
-    return json.dumps({"schemaVersion": 2, "layers": [{"digest": digest(each)} for each in layers]}).encode()
+    return json.dumps({"schemaVersion": 2, "layers": [describe(each) for each in layers]}).encode()
 
 
 class Registry:
@@ -73,8 +77,8 @@ def test_the_layer_of_an_artifact_is_what_is_fetched(outside: Any, resource: Mak
 def test_of_an_index_the_manifest_for_this_machine_is_taken(outside: Any, resource: Make, answer: Any) -> None:
     mine, other = manifest(LAYER), manifest(b"for another")
     entries = [
-        {"digest": digest(other), "platform": {"os": "linux", "architecture": "s390x"}},
-        {"digest": digest(mine), "platform": {"os": "linux", "architecture": MACHINE}},
+        describe(other, platform={"os": "linux", "architecture": "s390x"}),
+        describe(mine, platform={"os": "linux", "architecture": MACHINE}),
     ]
     index = json.dumps({"manifests": entries}).encode()
     Registry(outside, answer, index, mine, other, LAYER)
@@ -126,7 +130,7 @@ def test_what_is_no_artifact_is_refused(outside: Any, resource: Make, answer: An
 def titled(**layers: bytes) -> bytes:
     """An artifact as oras makes one of several files."""
     found = [
-        {"digest": digest(data), "annotations": {"org.opencontainers.image.title": name.replace("_", " ")}}
+        describe(data, annotations={"org.opencontainers.image.title": name.replace("_", " ")})
         for name, data in layers.items()
     ]
     whole = {"schemaVersion": 2, "artifactType": "application/vnd.example", "layers": found}
@@ -154,7 +158,7 @@ def test_one_file_of_several_is_chosen_by_its_title(outside: Any, resource: Make
 
 
 def test_an_artifact_without_a_file_is_refused(outside: Any, resource: Make, answer: Any) -> None:
-    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(b"{}")}
+    empty = describe(b"{}", mediaType="application/vnd.oci.empty.v1+json")
     whole = json.dumps({"schemaVersion": 2, "layers": [empty]}).encode()
     Registry(outside, answer, whole, b"{}")
     with pytest.raises(FetchError, match="has 0 layers"):

@@ -85,7 +85,8 @@ def test_configs_and_contents_come_from_a_registry(guest: Guest, outside: Any) -
         return "sha256:" + hashlib.sha256(data).hexdigest()
 
     def layer(data: bytes, title: str) -> dict[str, Any]:
-        return {"digest": digest(data), "annotations": {"org.opencontainers.image.title": title}}
+        row = {"mediaType": "text/plain", "digest": digest(data), "size": len(data)}
+        return {**row, "annotations": {"org.opencontainers.image.title": title}}
 
     greeting = b"hello from afar"
     more = json.dumps(ignition({"/etc/merged": "data:,m"})).encode()
