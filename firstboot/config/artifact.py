@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from firstboot.config.models import Config, Resource
+from firstboot.config.oci.reference import REPOSITORY, TAG
 from firstboot.config.text import Path, Problem
 
 SCHEMES = ("oci://", "oci+http://")
@@ -22,8 +23,6 @@ def is_artifact(source: str | None) -> bool:
 
 def find_parts(source: str) -> dict[str, str | None] | None:
     """Scheme, host, name, tag, digest and title of a source, by these words; ``None`` if it names no artifact."""
-    from firstboot.config.oci.reference import REPOSITORY, TAG  # noqa: PLC0415 - most configs have no artifact
-
     form = (
         rf"(?P<scheme>oci|oci\+http)://(?P<host>[^/@?#\s]+)/(?P<name>{REPOSITORY})"
         rf"(?::(?P<tag>{TAG}))?(?:@(?P<digest>sha256:[0-9a-f]{{64}}))?(?:#(?P<title>.+))?"

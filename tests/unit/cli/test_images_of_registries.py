@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from vm.fakes.web import WebServer
 pytestmark = pytest.mark.unit
 
 BuildOs = Callable[..., Outcome]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -169,3 +171,18 @@ def test_what_is_in_a_registry_is_shown_and_deleted(
     assert registry.repository("team/app").tags == {"2": image.digest}
     assert build_os("registry", "delete", f"{name}@{image.digest}").status == 0
     assert image.digest not in registry.repository("team/app").manifests
+
+
+def test_the_commands_of_the_documentation_do_what_they_say(
+    build_os: BuildOs, registry: RegistryServer, image: ImageParts
+) -> None:
+    registry.add("team/app", "1.0", image)
+    page = (REPOSITORY / "docs/oci.md").read_text(encoding="utf-8").partition("## distribution-spec")[2]
+    lines = page.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert len(lines) > 5
+    for line in lines:
+        program, *words = shlex.split(line.replace("registry.example", registry.host))
+        done = build_os(*words)
+        assert (program, done.status) == ("build-os", 0), done.err
+    assert registry.repository("team/app").tags == {"1": image.digest, "1.0": image.digest, "2.0": image.digest}
+    assert registry.repository("mirror/app").tags == {"latest": image.digest}
