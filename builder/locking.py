@@ -313,7 +313,7 @@ def make_lock(
         indexes=(*image.sources, *tools.sources),
         images=images,
         decisions=list_decisions(resolved),
-        artifacts=lock_artifacts(resolved, store, console, newest),
+        artifacts=lock_artifacts(resolved, store, console, newest, update),
     )
     lock = renew_environments(lock, resolved, store, console, old=newest, update=update)
     require_known(update or (), lock)
@@ -424,7 +424,7 @@ def require_known(names: Sequence[str], lock: Lock) -> None:
         InputError: with the nearest names.
     """
     known = {package.name for package in lock.list_all_packages()} | {wheel.name for wheel in lock.wheels}
-    known |= {image.name for image in lock.images}
+    known |= {image.name for image in lock.images} | {row.artifact for row in lock.artifacts}
     problems = []
     for name in names:
         if name not in known:
@@ -434,7 +434,7 @@ def require_known(names: Sequence[str], lock: Lock) -> None:
         raise InputError(
             problems[0],
             details=problems[1:],
-            hint="--update takes names of packages that the definition brings, and of containers",
+            hint="--update takes names of packages, containers and artifacts of the definition",
         )
 
 

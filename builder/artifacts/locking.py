@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from builder.core.bundle import Carried
 from builder.core.console import Console
-from builder.core.errors import SourceError
+from builder.core.errors import InputError, SourceError
 from builder.core.files import hash_file
 from builder.core.store import Store
 from builder.debian.lock import Lock, LockedArtifact
+from builder.definition.artifact import REGISTRY
 from builder.definition.artifacts import ResolvedArtifact
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.where import describe_at_entry
@@ -29,19 +30,20 @@ GONE_HINT = "is it still there? 'build-os store import' brings it from a machine
 
 @dataclass(frozen=True)
 class Grouped:
-    """An artifact and the lock's group that it belongs to: ``image``, or ``container:NAME``."""
+    """An artifact, the lock's group that it belongs to (``image``, or ``container:NAME``), and the architecture."""
 
     group: str
     artifact: ResolvedArtifact
+    arch: str
 
 
 def list_artifacts(resolved: Resolved | ResolvedContainer) -> list[Grouped]:
     """All artifacts of a definition and of the containers that are built with it."""
-    found = [Grouped("image", artifact) for artifact in resolved.artifacts]
+    found = [Grouped("image", artifact, resolved.arch) for artifact in resolved.artifacts]
     for container in resolved.containers if isinstance(resolved, Resolved) else ():
         if isinstance(container.image, ResolvedContainer):
             group = container.image.package_set.name
-            found += [Grouped(group, artifact) for artifact in container.image.artifacts]
+            found += [Grouped(group, artifact, resolved.arch) for artifact in container.image.artifacts]
     return list(dict.fromkeys(found))
 
 
@@ -77,10 +79,14 @@ def lock_artifacts(
     store: Store,
     console: Console,
     old: Lock | None = None,
+    update: Sequence[str] | None = (),
     *,
     offline: bool = False,
 ) -> tuple[LockedArtifact, ...]:
     """The rows of all artifacts; what is new is fetched, and its signature checked.
+
+    Args:
+        update: the names of those whose tags in registries are resolved anew; ``None``: all.
 
     Raises:
         SourceError: one cannot be had, has another hash, or is not signed by the key that it must be signed by.
@@ -90,7 +96,8 @@ def lock_artifacts(
     rows = []
     for each in list_artifacts(resolved):
         row = known.get((each.group, each.artifact.name))
-        if row is None or _compare(each.artifact, row):
+        moves = (each.artifact.url or "").startswith(REGISTRY) and (update is None or each.artifact.name in update)
+        if row is None or _compare(each.artifact, row) or moves:
             row = _lock(each, store, console, offline=offline)
         rows.append(row)
     return tuple(rows)
@@ -111,7 +118,7 @@ def fetch_artifacts(
         if row is None:
             continue
         if not store.has_blob(row.sha256, row.size):
-            _get(each.artifact, row.sha256, store, console, offline=offline)
+            _get(each, (row.sha256, row.size), store, console, offline=offline)
         if row.signature and not store.has_blob(row.signature):
             data = _get_signature(each.artifact, _read_key(each.artifact), offline=offline)
             if hashlib.sha256(data).hexdigest() != row.signature:
@@ -143,7 +150,7 @@ def _compare(artifact: ResolvedArtifact, row: LockedArtifact) -> str:
 
 def _lock(each: Grouped, store: Store, console: Console, *, offline: bool) -> LockedArtifact:
     artifact = each.artifact
-    sha256 = _get(artifact, artifact.sha256, store, console, offline=offline)
+    sha256 = _get(each, None, store, console, offline=offline)
     blob = store.locate_blob(sha256)
     row = LockedArtifact(each.group, artifact.name, artifact.source, sha256, blob.stat().st_size)
     if artifact.signature is None:
@@ -166,8 +173,14 @@ def _lock(each: Grouped, store: Store, console: Console, *, offline: bool) -> Lo
     )
 
 
-def _get(artifact: ResolvedArtifact, sha256: str | None, store: Store, console: Console, *, offline: bool) -> str:
-    """Bring the bytes into the store; returns their hash."""
+def _get(each: Grouped, locked: tuple[str, int] | None, store: Store, console: Console, *, offline: bool) -> str:
+    """Bring the bytes into the store; returns their hash.
+
+    Args:
+        locked: hash and size by the lock, if it has them.
+    """
+    artifact = each.artifact
+    sha256 = locked[0] if locked is not None else artifact.sha256
     if artifact.file is not None:
         return _copy(artifact, sha256, store)
     if sha256 is not None and store.has_blob(sha256):
@@ -179,12 +192,27 @@ def _get(artifact: ResolvedArtifact, sha256: str | None, store: Store, console: 
     from builder.debian.fetch import Download, fetch  # noqa: PLC0415 - what downloads is imported by who has to
 
     assert artifact.url is not None, "it is no file"
+    if artifact.url.startswith(REGISTRY):
+        return _get_from_registry(each, artifact.url, locked, store, console)
     assert sha256 is not None, "a URL without a hash is refused by the check of the definition"
     try:
         with console.open_step(f"fetch {artifact.name}"):
             fetch([Download(sha256, None, f"artifact {artifact.name}", (artifact.url,), GONE_HINT)], store, console)
     except SourceError as error:
         raise _complain(artifact, "url", error.what, *error.details, hint=error.hint) from error
+    return sha256
+
+
+def _get_from_registry(each: Grouped, url: str, locked: tuple[str, int] | None, store: Store, console: Console) -> str:
+    from builder.artifacts.registry import fetch_layer  # noqa: PLC0415 - as above
+
+    try:
+        with console.open_step(f"fetch {each.artifact.name}"):
+            sha256 = fetch_layer(url, each.arch, locked, store, console)
+    except (InputError, SourceError) as error:
+        raise _complain(each.artifact, "url", error.what, *error.details, hint=error.hint) from error
+    if each.artifact.sha256 not in (None, sha256):
+        raise _complain(each.artifact, "sha256", f"{url} has sha256 {sha256}")
     return sha256
 
 

@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from builder.core.architecture import ARCHITECTURES, Arch
 from builder.definition.scalars import ImageName, ImagePath, NotAccepted, RelativePath, User, Version
+from firstboot.config.artifact import FORM, find_parts
 from firstboot.config.located import Path, Problem
 
+REGISTRY = "oci://"
 # Directories whose files are programs by custom (hier(7)); what lies there is to be run.
 PROGRAMS = ("bin", "sbin", "libexec")
 # A machine's kernel, or its first moments, put something else there.
@@ -71,9 +73,13 @@ class Artifact(_Model):
     name: ImageName = Field(description="What it is called in the lock, in messages and in the bill of materials.")
     version: Version | None = Field(None, description="Its version, for the bill of materials.")
     arch: Arch | None = Field(None, description=f"Only in images of this architecture: {_ARCHITECTURES}.")
-    url: str | None = Field(None, description="Where it is: `https://...`. This or `file`.")
+    url: str | None = Field(
+        None, description="Where it is: `https://...`, or `oci://HOST/NAME:TAG` in a registry. This or `file`."
+    )
     file: RelativePath | None = Field(None, description="A file, relative to this one. This or `url`.")
-    sha256: Sha256 | None = Field(None, description="Its hash. Required with `url`; a file is locked without it.")
+    sha256: Sha256 | None = Field(
+        None, description="Its hash. Required with `https://`; the others are locked without it."
+    )
     path: ImagePath = Field(description="Where it is placed; of an archive, the directory.")
     mode: int | None = Field(
         None, ge=0, le=0o777, description="Permissions. Default: `0755` below `bin`, `sbin`, `libexec`; else `0644`."
@@ -117,15 +123,18 @@ def _check_source(artifact: Artifact, here: Path) -> Iterator[Problem]:
     elif artifact.url is not None and artifact.file is not None:
         yield Problem((*here, "file"), "the artifact is in two places: url is set as well")
     elif artifact.url is not None:
-        yield from _check_url(artifact.url, (*here, "url"))
-        if artifact.sha256 is None:
+        if not artifact.url.startswith(REGISTRY):
+            yield from _check_url(artifact.url, (*here, "url"))
+        elif find_parts(artifact.url) is None:
+            yield Problem((*here, "url"), f"an artifact in a registry is named {FORM}")
+        if artifact.sha256 is None and not artifact.url.startswith(REGISTRY):
             hint = "'sha256sum FILE' prints it; take it from where the file is announced, not from where it lies"
             yield Problem((*here, "url"), "what a URL leads to is only used by its hash, and sha256 is missing", hint)
 
 
 def _check_url(url: str, where: Path) -> Iterator[Problem]:
     if not _is_web(url):
-        yield Problem(where, "this is no URL that can be fetched; they start with https:// or http://")
+        yield Problem(where, "this is no URL that can be fetched; they start with https://, http:// or oci://")
     elif "@" in urlsplit(url).netloc:
         yield Problem(where, "a URL here cannot hold a password: everybody can read a definition")
 
@@ -166,5 +175,5 @@ def _check_signature(artifact: Artifact, signature: ArtifactSignature, here: Pat
         yield Problem((*here, "file"), "the signature is in two places: url is set as well")
     elif signature.url is not None:
         yield from _check_url(signature.url, (*here, "url"))
-    elif signature.file is None and (artifact.url is None):
+    elif signature.file is None and (artifact.url is None or artifact.url.startswith(REGISTRY)):
         yield Problem((*here, "key"), "nothing says where the signature is", "set signature.file, or signature.url")

@@ -42,7 +42,10 @@ from builder.outputs.sbom import make_image_sbom
 from builder.signatures.pem import sign_with_pem_key
 from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
+from firstboot.config.oci.manifests import EMPTY, TITLE
+from tests.support.registry import MANIFEST, ImageParts, RegistryServer, describe
 from tests.support.users import REPOSITORY
+from vm.fakes.web import WebServer
 
 if TYPE_CHECKING:
     from conftest import FakeTools
@@ -149,6 +152,43 @@ def test_another_hash_and_a_url_that_leads_nowhere_are_told_at_their_line(
         assert not store.has_blob(SHA256)
         with pytest.raises(SourceError, match=r"os.yaml:5:10: this is not in the store, and downloading is off"):
             lock_of(resolved, store, offline=True)
+
+
+def make_artifact(*files: tuple[str, bytes]) -> ImageParts:
+    """What 'oras push' makes of files."""
+    layers = [describe(data, "application/octet-stream", annotations={TITLE: name}) for name, data in files]
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": describe(b"{}", EMPTY), "layers": layers}
+    return ImageParts(json.dumps(document).encode(), b"{}", tuple(data for _, data in files))
+
+
+def test_an_artifact_of_a_registry_is_locked_by_the_file_that_its_tag_led_to(
+    resolve: Callable[[str], Resolved], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with WebServer() as web:
+        registry = RegistryServer(web)
+        registry.add("tool", "1", make_artifact(("tool", TOOL)))
+        entry = f"  - {{name: tool, url: 'oci://{registry.host}/tool:1', path: /usr/bin/tool}}\n"
+        resolved = resolve(entry)
+        lock = lock_of(resolved, store)
+        assert [(row.sha256, row.size) for row in lock.artifacts] == [(SHA256, len(TOOL))]
+        # The tag moves: another store gets what was locked; who updates gets what is there.
+        registry.add("tool", "1", make_artifact(("tool", b"newer")))
+        fetch_artifacts(resolved, lock, other := Store.open(tmp_path / "other"), QuietConsole())
+        assert other.has_blob(SHA256, len(TOOL))
+        assert lock_of(resolved, store, lock) == lock
+        (row,) = lock_artifacts(resolved, store, QuietConsole(), lock, ["tool"])
+        assert row.sha256 == hashlib.sha256(b"newer").hexdigest()
+        # Several files, a wrong hash, no such tag.
+        registry.add("tool", "2", make_artifact(("a", b"A"), ("b", b"B")))
+        with pytest.raises(SourceError, match=r"os.yaml:4:23: (?s:.*)has 2 files, and nothing says which is meant"):
+            lock_of(resolve(entry.replace("tool:1", "tool:2")), store)
+        (row,) = lock_of(resolve(entry.replace("tool:1", "tool:2#b")), store).artifacts
+        assert row.sha256 == hashlib.sha256(b"B").hexdigest()
+        with pytest.raises(SourceError, match="has sha256 "):
+            lock_of(resolve(entry.replace("path:", f"sha256: '{64 * '0'}', path:")), store)
+        with pytest.raises(SourceError, match=r"os.yaml:4:23: (?s:.*)tool:3"):
+            lock_of(resolve(entry.replace("tool:1", "tool:3")), store)
 
 
 def test_a_file_is_locked_by_its_content(
