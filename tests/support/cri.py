@@ -45,7 +45,9 @@ MESSAGES: Mapping[str, Mapping[str, Wanted]] = {
         "RuntimeCondition": "type=1:text status=2:int reason=3:text message=4:text",
         "PodSandboxMetadata": "name=1:text uid=2:text namespace=3:text attempt=4:int",
         "PortMapping": "protocol=1:int container_port=2:int host_port=3:int host_ip=4:text",
-        "LinuxPodSandboxConfig": "cgroup_parent=1:text",
+        "LinuxPodSandboxConfig": "cgroup_parent=1:text security_context=2:LinuxSandboxSecurityContext",
+        "LinuxSandboxSecurityContext": "namespace_options=1:NamespaceOption",
+        "NamespaceOption": "network=1:int pid=2:int ipc=3:int",
         "PodSandboxConfig": "metadata=1:PodSandboxMetadata hostname=2:text log_directory=3:text "
         "port_mappings=5:PortMapping* labels=6:map linux=8:LinuxPodSandboxConfig",
         "RunPodSandboxRequest": "config=1:PodSandboxConfig runtime_handler=2:text",
@@ -61,7 +63,8 @@ MESSAGES: Mapping[str, Mapping[str, Wanted]] = {
         "ContainerMetadata": "name=1:text attempt=2:int",
         "ImageSpec": "image=1:text",
         "LinuxContainerResources": "cpu_period=1:int cpu_quota=2:int cpu_shares=3:int memory_limit_in_bytes=4:int",
-        "LinuxContainerConfig": "resources=1:LinuxContainerResources",
+        "LinuxContainerConfig": "resources=1:LinuxContainerResources security_context=2:LinuxContainerSecurityContext",
+        "LinuxContainerSecurityContext": "privileged=2:int namespace_options=3:NamespaceOption",
         "ContainerConfig": "metadata=1:ContainerMetadata image=2:ImageSpec command=3:text* args=4:text* labels=9:map "
         "log_path=11:text linux=15:LinuxContainerConfig",
         "CreateContainerRequest": "pod_sandbox_id=1:text config=2:ContainerConfig sandbox_config=3:PodSandboxConfig",

@@ -152,6 +152,8 @@ def machine(registry: Registry, store: Store) -> Iterator[Machine]:
     config = OUT / "machine.yaml"
     config.write_text(CONFIG.replace("HOST:PORT", f"{Fakes.HOST}:{registry.web.port}"), encoding="utf-8")
     manifest = build_text(DEFINITION, OUT, store)
-    options = {"config": config, "memory": 3072, "restrict": False, "boot": "kernel"}
+    # Go programs under emulation on a busy machine: what systemd waits for takes its time.
+    arguments = "systemd.default_device_timeout_sec=600 systemd.default_timeout_start_sec=600"
+    options = {"config": config, "memory": 3072, "restrict": False, "boot": "kernel", "arguments": arguments}
     with booted(manifest, OUT / "machine", store, seconds=1500, **options) as started:
         yield started

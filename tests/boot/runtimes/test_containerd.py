@@ -11,7 +11,8 @@ from tests.boot.runtimes.conftest import CRI_PORT, HOST
 from tests.support.cri import RUNNING, Client
 from vm.machine import Machine
 
-pytestmark = pytest.mark.boot
+# Until it has been measured on a quiet machine: programs in Go are slow to start under emulation.
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 BOX = f"{HOST}/box:1.0.0"
 

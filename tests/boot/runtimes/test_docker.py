@@ -11,7 +11,8 @@ from tests.boot.runtimes.conftest import HOST
 from tests.boot.runtimes.test_containerd import list_ancestors
 from vm.machine import Machine
 
-pytestmark = pytest.mark.boot
+# Until it has been measured on a quiet machine: programs in Go are slow to start under emulation.
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 BOX = f"{HOST}/box:1.0.0"
 HEALTH = ("--health-cmd", "wget -q -O /dev/null 127.0.0.1:8080", "--health-interval", "2s")

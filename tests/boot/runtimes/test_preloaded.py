@@ -8,7 +8,8 @@ import pytest
 
 from vm.machine import Machine
 
-pytestmark = pytest.mark.boot
+# Until it has been measured on a quiet machine: programs in Go are slow to start under emulation.
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 LAYER = "/usr/lib/build-os/container-images/storage/overlay"
 
