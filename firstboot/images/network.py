@@ -28,8 +28,9 @@ def add_network(name: str, published: Sequence[str]) -> None:
         OSError, ValueError: there is no network, or what describes it cannot be read.
         subprocess.CalledProcessError: a plugin or ip(8) failed.
     """
-    remove_network(name)
     network = read_network()
+    # A lease on the disk may be of a boot that ended by a power cut.
+    remove_network(name, otherwise=network)
     ports = [parse_port(port) for port in published]
     KEPT.mkdir(parents=True, exist_ok=True)
     (KEPT / f"{name}.json").write_text(json.dumps({"network": network, "ports": ports}), encoding="utf-8")
@@ -40,18 +41,22 @@ def add_network(name: str, published: Sequence[str]) -> None:
         result = _call("ADD", name, make_plugin_config(network, plugin, ports, result)) or result
 
 
-def remove_network(name: str) -> None:
-    """Disconnect the namespace and delete it; what is not there is no problem."""
+def remove_network(name: str, *, otherwise: dict[str, Any] | None = None) -> None:
+    """Disconnect the namespace and delete it; what is not there is no problem.
+
+    Args:
+        otherwise: the network that it is taken out of if nothing says to which it was connected.
+    """
     kept = KEPT / f"{name}.json"
-    if kept.exists():
-        data = json.loads(kept.read_bytes())
+    data = json.loads(kept.read_bytes()) if kept.exists() else {"network": otherwise, "ports": []}
+    if data["network"] is not None:
         for plugin in reversed(data["network"]["plugins"]):
             config = make_plugin_config(data["network"], plugin, data["ports"], None)
             try:
                 _call("DEL", name, config)
             except subprocess.CalledProcessError:
                 continue  # a plugin says on its own what it could not undo; the others still have to
-        kept.unlink()
+        kept.unlink(missing_ok=True)
     if Path("/run/netns", name).exists():
         subprocess.run(["ip", "netns", "delete", name], check=True)
 

@@ -71,7 +71,7 @@ def test_a_bridge_of_cni_leads_to_the_container(two: Machine) -> None:
         "python3", "-c", f"import urllib.request as u; print(u.urlopen('http://{address}:8080').read().decode())"
     )
     # host-local remembers whose the address is.
-    assert address in two.succeed("ls /var/lib/cni/networks/build-os").split()
+    assert address in two.succeed("ls /run/cni/networks/build-os").split()
 
 
 def test_a_container_lives_on_when_containerd_is_killed(two: Machine) -> None:
