@@ -36,6 +36,7 @@ from builder.definition.resolved import (
     Resolved,
     ResolvedContainer,
     hash_package_sets,
+    list_containers,
     list_package_sets,
     parse_package_name,
 )
@@ -79,9 +80,9 @@ def load_any(path: Path) -> Resolved | ResolvedContainer:
 def list_decisions(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecision, ...]:
     """What the definition decides about maintainer scripts, for each of the lock's groups."""
     scripts = {"image": resolved.scripts}
-    for container in resolved.containers if isinstance(resolved, Resolved) else ():
-        if isinstance(container.image, ResolvedContainer):
-            scripts[container.image.package_set.name] = container.image.scripts
+    for container in list_containers(resolved):
+        if container is not resolved:
+            scripts[container.package_set.name] = container.scripts
     return make_locked_decisions(
         {group: {name: make_decision(each) for name, each in decided.items()} for group, decided in scripts.items()}
     )
@@ -269,6 +270,7 @@ def make_lock(
     from builder.debian.fetch import fetch_packages  # noqa: PLC0415
     from builder.debian.held_packages import find_needed, hold_packages  # noqa: PLC0415
     from builder.debian.resolve import resolve  # noqa: PLC0415
+    from builder.stages.base_packages import Bases, leave_out, require_fitting  # noqa: PLC0415
 
     mirrors = choose_mirrors(resolved)
     here = require_host_arch()
@@ -290,8 +292,16 @@ def make_lock(
     images = lock_images(resolved, store, console, newest, update)
     groups = {}
     with console.open_step("resolve packages"), point_at_names(resolved):
+        bases = Bases(
+            {each.package_set.name: each for each in list_containers(resolved)},
+            {row.name: row for row in images},
+            store,
+        )
+        found: dict[str, Sequence[Package]] = {}
         for wanted in list_package_sets(resolved):
             archive, request = _question(wanted, image, tools, resolved.arch)
+            there = bases.find_installed(wanted.name, found)
+            request = leave_out(request, there, archive)
             packages = resolve(archive, request)
             if kept := before.get(wanted.name):
                 free = find_needed(update or (), packages)
@@ -300,7 +310,10 @@ def make_lock(
                     archive, kept, store, console, lambda p: fetch_packages([p], lambda: older, store, console)
                 )
                 packages = resolve(held, request)
-            _say_replaced(wanted, archive, packages, console)
+            require_fitting(wanted.name, packages, there)
+            found[wanted.name] = packages
+            asked = tuple(text for text in wanted.packages if parse_package_name(text) not in there)
+            _say_replaced(replace(wanted, packages=asked), archive, packages, console)
             groups[wanted.name] = tuple(lock_package(package) for package in packages)
     lock = Lock(
         recipe_sha256=hash_recipe(resolved),

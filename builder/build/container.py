@@ -25,7 +25,7 @@ from builder.definition.resolved import ResolvedContainer
 from builder.outputs.manifest import Manifest, is_current
 from builder.products.catalogue import CONTAINER_PRODUCTS
 from builder.products.product import Identity, Part
-from builder.stages.containers import MEDIA_TYPES, divide, make_container_tree, make_image_config
+from builder.stages.containers import MEDIA_TYPES, divide, make_container_tree, make_image_config, open_base
 from builder.stages.packages import make_decision
 from builder.stages.python import list_planned
 
@@ -67,14 +67,17 @@ def build_container(request: BuildRequest) -> BuildResult:
         ):
             environments = list_planned(resolved.python, "image", lock.packages, lock.wheels, resolved.arch)
             placed = list_placed(resolved.artifacts, lock, "image")
-            tree = make_container_tree(resolved, lock.packages, context, 0, environments, placed)
+            rows = {row.name: row for row in lock.images}
+            base = open_base(resolved, lock.sets, rows, context, 0)
+            root = None if base is None else base.image.tree
+            tree = make_container_tree(resolved, lock.packages, context, 0, environments, placed, root)
             lock = record_runs(workspace, resolved, lock, context.runs)
             if request.watch is not None:
                 request.watch("container", tree)
             layout = context.scratch / "layout"
-            parts = divide(tree, resolved, lock.packages)
+            parts = divide(tree, resolved, lock.packages, root)
             media_type = MEDIA_TYPES[resolved.compression]
-            image = write_layers(parts, make_image_config(resolved, 0), layout, media_type, tools)
+            image = write_layers(parts, make_image_config(resolved, 0), layout, media_type, tools, base)
             if problems := validate_layout(layout, tools):
                 raise AssertionError(f"we wrote an image layout that is none: {problems}")
             products = [CONTAINER_PRODUCTS[name] for name in resolved.outputs]

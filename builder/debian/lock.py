@@ -488,6 +488,7 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
 # What is called the same and is written otherwise.
 _OWN_CHECKS: Mapping[type, Mapping[str, Callable[[str], object]]] = {
     LockedEnvironment: {"name": _WORD.fullmatch},
+    LockedImage: {"name": _WORD.fullmatch},  # container:NAME is what a container is made on
     LockedWheel: {"name": _WORD.fullmatch, "version": _PYTHON_VERSION.fullmatch},
 }
 

@@ -79,7 +79,7 @@ def check_container(container: ContainerDefinition) -> Iterator[Problem]:
     yield from check_variables(container.variables)
     yield from _check_arguments(("entrypoint",), container.entrypoint)
     yield from _check_arguments(("command",), container.command)
-    if not container.entrypoint and not container.command:
+    if container.base is None and not container.entrypoint and not container.command:
         yield Problem(("name",), "nothing says what this container runs", "set entrypoint, or command")
     for index, port in enumerate(container.ports):
         if int(port.partition("/")[0]) > 65535:

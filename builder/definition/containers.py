@@ -8,6 +8,7 @@ from pathlib import Path
 from builder.core.architecture import Arch
 from builder.definition import checks
 from builder.definition.artifacts import find_artifacts, require_key
+from builder.definition.bases import DIRECTORY, parse_base
 from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import check_files, look_up
@@ -114,8 +115,10 @@ def resolve_container(
     suite: str,
     shipped: Path | None,
     findings: Findings,
+    above: tuple[Path, ...] = (),
 ) -> ResolvedContainer:
     findings.add(located, checks.check_container(container))
+    base = _find_base(container, located, path, arch, suite, shipped, findings, above)
     found = look_up(
         DirectoryKind.OVERLAY, container.overlays, located, make_search_path(path, shipped), findings, known={}
     )
@@ -140,7 +143,11 @@ def resolve_container(
         user=container.user,
         ports=container.ports,
         labels=container.labels,
-        working_dir=container.working_dir,
+        # What the base says stays, unless the definition says something itself.
+        working_dir=""
+        if base is not None and "working_dir" not in container.model_fields_set
+        else container.working_dir,
+        base=base,
         outputs=container.outputs,
         python=find_environments([(located, path, container.python)], findings),
         layers=container.layers,
@@ -148,3 +155,53 @@ def resolve_container(
     )
     check_files(overlays, (), resolved.values, findings)
     return resolved
+
+
+def _find_base(
+    container: ContainerDefinition,
+    located: Located,
+    path: Path,
+    arch: Arch,
+    suite: str,
+    shipped: Path | None,
+    findings: Findings,
+    above: tuple[Path, ...],
+) -> ResolvedContainer | OciLayout | RegistryImage | None:
+    """What ``from`` names. ``above`` are the definitions that are made on this one."""
+    if container.base is None:
+        return None
+    kind, name, tag = parse_base(container.base)
+    if kind == "registry":
+        return RegistryImage(name)
+    place = path.absolute().parent / name
+
+    def complain(message: str, hint: str | None = None) -> None:
+        findings.add(located, [Problem(("from",), message, hint)])
+
+    if not place.exists():
+        complain(f"there is no {shorten_path(place)}")
+        return None
+    if kind != "definition":
+        if place.is_dir() != (kind == DIRECTORY):
+            complain(f"{shorten_path(place)} is {'a' if place.is_dir() else 'no'} directory, and this is {kind}:")
+        return OciLayout(place, tag)
+    here = (*above, path.resolve())
+    if place.resolve() in here:
+        complain(f"{shorten_path(place)} is made on this one itself")
+        return None
+    try:
+        inner = read_yaml(place)
+    except LocatedError as error:
+        findings.add_error(error)
+        return None
+    definition = findings.parse(ContainerDefinition, inner)
+    if definition is None:
+        return None
+    if definition.python or definition.artifacts:
+        hint = "build it by itself, and name its archive: oci-archive:FILE"
+        complain(f"{shorten_path(place)} has Python environments or artifacts, which a base cannot have", hint)
+    if definition.arch not in (None, arch) or definition.suite not in (None, suite):
+        complain(f"{shorten_path(place)} is for {definition.arch or arch} and {definition.suite or suite}")
+    if definition.name == container.name:
+        complain(f"{shorten_path(place)} has the same name, '{container.name}'", "give one of them another name")
+    return resolve_container(definition, inner, place, arch, suite, shipped, findings, here)

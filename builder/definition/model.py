@@ -18,6 +18,7 @@ from builder.definition.artifact import Artifact
 from builder.definition.scalars import (
     MIB,
     AbsolutePath,
+    BaseName,
     ContainerProductName,
     CredentialGlob,
     DottedName,
@@ -356,6 +357,13 @@ class ContainerDefinition(Model):
     )
     suite: Suite | None = Field(
         None, description=f"The Debian suite. Default: that of the system it goes into, or `{DEFAULT_SUITE}`."
+    )
+    base: BaseName | None = Field(
+        None,
+        alias="from",
+        description="The image it is made on: `REGISTRY/NAME:TAG` or `@sha256:...`, `oci:DIRECTORY`, "
+        "`oci-archive:FILE`, `docker-archive:FILE` (each with `:TAG`, if there are several), or another definition, "
+        "`NAME.yaml`. Its layers stay as they are.",
     )
     packages: tuple[PackageRequest, ...] = Field((), description="Debian packages, as `name` or `name=version`.")
     exclude: tuple[PackageName, ...] = Field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class PackageSet:
     exclude: tuple[str, ...] = ()
     essential: bool = False
     layers: tuple[tuple[str, ...], ...] = ()
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class ResolvedContainer:
     labels: Mapping[str, str]
     working_dir: str
     outputs: tuple[str, ...] = (CONTAINER_DEFAULT,)
+    base: ResolvedContainer | OciLayout | RegistryImage | None = None
     layers: Layers = Layers.GROUPED
     compression: LayerCompression = LayerCompression.NONE
     scripts: Mapping[str, ScriptDecision] = field(default_factory=dict)
@@ -98,14 +100,38 @@ class ResolvedContainer:
             tuple(sorted(self.packages)),
             tuple(sorted(self.exclude)),
             self.essential,
+            base=self.describe_base(),
         )
+
+    def describe_base(self) -> str:
+        """What it is made on, for who compares definitions; the lock has the digest."""
+        match self.base:
+            case None:
+                return ""
+            case ResolvedContainer():
+                return self.base.package_set.name
+            case RegistryImage():
+                return self.base.reference
+            case OciLayout():
+                return f"{self.base.path.name}:{self.base.tag}"
+
+    def list_below(self) -> Iterator[ResolvedContainer]:
+        """The definition that it is made on, and what that is made on, lowest first."""
+        if isinstance(self.base, ResolvedContainer):
+            yield from self.base.list_below()
+            yield self.base
 
 
 @dataclass(frozen=True)
 class OciLayout:
-    """An image that the user brings along: a directory with an OCI image layout, an OCI archive or Docker's."""
+    """An image that the user brings along: a directory with an OCI image layout, an OCI archive or Docker's.
+
+    Attributes:
+        tag: which one of several.
+    """
 
     path: Path
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,13 +226,20 @@ class Resolved:
         )
 
 
+def list_containers(resolved: Resolved | ResolvedContainer) -> list[ResolvedContainer]:
+    """All definitions of containers that it is made of, those below before those on them; itself, if it is one."""
+    outer = [resolved] if isinstance(resolved, ResolvedContainer) else [use.image for use in resolved.containers]
+    own = [each for each in outer if isinstance(each, ResolvedContainer)]
+    found = {each.package_set.name: each for image in own for each in (*image.list_below(), image)}
+    return list(found.values())
+
+
 def list_package_sets(resolved: Resolved | ResolvedContainer) -> tuple[PackageSet, ...]:
     """All that a lock has to resolve, in the order image, containers, tools."""
     if isinstance(resolved, ResolvedContainer):
-        return (resolved.package_set, PackageSet("tools", ()))
+        return (*(each.package_set for each in (*resolved.list_below(), resolved)), PackageSet("tools", ()))
     image = {*resolved.packages, resolved.kernel_package}
-    containers = (each.image for each in resolved.containers)
-    own = (each.package_set for each in containers if isinstance(each, ResolvedContainer))
+    own = (each.package_set for each in list_containers(resolved))
     return (
         PackageSet("image", tuple(sorted(image)), tuple(sorted(resolved.exclude)), layers=resolved.layers),
         *dict.fromkeys(own),
@@ -220,7 +253,8 @@ def hash_package_sets(resolved: Resolved | ResolvedContainer) -> str:
     Overlays, units, variables and the mirror are no part of it, so changing them keeps the lock valid.
     """
     sets = [
-        [each.name, each.packages, each.exclude, each.essential, each.layers] for each in list_package_sets(resolved)
+        [each.name, each.packages, each.exclude, each.essential, each.layers, *filter(None, [each.base])]
+        for each in list_package_sets(resolved)
     ]
     recipe = {"schema": 1, "arch": resolved.arch, "suite": resolved.suite, "sets": sets}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from builder.definition.bases import parse_base
 from builder.products.catalogue import CONTAINER_PRODUCTS, SYSTEM_PRODUCTS
 from firstboot.config.oci.reference import BadReference, parse_name, parse_repository
 
@@ -220,6 +221,23 @@ def _reference(value: str) -> str:
 
 ImageReference = Annotated[str, AfterValidator(_reference), WithJsonSchema({"type": "string"})]
 """The name of an image in a registry, in full: with the host, and with tag or digest."""
+
+
+def _base(value: str) -> str:
+    try:
+        parse_base(value)
+    except BadReference as error:
+        raise NotAccepted(
+            str(error),
+            "an image is REGISTRY/NAME:TAG, oci:DIRECTORY, oci-archive:FILE, docker-archive:FILE or NAME.yaml",
+        ) from None
+    except ValueError as error:
+        raise NotAccepted(str(error)) from None
+    return value
+
+
+BaseName = Annotated[str, AfterValidator(_base), WithJsonSchema({"type": "string"})]
+"""The image that a container is made on."""
 
 
 def _prefix(value: str) -> str:

@@ -19,7 +19,7 @@ from builder.core.errors import InputError, SourceError
 from builder.core.files import hash_file
 from builder.core.store import Store
 from builder.debian.lock import Lock, LockedImage
-from builder.definition.resolved import OciLayout, RegistryImage, Resolved, ResolvedContainer
+from builder.definition.resolved import OciLayout, RegistryImage, Resolved, ResolvedContainer, list_containers
 from builder.definition.where import describe_at_entry
 from builder.oci.layout import find_image
 
@@ -56,6 +56,9 @@ def list_images(resolved: Resolved | ResolvedContainer) -> list[NamedImage]:
     for container in resolved.containers if isinstance(resolved, Resolved) else ():
         if not isinstance(container.image, ResolvedContainer):
             found.append(NamedImage(container.name, container.image, resolved.path, container.name))
+    for definition in list_containers(resolved):
+        if isinstance(definition.base, OciLayout | RegistryImage):
+            found.append(NamedImage(definition.package_set.name, definition.base, definition.path))
     return found
 
 
@@ -70,7 +73,7 @@ def find_stale_images(lock: Lock, resolved: Resolved | ResolvedContainer) -> lis
     for each in list_images(resolved):
         row = rows.pop(each.name, None)
         if isinstance(each.image, OciLayout):
-            digest = find_image(each.image.path, resolved.arch).manifest.digest
+            digest = find_image(each.image.path, resolved.arch, tag=each.image.tag).manifest.digest
             if row is None or row != LockedImage(each.name, digest):
                 lines.append(f"{each.name}: {digest}, locked {row.digest if row else 'without one'}")
         elif row is None:
@@ -103,7 +106,8 @@ def lock_images(
     for each in list_images(resolved):
         row = known.get(each.name)
         if isinstance(each.image, OciLayout):
-            rows.append(LockedImage(each.name, find_image(each.image.path, resolved.arch).manifest.digest))
+            digest = find_image(each.image.path, resolved.arch, tag=each.image.tag).manifest.digest
+            rows.append(LockedImage(each.name, digest))
         elif row is None or _compare(each.image, row) or update is None or each.name in update:
             rows.append(_resolve(each, each.image, resolved.arch, store, console, offline=offline))
         else:

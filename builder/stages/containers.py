@@ -9,6 +9,7 @@ from typing import ClassVar
 from builder.artifacts.placed_artifact import PlacedArtifact
 from builder.core.console import QuietConsole
 from builder.debian.database import install_database
+from builder.debian.installed import merge_database
 from builder.debian.lock import LockedImage, LockedPackage
 from builder.debian.scripts.diversions import find_diversions
 from builder.debian.unpack import unpack_all, unpack_tree
@@ -16,11 +17,13 @@ from builder.definition.model import LayerCompression, Layers, Runtime
 from builder.definition.resolved import EmbeddedContainer, RegistryImage, ResolvedContainer
 from builder.oci.changeset import LayerPart, make_parts, make_single_part
 from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf
+from builder.oci.files import ImageFiles
 from builder.oci.grouping import group_by_change
-from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Image, ImageConfig, assemble
+from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Image, ImageConfig, assemble, assemble_layers, write_layers
 from builder.oci.layout import read_image
 from builder.oci.offers import offer_image
 from builder.python.environment import Environment
+from builder.stages.base_image import BaseImage, keep_inherited, read_base
 from builder.stages.overlays import lay_over
 from builder.stages.packages import configure, format_answer, list_runs, make_decision, make_work
 from builder.stages.python import install_environments
@@ -107,9 +110,15 @@ class Containers:
                 tools=context.tools,
             )
         group = container.image.package_set.name
-        environments = self.environments.get(group, ())
+        base = open_base(container.image, self.packages, self.images, context, self.epoch)
         return make_image(
-            container.image, self.packages[group], context, self.epoch, environments, self.artifacts.get(group, ())
+            container.image,
+            self.packages[group],
+            context,
+            self.epoch,
+            self.environments.get(group, ()),
+            self.artifacts.get(group, ()),
+            None if base is None else base.image,
         )
 
 
@@ -139,28 +148,47 @@ def make_container_tree(
     epoch: int,
     environments: Sequence[Environment] = (),
     artifacts: tuple[PlacedArtifact, ...] = (),
+    base: Tree | None = None,
 ) -> Tree:
-    """A container's root: its packages, configured, its overlays and its artifacts."""
-    from builder.debian.scripts.table import open_commands  # noqa: PLC0415 - every plan imports this module
-
-    packs = unpack_all(packages, context.store, context.console, jobs=2, refetch=context.refetch)
-    # Quiet: a container's handlers take milliseconds.
-    decisions = {name: make_decision(each) for name, each in container.scripts.items()}
-    answers = {name: format_answer(each) for name, each in container.debconf.items()}
-    with open_commands(context.tools, context.store) as commands:
-        tree = unpack_tree(packs, diversions=find_diversions(packs, commands))
-        install_database(tree, packs)
-        work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
-        configure(work, context.console, steps=QuietConsole())
-    context.runs.extend(list_runs(container.package_set.name, work))
+    """A container's root: its packages, configured, its overlays and its artifacts; on the root of its base."""
+    tree = Tree() if base is None else base.copy()
+    if packages or base is None:
+        _install_packages(tree, container, packages, context)
     install_environments(tree, environments, container.arch, context)
     lay_over(tree, container.overlays, container.values)
     if artifacts:
         from builder.artifacts.place import place_artifacts  # noqa: PLC0415 - every plan imports this module
 
         place_artifacts(tree, artifacts, context.store, context.tools)
+    complete = dict(tree.walk())
     remove_matching(tree, UNREAD, KEPT)
-    return Tree({path: node.copy_with(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
+    if base is None:
+        return Tree({path: node.copy_with(mtime=min(node.mtime, epoch)) for path, node in tree.walk()})
+    # What is not read of the base is in its layers anyway.
+    for path, node in base.walk():
+        if path in complete and path not in tree:
+            tree.put(path, node)
+    return keep_inherited(tree, base, epoch)
+
+
+def _install_packages(
+    tree: Tree, container: ResolvedContainer, packages: tuple[LockedPackage, ...], context: Context
+) -> None:
+    from builder.debian.scripts.table import open_commands  # noqa: PLC0415 - every plan imports this module
+
+    below = tree.copy()
+    packs = unpack_all(packages, context.store, context.console, jobs=2, refetch=context.refetch)
+    # Quiet: a container's handlers take milliseconds.
+    decisions = {name: make_decision(each) for name, each in container.scripts.items()}
+    answers = {name: format_answer(each) for name, each in container.debconf.items()}
+    with open_commands(context.tools, context.store) as commands:
+        unpack_tree(packs, tree, diversions=find_diversions(packs, commands))
+        install_database(tree, packs)
+        if container.base is not None:
+            merge_database(tree, below)
+        work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
+        configure(work, context.console, steps=QuietConsole())
+    context.runs.extend(list_runs(container.package_set.name, work))
 
 
 def make_image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
@@ -180,12 +208,49 @@ def make_image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
     )
 
 
-def divide(tree: Tree, container: ResolvedContainer, packages: Sequence[LockedPackage]) -> list[LayerPart]:
-    """The layers that a container's root is written as."""
-    if container.layers is Layers.ONE:
+def divide(
+    tree: Tree, container: ResolvedContainer, packages: Sequence[LockedPackage], base: Tree | None = None
+) -> list[LayerPart]:
+    """The layers that a container's root is written as, on those of its base."""
+    if base is None and container.layers is Layers.ONE:
         return [make_single_part(tree)]
-    groups = group_by_change(tree, {each.name: each.source_name for each in packages})
-    return make_parts(Tree(), tree, groups) or [make_single_part(tree)]
+    groups: Mapping[str, Sequence[str]] = {"": [path for path, _ in tree.walk()]}
+    if container.layers is Layers.GROUPED:
+        groups = group_by_change(tree, {each.name: each.source_name for each in packages})
+    parts = make_parts(Tree() if base is None else base, tree, groups)
+    return parts or ([make_single_part(tree)] if base is None else [])
+
+
+def open_base(
+    container: ResolvedContainer,
+    packages: Mapping[str, tuple[LockedPackage, ...]],
+    rows: Mapping[str, LockedImage],
+    context: Context,
+    epoch: int,
+) -> BaseImage | None:
+    """The image that a container is made on, as the lock has it.
+
+    Args:
+        packages: of the definitions below, by the names of their sets.
+        rows: the lock's images, by name.
+
+    Raises:
+        InputError, SourceError, TreeError: it is no sound image, or not in the store.
+    """
+    base = container.base
+    if base is None:
+        return None
+    group = container.package_set.name
+    if not isinstance(base, ResolvedContainer):
+        return read_base(base, rows[group], context.store, architecture=container.arch, tools=context.tools)
+    below = open_base(base, packages, rows, context, epoch)
+    root = None if below is None else below.image.tree
+    own = packages[base.package_set.name]
+    parts = divide(make_container_tree(base, own, context, epoch, base=root), base, own, root)
+    layout = context.scratch / f"base-{base.name}"
+    media_type = MEDIA_TYPES[base.compression]
+    image = write_layers(parts, make_image_config(base, epoch), layout, media_type, context.tools, below)
+    return BaseImage(image, ImageFiles(layout))
 
 
 def make_image(
@@ -195,7 +260,13 @@ def make_image(
     epoch: int,
     environments: Sequence[Environment] = (),
     artifacts: tuple[PlacedArtifact, ...] = (),
+    base: Image | None = None,
 ) -> Image:
-    """Assemble a container image; its content stays in the store."""
-    tree = make_container_tree(container, packages, context, epoch, environments, artifacts)
-    return assemble(tree, make_image_config(container, epoch))
+    """Assemble a container image, of one layer or with one on its base's; its content stays in the store."""
+    root = None if base is None else base.tree
+    tree = make_container_tree(container, packages, context, epoch, environments, artifacts, root)
+    config = make_image_config(container, epoch)
+    if root is None:
+        return assemble(tree, config)
+    parts = make_parts(root, tree, {"": [path for path, _ in tree.walk()]})
+    return assemble_layers(parts, config, base)

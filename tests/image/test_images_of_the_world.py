@@ -7,26 +7,31 @@ import json
 import os
 import random
 import subprocess
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.build import BuildRequest, build_container
 from builder.core.console import QuietConsole
+from builder.core.errors import InputError
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.core.zstd import decompress_zstd, open_zstd
 from builder.oci.changeset import LayerPart, make_parts
 from builder.oci.check import validate_layout
 from builder.oci.grouping import group_by_change
-from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, ImageConfig, write_layers
+from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, ImageConfig, make_digest, write_layers
 from builder.oci.layout import read_image
 from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 from tests.support.debian_programs import open_programs
 from tests.support.layouts import Layout, tar_of
 from tests.support.oci_schemas import find_mistakes, find_mistakes_of_layout
+from tests.support.registry import RegistryServer
+from vm.fakes.web import WebServer
 
 pytestmark = pytest.mark.image
 
@@ -199,3 +204,95 @@ def test_other_readers_see_the_root_that_we_wrote(
 
 def read_files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+APP = """
+kind: container
+name: app
+version: 1.0.0
+from: FROM
+packages: [netbase, busybox-static]
+command: ["busybox grep -c ^Package: /var/lib/dpkg/status; busybox grep -w '^ssh' /etc/services; echo $A"]
+environment: {A: mine}
+outputs: [oci, bundle]
+"""
+
+
+def read_archive(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+        return {name: file.read() for name, file in files.items() if file is not None}
+
+
+def read_manifest(files: dict[str, bytes]) -> tuple[bytes, dict[str, Any]]:
+    digest = json.loads(files["index.json"])["manifests"][0]["digest"]
+    data = files[f"blobs/{digest.replace(':', '/')}"]
+    return data, json.loads(data)
+
+
+@pytest.mark.parametrize("kind", ["archive", "definition", "registry"])
+def test_container_is_made_on_an_image_whose_layers_stay(
+    programs: Tools, box: Path, store: Store, tmp_path: Path, kind: str
+) -> None:
+    files = read_archive(box / "box.oci.tar")
+    manifest, base = read_manifest(files)
+    with WebServer() as web:
+        registry = RegistryServer(web)
+        blobs = {f"sha256:{name[13:]}": data for name, data in files.items() if name.startswith("blobs/sha256/")}
+        registry.repository("team/box").blobs.update(blobs)
+        registry.add_manifest("team/box", "1", manifest, base["mediaType"])
+        (tmp_path / "box.yaml").write_text((box.parent / "box.yaml").read_text())
+        (tmp_path / "box.oci.tar").write_bytes((box / "box.oci.tar").read_bytes())
+        names = {
+            "archive": "oci-archive:box.oci.tar",
+            "definition": "box.yaml",
+            "registry": f"{registry.host}/team/box:1",
+        }
+        (tmp_path / "app.yaml").write_text(APP.replace("FROM", names[kind]))
+        build_container(BuildRequest(tmp_path / "app.yaml", tmp_path / "out", store, QuietConsole()))
+    if kind != "definition":
+        (locked,) = json.loads((tmp_path / "app.lock").read_text())["images"]
+        assert (locked["name"], locked["digest"]) == ("container:app", make_digest(manifest))
+        # Offline, and without the registry: the same bytes.
+        again = BuildRequest(
+            tmp_path / "app.yaml", tmp_path / "again", store, QuietConsole(), offline=True, relock=False
+        )
+        build_container(again)
+        assert (tmp_path / "again/app.oci.tar").read_bytes() == (tmp_path / "out/app.oci.tar").read_bytes()
+    assert "busybox-static" not in {
+        each["name"] for each in json.loads((tmp_path / "app.lock").read_text())["packages"]
+    }
+    _, own = read_manifest(read_archive(tmp_path / "out/app.oci.tar"))
+    assert own["layers"][: len(base["layers"])] == base["layers"]
+    assert len(own["layers"]) > len(base["layers"])
+    (tmp_path / "layout").mkdir()
+    subprocess.run(["tar", "-C", tmp_path / "layout", "-xf", tmp_path / "out/app.oci.tar"], check=True)
+    assert find_mistakes_of_layout(tmp_path / "layout") == []
+    run_in(programs, f"skopeo --insecure-policy copy --quiet oci:{tmp_path}/layout dir:{tmp_path}/dir")
+    if os.getuid() == 0:
+        (tmp_path / "bundle").mkdir()
+        subprocess.run(["tar", "-C", tmp_path / "bundle", "-xpf", tmp_path / "out/app.bundle.tar"], check=True)
+        said = run_in(programs, f"runc --root {tmp_path}/state run -b {tmp_path}/bundle app-{os.getpid()}-{kind}")
+        assert said.split("\n")[0] == "2"
+        assert said.split("\n")[-2] == "mine"
+
+
+def test_packages_that_do_not_fit_to_the_base_are_refused(box: Path, store: Store, tmp_path: Path) -> None:
+    root = Tree()
+    status = "Package: libc6\nStatus: install ok installed\nVersion: 2.31-13\n"
+    root.put("/var/lib/dpkg/status", make_file(status, origin="t"))
+    alpine = Tree()
+    alpine.put("/etc/os-release", make_file('ID=alpine\nPRETTY_NAME="Alpine Linux v3.20"\n', origin="t"))
+    for name, tree in (("old", root), ("alpine", alpine)):
+        write_layers([LayerPart("", tree, tree)], ImageConfig("amd64", name, "1", ("/x",)), tmp_path / name)
+    definition = tmp_path / "app.yaml"
+    text = "arch: amd64\n" + APP.replace("netbase, busybox-static", "jq")
+    definition.write_text(text.replace("FROM", "oci:old"))
+    with pytest.raises(InputError, match="do not fit to what the base has") as caught:
+        build_container(BuildRequest(definition, tmp_path / "out", store, QuietConsole()))
+    assert any("needs libc6 (>= 2.3" in line and "the base has 2.31-13" in line for line in caught.value.details)
+    definition.write_text(text.replace("FROM", "oci:alpine"))
+    with pytest.raises(
+        InputError, match=r"is made from Alpine Linux v3\.20, to which packages of Debian cannot be added"
+    ):
+        build_container(BuildRequest(definition, tmp_path / "out", store, QuietConsole()))
