@@ -38,7 +38,8 @@ kind: container
 name: {name}
 version: {version}
 packages: [{packages}]
-overlays: [{name}]
+artifacts:
+  - {{name: {name}, file: {program}, path: /usr/local/bin/{name}}}
 entrypoint: [/usr/local/bin/{name}]
 environment:
   PATH: /usr/local/bin:/usr/sbin:/usr/bin
@@ -47,7 +48,10 @@ DEFINITION = """\
 name: node
 version: 1.0.0
 features: [base, kubernetes, etcd, overlay-network]
-overlays: [kubernetes-programs]
+artifacts:
+  - {name: kubelet, file: programs/kubelet, path: /usr/bin/kubelet}
+  - {name: kubeadm, file: programs/kubeadm, path: /usr/bin/kubeadm}
+  - {name: kubectl, file: programs/kubectl, path: /usr/bin/kubectl}
 containers:
   - {name: pause, definition: containers/pause.yaml, runtime: cri, enable: false}
   - {name: web, definition: containers/web.yaml, runtime: cri, enable: false}
@@ -96,15 +100,11 @@ def make_image(store: Store, version: str) -> Path:
     """The image of both machines, and the images of containers in it."""
     shutil.copytree(REPOSITORY / "configs" / "containers", OUT / "containers", dirs_exist_ok=True)
     shutil.copytree(REPOSITORY / "overlays" / "web", OUT / "overlays" / "web", dirs_exist_ok=True)
-    places = dict.fromkeys(("kubelet", "kubeadm", "kubectl"), OUT / "overlays" / "kubernetes-programs" / "usr/bin")
-    places |= {name: OUT / "overlays" / name / "usr/local/bin" for name in IMAGES}
-    for name, place in places.items():
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(PROGRAMS, name), place / name)
-        (place / name).chmod(0o755)
+    shutil.rmtree(OUT / "programs", ignore_errors=True)
+    shutil.copytree(PROGRAMS, OUT / "programs")
     for name in IMAGES:
         packages = "iptables, conntrack, kmod" if name == "kube-proxy" else "ca-certificates"
-        text = IMAGE.format(name=name, version=version, packages=packages)
+        text = IMAGE.format(name=name, version=version, packages=packages, program=f"../programs/{name}")
         (OUT / "containers" / f"{name}.yaml").write_text(text)
     return build_text(DEFINITION + "".join(ONE_MORE.format(name=name) for name in IMAGES) + SIZES, OUT, store)
 
