@@ -88,7 +88,7 @@ def _unpack(work: Path, archive: Path, runs: int) -> None:
     index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": tag}
     (layout / "index.json").write_text(json.dumps(index))
     architecture = index["manifests"][0]["platform"]["architecture"]
-    umoci = open_programs(Store.open(), "umoci")
+    umoci = open_programs(Store.open(), "bash", "umoci")
 
     def ours() -> Run:
         shutil.rmtree(work / "store", ignore_errors=True)
