@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from firstboot.apply.kernel.esp import sync_directory, write_file
 from firstboot.images import OfferedImage
 from firstboot.images.chain import list_chain_ids
 
@@ -70,9 +71,7 @@ def describe(offer: OfferedImage) -> list[str]:
 
 
 def write_record(path: Path, known: dict[str, list[str]]) -> None:
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(known), encoding="utf-8")
-    new.replace(path)
+    write_file(path, json.dumps(known).encode())
 
 
 def _put(offer: OfferedImage, namespace: str, ctr: Ctr) -> None:
@@ -116,6 +115,8 @@ def find_directory(mount: str) -> Path:
 def _replace(directory: Path, target: str) -> None:
     directory.rmdir()
     directory.symlink_to(target)
+    # containerd's database is synced: after a power cut it must not name a layer that is not there.
+    sync_directory(directory.parent)
 
 
 def make_archive(offer: OfferedImage) -> bytes:

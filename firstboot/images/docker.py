@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from firstboot.apply.kernel.esp import write_file
 from firstboot.images import OfferedImage
 from firstboot.images.chain import list_chain_ids
 
@@ -69,8 +70,9 @@ def offer_to_docker(offers: Sequence[OfferedImage], root: Path = ROOT) -> None:
                 offered[each] = f"sha256:{offer.id}"
     for image in {*record.get("names", {}).values()} - {f"sha256:{offer.id}" for offer in offers}:
         (images / "imagedb/content/sha256" / str(image).removeprefix("sha256:")).unlink(missing_ok=True)
-    _write(images / "repositories.json", json.dumps({"Repositories": repositories}).encode())
-    _write(root / RECORD, json.dumps({"layers": layers, "names": offered}).encode())
+    # All else is put right at the next start; these are read then.
+    write_file(images / "repositories.json", json.dumps({"Repositories": repositories}).encode())
+    write_file(root / RECORD, json.dumps({"layers": layers, "names": offered}).encode())
 
 
 def shorten_name(name: str) -> str:
