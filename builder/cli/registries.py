@@ -15,9 +15,8 @@ from builder.core.console import Console, format_size
 
 if TYPE_CHECKING:
     from builder.oci.registry.copy import Copied
-    from builder.oci.registry.destinations import Destination
+    from builder.oci.registry.ends import Destination, Origin
     from builder.oci.registry.open import RegistryOptions
-    from builder.oci.registry.origins import Origin
     from builder.oci.registry.places import ImagePlace
 
 PLACES = (
@@ -111,13 +110,15 @@ def open_origin(place: ImagePlace, options: RegistryOptions, stop: threading.Eve
     Raises:
         InputError: there is nothing that can be used.
     """
+    from builder.oci.registry.ends import RegistryOrigin
     from builder.oci.registry.open import open_client
-    from builder.oci.registry.origins import FileOrigin, RegistryOrigin
 
     if place.reference is not None:
         with open_client(place.reference, options, stop=stop) as client:
             yield RegistryOrigin(client)
         return
+    from builder.oci.registry.origins import FileOrigin
+
     assert place.path is not None
     yield FileOrigin.open(place.path, place.name)
 
@@ -132,7 +133,7 @@ def open_destination(
         InputError: nothing can be put there.
     """
     from builder.core.errors import InputError
-    from builder.oci.registry.destinations import LayoutDestination, RegistryDestination, open_archive
+    from builder.oci.registry.ends import RegistryDestination
     from builder.oci.registry.open import open_client
     from builder.oci.registry.places import Transport
     from builder.oci.registry.push import Publisher
@@ -142,6 +143,8 @@ def open_destination(
         with open_client(place.reference, options, mirrors=False, stop=stop) as client:
             yield RegistryDestination(Publisher(client, chunk=chunk), (*own, *tags))
         return
+    from builder.oci.registry.destinations import LayoutDestination, open_archive
+
     if tags:
         raise InputError("--tag is for registries", hint=f"{place.transport}:PATH:NAME names an image elsewhere")
     assert place.path is not None

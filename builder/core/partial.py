@@ -61,6 +61,14 @@ def keep_partial(store: Store, sha256: str, file: BinaryIO) -> None:
     _locate_partial(store, sha256).rename(blob)
 
 
+def measure_partial(store: Store, sha256: str) -> int:
+    """How many bytes of a download an earlier run has left."""
+    try:
+        return _locate_partial(store, sha256).lstat().st_size
+    except OSError:
+        return 0
+
+
 def _locate_partial(store: Store, sha256: str) -> Path:
     return store.root / "partial" / sha256
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from builder.core.architecture import ARCHITECTURES
 from builder.core.tools import Tools
+from builder.oci.facts import LAYOUT_VERSION, MAX_LAYERS
 from builder.oci.fields import (
     Json,
     Platform,
@@ -31,7 +32,7 @@ from builder.oci.fields import (
     parse_strings,
 )
 from builder.oci.files import MAX_DOCUMENT, ImageFiles
-from builder.oci.image import INDEX, LAYER, LAYER_GZIP, LAYER_ZSTD, LAYOUT_VERSION, MANIFEST
+from builder.oci.image import INDEX, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST
 from builder.oci.media import (
     CONFIG_TYPES,
     INDEX_TYPES,
@@ -44,7 +45,6 @@ from builder.oci.unpack import unpack_blob
 from builder.tree.node import Content
 from builder.tree.pieces import read_pieces
 
-MAX_LAYERS = 500  # overlayfs takes no more lower directories, fs/overlayfs/params.c: OVL_MAX_STACK
 MAX_NESTING = 4  # of an index in an index
 
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.errors import InputError
+from builder.oci.facts import LAYOUT_VERSION
 from builder.oci.fields import parse_list
 from builder.oci.image import (
     CONFIG,
@@ -19,7 +20,6 @@ from builder.oci.image import (
     LAYER,
     LAYER_GZIP,
     LAYER_ZSTD,
-    LAYOUT_VERSION,
     MANIFEST,
     REF_NAME,
     make_canonical_json,

@@ -22,6 +22,7 @@ from builder.core.store import HashingWriter
 from builder.core.tools import Tools
 from builder.core.zstd import open_zstd
 from builder.oci.changeset import LayerPart, make_single_part
+from builder.oci.facts import LAYOUT_VERSION
 from builder.oci.fields import format_time
 from builder.oci.inherit import inherit_config
 from builder.tree.node import Kind, Node, Slice, make_directory
@@ -36,7 +37,6 @@ LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 REF_NAME = "org.opencontainers.image.ref.name"
-LAYOUT_VERSION = {"imageLayoutVersion": "1.0.0"}
 LEVELS = {LAYER_GZIP: 6, LAYER_ZSTD: 9}
 # What Docker calls the layers that an image-spec manifest has under other names; the bytes are the same.
 OCI_NAMES = {

@@ -5,6 +5,7 @@ python -m tests.bench --runs 5 --only build --no-peer
 python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
 python -m tests.bench --only config           what the provisioner adds to an image; 1,000 configs on the host
 python -m tests.bench --only layers           what versions of a container share; layers unpacked, beside umoci
+python -m tests.bench --only registries       pull, push and copy, beside skopeo and oras
 python -m tests.bench --only probe            what a test's probe adds to a boot
 
 Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
@@ -31,7 +32,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
 from builder.outputs.manifest import read_manifest
-from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, probe
+from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, probe, registries
 from tests.bench.measuring import Run, compare, measured, show
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -130,11 +131,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--only", choices=("build", "growth", "boot", "config", "firstboot", "ignition", "layers", "probe")
+        "--only",
+        choices=("build", "growth", "boot", "config", "firstboot", "ignition", "layers", "probe", "registries"),
     )
     parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="build-os-bench-", ignore_cleanup_errors=True) as directory:
+        if args.only in (None, "registries"):
+            registries.measure(Path(directory) / "registries", args.runs)
+        if args.only == "registries":
+            return
         manifest = None
         if args.only in (None, "build"):
             manifest = builds(Path(directory), args.runs, peer=not args.no_peer)

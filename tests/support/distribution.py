@@ -23,9 +23,10 @@ from builder.oci.check import validate_layout
 from builder.oci.image import write_archive
 from builder.oci.registry.client import Client, Manifest, MissingImageError, make_manifest
 from builder.oci.registry.copy import Copied, copy_image
-from builder.oci.registry.destinations import LayoutDestination, RegistryDestination
+from builder.oci.registry.destinations import LayoutDestination
+from builder.oci.registry.ends import RegistryDestination, RegistryOrigin
 from builder.oci.registry.open import RegistryOptions, open_client
-from builder.oci.registry.origins import FileOrigin, RegistryOrigin
+from builder.oci.registry.origins import FileOrigin
 from builder.oci.registry.pull import pull_image
 from builder.oci.registry.push import DeletionRefusedError, Publisher
 from firstboot.config.oci.manifests import (

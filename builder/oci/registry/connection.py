@@ -152,7 +152,9 @@ class Connection:
             return f"https://{host}"
         try:
             self._send("GET", f"https://{host}/v2/", {}, None).close()
-        except TransferError:
+        except TransferError as error:
+            if "certificate" in str(error):
+                raise  # it has TLS, and not the right one
             self._send("GET", f"http://{host}/v2/", {}, None).close()
             return f"http://{host}"
         return f"https://{host}"
@@ -250,7 +252,7 @@ class Connection:
                 challenge = response.headers.get("WWW-Authenticate", "")
                 refused = make_error(response, self.patience, self.stop)
                 response.close()
-                self._log_in(challenge, scopes, seen if not missing else None, refused)
+                self._log_in(challenge, scopes, seen, refused)
                 continue
             if follow and response.status_code in REDIRECTS and "Location" in response.headers:
                 redirects += 1
@@ -265,10 +267,10 @@ class Connection:
                 continue
             return response
 
-    def _log_in(self, header: str, scopes: Sequence[str], seen: int | None, refused: RegistryError) -> None:
+    def _log_in(self, header: str, scopes: Sequence[str], seen: int, refused: RegistryError) -> None:
         """Do what a 401 asks for, unless another thread has done so since the request was made."""
         with self._lock:
-            if seen is not None and seen != self._login.count:
+            if seen != self._login.count and self._login.scopes.issuperset(scopes):
                 return
             try:
                 challenge = choose_challenge(parse_challenges(header))

@@ -1,4 +1,4 @@
-"""Where an image is copied to: a registry, a directory with an image layout, an archive. What is there is kept."""
+"""Where an image is copied to: a directory with an image layout, an archive. What is there is kept."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from builder.core.errors import InputError, SourceError
 from builder.core.files import open_replacement, write_file
-from builder.oci.image import LAYOUT_VERSION, write_archive
+from builder.oci.facts import LAYOUT_VERSION
+from builder.oci.image import write_archive
 from builder.oci.registry.client import Manifest
-from builder.oci.registry.origins import Origin
-from builder.oci.registry.push import Progress, Publisher
+from builder.oci.registry.ends import Origin
+from builder.oci.registry.push import Progress
 from builder.tree.node import Inline, Kind, Node, Slice
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree
@@ -33,59 +34,6 @@ from firstboot.config.oci.manifests import (
 )
 
 _REPOSITORY_FILE = "manifest.json"
-
-
-class Destination(Protocol):
-    """A place that an image is brought to, blobs first, the manifest that is meant at last."""
-
-    def has_blob(self, blob: Descriptor) -> bool:
-        """Whether it is there already."""
-
-    def write_blob(self, blob: Descriptor, origin: Origin, progress: Progress) -> bool:
-        """Bring a blob; whether that took no transfer."""
-
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Bring a manifest that an index names."""
-
-    def finish(self, manifest: Manifest) -> None:
-        """Bring the manifest or index that is meant, under its name."""
-
-
-class RegistryDestination:
-    """A repository.
-
-    Attributes:
-        tags: of the image; none: it is found by its digest alone.
-    """
-
-    def __init__(self, publisher: Publisher, tags: Sequence[str]) -> None:
-        self._publisher = publisher
-        self.tags = tuple(dict.fromkeys(tags))
-        self.name = publisher.name
-
-    def has_blob(self, blob: Descriptor) -> bool:
-        """See :class:`Destination`."""
-        return self._publisher.has_blob(blob)
-
-    def write_blob(self, blob: Descriptor, origin: Origin, progress: Progress) -> bool:
-        """See :class:`Destination`."""
-        registry, repository = origin.repository or ("", "")
-        own = self._publisher.client.reference
-        mount = (repository,) if registry == own.registry and repository != own.repository else ()
-        return self._publisher.upload_blob(
-            blob, lambda start: origin.read_blob(blob, start), mount=mount, progress=progress
-        )
-
-    def write_manifest(self, manifest: Manifest) -> None:
-        """See :class:`Destination`."""
-        self._publisher.put_manifest(manifest)
-
-    def finish(self, manifest: Manifest) -> None:
-        """See :class:`Destination`."""
-        if not self.tags:
-            self._publisher.put_manifest(manifest)
-        for tag in self.tags:
-            self._publisher.put_manifest(manifest, tag)
 
 
 class LayoutDestination:

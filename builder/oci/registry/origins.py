@@ -1,4 +1,4 @@
-"""Where an image is copied from: a registry, or a directory or archive on this machine. Everything is verified."""
+"""An image that is copied from a directory or an archive on this machine. Everything is verified."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from builder.core.errors import InputError, SourceError
 from builder.core.http import TransferError
 from builder.oci.files import ImageFiles, open_image_files
-from builder.oci.registry.client import Client, Manifest, make_manifest
+from builder.oci.registry.client import Manifest, make_manifest
 from builder.tree.node import Inline, Slice
 from builder.tree.pieces import read_pieces
 from firstboot.config.oci.manifests import (
@@ -22,48 +21,6 @@ from firstboot.config.oci.manifests import (
     list_descriptors,
     parse_document,
 )
-
-
-class Origin(Protocol):
-    """An image somewhere."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def repository(self) -> tuple[str, str] | None:
-        """Registry and repository, for mounts; ``None`` elsewhere."""
-
-    def read_root(self) -> Manifest:
-        """The manifest or index that is meant."""
-
-    def read_manifest(self, entry: Descriptor) -> Manifest:
-        """A manifest of an index."""
-
-    def read_blob(self, blob: Descriptor, start: int) -> Iterator[bytes]:
-        """The bytes of a blob from one on. The last piece of a whole one comes only if it has its digest."""
-
-
-class RegistryOrigin:
-    """An image in a registry."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.name = str(client.reference)
-        self.repository = (client.reference.registry, client.reference.repository)
-
-    def read_root(self) -> Manifest:
-        """See :class:`Origin`."""
-        return self._client.read_manifest()
-
-    def read_manifest(self, entry: Descriptor) -> Manifest:
-        """See :class:`Origin`."""
-        return self._client.read_manifest(entry.digest)
-
-    def read_blob(self, blob: Descriptor, start: int) -> Iterator[bytes]:
-        """See :class:`Origin`."""
-        return self._client.stream_blob(blob, start)
 
 
 @dataclass

@@ -22,11 +22,10 @@ from builder.core.console import Console, format_size
 from builder.core.errors import CapabilityError, SourceError
 from builder.core.files import write_file
 from builder.core.http import Stopped
-from builder.core.partial import claim_partial, keep_partial
+from builder.core.partial import claim_partial, keep_partial, measure_partial
 from builder.core.store import Store
 from builder.core.store_errors import explain_store_errors
-from builder.oci.check import MAX_LAYERS
-from builder.oci.image import LAYOUT_VERSION
+from builder.oci.facts import LAYOUT_VERSION, MAX_LAYERS
 from builder.oci.registry.client import Client, Manifest, make_manifest
 from builder.oci.registry.reference import Reference
 from firstboot.config.oci.manifests import REF_NAME, BadManifest, Descriptor, Platform
@@ -207,7 +206,8 @@ def fetch_blobs(client: Client, blobs: Sequence[Descriptor], store: Store, conso
     """
     missing = {blob.digest: blob for blob in blobs if not store.has_blob(blob.hex, blob.size)}
     total = sum(blob.size for blob in missing.values())
-    _check_room(store, total, str(client.reference))
+    kept = sum(min(measure_partial(store, blob.hex), blob.size) for blob in missing.values())
+    _check_room(store, total - kept, str(client.reference))
     guard = threading.Lock()
     counts = {"have": 0, "received": 0}
 

@@ -14,9 +14,10 @@ from builder.core.console import QuietConsole
 from builder.core.errors import InputError, SourceError
 from builder.oci.registry.client import Client, MissingImageError
 from builder.oci.registry.copy import Copied, copy_image
-from builder.oci.registry.destinations import LayoutDestination, RegistryDestination, open_archive
+from builder.oci.registry.destinations import LayoutDestination, open_archive
+from builder.oci.registry.ends import RegistryDestination, RegistryOrigin
 from builder.oci.registry.open import RegistryOptions, open_client
-from builder.oci.registry.origins import FileOrigin, RegistryOrigin
+from builder.oci.registry.origins import FileOrigin
 from builder.oci.registry.push import Publisher, read_range_end
 from builder.oci.registry.reference import parse_reference
 from firstboot.config.oci.manifests import Platform
