@@ -6,6 +6,7 @@ version until it is updated.
   build-os lock                          os.yaml -> os.lock: what the definition asks for now
   build-os lock --update                 everything as new as the archive has it
   build-os lock --update openssl bash    these, and what they need
+  build-os lock --update web             the container 'web': what its image's tag leads to now
   build-os lock --check                  fail if the lock is not current
   build-os lock --verify                 that, and look up every deb's hash in signed indexes
   build-os lock diff                     what an update would change, and why
