@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.artifacts.locking import describe_artifacts, find_stale, lock_artifacts
+from builder.artifacts.locking import describe_artifacts, fetch_artifacts, find_stale, list_artifacts, lock_artifacts
 from builder.core.architecture import Arch, find_host_arch
 from builder.core.console import Console
 from builder.core.errors import CapabilityError, InputError, SourceError
@@ -33,6 +33,7 @@ from builder.debian.release import Freshness
 from builder.definition.load import load, load_container, read_kind
 from builder.definition.resolved import (
     PackageSet,
+    RegistryImage,
     Resolved,
     ResolvedContainer,
     hash_package_sets,
@@ -41,7 +42,7 @@ from builder.definition.resolved import (
     parse_package_name,
 )
 from builder.definition.where import point_at_names
-from builder.images.locking import find_stale_images, lock_images
+from builder.images.locking import fetch_images, find_stale_images, list_images, lock_images
 from builder.stages.packages import make_decision
 from builder.toolstree import EXCLUDE, list_tool_packages
 
@@ -391,6 +392,34 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
                 hint="'build-os lock --update NAME' takes what is there today",
             )
         console.note(f"{len(lock.wheels)} wheels: the index has each with this hash, and none is yanked")
+
+
+def require_verified(lock: Lock, resolved: Resolved | ResolvedContainer, store: Store, console: Console) -> None:
+    """Verify what a lock has besides packages: images of registries and artifacts, by hash and by signature.
+
+    What is not in the store is fetched.
+
+    Raises:
+        SourceError: something cannot be had, is not what the lock says, or is not signed as the definition wants it.
+    """
+    from builder.artifacts.place import verify_artifact  # noqa: PLC0415 - see the top
+    from builder.artifacts.placed_artifact import list_placed  # noqa: PLC0415
+    from builder.images.locked import find_locked_layout  # noqa: PLC0415
+
+    fetch_images(resolved, lock, store, console)
+    fetch_artifacts(resolved, lock, store, console)
+    rows = {row.name: row for row in lock.images}
+    images = [(rows[each.name], each.image) for each in list_images(resolved) if isinstance(each.image, RegistryImage)]
+    for row, image in images:
+        find_locked_layout(row, image, store)
+    artifacts = list_artifacts(resolved)
+    for group in {each.group: None for each in artifacts}:
+        for placed in list_placed([each.artifact for each in artifacts if each.group == group], lock, group):
+            verify_artifact(placed, store.locate_blob(placed.sha256), store)
+    if images or artifacts:
+        console.note(
+            f"{len(images)} images and {len(artifacts)} artifacts: each has this hash, and is signed by whom it must"
+        )
 
 
 def resolve_today(

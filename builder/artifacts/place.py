@@ -36,7 +36,7 @@ def place_artifacts(
     """
     for artifact in artifacts:
         blob = store.locate_blob(artifact.sha256)
-        _verify(artifact, blob, store)
+        verify_artifact(artifact, blob, store)
         uid, gid = _find_owner(tree, artifact, make_accounts)
         if artifact.archive is None:
             content = Slice(str(blob), 0, blob.stat().st_size)
@@ -54,7 +54,12 @@ def place_artifacts(
             tree.put(place, node.copy_with(uid=uid, gid=gid))
 
 
-def _verify(artifact: PlacedArtifact, blob: Path, store: Store) -> None:
+def verify_artifact(artifact: PlacedArtifact, blob: Path, store: Store) -> None:
+    """Compare an artifact in the store with its hash, and its signature with the key that must have made it.
+
+    Raises:
+        SourceError: it is another, or is not signed by that key.
+    """
     if not store.has_blob(artifact.sha256) or hash_file(blob) != artifact.sha256:
         blob.unlink(missing_ok=True)
         raise SourceError(f"artifact {artifact.name} in the store is not whole; it has been removed", hint="try again")

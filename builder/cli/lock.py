@@ -8,7 +8,7 @@ version until it is updated.
   build-os lock --update openssl bash    these, and what they need
   build-os lock --update web             the container 'web': what its image's tag leads to now
   build-os lock --check                  fail if the lock is not current
-  build-os lock --verify                 that, and look up every deb's hash in signed indexes
+  build-os lock --verify                 that, look up every deb's hash in signed indexes, verify images and artifacts
   build-os lock diff                     what an update would change, and why
   build-os lock diff old.lock new.lock   the same for two locks ('-' reads one from standard input:
                                          git show HEAD:os.lock | build-os lock diff - os.lock)
@@ -68,7 +68,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import InputError
     from builder.core.store import Store
     from builder.debian.lock import Lock
-    from builder.locking import describe_changes, load_any, make_lock, make_lock_path, require_current, require_proven
+    from builder.locking import (
+        describe_changes,
+        load_any,
+        make_lock,
+        make_lock_path,
+        require_current,
+        require_proven,
+        require_verified,
+    )
 
     if args.words and args.words[0] == Path(DIFF):
         store = Store.open()
@@ -88,6 +96,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.verify:
             with open_store(BuildRequest(path, path.parent, Store.open(), console, no_cache=True)) as workspace:
                 require_proven(lock, resolved, workspace.kept, console)
+                require_verified(lock, resolved, workspace.kept, console)
         return 0
     old = Lock.load(target) if target.exists() else None
     if args.update and old is None:

@@ -5,6 +5,7 @@ python -m tests.bench --runs 5 --only build --no-peer
 python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
 python -m tests.bench --only config           what the provisioner adds to an image; 1,000 configs on the host
 python -m tests.bench --only layers           what versions of a container share; layers unpacked, beside umoci
+python -m tests.bench --only preloaded        a container inside the image, beside one that is pulled at the first boot
 python -m tests.bench --only registries       pull, push and copy, beside skopeo and oras
 python -m tests.bench --only probe            what a test's probe adds to a boot
 
@@ -32,7 +33,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
 from builder.outputs.manifest import read_manifest
-from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, probe, registries
+from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, preloaded, probe, registries
 from tests.bench.measuring import Run, compare, measured, show
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -132,7 +133,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
         "--only",
-        choices=("build", "growth", "boot", "config", "firstboot", "ignition", "layers", "probe", "registries"),
+        choices=(
+            "build",
+            "growth",
+            "boot",
+            "config",
+            "firstboot",
+            "ignition",
+            "layers",
+            "preloaded",
+            "probe",
+            "registries",
+        ),
     )
     parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
     args = parser.parse_args()
@@ -157,6 +169,8 @@ def main() -> None:
             ignition.measure()
         if args.only in (None, "layers"):
             layers.measure(Path(directory) / "layers", args.runs)
+        if args.only in (None, "preloaded"):
+            preloaded.measure(Path(directory) / "preloaded", args.runs)
         config = REPOSITORY / "configs" / "machines" / "demo.yaml"
         if args.only in (None, "boot"):
             boot.measure(manifest, config, args.runs)

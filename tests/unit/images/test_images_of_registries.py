@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from builder.artifacts.locking import lock_artifacts
 from builder.core.architecture import Arch
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError, InputError, SourceError
@@ -23,7 +24,7 @@ from builder.definition.load import load
 from builder.definition.resolved import RegistryImage, Resolved
 from builder.images.locked import read_locked_image
 from builder.images.locking import fetch_images, find_stale_images, list_carried_images, lock_images
-from builder.locking import describe_images
+from builder.locking import describe_images, require_verified
 from builder.oci.cosign import BUNDLE_TYPES, PAYLOAD, SIGNATURE, SIGNATURE_TYPE, SIGNED, STATEMENT, make_payload
 from builder.signatures.pem import sign_with_pem_key
 from tests.support.registry import MANIFEST, ImageParts, RegistryServer, describe, digest
@@ -221,6 +222,27 @@ def test_an_image_that_must_be_signed_is(
     assert find_stale_images(lock, resolved) == ["web: another key must have signed it"]
     with pytest.raises(SourceError, match="is not signed as it must be: the signature is not by the ECDSA key"):
         read(resolved, lock, store)
+
+
+def test_a_lock_is_verified_with_all_that_is_no_package(
+    resolve: Callable[..., Resolved], registry: RegistryServer, store: Store, tmp_path: Path
+) -> None:
+    signed = registry.add("web", "1", IMAGE)
+    sign(registry, "web", signed, KEY)
+    (tmp_path / "data").write_bytes(b"data")
+    top = "artifacts:\n  - {name: data, file: data, path: /etc/data}\n"
+    resolved = resolve(f"{registry.host}/web:1", "    keys: [web.pub]\n", top)
+    lock = replace(lock_of(resolved, store), artifacts=lock_artifacts(resolved, store, QuietConsole()))
+    require_verified(lock, resolved, store, QuietConsole())
+    layer = store.locate_blob(digest(IMAGE.layers[1])[7:])
+    assert layer.is_file(), "what is not in the store is fetched"
+    (artifact,) = lock.artifacts
+    store.locate_blob(artifact.sha256).write_bytes(b"dada")
+    with pytest.raises(SourceError, match="artifact data in the store is not whole"):
+        require_verified(lock, resolved, store, QuietConsole())
+    (tmp_path / "web.pub").write_bytes((tmp_path / "other.pub").read_bytes())
+    with pytest.raises(SourceError, match="is not signed as it must be"):
+        require_verified(lock, resolved, store, QuietConsole())
 
 
 def test_who_did_not_sign_is_named_with_what_was_found(
