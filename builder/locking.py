@@ -31,6 +31,7 @@ from builder.debian.lock import (
 from builder.debian.mirror import Mirrors, find_mirrors, find_snapshots, list_default_suites
 from builder.debian.release import Freshness
 from builder.definition.load import load, load_container, read_kind
+from builder.definition.requirements import normalise
 from builder.definition.resolved import (
     PackageSet,
     RegistryImage,
@@ -469,7 +470,7 @@ def require_known(names: Sequence[str], lock: Lock) -> None:
     known |= {image.name for image in lock.images} | {row.artifact for row in lock.artifacts}
     problems = []
     for name in names:
-        if name not in known:
+        if name not in known and normalise(name) not in known:
             near = difflib.get_close_matches(name, sorted(known), 3)
             problems.append(f"{name} is not in the lock" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     if problems:

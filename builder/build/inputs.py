@@ -20,6 +20,7 @@ from builder.locking import (
     describe_changes,
     fetch_locked_wheels,
     has_current_environments,
+    has_environments,
     hash_recipe,
     list_decisions,
     make_lock,
@@ -59,7 +60,7 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
                 artifacts=lock_artifacts(resolved, request.store, request.console, old, offline=request.offline),
             )
             if not has_current_environments(lock, resolved):
-                if request.offline:
+                if request.offline and has_environments(resolved):
                     raise InputError(
                         f"the Python environments of {path} are not current",
                         hint="run 'build-os lock' with a network once",

@@ -9,7 +9,7 @@ from typing import Any
 
 from builder.core.files import open_replacement
 from builder.core.inputs import hash_source
-from builder.core.kept import PACKS, Row, derive_key, is_whole, read_entry, seal_entry
+from builder.core.kept import PACKS, Row, derive_key, is_usable, read_entry, seal_entry
 from builder.core.store import Store
 from builder.core.store_errors import explain_store_errors
 from builder.core.tools import Tools
@@ -34,7 +34,7 @@ def compile_wheels(installed: Sequence[Installed], tools: Tools, store: Store, s
             inputs = _list_inputs(wheel, tools)
             key = derive_key(inputs)
             entry = read_entry(store, PACKS, key)
-            if entry is not None and is_whole(entry):
+            if entry is not None and is_usable(entry):
                 add_bytecode(wheel, _load(entry.value, _locate(store, key)))
             elif wheel.list_modules():
                 missing.append((wheel, key, inputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def install_environment(
         require_interpreter(tree, environment)
         packs = unpack_wheels(environment.wheels, store, console, refetch=refetch)
         installed = [install_wheel(pack, scheme, requested=pack.wheel.name in environment.requested) for pack in packs]
-        check_conflicts(installed, tree)
+        check_conflicts(installed, tree, make_virtual_environment(scheme, environment.target))
         require_libraries(find_missing(installed, tree, arch), environment)
         for wheel in installed:
             if saved := trim(wheel, environment.trim):
@@ -137,8 +137,11 @@ def check_tags(environment: Environment) -> None:
         )
 
 
-def check_conflicts(installed: Sequence[Installed], tree: Tree) -> None:
-    """Refuse two wheels that have the same file with other content, and a file that a package has.
+def check_conflicts(installed: Sequence[Installed], tree: Tree, made: Container[str] = ()) -> None:
+    """Refuse two wheels that have the same file with other content, and a file that a package or the environment has.
+
+    Args:
+        made: paths of what makes the directory an environment.
 
     Raises:
         InputError: with all such files.
@@ -149,6 +152,8 @@ def check_conflicts(installed: Sequence[Installed], tree: Tree) -> None:
         name = wheel.pack.wheel.name
         for path, node in wheel.nodes.items():
             other = owners.setdefault(path, wheel)
+            if path in made:
+                problems.append(f"{path}: of {name} and of every environment")
             if other is not wheel:
                 known = other.nodes[path]
                 if known.mode != node.mode or known.content.read() != node.content.read():
@@ -175,9 +180,8 @@ def _list_parents(path: str) -> Iterable[str]:
 
 def add_to_tree(tree: Tree, installed: Sequence[Installed], scheme: Scheme, target: Target) -> None:
     """Put the wheels' files, and what makes the directory an environment, into the tree."""
-    if not scheme.is_system:
-        for path, node in make_virtual_environment(scheme, target).items():
-            tree.put(path, node)
+    for path, node in make_virtual_environment(scheme, target).items():
+        tree.put(path, node)
     for wheel in installed:
         finish_record(wheel)
         for path in sorted(wheel.nodes):
@@ -185,7 +189,10 @@ def add_to_tree(tree: Tree, installed: Sequence[Installed], scheme: Scheme, targ
 
 
 def make_virtual_environment(scheme: Scheme, target: Target) -> dict[str, Node]:
-    """What ``python3 -m venv --without-pip`` makes, but for the scripts that change a shell's variables."""
+    """What ``python3 -m venv --without-pip`` makes, but for scripts that change a shell's variables; nothing for the
+    system's own environment."""
+    if scheme.is_system:
+        return {}
     origin = f"environment:{scheme.name}"
     interpreter = f"/usr/bin/python{scheme.version}"
     config = (

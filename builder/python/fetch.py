@@ -14,7 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from builder.core.console import Console
-from builder.core.errors import SourceError
+from builder.core.errors import InputError, SourceError
 from builder.core.files import hash_file
 from builder.core.store import Store
 from builder.core.store_errors import explain_store_errors
@@ -187,7 +187,14 @@ def fetch_wheels(
     for key in sorted({(wheel.group, wheel.environment) for wheel in missing}):
         environment, target = environments[key]
         wanted = [_choose(wheel, "") for wheel in missing if (wheel.group, wheel.environment) == key]
-        located += locate_wheels(wanted, environment, open_uv(target, store, console))[0]
+        try:
+            located += locate_wheels(wanted, environment, open_uv(target, store, console))[0]
+        except InputError as error:
+            raise SourceError(
+                f"the index does not have every wheel of environment '{environment.name}' as the lock names it",
+                details=error.what.splitlines()[:12],
+                hint=GONE,
+            ) from error
     fetch_chosen(located, store, console)
 
 

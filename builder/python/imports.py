@@ -27,7 +27,8 @@ ALWAYS = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/ssl", "/etc/m
 SHOWN = 30
 PROGRAM = """
 import importlib, io, json, pkgutil, sys, traceback
-sys.path[:0] = json.loads(sys.argv[1])
+search, deep = json.loads(sys.argv[1])
+sys.path[:0] = search
 out, sys.stdout = sys.stdout, io.StringIO()
 failed = {}
 done = []
@@ -41,7 +42,7 @@ def load(name):
         failed[name] = f"{type(error).__name__}: {error}{where}"
         return
     done.append(name)
-    for found in pkgutil.iter_modules(getattr(module, "__path__", ()), name + "."):
+    for found in pkgutil.iter_modules(getattr(module, "__path__", ()), name + ".") if deep else ():
         if found.name.rpartition(".")[2] != "__main__":
             load(found.name)
 
@@ -70,6 +71,7 @@ def import_modules(
     *,
     directories: Iterable[str] = (),
     search: Sequence[str] = (),
+    deep: bool = True,
 ) -> Imported | None:
     """Import modules, and all below them but ``__main__``.
 
@@ -77,6 +79,7 @@ def import_modules(
         interpreter: the path of the image's, or of an environment's.
         directories: of the tree, that have to be there beside the interpreter and what it needs.
         search: directories in which modules are looked for first; they have to be there as well.
+        deep: whether what is below a module is imported as well.
 
     Returns:
         ``None`` if the image is of another architecture than this machine.
@@ -107,7 +110,7 @@ def import_modules(
             "ignore",
             "-c",
             PROGRAM,
-            json.dumps(list(search)),
+            json.dumps([list(search), deep]),
             *modules,
             env=environment,
             believes=False,

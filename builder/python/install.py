@@ -18,6 +18,8 @@ from builder.python.scripts import change_interpreter, is_wrapper, make_scripts,
 from builder.tree.node import Kind, Node, make_file
 
 INSTALLER = "build-os"
+# Directories below /usr in which a wheel of the system's environment may have data.
+SHARED = ("share", "include")
 _MODE, _EXECUTABLE = 0o644, 0o755
 
 
@@ -135,11 +137,15 @@ def _find_place(file: PackedFile, pack: WheelPack, scheme: Scheme) -> tuple[str,
         "headers": f"{scheme.headers}/{pack.wheel.name}",
         "data": scheme.prefix,
     }[kind]
-    if kind == "data" and scheme.is_system and below.partition("/")[0] == "etc":
+    directory = below.partition("/")[0]
+    if kind == "data" and directory == "lib64":
+        below = f"lib{below.removeprefix('lib64')}"  # a link to it
+    if kind == "data" and scheme.is_system and directory not in SHARED:
         raise WheelError(
-            f"{pack.wheel.file}: it has a file for /etc, {below[:200]!r}, and wheels cannot configure the system",
-            hint="give the environment another name than 'system', so that it has an etc of its own; "
-            "an overlay puts files into /etc",
+            f"{pack.wheel.file}: it has a file for /{directory}, {below[:200]!r}, "
+            "and wheels cannot configure the system",
+            hint="give the environment another name than 'system', so that the file has a place there; "
+            "an overlay puts files into the system",
         )
     return f"{place}/{below}", kind == "scripts"
 

@@ -15,12 +15,13 @@ from builder.core.files import hash_file
 from builder.core.store import Store
 from builder.debian.lock import Lock, LockedEnvironment, LockedPackage, LockedWheel
 from builder.definition.environments import ResolvedEnvironment
+from builder.definition.requirements import normalise
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.python.choose import HOW_TO_MAKE, Chosen, NotChosen, choose_wheels
 from builder.python.complain import make_complaint
 from builder.python.fetch import fetch_chosen, locate_wheels, open_uv
 from builder.python.target import Target, find_target
-from builder.python.uv import OUTPUT, ResolveError, Uv, Yanked
+from builder.python.uv import OUTPUT, IndexUnavailable, ResolveError, Uv, Yanked
 
 IMAGE = "image"
 _OTHER_VERSION = "take another version; who published it took this one back"
@@ -53,16 +54,25 @@ def find_unlisted(lock: Lock, resolved: Resolved | ResolvedContainer, store: Sto
     groups = lock.list_groups()
     for group, environment in list_all(resolved):
         uv = open_uv(require_target(environment, groups.get(group, ()), resolved.arch), store, console)
-        for wheel in lock.list_wheels(group, environment.name):
-            wanted = Chosen(wheel.name, wheel.version, wheel.file, wheel.sha256, wheel.size, "")
-            try:
-                _, yanked = locate_wheels([wanted], environment, uv)
-            except (InputError, SourceError) as error:
-                if isinstance(error, SourceError) and not error.details:
+        wanted = [
+            Chosen(wheel.name, wheel.version, wheel.file, wheel.sha256, wheel.size, "")
+            for wheel in lock.list_wheels(group, environment.name)
+        ]
+        try:
+            yanked = locate_wheels(wanted, environment, uv)[1]
+        except IndexUnavailable:
+            raise
+        except (InputError, SourceError):
+            # One by one, to say which.
+            yanked = []
+            for each in wanted:
+                try:
+                    yanked += locate_wheels([each], environment, uv)[1]
+                except IndexUnavailable:
                     raise
-                problems.append(f"{wheel.file}: {error.what.splitlines()[0]}")
-            else:
-                problems += [f"{wheel.file}: is yanked{f' ({each.reason})' if each.reason else ''}" for each in yanked]
+                except (InputError, SourceError):
+                    problems.append(f"{each.file}: the index does not have it with this hash")
+        problems += [f"{y.name} {y.version}: is yanked{f' ({y.reason})' if y.reason else ''}" for y in yanked]
     return problems
 
 
@@ -212,7 +222,10 @@ def _resolve(
         return choose_wheels(text, target, hashes=hashes), yanked
     if kept and update is not None:
         (scratch / OUTPUT).write_text(_format_kept(kept), encoding="utf-8")
-    text, yanked = uv.compile(wanted, constraints, environment.find_links, scratch, upgrade=update)
+    # What else is updated are Debian's packages, whose names may be none of Python's.
+    names = {wheel.name for wheel in kept}
+    fresh = None if update is None else [name for each in update if (name := normalise(each)) in names]
+    text, yanked = uv.compile(wanted, constraints, environment.find_links, scratch, upgrade=fresh)
     return choose_wheels(text, target), yanked
 
 

@@ -6,7 +6,6 @@ has where each begins. Nothing is ever extracted.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from builder.core.console import Console
 from builder.core.errors import SourceError
 from builder.core.files import hash_file, open_replacement, sync_file_system
-from builder.core.kept import DAMAGED, PACKS, Row, derive_key, is_whole, read_entry, seal_entry
+from builder.core.kept import DAMAGED, PACKS, derive_key, describe_file, is_usable, read_entry, seal_entry
 from builder.core.parallel import run_parallel
 from builder.core.store import Store
 from builder.core.store_errors import explain_store_errors
@@ -81,7 +80,7 @@ class _Unsettled:
 
     key: str
     wheel: LockedWheel
-    row: Row
+    path: Path
     value: dict[str, Any]
 
 
@@ -116,7 +115,8 @@ def unpack_wheels(
             sync_file_system(store.root / PACKS.name)
             for left in unsettled:
                 inputs = {"wheel": left.wheel.sha256, "format": str(FORMAT)}
-                files = {f"{left.key}{SUFFIX}": left.row}
+                # By size and time: it is on the disk by now, and nobody writes into it again.
+                files = {left.path.name: describe_file(str(left.path))}
                 seal_entry(store, PACKS, left.key, inputs=inputs, files=files, value=left.value)
     by_hash = {pack.wheel.sha256: pack for pack in packs}
     return [by_hash[wheel.sha256] for wheel in wheels]
@@ -132,7 +132,7 @@ def _open_pack(
     key = derive_key({"wheel": wheel.sha256, "format": str(FORMAT), "file": wheel.file})
     path = store.root / PACKS.name / f"{key}{SUFFIX}"
     entry = read_entry(store, PACKS, key)
-    if entry is not None and is_whole(entry):
+    if entry is not None and is_usable(entry):
         return _make_pack(wheel, path, entry.value)
     if entry is not None:
         console.warn(f"{wheel.name} in the store {DAMAGED}; unpacking it again")
@@ -145,19 +145,18 @@ def _open_pack(
             )
         refetch(wheel)
     try:
-        row, value = _write_pack(blob, wheel.file, path)
+        value = _write_pack(blob, wheel.file, path)
     except WheelError as error:
         raise WheelError(
             f"{wheel.file}: {error.what}",
             details=error.details,
             hint=error.hint or "the wheel is malformed; it may be hostile",
         ) from error
-    unsettled.append(_Unsettled(key, wheel, row, value))
+    unsettled.append(_Unsettled(key, wheel, path, value))
     return _make_pack(wheel, path, value)
 
 
-def _write_pack(blob: Path, file: str, path: Path) -> tuple[Row, dict[str, Any]]:
-    digest = hashlib.sha256()
+def _write_pack(blob: Path, file: str, path: Path) -> dict[str, Any]:
     files: list[list[object]] = []
     elves: dict[str, list[object]] = {}
     offset = 0
@@ -166,19 +165,17 @@ def _write_pack(blob: Path, file: str, path: Path) -> tuple[Row, dict[str, Any]]
         def keep(member: Member, data: bytes) -> None:
             nonlocal offset
             out.write(data)
-            digest.update(data)
             files.append([member.name, member.executable, offset, len(data)])
             offset += len(data)
             if data.startswith(MAGIC) and (found := read_dynamic(data)) is not None:
                 elves[member.name] = [found.machine, found.soname, list(found.needed), list(found.runpath)]
 
         facts: WheelFacts = verify_wheel(blob, file, keep)
-    value = {"info": facts.info, "data": facts.data, "files": files, "elves": elves}
-    return [offset, digest.hexdigest()], value
+    return {"info": facts.info, "data": facts.data, "files": files, "elves": elves}
 
 
 def _make_pack(wheel: LockedWheel, path: Path, value: Mapping[str, Any]) -> WheelPack:
-    """The inverse of what :func:`_write_pack` says; its hash was checked, so its shape is known."""
+    """The inverse of what :func:`_write_pack` says; the seal has a hash of it, so its shape is known."""
     return WheelPack(
         wheel,
         path,

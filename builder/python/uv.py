@@ -37,6 +37,10 @@ class Yanked:
     reason: str
 
 
+class IndexUnavailable(SourceError):
+    """The index does not answer."""
+
+
 class ResolveError(InputError):
     """There is no set of wheels that satisfies what is asked for.
 
@@ -133,7 +137,7 @@ class Uv:
 
         Raises:
             ResolveError: it cannot be done.
-            SourceError: the index does not answer.
+            IndexUnavailable: the index does not answer.
         """
         (scratch / "requirements.in").write_text(requirements, encoding="utf-8")
         (scratch / "constraints.in").write_text(constraints, encoding="utf-8")
@@ -188,7 +192,7 @@ class Uv:
             self.console.log(line)
         if done.returncode:
             if _NETWORK.search(done.stderr):
-                raise SourceError(
+                raise IndexUnavailable(
                     "the Python index does not answer",
                     details=[line for line in done.stderr.splitlines() if line.strip()][:12],
                     hint="pip's configuration says where the index is: 'pip config list' shows it",

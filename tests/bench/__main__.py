@@ -8,6 +8,7 @@ python -m tests.bench --only layers           what versions of a container share
 python -m tests.bench --only preloaded        a container inside the image, beside one that is pulled at the first boot
 python -m tests.bench --only registries       pull, push and copy, beside skopeo and oras
 python -m tests.bench --only probe            what a test's probe adds to a boot
+python -m tests.bench --only wheels           wheels into an environment, beside uv and pip; what bytecode saves
 
 Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
 """
@@ -33,7 +34,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
 from builder.outputs.manifest import read_manifest
-from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, preloaded, probe, registries
+from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, preloaded, probe, registries, wheels
 from tests.bench.measuring import Run, compare, measured, show
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -144,6 +145,7 @@ def main() -> None:
             "preloaded",
             "probe",
             "registries",
+            "wheels",
         ),
     )
     parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
@@ -156,6 +158,10 @@ def main() -> None:
         manifest = None
         if args.only in (None, "build"):
             manifest = builds(Path(directory), args.runs, peer=not args.no_peer)
+        if args.only in (None, "wheels"):
+            wheels.measure_wheels(args.runs)
+        if args.only == "wheels":
+            return
         if manifest is None:
             manifest = demo_manifest()
         if args.only in (None, "growth"):

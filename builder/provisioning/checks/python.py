@@ -16,6 +16,7 @@ from firstboot.config.resource import BadResource, inline_bytes
 from firstboot.config.text import Path, Problem
 
 PACKAGES = "/usr/lib/python3/dist-packages"
+ENVIRONMENTS = "/usr/lib/python-environments"
 _PYTHON = re.compile(r"(?:/usr)?/bin/(?:env +)?python3(?:\.\d+)?")
 _VERSION = re.compile(r"python3\.\d+")
 # Modules that are inside the interpreter or in lib-dynload and have no file of their name: Python's own C modules.
@@ -70,7 +71,11 @@ class _Modules:
         versions = [name for name in root.list_names("/usr/lib") if _VERSION.fullmatch(name)]
         own = [f"/usr/lib/{name}" for name in versions]
         local = [f"/usr/local/lib/{name}/dist-packages" for name in versions]
-        self._directories = (*own, *(f"{each}/lib-dynload" for each in own), PACKAGES, *local)
+        wheels = [f"{each}/dist-packages" for each in own]
+        # Who starts a script of the config is not known: it may be an environment's interpreter.
+        places = [f"{ENVIRONMENTS}/{name}/lib" for name in root.list_names(ENVIRONMENTS)]
+        wheels += [f"{each}/{name}/site-packages" for each in places for name in root.list_names(each)]
+        self._directories = (*own, *(f"{each}/lib-dynload" for each in own), PACKAGES, *local, *wheels)
         self.known = {
             stem for each in self._directories for name in root.list_names(each) if (stem := name.partition(".")[0])
         } - {"__pycache__"}

@@ -39,6 +39,7 @@ FILES: dict[str, str] = {
     "/usr/lib/python3.13/json/__init__.py": "",
     "/usr/lib/python3.13/os.py": "",
     "/usr/lib/python3/dist-packages/yaml/__init__.py": "",
+    "/usr/lib/python-environments/web/lib/python3.13/site-packages/flask/__init__.py": "",
 }
 PROGRAMS = ("bash", "sh", "cat", "python3", "systemctl", "groupadd", "useradd")
 STARTED = ("tmp.mount", "var-lib-dpkg.mount", "metrics.socket")

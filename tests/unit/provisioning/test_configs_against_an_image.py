@@ -228,6 +228,7 @@ def test_a_port_is_free_once_the_image_s_unit_is_masked(checked: Checked) -> Non
 
 def test_imports_of_scripts_are_looked_for_in_the_image(checked: Checked) -> None:
     script = ["#!/usr/bin/env python3", "import os, sys", "import yaml", "from numpy import array", "import helper"]
+    script.append("import flask")  # of an environment of wheels
     body = "".join(f"          {line}\n" for line in script)
     text = f"storage:\n  files:\n    - path: /var/lib/run\n      contents:\n        inline: |\n{body}"
     text += "    - path: /var/lib/helper.py\n"

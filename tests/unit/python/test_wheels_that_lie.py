@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from builder.core.console import QuietConsole
 from builder.core.errors import InputError, SourceError
 from builder.core.store import Store
-from builder.python.environment import Environment, check_conflicts, check_tags
+from builder.python.environment import Environment, check_conflicts, check_tags, make_virtual_environment
 from builder.python.errors import WheelError
 from builder.python.install import Installed, install_wheel
 from builder.python.pack import WheelPack, unpack_wheels
@@ -241,6 +241,20 @@ def test_a_file_for_etc_in_the_systems_environment(tmp_path: Path) -> None:
         install(tmp_path, wheel, environment=SYSTEM)
     (own,) = install(tmp_path, wheel)
     assert "/usr/lib/python-environments/web/etc/shop.conf" in own.nodes
+
+
+@pytest.mark.parametrize("name", ["bin/python", "pyvenv.cfg", "lib64/python3.13/site-packages/shop/__init__.py"])
+def test_a_file_that_makes_the_directory_an_environment(tmp_path: Path, name: str) -> None:
+    wheel = make_wheel(tmp_path, "evil", files={f"evil-1.0.data/data/{name}": "x"})
+    made = make_virtual_environment(make_scheme("web"), Target("3.13.5", 41, "x86_64"))
+    with pytest.raises(InputError, match="two have one file"):
+        check_conflicts(install(tmp_path, wheel, make_wheel(tmp_path)), Tree(), made)
+
+
+def test_a_unit_in_the_systems_environment(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, files={"shop-1.0.data/data/lib/systemd/system/shop.service": "x"})
+    with pytest.raises(WheelError, match="a file for /lib"):
+        install(tmp_path, wheel, environment=SYSTEM)
 
 
 def test_a_wheel_for_another_python(tmp_path: Path) -> None:
