@@ -1,4 +1,7 @@
-"""Containers of the image by podman, containerd and Docker: they answer, and nothing of their layers was copied."""
+"""Containers of the image by podman, containerd and Docker: they answer, and nothing of their layers was copied.
+
+The file is the first of its directory: later ones pull into the same stores.
+"""
 
 from __future__ import annotations
 
