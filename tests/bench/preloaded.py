@@ -34,7 +34,7 @@ name: web
 version: "1"
 packages: [busybox-static]
 overlays: [payload]
-entrypoint: [/usr/bin/busybox, httpd, -f, -p, "8080", -h, /usr/share/doc/busybox-static]
+entrypoint: [/usr/bin/busybox, httpd, -f, -p, "8080", -h, /usr/share]
 ports: ["8080"]
 """
 SYSTEM = "name: {name}\nversion: 1.0.0\nfeatures: [base, containers]\n"
@@ -87,6 +87,7 @@ def measure(work: Path, runs: int) -> None:
 def _make_image(work: Path, store: Store) -> ImageParts:
     payload = work / "overlays/payload/usr/share/payload"
     payload.parent.mkdir(parents=True)
+    (payload.parent / "index.html").write_text("it answers\n")
     payload.write_bytes(random.Random(0).randbytes(PAYLOAD))
     (work / "web.yaml").write_text(SERVER)
     build_container(BuildRequest(work / "web.yaml", work / "web", store, QuietConsole()))
