@@ -15,6 +15,7 @@ from builder.definition.requirements import (
     parse_requirement,
     read_project,
     read_requirements,
+    require_known_option,
 )
 from firstboot.config.located import Located, LocatedError, Problem
 
@@ -167,6 +168,7 @@ def _parse_inline(lines: Iterable[str]) -> Iterable[Requirement]:
     for index, line in enumerate(lines):
         try:
             if line.startswith("-"):
+                require_known_option(line.split()[0].partition("=")[0])
                 raise Refused("this is an option of pip", "name a requirements file, or write requirements alone")
             yield parse_requirement(line)
         except Refused as error:

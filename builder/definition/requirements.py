@@ -132,17 +132,22 @@ def _read_file(
                 as_constraint = is_constraint or _NESTED[match[1]] == "constraint"
                 _read_file(other, wanted, constraints, is_constraint=as_constraint, above=(*above, path))
             else:
-                _refuse_option(match[1])
+                require_known_option(match[1])
         except Refused as error:
             raise make_line_error(name, text, number, 1, str(error), error.hint) from None
 
 
-def _refuse_option(option: str) -> None:
+def require_known_option(option: str) -> None:
+    """Refuse an option of a requirements file that no environment can have.
+
+    Raises:
+        Refused: says why.
+    """
     if option in ("-e", "--editable"):
         raise Refused("an editable requirement points at a directory that the image does not have", WHEEL_HINT)
     if option in _INDEX:
         raise Refused(f"{option} names where files come from", INDEX_HINT)
-    if option not in ("--require-hashes", "--prefer-binary", "--only-binary"):
+    if option not in ("--require-hashes", "--prefer-binary", "--only-binary", *_NESTED):
         raise Refused(f"{option} is not known", "requirements, --hash, -r and -c are")
 
 
