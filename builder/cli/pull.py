@@ -1,7 +1,7 @@
 """Fetch an image of a registry into the store, verified; print its name by digest.
 
   build-os pull debian:13-slim
-  build-os pull --platform linux/arm64 ghcr.io/team/app:1.0
+  build-os pull --platform linux/riscv64 ghcr.io/team/app:1.0
 
 What was cut short goes on where it ended. Credentials, mirrors and registries without TLS are found where podman has
 them (auth.json, registries.conf).

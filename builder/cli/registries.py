@@ -87,7 +87,7 @@ def make_options(args: argparse.Namespace, side: str = "") -> RegistryOptions:
 
 
 def choose_platform(text: str | None) -> str:
-    """``linux/amd64``: as it was asked for, else this machine's.
+    """``linux/riscv64``: as it was asked for, else this machine's.
 
     Raises:
         InputError: it is no platform.
@@ -99,7 +99,7 @@ def choose_platform(text: str | None) -> str:
         return f"linux/{find_host_arch()}"
     parts = text.split("/")
     if not 2 <= len(parts) <= 3 or not all(part.isascii() and part for part in parts):
-        raise InputError(f"{text!r} is no platform", hint="like linux/amd64 or linux/arm/v7")
+        raise InputError(f"{text!r} is no platform", hint="like linux/riscv64 or linux/arm/v7")
     return text
 
 

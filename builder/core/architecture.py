@@ -66,6 +66,9 @@ class Architecture:
         efi: the UEFI specification's name in file names, in lower case as systemd has it.
         partition: systemd's name in partition types (UAPI.2).
         variant: the OCI image specification's, beside the architecture's name, which is Debian's.
+        variants: those that images for it may name and its machines run, best first.
+        loader: the dynamic loader's file name, which is a library's as well.
+        oldest_glibc: the minor version of the first glibc that manylinux wheels for it can be made for (PEP 600).
         kernel_package: what an image gets that names no kernel.
         consoles: kernel command line words for an image that names no console; the last device that exists is the main
             one, where services write and the login prompt is.
@@ -78,6 +81,9 @@ class Architecture:
     efi: str
     partition: str
     variant: str | None
+    variants: tuple[str, ...]
+    loader: str
+    oldest_glibc: int
     kernel_package: str
     consoles: tuple[str, ...]
     emulator: Emulator
@@ -102,6 +108,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         efi="x64",
         partition="x86-64",
         variant=None,
+        # Go calls the first one nothing or v1.
+        variants=("", "v1"),
+        loader="ld-linux-x86-64.so.2",
+        oldest_glibc=5,
         kernel_package="linux-image-cloud-amd64",
         consoles=("console=tty0", "console=ttyS0"),
         emulator=Emulator(
@@ -140,6 +150,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         efi="aa64",
         partition="arm64",
         variant="v8",
+        variants=("v8", ""),
+        loader="ld-linux-aarch64.so.1",
+        oldest_glibc=17,
         kernel_package="linux-image-cloud-arm64",
         # A 16550 on AWS, a PL011 on Azure, Google and in QEMU.
         consoles=("console=tty0", "console=ttyS0", "console=ttyAMA0"),

@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,8 +49,6 @@ MAX_NESTING = 4  # of an index in an index
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 # RFC 6838, section 4.2
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
-# The variants of an architecture that its machines run, best first. Go calls the first amd64 nothing or v1.
-VARIANTS: Mapping[str, tuple[str, ...]] = {"amd64": ("", "v1")}
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,7 @@ class Choice:
 def list_variants(architecture: str) -> tuple[str, ...]:
     """The variants that images for an architecture may name, best first."""
     facts = ARCHITECTURES.get(architecture)
-    own = "" if facts is None else facts.variant or ""
-    return VARIANTS.get(architecture) or tuple(dict.fromkeys((own, "")))
+    return ("",) if facts is None else facts.variants
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import posixpath
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from builder.core.architecture import require_architecture
+from builder.core.architecture import ARCHITECTURES, require_architecture
 from builder.core.errors import InputError
 from builder.python.install import Installed
 from builder.tree.elf import list_library_directories
 from builder.tree.tree import Tree
 
 # In every process already.
-ALWAYS = ("linux-vdso.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1")
+ALWAYS = ("linux-vdso.so.1", *(facts.loader for facts in ARCHITECTURES.values()))
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder.core.architecture import ARCHITECTURES, require_architecture
 from builder.core.errors import InputError
 from builder.debian.lock import LockedPackage
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
-# The kernel's names, which tags and markers have.
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-# The oldest glibc that a manylinux wheel can be for, by machine, and older names for some.
-OLDEST = {"x86_64": 5, "aarch64": 17}
+# What manylinux wheels for some versions of glibc were called before.
 LEGACY = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
 # The newest manylinux that uv knows by name; what it resolves for that is right for a newer one.
 NEWEST_OF_UV = 40
@@ -55,7 +53,8 @@ class Target:
     def list_platforms(self) -> list[str]:
         """Platform tags, the best first."""
         found = []
-        for minor in range(self.glibc, OLDEST[self.machine] - 1, -1):
+        oldest = next(facts.oldest_glibc for facts in ARCHITECTURES.values() if self.machine in facts.machines)
+        for minor in range(self.glibc, oldest - 1, -1):
             found.append(f"manylinux_2_{minor}_{self.machine}")
             if minor in LEGACY:
                 found.append(f"{LEGACY[minor]}_{self.machine}")
@@ -111,4 +110,6 @@ def find_target(packages: Iterable[LockedPackage], arch: str, environment: str) 
         )
     default = _VERSION.match(by_name.get("python3-minimal", by_name.get("python3", "")))
     minor = int(default[1].split(".")[1]) if default else max(found)
-    return Target(found.get(minor, found[max(found)]), int(libc[1].split(".")[1]), MACHINES[arch])
+    return Target(
+        found.get(minor, found[max(found)]), int(libc[1].split(".")[1]), require_architecture(arch).machines[0]
+    )

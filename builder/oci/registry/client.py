@@ -229,7 +229,7 @@ class Client:
         """The manifest for a platform, and the index that it is from if there is one.
 
         Args:
-            platform: ``linux/amd64``, ``linux/arm64/v8``.
+            platform: ``linux/riscv64``, ``linux/arm/v7``.
 
         Raises:
             InputError: there is none for this platform.

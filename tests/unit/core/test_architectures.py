@@ -22,7 +22,10 @@ NAMES = re.compile(
 MODULE_NAMES = "sha256-arm64"
 # Butane's own words for machines, some of which we make no images for; the OCI specification's, in the guest, which
 # has nothing of the builder.
-SPECIFIED = tuple(REPOSITORY / "firstboot" / each for each in ("config/butane/boot_device.py", "fetch/schemes/oci.py"))
+SPECIFIED = tuple(
+    REPOSITORY / "firstboot" / each
+    for each in ("config/butane/boot_device.py", "config/oci/manifests.py", "fetch/schemes/oci.py")
+)
 
 
 def test_every_architecture_is_in_the_table() -> None:
