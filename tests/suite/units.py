@@ -23,6 +23,8 @@ OURS = "stage:ours"
 EXPECTED = {
     r"Unit \S+ is masked\.": "nothing of it is read",
     r".*/systemd-journald@\.service:\d+: Failed to resolve unit specifiers .*": "machine-ids are made at boot",
+    r"(flanneld|kubelet)\.service: Command \S+ is not executable: .*": "an artifact brings the program",
+    r"overlay-network\.service: Command \S+ is not executable: .*": "in an overlay that the demo has not",
     r"quotaon(-root|@x)\.service: Command \S+ is not executable: .*": "the program is of a package of its own",
     r"rc-local\.service: Command /etc/rc\.local is not executable: .*": "for those who write such a file",
     r"state-check\.service: Command /sysroot/usr/bin/dash is not executable: .*": "the root's, as the initrd sees it",
