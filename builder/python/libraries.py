@@ -8,7 +8,7 @@ packages load their own libraries first.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from builder.core.architecture import ARCHITECTURES, require_architecture
@@ -93,12 +93,3 @@ def guess_package(library: str) -> str:
     if dash and number[:1].isdigit():
         name = base + number
     return f"{name}-{version}" if version and name[-1:].isdigit() else f"{name}{version}"
-
-
-def format_missing(missing: Iterable[Missing], packages: Mapping[str, str]) -> list[str]:
-    """A line for each: who needs it, and the package that has it."""
-    return [
-        f"{each.library}: {each.wheel} needs it ({each.file})"
-        + (f"; it is in package {packages[each.library]}" if each.library in packages else "")
-        for each in missing
-    ]

@@ -75,18 +75,3 @@ def list_container_environments(definition: Resolved, lock: Lock) -> dict[str, t
             group = container.image.package_set.name
             found[group] = list_planned(container.image.python, group, lock.sets[group], lock.wheels, definition.arch)
     return found
-
-
-def make_environment_tree(environment: Environment, arch: str, context: Context, tree: Tree) -> Tree:
-    """An environment alone: what it adds to the image's tree.
-
-    Args:
-        tree: of the image, whose libraries it uses.
-    """
-    with_it = tree.copy()
-    install_environments(with_it, [environment], arch, context)
-    alone = Tree()
-    for path, node in with_it.walk():
-        if tree.get(path) is not node:
-            alone.put(path, node)
-    return alone

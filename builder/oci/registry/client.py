@@ -10,7 +10,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
@@ -572,12 +572,3 @@ def find_next(header: str) -> str | None:
         if re.search(r';\s*rel\s*=\s*"?next"?\s*(?:;|,|$)', part[1], re.IGNORECASE):
             return str(part[0])
     return None
-
-
-@contextmanager
-def explain_stop() -> Iterator[None]:
-    """Turn the end of an abandoned transfer into an error."""
-    try:
-        yield
-    except Stopped:
-        raise SourceError("downloading was stopped") from None
