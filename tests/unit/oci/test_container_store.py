@@ -26,6 +26,7 @@ from builder.oci.image import Image, ImageConfig, Layer, write_layout
 from builder.stages.quadlet import make_quadlet, quote_argument
 from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree, get_parent
+from tests.support.drawn_trees import build_drawn_tree
 
 pytestmark = pytest.mark.unit
 
@@ -206,23 +207,11 @@ NODES = st.sampled_from(
 )
 
 
-def build(entries: list[tuple[str, Node]]) -> Tree:
-    nodes: dict[str, Node] = {"/": make_directory(origin="t")}
-    for name, node in entries:
-        path = f"/{name}"
-        parent = nodes.get(get_parent(path))
-        if parent is not None and parent.kind is Kind.DIRECTORY:
-            inside = any(other.startswith(path + "/") for other in nodes)
-            if not inside or node.kind is Kind.DIRECTORY:
-                nodes[path] = node
-    return Tree(nodes)
-
-
 @given(st.lists(st.tuples(NAMES, NODES), max_size=8), st.lists(st.tuples(NAMES, NODES), max_size=8))
 def test_lower_with_the_difference_over_it_is_the_upper(
     below: list[tuple[str, Node]], above: list[tuple[str, Node]]
 ) -> None:
-    lower, upper = build(below), build(above)
+    lower, upper = build_drawn_tree(below), build_drawn_tree(above)
     assert overlaid(lower, make_overlay_diff(lower, upper)) == dict(upper.walk())
 
 

@@ -16,7 +16,8 @@ from builder.oci.image import Image, ImageConfig, assemble_layers, write_layers
 from builder.tree.layer import read_layer
 from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tar import write_tar
-from builder.tree.tree import Tree, get_parent
+from builder.tree.tree import Tree
+from tests.support.drawn_trees import build_drawn_tree
 from tests.support.fuzz import examples
 from tests.support.oci_schemas import find_mistakes_of_layout
 
@@ -34,18 +35,6 @@ NODES = st.sampled_from(
     ]
 )
 SOURCES = {"one": "one", "two": "two", "big": "big", "bigger": "big", "small": "small"}
-
-
-def build(entries: list[tuple[str, Node]]) -> Tree:
-    nodes: dict[str, Node] = {"/": make_directory(origin="stage:tree")}
-    for name, node in entries:
-        path = f"/{name}"
-        parent = nodes.get(get_parent(path))
-        if parent is not None and parent.kind is Kind.DIRECTORY:
-            inside = any(other.startswith(path + "/") for other in nodes)
-            if not inside or node.kind is Kind.DIRECTORY:
-                nodes[path] = node
-    return Tree(nodes)
 
 
 def apply(lower: Tree, parts: list[LayerPart], place: Path) -> list[Tree]:
@@ -68,7 +57,7 @@ ENTRIES = st.lists(st.tuples(NAMES, NODES), max_size=8)
 def test_layers_over_what_is_below_make_the_root(
     tmp_path_factory: pytest.TempPathFactory, below: list[tuple[str, Node]], above: list[tuple[str, Node]]
 ) -> None:
-    lower, upper = build(below), build(above)
+    lower, upper = build_drawn_tree(below, origin="stage:tree"), build_drawn_tree(above, origin="stage:tree")
     parts = make_parts(lower, upper, group_by_change(upper, SOURCES))
     states = apply(lower, parts, tmp_path_factory.mktemp("layers"))
     assert (states[-1] if states else lower).compute_digest() == upper.compute_digest()
