@@ -19,7 +19,7 @@ from typing import Any
 from builder.core.files import hash_file
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = ("builder.", "firstboot.")
+OURS = ("builder.", "firstboot.", "update.")
 # How it looks and where it is kept makes no difference to a result.
 UNSEEN = (
     "builder.core.console",

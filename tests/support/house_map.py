@@ -10,7 +10,8 @@ from tests.support.imports import PRODUCT, ROOT, read_imports
 
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- The map is made by 'make reference'. -->\n", "<!-- End of the map. -->\n"
-MODULES = ("builder.locking", "builder.toolstree")  # files that are packages of their own
+# Files that are packages of their own, and an import name without any below.
+MODULES = ("builder.locking", "builder.toolstree", "update")
 
 
 def list_packages() -> list[str]:
@@ -54,11 +55,14 @@ def draw_map() -> str:
     floors = find_floors(uses)
     lines = ["```mermaid", "flowchart TD"]
     for name in PRODUCT:
-        lines.append(f"  subgraph {name}")
         packages = sorted(
             (package for package in uses if package.startswith(f"{name}.")),
             key=lambda package: (-floors[package], package),
         )
+        if not packages:
+            lines.append(f"  {name}")
+            continue
+        lines.append(f"  subgraph {name}")
         lines += [f"    {_id_of(package)}[{package.partition('.')[2]}]" for package in packages]
         lines.append("  end")
     for package in sorted(uses, key=lambda package: (-floors[package], package)):

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("builder", "firstboot", "vm")
+PRODUCT = ("builder", "firstboot", "update", "vm")
 
 Graph = Mapping[str, Set[str]]
 

@@ -34,7 +34,9 @@ def test_every_architecture_is_in_the_table() -> None:
 
 def test_no_other_file_knows_an_architecture_by_name() -> None:
     found = []
-    for path in sorted(p for package in ("builder", "vm", "firstboot") for p in (REPOSITORY / package).rglob("*.py")):
+    for path in sorted(
+        p for package in ("builder", "vm", "firstboot", "update") for p in (REPOSITORY / package).rglob("*.py")
+    ):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             code = line.partition("#")[0].replace(MODULE_NAMES, "")
             if path not in (TABLE, *SPECIFIED) and NAMES.search(code):

@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.unit
 
 REPOSITORY = Path(__file__).parents[3]
-SHIPPED = ("configs", "overlays", "units", "builder", "firstboot", "vm")
+SHIPPED = ("configs", "overlays", "units", "builder", "firstboot", "update", "vm")
 
 
 def test_nothing_that_is_shipped_is_a_link() -> None:

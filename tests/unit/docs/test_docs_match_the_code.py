@@ -90,7 +90,7 @@ def test_every_fault_of_a_first_boot_is_shown_by_tests_that_exist() -> None:
 
 
 def test_every_variable_of_the_environment_is_documented() -> None:
-    sources = [path for name in ("builder", "vm", "firstboot") for path in (ROOT / name).rglob("*.py")]
+    sources = [path for name in ("builder", "vm", "firstboot", "update") for path in (ROOT / name).rglob("*.py")]
     used = {name for path in sources for name in re.findall(r"BUILD_OS_[A-Z_]+", path.read_text(encoding="utf-8"))}
     text = page("docs/build.md")
     assert [name for name in sorted(used) if f"`{name}`" not in text] == []

@@ -11,7 +11,19 @@ import pytest
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[3]
-DIRECTORIES = (".ci", "builder", "configs", "docs", "firstboot", "overlays", "requirements", "tests", "units", "vm")
+DIRECTORIES = (
+    ".ci",
+    "builder",
+    "configs",
+    "docs",
+    "firstboot",
+    "overlays",
+    "requirements",
+    "tests",
+    "units",
+    "update",
+    "vm",
+)
 # Lines that git writes where two changes meet; the middle one is also how some formats underline.
 MARKERS = ("<" * 7 + " ", ">" * 7 + " ")
 
@@ -35,7 +47,7 @@ def packages() -> set[str]:
     """Directories of code, as ``tests/unit`` names them: ``builder`` is left out."""
     found = {
         path.parent.relative_to(ROOT)
-        for name in ("builder", "firstboot", "vm")
+        for name in ("builder", "firstboot", "update", "vm")
         for path in (ROOT / name).rglob("__init__.py")
     }
     return {str(path).removeprefix("builder/") for path in found}
