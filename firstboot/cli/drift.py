@@ -1,7 +1,7 @@
 """The commands of a machine that is provisioned: ``status``, ``diff``, ``apply``, ``factory-reset``.
 
 status [--json]                    what was applied, when, by which image, and whether it still is so
-diff [--json]                      what has changed since, path by path
+diff [--all] [--json]              what has changed since, path by path; --all: also what others made in /etc
 apply --check | --apply [FILE...]  make files, units and users what the config says again; or say what that would do
 factory-reset [--yes | --cancel]   begin again at the next boot: everything on the state partition goes
 """
@@ -21,6 +21,7 @@ from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
 from firstboot.drift import reset, undo
 from firstboot.drift.changes import list_changes
+from firstboot.drift.others import list_others
 from firstboot.drift.reapply import Again, apply_again, prepare_again, read_recorded_config
 from firstboot.drift.units_after import reload_units
 from firstboot.engine.compile import compile_all
@@ -95,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"for each thing to fetch, unless the config says how long; 0 is for ever (default: {PATIENCE})",
     )
     apply.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a config instead of the applied one")
+    diff.add_argument(
+        "--all", action="store_true", help="also what is in /etc, and which users there are, by neither image nor config"
+    )
     for each in (status, diff, apply):
         each.add_argument("--json", action="store_true", help="one JSON object, for programs")
     factory = commands.add_parser("factory-reset", help="at the next boot empty the state and run the first boot again")
@@ -166,7 +170,10 @@ def _status_lines(record: Record, result: dict[str, Any]) -> list[tuple[str, str
 
 def _diff(options: argparse.Namespace, machine: Machine) -> int:
     record = _require_record(machine)
-    found = list_changes(record, read_recorded_config(record).config, machine)
+    config = read_recorded_config(record).config
+    found = list_changes(record, config, machine)
+    if options.all:
+        found += list_others(record, config, machine.root, machine.names)
     if options.json:
         print(
             json.dumps(

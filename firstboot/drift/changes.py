@@ -69,11 +69,16 @@ def _paths(record: Record, config: Config, root: Root) -> Iterator[Change]:
             continue
         if now is None:
             yield Change(path, ("is gone",))
-        elif now.kind != was.kind:
-            yield Change(path, (f"is a {now.kind} and was a {was.kind}",))
         else:
-            what = (*_contents(was, now), *_rights(was, now))
-            yield Change(path, what, _diff(path, was, now, texts, root))
+            diff = _diff(path, was, now, texts, root) if now.kind == was.kind else None
+            yield describe_change(path, was, now)._replace(diff=diff)
+
+
+def describe_change(path: str, was: Entry, now: Entry) -> Change:
+    """What is another way at a path."""
+    if now.kind != was.kind:
+        return Change(path, (f"is a {now.kind} and was a {was.kind}",))
+    return Change(path, (*_contents(was, now), *_rights(was, now)))
 
 
 def _contents(was: Entry, now: Entry) -> Iterator[str]:

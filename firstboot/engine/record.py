@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from time import gmtime, strftime
 from typing import Any
 
@@ -23,7 +24,7 @@ from firstboot.config.loaded import LoadedConfig
 from firstboot.config.model import Model
 from firstboot.config.models import BLOCK_DEVICES, Config, File
 from firstboot.config.named_tuple import NamedTuple
-from firstboot.places import APPLIED
+from firstboot.places import APPLIED, ETC_UPPER
 
 SCHEMA = 1
 # Larger files are told apart by size and time: hashing gigabytes would hold up a boot.
@@ -59,6 +60,8 @@ class Record(NamedTuple):
         sources: a hash of what the config says the contents of a file are, by path.
         archives: hashes of what the config says of those that were unpacked.
         texts: files as they were that the config only added to, by path.
+        others: what else was in this machine's own ``/etc`` when the first boot was done, by path.
+        accounts: the names of users and groups that there were.
     """
 
     time: str
@@ -68,6 +71,8 @@ class Record(NamedTuple):
     sources: Mapping[str, str]
     texts: Mapping[str, str]
     archives: Sequence[str] = ()
+    others: Mapping[str, Entry] = {}
+    accounts: Sequence[str] = ()
 
 
 def make_record(config: Config, root: Root, names: Names, *, time: str, image: Mapping[str, str]) -> Record:
@@ -85,7 +90,20 @@ def make_record(config: Config, root: Root, names: Names, *, time: str, image: M
                 texts[file.path] = text.decode("utf-8", "replace")
     sources = {file.path: hash_source(file) for file in config.storage.files}
     archives = [hash_part(each) for each in config.storage.archives]
-    return Record(time, image, _again(config), entries, sources, texts, archives)
+    others = {}
+    for upper, path in split_upper(root):
+        there = look(root, upper) if path not in entries else None
+        if there is not None:
+            others[path] = there
+    accounts = sorted({*names.users, *names.groups})
+    return Record(time, image, _again(config), entries, sources, texts, archives, others, accounts)
+
+
+def split_upper(root: Root) -> Iterator[tuple[str, str]]:
+    """What is this machine's own in ``/etc``: where it lies, and its path there. Directories are those of what is in them."""
+    for upper in root.list_below(ETC_UPPER):
+        if not root.see(upper).is_directory:
+            yield upper, f"/etc{upper.removeprefix(ETC_UPPER)}"
 
 
 def _again(config: Config) -> dict[str, Any]:
@@ -106,7 +124,13 @@ def remember(loaded: LoadedConfig, machine: Machine, image: Mapping[str, str]) -
     """
     now = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
     machine.names.forget()
-    write_record(machine.root, make_record(loaded.config, machine.root, machine.names, time=now, image=image))
+    record = make_record(loaded.config, machine.root, machine.names, time=now, image=image)
+    with suppress(ValueError):
+        before = read_record(machine.root)
+        if before is not None:
+            # What was made beside the config since the first boot goes on being told.
+            record = record._replace(others=before.others, accounts=before.accounts)
+    write_record(machine.root, record)
 
 
 def list_governed(config: Config, root: Root, names: Names) -> Iterator[str]:
@@ -178,7 +202,8 @@ def hash_source(file: File) -> str:
 def write_record(root: Root, record: Record) -> None:
     """Put it where it is looked for, whole or not at all."""
     data = {"schema": SCHEMA, **record._asdict()}
-    data["entries"] = {path: [*entry] for path, entry in record.entries.items()}
+    for name in ("entries", "others"):
+        data[name] = {path: [*entry] for path, entry in data[name].items()}
     root.make_directory(APPLIED.rpartition("/")[0], 0o700)
     root.write(APPLIED, json.dumps(data, separators=(",", ":")).encode() + b"\n", mode=0o600)
 
@@ -199,7 +224,8 @@ def read_record(root: Root) -> Record | None:
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise ValueError(f"{APPLIED} is not of this version")
     try:
-        data["entries"] = {path: Entry(*entry) for path, entry in data["entries"].items()}
+        for name in ("entries", "others"):
+            data[name] = {path: Entry(*entry) for path, entry in data.get(name, {}).items()}
         return Record(**data)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{APPLIED} is damaged") from error
