@@ -101,7 +101,7 @@ def _resolve(
         findings.add_error(error)
         return None
     except _Misplaced as error:
-        findings.add(located, [Problem((*here, *error.place), str(error), error.hint)])
+        findings.add(located, [Problem((*here, *place), message, hint) for place, message, hint in error.problems])
         return None
     problem = _find_mixed_hashes(requirements)
     if problem is not None:
@@ -121,39 +121,39 @@ def _resolve(
     )
 
 
-class _Misplaced(Exception):
-    """Something is wrong at a place below the environment."""
+_Trouble = tuple[tuple[str | int, ...], str, str | None]  # a place below the environment, what is wrong there, a hint
 
-    def __init__(self, place: tuple[str | int, ...], message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.place = place
-        self.hint = hint
+
+class _Misplaced(Exception):
+    """What is wrong at places below the environment."""
+
+    def __init__(self, *problems: _Trouble) -> None:
+        super().__init__(*problems)
+        self.problems = problems
 
 
 def _read(environment: PythonEnvironment, directory: Path) -> tuple[Requirements, Path | None]:
     if isinstance(environment.requirements, str):
         path = directory / environment.requirements
         if not path.is_file():
-            raise _Misplaced(
-                ("requirements",), f"there is no file {shorten_path(path)}", "a list names requirements here"
-            )
+            message = f"there is no file {shorten_path(path)}"
+            raise _Misplaced((("requirements",), message, "a list names requirements here"))
         return read_requirements(path), None
     if environment.requirements:
-        return Requirements(tuple(_parse_inline(environment.requirements))), None
+        return Requirements(_parse_inline(environment.requirements)), None
     if environment.lock is not None:
         named = directory / environment.lock
         if not named.is_file():
-            raise _Misplaced(("lock",), f"there is no file {shorten_path(named)}")
+            raise _Misplaced((("lock",), f"there is no file {shorten_path(named)}", None))
         name = named.name
         if name != "uv.lock" and not (name.startswith("pylock.") and name.endswith(".toml")):
-            raise _Misplaced(
-                ("lock",), f"{name} is no lock file that is known", "uv.lock, pylock.toml or pylock.NAME.toml"
-            )
+            message = f"{name} is no lock file that is known"
+            raise _Misplaced((("lock",), message, "uv.lock, pylock.toml or pylock.NAME.toml"))
         return _read_beside(named, environment.extras), named
     assert environment.project is not None, "one of the three is set"
     project = directory / environment.project
     if not (project / "pyproject.toml").is_file():
-        raise _Misplaced(("project",), f"there is no {shorten_path(project / 'pyproject.toml')}")
+        raise _Misplaced((("project",), f"there is no {shorten_path(project / 'pyproject.toml')}", None))
     lock = next((project / name for name in LOCKS if (project / name).is_file()), None)
     return read_project(project / "pyproject.toml", environment.extras), lock
 
@@ -164,15 +164,20 @@ def _read_beside(lock: Path, extras: tuple[str, ...]) -> Requirements:
     return read_project(project, extras) if project.is_file() else Requirements()
 
 
-def _parse_inline(lines: Iterable[str]) -> Iterable[Requirement]:
+def _parse_inline(lines: Iterable[str]) -> tuple[Requirement, ...]:
+    found: list[Requirement] = []
+    refused: list[_Trouble] = []
     for index, line in enumerate(lines):
         try:
             if line.startswith("-"):
                 require_known_option(line.split()[0].partition("=")[0])
                 raise Refused("this is an option of pip", "name a requirements file, or write requirements alone")
-            yield parse_requirement(line)
+            found.append(parse_requirement(line))
         except Refused as error:
-            raise _Misplaced(("requirements", index), str(error), error.hint) from None
+            refused.append((("requirements", index), str(error), error.hint))
+    if refused:
+        raise _Misplaced(*refused)
+    return tuple(found)
 
 
 def _find_mixed_hashes(requirements: Requirements) -> Requirement | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -114,7 +114,19 @@ def make_line_error(
     name: str, text: str, line: int, column: int, message: str, hint: str | None = None
 ) -> LocatedError:
     """A complaint about a place in a text that is neither YAML nor JSON: a unit, a template."""
-    lines = text.split("\n")
-    rest = lines[line - 1][column - 1 :] if 0 < line <= len(lines) else ""
-    mark = Mark(line, column, max(1, len(rest.rstrip())))
+    mark = _mark_line(text.split("\n"), line, column)
     return LocatedError(Located(name, text, None, {(): mark}, {}), [Problem((), message, hint)])
+
+
+def make_lines_error(name: str, text: str, complaints: Sequence[tuple[int, str, str | None]]) -> LocatedError:
+    """The same about several lines: the number of each, what is wrong with it, and a hint."""
+    lines = text.split("\n")
+    marks = {(number,): _mark_line(lines, number, 1) for number, _, _ in complaints}
+    problems = [Problem((number,), message, hint) for number, message, hint in complaints]
+    return LocatedError(Located(name, text, None, marks, {}), problems)
+
+
+def _mark_line(lines: Sequence[str], line: int, column: int) -> Mark:
+    """A line from a column to its end."""
+    rest = lines[line - 1][column - 1 :] if 0 < line <= len(lines) else ""
+    return Mark(line, column, max(1, len(rest.rstrip())))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.definition.findings import make_line_error, shorten_path
+from builder.definition.findings import make_line_error, make_lines_error, shorten_path
 from firstboot.config.located import LocatedError
 
 WHEEL_HINT = "make a wheel of it ('pip wheel --no-deps -w wheels ...') and name the directory under find_links"
@@ -95,7 +95,7 @@ def read_requirements(path: Path) -> Requirements:
     """A requirements file with all that it includes.
 
     Raises:
-        LocatedError: a line of it is refused; it cannot be read.
+        LocatedError: lines of it are refused, with all of them; it cannot be read.
     """
     wanted: list[Requirement] = []
     constraints: list[Requirement] = []
@@ -117,6 +117,7 @@ def _read_file(
     except (OSError, UnicodeDecodeError) as error:
         reason = "this file does not exist" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error}"
         raise make_line_error(name, "", 0, 0, reason) from None
+    refused: list[tuple[int, str, str | None]] = []
     for number, line in list_lines(text):
         try:
             match = _OPTION.fullmatch(line) if line.startswith("-") else None
@@ -134,7 +135,9 @@ def _read_file(
             else:
                 require_known_option(match[1])
         except Refused as error:
-            raise make_line_error(name, text, number, 1, str(error), error.hint) from None
+            refused.append((number, str(error), error.hint))
+    if refused:
+        raise make_lines_error(name, text, refused)
 
 
 def require_known_option(option: str) -> None:

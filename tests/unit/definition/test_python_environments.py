@@ -99,6 +99,18 @@ def test_a_line_that_is_refused_is_shown(project: Project, line: str, words: str
     assert "r.txt:2:1" in text
 
 
+def test_all_lines_that_are_refused_are_shown_at_once(project: Project) -> None:
+    project.write("r.txt", "-e .\nflask\ngit+https://host.example/x.git\n./own\n")
+    text = complain(project, "python:\n  web:\n    requirements: r.txt\n")
+    assert [f"r.txt:{line}:1" in text for line in (1, 2, 3, 4)] == [True, False, True, True]
+
+
+def test_all_inline_requirements_that_are_refused_are_shown_at_once(project: Project) -> None:
+    listed = "      - -e .\n      - flask\n      - git+https://host.example/x\n      - ./own\n"
+    text = complain(project, f"python:\n  web:\n    requirements:\n{listed}")
+    assert [f"os.yaml:{line}:" in text for line in (8, 9, 10, 11)] == [True, False, True, True]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
