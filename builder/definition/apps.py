@@ -66,9 +66,10 @@ def _resolve(
     files: dict[str, Path] = {}
     entrypoint = app.entrypoint
     if app.directory is not None:
-        directory = (layer.path or Path(layer.located.name)).absolute().parent / app.directory
+        own = (layer.path or Path(layer.located.name)).absolute().parent
+        directory = own / app.directory
         if directory.is_dir():
-            files = {str(path.relative_to(directory)): path for path in list_files(directory)}
+            files = {str(path.relative_to(directory)): path for path in list_files(directory, own)}
             scripts = read_scripts(directory)
             entrypoint = scripts.get(app.entrypoint or "", app.entrypoint)
             findings.add(layer.located, _check_started(app, entrypoint, directory, files, ("apps", index)))
@@ -86,14 +87,20 @@ def _resolve(
     return ResolvedApp(app.name, app, files, entrypoint, after, needs)
 
 
-def list_files(directory: Path) -> Iterator[Path]:
-    """The files of a project: none that is hidden or a link, no bytecode, virtual environment or build of ours."""
+def list_files(directory: Path, definition: Path | None = None) -> Iterator[Path]:
+    """The files of a project: none that is hidden or a link, no bytecode, virtual environment or build of ours.
+
+    Args:
+        definition: the directory of the definition, which is left out where it is in the project's.
+    """
     for entry in sorted(directory.iterdir()):
         if entry.name.startswith(".") or entry.name == "__pycache__" or entry.is_symlink():
             continue
         if entry.is_dir():
+            if definition is not None and entry.samefile(definition):
+                continue
             if not any((entry / name).exists() for name in ("pyvenv.cfg", "build.json")):
-                yield from list_files(entry)
+                yield from list_files(entry, definition)
         elif entry.is_file():
             yield entry
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from builder.core.errors import InputError
 from builder.core.files import write_file
 from builder.definition.findings import shorten_path
+from builder.definition.python_project import PORT, PythonProject
 from builder.definition.scalars import NotAccepted, require_image_name
 
 STARTER = Path(__file__).parent / "starter"
 TEMPLATES = Path(__file__).parent / "templates"
 DEFAULT = "default"
+PYTHON_APP = "python-app"
 SHARED = ("gitignore", "machines/first.yaml")
 # Under their own names these would be obeyed by this repository, or taken for a part of it.
 _NAMES = {"gitignore": ".gitignore", "tests/test_boot.txt": "tests/test_boot.py"}
@@ -27,7 +29,14 @@ _KEY = re.compile(
 )
 
 
-def write_starter_files(directory: Path, name: str, *, template: str = DEFAULT, home: Path | None = None) -> list[Path]:
+def write_starter_files(
+    directory: Path,
+    name: str,
+    *,
+    template: str = DEFAULT,
+    home: Path | None = None,
+    project: PythonProject | None = None,
+) -> list[Path]:
     """Write the starter files into ``directory``, which is made if it is missing.
 
     Args:
@@ -35,6 +44,7 @@ def write_starter_files(directory: Path, name: str, *, template: str = DEFAULT, 
         name: the image's name.
         template: one of :func:`list_templates`.
         home: whose ``.ssh/*.pub`` may log in to the example machine; default: the caller's.
+        project: what the template ``python-app`` is filled with.
 
     Returns:
         the files written, in the order a newcomer would read them.
@@ -47,6 +57,10 @@ def write_starter_files(directory: Path, name: str, *, template: str = DEFAULT, 
     except NotAccepted as error:
         raise InputError(f"'{name}' cannot be the name: {error}") from None
     replacements = {"@NAME@": name, "@KEYS@": _keys_text(find_public_keys(home or Path.home()))}
+    if (template == PYTHON_APP) != (project is not None):
+        raise InputError(f"the template {PYTHON_APP}, and no other, is made of a project", hint="name it by --project")
+    if project is not None:
+        replacements |= _describe_project(project)
     planned = {
         directory / _NAMES.get(where, where): _filled(path, replacements)
         for where, path in _find_files(template).items()
@@ -100,6 +114,17 @@ def _find_files(template: str) -> dict[str, Path]:
         if path.is_file() and "__pycache__" not in path.parts
     }
     return dict(sorted(found.items(), key=lambda each: (each[0] != "os.yaml", each[0])))
+
+
+def _describe_project(project: PythonProject) -> dict[str, str]:
+    """What the template says of the project."""
+    answers = f'    vm.wait_http({PORT}, "/")\n' if project.is_web else ""
+    return {
+        "@APP@": project.name,
+        "@PYTHON@\n": "".join(f"    {line}\n" for line in project.python),
+        "@START@\n": "".join(f"    {line}\n" for line in project.app),
+        "@ANSWERS@\n": answers,
+    }
 
 
 def _filled(path: Path, replacements: dict[str, str]) -> str:
