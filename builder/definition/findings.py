@@ -121,7 +121,7 @@ def make_line_error(
 def make_lines_error(name: str, text: str, complaints: Sequence[tuple[int, str, str | None]]) -> LocatedError:
     """The same about several lines: the number of each, what is wrong with it, and a hint."""
     lines = text.split("\n")
-    marks = {(number,): _mark_line(lines, number, 1) for number, _, _ in complaints}
+    marks: dict[tuple[str | int, ...], Mark] = {(number,): _mark_line(lines, number, 1) for number, _, _ in complaints}
     problems = [Problem((number,), message, hint) for number, message, hint in complaints]
     return LocatedError(Located(name, text, None, marks, {}), problems)
 

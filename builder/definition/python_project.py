@@ -65,25 +65,23 @@ def read_python_project(project: Path, definition: Path) -> PythonProject:
     """
     where = _relate(project, definition)
     table = _read_table(project)
-    if table:
-        key, value, read = "project", where, lambda: read_project(project / "pyproject.toml", ())
-    elif (project / "requirements.txt").is_file():
-        key, value = "requirements", f"{where}/requirements.txt"
-        read = lambda: read_requirements(project / "requirements.txt")  # noqa: E731 - one of two
-    else:
+    listed = project / "requirements.txt"
+    if not table and not listed.is_file():
         raise InputError(
             f"{shorten_path(project)} does not say what it needs",
             hint="it has neither a pyproject.toml with a [project] table nor a requirements.txt",
         )
     try:
-        needed = {requirement.name for requirement in read().wanted}
+        read = read_project(project / "pyproject.toml", ()) if table else read_requirements(listed)
     except LocatedError as error:
         raise InputError(str(error)) from None
+    needed = {requirement.name for requirement in read.wanted}
+    python = f"project: {_quote(where)}" if table else f"requirements: {_quote(f'{where}/requirements.txt')}"
     source = "src" if (project / "src").is_dir() else ""
     start, is_web = _find_start(project, project / source, needed)
     directory = f"{where}/{source}" if source else where
     name = _make_app_name(str(table.get("name") or project.resolve().name))
-    return PythonProject(name, (f"{key}: {_quote(value)}",), (f"directory: {_quote(directory)}", *start), is_web)
+    return PythonProject(name, (python,), (f"directory: {_quote(directory)}", *start), is_web)
 
 
 def _make_app_name(text: str) -> str:

@@ -97,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     apply.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a config instead of the applied one")
     diff.add_argument(
-        "--all", action="store_true", help="also what is in /etc, and which users there are, by neither image nor config"
+        "--all",
+        action="store_true",
+        help="also what is in /etc, and which users there are, by neither image nor config",
     )
     for each in (status, diff, apply):
         each.add_argument("--json", action="store_true", help="one JSON object, for programs")

@@ -1,7 +1,7 @@
-"""What people and their tools made in ``/etc`` and of accounts beside the config: neither of the image nor of the config.
+"""What people and their tools made in ``/etc``, and which accounts they added: of neither the image nor the config.
 
-``/etc`` is an overlay, so everything that is not the image's lies in one directory. What the first boot itself made there
-is in its record; what a machine makes by itself later is named here. ``/var`` is data, and nobody's drift.
+``/etc`` is an overlay, so everything that is not the image's lies in one directory. What the first boot itself made
+there is in its record; what a machine makes by itself later is named here. ``/var`` is data, and nobody's drift.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from firstboot.apply.root import Root
 from firstboot.config.models import Config
 from firstboot.drift.changes import Change, describe_change
 from firstboot.engine.record import Record, look, split_upper
-from firstboot.places import ETC_UPPER
 
 # What no person decides: who the machine is, and what programs keep for themselves there.
 OF_THE_MACHINE = (

@@ -100,7 +100,7 @@ def make_record(config: Config, root: Root, names: Names, *, time: str, image: M
 
 
 def split_upper(root: Root) -> Iterator[tuple[str, str]]:
-    """What is this machine's own in ``/etc``: where it lies, and its path there. Directories are those of what is in them."""
+    """What is this machine's own in ``/etc``, directories left out: where each lies, and its path there."""
     for upper in root.list_below(ETC_UPPER):
         if not root.see(upper).is_directory:
             yield upper, f"/etc{upper.removeprefix(ETC_UPPER)}"
