@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.store import Store
-from tests.support.machines import started
+from tests.support.machines import PATIENT, started
 from vm.machine import Machine
 from vm.network.segment import Segment
+
+# Two machines on a busy host are later than one, and units of one wait for the other.
+PATIENTLY = {"arguments": f"{PATIENT} systemd.default_timeout_start_sec=600"}
 
 
 @contextmanager
@@ -24,7 +27,15 @@ def connected(folder: Path, store: Store) -> Iterator[Callable[..., Machine]]:
 
         def start(name: str, manifest: Path, **options: Any) -> Machine:
             cables = [(segment, segment.make_nic(name))]
-            options = {"seconds": 900, "net": "none", "boot": "kernel", "name": name, "cables": cables, **options}
+            options = {
+                "seconds": 900,
+                "net": "none",
+                "boot": "kernel",
+                "name": name,
+                "cables": cables,
+                **PATIENTLY,
+                **options,
+            }
             return stack.enter_context(started(manifest, folder / name, store, **options))
 
         yield start

@@ -25,6 +25,8 @@ from vm.spec.plan import plan_machine
 from vm.spec.request import MachineRequest
 from vm.waiting.deadline import Deadline, choose_timeout_scale
 
+PATIENT = "systemd.default_device_timeout_sec=600"
+
 
 def build(definition: Path, out: Path, store: Store, key_pair: KeyPair | None = None) -> Path:
     """``build.json`` of a definition, built into ``out`` if it is not there as it should be."""
@@ -75,7 +77,12 @@ def started(
 
 @contextmanager
 def booted(manifest: Path, folder: Path, store: Store, **options: Any) -> Iterator[Machine]:
-    """The same, with its first boot finished."""
+    """The same, with its first boot finished.
+
+    A kernel that is booted directly is told to wait longer for devices: on a busy host emulated ones are late.
+    """
+    if options.get("boot") == "kernel":
+        options.setdefault("arguments", PATIENT)
     with started(manifest, folder, store, **options) as machine:
         machine.wait_firstboot()
         machine.wait_unit("multi-user.target")
