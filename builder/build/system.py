@@ -83,7 +83,8 @@ def build_system(request: BuildRequest) -> BuildResult:
             )
             sbom = make_image_sbom(resolved, lock, tree, made.root.roothash)
             epoch = resolved.source_date_epoch or 0
-            identity = Identity(resolved.name, resolved.version, resolved.arch, made.root.roothash, epoch)
+            roothash = made.root.roothash
+            identity = Identity(resolved.name, resolved.version, resolved.arch, roothash, epoch, roothash)
             workspace.manifest.unlink(missing_ok=True)
             artifacts = publish(
                 [SYSTEM_PRODUCTS[name] for name in resolved.outputs],

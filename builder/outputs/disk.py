@@ -121,12 +121,12 @@ def make_disk(
     arch: str,
     name: str,
     esp: Path,
-    signature: bytes | None = None,
+    signature: Path | None = None,
 ) -> None:
     """Write the raw disk, a sparse file of the layout's size.
 
     Args:
-        signature: of the root hash, at most :data:`SIGNATURE_SIZE` bytes.
+        signature: of the root hash, :data:`SIGNATURE_SIZE` bytes.
 
     Raises:
         InputError: a partition is over 70 % full.
@@ -137,12 +137,8 @@ def make_disk(
     require_room("the EFI system partition", used, layout.esp, "disk.esp")
     definitions = scratch / "repart.d"
     definitions.mkdir()
-    signed = None
-    if signature is not None:
-        signed = scratch / "signature"
-        signed.write_bytes(signature.ljust(SIGNATURE_SIZE, b"\0"))
     for file_name, text in make_partition_files(
-        layout, root, arch=arch, name=name, esp_files=esp, signature=signed
+        layout, root, arch=arch, name=name, esp_files=esp, signature=signature
     ).items():
         (definitions / file_name).write_text(text)
     out.unlink(missing_ok=True)

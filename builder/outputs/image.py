@@ -15,6 +15,7 @@ from builder.core.files import hash_file
 from builder.core.inputs import hash_source
 from builder.core.kept import OUTPUTS, Contents, KeptEntry, keep
 from builder.core.parallel import run_parallel
+from builder.definition.model import SIGNATURE_SIZE
 from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
 from builder.outputs.image_parts import ImageParts, ImageSettings
@@ -92,7 +93,8 @@ def make_outputs(
     if signer is not None:
         with timer.measure_step("sign", "signatures"):
             uki.write_bytes(signer.sign_program(uki.read_bytes()))
-            signature = signer.sign_root_hash(root.roothash)
+            signature = scratch / "signature"
+            signature.write_bytes(signer.sign_root_hash(root.roothash).ljust(SIGNATURE_SIZE, b"\0"))
             certificate = scratch / "certificate"
             certificate.write_bytes(signer.pair.der)
     with timer.measure_step("disk", "disk"):
@@ -108,7 +110,7 @@ def make_outputs(
             esp=esp,
             signature=signature,
         )
-    return ImageParts(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate)
+    return ImageParts(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate, signature)
 
 
 def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable[[Path], Contents | None]) -> KeptEntry:

@@ -52,10 +52,12 @@ class ImageParts:
     facts: Path
     command_line: str
     certificate: Path | None = None
+    signature: Path | None = None
 
     @property
     def parts(self) -> dict[Part, Path]:
         """What products are made of."""
+        signed = {} if self.signature is None else {Part.SIGNATURE: self.signature}
         return {
             Part.RAW: self.disk,
             Part.ROOT: self.root.image,
@@ -63,6 +65,7 @@ class ImageParts:
             Part.KERNEL: self.kernel,
             Part.INITRD: self.initrd,
             Part.UKI: self.uki,
+            **signed,
         }
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from builder.products.formats import bundle, gce, kubevirt, oci, ova, qcow2, raw, vhd, vhdx, vmdk
+from builder.products.formats import bundle, gce, kubevirt, oci, ova, qcow2, raw, update, vhd, vhdx, vmdk
 from builder.products.product import CONTAINER_PARTS, SYSTEM_PARTS, Product
 
 PRODUCTS: Mapping[str, Product] = {
     product.name: product
-    for module in (qcow2, raw, vmdk, ova, vhd, vhdx, gce, kubevirt, oci, bundle)
+    for module in (qcow2, raw, vmdk, ova, vhd, vhdx, gce, kubevirt, update, oci, bundle)
     for product in module.PRODUCTS
 }
 DEFAULT = "qcow2"

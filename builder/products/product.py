@@ -22,6 +22,7 @@ class Part(enum.StrEnum):
     RAW = "raw"  # the whole disk
     ROOT = "root"  # the EROFS image
     VERITY = "verity"  # its hash tree
+    SIGNATURE = "signature"  # of the root hash, as its partition holds it; only where the build signs
     KERNEL = "kernel"
     INITRD = "initrd"
     UKI = "uki"
@@ -40,6 +41,7 @@ class Identity:
     Attributes:
         seed: what random fields are derived from; the root hash makes them differ with the content.
         created: seconds since 1970.
+        roothash: dm-verity's, of a system; empty for what has none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Identity:
     architecture: str
     seed: str
     created: int = 0
+    roothash: str = ""
 
     def make_uuid(self, purpose: str) -> uuid.UUID:
         """A UUID that depends on the seed and the purpose alone."""

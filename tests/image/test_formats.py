@@ -30,11 +30,13 @@ from builder.products.making import make_products
 from builder.products.product import GIB, MIB, Identity, Part
 from builder.tree.node import make_file as file_node
 from builder.tree.tree import Tree
+from update.documents import parse_release
 
 pytestmark = pytest.mark.image
 
 IDENTITY = Identity("demo", "1.0.0", "amd64", "seed", 1_700_000_000)
-ALL = [name for name, product in SYSTEM_PRODUCTS.items() if product.disk_size is None]
+DISKS = {name: product for name, product in SYSTEM_PRODUCTS.items() if product.needs == {Part.RAW}}
+ALL = [name for name, product in DISKS.items() if product.disk_size is None]
 BLOCK = 1 << 16  # no format has smaller units of allocation
 Pieces = Iterator[tuple[int, bytes]]
 
@@ -358,6 +360,34 @@ def test_kubevirt_is_an_image_with_the_disk_in_it(artifacts: Mapping[str, Path],
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# -- update
+
+
+def test_an_update_is_the_parts_of_a_system_and_the_same_bytes_again(tools: Tools, tmp_path: Path) -> None:
+    noise = random.Random(2).randbytes(3 * MIB)
+    parts = {Part.ROOT: noise * 2, Part.VERITY: b"hashes" * 9999, Part.SIGNATURE: bytes(16384), Part.UKI: b"MZ" * 5000}
+    for part, data in parts.items():
+        (tmp_path / part).write_bytes(data)
+    identity = Identity("demo", "1.0.0", "amd64", "seed", 1_700_000_000, "0123456789abcdef" * 4)
+    update = SYSTEM_PRODUCTS["update"]
+    one, other = (
+        make_products([update], {part: tmp_path / part for part in parts}, tmp_path / name, tools, identity)["update"]
+        for name in ("one", "other")
+    )
+    assert one.read_bytes() == other.read_bytes()
+    with tarfile.open(one) as archive:
+        archive.extractall(tmp_path / "in", filter="data")
+    release = parse_release((tmp_path / "in/release.json").read_bytes())
+    assert {Part(name): part.size for name, part in release.parts.items()} == {k: len(v) for k, v in parts.items()}
+    for name, part in release.parts.items():
+        (file,) = part.files
+        packed, plain = tmp_path / "in" / file.name, tmp_path / "plain"
+        assert sha256_of(packed) == file.sha256
+        tools.run("zstd", "--quiet", "--force", "--decompress", "--memory=64MB", packed, "-o", plain)
+        assert plain.read_bytes() == parts[Part(name)]
+        assert sha256_of(plain) == part.sha256
 
 
 # -- all
