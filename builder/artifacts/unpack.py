@@ -9,14 +9,13 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import subprocess
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol
 
 from builder.artifacts.placed_artifact import Wanted
 from builder.core.errors import InputError
@@ -24,15 +23,23 @@ from builder.core.files import CHUNK, hash_file, open_replacement
 from builder.core.kept import PACKS, is_whole, read_entry, seal_entry
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.core.zstd import decompress_zstd
 from builder.tree.layer import read_members
 from builder.tree.node import EMPTY, Kind, Node, Slice, make_directory, make_symlink
 from builder.tree.tree import Tree, TreeError, normalise_path
 
 MAX_UNPACKED = 8 << 30  # bytes of an archive's content
 MAX_ENTRIES = 1_000_000
+XZ_MEMORY = 256 << 20  # bytes, as for packages: xz -9 needs 65 MiB
 # What a file begins with: RFC 1952, the .xz format 1.2, bzip2's, RFC 8878, APPNOTE 4.3.7.
 GZIP, XZ, BZIP2, ZSTD, ZIP = b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 S_IFMT, S_IFLNK = 0o170000, 0o120000
+
+
+class _Readable(Protocol):
+    """A file, or what reads one."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class ArchiveError(InputError):
@@ -106,8 +113,8 @@ def _kept(store: Store, sha256: str) -> Iterator[tuple[Path, bool]]:
 def _unpacked(blob: Path, sha256: str, magic: bytes, store: Store, tools: Tools) -> Path:
     with _kept(store, sha256) as (pack, there):
         if not there:
-            with open_replacement(pack) as out, _open(blob, magic, tools) as source:
-                _copy(source, out)
+            with open_replacement(pack) as out:
+                _copy(_decompress(blob, magic, tools), out)
     return pack
 
 
@@ -142,26 +149,23 @@ def _made_harmless(node: Node) -> Node:
     )
 
 
-@contextmanager
-def _open(blob: Path, magic: bytes, tools: Tools) -> Iterator[BinaryIO]:
-    """The uncompressed archive."""
+def _decompress(blob: Path, magic: bytes, tools: Tools) -> Iterator[bytes]:
+    """The uncompressed archive, in pieces."""
     try:
         with blob.open("rb") as file:
             if magic.startswith(GZIP):
                 with gzip.GzipFile(fileobj=file) as plain:
-                    yield cast("BinaryIO", plain)
+                    yield from _read(plain)
             elif magic.startswith(XZ):
-                with lzma.LZMAFile(file) as plain:
-                    yield cast("BinaryIO", plain)
+                yield from _decompress_xz(_read(file))
             elif magic.startswith(BZIP2):
                 with bz2.BZ2File(file) as plain:
-                    yield cast("BinaryIO", plain)
+                    yield from _read(plain)
             elif magic.startswith(ZSTD):
-                with _open_zstd(file, tools) as plain:
-                    yield plain
+                yield from decompress_zstd(tools, _read(file))
             else:
-                yield file
-    except (EOFError, lzma.LZMAError, zlib.error) as error:
+                yield from _read(file)
+    except (EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise ArchiveError(f"cannot be unpacked: {error}") from error
     except OSError as error:
         if error.errno is not None:  # the disk's; what gzip and bz2 say of damaged data has none
@@ -169,21 +173,32 @@ def _open(blob: Path, magic: bytes, tools: Tools) -> Iterator[BinaryIO]:
         raise ArchiveError(f"cannot be unpacked: {error}") from error
 
 
-@contextmanager
-def _open_zstd(file: BinaryIO, tools: Tools) -> Iterator[BinaryIO]:
-    command = ("zstd", "--decompress", "--stdout", "--quiet")
-    with tools.spawn(*command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process, process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        yield cast("BinaryIO", process.stdout)
-        message = process.stderr.read().decode(errors="replace").strip()
-        if process.wait() != 0:
-            raise ArchiveError(f"cannot be unpacked: {message or 'zstd failed'}")
+def _read(file: _Readable) -> Iterator[bytes]:
+    return iter(lambda: file.read(CHUNK), b"")
 
 
-def _copy(source: BinaryIO, out: BinaryIO) -> None:
+def _decompress_xz(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Streams one after the other, with zeros between them (the .xz file format 1.2, section 2)."""
+    engine: lzma.LZMADecompressor | None = None
+    for piece in pieces:
+        data = piece
+        while data:
+            if engine is None:
+                data = data.lstrip(b"\0")
+                engine = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY) if data else None
+                continue
+            yield engine.decompress(data, CHUNK)
+            while not engine.eof and not engine.needs_input:
+                yield engine.decompress(b"", CHUNK)
+            data = engine.unused_data
+            engine = None if engine.eof else engine
+    if engine is not None:
+        raise EOFError("it is cut short")
+
+
+def _copy(pieces: Iterator[bytes], out: BinaryIO) -> None:
     total = 0
-    while piece := source.read(CHUNK):
+    for piece in pieces:
         total += len(piece)
         if total > MAX_UNPACKED:
             raise ArchiveError(f"unpacks to more than {MAX_UNPACKED} bytes")
@@ -202,7 +217,7 @@ def _read_zip(blob: Path, sha256: str, store: Store, origin: str) -> Tree:
                     with open_replacement(pack) as out:
                         for member in members:
                             with archive.open(member) as content:
-                                _copy(cast("BinaryIO", content), out)
+                                _copy(_read(content), out)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ArchiveError(f"is a zip file that cannot be unpacked: {error}") from error
     tree = Tree({"/": make_directory(origin=origin)})

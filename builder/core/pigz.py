@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from builder.core.errors import ToolError
+from builder.core.compressor import open_compressor
 from builder.core.tools import Tools
 
 PIGZ = ("pigz", "--no-name", "--processes", "4", "--stdout")
 
 
-@contextmanager
-def open_gzip(tools: Tools, out: BinaryIO, *, level: int) -> Iterator[BinaryIO]:
+def open_gzip(tools: Tools, out: BinaryIO, *, level: int) -> AbstractContextManager[BinaryIO]:
     """Compress what is written, into ``out``.
 
     pigz cuts its input into blocks of fixed size, so its output does not depend on the number of processors,
@@ -24,19 +21,4 @@ def open_gzip(tools: Tools, out: BinaryIO, *, level: int) -> Iterator[BinaryIO]:
         CapabilityError: the tools tree has no pigz.
         ToolError: it failed.
     """
-    command = (*PIGZ, f"-{level}")
-    out.flush()
-    try:
-        with (
-            tools.spawn(*command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE) as process,
-            process,  # closes the pipes
-        ):
-            assert process.stdin is not None
-            assert process.stderr is not None
-            yield process.stdin  # type: ignore[misc]  # an IO[bytes] is all that is needed
-            process.stdin.close()
-            message = process.stderr.read().decode(errors="replace")
-            if process.wait() != 0:
-                raise ToolError("pigz failed", details=message.splitlines())
-    except BrokenPipeError as error:
-        raise ToolError("pigz ended before its input", hint="is the disk full?") from error
+    return open_compressor(tools, out, *PIGZ, f"-{level}")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from builder.core.errors import ToolError
+from builder.core.compressor import open_compressor
+from builder.core.enter import CANNOT_ENTER
 from builder.core.tools import Tools
 
 CHUNK = 1 << 20
 # Frames whose window is larger are refused: that much memory is what a reader may need (RFC 8878, section 3.1.1.1.2).
 WINDOW = 27
+PREFIX = "/*stdin*\\ : "  # how its messages begin
 
 
 def decompress_zstd(tools: Tools, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -21,7 +22,7 @@ def decompress_zstd(tools: Tools, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
     Raises:
         ValueError: it is damaged, or needs a window over 128 MiB.
-        CapabilityError: the tools tree has no zstd.
+        CapabilityError: the tools tree has no zstd, or this machine does not let us enter it.
     """
     process = tools.start_in_empty_root("zstd", "--decompress", "--stdout", f"--long={WINDOW}", "--quiet")
     with process:
@@ -41,8 +42,12 @@ def decompress_zstd(tools: Tools, pieces: Iterable[bytes]) -> Iterator[bytes]:
             thread.join()
     if failed:
         raise failed[0]
+    if status == CANNOT_ENTER:
+        raise tools.make_error(("zstd", "--decompress"), status, message.splitlines())
     if status != 0:
-        raise ValueError((message.strip().splitlines() or [f"zstd ended with status {status}"])[-1])
+        # What it says first is why; the lines after it advise to allow what is not allowed here.
+        reasons = [line.removeprefix(PREFIX) for line in message.splitlines() if line.startswith(PREFIX)]
+        raise ValueError((reasons or message.splitlines() or [f"zstd ended with status {status}"])[0])
 
 
 def _feed(pieces: Iterable[bytes], pipe: BinaryIO, failed: list[BaseException]) -> None:
@@ -56,28 +61,11 @@ def _feed(pieces: Iterable[bytes], pipe: BinaryIO, failed: list[BaseException]) 
         failed.append(error)
 
 
-@contextmanager
-def open_zstd(tools: Tools, out: BinaryIO, *, level: int) -> Iterator[BinaryIO]:
+def open_zstd(tools: Tools, out: BinaryIO, *, level: int) -> AbstractContextManager[BinaryIO]:
     """Compress what is written, into ``out``. One thread: the bytes do not depend on the number of processors.
 
     Raises:
         CapabilityError: the tools tree has no zstd.
         ToolError: it failed.
     """
-    out.flush()
-    command = ("zstd", "--compress", "--stdout", "--quiet", "--single-thread", f"-{level}")
-    try:
-        with (
-            tools.spawn(*command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE) as process,
-            process,  # closes the pipes
-        ):
-            assert process.stdin is not None
-            assert process.stderr is not None
-            yield process.stdin  # type: ignore[misc]  # an IO[bytes] is all that is needed
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-            message = process.stderr.read().decode(errors="replace")
-            if process.wait() != 0:
-                raise ToolError("zstd failed", details=message.splitlines())
-    except BrokenPipeError as error:
-        raise ToolError("zstd ended before its input", hint="is the disk full?") from error
+    return open_compressor(tools, out, "zstd", "--compress", "--stdout", "--quiet", "--single-thread", f"-{level}")

@@ -8,15 +8,19 @@ import os
 import random
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
+from builder.artifacts.placed_artifact import Wanted
+from builder.artifacts.unpack import ArchiveError, unpack_archive
 from builder.build import BuildRequest, build_container
 from builder.core.console import QuietConsole
-from builder.core.errors import InputError
+from builder.core.errors import InputError, ToolError
+from builder.core.pigz import open_gzip
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.core.zstd import decompress_zstd, open_zstd
@@ -128,6 +132,56 @@ def test_zstd_in_several_frames_damaged_cut_short_and_given_up(tools: Tools, tmp
     pieces = decompress_zstd(tools, [compress(tools, bytes(200 << 20), tmp_path / "zeros")])
     assert len(next(pieces)) > 0
     pieces.close()  # type: ignore[attr-defined]  # a generator
+
+
+def test_artifact_in_zstd_is_unpacked_where_it_can_do_nothing(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+
+    def unpack(data: bytes) -> Tree:
+        sha256 = store.add_bytes(data)
+        return unpack_archive(store.locate_blob(sha256), sha256, Wanted(0, ()), store, tools, origin="artifact:x")
+
+    packed = compress(tools, tar_of(bin__tool="1" * 5000), tmp_path / "packed")
+    started: list[str] = []
+    start = Tools.start_in_empty_root
+
+    def note(self: Tools, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        started.append(program)
+        return start(self, program, *arguments)
+
+    monkeypatch.setattr(Tools, "start_in_empty_root", note)
+    assert unpack(packed).read("/bin/tool") == b"1" * 5000
+    assert started == ["zstd"]
+    # RFC 8878, section 3.1.1: a frame with a window of 2 GiB, and in it one block of a byte that is said 128 KiB times.
+    window_bomb = b"\x28\xb5\x2f\xfd" + b"\x00\xa8" + ((128 << 10) << 3 | 2 | 1).to_bytes(3, "little") + b"x"
+    for bad, why in (
+        (window_bomb, "too much memory"),
+        (packed[:-5], "premature end"),
+        (packed + b"more", "unsupported format"),
+    ):
+        with pytest.raises(ArchiveError, match=f"(?i)^cannot be unpacked: .*{why}"):
+            unpack(bad)
+    zeros = compress(tools, bytes(64 << 20), tmp_path / "zeros")
+    monkeypatch.setattr("builder.artifacts.unpack.MAX_UNPACKED", 1 << 20)
+    with pytest.raises(ArchiveError, match="unpacks to more than 1048576 bytes"):
+        unpack(zeros)
+    assert not list((tmp_path / "store/packs").glob("artifact-*.data.*")), "nothing half-written is left"
+
+
+@pytest.mark.parametrize(("program", "open_program"), [("pigz", open_gzip), ("zstd", open_zstd)])
+def test_compressor_that_cannot_write_is_named(
+    tools: Tools, program: str, open_program: Callable[..., AbstractContextManager[BinaryIO]]
+) -> None:
+    noise = random.Random(2).randbytes(8 << 20)
+    with (
+        Path("/dev/full").open("wb") as full,
+        pytest.raises(ToolError, match=f"^{program} (?s:.*)No space left") as caught,
+        open_program(tools, full, level=1) as out,
+    ):
+        out.write(noise)
+    assert caught.value.hint == "is the disk full?"
 
 
 def make_versions() -> tuple[Tree, Tree]:

@@ -11,6 +11,7 @@ import lzma
 import tarfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -404,9 +405,26 @@ def test_archives_of_every_kind_give_the_same_tree(data: bytes, store: Store, fa
     assert unpack(data, store, fake_tools, 1).read("/bin/tool") == TOOL, "a damaged pack is made anew"
 
 
+def make_xz_that_asks_for_4_gib() -> bytes:
+    """A short .xz file whose block header says that its dictionary is the largest (.xz format 1.2, section 5.3.1)."""
+    data = bytearray(lzma.compress(ARCHIVE))
+    header = slice(12, 12 + (data[12] + 1) * 4)
+    place = data.index(b"\x21\x01", header.start) + 2
+    data[place] = 40
+    data[header.stop - 4 : header.stop] = zlib.crc32(data[header.start : header.stop - 4]).to_bytes(4, "little")
+    return bytes(data)
+
+
+def test_xz_of_several_streams_is_one_archive(store: Store, fake_tools: FakeTools) -> None:
+    data = lzma.compress(ARCHIVE[:700]) + bytes(8) + lzma.compress(ARCHIVE[700:]) + bytes(4)
+    assert unpack(data, store, fake_tools, 1).read("/bin/tool") == TOOL
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
+        (make_xz_that_asks_for_4_gib(), "cannot be unpacked: Memory usage limit exceeded"),
+        (lzma.compress(ARCHIVE) + b"more" * 9, "cannot be unpacked: Input format not supported"),
         (b"no archive", "cut short"),
         (gzip.compress(ARCHIVE)[:-20], "cannot be unpacked"),
         (lzma.compress(ARCHIVE)[:-20], "cannot be unpacked"),
