@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from builder.build.inputs import (
     fetch_missing_debs,
@@ -29,7 +30,7 @@ from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.manifest import Artifact, Manifest, is_current
 from builder.outputs.signing import Signer
 from builder.products.catalogue import SYSTEM_PRODUCTS
-from builder.products.product import Identity
+from builder.products.product import Identity, Part
 from builder.stages import list_stages
 from builder.stages.packages import make_decision
 from builder.stages.plan import (
@@ -42,7 +43,9 @@ from builder.stages.plan import (
     record_plan,
     run_plan,
 )
+from builder.stages.stage import Context
 from builder.toolstree import derive_tools_key
+from builder.tree.tree import Tree
 
 
 def build_system(request: BuildRequest) -> BuildResult:
@@ -83,12 +86,16 @@ def build_system(request: BuildRequest) -> BuildResult:
             )
             sbom = make_image_sbom(resolved, lock, tree, made.root.roothash)
             epoch = resolved.source_date_epoch or 0
+            products = [SYSTEM_PRODUCTS[name] for name in resolved.outputs]
+            parts = dict(made.parts)
+            if any(Part.OCI in product.needs for product in products):
+                parts[Part.OCI] = make_container_image(context, resolved, lock, tree, workspace.timings.outputs)
             roothash = made.root.roothash
             identity = Identity(resolved.name, resolved.version, resolved.arch, roothash, epoch, roothash)
             workspace.manifest.unlink(missing_ok=True)
             artifacts = publish(
-                [SYSTEM_PRODUCTS[name] for name in resolved.outputs],
-                made.parts,
+                products,
+                parts,
                 made.companions,
                 sbom,
                 request.out,
@@ -162,6 +169,29 @@ def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Sign
     signer = Signer(request.key_pair, tools, resolved.source_date_epoch or 0)
     signer.require_pair()
     return signer
+
+
+def make_container_image(
+    context: Context, resolved: Resolved, lock: Lock, tree: Tree, seconds: dict[str, float]
+) -> Path:
+    """The layout of the system as a container image."""
+    from builder.outputs.container_image import write_system_image
+
+    started = time.monotonic()
+    layout = context.scratch / "layout"
+    with context.console.open_step("container image"):
+        write_system_image(
+            tree,
+            layout,
+            context.tools,
+            name=resolved.name,
+            version=resolved.version,
+            architecture=resolved.arch,
+            created=resolved.source_date_epoch or 0,
+            sources={package.name: package.source_name for package in lock.packages},
+        )
+    seconds["oci"] = time.monotonic() - started
+    return layout
 
 
 def make_manifest(

@@ -53,6 +53,7 @@ class ImageConfig:
     Attributes:
         architecture: Go's name, which for amd64 and arm64 is Debian's.
         ports: ``8080`` or ``53/udp``.
+        stop_signal: what asks the container's first process to end, such as ``SIGRTMIN+3``.
         created: seconds since 1970, for the image and its files' times.
     """
 
@@ -66,6 +67,7 @@ class ImageConfig:
     ports: tuple[str, ...] = ()
     working_dir: str = "/"
     labels: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str | None = None
     created: int = 0
 
     @property
@@ -174,6 +176,7 @@ def make_config_json(config: ImageConfig, diff_ids: Sequence[str], titles: Seque
         "Cmd": list(config.command),
         "WorkingDir": config.working_dir,
         "Labels": dict(config.labels),
+        "StopSignal": config.stop_signal,
     }
     created = format_time(config.created)
     entry = {"created": created, "created_by": "build-os"}

@@ -30,7 +30,7 @@ class Part(enum.StrEnum):
     BUNDLE = "bundle"  # a runtime's bundle, as a tar
 
 
-SYSTEM_PARTS = frozenset(Part) - {Part.OCI, Part.BUNDLE}
+SYSTEM_PARTS = frozenset(Part) - {Part.BUNDLE}
 CONTAINER_PARTS = frozenset({Part.OCI, Part.BUNDLE})
 
 
@@ -132,6 +132,8 @@ class Product:
     @property
     def disk_rule(self) -> str:
         """Which sizes the disk may have, in a few words."""
+        if Part.RAW not in self.needs:
+            return "it has none"
         if self.disk_size is not None:
             return f"exactly {self.disk_size // GIB} GiB"
         return "whole GiB" if self.disk_multiple == GIB else "any"

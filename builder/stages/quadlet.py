@@ -74,6 +74,8 @@ def make_quadlet(
         "[Unit]",
         f"Description=Container {name}",
         "After=network.target",
+        # Of the system run as a container, where nothing may be mounted.
+        "ConditionCapability=CAP_SYS_ADMIN",
         "",
         "[Container]",
         *container,

@@ -77,6 +77,45 @@ def test_the_container_answers_and_nothing_was_pulled(demo_machine: Machine) -> 
     assert json.loads(demo_machine.succeed("podman inspect web"))[0]["OCIRuntime"] == "crun"
 
 
+# Of each file on the file system of /var: how many bytes it has, and its name.
+LIST_VAR = """
+import os
+device = os.stat("/var").st_dev
+for directory, below, names in os.walk("/var"):
+    below[:] = [each for each in below if os.lstat(os.path.join(directory, each)).st_dev == device]
+    for name in names:
+        status = os.lstat(os.path.join(directory, name))
+        print(status.st_size, os.path.join(directory, name))
+"""
+
+
+def test_first_start_of_a_preloaded_container_needs_no_network_and_copies_no_layer(demo_machine: Machine) -> None:
+    def list_var() -> dict[str, int]:
+        lines = demo_machine.succeed("python3", "-c", LIST_VAR).splitlines()
+        return {path: int(size) for size, path in (line.split(" ", 1) for line in lines)}
+
+    layers = demo_machine.succeed("podman image inspect --format {{.Size}} localhost/web:1.0.0")
+    demo_machine.succeed("systemctl stop web.service")
+    # As before its first start: podman knows nothing, and has nothing.
+    demo_machine.succeed("sh", "-c", "rm -rf /var/lib/containers/*")
+    interface = demo_machine.succeed("sh", "-c", "ip -o route show default | sed 's/.* dev //; s/ .*//'").split()[0]
+    demo_machine.succeed(f"ip link set {interface} down")
+    try:
+        before = list_var()
+        demo_machine.succeed("systemctl start web.service")
+        ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/', timeout=60).read().decode())"
+        assert "It works" in demo_machine.succeed("python3", "-c", ask)
+        after = list_var()
+    finally:
+        demo_machine.succeed(f"ip link set {interface} up")
+    new = {path: size for path, size in after.items() if size != before.get(path) and "/journal/" not in path}
+    print(f"bytes in /var before {sum(before.values())}, after {sum(after.values())}; an image of {layers} bytes")
+    print("written:", *(f"{size:9} {path}" for path, size in sorted(new.items())), sep="\n  ")
+    assert not [path for path, size in new.items() if "/diff/" in path and size], "layers' content is read where it is"
+    assert sum(new.values()) < 500_000, "podman's own records"
+    assert int(layers) > 1_000_000
+
+
 def test_no_container_starts_while_the_metadata_service_is_open_to_it(demo_machine: Machine) -> None:
     run = "podman run --rm --network=none --entrypoint=/usr/bin/busybox localhost/web:1.0.0 true"
     demo_machine.succeed(run)

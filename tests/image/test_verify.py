@@ -54,11 +54,11 @@ def verify(home: Path, definition: str, **environment: str) -> tuple[int, dict, 
 
 def test_the_demo_is_the_same_everywhere(home: Path, demo: Path) -> None:
     text = (home / "demo.yaml").read_text()
-    (home / "demo.yaml").write_text(text.replace("outputs: [qcow2]", "outputs: [qcow2, raw]"))
+    (home / "demo.yaml").write_text(text.replace("outputs: [qcow2]", "outputs: [qcow2, raw, oci]"))
     status, report, err = verify(home, "demo.yaml")
     assert status == 0, err
     assert {row["name"] for row in report["compared"]} == {
-        *("qcow2", "raw", "uki", "kernel", "initrd", "root", "sbom", "facts", "build.json")
+        *("qcow2", "raw", "oci", "uki", "kernel", "initrd", "root", "sbom", "facts", "build.json")
     }
     assert all(row["first"] == row["second"] for row in report["compared"])
     # And what was built before, elsewhere, is the same again.

@@ -1,4 +1,4 @@
-"""What a container's definition becomes: an OCI image archive."""
+"""A container, or a system that is to run as one, as an OCI image archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRODUCTS = (
     Product(
         "oci",
         "podman, docker, registries",
-        "OCI image archive",
+        "OCI image archive, layers that versions share",
         ".oci.tar",
         needs=frozenset({Part.OCI}),
         finish=finish_archive,
