@@ -1,7 +1,8 @@
 """Another version of an app on a machine that runs, without a new image: for development, and until the next one.
 
-The app's own directory is sent there, and the app started with it; where it does not become ready, what ran before is
-started again. The image's own version stays where it is: 'revert', or a new machine, has it.
+The app's own directory is sent there, and its environment of wheels if that is not the image's; then the app is started
+with them. Where it does not become ready, what ran before is started again. The image's own version stays where it is:
+'revert', or a new machine, has it.
 
   build-os app push shop                       the only machine that runs
   build-os app push shop -m web-1 --watch      again at each change, until Ctrl-C
@@ -28,12 +29,16 @@ from typing import TYPE_CHECKING
 from builder.core.console import Console
 
 if TYPE_CHECKING:
+    from builder.build.app_environment import AppEnvironment
+    from builder.build.request import BuildRequest
     from builder.core.tools import Tools
+    from builder.definition.resolved import Resolved
     from builder.definition.resolved_app import ResolvedApp
     from vm.registry.ssh import SshTarget
 
 HELP = "another version of an app on a machine that runs"
 PROGRAM = "/usr/lib/build-os/switch-app"
+NOT_THERE = 3  # how the program ends for want of an environment
 LOOK = 0.2  # seconds between two looks at an app's files
 
 
@@ -80,39 +85,91 @@ def show_apps(definition: Path | None) -> int:
 
 def change_version(args: argparse.Namespace, console: Console) -> int:
     """Send a version, or go back to the image's."""
-    from builder.core.errors import VmError
+    from builder.core.errors import BuildError
 
     target, tools = find_machine(args, console)
     if args.action == "revert":
         return call(target, tools, ["revert", args.name], b"")
     path = args.definition or Path("os.yaml")
-    app = require_app(path, args.name)
-    status = send_version(app, target, tools, console)
+    resolved, app = require_app(path, args.name)
+    environment = lock_app_environment(path, resolved, app, console)
+    status = send_version(path, app, environment, target, tools, console)
+    seen = stamp_files(app, resolved)
     while args.watch:
-        before = stamp_files(app)
         try:
-            while stamp_files(app) == before:
+            while (now := stamp_files(app, resolved)) == seen:
                 time.sleep(LOOK)
-                app = require_app(path, args.name)
+            changed, seen = {name for name, _ in {*now.items()} ^ {*seen.items()}}, now
+            before = {*app.files.values()}
+            resolved, app = require_app(path, args.name)
+            if changed & {str(each) for each in list_inputs(resolved)}:
+                environment = lock_app_environment(path, resolved, app, console)
+            elif before == {*app.files.values()} and not changed & {str(each) for each in before}:
+                continue  # what an editor keeps beside them
+            seen = stamp_files(app, resolved)
+            status = send_version(path, app, environment, target, tools, console)
         except KeyboardInterrupt:
             return status
-        try:
-            status = send_version(app, target, tools, console)
-        except VmError as error:
+        except BuildError as error:  # of what is half-written just now, or does not start
             console.warn(str(error))
     return status
 
 
-def send_version(app: ResolvedApp, target: SshTarget, tools: Tools, console: Console) -> int:
-    """One version to one machine; the status is that of the switch."""
+def lock_app_environment(path: Path, resolved: Resolved, app: ResolvedApp, console: Console) -> AppEnvironment | None:
+    """The app's environment of wheels as the lock has it, which follows the definition; ``None`` if it has none of its
+    own that could be another one on a machine."""
+    from builder.build.app_environment import lock_environment
+    from builder.python.scheme import SYSTEM
+
+    if app.app.python in (None, SYSTEM):
+        return None
+    return lock_environment(make_request(path, console), resolved, app.app.python)
+
+
+def make_request(path: Path, console: Console) -> BuildRequest:
+    """What a build of this definition would be asked."""
+    from builder.build.request import BuildRequest
+    from builder.core.store import Store
+
+    return BuildRequest(path, Path("out"), Store.open(), console)
+
+
+def send_version(
+    path: Path,
+    app: ResolvedApp,
+    environment: AppEnvironment | None,
+    target: SshTarget,
+    tools: Tools,
+    console: Console,
+) -> int:
+    """One version to one machine; the status is that of the switch.
+
+    Raises:
+        VmError: the app did not become ready, or nobody could be asked.
+        BuildError: its environment cannot be made.
+    """
+    from builder.core.errors import VmError
+
     started = time.monotonic()
     archive = make_archive(app, tools)
-    version = hashlib.sha256(archive).hexdigest()[:16]
-    place = locate_modules(app)
-    status = call(target, tools, ["push", app.name, version, place], archive)
+    sent = len(archive)
+    called = [environment.environment.name, environment.digest] if environment is not None else []
+    version = hashlib.sha256(b"".join([archive, *(word.encode() for word in called)])).hexdigest()[:16]
+    words = ["push", app.name, version, locate_modules(app), *called]
+    status = call(target, tools, words, archive)
+    if status == NOT_THERE and environment is not None:
+        from builder.build.app_environment import make_environment_archive
+
+        with console.open_step(f"send environment {environment.environment.name}"):
+            wheels = make_environment_archive(make_request(path, console), environment, tools)
+            call(target, tools, ["environment", environment.digest], wheels)
+        sent += len(wheels)
+        status = call(target, tools, words, archive)
+    if status == NOT_THERE:
+        raise VmError(f"{target.host} does not keep the environment of {app.name}", hint="push once more")
     if status == 0:
         seconds = time.monotonic() - started
-        console.note(f"{app.name} runs as version {version} ({len(archive) // 1024} KiB, {seconds:.1f} s)")
+        console.note(f"{app.name} runs as version {version} ({sent // 1024} KiB, {seconds:.1f} s)")
     return status
 
 
@@ -139,20 +196,31 @@ def make_archive(app: ResolvedApp, tools: Tools) -> bytes:
     return file.getvalue()
 
 
-def stamp_files(app: ResolvedApp) -> list[tuple[str, int, int]]:
-    """What changes when one of an app's files does."""
-    found = []
-    for name, path in app.files.items():
+def list_inputs(resolved: Resolved) -> list[Path]:
+    """The files that say what is in environments: the definition, its lock, and what it names."""
+    from builder.locking import make_lock_path
+
+    files = [resolved.path, make_lock_path(resolved.path)]
+    for environment in resolved.python:
+        files += [environment.file, *([environment.lock] if environment.lock is not None else [])]
+        files += [Path(each.file) for each in environment.requirements.wanted if each.file]
+    return list(dict.fromkeys(file.absolute() for file in files))
+
+
+def stamp_files(app: ResolvedApp, resolved: Resolved) -> dict[str, tuple[int, int]]:
+    """What changes when one of an app's files does, or another is there, or what its environment is made of."""
+    found = {}
+    for path in (*app.files.values(), *{path.parent for path in app.files.values()}, *list_inputs(resolved)):
         try:
             status = path.stat()
         except OSError:
             continue  # an editor is replacing it
-        found.append((name, status.st_mtime_ns, status.st_size))
+        found[str(path)] = (status.st_mtime_ns, status.st_size)
     return found
 
 
-def require_app(definition: Path, name: str) -> ResolvedApp:
-    """An app of a definition that has modules of its own.
+def require_app(definition: Path, name: str) -> tuple[Resolved, ResolvedApp]:
+    """A definition, and an app of it that has modules of its own.
 
     Raises:
         InputError: there is none of this name, or it has none.
@@ -161,7 +229,8 @@ def require_app(definition: Path, name: str) -> ResolvedApp:
     from builder.core.suggest import make_suggestion
     from builder.definition.load import load
 
-    apps = {app.name: app for app in load(definition).resolved.apps}
+    resolved = load(definition).resolved
+    apps = {app.name: app for app in resolved.apps}
     if name not in apps:
         known = f"there are {', '.join(apps)}" if apps else "it has none"
         raise InputError(f"{definition} has no app '{name}'{make_suggestion(name, apps)}", hint=known)
@@ -169,7 +238,7 @@ def require_app(definition: Path, name: str) -> ResolvedApp:
         raise InputError(
             f"the app '{name}' has no directory of its own", hint="what it runs is in the image's packages"
         )
-    return apps[name]
+    return resolved, apps[name]
 
 
 def find_machine(args: argparse.Namespace, console: Console) -> tuple[SshTarget, Tools]:
@@ -200,7 +269,10 @@ def find_machine(args: argparse.Namespace, console: Console) -> tuple[SshTarget,
 
 
 def call(target: SshTarget, tools: Tools, words: Sequence[str], archive: bytes) -> int:
-    """Run the machine's own program for it; what that says is shown. Returns 0.
+    """Run the machine's own program for it; what that says is shown.
+
+    Returns:
+        0, or :data:`NOT_THERE` if the app's environment has to be sent first.
 
     Raises:
         InputError: the machine has no such app, or cannot have another version of one.
@@ -219,13 +291,15 @@ def call(target: SshTarget, tools: Tools, words: Sequence[str], archive: bytes) 
         check=False,
     ).returncode
     match status:
-        case 0:
-            return 0
+        case 0 | 3:
+            return status
         case 2:
             raise InputError(f"there is no app '{words[1]}' on {target.host}", hint="push to a machine of its image")
         case 127:
             raise InputError(f"the image of {target.host} has no apps", hint=f"{PROGRAM} comes with the first one")
         case 255:
             raise VmError(f"cannot log in as {target.user} at {target.host}:{target.port}")
+        case _ if words[0] == "environment":
+            raise VmError(f"{target.host} could not unpack the environment", hint="above is what it said")
         case _:
             raise VmError(f"{words[1]} did not become ready", hint="above is what it said; what ran before runs again")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,20 +65,54 @@ def install_environment(
     """
     scheme = make_scheme(environment.name, environment.target.version)
     with console.open_step(f"Python environment {environment.name}: {len(environment.wheels)} wheels"):
-        check_tags(environment)
         require_interpreter(tree, environment)
-        packs = unpack_wheels(environment.wheels, store, console, refetch=refetch)
-        installed = [install_wheel(pack, scheme, requested=pack.wheel.name in environment.requested) for pack in packs]
-        check_conflicts(installed, tree, make_virtual_environment(scheme, environment.target))
-        require_libraries(find_missing(installed, tree, arch), environment)
-        for wheel in installed:
-            if saved := trim(wheel, environment.trim):
-                console.log(f"{wheel.pack.wheel.name}: {saved} bytes are left out")
-        compile_wheels(installed, tools, store, scratch)
-        add_to_tree(tree, installed, scheme, environment.target)
+
+        def check(installed: Sequence[Installed]) -> None:
+            require_libraries(find_missing(installed, tree, arch), environment)
+
+        add_wheels(tree, environment, scheme, tools, store, console, scratch, refetch=refetch, check=check)
         if environment.imports:
             check_imports(tree, environment, scheme, arch, tools, console, scratch)
     return scheme
+
+
+def add_wheels(
+    tree: Tree,
+    environment: Environment,
+    scheme: Scheme,
+    tools: Tools,
+    store: Store,
+    console: Console,
+    scratch: Path,
+    *,
+    refetch: Callable[[LockedWheel], None] | None = None,
+    check: Callable[[Sequence[Installed]], None] = lambda _: None,
+) -> None:
+    """Add an environment's own files to a tree, whatever else is in it.
+
+    Args:
+        check: is shown what the wheels bring, before anything is left out, and may refuse it.
+
+    Raises:
+        BuildError: as for :func:`install_environment`.
+    """
+    check_tags(environment)
+    packs = unpack_wheels(environment.wheels, store, console, refetch=refetch)
+    installed = [install_wheel(pack, scheme, requested=pack.wheel.name in environment.requested) for pack in packs]
+    check_conflicts(installed, tree, make_virtual_environment(scheme, environment.target))
+    check(installed)
+    for wheel in installed:
+        if saved := trim(wheel, environment.trim):
+            console.log(f"{wheel.pack.wheel.name}: {saved} bytes are left out")
+    compile_wheels(installed, tools, store, scratch)
+    add_to_tree(tree, installed, scheme, environment.target)
+
+
+def hash_contents(environment: Environment) -> str:
+    """A hash over what decides what is in an environment: two with the same are the same, file by file."""
+    wheels = sorted((wheel.file, wheel.sha256, wheel.name in environment.requested) for wheel in environment.wheels)
+    parts = [environment.name, environment.target.full_version, sorted(environment.trim), wheels]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def require_interpreter(tree: Tree, environment: Environment) -> None:

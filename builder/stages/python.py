@@ -9,10 +9,14 @@ from typing import ClassVar
 from builder.debian.lock import Lock, LockedPackage, LockedWheel
 from builder.definition.environments import ResolvedEnvironment
 from builder.definition.resolved import Resolved, ResolvedContainer
-from builder.python.environment import Environment, install_environment
+from builder.python.environment import Environment, hash_contents, install_environment
 from builder.python.target import find_target
 from builder.stages.stage import Context
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
+
+# By these a machine knows whether it has an environment already that an app of another version needs.
+DIGESTS = "/usr/lib/build-os/environments"
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class PythonEnvironments:
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree with the environments."""
         install_environments(tree, self.environments, self.arch, context)
+        for environment in self.environments:
+            path = f"{DIGESTS}/{environment.name}"
+            tree.put(path, make_file(f"{hash_contents(environment)}\n", origin="stage:python"))
         return tree
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from builder.cli.app import locate_modules, make_archive, require_app
+from builder.build.app_environment import AppEnvironment, make_environment_archive
+from builder.cli.app import locate_modules, lock_app_environment, make_archive, make_request, require_app
 from builder.cli.configs import read_config
 from builder.core.console import QuietConsole
 from builder.core.image import read_image
@@ -26,7 +27,10 @@ from vm.machine import Machine
 pytestmark = [pytest.mark.boot, pytest.mark.slow]  # a build and a boot of its own
 
 SOURCE = Path(__file__).parent / "apps"
+SWITCH = "/usr/lib/build-os/switch-app"
 SECRET = "canary-of-the-shop-51d0"
+# What starts beside other tests may take its time.
+PATIENCE = "systemd.default_device_timeout_sec=600 systemd.default_timeout_start_sec=600"
 CONFIG = """\
 variant: buildos
 version: 1.0.0
@@ -49,6 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(SOURCE, directory, ignore=shutil.ignore_patterns("__pycache__"))
     modules = {f"shop/{path.name}": path.read_text() for path in (directory / "project" / "shop").glob("*.py")}
     (directory / "wheels").mkdir()
+    make_wheel(directory / "wheels", "numbers-of-shop", "1.0", {"shop_numbers.py": "NUMBER = 1\n"})
     make_wheel(directory / "wheels", files=modules, entry_points="[console_scripts]\nshop-serve = shop.web:main\n")
     return directory
 
@@ -71,7 +76,7 @@ def machine(
     values = read_values([], [], [], [], [f"db={directory / 'db'}"])
     config.write_text(read_config(directory / "machine.yaml", values).text)
     folder = REPOSITORY / "out" / "boot-tests" / "apps"
-    with booted(image, folder, store, config=config, memory=1024, boot="kernel") as started:
+    with booted(image, folder, store, config=config, memory=1024, boot="kernel", arguments=PATIENCE) as started:
         yield started
 
 
@@ -165,13 +170,28 @@ def test_a_boot_is_good_when_the_apps_are_well(machine: Machine) -> None:
 # --- another version, without a new image ----------------------------------------------------------
 
 
-def push(machine: Machine, project: Path, image: Path) -> tuple[int, str]:
-    """What ``build-os app push shop`` does, without its ssh: status and what was said."""
-    app = require_app(project / "os.yaml", "shop")
-    archive = make_archive(app, Tools(read_image(image).tools, QuietConsole()))
-    version = f"v{hash(archive):x}"
-    done = machine.run("/usr/lib/build-os/switch-app", "push", "shop", version, locate_modules(app), stdin=archive)
+def push(machine: Machine, project: Path, image: Path, name: str = "shop") -> tuple[int, str]:
+    """What ``build-os app push`` does, without its ssh: status and what was said."""
+    resolved, app = require_app(project / "os.yaml", name)
+    tools = Tools(read_image(image).tools, QuietConsole())
+    environment = lock_app_environment(project / "os.yaml", resolved, app, QuietConsole())
+    archive = make_archive(app, tools)
+    words = ["push", name, "", locate_modules(app)]
+    if environment is not None:
+        words += [environment.environment.name, environment.digest]
+    words[2] = f"v{hash((archive, *words)):x}"
+    done = machine.run(SWITCH, *words, stdin=archive)
+    if done.status == 3:
+        assert environment is not None
+        send_environment(machine, project, environment, tools)
+        done = machine.run(SWITCH, *words, stdin=archive)
     return done.status, done.stdout + done.stderr
+
+
+def send_environment(machine: Machine, project: Path, environment: AppEnvironment, tools: Tools) -> None:
+    """The wheels that the machine's image does not have."""
+    wheels = make_environment_archive(make_request(project / "os.yaml", QuietConsole()), environment, tools)
+    assert machine.run(SWITCH, "environment", environment.digest, stdin=wheels).status == 0
 
 
 def test_a_pushed_version_takes_the_place_of_the_images(machine: Machine, project: Path, image: Path) -> None:
@@ -198,3 +218,33 @@ def test_a_pushed_version_takes_the_place_of_the_images(machine: Machine, projec
     assert "the image's own version again" in said
     assert ask(machine, "8080")["version"] == "image"
     web.write_text(text)
+
+
+def test_a_pushed_version_brings_its_own_wheels(
+    machine: Machine, project: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert ask(machine, "8082") == {"number": 1, "text": "image"}
+    make_wheel(project / "wheels", "numbers-of-shop", "2.0", {"shop_numbers.py": "NUMBER = 2\n"})
+    definition = project / "os.yaml"
+    definition.write_text(definition.read_text().replace("numbers-of-shop==1.0", "numbers-of-shop==2.0"))
+    status, said = push(machine, project, image, "counter")
+    assert status == 0, said
+    assert ask(machine, "8082") == {"number": 2, "text": "image"}
+    assert len(machine.succeed("ls /var/lib/app-versions/.environments").split()) == 1
+
+    # Only a module has changed: the wheels are there already.
+    module = project / "counter" / "counter.py"
+    module.write_text(module.read_text().replace('TEXT = "image"', 'TEXT = "pushed"'))
+    assert push(machine, project, image, "counter")[0] == 0
+    assert ask(machine, "8082") == {"number": 2, "text": "pushed"}
+
+    # Wheels with which it does not become ready: it has those of the version before again.
+    make_wheel(project / "wheels", "numbers-of-shop", "3.0", {"shop_numbers.py": "raise SystemExit(7)\n"})
+    definition.write_text(definition.read_text().replace("numbers-of-shop==2.0", "numbers-of-shop==3.0"))
+    status, said = push(machine, project, image, "counter")
+    assert status == 1
+    assert "the version before again" in said
+    assert ask(machine, "8082") == {"number": 2, "text": "pushed"}
+    machine.succeed(f"{SWITCH} revert counter")
+    assert ask(machine, "8082") == {"number": 1, "text": "image"}

@@ -34,11 +34,14 @@ class Machine:
 
     def __init__(self) -> None:
         self.status = 0
+        self.has_environment = True
         self.calls: list[tuple[list[str], bytes]] = []
 
     def run(self, argv: list[str], *, input: bytes, **_: Any) -> SimpleNamespace:
         self.calls.append((shlex.split(argv[-1]), input))
-        return SimpleNamespace(returncode=self.status)
+        words = self.calls[-1][0]
+        self.has_environment |= "environment" in words
+        return SimpleNamespace(returncode=self.status if self.has_environment else command.NOT_THERE)
 
 
 @pytest.fixture
@@ -80,6 +83,25 @@ def test_a_push_sends_the_apps_own_files_and_nothing_hidden(build_os: Any, machi
     assert not [name for name in names if ".env" in name]
     build_os("app", "push", "shop")
     assert machine.calls[1][0] == words, "the same files are the same version"
+
+
+def test_an_environment_is_sent_where_the_machine_has_another(
+    build_os: Any, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = SimpleNamespace(environment=SimpleNamespace(name="web"), digest="d1")
+    monkeypatch.setattr(command, "lock_app_environment", lambda *_: environment)
+    monkeypatch.setattr("builder.build.app_environment.make_environment_archive", lambda *_: b"wheels")
+    assert build_os("app", "push", "shop").status == 0
+    ((first, _),) = machine.calls
+    assert first[-2:] == ["web", "d1"]
+    machine.calls.clear()
+    machine.has_environment = False
+    environment.digest = "d2"
+    assert build_os("app", "push", "shop").status == 0
+    assert [words[3] for words, _ in machine.calls] == ["push", "environment", "push"]
+    assert machine.calls[1] == (["sudo", "-n", command.PROGRAM, "environment", "d2"], b"wheels")
+    assert machine.calls[2][0][5] != first[5], "other wheels are another version"
+    assert machine.calls[2][0] == machine.calls[0][0]
 
 
 @pytest.mark.parametrize(
