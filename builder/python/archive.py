@@ -15,11 +15,16 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from builder.python.errors import WheelError
+
+inflate: Any = zlib
+with suppress(ImportError):  # a machine that it is not made for
+    from isal import isal_zlib as inflate
 
 MAX_MEMBERS = 200_000
 # What all members may grow to, however small the file is; above it, so many times the file's size.
@@ -157,11 +162,11 @@ def read_member(view: mmap.mmap, member: Member, *, check: bool = True) -> bytes
     """
     data = view[member.start : member.start + member.packed]
     if member.compressed:
-        decompressor = zlib.decompressobj(-15)
+        decompressor = inflate.decompressobj(-15)
         try:
             # One byte more than it may have: a bomb is noticed, and not unpacked.
             data = decompressor.decompress(data, member.size + 1)
-        except zlib.error as error:
+        except inflate.error as error:
             raise WheelError(f"{_shown(member.name)} is damaged: {error}") from error
         if not decompressor.eof and len(data) == member.size:
             data += decompressor.decompress(decompressor.unconsumed_tail, 1)
