@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PORT = "org.buildos.probe.0"
 SYSFS = "/sys/class/virtio-ports"
 LIMIT = 4 << 20  # bytes of a file or of a program's output that are sent back
+SHOW = 300  # seconds; systemd answers late in one of several emulated machines
 
 
 def find_port(name: str, sysfs: str = SYSFS) -> "str | None":
@@ -56,7 +57,9 @@ def keep_tail(file: "object") -> str:
 def show_unit(name: str, properties: "list[str] | None" = None) -> "dict[str, object]":
     """``systemctl show`` as a dict, of the manager when no unit is named; asking for few properties is faster."""
     chosen = [f"--property={','.join(properties)}"] if properties else []
-    result = run(["/usr/bin/systemctl", "show", "--no-pager", *chosen, *(["--", name] if name else [])], 60)
+    result = run(["/usr/bin/systemctl", "show", "--no-pager", *chosen, *(["--", name] if name else [])], SHOW)
+    if result["status"] is None:
+        raise OSError(f"systemctl show gave no answer within {SHOW} s")
     if result["status"] != 0:
         raise OSError(binascii.a2b_base64(str(result["stderr"])).decode(errors="replace").strip())
     text = binascii.a2b_base64(str(result["stdout"])).decode(errors="replace")
