@@ -3,6 +3,7 @@
   build-os push registry.example/team/web                   tagged with the version that was built
   build-os push registry.example/team/web:1.0 --tag latest
   build-os push --from oci-archive:web.oci.tar registry.example/team/web:1.0
+  build-os push --sign-key web.key registry.example/team/web:1.0    signed as cosign does
 
 What the registry has is not sent again. Credentials are found where podman and Docker keep them.
 """
@@ -10,7 +11,9 @@ What the registry has is not sent again. Credentials are found where podman and 
 from __future__ import annotations
 
 import argparse
+import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import add_out
@@ -40,6 +43,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-t", "--tag", action="append", default=[], metavar="TAG", help="another tag; may be repeated")
     parser.add_argument("--from", dest="source", metavar="SOURCE", help=f"another image: {PLACES}")
+    parser.add_argument(
+        "--sign-key",
+        type=Path,
+        metavar="FILE",
+        help="sign with this private key as 'cosign sign --key' does (PEM; COSIGN_PASSWORD has its password)",
+    )
     add_out(parser)
     add_chunk_size(parser)
     add_json(parser)
@@ -50,9 +59,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Push."""
     from builder.oci.image import make_tag
     from builder.oci.registry.copy import copy_image, parse_tags
+    from builder.oci.registry.ends import RegistryDestination
     from builder.oci.registry.places import ImagePlace, Transport, parse_place
     from builder.oci.registry.reference import parse_reference
 
+    key = None
+    if args.sign_key is not None:
+        from builder.oci.sign import read_signing_key
+
+        key = read_signing_key(args.sign_key, os.environ.get("COSIGN_PASSWORD"))
     given = parse_tags(args.tag)
     name = args.destination.removeprefix("docker://")
     reference = parse_reference(name, whole_repository=True)
@@ -73,7 +88,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         open_destination(target, options, given, args.chunk_size, stop) as destination,
     ):
         copied = copy_image(origin, destination, console, expected=target.digest, stop=stop)
-    report_copy(copied, str(reference), given, args, console)
+        more: dict[str, str | None] = {}
+        if key is not None:
+            from builder.oci.sign import push_signature
+
+            assert isinstance(destination, RegistryDestination), "what is pushed goes to a registry"
+            more["signature"] = push_signature(destination.publisher, copied.digest, key)
+            if more["signature"] is None:
+                console.note(f"{copied.digest} is signed by this key already")
+    report_copy(copied, str(reference), given, args, console, more)
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,9 +176,14 @@ def parse_chunk_size(text: str) -> int:
 
 
 def report_copy(
-    copied: Copied, destination: str, tags: tuple[str, ...], args: argparse.Namespace, console: Console
+    copied: Copied,
+    destination: str,
+    tags: tuple[str, ...],
+    args: argparse.Namespace,
+    console: Console,
+    more: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Say what was done: to programs all of it, else the digest on standard output."""
+    """Say what was done: to programs all of it and ``more``, else the digest on standard output."""
     parts = [f"{copied.copied} copied ({format_size(copied.size)})"] if copied.copied else []
     parts += [f"{copied.there} were there"] if copied.there else []
     parts += [f"{copied.mounted} mounted from another repository"] if copied.mounted else []
@@ -193,6 +198,7 @@ def report_copy(
             "there": copied.there,
             "mounted": copied.mounted,
             "bytes": copied.size,
+            **(more or {}),
         }
         sys.stdout.write(json.dumps(document) + "\n")
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -27,6 +27,7 @@ from builder.signatures.verify_key import KeyFileError, SignatureRefused
 
 MIN_RSA = 2048  # bits: NIST SP 800-131A
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 
@@ -94,22 +95,40 @@ def parse_pem_key(data: bytes) -> PemKey:
     return PemKey(key)
 
 
-def sign_with_pem_key(private: bytes, message: bytes, password: bytes | None = None) -> bytes:
-    """The signature that :class:`PemKey` verifies: bare, not base64.
+@dataclass(frozen=True)
+class SigningKey:
+    """A private key."""
+
+    key: PrivateKey = field(repr=False)
+
+    @property
+    def public(self) -> PemKey:
+        """What verifies."""
+        return PemKey(self.key.public_key())
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature that :class:`PemKey` verifies: bare, not base64."""
+        if isinstance(self.key, ec.EllipticCurvePrivateKey):
+            return self.key.sign(message, ec.ECDSA(SHA256()))
+        if isinstance(self.key, rsa.RSAPrivateKey):
+            return self.key.sign(message, padding.PKCS1v15(), SHA256())
+        return self.key.sign(message)
+
+
+def parse_private_key(data: bytes, password: bytes | None = None) -> SigningKey:
+    """A private key in PEM.
 
     Raises:
-        KeyFileError: it is no private key, of a kind that is not known, or of another password.
+        KeyFileError: it is none, of a kind that signs nothing here, or of another password.
     """
     try:
-        key = load_pem_private_key(private, password)
+        key = load_pem_private_key(data, password)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"is no private key that can be read: {str(error).splitlines()[0][:120]}") from error
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):
-        return key.sign(message, ec.ECDSA(SHA256()))
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(message, padding.PKCS1v15(), SHA256())
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(message)
+        return SigningKey(key)
+    if isinstance(key, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey):
+        return SigningKey(key)
     raise KeyFileError("is of a kind that signs nothing here; ECDSA, RSA and Ed25519 do")
 
 

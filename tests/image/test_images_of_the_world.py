@@ -7,6 +7,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from builder.artifacts.placed_artifact import Wanted
 from builder.artifacts.unpack import ArchiveError, unpack_archive
@@ -350,3 +353,33 @@ def test_packages_that_do_not_fit_to_the_base_are_refused(box: Path, store: Stor
         InputError, match=r"is made from Alpine Linux v3\.20, to which packages of Debian cannot be added"
     ):
         build_container(BuildRequest(definition, tmp_path / "out", store, QuietConsole()))
+
+
+def test_skopeo_believes_what_push_signed_and_nothing_else(programs: Tools, tmp_path: Path) -> None:
+    (tmp_path / "registries.d").mkdir()
+    (tmp_path / "registries.d/all.yaml").write_text("default-docker: {use-sigstore-attachments: true}\n")
+    key = ec.generate_private_key(ec.SECP256R1())
+    for name, public in (("web", key.public_key()), ("other", ec.generate_private_key(ec.SECP256R1()).public_key())):
+        (tmp_path / f"{name}.pub").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        rule = {"type": "sigstoreSigned", "keyPath": f"{tmp_path}/{name}.pub"}
+        policy = {"default": [rule | {"signedIdentity": {"type": "matchRepository"}}]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(policy))
+    (tmp_path / "web.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    layout = Layout(tmp_path / "layout")
+    layout.image([tar_of(etc__a="1")])
+    layout.finish()
+    with WebServer() as web:
+        name = f"{RegistryServer(web).host}/team/web:1"
+        push = [sys.executable, "-m", "builder", "push", "--from", f"oci:{tmp_path}/layout", name]
+        copy = (
+            f"skopeo --registries.d {tmp_path}/registries.d --policy {tmp_path}/%s.json copy -q --src-tls-verify=false"
+        )
+        copy += f" docker://{name} dir:{tmp_path}/%s"
+        environment = {**os.environ, "BUILD_OS_CACHE": str(tmp_path / "store")}
+        subprocess.run(push, check=True, capture_output=True, env=environment)
+        assert "skopeo refused" in run_in(programs, f"{copy % ('web', 'bare')} || echo skopeo refused")
+        subprocess.run([*push, "--sign-key", tmp_path / "web.key"], check=True, capture_output=True, env=environment)
+        assert "skopeo refused" in run_in(programs, f"{copy % ('other', 'other')} || echo skopeo refused")
+        run_in(programs, copy % ("web", "signed"))
+    assert (tmp_path / "signed/manifest.json").is_file()
+    assert not (tmp_path / "other/manifest.json").exists()

@@ -72,34 +72,35 @@ class RegistryDestination:
     """A repository.
 
     Attributes:
+        publisher: writes to it.
         tags: of the image; none: it is found by its digest alone.
     """
 
     def __init__(self, publisher: Publisher, tags: Sequence[str]) -> None:
-        self._publisher = publisher
+        self.publisher = publisher
         self.tags = tuple(dict.fromkeys(tags))
         self.name = publisher.name
 
     def has_blob(self, blob: Descriptor) -> bool:
         """See :class:`Destination`."""
-        return self._publisher.has_blob(blob)
+        return self.publisher.has_blob(blob)
 
     def write_blob(self, blob: Descriptor, origin: Origin, progress: Progress) -> bool:
         """See :class:`Destination`."""
         registry, repository = origin.repository or ("", "")
-        own = self._publisher.client.reference
+        own = self.publisher.client.reference
         mount = (repository,) if registry == own.registry and repository != own.repository else ()
-        return self._publisher.upload_blob(
+        return self.publisher.upload_blob(
             blob, lambda start: origin.read_blob(blob, start), mount=mount, progress=progress
         )
 
     def write_manifest(self, manifest: Manifest) -> None:
         """See :class:`Destination`."""
-        self._publisher.put_manifest(manifest)
+        self.publisher.put_manifest(manifest)
 
     def finish(self, manifest: Manifest) -> None:
         """See :class:`Destination`."""
         if not self.tags:
-            self._publisher.put_manifest(manifest)
+            self.publisher.put_manifest(manifest)
         for tag in self.tags:
-            self._publisher.put_manifest(manifest, tag)
+            self.publisher.put_manifest(manifest, tag)

@@ -40,7 +40,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load, load_container
 from builder.definition.resolved import Resolved
 from builder.outputs.sbom import make_image_sbom
-from builder.signatures.pem import sign_with_pem_key
+from builder.signatures.pem import parse_private_key
 from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 from firstboot.config.oci.manifests import EMPTY, TITLE
@@ -219,7 +219,7 @@ def test_who_must_have_signed_is_looked_at_when_it_is_locked_and_when_it_is_plac
     resolve: Callable[[str], Resolved], web: Web, tmp_path: Path, store: Store, fake_tools: FakeTools
 ) -> None:
     (tmp_path / "key.pub").write_bytes(PUBLIC)
-    web.files |= {"/tool": TOOL, "/tool.sig": sign_with_pem_key(PRIVATE, TOOL)}
+    web.files |= {"/tool": TOOL, "/tool.sig": parse_private_key(PRIVATE).sign(TOOL)}
     entry = (
         f"  - {{name: tool, url: {web.url}/tool, sha256: {SHA256}, path: /usr/bin/tool, signature: {{key: key.pub}}}}\n"
     )
@@ -251,7 +251,7 @@ def test_a_signature_may_lie_beside_the_definition(
 ) -> None:
     (tmp_path / "key.pub").write_bytes(PUBLIC)
     (tmp_path / "data").write_bytes(TOOL)
-    (tmp_path / "data.sig").write_bytes(sign_with_pem_key(PRIVATE, TOOL))
+    (tmp_path / "data.sig").write_bytes(parse_private_key(PRIVATE).sign(TOOL))
     entry = "  - {name: data, file: data, path: /etc/data, signature: {key: key.pub, file: data.sig}}\n"
     (row,) = lock_of(resolve(entry), store).artifacts
     assert (row.signature, row.key) == tuple(

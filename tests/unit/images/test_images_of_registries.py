@@ -26,7 +26,7 @@ from builder.images.locked import read_locked_image
 from builder.images.locking import fetch_images, find_stale_images, list_carried_images, lock_images
 from builder.locking import describe_images, require_verified
 from builder.oci.cosign import BUNDLE_TYPES, PAYLOAD, SIGNATURE, SIGNATURE_TYPE, SIGNED, STATEMENT, make_payload
-from builder.signatures.pem import sign_with_pem_key
+from builder.signatures.pem import parse_private_key
 from tests.support.registry import MANIFEST, ImageParts, RegistryServer, describe, digest
 from tests.support.users import REPOSITORY
 from vm.fakes.web import WebServer
@@ -61,7 +61,7 @@ def sign(
 ) -> None:
     """What 'cosign sign --key' pushes; not to the tag but as a referrer, with COSIGN_EXPERIMENTAL_OCI11."""
     payload = make_payload(f"{registry.host}/{name}", digest)
-    annotations = {SIGNATURE: base64.b64encode(sign_with_pem_key(private(key), payload)).decode()}
+    annotations = {SIGNATURE: base64.b64encode(parse_private_key(private(key)).sign(payload)).decode()}
     more = (
         {} if tag else {"subject": {"digest": digest, "mediaType": MANIFEST, "size": 1}, "artifactType": SIGNATURE_TYPE}
     )
@@ -76,7 +76,7 @@ def sign_bundle(registry: RegistryServer, name: str, digest: str, key: ec.Ellipt
     envelope = {
         "payload": base64.b64encode(statement.encode()).decode(),
         "payloadType": STATEMENT,
-        "signatures": [{"sig": base64.b64encode(sign_with_pem_key(private(key), pae)).decode()}],
+        "signatures": [{"sig": base64.b64encode(parse_private_key(private(key)).sign(pae)).decode()}],
     }
     bundle = json.dumps({"mediaType": BUNDLE_TYPES[0], "dsseEnvelope": envelope}).encode()
     subject_of = {"digest": digest, "mediaType": MANIFEST, "size": 1}
@@ -263,7 +263,7 @@ def test_who_did_not_sign_is_named_with_what_was_found(
     # A signature of another image, moved here.
     registry.add("web", "2", NEWER)
     payload = make_payload("web", signed)
-    annotations = {SIGNATURE: base64.b64encode(sign_with_pem_key(private(KEY), payload)).decode()}
+    annotations = {SIGNATURE: base64.b64encode(parse_private_key(private(KEY)).sign(payload)).decode()}
     push(registry, "web", f"{NEWER.digest.replace(':', '-')}.sig", payload, PAYLOAD, annotations)
     with pytest.raises(SourceError, match=rf"a signature is of {signed}, not of this image"):
         lock_of(resolve(f"{registry.host}/web:2", "    keys: [web.pub]\n"), store)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.signatures.key_file import parse_verify_key, read_verify_key
-from builder.signatures.pem import sign_with_pem_key
+from builder.signatures.pem import parse_private_key
 from builder.signatures.verify_key import KeyFileError, SignatureRefused
 
 pytestmark = pytest.mark.unit
@@ -93,7 +93,7 @@ def test_keys_of_every_algorithm_sign_and_verify() -> None:
     ]
     for key, other in zip(keys, [*keys[1:], keys[0]], strict=True):
         public = parse_verify_key(key.public_key().public_bytes(*PUBLIC))
-        signature = sign_with_pem_key(key.private_bytes(*PEM), MESSAGE)
+        signature = parse_private_key(key.private_bytes(*PEM)).sign(MESSAGE)
         public.verify(MESSAGE, signature)
         public.verify(MESSAGE, base64.encodebytes(signature))
         with pytest.raises(SignatureRefused, match=r"SHA256:[0-9a-f]{64}"):
