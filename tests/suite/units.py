@@ -43,9 +43,6 @@ LIMITS = {
     "firstboot-network.service": 9.6,
     "firstboot-prepare.service": 9.6,
     "state-check.service": 9.6,
-    # Put the image's containers into the stores of engines that are root themselves, before these start.
-    "containerd-images.service": 9.6,
-    "docker-images.service": 9.6,
     # Run what is root on a node by its nature: it mounts, makes control groups and networks for all containers.
     "kubelet.service": 9.6,
     "flanneld.service": 9.6,
