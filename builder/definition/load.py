@@ -35,6 +35,13 @@ from firstboot.config.located import Located, LocatedError, Problem, decode, fin
 
 Kind = Literal["system", "container"]
 _KINDS: tuple[Kind, ...] = ("system", "container")
+# What a runtime needs, where that has another name: a package, and the feature that brings it.
+_RUNTIME_PACKAGES = {
+    Runtime.CRI: "containerd",
+    Runtime.DOCKER: "docker.io",
+    Runtime.SYSTEMD: "containernetworking-plugins",
+}
+_RUNTIME_FEATURES = {Runtime.SYSTEMD: "pods"}
 
 
 @dataclass(frozen=True)
@@ -260,13 +267,13 @@ def _check_runtimes(resolved: Resolved) -> Iterator[Problem]:
     """Whether the image has what runs its containers."""
     packages = {*map(parse_package_name, resolved.packages)}
     for index, use in enumerate(resolved.containers):
-        needed = {Runtime.CRI: "containerd", Runtime.DOCKER: "docker.io"}.get(use.runtime, use.runtime.value)
+        needed = _RUNTIME_PACKAGES.get(use.runtime, use.runtime.value)
         if needed not in packages or (use.runtime is Runtime.CRI and "cri" not in resolved.features):
             where: tuple[str | int, ...] = ("containers",)
             if use.runtime is not Runtime.PODMAN:
                 where = (*where, index, "runtime")
             what = f"nothing in this image runs containers by {use.runtime}"
-            yield Problem(where, what, f"add '{use.runtime}' to features")
+            yield Problem(where, what, f"add '{_RUNTIME_FEATURES.get(use.runtime, use.runtime)}' to features")
             if use.runtime is Runtime.PODMAN:
                 return
 

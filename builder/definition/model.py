@@ -172,6 +172,7 @@ class Runtime(enum.StrEnum):
     CONTAINERD = "containerd"
     DOCKER = "docker"
     CRI = "cri"
+    SYSTEMD = "systemd"
 
 
 class ContainerUse(Model):
@@ -199,8 +200,8 @@ class ContainerUse(Model):
     )
     runtime: Runtime = Field(
         Runtime.PODMAN,
-        description="What runs it: `podman`, `containerd`, `docker`, or `cri`, by which the image is there for the "
-        "kubelet and nothing starts by itself.",
+        description="What runs it: `podman`, `containerd`, `docker`; `systemd`, as a service with nothing between "
+        "(feature `pods`); or `cri`, by which the image is there for the kubelet and nothing starts by itself.",
     )
     publish: tuple[str, ...] = Field(
         (), description='Ports of the machine that lead into the container: `"[ADDRESS:]PORT:PORT[/udp]"`.'

@@ -6,7 +6,7 @@ container that nobody gave options, where a bundle can say it, and what ``umoci 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ def make_runtime_config(image: Json, root: Tree, *, name: str, owner: Owner | No
             "terminal": False,
             "user": _make_user(account, owner),
             "args": arguments,
-            "env": _make_environment(run.get("Env") or (), account),
+            "env": make_environment(run.get("Env") or (), account),
             "cwd": run.get("WorkingDir") or "/",
             "capabilities": _make_capabilities(account),
             "rlimits": [OPEN_FILES],
@@ -110,7 +110,8 @@ def _make_user(account: Account, owner: Owner | None) -> dict[str, object]:
     return user
 
 
-def _make_environment(given: list[str] | tuple[()], account: Account) -> list[str]:
+def make_environment(given: Sequence[str], account: Account) -> list[str]:
+    """The image's variables, with a ``PATH`` and a ``HOME`` where it says none."""
     names = {entry.partition("=")[0] for entry in given}
     first = [PATH] if "PATH" not in names else []
     last = [f"HOME={account.home}"] if "HOME" not in names else []

@@ -26,6 +26,7 @@ from builder.python.environment import Environment
 from builder.stages.base_image import BaseImage, keep_inherited, read_base
 from builder.stages.overlays import lay_over
 from builder.stages.packages import configure, format_answer, list_runs, make_decision, make_work
+from builder.stages.pods import install_pod
 from builder.stages.python import install_environments
 from builder.stages.quadlet import make_quadlet
 from builder.stages.runtime_units import UNITS, make_containerd_unit, make_docker_unit
@@ -85,6 +86,9 @@ class Containers:
         for container in self.containers:
             with context.console.open_step(f"container {container.name}"):
                 image = self._image(container, context)
+                if container.runtime is Runtime.SYSTEMD:
+                    _install_pod(tree, container, image)
+                    continue
             install_image(tree, image, name=container.name)
             _install_unit(tree, container, image)
         return tree
@@ -137,8 +141,22 @@ def _install_unit(tree: Tree, container: EmbeddedContainer, image: Image) -> Non
     text = make_unit(name, image, publish=publish, command=command, enable=container.enable)
     tree.put(f"{UNITS}/{name}.service", make_file(text, origin=origin))
     if container.enable:
-        link = make_symlink(f"{UNITS}/{name}.service", origin=origin)
-        tree.put(f"/etc/systemd/system/multi-user.target.wants/{name}.service", link)
+        _enable(tree, name)
+
+
+def _install_pod(tree: Tree, container: EmbeddedContainer, image: Image) -> None:
+    """The container's files and its units, for systemd itself."""
+    publish = [str(port) for port in container.publish]
+    texts = install_pod(tree, image, name=container.name, publish=publish, command=container.command)
+    for unit, text in texts.items():
+        tree.put(f"{UNITS}/{unit}", make_file(text, origin=f"container:{container.name}"))
+    if container.enable:
+        _enable(tree, container.name)
+
+
+def _enable(tree: Tree, name: str) -> None:
+    link = make_symlink(f"{UNITS}/{name}.service", origin=f"container:{name}")
+    tree.put(f"/etc/systemd/system/multi-user.target.wants/{name}.service", link)
 
 
 def make_container_tree(

@@ -1,4 +1,4 @@
-"""The network of a container that containerd runs: a namespace of its own, set up by the plugins of CNI.
+"""The network of a container that containerd or systemd runs: a namespace of its own, set up by the plugins of CNI.
 
 ``ctr`` can use CNI and cannot publish ports. This runs the machine's first network in /etc/cni/net.d as the CNI
 specification says (SPEC.md 1.0, "Section 2: Execution Protocol"), with ``portMappings`` for plugins that take them.
@@ -36,6 +36,9 @@ def add_network(name: str, published: Sequence[str]) -> None:
     (KEPT / f"{name}.json").write_text(json.dumps({"network": network, "ports": ports}), encoding="utf-8")
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-netns", name, "link", "set", "lo", "up"], check=True)
+    # It is the container's alone, so whoever it runs may listen on any port of it, as with podman and Docker.
+    write = ["ip", "netns", "exec", name, "tee", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]
+    subprocess.run(write, input=b"0\n", stdout=subprocess.DEVNULL, check=True)
     result: Any = None
     for plugin in network["plugins"]:
         result = _call("ADD", name, make_plugin_config(network, plugin, ports, result)) or result

@@ -30,7 +30,7 @@ PROGRAM = """
 import json, subprocess
 from pathlib import Path
 from firstboot.images import network
-network.read_network.__defaults__ = (Path("REPOSITORY/overlays/containerd/etc/cni/net.d"),)
+network.read_network.__defaults__ = (Path("REPOSITORY/overlays/cni-bridge/etc/cni/net.d"),)
 def say(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
 def list_leases():

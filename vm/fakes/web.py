@@ -31,6 +31,7 @@ class Reply:
     Attributes:
         slow: seconds to wait before it.
         cut: so many bytes of the body, and then the connection ends; the announced length is the whole one's.
+        stall: so many bytes of the body, and then nothing more: the connection stays.
         endless: the body is repeated until the client has had enough.
     """
 
@@ -39,6 +40,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     slow: float = 0.0
     cut: int | None = None
+    stall: int | None = None
     endless: bool = False
 
 
@@ -125,7 +127,10 @@ class WebServer(LoopbackServer):
         if request.method == "HEAD":
             return
         try:
-            handler.wfile.write(reply.body[: reply.cut])
+            handler.wfile.write(reply.body[: reply.cut if reply.stall is None else reply.stall])
+            if reply.stall is not None:
+                self._dead.wait()
+                handler.close_connection = True
             while reply.endless and not self._dead.is_set():
                 handler.wfile.write(reply.body)
         except OSError:

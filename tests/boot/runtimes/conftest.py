@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -29,13 +30,15 @@ CRI_PORT = 9999
 DEFINITION = """\
 name: runtimes
 version: 1.0.0
-features: [podman, containerd, cri, docker]
+features: [podman, containerd, cri, docker, pods]
 disk: {slot: 3G, size: 16G}
 containers:
   - {name: box, definition: containers/box.yaml, publish: ["8080:8080"]}
   - {name: shop, definition: containers/box.yaml, runtime: docker, publish: ["8081:8080"], enable: false}
   - {name: store, definition: containers/box.yaml, runtime: containerd, publish: ["8082:8080"]}
   - {name: pause, definition: containers/pause.yaml, runtime: cri}
+  - {name: pod, definition: containers/box.yaml, runtime: systemd, publish: ["8083:8080"]}
+  - {name: worker, definition: containers/worker.yaml, runtime: systemd, publish: ["8084:80"]}
 outputs: [qcow2]
 """
 # As a shell for the tests: what looks into a container from within.
@@ -52,6 +55,11 @@ overlays: [box]
 entrypoint: [/usr/bin/busybox, httpd, -f, -p, "8080", -h, /srv]
 ports: ["8080"]
 """
+# The same for a user whom the machine does not know, on a port that is root's elsewhere.
+WORKER = BOX.replace("name: box", "name: worker").replace('"8080"', '"80"') + 'user: "4242:4242"\n'
+# The same with a layer that a test pulls in bad weather: incompressible, and in none of the others.
+WEATHER = BOX.replace("name: box", "name: weather").replace("overlays: [box]", "overlays: [box, weather]")
+LARGE = 4 << 20
 # The next version of the same, which ends at once.
 BROKEN = BOX.replace("name: box", "name: broken").replace('httpd, -f, -p, "8080", -h, /srv', '"false"')
 CONFIG = """\
@@ -71,6 +79,8 @@ storage:
           [[registry]]
           location = "127.0.0.1:5000"
           insecure = true
+    - path: /etc/containerd/certs.d/127.0.0.1:5000/hosts.toml
+      contents: {inline: 'server = "http://127.0.0.1:5000"'}
 systemd:
   units:
     - name: registry.socket
@@ -109,7 +119,11 @@ def lay_out_sources(out: Path) -> None:
     """The definitions of the containers, below the directory of a system's."""
     shutil.copytree(REPOSITORY / "configs/containers", out / "containers", dirs_exist_ok=True)
     (out / "containers/box.yaml").write_text(BOX, encoding="utf-8")
+    (out / "containers/worker.yaml").write_text(WORKER, encoding="utf-8")
     (out / "containers/broken.yaml").write_text(BROKEN, encoding="utf-8")
+    (out / "containers/weather.yaml").write_text(WEATHER, encoding="utf-8")
+    (out / "overlays/weather").mkdir(parents=True, exist_ok=True)
+    (out / "overlays/weather/large").write_bytes(random.Random(1).randbytes(LARGE))
     binaries = out / "overlays/box/bin"
     binaries.mkdir(parents=True, exist_ok=True)
     for applet in APPLETS:
@@ -125,7 +139,7 @@ def images(store: Store) -> Images:
     """``box``, ``broken`` and ``pause``, assembled by build-os."""
     lay_out_sources(OUT)
     layouts = {}
-    for name in ("box", "broken", "pause"):
+    for name in ("box", "broken", "pause", "weather"):
         out = OUT / f"out-{name}"
         with closing(QuietConsole(out / "build.log")) as console:
             build_container(BuildRequest(OUT / f"containers/{name}.yaml", out, store, console))

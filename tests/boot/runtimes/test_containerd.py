@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.boot.runtimes.conftest import CRI_PORT, HOST
+from tests.boot.runtimes.guest_processes import list_ancestors
 from tests.support.cri import RUNNING, Client
 from vm.machine import Machine
 
@@ -33,16 +34,6 @@ def two(pulled: Machine) -> Iterator[Machine]:
     for name in ("one", "two"):
         pulled.run(f"ctr tasks delete --force {name}")
         pulled.run(f"ctr containers delete {name}")
-
-
-def list_ancestors(machine: Machine, process: int) -> list[str]:
-    """Names of the programs from PID 1 to this process."""
-    names: list[str] = []
-    while process:
-        status = dict(line.split(":\t", 1) for line in machine.read(f"/proc/{process}/status").splitlines())
-        names.insert(0, status["Name"])
-        process = int(status["PPid"])
-    return names
 
 
 def find_process(machine: Machine, name: str) -> int:

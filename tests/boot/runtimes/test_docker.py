@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.boot.runtimes.conftest import HOST
-from tests.boot.runtimes.test_containerd import list_ancestors
+from tests.boot.runtimes.guest_processes import list_ancestors
 from vm.machine import Machine
 
 # Until it has been measured on a quiet machine: programs in Go are slow to start under emulation.

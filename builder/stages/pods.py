@@ -1,0 +1,175 @@
+"""Containers that are a unit of systemd and nothing else: no engine, no shim, no copy of the image.
+
+The image's files lie in the verified root, and ``RootDirectory=`` makes them the root of the service (systemd.exec(5)).
+What other runtimes give a container is said in the unit: namespaces, capabilities, a filter of system calls. The
+network is a namespace that a second unit, without a process, has set up by the plugins of CNI.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from builder.core.errors import InputError
+from builder.oci.accounts import find_account
+from builder.oci.container_store import CLOSED
+from builder.oci.image import Image
+from builder.oci.runtime_config import CAPABILITIES, make_environment
+from builder.stages.quadlet import quote_argument
+from builder.tree.node import Kind, make_directory, make_file, make_symlink
+from builder.tree.tree import Tree
+
+ROOTS = f"{CLOSED}/roots"
+# What systemd mounts over, which nobody can make in a root that is only read.
+_DIRECTORIES = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
+_HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+NETWORK = "/usr/bin/python3 -I -m firstboot.images network"
+_NETWORK_UNIT = "container-network-{}.service"
+# Users whom every system knows (nss-systemd(8)); of the others systemd has to be told.
+_KNOWN = (0, 65534)
+# In the order of the manual. All but what a program in a container may expect: to be root of its own namespace.
+SANDBOX: Mapping[str, str] = {
+    "CapabilityBoundingSet": " ".join(CAPABILITIES),
+    "NoNewPrivileges": "yes",
+    "PrivateUsers": "identity",
+    "PrivatePIDs": "yes",
+    "PrivateIPC": "yes",
+    "PrivateDevices": "yes",
+    "DevicePolicy": "closed",
+    "PrivateTmp": "disconnected",
+    "ProtectClock": "yes",
+    "ProtectControlGroups": "strict",
+    "ProtectHostname": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "KeyringMode": "private",
+    "RemoveIPC": "yes",
+    "SystemCallArchitectures": "native",
+    "SystemCallFilter": "@system-service",
+    "SystemCallErrorNumber": "EPERM",
+    "UMask": "0022",
+}
+
+
+def install_pod(
+    tree: Tree, image: Image, *, name: str, publish: Sequence[str], command: Sequence[str]
+) -> dict[str, str]:
+    """Put an image's files into the tree as the root of a service, and return its units: name -> text.
+
+    Args:
+        publish: ``[ADDRESS:]PORT:PORT/PROTOCOL``.
+        command: replaces the image's ``Cmd``.
+
+    Raises:
+        InputError: the image says nothing that could be run.
+        TreeError: it lacks what is to be run, or something else is in the way.
+    """
+    origin = f"container:{name}"
+    root = _complete(image.tree, name)
+    run: Mapping[str, Any] = json.loads(image.config).get("config") or {}
+    words = [*(run.get("Entrypoint") or ()), *(command or run.get("Cmd") or ())]
+    if not words:
+        raise InputError(f"container {name}: its image says nothing that could be run", hint="set 'command'")
+    account = find_account(root, run.get("User") or "")
+    environment = make_environment(run.get("Env") or (), account)
+    words[0] = _find_program(root, words[0], run.get("WorkingDir") or "/", environment, name)
+    tree.put(CLOSED, make_directory(0o700, origin=origin))
+    for path, node in root.walk():
+        tree.put(f"{ROOTS}/{name}{path if path != '/' else ''}", node.copy_with(origin=origin))
+    _install_accounts(tree, name, account.uid, account.gid)
+    user = [("User", str(account.uid)), ("Group", str(account.gid))]
+    if account.groups:
+        user.append(("SupplementaryGroups", " ".join(map(str, account.groups))))
+    network = _NETWORK_UNIT.format(name)
+    service = [
+        ("Type", "exec"),
+        ("ExecStart", " ".join(map(quote_argument, words))),
+        *(("Environment", quote_argument(entry).replace("$$", "$")) for entry in environment),
+        ("WorkingDirectory", quote_argument(run.get("WorkingDir") or "/").replace("$$", "$")),
+        *user,
+        ("Restart", "on-failure"),
+        ("RestartSec", "1"),
+        ("RootDirectory", f"{ROOTS}/{name}"),
+        ("MountAPIVFS", "yes"),
+        ("ProtectSystem", "strict"),
+        ("StateDirectory", name),
+        ("BindReadOnlyPaths", "-/run/systemd/resolve/resolv.conf:/etc/resolv.conf"),
+        ("NetworkNamespacePath", f"/run/netns/{name}"),
+        *SANDBOX.items(),
+    ]
+    unit = [("Description", f"Container {name}"), ("BindsTo", network), ("After", f"{network} network.target")]
+    prepared = [
+        ("Description", f"Network of the Container {name}"),
+        ("StopWhenUnneeded", "yes"),
+        ("Wants", "metadata-guard.service"),
+        ("After", "metadata-guard.service network.target"),
+    ]
+    made = [
+        ("Type", "oneshot"),
+        ("RemainAfterExit", "yes"),
+        ("ExecStartPre", "/usr/bin/dash /usr/lib/build-os/require-metadata-guard"),
+        ("ExecStart", f"{NETWORK} add {' '.join([name, *publish])}"),
+        ("ExecStop", f"{NETWORK} remove {name}"),
+    ]
+    install = [("Install", [("WantedBy", "multi-user.target")])]
+    return {
+        f"{name}.service": _format([("Unit", unit), ("Service", service), *install]),
+        network: _format([("Unit", prepared), ("Service", made)]),
+    }
+
+
+def _complete(image: Tree, name: str) -> Tree:
+    """The image's files with what systemd mounts over."""
+    root = image.copy()
+    if "/" not in root:
+        root.put("/", make_directory(origin=""))
+    for path in (*_DIRECTORIES, f"/var/lib/{name}"):
+        if root.get(path, follow=True) is None:
+            root.put(path, make_directory(0o1777 if path.endswith("/tmp") else 0o755, origin=""))
+    if "/etc/hosts" not in root:
+        root.put("/etc/hosts", make_file(_HOSTS, origin=""))
+    # A link would lead to where the machine's own resolver is, which is not in the container.
+    resolver = root.get("/etc/resolv.conf")
+    if resolver is None or resolver.kind is not Kind.FILE:
+        if resolver is not None:
+            root.remove("/etc/resolv.conf")
+        root.put("/etc/resolv.conf", make_file("", origin=""))
+    return root
+
+
+def _find_program(root: Tree, word: str, directory: str, environment: Sequence[str], name: str) -> str:
+    """The path of what is to be run, as execvp(3) would find it."""
+    path = next((entry.removeprefix("PATH=") for entry in environment if entry.startswith("PATH=")), "")
+    places = [f"{place}/{word}" for place in path.split(":") if place.startswith("/")]
+    if "/" in word:
+        places = [word if word.startswith("/") else f"{directory.rstrip('/')}/{word.removeprefix('./')}"]
+    for place in places:
+        node = root.get(place, follow=True)
+        if node is not None and node.is_executable:
+            return place
+    raise InputError(f"container {name}: its image has no program '{word}'", hint="say 'entrypoint', or 'command'")
+
+
+def _install_accounts(tree: Tree, name: str, uid: int, gid: int) -> None:
+    """Records of the image's user for systemd, which runs nothing as a user that nobody knows (systemd-userdbd(8))."""
+    origin = f"container:{name}"
+    records = [("user", uid, {"userName": f"container-{uid}", "uid": uid, "gid": gid, "disposition": "container"})]
+    records.append(("group", gid, {"groupName": f"container-{gid}", "gid": gid, "disposition": "container"}))
+    for kind, number, record in records:
+        if number in _KNOWN:
+            continue
+        path = f"/usr/lib/userdb/container-{number}.{kind}"
+        tree.put(path, make_file(json.dumps(record) + "\n", 0o644, origin=origin))
+        tree.put(f"/usr/lib/userdb/{number}.{kind}", make_symlink(path.rpartition("/")[2], origin=origin))
+
+
+def _format(sections: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
+    parts = ["\n".join([f"[{name}]", *(f"{key}={value}" for key, value in rows)]) + "\n" for name, rows in sections]
+    return "\n".join(parts)
