@@ -1,22 +1,30 @@
-"""Make a key pair for Secure Boot: DIR/secure-boot.key, which signs, and DIR/secure-boot.crt, which firmware is given.
+"""Make keys: for Secure Boot DIR/secure-boot.key, which signs, and DIR/secure-boot.crt, which firmware is given.
 
 Keep the key where only builds that are released can read it; whoever has it can sign whatever these machines start.
 
   build-os key                         into the directory 'keys'
   build-os key ~/keys
   build-os build --sign-key ~/keys/secure-boot.key --sign-certificate ~/keys/secure-boot.crt
+
+Or for updates: the keys that 'build-os publish' signs with, and DIR/root.json, which machines have.
+
+  build-os key update-keys --for updates
+  build-os key update-keys --for updates --root-keys 3 --threshold 2
+  build-os key update-keys --for updates --rotate targets
+  build-os key update-keys --for updates --renew
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from builder.cli.common import add_definition, require_definition
 from builder.core.console import Console
 
-HELP = "make a key pair for Secure Boot"
+HELP = "make keys, for Secure Boot or for updates"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +34,51 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_definition(parser)
     parser.add_argument("--name", help="who signs, for people who look (default: the definition's name)")
+    parser.add_argument(
+        "--for", dest="purpose", choices=("secure-boot", "updates"), default="secure-boot", help="(%(default)s)"
+    )
+    updates = parser.add_argument_group("for updates")
+    updates.add_argument("--root-keys", type=int, default=1, metavar="N", help="how many keys the root has (1)")
+    updates.add_argument("--threshold", type=int, default=1, metavar="N", help="how many of them must sign (1)")
+    change = updates.add_mutually_exclusive_group()
+    change.add_argument(
+        "--rotate",
+        action="append",
+        choices=("root", "targets", "snapshot", "timestamp"),
+        help="new keys for this role, in a new root.json, which the keys of the root before sign; may be repeated",
+    )
+    change.add_argument("--renew", action="store_true", help="a new root.json of the same keys, before it expires")
+    updates.add_argument("--dev", action="store_true", help="mark them as made to try things out")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Make the pair with the definition's tools; print the paths."""
+    """Make them; print the paths."""
+    return _make_for_updates(args, console) if args.purpose == "updates" else _make_for_secure_boot(args, console)
+
+
+def _make_for_updates(args: argparse.Namespace, console: Console) -> int:
+    from builder.publishing.keys import make_update_keys
+    from builder.publishing.rotation import renew_root
+
+    if args.rotate or args.renew:
+        paths = renew_root(args.directory, args.rotate or (), int(time.time()))
+        console.note("publish it: 'build-os publish DIR --keys KEYS --refresh'; machines follow by themselves")
+        sys.stdout.write("".join(f"{path}\n" for path in paths))
+        return 0
+    paths = make_update_keys(
+        args.directory,
+        root_keys=args.root_keys,
+        threshold=args.threshold,
+        development=args.dev,
+        now=int(time.time()),
+    )
+    console.note(f"give machines {paths[-1]}; keep the keys of the root elsewhere, nothing is published with them")
+    sys.stdout.write("".join(f"{path}\n" for path in paths))
+    return 0
+
+
+def _make_for_secure_boot(args: argparse.Namespace, console: Console) -> int:
+    """By the definition's tools."""
     from builder.build.inputs import fetch_missing_debs, open_build_tools, require_lock
     from builder.build.request import BuildRequest
     from builder.build.workspace import open_store

@@ -34,6 +34,7 @@ COMMANDS = (
     "doctor",
     "schema",
     "key",
+    "publish",
     "cache",
     "store",
     "pull",

@@ -1,0 +1,205 @@
+"""Publish what was built to a repository of versions: a directory that any web server can serve.
+
+  build-os key update-keys --for updates       once: keys, and the root.json that machines have
+  build-os publish repository                  the version in out/, in the channel 'stable'
+  build-os publish repository --channel testing --deltas 2
+  build-os publish repository --version 1.1 --rollout 24h
+  build-os publish repository --refresh        sign anew what expires; from a timer, daily
+  build-os publish repository --list
+
+The definition has 'update' in its outputs. Metadata are those of TUF: machines with the root.json refuse what is old,
+mixed, changed or signed by others. Who is cut off leaves the repository as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cli.common import add_out
+from builder.core.console import Console
+
+if TYPE_CHECKING:
+    from builder.publishing.channels import Offer
+    from builder.publishing.publish import Origin
+    from builder.publishing.repository import Repository
+    from update.documents import Release
+
+HELP = "publish what was built, for machines that update themselves"
+PRODUCT = "update"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the repository; made if it is not there")
+    parser.add_argument(
+        "--keys", type=Path, default=Path("update-keys"), metavar="DIR", help="keys and root.json (update-keys)"
+    )
+    add_out(parser)
+    what = parser.add_argument_group("what is done, if not to publish what is in out/").add_mutually_exclusive_group()
+    what.add_argument(
+        "--version", metavar="VERSION", help="offer a version that is published already, with other words"
+    )
+    what.add_argument("--withdraw", metavar="VERSION", help="take a version out of the channel")
+    what.add_argument("--refresh", action="store_true", help="sign anew what expires")
+    what.add_argument("--list", action="store_true", help="show channels and versions; changes nothing")
+    what.add_argument("--show", metavar="VERSION", help="show a version's files; changes nothing")
+    offer = parser.add_argument_group("to whom it is offered")
+    offer.add_argument("--channel", default="stable", metavar="NAME", help="(stable)")
+    offer.add_argument("--minimum", metavar="VERSION", help="only to machines that run at least this version")
+    offer.add_argument("--maximum", metavar="VERSION", help="only to machines that run at most this version")
+    offer.add_argument("--barrier", action="store_true", help="no machine goes past it without having run it")
+    offer.add_argument("--dead-end", metavar="TEXT", help="nothing comes after it for machines that run it: why")
+    offer.add_argument("--rollout", metavar="DURATION", help="to more and more machines, to all after 90m, 24h, 7d ...")
+    offer.add_argument("--rollout-start", metavar="TIME", help="when that begins, like 2026-11-28T14:00:00Z (now)")
+    offer.add_argument("--notes", metavar="TEXT", help="what is new")
+    offer.add_argument("--notes-file", type=Path, metavar="FILE", help="the same, from a file")
+    parser.add_argument(
+        "--deltas", type=int, default=2, metavar="N", help="make deltas from the N versions before (2); 0 for none"
+    )
+    parser.add_argument("--prune", type=int, metavar="N", help="keep the newest N versions, and barriers")
+    parser.add_argument(
+        "--name", metavar="NAME", help="which image, where the repository has several and --out does not tell"
+    )
+    parser.add_argument("--json", action="store_true", help="with --list and --show: for programs")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Publish, or show."""
+    from builder.core.errors import InputError
+    from builder.publishing import publish
+    from update.documents import is_channel_name
+
+    for name, least in (("deltas", 0), ("prune", 1)):
+        number = getattr(args, name)
+        if number is not None and number < least:
+            raise InputError(f"--{name} {number} makes no sense", hint=f"give a number of versions, at least {least}")
+    if not is_channel_name(args.channel):
+        raise InputError(f"{args.channel!r} is no name of a channel", hint="lower-case letters, digits, '.', '_', '-'")
+    now = int(time.time())
+    if args.list or args.show:
+        return _show(args, now)
+    offer = _make_offer(args, now)
+    origin = None if args.version or args.withdraw or args.refresh else _find_origin(args, console)
+    with publish.change_repository(args.directory, args.keys, console, now) as repository:
+        published = None
+        if origin is not None:
+            published = publish.publish_build(repository, origin, args.channel, offer, args.deltas, console, now)
+        elif args.version:
+            publish.put_release(repository, _require_release(repository, args, args.version), args.channel, offer, now)
+        elif args.withdraw:
+            publish.drop_release(repository, _require_release(repository, args, args.withdraw), args.channel)
+        pruned = []
+        if args.prune is not None:
+            name, arch = (origin.name, origin.arch) if origin else _choose_image(repository, args.name)
+            pruned = publish.prune_releases(repository, name, arch, args.prune)
+    if args.prune is not None:
+        freed = repository.sweep()
+        console.note(f"removed {', '.join(pruned) or 'no version'}: {freed:,} bytes freed")
+    if published is not None:
+        console.note(f"{published.version} is in {args.channel}: {'; '.join(publish.describe_saving(published))}")
+    _warn_of_expiry(repository, console, now)
+    return 0
+
+
+def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
+    from builder.core.errors import InputError
+    from builder.core.image import read_image
+    from builder.core.tools import Tools
+    from builder.publishing.publish import Origin
+
+    image = read_image(args.out)
+    if PRODUCT not in image.artifacts:
+        built = ", ".join(sorted(image.artifacts)) or "nothing"
+        raise InputError(
+            f"{image.name} was built without the payload of an update",
+            details=(f"{image.directory} has: {built}",),
+            hint=f"add '{PRODUCT}' to the definition's outputs and build again",
+        )
+    if args.name not in (None, image.name):
+        raise InputError(f"{args.out} has {image.name}, not {args.name}")
+    payload = image.require_artifact(PRODUCT).path
+    return Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console))
+
+
+def _make_offer(args: argparse.Namespace, now: int) -> Offer:
+    from builder.core.errors import InputError
+    from builder.publishing.channels import Offer, parse_duration
+    from update.documents import Rollout
+    from update.times import parse_time
+    from update.versions import is_version
+
+    for name in ("minimum", "maximum"):
+        version = getattr(args, name)
+        if version is not None and not is_version(version):
+            raise InputError(f"--{name}: {version!r} is no version")
+    notes = args.notes
+    if args.notes_file is not None:
+        try:
+            notes = args.notes_file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {args.notes_file}: {error}") from error
+    rollout = None
+    if args.rollout is not None:
+        try:
+            start = now if args.rollout_start is None else parse_time(args.rollout_start)
+        except ValueError as error:
+            raise InputError(f"--rollout-start: {args.rollout_start!r} is not {error}") from error
+        rollout = Rollout(start, parse_duration(args.rollout))
+    elif args.rollout_start is not None:
+        raise InputError("--rollout-start says when a rollout begins, and there is none", hint="add --rollout 24h")
+    return Offer(args.minimum, args.maximum, args.barrier, args.dead_end, rollout, notes)
+
+
+def _choose_image(repository: Repository, name: str | None) -> tuple[str, str]:
+    from builder.core.errors import InputError
+    from builder.publishing.publish import list_images
+
+    images = [image for image in list_images(repository) if name in (None, image[0])]
+    if len(images) != 1:
+        known = [f"{image} for {arch}" for image, arch in list_images(repository)]
+        raise InputError(
+            f"{repository.directory} has {'several images' if images else 'no such image'}",
+            details=known,
+            hint="name one by --name",
+        )
+    return images[0]
+
+
+def _require_release(repository: Repository, args: argparse.Namespace, version: str) -> Release:
+    from builder.core.errors import InputError
+    from builder.publishing.publish import find_release, list_versions
+
+    name, arch = _choose_image(repository, args.name)
+    release = find_release(repository, name, arch, version)
+    if release is None:
+        raise InputError(
+            f"{version} is not in {repository.directory}",
+            details=[f"published: {', '.join(list_versions(repository, name, arch)) or 'nothing'}"],
+        )
+    return release
+
+
+def _show(args: argparse.Namespace, now: int) -> int:
+    from builder.publishing.listing import describe_release, describe_repository, format_listing, format_release_lines
+    from builder.publishing.repository import open_repository
+
+    repository = open_repository(args.directory, None)
+    if args.show:
+        release = _require_release(repository, args, args.show)
+        text = json.dumps(describe_release(release), indent=1) if args.json else format_release_lines(release)
+    else:
+        found = describe_repository(repository, now)
+        text = json.dumps(found, indent=1) if args.json else format_listing(found)
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _warn_of_expiry(repository: Repository, console: Console, now: int) -> None:
+    left = int((repository.root.signed.expires.timestamp() - now) // 86400)
+    if left < 60:
+        console.warn(f"the root expires in {left} days: 'build-os key DIR --for updates --renew' signs a new one")

@@ -1,0 +1,90 @@
+"""Deltas are made: blocks that the old part has are copied, the others are carried.
+
+A block is found wherever it lies in the old part, at a multiple of the block's size. EROFS lays what is compressed on
+4 KiB, and a file whose content is the same has the same blocks, so that a package that changed moves those behind it by
+whole blocks. What ``zstd --patch-from`` saves beyond that is small, and whoever unpacks it needs as much memory as the
+old part has bytes (docs/publishing.md has the numbers).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.core.files import CHUNK
+from builder.core.tools import Tools
+from update.delta import COPY, END, LITERAL, MAGIC
+
+# Bytes of a block, by part: EROFS aligns to 4 KiB, a hash tree is hashes of 32 bytes, a PE file's sections are aligned
+# to 512 bytes.
+BLOCKS = {"root": 4096, "verity": 32, "uki": 512}
+ZSTD = ("zstd", "--quiet", "--threads=4", "-12", "--zstd=windowLog=23")
+
+
+def write_records(old: Path, new: Path, block: int, out: BinaryIO) -> None:
+    """Write the records of a delta, not yet compressed, as :mod:`update.delta` reads them."""
+    keys = [_make_key(data) for data in _read_blocks(old, block)]
+    known: dict[bytes, int] = {}
+    for number, key in enumerate(keys):
+        known.setdefault(key, number * block)
+    out.write(MAGIC)
+    start = length = 0  # the copy that is being collected
+    literal = bytearray()
+
+    def put_copy() -> None:
+        if length:
+            out.write(COPY + start.to_bytes(8, "big") + length.to_bytes(8, "big"))
+
+    def put_literal() -> None:
+        if literal:
+            out.write(LITERAL + len(literal).to_bytes(8, "big") + literal)
+            literal.clear()
+
+    for data in _read_blocks(new, block):
+        key = _make_key(data)
+        found = known.get(key)
+        after = (start + length) // block
+        if length and after < len(keys) and keys[after] == key and len(data) == block:
+            length += block  # first of all what goes on with the copy: a block of zeros is in many places
+            continue
+        if found is None or len(data) < block:
+            put_copy()
+            start = length = 0
+            literal += data
+            if len(literal) >= CHUNK:
+                put_literal()
+            continue
+        put_literal()
+        put_copy()
+        start, length = found, block
+    put_copy()
+    put_literal()
+    out.write(END)
+
+
+def make_delta(part: str, old: Path, new: Path, out: Path, tools: Tools) -> None:
+    """Write a compressed delta; the same parts give the same bytes.
+
+    Raises:
+        CapabilityError: the tools tree has no zstd.
+        ToolError: it failed.
+        OSError: the parts cannot be read, or the disk is full.
+    """
+    records = out.with_name(f"{out.name}.records")
+    with records.open("wb") as file:
+        write_records(old, new, BLOCKS[part], file)
+    tools.run(*ZSTD, records, "-o", out)
+    records.unlink()
+
+
+def _read_blocks(path: Path, block: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            for start in range(0, len(piece), block):
+                yield piece[start : start + block]
+
+
+def _make_key(data: bytes) -> bytes:
+    return data if len(data) <= 32 else hashlib.blake2b(data, digest_size=32).digest()

@@ -1,0 +1,157 @@
+"""The keys of a repository: made, found again, and what signs with them.
+
+A directory has ``root-N.key``, ``targets.key``, ``snapshot.key``, ``timestamp.key`` (PKCS #8 in PEM, Ed25519 when they
+are made here) and ``root.json``, which says whose signatures count (TUF 1.0, section 2.1). Machines have ``root.json``;
+the keys of the root belong elsewhere once it is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    load_pem_private_key,
+)
+from securesystemslib.exceptions import Error as SecuresystemsError
+from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root
+
+from builder.core.errors import InputError
+from builder.core.files import write_file
+
+ROOT_FILE = "root.json"
+ONLINE_ROLES = ("targets", "snapshot", "timestamp")
+# Days for which what a role signs is valid. Whoever keeps old metadata from machines is noticed when it has expired.
+DAYS: Mapping[str, int] = {"root": 730, "targets": 365, "snapshot": 30, "timestamp": 7}
+# Of root.json: its keys were made to try things out. TUF lets metadata have fields of others (section 4.1).
+DEVELOPMENT = "x-build-os-development"
+MAX_KEYS = 20
+# What python-tuf raises for metadata that is not what it should be; what it does not foresee included.
+BAD_METADATA = (RepositoryError, SecuresystemsError, ValueError, LookupError, TypeError, AttributeError)
+
+
+def compute_expiry(now: int, days: int) -> datetime:
+    """A moment so many days from now (seconds since 1970)."""
+    return datetime.fromtimestamp(now, UTC).replace(microsecond=0) + timedelta(days=days)
+
+
+def make_update_keys(
+    directory: Path, *, root_keys: int = 1, threshold: int = 1, development: bool = False, now: int
+) -> list[Path]:
+    """New keys and ``root.json``, version 1, signed by all keys of the root.
+
+    Args:
+        root_keys: how many keys the root has.
+        threshold: how many of them must sign a new root.
+        development: they are marked as such.
+
+    Returns:
+        What was written, ``root.json`` last.
+
+    Raises:
+        InputError: the numbers make no sense, or there are keys already.
+    """
+    if not 1 <= threshold <= root_keys <= MAX_KEYS:
+        raise InputError(
+            f"{threshold} of {root_keys} keys cannot sign a root",
+            hint=f"the threshold is at least 1 and at most the number of keys, which is at most {MAX_KEYS}",
+        )
+    names = [*(f"root-{number}" for number in range(1, root_keys + 1)), *ONLINE_ROLES]
+    paths = {name: directory / f"{name}.key" for name in names}
+    for path in (directory / ROOT_FILE, *directory.glob("root-*.key"), *paths.values()):
+        if path.exists():
+            raise InputError(f"{path} is there already, and machines may trust it", hint="name another directory")
+    signers = {name: CryptoSigner(Ed25519PrivateKey.generate()) for name in names}
+    marks = {DEVELOPMENT: True} if development else {}
+    root = Root(expires=compute_expiry(now, DAYS["root"]), consistent_snapshot=True, unrecognized_fields=dict(marks))
+    for name, signer in signers.items():
+        root.add_key(signer.public_key, "root" if name.startswith("root-") else name)
+    root.roles["root"].threshold = threshold
+    metadata = Metadata(root)
+    for name, signer in signers.items():
+        if name.startswith("root-"):
+            metadata.sign(signer, append=True)
+    for name, path in paths.items():
+        write_file(path, signers[name].private_bytes, mode=0o600, durable=True)
+    write_file(directory / ROOT_FILE, metadata.to_bytes(), durable=True)
+    return [*paths.values(), directory / ROOT_FILE]
+
+
+def is_development(root: Root) -> bool:
+    """Whether the keys were made to try things out."""
+    return root.unrecognized_fields.get(DEVELOPMENT) is True
+
+
+def read_root(path: Path) -> Metadata[Root]:
+    """A ``root.json``, signed by its own keys.
+
+    Raises:
+        InputError: it cannot be read, or is none.
+    """
+    try:
+        metadata: Metadata[Root] = Metadata[Root].from_bytes(path.read_bytes())
+        metadata.signed.verify_delegate("root", metadata.signed_bytes, metadata.signatures)
+    except OSError as error:
+        hint = "'build-os key DIR --for updates' makes one" if isinstance(error, FileNotFoundError) else None
+        raise InputError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+    except BAD_METADATA as error:
+        raise InputError(f"{path} is no root of a repository: {error}") from error
+    return metadata
+
+
+def read_signer(path: Path) -> CryptoSigner:
+    """What signs with a private key.
+
+    Raises:
+        InputError: it cannot be read, wants a passphrase, or is of another kind.
+    """
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+        return CryptoSigner(key)
+    except OSError as error:
+        raise InputError(f"cannot read the private key {path}: {error.strerror}") from error
+    except TypeError as error:
+        raise InputError(
+            f"the private key {path} is encrypted, and nobody is asked for a passphrase",
+            hint=f"decrypt it into memory: openssl pkey -in {path} -out /dev/shm/FILE",
+        ) from error
+    except (ValueError, SecuresystemsError, UnsupportedAlgorithm) as error:
+        raise InputError(
+            f"{path} is no private key that signs updates",
+            hint="those are Ed25519, RSA or ECDSA with P-256, in PEM",
+        ) from error
+
+
+def find_signers(directory: Path, root: Root, role: str) -> list[CryptoSigner]:
+    """Enough of the keys in a directory to sign for a role, whatever their files are called.
+
+    Raises:
+        InputError: there are not enough of them.
+    """
+    wanted = root.roles[role]
+    found: dict[str, CryptoSigner] = {}
+    # What is called after the role comes first, and must be readable; others are looked at if those are not enough.
+    for path in sorted(directory.glob("*.key"), key=lambda path: (not path.name.startswith(role), path.name)):
+        own = path.name.startswith(role)
+        if not own and len(found) >= wanted.threshold:
+            break
+        try:
+            signer = read_signer(path)
+        except InputError:
+            if own:
+                raise
+            continue
+        if signer.public_key.keyid in wanted.keyids:
+            found[signer.public_key.keyid] = signer
+    if len(found) < wanted.threshold:
+        raise InputError(
+            f"{directory} has {len(found)} of the {wanted.threshold} keys that sign {role}",
+            details=[f"the root, version {root.version}, accepts the key {keyid}" for keyid in wanted.keyids],
+            hint=f"name the directory with {role}.key by --keys",
+        )
+    return list(found.values())

@@ -1,0 +1,293 @@
+"""A version is published: its payload, deltas from the versions before it, what a channel says of it, the metadata."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from builder.core.console import Console, format_size
+from builder.core.errors import InputError, SourceError
+from builder.core.files import hash_file
+from builder.core.locks import hold_lock
+from builder.core.tools import Tools
+from builder.publishing.channels import Offer, add_release, list_pruned, remove_releases
+from builder.publishing.deltas import BLOCKS, make_delta
+from builder.publishing.keys import ROOT_FILE, find_signers, is_development
+from builder.publishing.payload import Payload, open_payload
+from builder.publishing.repository import LOCK, Repository, open_repository
+from update.delta import METHOD
+from update.documents import (
+    RELEASE_FILE,
+    Channel,
+    Delta,
+    Release,
+    format_channel,
+    format_release,
+    make_channel_path,
+    make_release_path,
+    parse_channel,
+    parse_release,
+)
+from update.errors import BadDocument
+from update.versions import compare_versions, make_version_key
+
+CHANNELS = "channels"
+# A delta that is larger than this part of what it replaces is not worth a machine's work.
+WORTH = 0.6
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is published: the payload of a build, and the tools that built it."""
+
+    payload: Path
+    name: str
+    version: str
+    arch: str
+    tools: Tools
+
+
+@dataclass
+class Published:
+    """What became of a repository. Sizes in bytes; ``deltas`` by the version that they are from, of all parts."""
+
+    version: str = ""
+    full: int = 0
+    deltas: dict[str, int] = field(default_factory=dict)
+    pruned: list[str] = field(default_factory=list)
+    freed: int = 0
+
+
+@contextmanager
+def change_repository(directory: Path, keys: Path, console: Console, now: int) -> Iterator[Repository]:
+    """A repository to be changed, by one publisher at a time; it is signed and written when the block has ended.
+
+    Args:
+        now: seconds since 1970.
+
+    Raises:
+        InputError, SourceError: see :func:`open_repository`; a key is missing.
+        OSError: the disk is full, or fails; the repository is as it was then.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with hold_lock(directory / LOCK, console, "publishing into this repository"):
+        repository = open_repository(directory, keys / ROOT_FILE)
+        root = repository.root.signed
+        if is_development(root):
+            console.warn(f"{directory} is signed by development keys: machines that people rely on want others")
+        if root.expires.timestamp() < now:
+            raise InputError(
+                f"the root of {directory} has expired, and machines accept nothing that it vouches for",
+                hint=f"sign a new one: 'build-os key {keys} --for updates --renew'",
+            )
+        try:
+            yield repository
+            repository.write(partial(find_signers, keys, root), now)
+        except BaseException:
+            repository.discard()
+            raise
+
+
+def publish_build(
+    repository: Repository,
+    origin: Origin,
+    channel: str,
+    offer: Offer,
+    deltas: int,
+    console: Console,
+    now: int,
+) -> Published:
+    """Add what was built, and offer it in a channel.
+
+    Args:
+        deltas: from how many of the versions before.
+
+    Raises:
+        InputError: this version is there with other content; the offer makes no sense.
+        SourceError: payload or repository are damaged.
+    """
+    with (
+        tempfile.TemporaryDirectory(dir=repository.directory, prefix=".new-") as directory,
+        console.open_step(f"publish {origin.name} {origin.version}"),
+        open_payload(origin.payload, Path(directory)) as payload,
+    ):
+        release = payload.release
+        if (release.name, release.version, release.arch) != (origin.name, origin.version, origin.arch):
+            raise SourceError(
+                f"{origin.payload} is {release.name} {release.version} for {release.arch}, and build.json says "
+                f"{origin.name} {origin.version} for {origin.arch}",
+                hint="run 'build-os build' again",
+            )
+        there = find_release(repository, release.name, release.arch, release.version)
+        if there is not None and there._replace(deltas=()) != release:
+            raise InputError(
+                f"{release.name} {release.version} is published already, and is something else",
+                details=[f"published with the root hash {there.roothash}", f"built with        {release.roothash}"],
+                hint="machines may run it: give what changed another version",
+            )
+        if there is None:
+            _require_own_version(repository, release)
+            made = _make_deltas(repository, payload, Path(directory), deltas, origin.tools, console)
+            there = release._replace(deltas=tuple(made))
+            place = partial(make_release_path, release.name, release.arch, release.version)
+            for file in payload.list_files():
+                repository.add(place(file.name), payload.directory / file.name)
+            for delta in made:
+                repository.add(place(delta.name), Path(directory) / delta.name)
+            repository.add(place(RELEASE_FILE), format_release(there))
+        put_release(repository, there, channel, offer, now)
+    sizes: dict[str, int] = {}
+    for delta in there.deltas:
+        sizes[delta.source] = sizes.get(delta.source, 0) + delta.size
+    for source in sizes:
+        replaced = {delta.part for delta in there.deltas if delta.source == source}
+        sizes[source] += sum(f.size for name, part in there.parts.items() if name not in replaced for f in part.files)
+    return Published(release.version, sum(file.size for file in payload.list_files()), sizes)
+
+
+def put_release(repository: Repository, release: Release, channel: str, offer: Offer, now: int) -> None:
+    """Offer a version that is in the repository in a channel."""
+    document = read_channel(repository, release.name, release.arch, channel)
+    changed = add_release(document, release.version, offer, now)
+    repository.add(make_channel_path(release.name, release.arch, channel), format_channel(changed))
+
+
+def drop_release(repository: Repository, release: Release, channel: str) -> None:
+    """Offer a version in a channel no more.
+
+    Raises:
+        InputError: it is not offered there.
+    """
+    document = read_channel(repository, release.name, release.arch, channel)
+    if all(there.version != release.version for there in document.releases):
+        raise InputError(f"{release.version} is not in the channel {channel}")
+    changed = remove_releases(document, {release.version})
+    repository.add(make_channel_path(release.name, release.arch, channel), format_channel(changed))
+
+
+def prune_releases(repository: Repository, name: str, arch: str, keep: int) -> list[str]:
+    """Take all but the newest ``keep`` versions of an image out of targets and channels; those that a channel has as a
+    barrier stay. Their files are there until :meth:`Repository.sweep`."""
+    channels = list_channels(repository, name, arch)
+    barriers = {release.version for channel in channels for release in channel.releases if release.barrier}
+    pruned = list_pruned(list_versions(repository, name, arch), keep, barriers)
+    for channel in channels:
+        changed = remove_releases(channel, pruned)
+        if changed != channel:
+            repository.add(make_channel_path(name, arch, channel.channel), format_channel(changed))
+    gone = tuple(make_release_path(name, arch, version, "") for version in pruned)
+    for path in [path for path in repository.files if path.startswith(gone)]:
+        repository.remove(path)
+    return pruned
+
+
+def list_images(repository: Repository) -> list[tuple[str, str]]:
+    """Name and architecture of every image."""
+    return sorted({(path.split("/")[0], path.split("/")[1]) for path in repository.files if path.count("/") >= 2})
+
+
+def list_versions(repository: Repository, name: str, arch: str) -> list[str]:
+    """The versions of an image, the oldest first."""
+    start = f"{name}/{arch}/"
+    found = {
+        path.split("/")[2] for path in repository.files if path.startswith(start) and path.endswith(f"/{RELEASE_FILE}")
+    }
+    return sorted(found, key=make_version_key)
+
+
+def find_release(repository: Repository, name: str, arch: str, version: str) -> Release | None:
+    """A version that is published.
+
+    Raises:
+        SourceError: it is damaged.
+    """
+    path = make_release_path(name, arch, version)
+    if path not in repository.files:
+        return None
+    try:
+        return parse_release(repository.read(path), path)
+    except BadDocument as error:
+        raise SourceError(str(error)) from error
+
+
+def list_channels(repository: Repository, name: str, arch: str) -> list[Channel]:
+    """The channels of an image, by name."""
+    start = f"{name}/{arch}/{CHANNELS}/"
+    names = [path.removeprefix(start).removesuffix(".json") for path in repository.files if path.startswith(start)]
+    return [read_channel(repository, name, arch, channel) for channel in sorted(names)]
+
+
+def read_channel(repository: Repository, name: str, arch: str, channel: str) -> Channel:
+    """A channel's document; an empty one if nothing was published in it.
+
+    Raises:
+        SourceError: it is damaged.
+    """
+    path = make_channel_path(name, arch, channel)
+    if path not in repository.files:
+        return Channel(name, arch, channel)
+    try:
+        return parse_channel(repository.read(path), path)
+    except BadDocument as error:
+        raise SourceError(str(error)) from error
+
+
+def _require_own_version(repository: Repository, release: Release) -> None:
+    for version in list_versions(repository, release.name, release.arch):
+        if compare_versions(version, release.version) == 0:
+            raise InputError(f"{version} is published, and {release.version} is the same version")
+
+
+def _make_deltas(
+    repository: Repository, payload: Payload, scratch: Path, count: int, tools: Tools, console: Console
+) -> list[Delta]:
+    """Deltas from the newest versions that are older, where they are worth it."""
+    release = payload.release
+    older = [
+        version
+        for version in list_versions(repository, release.name, release.arch)
+        if compare_versions(version, release.version) < 0
+    ]
+    made: list[Delta] = []
+    for version in older[len(older) - min(count, len(older)) :]:
+        base = find_release(repository, release.name, release.arch, version)
+        assert base is not None
+        with console.open_step(f"delta from {version}"):
+            made += _make_deltas_from(repository, base, payload, scratch, tools)
+    return made
+
+
+def _make_deltas_from(
+    repository: Repository, base: Release, payload: Payload, scratch: Path, tools: Tools
+) -> Iterator[Delta]:
+    for name in BLOCKS:
+        new, old = payload.release.parts[name], base.parts[name]
+        packed = [repository.locate(make_release_path(base.name, base.arch, base.version, f.name)) for f in old.files]
+        paths = scratch / "old", scratch / "new"
+        _unpack(packed, paths[0], old.sha256, tools)
+        _unpack([payload.directory / file.name for file in new.files], paths[1], new.sha256, tools)
+        out = scratch / f"{name}.from-{base.version}.delta"
+        make_delta(name, *paths, out, tools)
+        size = out.stat().st_size
+        if size <= WORTH * sum(file.size for file in new.files):
+            yield Delta(base.version, name, out.name, size, hash_file(out), old.size, old.sha256, METHOD)
+        for path in paths:
+            path.unlink()
+
+
+def _unpack(packed: Sequence[Path], out: Path, sha256: str, tools: Tools) -> None:
+    tools.run("zstd", "--quiet", "--force", "--decompress", *packed, "-o", out)
+    if hash_file(out) != sha256:
+        raise SourceError(f"{packed[0]} is not what was published", hint="restore the repository from a copy")
+
+
+def describe_saving(published: Published) -> list[str]:
+    """Lines for people: what a machine transfers."""
+    lines = [f"{format_size(published.full)} in full"]
+    for version, size in published.deltas.items():
+        lines.append(f"{format_size(size)} from {version} ({100 * size / published.full:.1f} %)")
+    return lines
