@@ -81,19 +81,42 @@ def read_layer(tree: Tree, pack: Path, *, origin: str) -> Tree:
     """
     hidden: set[str] = set()
     opaque: set[str] = set()
+    replaced: set[str] = set()  # links of the tree where the layer has something else: nothing is reached through them
     kept: list[LayerMember] = []
+
+    def is_new(directory: str) -> bool:
+        """Whether the layer has a directory of its own in place of a link there or above."""
+        names = directory.split("/")
+        ways = ("/".join(names[:count]) for count in range(2, len(names) + 1)) if replaced else ()
+        return any(tree.resolve(way, follow_last=False) in replaced for way in ways)
+
+    def hide(path: str) -> None:
+        hidden.add(path)
+        node = tree.get(path)
+        if node is not None and node.kind is Kind.SYMLINK:
+            replaced.add(path)
+
     with SparseFiles(pack.with_name(f"{pack.name}.sparse")) as sparse:
         for member in read_members(pack, origin=origin, sparse=sparse):
             directory, name = get_parent(member.path), member.path.rpartition("/")[2]
+            is_whiteout = name.startswith(WHITEOUT)
+            if not is_whiteout:
+                kept.append(member)
+            if is_new(directory):
+                continue
             if name == OPAQUE:
                 opaque.add(tree.resolve(directory))
-            elif name.startswith(WHITEOUT):
-                hidden.add(normalise_path(f"{tree.resolve(directory)}/{name.removeprefix(WHITEOUT)}"))
+            elif is_whiteout:
+                hide(normalise_path(f"{tree.resolve(directory)}/{name.removeprefix(WHITEOUT)}"))
             else:
-                kept.append(member)
-                old = None if member.node.kind is Kind.DIRECTORY else tree.get(member.path)
-                if old is not None and old.kind is Kind.DIRECTORY:
-                    hidden.add(tree.resolve(member.path, follow_last=False))
+                old = tree.get(member.path)
+                if old is None or member.path == "/":
+                    continue
+                where = tree.resolve(member.path, follow_last=False)
+                if old.kind is Kind.SYMLINK and member.node.target != old.target:
+                    replaced.add(where)
+                elif old.kind is Kind.DIRECTORY and (member.link or member.node.kind is not Kind.DIRECTORY):
+                    hidden.add(where)
     result = _without(tree, hidden, opaque)
     for member in kept:
         put_member(result, member, lower=tree)

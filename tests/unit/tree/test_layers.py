@@ -99,6 +99,33 @@ def test_file_replaces_a_directory_of_the_lower_layers(layer: Layer, lower: Tree
     assert "/usr/lib/x" not in result
 
 
+def test_directory_in_place_of_a_link_is_not_what_the_link_led_to(layer: Layer) -> None:
+    lower = Tree()
+    lower.put("/a/kept/x", make_file("x", origin="lower"))
+    lower.put("/a/whole", make_file("w", origin="lower"))
+    lower.put("/b", make_symlink("a", origin="lower"))
+    lower.put("/circle", make_symlink("circle", origin="lower"))
+    directory = member("b/", kind=b"5", mode=0o755)
+    for below in (
+        member("b/kept", b"file"),
+        member("b/.wh..wh..opq"),
+        member("b/.wh.whole"),
+        member("b/deeper/", kind=b"5", mode=0o755) + member("b/deeper/.wh..wh..opq"),
+    ):
+        for before in (b"", member(".wh.b")):
+            result = read_layer(lower, layer(before + directory + below), origin="c")
+            assert result.read("/a/kept/x") == b"x"
+            assert result.read("/a/whole") == b"w"
+            assert result.require("/b", follow=False).kind is Kind.DIRECTORY
+    circle = member("circle/", kind=b"5", mode=0o755) + member("circle/x", b"1")
+    assert read_layer(lower, layer(circle), origin="c").read("/circle/x") == b"1"
+    # The same link again is no other directory.
+    again = member("b", kind=b"2", linkname="a") + member("b/kept", b"file") + member("b/.wh.whole")
+    result = read_layer(lower, layer(again), origin="c")
+    assert result.read("/a/kept") == b"file"
+    assert "/a/whole" not in result
+
+
 def test_directory_on_a_directory_changes_its_mode_and_keeps_its_content(layer: Layer, lower: Tree) -> None:
     result = read_layer(lower, layer(member("etc/", kind=b"5", mode=0o700)), origin="c")
     assert result.require("/etc").mode == 0o700
