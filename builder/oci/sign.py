@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from builder.core.errors import InputError
+from builder.core.errors import InputError, SourceError
 from builder.oci.cosign import PAYLOAD, SIGNATURE, Evidence, find_evidence, make_payload
 from builder.oci.image import CONFIG, MANIFEST, make_canonical_json, make_digest
 from builder.oci.registry.client import MissingImageError, make_manifest
@@ -71,9 +71,13 @@ def push_signature(publisher: Publisher, digest: str, key: SigningKey) -> str | 
     }
     tag = f"{digest.replace(':', '-')}.sig"
     try:
-        layers = [*publisher.client.read_manifest(tag).document.get("layers", []), own]
+        there = publisher.client.read_manifest(tag)
     except MissingImageError:
         layers = [own]
+    else:
+        if there.is_index or not isinstance(there.document.get("layers"), list):
+            raise SourceError(f"{publisher.name}:{tag} is in the place of signatures, and has none", hint="delete it")
+        layers = [*there.document["layers"], own]
     config = make_canonical_json(
         {
             "architecture": "",

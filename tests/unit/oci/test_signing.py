@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from builder.core.errors import InputError
+from builder.core.errors import InputError, SourceError
 from builder.oci.cosign import find_evidence
 from builder.oci.registry.open import RegistryOptions, open_client
 from builder.oci.registry.push import Publisher
@@ -70,6 +70,21 @@ def test_signatures_of_several_keys_stand_beside_each_other(registry: RegistrySe
             evidence.verify(key.public, ["sha256:" + "0" * 64])
     tag = f"{image.digest.replace(':', '-')}.sig"
     assert registry.repository("team/web").tags == {"1": image.digest, tag: digests[-1]}
+
+
+def test_what_is_no_signature_in_their_place_is_not_replaced(registry: RegistryServer, tmp_path: Path) -> None:
+    image = ImageParts.make(b"layer")
+    registry.add("team/web", "1", image)
+    tag = f"{image.digest.replace(':', '-')}.sig"
+    index = registry.add_index("team/web", tag, (image, "linux/amd64"))
+    key = read_signing_key(write_key(tmp_path / "key", "ecdsa"), None)
+    reference = parse_reference(f"{registry.host}/team/web:1")
+    with (
+        open_client(reference, RegistryOptions(), mirrors=False, stop=threading.Event()) as client,
+        pytest.raises(SourceError, match=r"team/web:sha256-[0-9a-f]{64}\.sig is in the place of signatures"),
+    ):
+        push_signature(Publisher(client), image.digest, key)
+    assert registry.repository("team/web").tags[tag] == index
 
 
 def test_push_signs_what_it_pushed(
