@@ -36,7 +36,7 @@ class ResolvedEnvironment:
         lock: a ``uv.lock`` or ``pylock.toml`` that has decided already.
         extras: of the project.
         find_links: directories with wheels.
-        trim: what is left out: ``tests``, ``stubs``, ``sources``.
+        trim: what is left out: ``tests``, ``stubs``, ``sources``, ``bytecode``.
         imports: modules that the build imports, with all below them.
         absent_libraries: shared libraries that may be missing.
     """
@@ -95,6 +95,9 @@ def _resolve(
     if environment.extras and environment.project is None and environment.lock is None:
         message = "extras are a project's; of a requirement they are written behind its name"
         findings.add(located, [Problem((*here, "extras"), message, "like uvicorn[standard]")])
+    if "bytecode" in environment.trim and not environment.imports:
+        message = "what is never imported is known only where something is"
+        findings.add(located, [Problem((*here, "trim"), message, "name under imports what the app imports")])
     try:
         requirements, lock = _read(environment, directory)
     except LocatedError as error:

@@ -228,9 +228,10 @@ class PythonEnvironment(Model):
     find_links: tuple[RelativePath, ...] = Field(
         (), description="Directories with wheels that are no index's, relative to this file."
     )
-    trim: tuple[Literal["tests", "stubs", "sources"], ...] = Field(
+    trim: tuple[Literal["tests", "stubs", "sources", "bytecode"], ...] = Field(
         (),
-        description="What of the wheels is left out: `tests`, `stubs` (`*.pyi`), `sources` (`*.pyx`, `*.c` ...).",
+        description="What of the wheels is left out: `tests`, `stubs` (`*.pyi`), `sources` (`*.pyx`, `*.c` ...), "
+        "`bytecode` of modules that `imports` does not bring in: they are compiled when they are imported.",
     )
     imports: tuple[DottedName, ...] = Field(
         (),

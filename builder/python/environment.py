@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +70,12 @@ def install_environment(
         def check(installed: Sequence[Installed]) -> None:
             require_libraries(find_missing(installed, tree, arch), environment)
 
-        add_wheels(tree, environment, scheme, tools, store, console, scratch, refetch=refetch, check=check)
+        installed = add_wheels(tree, environment, scheme, tools, store, console, scratch, refetch=refetch, check=check)
         if environment.imports:
-            check_imports(tree, environment, scheme, arch, tools, console, scratch)
+            files = check_imports(tree, environment, scheme, arch, tools, console, scratch)
+            if "bytecode" in environment.trim and files is not None:
+                saved = trim_bytecode(tree, installed, files)
+                console.log(f"bytecode of what is not imported: {saved} bytes are left out")
     return scheme
 
 
@@ -87,8 +90,8 @@ def add_wheels(
     *,
     refetch: Callable[[LockedWheel], None] | None = None,
     check: Callable[[Sequence[Installed]], None] = lambda _: None,
-) -> None:
-    """Add an environment's own files to a tree, whatever else is in it.
+) -> list[Installed]:
+    """Add an environment's own files to a tree, whatever else is in it; returns its wheels.
 
     Args:
         check: is shown what the wheels bring, before anything is left out, and may refuse it.
@@ -106,6 +109,31 @@ def add_wheels(
             console.log(f"{wheel.pack.wheel.name}: {saved} bytes are left out")
     compile_wheels(installed, tools, store, scratch)
     add_to_tree(tree, installed, scheme, environment.target)
+    return installed
+
+
+def trim_bytecode(tree: Tree, installed: Sequence[Installed], files: Collection[str]) -> int:
+    """Take the bytecode out of a tree of modules that are not among these files; returns how many bytes that was."""
+    sources = {*files}
+    size = 0
+    for wheel in installed:
+        gone = [path for path in wheel.nodes if path.endswith(".pyc") and find_source(path) not in sources]
+        size += sum(wheel.nodes[path].size for path in gone)
+        tree.discard(gone)
+        wheel.drop(gone)
+        finish_record(wheel)
+        tree.put(wheel.record, wheel.nodes[wheel.record])
+    for directory in {path.rpartition("/")[0] for wheel in installed for path in wheel.nodes}:
+        cache = f"{directory}/__pycache__"
+        if cache in tree and not tree.list_children(cache):
+            tree.remove(cache)
+    return size
+
+
+def find_source(bytecode: str) -> str:
+    """The module that a file below ``__pycache__`` was compiled from (PEP 3147)."""
+    directory, _, name = bytecode.rpartition("/")
+    return f"{directory.removesuffix('/__pycache__')}/{name.partition('.cpython-')[0]}.py"
 
 
 def hash_contents(environment: Environment) -> str:
@@ -135,8 +163,11 @@ def require_interpreter(tree: Tree, environment: Environment) -> None:
 
 def check_imports(
     tree: Tree, environment: Environment, scheme: Scheme, arch: str, tools: Tools, console: Console, scratch: Path
-) -> None:
+) -> tuple[str, ...] | None:
     """Import what the definition names, where this machine can.
+
+    Returns:
+        the files of all modules that were imported; ``None`` where nothing could be.
 
     Raises:
         InputError: something cannot be imported.
@@ -150,8 +181,9 @@ def check_imports(
         )
     if imported is None:
         console.note(f"{environment.name}: nothing is imported, because this machine does not run {arch}")
-    else:
-        require_imports(imported, f"environment '{environment.name}'")
+        return None
+    require_imports(imported, f"environment '{environment.name}'")
+    return imported.files
 
 
 def check_tags(environment: Environment) -> None:

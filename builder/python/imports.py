@@ -48,17 +48,23 @@ def load(name):
 
 for name in sys.argv[2:]:
     load(name)
-json.dump({"failed": failed, "done": done}, out)
+files = [getattr(module, "__file__", None) for module in [*sys.modules.values()]]
+json.dump({"failed": failed, "done": done, "files": [file for file in files if isinstance(file, str)]}, out)
 out.flush()
 """
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of it: modules that were imported, and of others why they were not."""
+    """What came of it: modules that were imported, and of others why they were not.
+
+    Attributes:
+        files: of all modules that were there in the end, those among them that others import.
+    """
 
     done: tuple[str, ...]
     failed: dict[str, str]
+    files: tuple[str, ...] = ()
 
 
 def import_modules(
@@ -116,7 +122,7 @@ def import_modules(
             believes=False,
         )
     found = json.loads(said)
-    return Imported(tuple(found["done"]), dict(found["failed"]))
+    return Imported(tuple(found["done"]), dict(found["failed"]), tuple(found["files"]))
 
 
 def require_imports(imported: Imported, whose: str) -> None:

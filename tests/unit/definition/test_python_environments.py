@@ -127,6 +127,7 @@ def test_all_inline_requirements_that_are_refused_are_shown_at_once(project: Pro
         ("python:\n  web: {requirements: [a], find_links: [wheels]}\n", "there is no directory wheels"),
         ("python:\n  web: {requirements: [a], extras: [b]}\n", "extras are a project's"),
         ("python:\n  web: {requirements: [a], trim: [docs]}\n", "trim"),
+        ("python:\n  web: {requirements: [a], trim: [bytecode]}\n", "what is never imported is known only where"),
         ("python:\n  Web: {requirements: [a]}\n", "a name is lower-case letters"),
         ("python:\n  web: {requirement: [a]}\n", "unknown setting"),
     ],

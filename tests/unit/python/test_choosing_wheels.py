@@ -11,8 +11,9 @@ from builder.core.errors import InputError
 from builder.core.store import Store
 from builder.debian.lock import LockedPackage
 from builder.python.choose import NotChosen, choose_wheels
+from builder.python.environment import trim_bytecode
 from builder.python.fetch import add_credentials
-from builder.python.install import Installed, install_wheel
+from builder.python.install import Installed, add_bytecode, install_wheel
 from builder.python.libraries import Missing, find_missing, guess_package
 from builder.python.pack import Needs, WheelPack, unpack_wheels
 from builder.python.pip_config import PipConfig, read_pip_config
@@ -217,3 +218,21 @@ def test_what_is_trimmed_is_in_no_record(tmp_path: Path) -> None:
         "shop/__init__.py",
     ]
     assert set(installed.rows) == set(installed.nodes)
+
+
+def test_bytecode_of_what_is_not_imported_is_left_out(tmp_path: Path) -> None:
+    installed = make_installed(tmp_path, dict.fromkeys(("shop/__init__.py", "shop/web.py", "shop/more/a.py"), ""))
+    site = installed.scheme.site
+    names = ("shop/__pycache__/__init__.cpython-313.pyc", "shop/__pycache__/web.cpython-313.pyc")
+    unused = "shop/more/__pycache__/a.cpython-313.pyc"
+    add_bytecode(installed, {f"{site}/{name}": make_file("code", origin="a") for name in (*names, unused)})
+    tree = Tree()
+    for path, node in installed.nodes.items():
+        tree.put(path, node)
+    assert trim_bytecode(tree, [installed], [f"{site}/shop/__init__.py", f"{site}/shop/web.py"]) == 4
+    assert [f"{site}/{name}" in tree for name in (*names, unused)] == [True, True, False]
+    assert f"{site}/shop/more/a.py" in tree
+    assert f"{site}/shop/more/__pycache__" not in tree
+    record = tree.read_text(installed.record)
+    assert names[1] in record
+    assert unused not in record
