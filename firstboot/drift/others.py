@@ -27,6 +27,7 @@ OF_THE_MACHINE = (
     *(f"/etc/{name}{suffix}" for name in ("passwd", "group", "shadow", "gshadow") for suffix in ("", "-")),
     *(f"/etc/{name}{suffix}" for name in ("subuid", "subgid") for suffix in ("", "-")),
 )
+TMPFILES = "/usr/lib/tmpfiles.d"
 FIRST_PERSON, LAST_PERSON = 1000, 59999
 
 
@@ -38,8 +39,11 @@ def list_others(record: Record, config: Config, root: Root, names: Names) -> lis
 def _list_paths(record: Record, config: Config, root: Root) -> Iterator[Change]:
     decided = {unit.name for unit in config.systemd.units if unit.enabled is not None}
     now = {path: upper for upper, path in split_upper(root)}
+    links = _list_links(root)
     for path in sorted({*now, *record.others}):
         if path in record.entries or any(fnmatchcase(path, pattern) for pattern in OF_THE_MACHINE):
+            continue
+        if path in now and path in links and root.see(now[path]).target == links[path]:
             continue
         directory, _, name = path.rpartition("/")
         if directory.endswith((".wants", ".requires")) and name in decided:
@@ -56,6 +60,16 @@ def _list_paths(record: Record, config: Config, root: Root) -> Iterator[Change]:
             there = look(root, now[path])
             if there is not None and there != was:
                 yield describe_change(path, was, there)
+
+
+def _list_links(root: Root) -> dict[str, str]:
+    """The links that the image has made at each boot, path -> target (tmpfiles.d(5))."""
+    found: dict[str, str] = {}
+    for path in root.list_below(TMPFILES):
+        if path.endswith(".conf"):
+            rows = (line.split(None, 6) for line in root.read(path).decode("utf-8", "replace").splitlines())
+            found |= {row[1]: row[6].strip() for row in rows if len(row) == 7 and row[0].startswith("L")}
+    return found
 
 
 def _is_whiteout(root: Root, path: str) -> bool:

@@ -58,6 +58,19 @@ def test_what_a_machine_makes_by_itself_is_not_told(made: Guest) -> None:
     assert list_all(made) == {}
 
 
+def test_a_link_that_the_image_has_made_at_each_boot_is_told_where_it_leads_elsewhere(made: Guest) -> None:
+    directory = made.at("/usr/lib/tmpfiles.d")
+    directory.mkdir(parents=True)
+    (directory / "debian.conf").write_text("# links\nL+ /etc/mtab - - - - ../proc/self/mounts\nd /etc/x 0755\n")
+    upper = made.at(f"{UPPER}/mtab")
+    upper.parent.mkdir(parents=True, exist_ok=True)
+    upper.symlink_to("../proc/self/mounts")
+    assert list_all(made) == {}
+    upper.unlink()
+    upper.symlink_to("elsewhere")
+    assert list_all(made) == {"/etc/mtab": NEITHER}
+
+
 def test_what_the_first_boot_made_beside_the_config_is_told_when_it_changes(guest: Guest) -> None:
     add(guest, "/etc/credstore/database", "old")
     add(guest, "/etc/credstore/other", "old")
