@@ -8,6 +8,7 @@ python -m tests.bench --only layers           what versions of a container share
 python -m tests.bench --only preloaded        a container inside the image, beside one that is pulled at the first boot
 python -m tests.bench --only registries       pull, push and copy, beside skopeo and oras
 python -m tests.bench --only probe            what a test's probe adds to a boot
+python -m tests.bench --only shop             an app in Python: power-on to its first answer, memory, imports, one file
 python -m tests.bench --only wheels           wheels into an environment, beside uv and pip; what bytecode saves
 
 Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
@@ -34,7 +35,20 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
 from builder.outputs.manifest import read_manifest
-from tests.bench import boot, firstboot, floor, growth, ignition, layers, mkosi, preloaded, probe, registries, wheels
+from tests.bench import (
+    boot,
+    firstboot,
+    floor,
+    growth,
+    ignition,
+    layers,
+    mkosi,
+    preloaded,
+    probe,
+    registries,
+    shop,
+    wheels,
+)
 from tests.bench.measuring import Run, compare, measured, show
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -145,6 +159,7 @@ def main() -> None:
             "preloaded",
             "probe",
             "registries",
+            "shop",
             "wheels",
         ),
     )
@@ -160,7 +175,9 @@ def main() -> None:
             manifest = builds(Path(directory), args.runs, peer=not args.no_peer)
         if args.only in (None, "wheels"):
             wheels.measure_wheels(args.runs)
-        if args.only == "wheels":
+        if args.only in (None, "shop"):
+            shop.measure(Path(directory) / "shop", args.runs)
+        if args.only in ("wheels", "shop"):
             return
         if manifest is None:
             manifest = demo_manifest()
