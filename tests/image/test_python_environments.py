@@ -23,12 +23,14 @@ from builder.locking import fetch_locked_wheels
 from builder.python.choose import Chosen
 from builder.python.locking import resolve_environment
 from builder.python.target import Target
+from builder.tree.tree import Tree
 from tests.support.wheels import make_wheel
 
 pytestmark = pytest.mark.image
 
 AMD64 = Target("3.13.5", 41, "x86_64")
 ARM64 = Target("3.13.5", 41, "aarch64")
+ENVIRONMENT = "/usr/lib/python-environments/shop"
 HOST = "https://host.example"
 HEAD = """\
 kind: container
@@ -238,17 +240,23 @@ def test_a_container_with_an_environment(project: Project) -> None:
         metadata="Requires-Dist: helper\nLicense-Expression: MIT\n",
         entry_points="[console_scripts]\nshop = shop:main\n",
     )
-    make_wheel(project.wheels, "helper", files={"helper/__init__.py": "answer = 42\n"})
-    definition = project.write("{requirements: [shop], find_links: [wheels], imports: [shop]}")
+    make_wheel(project.wheels, "helper", files={"helper/__init__.py": "answer = 42\n", "helper/unused.py": ""})
+    definition = project.write("{requirements: [shop], find_links: [wheels], imports: [shop], trim: [bytecode]}")
     digests = []
+    trees: list[Tree] = []
     store = Store.open()
     for number in range(2):
         out = project.root / f"out{number}"
         with closing(QuietConsole(project.root / "build.log")) as console:
-            request = BuildRequest(definition, out, store, console, no_cache=bool(number))
+            request = BuildRequest(
+                definition, out, store, console, no_cache=bool(number), watch=lambda _, tree: trees.append(tree)
+            )
             manifest = json.loads(build_container(request).manifest.read_text())
         digests.append(manifest["artifacts"]["oci"]["sha256"])
     assert digests[0] == digests[1]
+    names = [path.rpartition("/")[2] for path, _ in trees[-1].walk(ENVIRONMENT) if path.endswith(".pyc")]
+    compiled = {name.partition(".")[0] for name in names}
+    assert compiled == {"__init__", "sub"}, "what was not imported has no bytecode"
     text = definition.with_suffix(".lock").read_text()
     locked = Lock.load(definition.with_suffix(".lock"))
     assert [(w.name, w.version, w.environment) for w in locked.wheels] == [
