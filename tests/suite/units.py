@@ -26,6 +26,7 @@ EXPECTED = {
     r"(flanneld|kubelet)\.service: Command \S+ is not executable: .*": "an artifact brings the program",
     r"overlay-network\.service: Command \S+ is not executable: .*": "in an overlay that the demo has not",
     r"quotaon(-root|@x)\.service: Command \S+ is not executable: .*": "the program is of a package of its own",
+    r"postgresql\.service: Command \S+ is not executable: .*": "in the demo shop's image alone",
     r"rc-local\.service: Command /etc/rc\.local is not executable: .*": "for those who write such a file",
     r"state-check\.service: Command /sysroot/usr/bin/dash is not executable: .*": "the root's, as the initrd sees it",
     r"syslog\.socket: service syslog\.service not loaded, .*": "for a syslog daemon, and there is none",
