@@ -58,7 +58,7 @@ def test_a_certificate_that_has_expired_or_is_for_another_is_refused(fakes: Fake
             get(web.url(), verify=str(fakes.authority.path))
 
 
-def test_a_server_can_be_slow_cut_short_endless_and_dead(fakes: Fakes) -> None:
+def test_a_server_can_be_slow_cut_short_stalled_endless_and_dead(fakes: Fakes) -> None:
     web = fakes.web()
     web.put("/slow", Reply(b"late", slow=0.3))
     started = time.monotonic()
@@ -67,6 +67,9 @@ def test_a_server_can_be_slow_cut_short_endless_and_dead(fakes: Fakes) -> None:
     web.put("/cut", Reply(b"0123456789", cut=4))
     with pytest.raises(requests.exceptions.RequestException):
         get(web.url("/cut"))
+    web.put("/stalled", Reply(b"0123456789", stall=4))
+    with get(web.url("/stalled"), stream=True) as answer:
+        assert answer.raw.read(4) == b"0123"
     web.put("/endless", Reply(b"x" * 1000, endless=True))
     with get(web.url("/endless"), stream=True) as answer:
         assert len(answer.raw.read(50_000)) == 50_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -57,9 +56,6 @@ ports: ["8080"]
 """
 # The same for a user whom the machine does not know, on a port that is root's elsewhere.
 WORKER = BOX.replace("name: box", "name: worker").replace('"8080"', '"80"') + 'user: "4242:4242"\n'
-# The same with a layer that a test pulls in bad weather: incompressible, and in none of the others.
-WEATHER = BOX.replace("name: box", "name: weather").replace("overlays: [box]", "overlays: [box, weather]")
-LARGE = 4 << 20
 # The next version of the same, which ends at once.
 BROKEN = BOX.replace("name: box", "name: broken").replace('httpd, -f, -p, "8080", -h, /srv', '"false"')
 CONFIG = """\
@@ -121,9 +117,6 @@ def lay_out_sources(out: Path) -> None:
     (out / "containers/box.yaml").write_text(BOX, encoding="utf-8")
     (out / "containers/worker.yaml").write_text(WORKER, encoding="utf-8")
     (out / "containers/broken.yaml").write_text(BROKEN, encoding="utf-8")
-    (out / "containers/weather.yaml").write_text(WEATHER, encoding="utf-8")
-    (out / "overlays/weather").mkdir(parents=True, exist_ok=True)
-    (out / "overlays/weather/large").write_bytes(random.Random(1).randbytes(LARGE))
     binaries = out / "overlays/box/bin"
     binaries.mkdir(parents=True, exist_ok=True)
     for applet in APPLETS:
@@ -139,7 +132,7 @@ def images(store: Store) -> Images:
     """``box``, ``broken`` and ``pause``, assembled by build-os."""
     lay_out_sources(OUT)
     layouts = {}
-    for name in ("box", "broken", "pause", "weather"):
+    for name in ("box", "broken", "pause"):
         out = OUT / f"out-{name}"
         with closing(QuietConsole(out / "build.log")) as console:
             build_container(BuildRequest(OUT / f"containers/{name}.yaml", out, store, console))

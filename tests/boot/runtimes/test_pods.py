@@ -105,3 +105,9 @@ def test_a_portable_service_of_the_same_files(machine: Machine) -> None:
     process = int(machine.unit("box-portable.service")["MainPID"])
     assert list_ancestors(machine, process) == ["systemd", "busybox"]
     machine.succeed(*control, "detach", "--runtime", "--now", "box", "box-portable")
+
+
+def test_systemd_nspawn_runs_the_same_files(machine: Machine) -> None:
+    options = ("--register=no", "--quiet", "--as-pid2", "--private-network", "--read-only", f"--directory={ROOT}")
+    said = machine.succeed("systemd-nspawn", *options, "/usr/bin/busybox", "cat", "/srv/index.html")
+    assert said.strip() == "the box answers"
