@@ -311,7 +311,8 @@ def link_complaints(of: Page) -> list[str]:
             continue
         name, _, anchor = target.partition("#")
         path = of.path.parent / name if name else of.path
-        text = of.text if path == of.path else path.read_text(encoding="utf-8") if path.is_file() else ""
+        is_page = path.is_file() and path.suffix == ".md"
+        text = of.text if path == of.path else path.read_text(encoding="utf-8") if is_page else ""
         if not path.exists() or (anchor and anchor not in anchors(text)):
             complaints.append(target)
     return complaints
