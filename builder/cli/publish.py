@@ -85,7 +85,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _show(args, now)
     offer = _make_offer(args, now)
     origin = None if args.version or args.withdraw or args.refresh else _find_origin(args, console)
-    with publish.change_repository(args.directory, args.keys, console, now) as repository:
+    sweep = args.prune is not None
+    with publish.change_repository(args.directory, args.keys, console, now, sweep=sweep) as repository:
         published = None
         if origin is not None:
             published = publish.publish_build(repository, origin, args.channel, offer, args.deltas, console, now)
@@ -98,8 +99,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             name, arch = (origin.name, origin.arch) if origin else _choose_image(repository, args.name)
             pruned = publish.prune_releases(repository, name, arch, args.prune)
     if args.prune is not None:
-        freed = repository.sweep()
-        console.note(f"removed {', '.join(pruned) or 'no version'}: {freed:,} bytes freed")
+        console.note(f"removed: {', '.join(pruned) or 'no version'}")
     if published is not None:
         console.note(f"{published.version} is in {args.channel}: {'; '.join(publish.describe_saving(published))}")
     _warn_of_expiry(repository, console, now)

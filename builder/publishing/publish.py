@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from update.errors import BadDocument
 from update.versions import compare_versions, make_version_key
 
 CHANNELS = "channels"
+SCRATCH = ".new-"
 # A delta that is larger than this part of what it replaces is not worth a machine's work.
 WORTH = 0.6
 
@@ -63,11 +65,14 @@ class Published:
 
 
 @contextmanager
-def change_repository(directory: Path, keys: Path, console: Console, now: int) -> Iterator[Repository]:
+def change_repository(
+    directory: Path, keys: Path, console: Console, now: int, *, sweep: bool = False
+) -> Iterator[Repository]:
     """A repository to be changed, by one publisher at a time; it is signed and written when the block has ended.
 
     Args:
         now: seconds since 1970.
+        sweep: remove, at the end, the files that nothing leads to.
 
     Raises:
         InputError, SourceError: see :func:`open_repository`; a key is missing.
@@ -75,6 +80,8 @@ def change_repository(directory: Path, keys: Path, console: Console, now: int) -
     """
     directory.mkdir(parents=True, exist_ok=True)
     with hold_lock(directory / LOCK, console, "publishing into this repository"):
+        for left in directory.glob(f"{SCRATCH}*"):  # by a publisher that was killed
+            shutil.rmtree(left)
         repository = open_repository(directory, keys / ROOT_FILE)
         root = repository.root.signed
         if is_development(root):
@@ -90,6 +97,8 @@ def change_repository(directory: Path, keys: Path, console: Console, now: int) -
         except BaseException:
             repository.discard()
             raise
+        if sweep:
+            console.note(f"{format_size(repository.sweep())} freed")
 
 
 def publish_build(
@@ -111,7 +120,7 @@ def publish_build(
         SourceError: payload or repository are damaged.
     """
     with (
-        tempfile.TemporaryDirectory(dir=repository.directory, prefix=".new-") as directory,
+        tempfile.TemporaryDirectory(dir=repository.directory, prefix=SCRATCH) as directory,
         console.open_step(f"publish {origin.name} {origin.version}"),
         open_payload(origin.payload, Path(directory)) as payload,
     ):
@@ -150,10 +159,18 @@ def publish_build(
 
 
 def put_release(repository: Repository, release: Release, channel: str, offer: Offer, now: int) -> None:
-    """Offer a version that is in the repository in a channel."""
+    """Offer a version that is in the repository in a channel.
+
+    Raises:
+        InputError: the offer makes no sense, or machines could not read it.
+    """
     document = read_channel(repository, release.name, release.arch, channel)
-    changed = add_release(document, release.version, offer, now)
-    repository.add(make_channel_path(release.name, release.arch, channel), format_channel(changed))
+    data = format_channel(add_release(document, release.version, offer, now))
+    try:
+        parse_channel(data, "what would be published")
+    except BadDocument as error:
+        raise InputError(str(error)) from error
+    repository.add(make_channel_path(release.name, release.arch, channel), data)
 
 
 def drop_release(repository: Repository, release: Release, channel: str) -> None:

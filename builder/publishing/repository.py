@@ -109,8 +109,7 @@ class Repository:
             InputError: a key is missing.
             OSError: the disk is full, or fails.
         """
-        stale = self.changed or self.timestamp.signed.version == 0 or bool(self.new_roots)
-        if stale or not _is_fresh(self.targets.signed.expires.timestamp(), now, DAYS["targets"]):
+        if self._must_sign_targets(signers, now):
             self.targets.signed.version += 1
             self.targets.signed.expires = compute_expiry(now, DAYS["targets"])
             self._sign("targets", self.targets, signers)
@@ -128,10 +127,26 @@ class Repository:
             write_file(metadata / f"{new.signed.version}.root.json", new.to_bytes(), durable=True)
         for name, document in (("targets", self.targets), ("snapshot", self.snapshot)):
             write_file(metadata / f"{document.signed.version}.{name}.json", document.to_bytes(), durable=True)
-        write_file(metadata / TIMESTAMP_FILE, self.timestamp.to_bytes(), durable=True)
+        # From here on machines may be led to what was added, even if the disk fails while this is made durable.
         self._written.clear()
+        write_file(metadata / TIMESTAMP_FILE, self.timestamp.to_bytes(), durable=True)
         self.new_roots.clear()
         self.changed = False
+
+    def _must_sign_targets(self, signers: Signers, now: int) -> bool:
+        """Whether they changed; or have used up half of their time, and the key that would renew them is here."""
+        if self.changed or self.timestamp.signed.version == 0 or self.new_roots:
+            return True
+        left = self.targets.signed.expires.timestamp() - now
+        if left > DAYS["targets"] * 86400 * RENEW_BELOW:
+            return False
+        try:
+            signers("targets")
+        except InputError:
+            if left <= 0:
+                raise
+            return False
+        return True
 
     def _sign(self, role: str, document: Metadata[Kind], by: Signers) -> None:
         document.signatures.clear()
@@ -261,10 +276,6 @@ def _read(path: Path, role: str, kind: type[Kind], roots: Sequence[Metadata[Root
             continue
         return document, root is roots[-1]
     raise SourceError(f"{path} is not signed by those whom the root names for {role}", hint=_RESTORE)
-
-
-def _is_fresh(expires: float, now: int, days: int) -> bool:
-    return expires - now > days * 86400 * RENEW_BELOW
 
 
 _RESTORE = "restore the repository from a copy, or publish into a new directory"

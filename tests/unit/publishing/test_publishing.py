@@ -195,6 +195,39 @@ def test_what_expires_is_signed_anew(
     assert [release.version for release in machine.read_channel(directory, now=later).releases] == ["1.0"]
     with pytest.raises(InputError, match="has 0 of the 1 keys that sign targets"):
         put(build("1.1"), now=later)
+    # Long before the targets expire they are signed anew where their key is; without it there is time left.
+    with publish.change_repository(directory, keys, console, NOW + 300 * DAY):
+        pass
+    machine.look(directory, NOW + 300 * DAY)
+    with (
+        pytest.raises(InputError, match="keys that sign targets"),
+        publish.change_repository(directory, keys, console, NOW + 366 * DAY),
+    ):
+        pass
+    (keys / "away").rename(keys / "targets.key")
+    with publish.change_repository(directory, keys, console, NOW + 300 * DAY) as repo:
+        pass
+    assert repo.targets.signed.expires.timestamp() == NOW + (300 + 365) * DAY
+
+
+def test_what_a_killed_publisher_left_is_removed(directory: Path, put: Publish, build: Build) -> None:
+    (directory / ".new-killed").mkdir(parents=True)
+    (directory / ".new-killed/half").touch()
+    put(build("1.0"))
+    assert sorted(path.name for path in directory.iterdir()) == [".lock", "metadata", "targets"]
+
+
+def test_a_publisher_of_a_new_root_that_was_cut_off_is_made_good(
+    directory: Path, put: Publish, build: Build, machine: Machine, keys: Path, console: Console
+) -> None:
+    put(build("1.0"))
+    renew_root(keys, ["timestamp"], NOW)
+    (directory / "metadata/2.root.json").write_bytes((keys / "root.json").read_bytes())
+    with pytest.raises(RepositoryError):
+        machine.look(directory)
+    with publish.change_repository(directory, keys, console, NOW):
+        pass
+    assert [release.version for release in machine.read_channel(directory).releases] == ["1.0"]
 
 
 def test_an_older_repository_is_refused_by_a_machine(
@@ -260,9 +293,8 @@ def test_old_versions_are_pruned_and_barriers_stay(
     put(build("1.0"), offer=Offer(barrier=True))
     for version in ("1.1", "1.2", "1.3"):
         put(build(version, version.encode() * 9999), deltas=0)
-    with publish.change_repository(directory, keys, console, NOW) as repo:
+    with publish.change_repository(directory, keys, console, NOW, sweep=True) as repo:
         assert publish.prune_releases(repo, "web", "amd64", 2) == ["1.1"]
-    assert repo.sweep() > 0
     assert [release.version for release in machine.read_channel(directory).releases] == ["1.0", "1.2", "1.3"]
     assert not list((directory / "targets/web/amd64/1.1").glob("*"))
     assert machine.read(directory, "web/amd64/1.3/root.zst") == b"1.3" * 9999
@@ -291,9 +323,12 @@ def test_a_version_is_offered_elsewhere_and_withdrawn(
     [
         (Offer(minimum="1.0"), "1.0 cannot ask for 1.0: the installed version must be older"),
         (Offer(minimum="0.9", maximum="0.8"), "no machine has at least 0.9 and at most 0.8"),
+        (Offer(notes="\x1b[2J"), r"releases\[0\]\.notes: is empty, or has characters that cannot be printed"),
+        (Offer(dead_end=""), r"releases\[0\]\.dead_end: is empty"),
+        (Offer(rollout=Rollout(NOW, 1 << 40)), r"releases\[0\]\.rollout\.duration: is no whole number"),
     ],
 )
-def test_an_offer_that_reaches_no_machine_is_refused(put: Publish, build: Build, offer: Offer, message: str) -> None:
+def test_an_offer_that_no_machine_could_take_is_refused(put: Publish, build: Build, offer: Offer, message: str) -> None:
     with pytest.raises(InputError, match=message):
         put(build("1.0"), offer=offer)
 
