@@ -76,7 +76,7 @@ storage:
           location = "127.0.0.1:5000"
           insecure = true
     - path: /etc/containerd/certs.d/127.0.0.1:5000/hosts.toml
-      contents: {inline: 'server = "http://127.0.0.1:5000"'}
+      contents: {inline: "[host.\"http://127.0.0.1:5000\"]\ncapabilities = [\"pull\", \"resolve\"]\n"}
 systemd:
   units:
     - name: registry.socket
