@@ -120,7 +120,10 @@ def test_first_start_of_a_preloaded_container_needs_no_network_and_copies_no_lay
     new = {path: size for path, size in after.items() if size != before.get(path) and "/journal/" not in path}
     print(f"bytes in /var before {sum(before.values())}, after {sum(after.values())}; an image of {layers} bytes")
     print("written:", *(f"{size:9} {path}" for path, size in sorted(new.items())), sep="\n  ")
-    assert not [path for path, size in new.items() if "/diff/" in path and size], "layers' content is read where it is"
+    # The container's own layer has what podman writes for it: accounts, mtab. Layers' content is read where it is.
+    own = {path.partition("/diff/")[2]: size for path, size in new.items() if "/diff/" in path and size}
+    assert own.keys() <= {"etc/group", "etc/mtab", "etc/passwd"}
+    assert sum(own.values()) < 1000
     assert sum(new.values()) < 500_000, "podman's own records"
     assert int(layers) > 1_000_000
 
