@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.core.files import CHUNK
-from builder.core.gpt import HEAD, TYPES, parse_gpt
+from update.gpt import HEAD, TYPES, parse_gpt
 
 TABLES = ("partition table", "backup partition table")
 

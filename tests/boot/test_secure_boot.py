@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder.core.architecture import require_architecture
-from builder.core.gpt import HEAD, parse_gpt
 from builder.core.image import Artifact, Image, read_image
 from firstboot.apply.kernel.addon import make_addon
+from update.gpt import HEAD, parse_gpt
 from vm.guest.credentials import make_stub_argument
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder

@@ -12,13 +12,13 @@ from builder.build import BuildRequest, build_system
 from builder.core.console import QuietConsole
 from builder.core.efi_keys import make_signature_list
 from builder.core.errors import InputError, ToolError
-from builder.core.gpt import HEAD, parse_gpt
 from builder.core.image import Image, read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.outputs.signing import KeyPair, make_key_pair
 from tests.support.authenticode import digest, indirect_data, signature
 from tests.support.machines import build
+from update.gpt import HEAD, parse_gpt
 
 pytestmark = pytest.mark.image
 

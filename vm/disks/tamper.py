@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from builder.core.errors import VmError
-from builder.core.gpt import HEAD, SECTOR, Partition, parse_gpt
 from builder.core.tools import Tools
+from update.gpt import HEAD, SECTOR, Partition, parse_gpt
 from vm.spec import Disk
 
 UNUSED = "_empty"  # what systemd-sysupdate calls the slot that is not in use

@@ -13,7 +13,6 @@ from uuid import UUID
 import pytest
 
 from builder.core.files import hash_file
-from builder.core.gpt import TYPES
 from builder.tree.cpio import write_cpio
 from builder.tree.node import make_file
 from builder.tree.tree import Tree
@@ -21,6 +20,7 @@ from builder.verify.artifacts import Section, find_differing, hash_part, read_me
 from builder.verify.compare import Built, compare
 from builder.verify.locate import Locator
 from builder.verify.records import Change
+from update.gpt import TYPES
 
 pytestmark = pytest.mark.unit
 

@@ -19,11 +19,11 @@ import pytest
 from builder.core.architecture import require_architecture
 from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError, InputError, VmError
-from builder.core.gpt import Partition
 from builder.core.store import Store
 from builder.core.tools import Tools
 from firstboot.config.urls import decode_data_url
 from firstboot.engine.compile import load
+from update.gpt import Partition
 from vm.accel.boot_slot import BootSlot
 from vm.disks.prepare import LARGE_CONFIG, prepare, read_config
 from vm.guest import probe

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from uuid import UUID
+
+from firstboot.config.named_tuple import NamedTuple
 
 HEAD = 1 << 20  # bytes at the beginning of a disk that hold its table, with room to spare
 SECTOR = 512
@@ -21,8 +22,7 @@ TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     """An entry: its number from 1, a name of :data:`TYPES` or a UUID, its own name; place and size in bytes."""
 
     number: int
