@@ -30,6 +30,7 @@ from builder.definition.resolved import (
 )
 from builder.definition.shipped import DirectoryKind, make_search_path
 from builder.definition.template import Values
+from builder.definition.update_models import UPDATES, Updates, check_updates
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from firstboot.config.located import Located, LocatedError, Problem, decode, find_suggestion, load_yaml
 
@@ -141,6 +142,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     directory = path.absolute().parent
     containers = find_containers(definition, located, directory, target, shipped, findings)
     firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
+    findings.add(located, check_updates(definition.updates, tuple(features), directory))
     python = find_environments([(each.located, each.path or path, each.contents.python) for each in layers], findings)
     apps = find_apps(layers, definition.containers, {each.name for each in python}, findings)
     findings.raise_errors()
@@ -182,6 +184,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         tools_packages=definition.tools.packages,
         source_date_epoch=definition.source_date_epoch,
         python=python,
+        updates=(definition.updates or Updates()) if UPDATES in features else None,
     )
     findings.add(located, _check_whole(resolved))
     findings.raise_errors()

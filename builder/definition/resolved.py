@@ -33,6 +33,7 @@ from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision
 from builder.definition.shipped import NamedDirectory
 from builder.definition.template import Values
+from builder.definition.update_models import Updates
 from builder.products.catalogue import CONTAINER_DEFAULT
 
 
@@ -176,6 +177,7 @@ class Resolved:
         credentials: those of the platform that services may get; ``None`` leaves it to whether the build signs.
         source_date_epoch: what the definition says, if it does.
         python: Python environments, by name.
+        updates: what machines do about new versions; ``None`` without the feature ``updates``.
     """
 
     path: Path
@@ -211,6 +213,7 @@ class Resolved:
     tools_packages: tuple[str, ...] = ()
     source_date_epoch: int | None = None
     python: tuple[ResolvedEnvironment, ...] = ()
+    updates: Updates | None = None
 
     @property
     def values(self) -> Values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import firstboot as provisioner
+import update as agent
 from builder.artifacts.placed_artifact import PlacedArtifact, list_placed
 from builder.debian.lock import Lock
 from builder.definition.resolved import Resolved, ResolvedContainer
@@ -21,6 +22,7 @@ from builder.stages.python import PythonEnvironments, list_container_environment
 from builder.stages.seal import Seal
 from builder.stages.stage import Stage
 from builder.stages.units import Units
+from builder.stages.updates import Updates
 
 
 def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
@@ -43,6 +45,7 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),
         Apps(definition.apps, find_shipped_root() / "overlays" / "apps"),
+        *list_update_stages(definition),
         Artifacts(list_placed(definition.artifacts, lock, "image")),
         Units(definition.units, presets.enable, presets.disable, presets.mask, values, optional),
         Accounts(),
@@ -60,6 +63,15 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
         ),
         Seal(definition.remove, definition.keep, epoch),
     ]
+
+
+def list_update_stages(definition: Resolved) -> list[Stage]:
+    """What an image gets that updates itself."""
+    settings = definition.updates
+    if settings is None:
+        return []
+    root = None if settings.root is None else definition.path.parent / settings.root
+    return [Updates(Path(agent.__file__).parent, settings, definition.arch, root)]
 
 
 def list_container_artifacts(definition: Resolved, lock: Lock) -> dict[str, tuple[PlacedArtifact, ...]]:

@@ -10,7 +10,7 @@ from tests.support.imports import PRODUCT, ROOT, read_imports
 
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- The map is made by 'make reference'. -->\n", "<!-- End of the map. -->\n"
-# Files that are packages of their own, and an import name without any below.
+# Files that are packages of their own, and the files of an import name beside the packages below it.
 MODULES = ("builder.locking", "builder.toolstree", "update")
 
 
@@ -56,14 +56,11 @@ def draw_map() -> str:
     lines = ["```mermaid", "flowchart TD"]
     for name in PRODUCT:
         packages = sorted(
-            (package for package in uses if package.startswith(f"{name}.")),
+            (package for package in uses if package == name or package.startswith(f"{name}.")),
             key=lambda package: (-floors[package], package),
         )
-        if not packages:
-            lines.append(f"  {name}")
-            continue
         lines.append(f"  subgraph {name}")
-        lines += [f"    {_id_of(package)}[{package.partition('.')[2]}]" for package in packages]
+        lines += [f"    {_id_of(package)}[{package.partition('.')[2] or 'its own files'}]" for package in packages]
         lines.append("  end")
     for package in sorted(uses, key=lambda package: (-floors[package], package)):
         lines += [f"  {_id_of(package)} --> {_id_of(other)}" for other in sorted(_find_next(package, uses))]
@@ -85,11 +82,14 @@ def write_map() -> None:
 
 
 def _package_of(module: str, packages: Iterable[str]) -> str | None:
-    return next((package for package in packages if module == package or module.startswith(f"{package}.")), None)
+    """The nearest one that it is in."""
+    around = [package for package in packages if module == package or module.startswith(f"{package}.")]
+    return max(around, key=len, default=None)
 
 
 def _id_of(package: str) -> str:
-    return package.replace(".", "_")
+    # A picture's groups are called like import names.
+    return package.replace(".", "_") if "." in package else f"{package}_files"
 
 
 def _find_next(package: str, uses: Mapping[str, set[str]]) -> set[str]:

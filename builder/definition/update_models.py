@@ -1,0 +1,117 @@
+"""``updates:`` as the user writes it: what machines of this image do about new versions of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from builder.definition.scalars import RelativePath, Size, UnitName, make_text_type
+from firstboot.config.located import Problem
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+UPDATES = "updates"  # the feature
+BOOT_MINUTES = 10
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+# Time zones are those of the image, which are Debian's.
+_ZONE = r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*"
+
+_hour_check, _hour_schema = make_text_type(
+    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", 'a time of the day is hours and minutes, like "02:30"'
+)
+Hour = Annotated[str, _hour_check, _hour_schema]
+
+_channel_check, _channel_schema = make_text_type(
+    r"[a-z0-9][a-z0-9._-]{0,62}", "a channel's name is lower-case letters, digits, '.', '_' and '-', like stable"
+)
+ChannelName = Annotated[str, _channel_check, _channel_schema]
+
+_zone_check, _zone_schema = make_text_type(_ZONE, "a time zone is one of tzdata's, like Europe/Berlin or UTC")
+TimeZone = Annotated[str, _zone_check, _zone_schema]
+
+
+class Window(BaseModel):
+    """When machines may reboot by themselves."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    days: tuple[Day, ...] = Field(DAYS, min_length=1, description="On which days. Default: all.")
+    begin: Hour = Field(alias="from", description='From when on, like `"02:00"`.')
+    end: Hour = Field(alias="to", description="Until when; before `from`, it is that of the next day.")
+    timezone: TimeZone = Field("UTC", description="Whose clock that is, like `Europe/Berlin`.")
+
+
+class Updates(BaseModel):
+    """What machines of this image do about new versions. It wants the feature `updates`."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    tries: int = Field(
+        3, ge=1, le=9, description="How often a new version is started before the one before it gets its turn."
+    )
+    boot_minutes: int = Field(
+        BOOT_MINUTES,
+        ge=1,
+        le=1440,
+        description="A new version that is not well after so many minutes is started again, or given up.",
+    )
+    url: str | None = Field(
+        None, description="Where versions are published: `http://` or `https://`, the directory with `metadata`."
+    )
+    root: RelativePath | None = Field(
+        None,
+        description="The file `root.json` of that repository, relative to this one: who may publish. It wants `url`.",
+    )
+    channel: ChannelName = Field("stable", description="Which of the versions published there are taken.")
+    rate: Size | None = Field(None, description="How much a download may take in a second, like `2M`. Default: any.")
+    window: Window | None = Field(None, description="When a machine may reboot by itself. Default: always.")
+    health: tuple[UnitName, ...] = Field(
+        (),
+        description="Units that must be active before a new version counts as good, besides `multi-user.target`, "
+        "the health of apps, and a machine's own `health_checks`.",
+    )
+
+
+def check_updates(updates: Updates | None, features: tuple[str, ...], directory: Path) -> Iterator[Problem]:
+    """Whether the image has what takes updates, and knows whom to trust.
+
+    Args:
+        directory: where the definition lies.
+    """
+    if updates is None:
+        return
+    if UPDATES not in features:
+        message = "nothing in this image takes updates"
+        yield Problem(("updates",), message, f"add '{UPDATES}' to features", on_key=True)
+    if updates.url is not None:
+        parts = urlsplit(updates.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            yield Problem(("updates", "url"), "this is no URL that starts with http:// or https://")
+        if updates.root is None:
+            message = "nothing says who may publish there"
+            yield Problem(("updates", "url"), message, "set root to the root.json that 'build-os publish' made")
+    elif updates.root is not None:
+        yield Problem(("updates", "root"), "nothing is published anywhere", "set url as well")
+    if updates.root is not None:
+        yield from _check_root(directory / updates.root)
+    if updates.window is not None and updates.window.begin == updates.window.end:
+        yield Problem(("updates", "window", "to"), "a window that ends when it begins is never open")
+
+
+def _check_root(path: Path) -> Iterator[Problem]:
+    """Whether a file can be a root of trust (TUF 1.0, 4.3); whether it is one, python-tuf says on the machine."""
+    where = ("updates", "root")
+    if not path.is_file():
+        yield Problem(where, f"there is no file {path.name} there", "'build-os publish' makes it")
+        return
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["signed"]["_type"]
+    except (ValueError, KeyError, TypeError):
+        kind = None
+    if kind != "root":
+        yield Problem(where, f"{path.name} is no root metadata of TUF", "it is metadata/1.root.json of the repository")

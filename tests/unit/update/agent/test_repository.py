@@ -1,0 +1,321 @@
+"""A repository that lies, stalls or cheats is refused before a slot is written, and it is said why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from tests.unit.update.agent.conftest import FakeMachine
+from update.agent import fetcher, online
+from update.agent.command import main
+from update.agent.fetcher import Limits
+from update.agent.settings import ROOT, SETTINGS
+from update.agent.state import read_state
+from update.documents import Channel, ChannelRelease, format_channel
+from vm.fakes.web import HttpRequest, Reply, WebServer
+
+pytestmark = pytest.mark.unit
+
+Make = Callable[..., Path]
+ROLES = ("root", "timestamp", "snapshot", "targets")
+DAY = timedelta(days=1)
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+class Publisher:
+    """A repository, and how it can be wrong."""
+
+    def __init__(self, server: WebServer) -> None:
+        self.server = server
+        self.keys = {role: CryptoSigner.generate_ed25519() for role in ROLES}
+        self.expires = dict.fromkeys(ROLES, NOW + 10 * DAY)
+        self.version = 1
+        self.targets: dict[str, bytes] = {}
+        self.root = self._make_root()
+
+    def _make_root(self) -> bytes:
+        root = Root(expires=self.expires["root"], consistent_snapshot=True)
+        for role in ROLES:
+            root.add_key(self.keys[role].public_key, role)
+        return self._sign(root, "root")
+
+    def _sign(self, signed: Any, role: str) -> bytes:
+        metadata = Metadata(signed)
+        metadata.sign(self.keys[role])
+        return metadata.to_bytes()
+
+    def add(self, path: str, data: bytes) -> None:
+        self.targets[path] = data
+
+    def publish(self) -> None:
+        """Sign all of it as the version that is next."""
+        number = self.version
+        targets = Targets(version=number, expires=self.expires["targets"])
+        for path, data in self.targets.items():
+            targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+            directory, slash, name = path.rpartition("/")
+            self.serve(f"targets/{directory}{slash}{hashlib.sha256(data).hexdigest()}.{name}", data)
+        snapshot = Snapshot(version=number, expires=self.expires["snapshot"], meta={"targets.json": MetaFile(number)})
+        timestamp = Timestamp(version=number, expires=self.expires["timestamp"], snapshot_meta=MetaFile(number))
+        self.serve(f"metadata/{number}.targets.json", self._sign(targets, "targets"))
+        self.serve(f"metadata/{number}.snapshot.json", self._sign(snapshot, "snapshot"))
+        self.serve("metadata/timestamp.json", self._sign(timestamp, "timestamp"))
+        self.version += 1
+
+    def serve(self, path: str, data: bytes) -> None:
+        self.server.put(f"/{path}", Reply(data))
+
+    def locate(self, name: str) -> str:
+        """The path at which the server has a file of the version."""
+        path = next(path for path in self.targets if path.endswith(f"/{name}"))
+        directory = path.rpartition("/")[0]
+        return f"/targets/{directory}/{hashlib.sha256(self.targets[path]).hexdigest()}.{name}"
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture
+def publisher(machine: FakeMachine, server: WebServer, payload: Make, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    """It has version 2 in the channel ``stable``, and the machine knows of it."""
+    publisher = Publisher(server)
+    for file in payload("2", root=b"root of 2" * 5000).iterdir():
+        publisher.add(f"demo/amd64/2/{file.name}", file.read_bytes())
+    channel = Channel("demo", "amd64", "stable", (ChannelRelease("2", 0),))
+    publisher.add("demo/amd64/channels/stable.json", format_channel(channel))
+    publisher.publish()
+    settings = {"arch": "amd64", "tries": 3, "url": server.url("").rstrip("/")}
+    (machine.root / SETTINGS.lstrip("/")).write_text(json.dumps(settings))
+    root = machine.root / ROOT.lstrip("/")
+    root.parent.mkdir(parents=True)
+    root.write_bytes(publisher.root)
+    machine.time = NOW.timestamp()
+    limits = Limits(slowest=1000, slow_seconds=0.3, metadata_seconds=0.5, pause=0)
+    monkeypatch.setattr(fetcher, "READ_SECONDS", 1)
+    monkeypatch.setattr(online, "Limits", lambda: limits)
+    return publisher
+
+
+def test_a_version_is_found_downloaded_and_written(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check"], machine.host) == 0
+    assert capsys.readouterr().out == "version 2 is there\n"
+    assert main(["apply"], machine.host) == 0
+    assert machine.list_images() == ["demo_1.efi", "demo_2+3-0.efi"]
+    assert capsys.readouterr().out.splitlines()[0] == "downloading version 2"
+    assert not list((machine.root / "var/lib/update/downloads").iterdir())
+    assert read_state(machine.host).available == "2"
+
+
+def test_a_download_that_was_cut_goes_on_where_it_was(
+    machine: FakeMachine, publisher: Publisher, server: WebServer
+) -> None:
+    path, asked = publisher.locate("root.zst"), []
+    data = next(each for name, each in publisher.targets.items() if name.endswith("/root.zst"))
+
+    def answer(request: HttpRequest) -> Reply:
+        asked.append(request.headers.get("range"))
+        if request.headers.get("range") is None:
+            return Reply(data, cut=20_000)
+        begin = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
+        return Reply(data[begin:], status=206)
+
+    server.put(path, answer)
+    assert main(["apply"], machine.host) == 0
+    assert asked == [None, "bytes=16384-"]
+
+
+def test_a_server_without_ranges_sends_all_of_it_again(
+    machine: FakeMachine, publisher: Publisher, server: WebServer
+) -> None:
+    path, asked = publisher.locate("root.zst"), []
+    data = next(each for name, each in publisher.targets.items() if name.endswith("/root.zst"))
+
+    def answer(request: HttpRequest) -> Reply:
+        asked.append(request.headers.get("range"))
+        return Reply(data, cut=20_000 if len(asked) == 1 else None)
+
+    server.put(path, answer)
+    assert main(["apply"], machine.host) == 0
+    assert len(asked) == 2
+
+
+def older(publisher: Publisher) -> None:
+    """Rollback: what was published before comes back."""
+    publisher.version = 1
+    publisher.publish()
+
+
+def expired(publisher: Publisher) -> None:
+    """Freeze: nobody signs it anew."""
+    publisher.expires["timestamp"] = NOW - DAY
+    publisher.publish()
+
+
+def mixed(publisher: Publisher) -> None:
+    """Mix and match: targets of one time with a snapshot of another."""
+    publisher.publish()
+    targets = Targets(version=2, expires=publisher.expires["targets"])
+    publisher.serve(f"metadata/{publisher.version - 1}.targets.json", publisher._sign(targets, "targets"))
+
+
+def unsigned(publisher: Publisher) -> None:
+    timestamp = Metadata(Timestamp(version=9, expires=NOW + DAY))
+    publisher.serve("metadata/timestamp.json", timestamp.to_bytes())
+
+
+def by_a_wrong_key(publisher: Publisher) -> None:
+    publisher.keys["timestamp"] = CryptoSigner.generate_ed25519()
+    publisher.publish()
+
+
+def with_a_wrong_hash(publisher: Publisher) -> None:
+    path = publisher.locate("root.zst")
+    publisher.server.put(path, Reply(b"r" * 45_000))
+
+
+def endless(publisher: Publisher) -> None:
+    publisher.server.put(publisher.locate("root.zst"), Reply(b"x" * 4096, endless=True))
+
+
+def endless_metadata(publisher: Publisher) -> None:
+    publisher.server.put("/metadata/timestamp.json", Reply(b"x" * 4096, endless=True))
+
+
+def dead(publisher: Publisher) -> None:
+    publisher.server.put("/metadata/timestamp.json", Reply(slow=5))
+
+
+def lost(publisher: Publisher) -> None:
+    publisher.server.put(publisher.locate("uki.zst"), Reply(status=404))
+
+
+def described_otherwise(publisher: Publisher) -> None:
+    """``release.json`` and the metadata of TUF disagree."""
+    publisher.add("demo/amd64/2/root.zst", b"something else that is signed as well")
+    publisher.publish()
+
+
+HARMS: dict[Callable[[Publisher], None], str] = {
+    older: "what it says is not proven: New timestamp version 1 must be >= 2",
+    expired: "timestamp.json is expired; nobody has signed it anew, or this machine's clock",
+    mixed: "what it says is not proven: Expected targets v3, got v2",
+    unsigned: "what it says is not proven: timestamp was signed by 0/1 keys",
+    by_a_wrong_key: "what it says is not proven: timestamp was signed by 0/1 keys",
+    with_a_wrong_hash: "was signed",
+    endless: "more than the 45000 bytes that it should have",
+    endless_metadata: "exceeding the maximum allowed length",
+    dead: "no answer in time",
+    lost: "HTTP 404",
+    described_otherwise: "and the repository's metadata say different things of root.zst",
+}
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda each: each.__name__)
+def test_a_hostile_repository_writes_no_slot(
+    machine: FakeMachine,
+    publisher: Publisher,
+    capsys: pytest.CaptureFixture[str],
+    harm: Callable[[Publisher], None],
+) -> None:
+    publisher.publish()
+    assert main(["check"], machine.host) == 0
+    harm(publisher)
+    before = machine.disk.read_bytes()
+    assert main(["apply"], machine.host) == 1
+    assert HARMS[harm] in capsys.readouterr().err
+    assert machine.disk.read_bytes() == before
+    assert machine.list_images() == ["demo_1.efi"]
+
+
+def test_a_server_that_holds_us_up_is_left(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter(range(10_000))
+    limits = Limits(slow_seconds=0.9, slowest=40_000, pause=0, clock=lambda: float(next(times)))
+    getter = fetcher.Fetcher(limits)
+    from update.errors import UpdateError
+
+    with pytest.raises(UpdateError, match="slower than 40000 bytes a second"):
+        getter.download(publisher.server.url(publisher.locate("root.zst")), machine.root / "file", 45_000)
+
+
+def test_keys_are_replaced_by_a_new_root_that_the_old_one_signs(machine: FakeMachine, publisher: Publisher) -> None:
+    assert main(["check"], machine.host) == 0
+    old, new = publisher.keys["root"], {role: CryptoSigner.generate_ed25519() for role in ROLES}
+    root = Root(version=2, expires=NOW + 10 * DAY, consistent_snapshot=True)
+    for role in ROLES:
+        root.add_key(new[role].public_key, role)
+    metadata = Metadata(root)
+    metadata.sign(old)
+    metadata.sign(new["root"], append=True)
+    publisher.serve("metadata/2.root.json", metadata.to_bytes())
+    publisher.keys = new
+    publisher.publish()
+    assert main(["apply"], machine.host) == 0
+
+
+@pytest.mark.parametrize("what", ["a user", "a lock", "the window", ""])
+def test_a_machine_reboots_by_itself_when_nobody_minds(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    lock = '["shutdown:sleep","backup","it runs","block",0,1]'
+    machine.answers = {
+        "loginctl": '[{"class": "user", "user": "ann"}]' if what == "a user" else '[{"class": "manager"}]',
+        "busctl": '{"data": [[%s]]}' % (lock if what == "a lock" else ""),
+    }
+    if what == "the window":
+        window = {"days": ["mon"], "from": "02:00", "to": "04:00", "timezone": "UTC"}
+        (machine.root / "etc").mkdir()
+        (machine.root / "etc/os-update.json").write_text(json.dumps({"window": window}))
+        machine.time = datetime(2026, 6, 2, tzinfo=UTC).timestamp()
+    assert main(["auto"], machine.host) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    reboots = ["systemctl", "reboot", "--no-block"] in machine.calls
+    assert reboots is (what == "")
+    expected = {
+        "a user": "the machine reboots later: ann is logged in",
+        "a lock": "the machine reboots later: backup holds an inhibitor lock (it runs)",
+        "the window": "the machine reboots later: it is not the time: the window for reboots is "
+        "mon from 02:00 to 04:00, UTC",
+        "": "the machine reboots into the new version",
+    }
+    assert said == expected[what]
+
+
+def test_without_a_repository_it_says_where_versions_could_come_from(
+    machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check"], machine.host) == 1
+    assert "nothing says where versions are published" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "/etc/os-update.json cannot be read"),
+        ('{"root": "x"}', "'root' is none of its keys, which are url, channel, rate, window"),
+        ('{"url": "ftp://x"}', "'ftp://x' is no URL that starts with http:// or https://"),
+        ('{"channel": "A B"}', "'A B' cannot be the name of a channel"),
+        ('{"rate": "fast"}', "rate: 'fast' is not what is expected there"),
+    ],
+)
+def test_a_machine_s_own_file_is_checked(
+    machine: FakeMachine, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    (machine.root / "etc").mkdir()
+    (machine.root / "etc/os-update.json").write_text(text)
+    assert main(["check"], machine.host) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,248 @@
+"""``os-update``: what a machine does about new versions of its OS.
+
+status [--json]             which version runs, whether it has proven itself, and what became of others
+check [--json]              ask the repository for a newer version
+apply [--from PATH] [--now]  take the version that it offers, or one that lies here
+rollback [--once] [--now]   start the version before; with --once for one boot only
+pin VERSION, unpin          take only this version; any again
+history [--json]            what happened to which version, and why
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firstboot.config.lazy import import_lazily
+from update.agent import trial
+from update.agent.archive import clear_archive, unpack_archive
+from update.agent.esp import list_images, mount_esp
+from update.agent.host import Host
+from update.agent.identity import read_identity
+from update.agent.lock import hold_lock
+from update.agent.payload import read_release
+from update.agent.rollback import find_other, roll_back
+from update.agent.settings import read_settings
+from update.agent.state import Event, format_state, read_state, write_state
+from update.agent.take import Taking, check_wanted, take
+from update.errors import UpdateError
+from update.times import format_time
+from update.versions import is_version
+
+if TYPE_CHECKING:
+    from update.agent import online
+else:
+    # requests and python-tuf: a boot does without them.
+    online = import_lazily("update.agent.online")
+
+FAILED, INTERRUPTED = 1, 130
+_REBOOT = ["systemctl", "reboot", "--no-block"]
+
+
+def main(arguments: Sequence[str], host: Host | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0 if it was done, 1 if it was not, 2 if the command line is wrong, 130 after Ctrl-C.
+    """
+    options = make_parser().parse_args(arguments)
+    host = host or Host()
+    try:
+        COMMANDS[options.command](host, options)
+    except (UpdateError, OSError) as error:
+        print(f"os-update: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("os-update: interrupted; the version that runs was not touched", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser("os-update", description="Updates of this machine's operating system.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, words: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+
+    add("status", "say which version runs, and what became of others").add_argument("--json", action="store_true")
+    add("check", "ask the repository for a newer version").add_argument("--json", action="store_true")
+    apply = add("apply", "take a version, which is started at the next boot")
+    apply.add_argument(
+        "--from", dest="source", metavar="PATH", type=Path, help="where it lies; default: the repository"
+    )
+    apply.add_argument("--now", action="store_true", help="reboot at once")
+    apply.add_argument("--again", action="store_true", help="also a version that has failed on this machine")
+    rollback = add("rollback", "start the version before at the next boot")
+    rollback.add_argument("--once", action="store_true", help="and this one again after that")
+    rollback.add_argument("--now", action="store_true", help="reboot at once")
+    add("pin", "take no other version than this one").add_argument("version", metavar="VERSION")
+    add("unpin", "take any version again")
+    add("history", "say what happened to which version, and why").add_argument("--json", action="store_true")
+    # What units call.
+    for name in ("auto", "boot", "bless", "give-up"):
+        commands.add_parser(name)
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _status(host: Host, options: argparse.Namespace) -> None:
+    identity, state = read_identity(host), read_state(host)
+    other, left = find_other(host, identity), None
+    if host.is_counted():
+        with mount_esp(host) as esp:
+            left = next(
+                (each.left for each in list_images(esp, identity.name) if each.version == identity.version), None
+            )
+    found: dict[str, Any] = {
+        "name": identity.name,
+        "running": identity.version,
+        "on_trial": left is not None,
+        "tries_left": left,
+        "other": other,
+        **{key: value for key, value in format_state(state).items() if key != "history"},
+    }
+    if options.json:
+        print(json.dumps(found))
+        return
+    word = "good" if left is None else f"on trial, {left} more tries"
+    print(f"running   {identity.name} {identity.version} ({word})")
+    if other is not None:
+        print(f"other     {other}{_describe_other(found, other)}")
+    if state.pin is not None:
+        print(f"pinned    {state.pin}")
+    for version, failure in state.failed.items():
+        print(f"failed    {version} at {format_time(failure.when)}: {failure.reason}")
+
+
+def _describe_other(found: dict[str, Any], other: str) -> str:
+    if found["pending"] is not None and found["pending"]["version"] == other:
+        return " (is started at the next boot)"
+    return " (has failed)" if other in found["failed"] else ""
+
+
+def _prepare(host: Host) -> Taking:
+    return Taking(host, read_identity(host), read_settings(host), read_state(host))
+
+
+def _check(host: Host, options: argparse.Namespace) -> None:
+    with hold_lock(host):
+        taking = _prepare(host)
+        choice = online.look(taking).choice
+    if options.json:
+        print(json.dumps({"running": taking.identity.version, "available": choice.version, "reason": choice.reason}))
+    elif choice.version is None:
+        _say(choice.reason)
+    else:
+        _say(f"version {choice.version} is there{choice.reason and ': '}{choice.reason}")
+
+
+def _apply(host: Host, options: argparse.Namespace) -> None:
+    with hold_lock(host):
+        taking = _prepare(host)
+        if options.source is None:
+            taken = online.take_offer(taking, online.look(taking), _say)
+        else:
+            source = unpack_archive(host, options.source)
+            release = read_release(source)
+            check_wanted(taking, release, again=options.again)
+            take(taking, release, source, _say)
+            clear_archive(host)
+            taken = True
+    if options.now and taken:
+        host.run(_REBOOT)
+
+
+def _auto(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    """What the timer starts: take what is offered, and reboot when nobody minds."""
+    with hold_lock(host):
+        taking = _prepare(host)
+        online.take_offer(taking, online.look(taking), _say)
+        if not online.is_waiting(host, taking.identity.version):
+            return
+        reason = online.find_reason_to_wait(taking)
+    if reason:
+        _say(f"the machine reboots later: {reason}")
+    else:
+        _say("the machine reboots into the new version")
+        host.run(_REBOOT)
+
+
+def _rollback(host: Host, options: argparse.Namespace) -> None:
+    with hold_lock(host):
+        version = roll_back(host, once=options.once)
+    _say(f"version {version} is started at the next boot{', once' * options.once}")
+    if options.now:
+        host.run(_REBOOT)
+
+
+def _pin(host: Host, options: argparse.Namespace) -> None:
+    if not is_version(options.version):
+        raise UpdateError(f"'{options.version}' is not a version")
+    _set_pin(host, options.version)
+    _say(f"this machine takes no other version than {options.version}")
+
+
+def _unpin(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    _set_pin(host, None)
+    _say("this machine takes any newer version")
+
+
+def _set_pin(host: Host, version: str | None) -> None:
+    with hold_lock(host):
+        state = read_state(host)
+        what = "unpinned" if version is None else "pinned"
+        event = Event(int(host.now()), what, version or state.pin or "")
+        write_state(host, state._replace(pin=version).add_event(event))
+
+
+def _history(host: Host, options: argparse.Namespace) -> None:
+    events = read_state(host).history
+    if options.json:
+        print(json.dumps([event._asdict() for event in events]))
+        return
+    for event in events:
+        source = f" (from {event.source})" if event.source else ""
+        print(
+            f"{format_time(event.when)}  {event.what:<11} {event.version}{source}{event.reason and ': '}{event.reason}"
+        )
+
+
+def _boot(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    if line := trial.begin(host):
+        _say(line)
+
+
+def _bless(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    _say(trial.bless(host))
+
+
+def _give_up(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    if line := trial.give_up(host):
+        _say(line)
+
+
+COMMANDS: dict[str, Callable[[Host, argparse.Namespace], None]] = {
+    "status": _status,
+    "check": _check,
+    "apply": _apply,
+    "auto": _auto,
+    "rollback": _rollback,
+    "pin": _pin,
+    "unpin": _unpin,
+    "history": _history,
+    "boot": _boot,
+    "bless": _bless,
+    "give-up": _give_up,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""The EFI system partition: which kernel images are on it, and how often each may still be tried.
+
+Names are systemd's (UAPI.1, "Boot counting"): ``NAME_VERSION.efi`` has proven itself, ``NAME_VERSION+LEFT-DONE.efi`` is
+on trial, and with no tries left it is started only where there is nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from firstboot.config.named_tuple import NamedTuple
+from update.agent.disk import find_disk, find_node, list_partitions
+from update.agent.host import Host
+from update.errors import UpdateError
+from update.versions import PATTERN
+
+MOUNT_POINT = "/run/update/esp"
+IMAGES = "EFI/Linux"
+_COUNTED = re.compile(r"(?P<stem>.*?)(?:\+(?P<left>[0-9]+)(?:-(?P<done>[0-9]+))?)?\.efi", re.DOTALL)
+
+
+class KernelImage(NamedTuple):
+    """A kernel image of the machine's OS on the partition.
+
+    Attributes:
+        path: the file.
+        version: of the OS that it starts.
+        left: how many tries are left, or ``None`` where nothing is counted.
+        done: how many tries there were.
+    """
+
+    path: Path
+    version: str
+    left: int | None
+    done: int
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether its tries have run out."""
+        return self.left == 0
+
+
+@contextmanager
+def mount_esp(host: Host) -> Iterator[Path]:
+    """The partition of the disk that the machine runs from, mounted where only root can see it, while it is needed.
+
+    Raises:
+        UpdateError: there is none, or it cannot be mounted.
+    """
+    disk = find_disk(host)
+    partition = next((each for each in list_partitions(host, disk) if each.type == "esp"), None)
+    if partition is None:
+        raise UpdateError(f"{disk} has no EFI system partition: this machine was not started from it")
+    target = host.locate(MOUNT_POINT)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.path.ismount(target):  # left behind by one that was killed
+        host.run(["umount", str(target)])
+    options = "rw,nosuid,nodev,noexec,umask=0077"
+    host.run(["mount", "-t", "vfat", "-o", options, find_node(host, disk, partition.number), str(target)])
+    try:
+        yield target
+    finally:
+        host.run(["umount", str(target)])
+        with suppress(OSError):
+            target.rmdir()
+
+
+def list_images(esp: Path, name: str) -> list[KernelImage]:
+    """The kernel images of an OS, by its name."""
+    wanted = re.compile(re.escape(name) + "_(" + PATTERN + ")")
+    found = []
+    for path in sorted((esp / IMAGES).glob("*.efi")):
+        counted = _COUNTED.fullmatch(path.name)
+        matched = None if counted is None else wanted.fullmatch(counted["stem"])
+        if counted is not None and matched is not None:
+            left = None if counted["left"] is None else int(counted["left"])
+            found.append(KernelImage(path, matched[1], left, int(counted["done"] or 0)))
+    return found
+
+
+def require_good_image(esp: Path, name: str, version: str) -> KernelImage:
+    """The kernel image of the version that runs, which is what a machine goes back to.
+
+    Raises:
+        UpdateError: it is not there, or on trial itself.
+    """
+    image = next((each for each in list_images(esp, name) if each.version == version), None)
+    if image is None:
+        raise UpdateError(
+            f"the EFI system partition has no kernel image {name}_{version}.efi: "
+            "there would be nothing to go back to, so nothing is written"
+        )
+    if image.left is not None:
+        raise UpdateError(f"version {version} has not proven itself yet; 'os-update status' says what it waits for")
+    return image
+
+
+def remove_other_images(esp: Path, name: str, version: str) -> list[str]:
+    """Remove the kernel images of all versions but this one, whose slot is to be written next.
+
+    Returns:
+        The versions.
+    """
+    gone = [image for image in list_images(esp, name) if image.version != version]
+    for image in gone:
+        image.path.unlink()
+    sync(esp)
+    return [image.version for image in gone]
+
+
+def rename_image(image: KernelImage, name: str) -> None:
+    """Give a kernel image another name, for good."""
+    image.path.rename(image.path.with_name(name))
+    sync(image.path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have what was changed on a file system on the disk: FAT has no other way for directories."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.sync()
+
+
+def check_space(esp: Path, needed: int) -> None:
+    """Whether a kernel image fits.
+
+    Raises:
+        UpdateError: with the bytes that are needed and those that are free.
+    """
+    usage = os.statvfs(esp)
+    free = usage.f_bavail * usage.f_frsize
+    if free < needed:
+        raise UpdateError(f"the EFI system partition has no room: {needed} bytes are needed, and {free} are free")

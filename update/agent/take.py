@@ -1,0 +1,93 @@
+"""Take a version: everything verified first, then the slot, its kernel image last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from firstboot.config.named_tuple import NamedTuple
+from update.agent import esp as esps
+from update.agent.disk import check_sizes, check_written, choose_slot, find_disk, list_partitions
+from update.agent.host import Host
+from update.agent.identity import Identity
+from update.agent.payload import check_release, clear_staged, unpack
+from update.agent.settings import Settings
+from update.agent.state import Event, Pending, State, read_state, write_state
+from update.agent.transfers import KERNEL, SLOT, make_kernel_transfer, make_slot_transfers, run_transfers
+from update.documents import Release
+from update.errors import UpdateError
+from update.versions import compare_versions
+
+Say = Callable[[str], None]
+
+
+class Taking(NamedTuple):
+    """Who takes what: the machine, what runs on it, how it is to be done, and what was remembered."""
+
+    host: Host
+    identity: Identity
+    settings: Settings
+    state: State
+
+
+def check_wanted(taking: Taking, release: Release, *, again: bool = False) -> None:
+    """Whether this machine may, and is to, take the version.
+
+    Args:
+        again: also a version that has failed here.
+
+    Raises:
+        UpdateError: why not.
+    """
+    check_release(release, taking.identity)
+    pending, failed = taking.state.pending, taking.state.failed.get(release.version)
+    if pending is not None and pending.version == taking.identity.version:
+        raise UpdateError(f"version {pending.version}, which runs, has not proven itself yet")
+    if failed is not None and not again:
+        raise UpdateError(
+            f"version {release.version} has failed on this machine and is skipped: {failed.reason}; "
+            "'--again' takes it nevertheless"
+        )
+    pin = taking.state.pin
+    if pin is not None and compare_versions(pin, release.version) != 0:
+        raise UpdateError(f"this machine is pinned to version {pin}; 'os-update unpin' lets it go on")
+
+
+def take(taking: Taking, release: Release, directory: Path, say: Say) -> None:
+    """Write a version whose files lie in a directory. The running version is not touched.
+
+    Raises:
+        UpdateError: it was not written; a version that is half written cannot be booted.
+    """
+    host, identity = taking.host, taking.identity
+    disk = find_disk(host)
+    slot = choose_slot(list_partitions(host, disk), disk, identity)
+    check_sizes(slot, release)
+    with esps.mount_esp(host) as esp:
+        esps.require_good_image(esp, identity.name, identity.version)
+    say(f"checking and unpacking version {release.version}")
+    parts = unpack(host, release, directory)
+    with esps.mount_esp(host) as esp:
+        # First: from here on the slot's old version can no longer be started, and nobody is to try.
+        for version in esps.remove_other_images(esp, identity.name, identity.version):
+            say(f"version {version} makes room")
+        esps.check_space(esp, parts["uki"].stat().st_size)
+        say(f"writing version {release.version} to partition {slot.partitions['root'].number} of {disk}")
+        run_transfers(host, SLOT, make_slot_transfers(host, release, identity, slot), release.version)
+        check_written(host, disk, release)
+        remember(taking, release)
+        kernel = make_kernel_transfer(host, release, identity, taking.settings.tries)
+        run_transfers(host, KERNEL, kernel, release.version)
+        esps.sync(esp)
+    clear_staged(host)
+    say(f"version {release.version} is written, and is started at the next boot")
+
+
+def remember(taking: Taking, release: Release) -> None:
+    """Before the kernel image is there: whatever boots next knows what it is looking at."""
+    now = int(taking.host.now())
+    state = read_state(taking.host)
+    failed = {version: each for version, each in state.failed.items() if version != release.version}
+    pending = Pending(release.version, taking.identity.version, now)
+    state = state._replace(pending=pending, failed=failed)
+    write_state(taking.host, state.add_event(Event(now, "written", release.version, taking.identity.version)))

@@ -1,0 +1,66 @@
+"""When a machine may reboot by itself: days and hours in a time zone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from firstboot.config.named_tuple import NamedTuple
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_HOUR = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+class Window(NamedTuple):
+    """From ``begin`` to ``end``, minutes of the day, on ``days`` (0 is Monday).
+
+    One that ends before it begins goes on after midnight: it belongs to the day on which it begins.
+    """
+
+    days: tuple[int, ...]
+    begin: int
+    end: int
+    timezone: str
+
+    def is_open(self, now: float) -> bool:
+        """Whether it is open at a time, in seconds since 1970."""
+        here = datetime.fromtimestamp(now, ZoneInfo(self.timezone))
+        minute = here.hour * 60 + here.minute
+        if self.begin < self.end:
+            return here.weekday() in self.days and self.begin <= minute < self.end
+        if minute >= self.begin:
+            return here.weekday() in self.days
+        return minute < self.end and (here - timedelta(days=1)).weekday() in self.days
+
+
+def parse_hour(text: str) -> int:
+    """Minutes since midnight of ``02:30``.
+
+    Raises:
+        ValueError: it is no time of the day.
+    """
+    found = _HOUR.fullmatch(text)
+    if found is None:
+        raise ValueError(f"'{text}' is no time of the day, like 02:30")
+    return int(found[1]) * 60 + int(found[2])
+
+
+def parse_window(data: Mapping[str, Any]) -> Window:
+    """A window as the settings have it: ``days``, ``from``, ``to``, ``timezone``.
+
+    Raises:
+        ValueError: something in it makes no sense; the text says what.
+    """
+    unknown = [str(day) for day in data["days"] if day not in DAYS]
+    if unknown:
+        raise ValueError(f"'{unknown[0]}' is no day; days are {', '.join(DAYS)}")
+    zone = data["timezone"]
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"'{zone}' is no time zone, like Europe/Berlin") from None
+    days = tuple(DAYS.index(day) for day in data["days"])
+    return Window(days, parse_hour(data["from"]), parse_hour(data["to"]), zone)
