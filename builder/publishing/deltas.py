@@ -17,9 +17,10 @@ from builder.core.files import CHUNK
 from builder.core.tools import Tools
 from update.delta import COPY, END, LITERAL, MAGIC
 
-# Bytes of a block, by part: EROFS aligns to 4 KiB, a hash tree is hashes of 32 bytes, a PE file's sections are aligned
-# to 512 bytes.
-BLOCKS = {"root": 4096, "verity": 32, "uki": 512}
+# Bytes of a block, by part: EROFS aligns to 4 KiB, a hash tree is hashes of 32 bytes. What is in a UKI lies anywhere:
+# its initrd is compressed as a whole, and one byte more or less moves all that follows.
+BLOCKS = {"root": 4096, "verity": 32, "uki": 64}
+UNALIGNED = ("uki",)
 ZSTD = ("zstd", "--quiet", "--threads=4", "-12", "--zstd=windowLog=23")
 
 
@@ -64,6 +65,45 @@ def write_records(old: Path, new: Path, block: int, out: BinaryIO) -> None:
     out.write(END)
 
 
+def write_unaligned_records(old: bytes, new: bytes, block: int, out: BinaryIO) -> None:
+    """The same, with blocks of the old part found at any byte of the new one: for parts that fit into memory."""
+    known: dict[bytes, int] = {}
+    for start in range(0, len(old) - block + 1, block):
+        known.setdefault(old[start : start + block], start)
+    out.write(MAGIC)
+    done = position = 0
+    while position + block <= len(new):
+        found = known.get(new[position : position + block])
+        if found is None:
+            position += 1
+            continue
+        while position > done and found > 0 and old[found - 1] == new[position - 1]:
+            position, found = position - 1, found - 1
+        length = _count_same(old, found, new, position)
+        _write_literal(new[done:position], out)
+        out.write(COPY + found.to_bytes(8, "big") + length.to_bytes(8, "big"))
+        done = position = position + length
+    _write_literal(new[done:], out)
+    out.write(END)
+
+
+def _count_same(old: bytes, at: int, new: bytes, position: int) -> int:
+    """How many bytes from there on are the same."""
+    length, step = 0, 1 << 16
+    while step:
+        piece = new[position + length : position + length + step]
+        if len(piece) == step and old[at + length : at + length + step] == piece:
+            length += step
+        else:
+            step //= 2
+    return length
+
+
+def _write_literal(data: bytes, out: BinaryIO) -> None:
+    if data:
+        out.write(LITERAL + len(data).to_bytes(8, "big") + data)
+
+
 def make_delta(part: str, old: Path, new: Path, out: Path, tools: Tools) -> None:
     """Write a compressed delta; the same parts give the same bytes.
 
@@ -74,7 +114,10 @@ def make_delta(part: str, old: Path, new: Path, out: Path, tools: Tools) -> None
     """
     records = out.with_name(f"{out.name}.records")
     with records.open("wb") as file:
-        write_records(old, new, BLOCKS[part], file)
+        if part in UNALIGNED:
+            write_unaligned_records(old.read_bytes(), new.read_bytes(), BLOCKS[part], file)
+        else:
+            write_records(old, new, BLOCKS[part], file)
     tools.run(*ZSTD, records, "-o", out)
     records.unlink()
 

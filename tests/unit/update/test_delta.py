@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.publishing.deltas import write_records
+from builder.publishing.deltas import write_records, write_unaligned_records
 from tests.support.fuzz import examples, mutated
 from update.delta import COPY, END, LITERAL, MAGIC, apply_records
 from update.errors import UpdateError
@@ -49,6 +49,26 @@ def test_any_delta_makes_the_new_of_the_old(
 ) -> None:
     before, after = b"".join(old), b"".join(new) + end
     assert apply(make(tmp_path_factory.mktemp("d"), before, after), before, after) == after
+
+
+@given(
+    st.lists(st.sampled_from(BLOCKS)), st.binary(max_size=9), st.lists(st.sampled_from(BLOCKS)), st.binary(max_size=9)
+)
+@examples(100)
+def test_any_delta_of_what_lies_anywhere_makes_the_new_of_the_old(
+    old: list[bytes], start: bytes, new: list[bytes], end: bytes
+) -> None:
+    before, after, out = b"".join(old), start + b"".join(new) + end, io.BytesIO()
+    write_unaligned_records(before, after, BLOCK, out)
+    assert apply(out.getvalue(), before, after) == after
+
+
+def test_what_moved_by_one_byte_is_copied_where_it_may_lie_anywhere() -> None:
+    noise, out = random.Random(3).randbytes(200_000), io.BytesIO()
+    new = noise[:70_001] + b"x" + noise[70_001:150_000] + noise[150_007:]
+    write_unaligned_records(noise, new, BLOCK, out)
+    assert len(out.getvalue()) < 200
+    assert apply(out.getvalue(), noise, new) == new
 
 
 def test_what_moved_by_whole_blocks_is_copied(tmp_path: Path) -> None:
