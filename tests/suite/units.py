@@ -56,9 +56,8 @@ LIMITS = {
     "firstboot-shell.service": 9.6,
     "emergency-again.service": 9.6,
     # Mount the EFI system partition.
-    "os-update.service": 4.0,
-    "update-boot.service": 3.5,
-    "update-give-up.service": 3.5,
+    "os-update.service": 2.7,
+    "update-boot.service": 2.2,
 }
 
 
