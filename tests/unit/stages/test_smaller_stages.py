@@ -155,6 +155,7 @@ def test_accounts_that_overlays_declare_are_made(context: Context) -> None:
     tree = Tree()
     tree.put("/etc/passwd", make_file("root:x:0:0::/root:/bin/sh\n", origin="stage:packages"))
     tree.put("/etc/group", make_file("root:x:0:\n", origin="stage:packages"))
+    tree.put("/etc/shadow", make_file("root:*::0:99999:7:::\n", 0o640, gid=42, origin="stage:packages"))
     tree.put("/usr/lib/sysusers.d/web.conf", make_file("u web -\n", origin="overlay:web"))
 
     def sysusers(root: str) -> str:
@@ -162,11 +163,16 @@ def test_accounts_that_overlays_declare_are_made(context: Context) -> None:
         assert (where / "usr/lib/sysusers.d/web.conf").read_text() == "u web -\n"
         with (where / "etc/passwd").open("a") as passwd:
             passwd.write("web:x:999:999::/:/usr/sbin/nologin\n")
+        with (where / "etc/shadow").open("a") as shadow:
+            shadow.write("web:!*:0::::::\n")  # as systemd 257 writes it on the day 0
         return ""
 
     context.tools.programs["systemd-sysusers"] = sysusers
     tree = Accounts().apply(tree, context)
     assert "web:x:999" in tree.read_text("/etc/passwd")
+    # With a 0 in the third field nobody could log in before the password was changed, by no key.
+    assert tree.read_text("/etc/shadow") == "root:*::0:99999:7:::\nweb:!*:::::::\n"
+    assert (tree.require("/etc/shadow").mode, tree.require("/etc/shadow").gid) == (0o640, 42)
 
 
 # --- first boot ------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ What scripts create with ``adduser`` and its like comes after those (:mod:`build
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from builder.debian.scripts.subjects.generated import note_generated
 from builder.debian.scripts.work import ORIGIN, Work
 from builder.tree.node import make_file
@@ -60,6 +62,18 @@ def install_system_accounts(work: Work) -> None:
         part.absorb(tree, origin=ORIGIN, below="/etc")
         for backup in ("passwd-", "group-", "shadow-", "gshadow-", ".pwd.lock"):
             tree.remove(f"/etc/{backup}")
+    _forget_days_of_change(tree)
+
+
+def _forget_days_of_change(tree: Tree) -> None:
+    """``systemd-sysusers`` writes the day of its clock, which stands at 0: "has to change its password" (shadow(5))."""
+    node = tree.get("/etc/shadow")
+    if node is None:
+        return
+    rows = parse_rows(tree.read_text("/etc/shadow"))
+    changed = [[*row[:2], "", *row[3:]] if row[2:3] == ["0"] else row for row in rows]
+    if changed != rows:
+        tree.put("/etc/shadow", replace(node, content=make_file(format_rows(changed), 0, origin=ORIGIN).content))
 
 
 COMMANDS = note_generated({
