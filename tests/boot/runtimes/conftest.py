@@ -76,7 +76,10 @@ storage:
           location = "127.0.0.1:5000"
           insecure = true
     - path: /etc/containerd/certs.d/127.0.0.1:5000/hosts.toml
-      contents: {inline: "[host.\"http://127.0.0.1:5000\"]\ncapabilities = [\"pull\", \"resolve\"]\n"}
+      contents:
+        inline: |
+          [host."http://127.0.0.1:5000"]
+          capabilities = ["pull", "resolve"]
 systemd:
   units:
     - name: registry.socket
