@@ -1,9 +1,15 @@
-"""One machine and four versions: it takes them one after the other, and goes back from those that are not well."""
+"""One machine and four versions: it takes them one after the other, and goes back from those that are not well.
+
+Versions 2 and 3 are published as docs/publishing.md says and taken from a web server by the unit that the timer starts:
+the second over a connection that is cut, the third as deltas of what the machine has. The fourth is brought on a disk.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,22 +23,28 @@ from builder.core.store import Store
 from builder.core.tools import Tools
 from tests.support.machines import booted, build_text
 from tests.support.payloads import make_carrier, write_payload
+from vm.fakes import Fakes
+from vm.fakes.web import HttpRequest, Reply, WebServer
 from vm.machine import Machine
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
-OUT = Path(__file__).parents[2] / "out" / "updates"
+REPOSITORY = Path(__file__).parents[2]
+OUT = REPOSITORY / "out" / "updates"
 DEFINITION = """\
 name: updated
 version: "{version}"
 features: [base, updates]
 overlays: [sick]
 units: [sick]
-outputs: [raw]
+outputs: [raw, update]
 disk: {{size: 3G, esp: 260M, slot: 600M}}
 # On a busy host devices and services take longer than 90 seconds, and a version must not fail for that.
 kernel: {{command_line: [systemd.default_device_timeout_sec=600, systemd.default_timeout_start_sec=600]}}
 updates:
+  # Nobody is there: the machine's own file says where its server is.
+  url: https://updates.example/
+  root: root.json
   tries: 1
   boot_minutes: 20
   health: [healthy.service]
@@ -55,12 +67,46 @@ exit 1
 """
 
 
+def build_os(*arguments: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", "builder", *arguments], check=True, cwd=REPOSITORY)
+
+
 def build_version(version: str, store: Store) -> Path:
     out = OUT / version
     for path, text in {"units/sick/healthy.service": HEALTHY, "overlays/sick/usr/lib/healthy": SICK}.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_text(text)
+    (out / "root.json").write_bytes((OUT / "keys/root.json").read_bytes())
     return build_text(DEFINITION.format(version=version), out, store)
+
+
+class Repository:
+    """What ``build-os publish`` made, on a web server that breaks off once in the middle of a large file."""
+
+    def __init__(self, directory: Path, web: WebServer) -> None:
+        self.directory = directory
+        self.web = web
+        self.deltas = True
+        self.cut_off = ""
+        self.sent: dict[str, int] = {}
+        web.fallback = self.answer
+
+    def publish(self, version: str) -> None:
+        build_os("publish", self.directory, "--keys", OUT / "keys", "--out", OUT / version)
+
+    def answer(self, request: HttpRequest) -> Reply:
+        path = self.directory / request.path.lstrip("/")
+        if not path.is_file() or (".delta" in path.name and not self.deltas):
+            return Reply(status=404)
+        body, status, headers = path.read_bytes(), 200, {}
+        if begin := int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-")):
+            headers = {"Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"}
+            body, status = body[begin:], 206
+        cut = None
+        if len(body) > 32 << 20 and not self.cut_off:
+            self.cut_off, cut = request.path, len(body) // 2
+        self.sent[path.name] = self.sent.get(path.name, 0) + (len(body) if cut is None else cut)
+        return Reply(body, status, headers, cut=cut)
 
 
 def unchanged(parts: dict[str, bytes]) -> dict[str, bytes]:
@@ -75,17 +121,19 @@ def damage(parts: dict[str, bytes]) -> dict[str, bytes]:
     return {**parts, "root": bytes(root)}
 
 
-VERSIONS = {"2": unchanged, "3": unchanged, "4": damage}
+VERSIONS = {"3": unchanged, "4": damage}
 
 
 @pytest.fixture(scope="module")
 def manifests(store: Store) -> dict[str, Path]:
+    if not (OUT / "keys/root.json").exists():
+        build_os("key", OUT / "keys", "--for", "updates", "--dev")
     return {version: build_version(version, store) for version in "1234"}
 
 
 @pytest.fixture(scope="module")
 def carrier(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with versions 2 to 4."""
+    """A disk with versions 3 and 4."""
     room = tmp_path_factory.mktemp("carrier")
     for name, change in VERSIONS.items():
         write_payload(manifests[name[0]], room / "versions" / name, change)
@@ -94,13 +142,24 @@ def carrier(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
+def repository(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    assert manifests
+    with WebServer() as web:
+        yield Repository(tmp_path_factory.mktemp("repository") / "repository", web)
+
+
+@pytest.fixture(scope="module")
 def machine(
-    manifests: dict[str, Path], carrier: Path, store: Store, tmp_path_factory: pytest.TempPathFactory
+    manifests: dict[str, Path],
+    carrier: Path,
+    repository: Repository,
+    store: Store,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine") / "machine"
-    with booted(manifests["1"], folder, store, media=[carrier], net="none", memory=768, seconds=900) as machine:
-        machine.succeed("mkdir", "/run/versions")
-        machine.succeed("/bin/sh", "-c", "mount -t erofs -o ro /dev/vdb /run/versions")
+    with booted(manifests["1"], folder, store, media=[carrier], restrict=False, memory=768, seconds=900) as machine:
+        server = {"url": repository.web.url("/", Fakes.HOST)}
+        machine.write("/etc/os-update.json", json.dumps(server))
         yield machine
 
 
@@ -122,18 +181,27 @@ def note(what: str, since: float) -> None:
     print(f"{what}: {time.monotonic() - since:.1f} s")
 
 
-def test_a_machine_takes_a_version_and_keeps_what_is_its_own(machine: Machine) -> None:
+def take_by_itself(machine: Machine) -> None:
+    """What the timer starts, until the machine has rebooted by itself."""
+    started = time.monotonic()
+    machine.run_until_reboot("systemctl", "start", "os-update.service")
+    machine.wait_reset()
+    note("from asking the repository to the reboot", started)
+
+
+def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Machine, repository: Repository) -> None:
+    repository.publish("1")
     assert status(machine)["running"] == "1"
+    assert "1" in machine.succeed("os-update", "check")
+    repository.publish("2")
+    repository.deltas = False
     machine.write("/etc/mine.conf", "mine\n")
     machine.write("/var/lib/mine", "mine\n")
+    take_by_itself(machine)
     started = time.monotonic()
-    said = machine.succeed("os-update", "apply", "--from", "/run/versions/2")
-    note("apply", started)
-    assert said.splitlines()[-1] == "version 2 is written, and is started at the next boot"
-    started = time.monotonic()
-    machine.reboot()
+    machine.wait_probe()
     machine.wait_unit("systemd-bless-boot.service")
-    note("reboot until the new version is good", started)
+    note("from the reboot until the new version is good", started)
     found = status(machine)
     assert (found["running"], found["on_trial"], found["other"], found["pending"]) == ("2", False, "1", None)
     assert (machine.read("/etc/mine.conf"), machine.read("/var/lib/mine")) == ("mine\n", "mine\n")
@@ -141,21 +209,33 @@ def test_a_machine_takes_a_version_and_keeps_what_is_its_own(machine: Machine) -
         "written",
         "good",
     ]
+    # No delta was to be had, and the root came in two pieces: no byte of it twice.
+    name = repository.cut_off.rpartition("/")[2]
+    size = next(repository.directory.glob(f"**/{name}")).stat().st_size
+    assert size <= repository.sent[name] < size + (1 << 20)
+    assert "range" in repository.web.asked(repository.cut_off)[-1].headers
+    print(f"full: {sum(repository.sent.values())} bytes sent")
+    print(machine.succeed("/bin/sh", "-c", "journalctl -b -1 -u os-update.service -o cat | tail -n 30"))
 
 
-def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine) -> None:
-    mount(machine)
-    machine.succeed("os-update", "apply", "--from", "/run/versions/3")
+def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine, repository: Repository) -> None:
+    repository.publish("3")
+    repository.deltas = True
+    repository.sent.clear()
     expect_the_worst(machine)
+    take_by_itself(machine)
     started = time.monotonic()
-    machine.run_until_reboot("systemctl", "reboot")
-    machine.wait_reset()
     machine.wait_reboot()
     machine.wait_unit("multi-user.target")
-    note("from the unhealthy version's reboot to the old one", started)
+    note("from the unhealthy version's start to the old one", started)
     found = status(machine)
     assert (found["running"], found["on_trial"], found["pending"]) == ("2", False, None)
     assert "healthy.service failed (the third version is sick)" in found["failed"]["3"]["reason"]
+    print(f"deltas: {sum(repository.sent.values())} bytes sent: {repository.sent}")
+    assert sum(repository.sent.values()) < 4 << 20
+    # It is not taken again, neither by itself nor when it is brought.
+    machine.succeed("systemctl", "start", "os-update.service")
+    assert status(machine)["pending"] is None
     mount(machine)
     refused = machine.fail("os-update", "apply", "--from", "/run/versions/3")
     assert "version 3 has failed on this machine and is skipped" in refused.stderr
