@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
 from pathlib import Path
 
 from update.agent.host import Host
+from update.agent.space import require_space
 from update.documents import RELEASE_FILE, parse_release
 from update.errors import UpdateError
 from update.values import MAX_DOCUMENT
@@ -32,7 +32,7 @@ def unpack_archive(host: Host, path: Path) -> Path:
             (target / RELEASE_FILE).write_bytes(data)
             release = parse_release(data, f"{path}: {RELEASE_FILE}")
             files = [file for part in release.parts.values() for file in part.files]
-            _check_space(target, sum(file.size for file in files))
+            require_space(target, sum(file.size for file in files), DIRECTORY)
             for file in files:
                 # What is in it is compared with release.json later.
                 with _open(archive, file.name, file.size) as source, (target / file.name).open("wb") as out:
@@ -45,13 +45,6 @@ def unpack_archive(host: Host, path: Path) -> Path:
 def clear_archive(host: Host) -> None:
     """Remove what was unpacked."""
     shutil.rmtree(host.locate(DIRECTORY), ignore_errors=True)
-
-
-def _check_space(target: Path, needed: int) -> None:
-    usage = os.statvfs(target)
-    free = usage.f_bavail * usage.f_frsize
-    if free < needed:
-        raise UpdateError(f"{DIRECTORY} has no room: {needed} bytes are needed, and {free} are free")
 
 
 def _open(archive: tarfile.TarFile, name: str, size: int) -> tarfile.ExFileObject:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from firstboot.config.lazy import import_lazily
 from update.agent import trial
 from update.agent.archive import clear_archive, unpack_archive
-from update.agent.esp import list_images, mount_esp
+from update.agent.esp import find_image, mount_esp
 from update.agent.host import Host
 from update.agent.identity import read_identity
 from update.agent.lock import hold_lock
@@ -99,9 +99,8 @@ def _status(host: Host, options: argparse.Namespace) -> None:
     other, left = find_other(host, identity), None
     if host.is_counted():
         with mount_esp(host) as esp:
-            left = next(
-                (each.left for each in list_images(esp, identity.name) if each.version == identity.version), None
-            )
+            image = find_image(esp, identity.name, identity.version)
+            left = None if image is None else image.left
     found: dict[str, Any] = {
         "name": identity.name,
         "running": identity.version,

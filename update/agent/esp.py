@@ -82,13 +82,18 @@ def list_images(esp: Path, name: str) -> list[KernelImage]:
     return found
 
 
+def find_image(esp: Path, name: str, version: str) -> KernelImage | None:
+    """The kernel image of a version of an OS."""
+    return next((image for image in list_images(esp, name) if image.version == version), None)
+
+
 def require_good_image(esp: Path, name: str, version: str) -> KernelImage:
     """The kernel image of the version that runs, which is what a machine goes back to.
 
     Raises:
         UpdateError: it is not there, or on trial itself.
     """
-    image = next((each for each in list_images(esp, name) if each.version == version), None)
+    image = find_image(esp, name, version)
     if image is None:
         raise UpdateError(
             f"the EFI system partition has no kernel image {name}_{version}.efi: "
@@ -126,15 +131,3 @@ def sync(path: Path) -> None:
     finally:
         os.close(descriptor)
     os.sync()
-
-
-def check_space(esp: Path, needed: int) -> None:
-    """Whether a kernel image fits.
-
-    Raises:
-        UpdateError: with the bytes that are needed and those that are free.
-    """
-    usage = os.statvfs(esp)
-    free = usage.f_bavail * usage.f_frsize
-    if free < needed:
-        raise UpdateError(f"the EFI system partition has no room: {needed} bytes are needed, and {free} are free")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from update.agent.disk import TYPES, find_disk, find_node, list_partitions
-from update.agent.esp import list_images, mount_esp
+from update.agent.esp import find_image, mount_esp
 from update.agent.host import Host
 from update.agent.identity import Identity
 from update.errors import UpdateError
@@ -28,7 +28,7 @@ def find_old_parts(host: Host, identity: Identity) -> dict[str, Path]:
             parts[part] = host.locate(find_node(host, disk, partition.number))
     # The EFI system partition is not mounted for as long as a download takes.
     with mount_esp(host) as esp:
-        image = next((each for each in list_images(esp, identity.name) if each.version == identity.version), None)
+        image = find_image(esp, identity.name, identity.version)
         if image is not None:
             copy = host.locate(KERNEL)
             try:

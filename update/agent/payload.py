@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from update.agent.host import Host
 from update.agent.identity import Identity
+from update.agent.space import require_space
 from update.documents import PARTS, RELEASE_FILE, Release, ReleasePart, TransferFile, parse_release
 from update.errors import UpdateError
 from update.values import MAX_DOCUMENT
@@ -68,11 +69,7 @@ def check_space(host: Host, release: Release) -> None:
     """
     target = host.locate(STAGED)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    needed = sum(part.size for part in release.parts.values())
-    usage = os.statvfs(target)
-    free = usage.f_bavail * usage.f_frsize
-    if free < needed:
-        raise UpdateError(f"{STAGED} has no room: {needed} bytes are needed, and {free} are free")
+    require_space(target, sum(part.size for part in release.parts.values()), STAGED)
 
 
 def clear_staged(host: Host, keep: Iterable[str] = ()) -> None:

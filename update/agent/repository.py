@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from update.agent.host import Host
 from update.agent.identity import Identity
 from update.agent.payload import locate_whole
 from update.agent.settings import ROOT
+from update.agent.space import require_space
 from update.agent.state import write_file
 from update.delta import METHOD, apply_delta
 from update.documents import (
@@ -121,7 +121,7 @@ class Repository:
             delta, whole = deltas.get(name), directory / locate_whole(name)
             if delta is not None and name in old and delta.method == METHOD:
                 try:
-                    self._check_space(directory, delta.size + part.size)
+                    require_space(directory, delta.size + part.size, DOWNLOADS)
                     file = TransferFile(delta.name, delta.size, delta.sha256)
                     self._download_file(release, file, directory)
                     with whole.open("wb") as out:
@@ -130,7 +130,7 @@ class Repository:
                 except (UpdateError, OSError) as error:
                     whole.unlink(missing_ok=True)
                     say(f"{name} is downloaded in full, because its delta cannot be used: {error}")
-            self._check_space(directory, sum(file.size for file in part.files))
+            require_space(directory, sum(file.size for file in part.files), DOWNLOADS)
             for file in part.files:
                 self._download_file(release, file, directory)
 
@@ -140,13 +140,6 @@ class Repository:
         if (target.length, target.hashes.get("sha256")) != (file.size, file.sha256):
             raise UpdateError(f"{RELEASE_FILE} and the repository's metadata say different things of {file.name}")
         self._download(target, directory / file.name)
-
-    def _check_space(self, directory: Path, needed: int) -> None:
-        """Whether so many bytes have room; said with those that are free."""
-        usage = os.statvfs(directory)
-        free = usage.f_bavail * usage.f_frsize
-        if free < needed:
-            raise UpdateError(f"{DOWNLOADS} has no room: {needed} bytes are needed, and {free} are free")
 
     def _require_target(self, path: str, what: str) -> TargetFile:
         try:

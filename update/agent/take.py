@@ -12,6 +12,7 @@ from update.agent.host import Host
 from update.agent.identity import Identity
 from update.agent.payload import check_release, clear_staged, unpack
 from update.agent.settings import Settings
+from update.agent.space import require_space
 from update.agent.state import Event, Pending, State, read_state, write_state
 from update.agent.transfers import KERNEL, SLOT, make_kernel_transfer, make_slot_transfers, run_transfers
 from update.documents import Release
@@ -71,7 +72,7 @@ def take(taking: Taking, release: Release, directory: Path, say: Say) -> None:
         # First: from here on the slot's old version can no longer be started, and nobody is to try.
         for version in esps.remove_other_images(esp, identity.name, identity.version):
             say(f"version {version} makes room")
-        esps.check_space(esp, parts["uki"].stat().st_size)
+        require_space(esp, parts["uki"].stat().st_size, "the EFI system partition")
         say(f"writing version {release.version} to partition {slot.partitions['root'].number} of {disk}")
         run_transfers(host, SLOT, make_slot_transfers(host, release, identity, slot), release.version)
         check_written(host, disk, release)

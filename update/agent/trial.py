@@ -130,8 +130,7 @@ def _note_failed(host: Host, state: State, identity: Identity) -> str:
     pending, now = state.pending, int(host.now())
     assert pending is not None
     with esps.mount_esp(host) as esp:
-        images = esps.list_images(esp, identity.name)
-    image = next((each for each in images if each.version == pending.version), None)
+        image = esps.find_image(esp, identity.name, pending.version)
     if image is None and not pending.boots:
         # The power went before its kernel image was there: it is taken once more.
         write_state(host, state._replace(pending=None))
