@@ -19,6 +19,7 @@ from update.values import Value, find_twice, read_document, write_document
 from update.versions import make_version_key
 
 RELEASE_FILE = "release.json"
+CHANNELS = "channels"  # the directory of an image's channels, beside its versions
 MAX_SECONDS = 10 * 366 * 24 * 3600
 # In the order in which they are written to a machine. The last makes a version one that can be booted.
 PARTS = ("root", "verity", "signature", "uki")
@@ -26,7 +27,8 @@ REQUIRED_PARTS = ("root", "verity", "uki")
 ZSTD = "zstd"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ARCH = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_CHANNEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+CHANNEL_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
+_CHANNEL = re.compile(CHANNEL_PATTERN)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~^-]{0,199}")
 _METHOD = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -144,7 +146,7 @@ def make_release_path(name: str, arch: str, version: str, file: str = RELEASE_FI
 
 def make_channel_path(name: str, arch: str, channel: str) -> str:
     """Where a channel's document is among the targets."""
-    return f"{name}/{arch}/channels/{channel}.json"
+    return f"{name}/{arch}/{CHANNELS}/{channel}.json"
 
 
 def is_channel_name(text: str) -> bool:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from builder.definition.scalars import RelativePath, Size, UnitName, make_text_type
 from firstboot.config.located import Problem
+from update.documents import CHANNEL_PATTERN
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
@@ -27,7 +28,7 @@ _hour_check, _hour_schema = make_text_type(
 Hour = Annotated[str, _hour_check, _hour_schema]
 
 _channel_check, _channel_schema = make_text_type(
-    r"[a-z0-9][a-z0-9._-]{0,62}", "a channel's name is lower-case letters, digits, '.', '_' and '-', like stable"
+    CHANNEL_PATTERN, "a channel's name is lower-case letters, digits, '.', '_' and '-', like stable"
 )
 ChannelName = Annotated[str, _channel_check, _channel_schema]
 

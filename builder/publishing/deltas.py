@@ -34,14 +34,9 @@ def write_records(old: Path, new: Path, block: int, out: BinaryIO) -> None:
     start = length = 0  # the copy that is being collected
     literal = bytearray()
 
-    def put_copy() -> None:
-        if length:
-            out.write(COPY + start.to_bytes(8, "big") + length.to_bytes(8, "big"))
-
     def put_literal() -> None:
-        if literal:
-            out.write(LITERAL + len(literal).to_bytes(8, "big") + literal)
-            literal.clear()
+        _write_literal(literal, out)
+        literal.clear()
 
     for data in _read_blocks(new, block):
         key = _make_key(data)
@@ -51,16 +46,16 @@ def write_records(old: Path, new: Path, block: int, out: BinaryIO) -> None:
             length += block  # first of all what goes on with the copy: a block of zeros is in many places
             continue
         if found is None or len(data) < block:
-            put_copy()
+            _write_copy(start, length, out)
             start = length = 0
             literal += data
             if len(literal) >= CHUNK:
                 put_literal()
             continue
         put_literal()
-        put_copy()
+        _write_copy(start, length, out)
         start, length = found, block
-    put_copy()
+    _write_copy(start, length, out)
     put_literal()
     out.write(END)
 
@@ -81,7 +76,7 @@ def write_unaligned_records(old: bytes, new: bytes, block: int, out: BinaryIO) -
             position, found = position - 1, found - 1
         length = _count_same(old, found, new, position)
         _write_literal(new[done:position], out)
-        out.write(COPY + found.to_bytes(8, "big") + length.to_bytes(8, "big"))
+        _write_copy(found, length, out)
         done = position = position + length
     _write_literal(new[done:], out)
     out.write(END)
@@ -99,7 +94,12 @@ def _count_same(old: bytes, at: int, new: bytes, position: int) -> int:
     return length
 
 
-def _write_literal(data: bytes, out: BinaryIO) -> None:
+def _write_copy(start: int, length: int, out: BinaryIO) -> None:
+    if length:
+        out.write(COPY + start.to_bytes(8, "big") + length.to_bytes(8, "big"))
+
+
+def _write_literal(data: bytes | bytearray, out: BinaryIO) -> None:
     if data:
         out.write(LITERAL + len(data).to_bytes(8, "big") + data)
 

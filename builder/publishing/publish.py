@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from builder.publishing.payload import Payload, open_payload
 from builder.publishing.repository import LOCK, Repository, open_repository
 from update.delta import METHOD
 from update.documents import (
+    CHANNELS,
     RELEASE_FILE,
     Channel,
     Delta,
@@ -36,7 +37,6 @@ from update.documents import (
 from update.errors import BadDocument
 from update.versions import compare_versions, make_version_key
 
-CHANNELS = "channels"
 SCRATCH = ".new-"
 # A delta that is larger than this part of what it replaces is not worth a machine's work.
 WORTH = 0.6
@@ -270,30 +270,39 @@ def _make_deltas(
         if compare_versions(version, release.version) < 0
     ]
     made: list[Delta] = []
-    for version in older[len(older) - min(count, len(older)) :]:
+    new: dict[str, Path] = {}
+    for version in older[max(0, len(older) - count) :]:
         base = find_release(repository, release.name, release.arch, version)
         assert base is not None
         with console.open_step(f"delta from {version}"):
-            made += _make_deltas_from(repository, base, payload, scratch, tools)
+            new = new or _unpack_new(payload, scratch, tools)
+            made += _make_deltas_from(repository, base, payload, new, scratch, tools)
+    return made
+
+
+def _unpack_new(payload: Payload, scratch: Path, tools: Tools) -> dict[str, Path]:
+    """The parts of the new version, for deltas from however many."""
+    made = {}
+    for name in BLOCKS:
+        part, made[name] = payload.release.parts[name], scratch / f"{name}.new"
+        _unpack([payload.directory / file.name for file in part.files], made[name], part.sha256, tools)
     return made
 
 
 def _make_deltas_from(
-    repository: Repository, base: Release, payload: Payload, scratch: Path, tools: Tools
+    repository: Repository, base: Release, payload: Payload, made: Mapping[str, Path], scratch: Path, tools: Tools
 ) -> Iterator[Delta]:
     for name in BLOCKS:
         new, old = payload.release.parts[name], base.parts[name]
         packed = [repository.locate(make_release_path(base.name, base.arch, base.version, f.name)) for f in old.files]
-        paths = scratch / "old", scratch / "new"
-        _unpack(packed, paths[0], old.sha256, tools)
-        _unpack([payload.directory / file.name for file in new.files], paths[1], new.sha256, tools)
+        unpacked = scratch / "old"
+        _unpack(packed, unpacked, old.sha256, tools)
         out = scratch / f"{name}.from-{base.version}.delta"
-        make_delta(name, *paths, out, tools)
+        make_delta(name, unpacked, made[name], out, tools)
+        unpacked.unlink()
         size = out.stat().st_size
         if size <= WORTH * sum(file.size for file in new.files):
             yield Delta(base.version, name, out.name, size, hash_file(out), old.size, old.sha256, METHOD)
-        for path in paths:
-            path.unlink()
 
 
 def _unpack(packed: Sequence[Path], out: Path, sha256: str, tools: Tools) -> None:

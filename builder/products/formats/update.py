@@ -16,10 +16,8 @@ from builder.core.tools import Tools
 from builder.products.product import Identity, Job, Part, Product
 from builder.tree.tar import Writer, make_ustar_header
 from builder.tree.tar_headers import BLOCK
-from update.documents import RELEASE_FILE, Release, ReleasePart, TransferFile, format_release
+from update.documents import PARTS, RELEASE_FILE, Release, ReleasePart, TransferFile, format_release
 
-# In the order in which they are written to a machine.
-PARTS = {"root": Part.ROOT, "verity": Part.VERITY, "signature": Part.SIGNATURE, "uki": Part.UKI}
 # The root is compressed already, and higher levels find little more in it. The number of threads is not that of the
 # machine's processors: the bytes depend on whether there is more than one.
 ZSTD = ("zstd", "--quiet", "--threads=4", "-9")
@@ -75,14 +73,14 @@ def _header(name: str, size: int, created: int) -> bytes:
 def finish_update(job: Job) -> None:
     """Compress the parts and pack them."""
     roothash = job.identity.roothash
-    present = [name for name, part in PARTS.items() if part in job.parts]
+    present = [name for name in PARTS if Part(name) in job.parts]
     with tempfile.TemporaryDirectory(dir=job.out.parent, prefix=".update-") as scratch:
         directory = Path(scratch)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             running = [
                 pool.submit(
                     copy_context().run,
-                    partial(compress_part, name, job.parts[PARTS[name]], directory, job.tools, roothash),
+                    partial(compress_part, name, job.parts[Part(name)], directory, job.tools, roothash),
                 )
                 for name in present
             ]
