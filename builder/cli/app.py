@@ -290,9 +290,9 @@ def call(target: SshTarget, tools: Tools, words: Sequence[str], archive: bytes) 
         input=archive,
         check=False,
     ).returncode
+    if status in (0, NOT_THERE):
+        return status
     match status:
-        case 0 | 3:
-            return status
         case 2:
             raise InputError(f"there is no app '{words[1]}' on {target.host}", hint="push to a machine of its image")
         case 127:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -180,8 +181,7 @@ def _find_protocol(value: object) -> str | None:
 
 def _relate(project: Path, definition: Path) -> str:
     """The project's directory, as it is written in a definition: never absolute."""
-    import os  # noqa: PLC0415 - pathlib has no way upwards before Python 3.12
-
+    # pathlib has no way upwards before Python 3.12.
     return os.path.relpath(project.resolve(), definition.resolve()).replace(os.sep, "/")
 
 

@@ -12,6 +12,7 @@ from builder.definition.app_checks import find_http_address
 from builder.definition.app_models import App
 from builder.definition.app_sandbox import make_sandbox
 from builder.definition.resolved_app import ResolvedApp
+from builder.stages.unit_sections import Section, format_sections
 from firstboot.config.buildos.unit_writing import format_one_line
 from firstboot.config.unit_text import quote_word
 
@@ -26,8 +27,6 @@ INSTANCE = "{instance}"
 START_TIMEOUT = 90
 HEALTH_TIMEOUT = 120
 HEALTH = "boot-complete.target"
-
-Section = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def _make_service(app: ResolvedApp, command: Sequence[str]) -> str:
     sections = [("Unit", unit), ("Service", [*service, *reasons, *sandbox, *added])]
     if model.schedule is None and not several:
         sections.append(("Install", [("WantedBy", "multi-user.target")]))
-    return _format(sections)
+    return format_sections(sections)
 
 
 def _list_start(app: App, command: Sequence[str]) -> Section:
@@ -172,21 +171,21 @@ def _make_socket(app: ResolvedApp) -> str:
     sections = [("Unit", unit), ("Socket", socket)]
     if not several:
         sections.append(("Install", [("WantedBy", "sockets.target")]))
-    return _format(sections)
+    return format_sections(sections)
 
 
 def _make_target(app: ResolvedApp) -> str:
     units = [f"{app.name}@{number}.service" for number in range(1, app.app.instances + 1)]
     unit: Section = [("Description", f"{_describe(app)}, All Instances")]
     unit += [("Wants", " ".join(units)), ("After", " ".join(units))]
-    return _format([("Unit", unit), ("Install", [("WantedBy", "multi-user.target")])])
+    return format_sections([("Unit", unit), ("Install", [("WantedBy", "multi-user.target")])])
 
 
 def _make_timer(app: ResolvedApp) -> str:
     assert app.app.schedule is not None
     timer: Section = [("OnCalendar", app.app.schedule.replace("%", "%%")), ("Persistent", "yes")]
     unit: Section = [("Description", f"Schedule of {_describe(app)}")]
-    return _format([("Unit", unit), ("Timer", timer), ("Install", [("WantedBy", "timers.target")])])
+    return format_sections([("Unit", unit), ("Timer", timer), ("Install", [("WantedBy", "timers.target")])])
 
 
 def _make_health(app: ResolvedApp) -> str:
@@ -209,7 +208,7 @@ def _make_health(app: ResolvedApp) -> str:
         ("TimeoutStartSec", f"{HEALTH_TIMEOUT + 15}s"),
         ("ExecStart", command),
     ]
-    return _format([("Unit", unit), ("Service", service), ("Install", [("RequiredBy", HEALTH)])])
+    return format_sections([("Unit", unit), ("Service", service), ("Install", [("RequiredBy", HEALTH)])])
 
 
 def list_services(app: ResolvedApp) -> list[str]:
@@ -220,7 +219,7 @@ def list_services(app: ResolvedApp) -> list[str]:
 
 def make_settings_unit() -> str:
     """The service that puts a machine's own settings of an app over those of the image, where there are any."""
-    return _format(
+    return format_sections(
         [
             (
                 "Unit",
@@ -274,11 +273,3 @@ def _show_value(value: str | int | float | bool) -> str:
 def _split(setting: str) -> tuple[str, str]:
     name, _, value = setting.partition("=")
     return name, value
-
-
-def _format(sections: Sequence[tuple[str, Section]]) -> str:
-    parts = []
-    for name, settings in sections:
-        lines = [f"{key} {value}" if key.startswith("#") else f"{key}={value}" for key, value in settings]
-        parts.append("\n".join([f"[{name}]", *lines]) + "\n")
-    return "\n".join(parts)

@@ -17,6 +17,7 @@ from builder.oci.container_store import CLOSED
 from builder.oci.image import Image
 from builder.oci.runtime_config import CAPABILITIES, make_environment
 from builder.stages.quadlet import quote_argument
+from builder.stages.unit_sections import format_sections
 from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
@@ -120,8 +121,8 @@ def install_pod(
     ]
     install = [("Install", [("WantedBy", "multi-user.target")])]
     return {
-        f"{name}.service": _format([("Unit", unit), ("Service", service), *install]),
-        network: _format([("Unit", prepared), ("Service", made)]),
+        f"{name}.service": format_sections([("Unit", unit), ("Service", service), *install]),
+        network: format_sections([("Unit", prepared), ("Service", made)]),
     }
 
 
@@ -168,8 +169,3 @@ def _install_accounts(tree: Tree, name: str, uid: int, gid: int) -> None:
         path = f"/usr/lib/userdb/container-{number}.{kind}"
         tree.put(path, make_file(json.dumps(record) + "\n", 0o644, origin=origin))
         tree.put(f"/usr/lib/userdb/{number}.{kind}", make_symlink(path.rpartition("/")[2], origin=origin))
-
-
-def _format(sections: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
-    parts = ["\n".join([f"[{name}]", *(f"{key}={value}" for key, value in rows)]) + "\n" for name, rows in sections]
-    return "\n".join(parts)

@@ -27,7 +27,7 @@ def machine_of(name: str, store: Store, **options: Any) -> Iterator[Machine]:
     """A machine that was set up by a config of ``world/``, with its first boot finished and no unit failed."""
     (config,) = WORLD.glob(f"{name}.*")
     variant = name.partition("-")[0]
-    out = REPOSITORY / "out" / variant
+    out = REPOSITORY / "out" / "boot-tests" / variant
     # On a busy machine under emulation a device may take more than the usual 90 seconds.
     kernel = "kernel: {command_line: [systemd.default_device_timeout_sec=infinity]}"
     text = f"name: {variant}\nversion: 1.0.0\nfeatures: [{variant}-compat]\n{kernel}\noutputs: [qcow2]\n"
