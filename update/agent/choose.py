@@ -40,14 +40,14 @@ def choose_version(channel: Channel, asking: Asking) -> Choice:
     for release in channel.releases:
         if release.dead_end is not None and compare_versions(release.version, asking.version) == 0:
             return Choice(None, f"version {release.version} is a dead end: {release.dead_end}")
-    newer = [each for each in channel.releases if compare_versions(each.version, asking.version) > 0]
+    newer = [release for release in channel.releases if compare_versions(release.version, asking.version) > 0]
     if not newer:
         return Choice(None, f"the channel {channel.channel} has nothing newer than {asking.version}")
     # Sorted: nothing behind the first barrier can be taken before that has run.
-    end = next((index for index, each in enumerate(newer) if each.barrier), len(newer))
-    reasons = {each.version: _find_obstacle(each, asking) for each in newer[: end + 1]}
-    for each in newer[end + 1 :]:
-        reasons[each.version] = f"version {newer[end].version} must have run before"
+    end = next((index for index, release in enumerate(newer) if release.barrier), len(newer))
+    reasons = {release.version: _find_obstacle(release, asking) for release in newer[: end + 1]}
+    for release in newer[end + 1 :]:
+        reasons[release.version] = f"version {newer[end].version} must have run before"
     for release in reversed(newer):
         if not reasons[release.version]:
             return Choice(release.version, release.notes or "")

@@ -43,7 +43,7 @@ def find_disk(host: Host) -> str:
         except OSError:
             continue
         if name == "root":
-            parents = {each.resolve().parent.name for each in (device / "slaves").iterdir()}
+            parents = {slave.resolve().parent.name for slave in (device / "slaves").iterdir()}
             if len(parents) != 1:
                 raise UpdateError(
                     f"the root is on {len(parents)} disks, {' and '.join(sorted(parents))}; it must be on one"
@@ -89,15 +89,15 @@ def choose_slot(partitions: list[Partition], disk: str, identity: Identity) -> S
     chosen = {}
     for part, kind in TYPES.items():
         ours = [
-            each
-            for each in partitions
-            if each.type == kind and (each.name == EMPTY or each.name.startswith(f"{identity.name}_"))
+            partition
+            for partition in partitions
+            if partition.type == kind and (partition.name == EMPTY or partition.name.startswith(f"{identity.name}_"))
         ]
-        free = [each for each in ours if each.name != running]
+        free = [partition for partition in ours if partition.name != running]
         if len(ours) == len(free) and part != "signature":
             raise UpdateError(f"{disk} has no partition of type {kind} labelled {running}, which runs")
         # An empty one before one that something is in: so does systemd-sysupdate.
-        free.sort(key=lambda each: each.name != EMPTY)
+        free.sort(key=lambda partition: partition.name != EMPTY)
         if not free:
             raise UpdateError(f"{disk} has one partition of type {kind}: an update needs a second one")
         chosen[part] = free[0]
@@ -125,7 +125,7 @@ def check_written(host: Host, disk: str, release: Release) -> None:
         UpdateError: a part is not there, or is not what was written.
     """
     label = f"{release.name}_{release.version}"
-    there = {each.type: each for each in list_partitions(host, disk) if each.name == label}
+    there = {partition.type: partition for partition in list_partitions(host, disk) if partition.name == label}
     for part, kind in TYPES.items():
         if part not in release.parts:
             continue

@@ -52,7 +52,7 @@ def mount_esp(host: Host) -> Iterator[Path]:
         UpdateError: there is none, or it cannot be mounted.
     """
     disk = find_disk(host)
-    partition = next((each for each in list_partitions(host, disk) if each.type == "esp"), None)
+    partition = next((entry for entry in list_partitions(host, disk) if entry.type == "esp"), None)
     if partition is None:
         raise UpdateError(f"{disk} has no EFI system partition: this machine was not started from it")
     target = host.locate(MOUNT_POINT)

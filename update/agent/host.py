@@ -29,7 +29,8 @@ def run_program(argv: Sequence[str], timeout: float = TIMEOUT) -> str:
     Raises:
         UpdateError: it is not there, failed, or took too long; with its last lines.
     """
-    path = next((f"{each}/{argv[0]}" for each in _SEARCH.split(":") if os.access(f"{each}/{argv[0]}", os.X_OK)), None)
+    places = [f"{directory}/{argv[0]}" for directory in _SEARCH.split(":")]
+    path = next((place for place in places if os.access(place, os.X_OK)), None)
     if path is None:
         raise UpdateError(f"the program {argv[0]} is not in the image")
     try:

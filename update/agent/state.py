@@ -106,9 +106,9 @@ def _parse(data: Mapping[str, Any]) -> State:
     pending = data["pending"]
     return State(
         pending=None if pending is None else Pending(**{**pending, "boots": tuple(pending["boots"])}),
-        failed={version: Failure(**each) for version, each in data["failed"].items()},
+        failed={version: Failure(**entry) for version, entry in data["failed"].items()},
         pin=data["pin"],
-        history=tuple(Event(**each) for each in data["history"]),
+        history=tuple(Event(**entry) for entry in data["history"]),
         checked=data["checked"],
         available=data["available"],
     )
@@ -119,9 +119,9 @@ def format_state(state: State) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "pending": None if state.pending is None else state.pending._asdict(),
-        "failed": {version: each._asdict() for version, each in state.failed.items()},
+        "failed": {version: entry._asdict() for version, entry in state.failed.items()},
         "pin": state.pin,
-        "history": [each._asdict() for each in state.history],
+        "history": [entry._asdict() for entry in state.history],
         "checked": state.checked,
         "available": state.available,
     }

@@ -88,7 +88,7 @@ def remember(taking: Taking, release: Release) -> None:
     """Before the kernel image is there: whatever boots next knows what it is looking at."""
     now = int(taking.host.now())
     state = read_state(taking.host)
-    failed = {version: each for version, each in state.failed.items() if version != release.version}
+    failed = {version: failure for version, failure in state.failed.items() if version != release.version}
     pending = Pending(release.version, taking.identity.version, now)
     state = state._replace(pending=pending, failed=failed)
     write_state(taking.host, state.add_event(Event(now, "written", release.version, taking.identity.version)))
