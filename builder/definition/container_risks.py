@@ -1,4 +1,4 @@
-"""What a container may do to its machine, where units and overlays give it more than a container should have: warnings.
+"""What a container may do to its machine, where a text gives it more than a container should have: warnings.
 
 * the API of Docker on a TCP port without TLS: whoever reaches it is root;
 * ``privileged``: the container is root of the machine;
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from builder.definition.findings import make_line_error, shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
@@ -18,6 +19,7 @@ from firstboot.config.located import LocatedError, Problem
 
 MAX_BYTES = 1 << 20
 """No unit and no daemon.json is larger."""
+DAEMON = "etc/docker/daemon.json"
 _QUADLETS = (".container", ".pod", ".kube")
 _TCP = re.compile(r"(?:^|[\s=\"'])-(?:H|-host)[\s=]*[\"']?tcp://")
 _SOCKET = re.compile(r"ListenStream\s*=\s*(?!/)[^\s/]*[0-9]")
@@ -33,6 +35,14 @@ _NETWORK = "a container in the host's network reaches what listens on loopback, 
 _PUBLISH = "publish its ports instead: PublishPort="
 
 
+class Risk(NamedTuple):
+    """A line of a text, counted from 1, what it does, and what to write instead."""
+
+    line: int
+    message: str
+    hint: str
+
+
 def find_container_risks(directory: Path) -> Iterator[LocatedError]:
     """Warnings about the files of an overlay or of a directory of units."""
     for path in sorted(directory.rglob("*")):
@@ -40,14 +50,22 @@ def find_container_risks(directory: Path) -> Iterator[LocatedError]:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
             continue
         owner = path.parent.name.removesuffix(".d") if name.endswith(".conf") else name
-        if path.match("etc/docker/daemon.json"):
-            yield from _judge_daemon(path)
-        elif owner.endswith((*_QUADLETS, ".service", ".socket")):
-            yield from _judge_unit(path, owner)
+        if path.match(DAEMON) or can_start_containers(owner):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            risks = list_daemon_risks(text) if path.match(DAEMON) else list_unit_risks(owner, text)
+            for line, message, hint in risks:
+                error = make_line_error(shorten_path(path), text, line, 1, message, hint)
+                [problem] = error.problems
+                yield LocatedError(error.located, [Problem(problem.path, message, hint, severity="warning")])
 
 
-def _judge_daemon(path: Path) -> Iterator[LocatedError]:
-    text = _read(path)
+def can_start_containers(unit: str) -> bool:
+    """Whether a unit or quadlet of this name is of a kind that can start containers."""
+    return unit.endswith((*_QUADLETS, ".service", ".socket"))
+
+
+def list_daemon_risks(text: str) -> Iterator[Risk]:
+    """What is risky in a ``daemon.json`` of Docker; one that is no JSON is the daemon's to refuse."""
     try:
         settings = json.loads(text)
     except ValueError:
@@ -56,41 +74,27 @@ def _judge_daemon(path: Path) -> Iterator[LocatedError]:
         return
     hosts = settings.get("hosts", [])
     if any(str(host).startswith("tcp://") for host in hosts if isinstance(hosts, list)):
-        yield _warn(path, text, _find_line(text, "tcp://"), _NO_TLS, _TLS)
+        yield Risk(1 + text[: max(0, text.find("tcp:"))].count("\n"), _NO_TLS, _TLS)
 
 
-def _judge_unit(path: Path, owner: str) -> Iterator[LocatedError]:
-    text = _read(path)
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
-    lines = [(number, line) for number, line in lines if not line.startswith(("#", ";"))]
-    for number, line in lines:
+def list_unit_risks(unit: str, text: str) -> Iterator[Risk]:
+    """What is risky in the text of a unit or quadlet, or of a drop-in of it."""
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if line.startswith(("#", ";")):
+            continue
         name, _, value = line.partition("=")
         name, value = name.strip(), value.strip()
-        if (owner == "docker.socket" and _SOCKET.match(line)) or (
-            owner == "docker.service" and _TCP.search(line) and "--tlsverify" not in line
+        if (unit == "docker.socket" and _SOCKET.match(line)) or (
+            unit == "docker.service" and _TCP.search(line) and "--tlsverify" not in line
         ):
-            yield _warn(path, text, number, _NO_TLS, _TLS)
-        elif owner.endswith(_QUADLETS):
+            yield Risk(number, _NO_TLS, _TLS)
+        elif unit.endswith(_QUADLETS):
             if _PRIVILEGED.search(line) and name in ("PodmanArgs", "GlobalArgs"):
-                yield _warn(path, text, number, _WHOLE, _LESS)
+                yield Risk(number, _WHOLE, _LESS)
             if (name == "Network" and value == "host") or (name == "PodmanArgs" and _HOST.search(line)):
-                yield _warn(path, text, number, _NETWORK, _PUBLISH)
+                yield Risk(number, _NETWORK, _PUBLISH)
         elif _RUNS.search(line):
             if _PRIVILEGED.search(line):
-                yield _warn(path, text, number, _WHOLE, "give it the capabilities and devices that it needs")
+                yield Risk(number, _WHOLE, "give it the capabilities and devices that it needs")
             if _HOST.search(line):
-                yield _warn(path, text, number, _NETWORK, "publish its ports instead: --publish")
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _find_line(text: str, part: str) -> int:
-    return 1 + text[: text.index(part)].count("\n")
-
-
-def _warn(path: Path, text: str, line: int, message: str, hint: str) -> LocatedError:
-    error = make_line_error(shorten_path(path), text, line, 1, message, hint)
-    [problem] = error.problems
-    return LocatedError(error.located, [Problem(problem.path, message, hint, severity="warning")])
+                yield Risk(number, _NETWORK, "publish its ports instead: --publish")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.provisioning.checks import accounts, apps, logins, packages, places, ports, python, units
+from builder.provisioning.checks import accounts, apps, containers, logins, packages, places, ports, python, units
 from builder.provisioning.checks.configured_image import ConfiguredImage, ProblemInText
 from builder.provisioning.checks.verify import verify
 from builder.provisioning.image_facts import ImageFacts, ImagePrograms, ImageRoot
@@ -36,6 +36,7 @@ CHECKS = (
     units.check,
     ports.check,
     apps.check,
+    containers.check,
     places.check,
     accounts.check,
     logins.check,
