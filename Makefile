@@ -53,8 +53,8 @@ image-test: venv  ## tests that build images
 boot-test: venv  ## tests that boot virtual machines
 	$(PYTEST) -q -m "boot and not slow" $(AGAIN)/boot tests
 
-fuzz: venv  ## every fuzz test, FUZZ (30) times as long: minutes, and more than 100,000 examples
-	FUZZ=$(or $(FUZZ),30) $(PYTEST) -q $(shell grep -rl 'tests.support.fuzz' tests/unit)
+fuzz: venv  ## every fuzz test, FUZZ (30) times as long, below OF (tests/unit): it says how many examples were tried
+	FUZZ=$(or $(FUZZ),30) $(PYTEST) -q $(shell grep -rl 'tests.support.fuzz' $(or $(OF),tests/unit))
 
 slow-test: venv  ## proofs that CI leaves out: minutes, and downloads
 	$(PYTEST) -q -m slow tests

@@ -30,6 +30,7 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("new", deadline=None)
 settings.load_profile("same" if "FUZZ" not in os.environ else "new")
 
+pytest_plugins = ["tests.support.fuzz"]
 REPOSITORY = Path(__file__).parent.parent
 # Everything in os that leads to another program.
 STARTERS = [name for name in dir(os) if name.startswith(("exec", "posix_spawn", "spawn", "fork"))] + ["system"]

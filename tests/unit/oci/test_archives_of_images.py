@@ -19,7 +19,7 @@ from builder.core.store import Store
 from builder.oci.check import list_variants
 from builder.oci.image import CONFIG, INDEX, MANIFEST, make_digest
 from builder.oci.layout import find_image, read_image
-from tests.support.fuzz import examples, mutated
+from tests.support.fuzz import empty_directory, examples, mutated
 from tests.support.layouts import Layout, tar_of
 
 pytestmark = pytest.mark.unit
@@ -355,26 +355,24 @@ def test_any_manifest_of_a_docker_archive_gives_an_image_or_an_error(
 
 @examples(150)
 @given(document=st.sampled_from(["oci-layout", "index.json", "manifest", "config"]), data=st.data())
-def test_any_bytes_of_a_document_give_an_image_or_an_error(
-    tmp_path_factory: pytest.TempPathFactory, document: str, data: st.DataObject
-) -> None:
-    root = tmp_path_factory.mktemp("fuzz")
-    layout = Layout(root)
-    config = data.draw(mutated(make_config(BASE))) if document == "config" else make_config(BASE)
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "config": layout.blob(config, CONFIG),
-            "layers": [layout.blob(gzip.compress(BASE, mtime=0), DOCKER_LAYER)],
-        }
-    ).encode()
-    if document == "manifest":
-        manifest = data.draw(mutated(manifest))
-    layout.manifests = [layout.blob(manifest, MANIFEST)]
-    layout.finish()
-    if document in ("oci-layout", "index.json"):
-        (root / document).write_bytes(data.draw(mutated((root / document).read_bytes())))
-    try:
-        read_image(root, Store(root / "store"), architecture="amd64", name="web")
-    except BuildError:
-        return
+def test_any_bytes_of_a_document_give_an_image_or_an_error(document: str, data: st.DataObject) -> None:
+    with empty_directory() as root:
+        layout = Layout(root)
+        config = data.draw(mutated(make_config(BASE))) if document == "config" else make_config(BASE)
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "config": layout.blob(config, CONFIG),
+                "layers": [layout.blob(gzip.compress(BASE, mtime=0), DOCKER_LAYER)],
+            }
+        ).encode()
+        if document == "manifest":
+            manifest = data.draw(mutated(manifest))
+        layout.manifests = [layout.blob(manifest, MANIFEST)]
+        layout.finish()
+        if document in ("oci-layout", "index.json"):
+            (root / document).write_bytes(data.draw(mutated((root / document).read_bytes())))
+        try:
+            read_image(root, Store(root / "store"), architecture="amd64", name="web")
+        except BuildError:
+            return

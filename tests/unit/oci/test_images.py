@@ -37,7 +37,7 @@ from builder.oci.unpack import unpack_blob
 from builder.tree.node import Inline, make_directory, make_file, make_symlink
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree
-from tests.support.fuzz import examples
+from tests.support.fuzz import empty_directory, examples
 from tests.support.layouts import Layout, tar_of
 
 pytestmark = pytest.mark.unit
@@ -412,24 +412,22 @@ JSON_VALUES = st.recursive(
     value=JSON_VALUES,
     where=st.integers(0, 2),
 )
-def test_any_value_anywhere_gives_problems_or_an_image(
-    tmp_path_factory: pytest.TempPathFactory, key: str, value: object, where: int
-) -> None:
-    root = tmp_path_factory.mktemp("fuzz")
-    layout = Layout(root)
-    layout.image(
-        [tar_of(a="1")],
-        change=lambda config, manifest: (
-            (config, manifest)[where].update({key: copy.copy(value)}) if where < 2 else None
-        ),
-    )
-    layout.finish(**({key: value} if where == 2 else {}))
-    problems = validate_layout(root)
-    try:
-        read_image(root, Store(root / "store"), architecture="amd64", name="web")
-    except BuildError:
-        return
-    assert problems == []
+def test_any_value_anywhere_gives_problems_or_an_image(key: str, value: object, where: int) -> None:
+    with empty_directory() as root:
+        layout = Layout(root)
+        layout.image(
+            [tar_of(a="1")],
+            change=lambda config, manifest: (
+                (config, manifest)[where].update({key: copy.copy(value)}) if where < 2 else None
+            ),
+        )
+        layout.finish(**({key: value} if where == 2 else {}))
+        problems = validate_layout(root)
+        try:
+            read_image(root, Store(root / "store"), architecture="amd64", name="web")
+        except BuildError:
+            return
+        assert problems == []
 
 
 def test_canonical_json_has_one_form() -> None:

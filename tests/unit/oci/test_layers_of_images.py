@@ -18,7 +18,7 @@ from builder.tree.node import Kind, Node, make_directory, make_file, make_symlin
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree
 from tests.support.drawn_trees import build_drawn_tree
-from tests.support.fuzz import examples
+from tests.support.fuzz import empty_directory, examples
 from tests.support.oci_schemas import find_mistakes_of_layout
 
 pytestmark = pytest.mark.unit
@@ -54,12 +54,11 @@ ENTRIES = st.lists(st.tuples(NAMES, NODES), max_size=8)
 
 @examples(300)
 @given(ENTRIES, ENTRIES)
-def test_layers_over_what_is_below_make_the_root(
-    tmp_path_factory: pytest.TempPathFactory, below: list[tuple[str, Node]], above: list[tuple[str, Node]]
-) -> None:
+def test_layers_over_what_is_below_make_the_root(below: list[tuple[str, Node]], above: list[tuple[str, Node]]) -> None:
     lower, upper = build_drawn_tree(below, origin="stage:tree"), build_drawn_tree(above, origin="stage:tree")
     parts = make_parts(lower, upper, group_by_change(upper, SOURCES))
-    states = apply(lower, parts, tmp_path_factory.mktemp("layers"))
+    with empty_directory() as directory:
+        states = apply(lower, parts, directory)
     assert (states[-1] if states else lower).compute_digest() == upper.compute_digest()
     assert not parts or parts[-1].tree.compute_digest() == upper.compute_digest()
 

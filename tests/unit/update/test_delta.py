@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.publishing.deltas import write_records, write_unaligned_records
-from tests.support.fuzz import examples, mutated
+from tests.support.fuzz import empty_directory, examples, mutated
 from update.delta import COPY, END, LITERAL, MAGIC, apply_records
 from update.errors import UpdateError
 
@@ -44,11 +44,10 @@ BLOCKS = [bytes([value]) * BLOCK for value in range(6)]
 
 @given(st.lists(st.sampled_from(BLOCKS)), st.lists(st.sampled_from(BLOCKS)), st.binary(max_size=100))
 @examples(100)
-def test_any_delta_makes_the_new_of_the_old(
-    tmp_path_factory: pytest.TempPathFactory, old: list[bytes], new: list[bytes], end: bytes
-) -> None:
+def test_any_delta_makes_the_new_of_the_old(old: list[bytes], new: list[bytes], end: bytes) -> None:
     before, after = b"".join(old), b"".join(new) + end
-    assert apply(make(tmp_path_factory.mktemp("d"), before, after), before, after) == after
+    with empty_directory() as directory:
+        assert apply(make(directory, before, after), before, after) == after
 
 
 @given(
