@@ -84,8 +84,13 @@ class Terminated(BaseException):
         self.number = number
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """All commands and options."""
+def make_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """All commands and options.
+
+    Args:
+        only: the one command that is wanted: the others' files are not imported then, which takes longer than many
+            commands do.
+    """
     parser = argparse.ArgumentParser(
         prog="build-os",
         description=ABOUT,
@@ -103,7 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--debug", action="store_true", help="show a traceback with every error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in COMMANDS if only is None else (only,):
         module = importlib.import_module(f"builder.cli.{name}")
         sub = commands.add_parser(
             name,
@@ -120,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with the status that its outcome has."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    parser = make_parser()
+    parser = make_parser(typed[0] if typed and typed[0] in COMMANDS else None)
     args, unknown = parser.parse_known_args(typed)
     if unknown:
         hint = "; write -- before a command for the machine" if args.command == "ssh" else ""

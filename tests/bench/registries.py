@@ -126,8 +126,12 @@ def _make_layout(out: Path, count: int, size: int) -> Path:
 
 
 def _ours(work: Path) -> Peer:
+    environment = {**os.environ, "BUILD_OS_CACHE": str(work / "pulled"), "HOME": str(work)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
+    for command in ("pull", "copy"):
+        _measure([sys.executable, "-m", "builder", command, "--help"], environment)
+
     def run(*words: str) -> Run:
-        environment = {**os.environ, "BUILD_OS_CACHE": str(work / "pulled"), "HOME": str(work)}
         return _measure([sys.executable, "-m", "builder", *words], environment)
 
     return Peer(

@@ -6,6 +6,7 @@ and ``NAME.key`` by which a client identifies itself.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,27 @@ def make_context(directory: Path | None, *, verify: bool) -> ssl.SSLContext:
     return context
 
 
+def has_tls(host: str, port: int, seconds: float) -> bool | None:
+    """Whether a server expects TLS, by its answer to a ClientHello; ``None`` if that does not tell.
+
+    Nothing else is sent, so no certificate has to be believed, and no authorities have to be read for it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), seconds) as plain, context.wrap_socket(plain, server_hostname=host):
+            return True
+    except OSError as error:  # ssl.SSLError is one
+        return False if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER" else None  # as HTTP's "HTTP/1.1 400"
+
+
+def _has_authorities(context: ssl.SSLContext) -> bool:
+    """Whether the system has any; those of a directory are read when they are needed, so they are not counted."""
+    directory: str | None = ssl.get_default_verify_paths().capath  # None where it does not exist
+    return context.cert_store_stats()["x509_ca"] > 0 or (directory is not None and any(Path(directory).iterdir()))
+
+
 class ContextAdapter(HTTPAdapter):
     """Connections of requests that are encrypted as a context says."""
 
@@ -56,6 +78,13 @@ class ContextAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """requests' own, with the context."""
         super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+    def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:
+        """requests' own authorities are for systems that have none: reading them takes longer than a small request,
+        and one that the system does not believe is not to be believed here."""
+        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        if verify is True and _has_authorities(self._context):
+            conn.ca_certs = None
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """requests' own, with the context."""

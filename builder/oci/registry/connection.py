@@ -30,7 +30,7 @@ from builder.core.http import (
     read_pieces,
     read_retry_after,
 )
-from builder.oci.registry.certificates import ContextAdapter, make_context
+from builder.oci.registry.certificates import ContextAdapter, has_tls, make_context
 from builder.oci.registry.credentials import Credentials
 from firstboot.config.oci.challenge import (
     BadChallenge,
@@ -150,6 +150,11 @@ class Connection:
         host = find_server(self.server.registry)
         if not self.server.insecure and (self.server.strict or not self.server.is_loopback):
             return f"https://{host}"
+        if self.server.is_loopback:
+            parts = urlsplit(f"//{host}")
+            tls = has_tls(parts.hostname or "", parts.port or 443, self.patience.connect)
+            if tls is not None:
+                return f"https://{host}" if tls else f"http://{host}"
         try:
             self._send("GET", f"https://{host}/v2/", {}, None).close()
         except TransferError as error:
@@ -172,7 +177,6 @@ class Connection:
             session.headers.update({"Accept-Encoding": "identity", "User-Agent": "build-os"})
             if self.server.insecure:
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the user said so
-            session.mount("https://", ContextAdapter(self._context))
             self._local.session = session
             self._sessions.append(session)
         return session
@@ -187,7 +191,10 @@ class Connection:
         if self.stop.is_set():
             raise Stopped
         try:
-            return self._session().request(
+            session = self._session()
+            if url.startswith("https:") and not isinstance(session.adapters["https://"], ContextAdapter):
+                session.mount("https://", ContextAdapter(self._context))
+            return session.request(
                 method,
                 url,
                 headers=dict(headers),

@@ -7,7 +7,6 @@ order of their names. Short names are Docker Hub's here, so lists of registries 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +164,8 @@ def parse_rules(files: Iterable[tuple[str, str]]) -> Rules:
     Raises:
         InputError: a file is no TOML, or a value is of another form.
     """
+    import tomllib  # noqa: PLC0415 - few have such a file
+
     registries: dict[str, Registry] = {}
     helpers: tuple[str, ...] = ()
     for origin, text in files:

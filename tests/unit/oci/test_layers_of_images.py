@@ -59,7 +59,7 @@ def test_layers_over_what_is_below_make_the_root(below: list[tuple[str, Node]], 
     parts = make_parts(lower, upper, group_by_change(upper, SOURCES))
     with empty_directory() as directory:
         states = apply(lower, parts, directory)
-    assert (states[-1] if states else lower).compute_digest() == upper.compute_digest()
+        assert (states[-1] if states else lower).compute_digest() == upper.compute_digest()
     assert not parts or parts[-1].tree.compute_digest() == upper.compute_digest()
 
 
