@@ -41,6 +41,7 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
             {name: format_answer(each) for name, each in definition.debconf.items()},
             definition.exclude,
         ),
+        *list_container_stages(definition, lock, epoch),
         *([PythonEnvironments(environments, definition.arch)] if environments else []),
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),
@@ -51,15 +52,6 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
         Accounts(),
         Identity(
             definition.name, definition.version, definition.arch, definition.features, manifest, definition.credentials
-        ),
-        Containers(
-            definition.containers,
-            lock.sets,
-            definition.arch,
-            epoch,
-            list_container_environments(definition, lock),
-            list_container_artifacts(definition, lock),
-            {row.name: row for row in lock.images},
         ),
         Seal(definition.remove, definition.keep, epoch),
     ]
@@ -72,6 +64,24 @@ def list_update_stages(definition: Resolved) -> list[Stage]:
         return []
     root = None if settings.root is None else definition.path.parent / settings.root
     return [Updates(Path(agent.__file__).parent, settings, definition.arch, root)]
+
+
+def list_container_stages(definition: Resolved, lock: Lock, epoch: int) -> list[Stage]:
+    """What an image with containers gets. They are assembled of packages, and nothing that an app or an overlay changes
+    is in them: so they come before those, and are kept."""
+    if not definition.containers:
+        return []
+    return [
+        Containers(
+            definition.containers,
+            lock.sets,
+            definition.arch,
+            epoch,
+            list_container_environments(definition, lock),
+            list_container_artifacts(definition, lock),
+            {row.name: row for row in lock.images},
+        )
+    ]
 
 
 def list_container_artifacts(definition: Resolved, lock: Lock) -> dict[str, tuple[PlacedArtifact, ...]]:

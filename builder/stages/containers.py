@@ -32,7 +32,7 @@ from builder.stages.quadlet import make_quadlet
 from builder.stages.runtime_units import UNITS, make_containerd_unit, make_docker_unit
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
-from builder.tree.node import make_file, make_symlink
+from builder.tree.node import make_file
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:containers"
@@ -54,6 +54,9 @@ MEDIA_TYPES = {
     LayerCompression.ZSTD: LAYER_ZSTD,
 }
 KEPT = ("/usr/share/doc/*/copyright",)
+PRESET = "/usr/lib/systemd/system-preset/20-containers.preset"
+# Of whose containers a file in the image is the unit.
+OWN_UNITS = (Runtime.SYSTEMD, Runtime.DOCKER, Runtime.CONTAINERD)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Containers:
     """
 
     name: ClassVar[str] = "containers"
-    checkpoint: ClassVar[bool] = False
+    checkpoint: ClassVar[bool] = True
 
     containers: tuple[EmbeddedContainer, ...]
     packages: Mapping[str, tuple[LockedPackage, ...]]
@@ -78,8 +81,6 @@ class Containers:
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree with images, units and the configuration that points podman to them."""
-        if not self.containers:
-            return tree
         if any(container.runtime is Runtime.PODMAN for container in self.containers):
             tree.put(STORAGE_CONF, make_file(make_storage_conf(), origin=ORIGIN))
             tree.put(SKELETON, make_file(make_user_storage_conf(), origin=ORIGIN))
@@ -91,6 +92,11 @@ class Containers:
                     continue
             install_image(tree, image, name=container.name)
             _install_unit(tree, container, image)
+        # Applied with all others, in the stage of units. A quadlet's unit is made on the machine, and says it itself.
+        units = [each.name for each in self.containers if each.enable and each.runtime in OWN_UNITS]
+        if units:
+            lines = "".join(f"enable {name}.service\n" for name in units)
+            tree.put(PRESET, make_file(lines, origin=ORIGIN))
         return tree
 
     def _image(self, container: EmbeddedContainer, context: Context) -> Image:
@@ -140,8 +146,6 @@ def _install_unit(tree: Tree, container: EmbeddedContainer, image: Image) -> Non
     make_unit = make_docker_unit if container.runtime is Runtime.DOCKER else make_containerd_unit
     text = make_unit(name, image, publish=publish, command=command, enable=container.enable)
     tree.put(f"{UNITS}/{name}.service", make_file(text, origin=origin))
-    if container.enable:
-        _enable(tree, name)
 
 
 def _install_pod(tree: Tree, container: EmbeddedContainer, image: Image) -> None:
@@ -150,13 +154,6 @@ def _install_pod(tree: Tree, container: EmbeddedContainer, image: Image) -> None
     texts = install_pod(tree, image, name=container.name, publish=publish, command=container.command)
     for unit, text in texts.items():
         tree.put(f"{UNITS}/{unit}", make_file(text, origin=f"container:{container.name}"))
-    if container.enable:
-        _enable(tree, container.name)
-
-
-def _enable(tree: Tree, name: str) -> None:
-    link = make_symlink(f"{UNITS}/{name}.service", origin=f"container:{name}")
-    tree.put(f"/etc/systemd/system/multi-user.target.wants/{name}.service", link)
 
 
 def make_container_tree(

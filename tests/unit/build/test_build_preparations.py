@@ -331,7 +331,6 @@ def test_the_stages_are_read_aloud_in_order(resolved: Resolved) -> None:
         "units",
         "accounts",
         "identity",
-        "containers",
         "seal",
     ]
 

@@ -1,0 +1,52 @@
+"""Containers in the image: which of their units start, and what is done again when something else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.definition.model import Runtime
+from builder.definition.resolved import EmbeddedContainer, OciLayout
+from builder.oci.image import ImageConfig, write_layout
+from builder.stages.containers import PRESET, Containers
+from builder.stages.stage import Context
+from builder.tree.node import make_file
+from builder.tree.tree import Tree
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    tree = Tree()
+    tree.put("/usr/bin/web", make_file("#!", 0o755, origin="package:web"))
+    write_layout(tree, ImageConfig("amd64", "web", "1.0.0", entrypoint=("/usr/bin/web",)), tmp_path / "layout")
+    return tmp_path / "layout"
+
+
+def use(layout: Path, runtime: Runtime, *, enable: bool) -> EmbeddedContainer:
+    name = f"{runtime}-{'on' if enable else 'off'}"
+    return EmbeddedContainer(name, OciLayout(layout), (), (), enable, runtime)
+
+
+def test_units_of_containers_start_by_presets_as_all_units_do(layout: Path, context: Context) -> None:
+    # So that "presets: {disable: [web.service]}" of a definition comes before them, and 'systemctl preset' keeps them.
+    runtimes = (Runtime.DOCKER, Runtime.CONTAINERD, Runtime.SYSTEMD, Runtime.PODMAN)
+    containers = tuple(use(layout, runtime, enable=enable) for runtime in runtimes for enable in (True, False))
+    tree = Containers(containers, {}, "amd64", 0).apply(Tree(), context)
+    assert tree.read_text(PRESET).splitlines() == [
+        "enable docker-on.service",
+        "enable containerd-on.service",
+        "enable systemd-on.service",
+    ]
+    for runtime in ("docker", "containerd", "systemd"):
+        assert "WantedBy=multi-user.target" in tree.read_text(f"/usr/lib/systemd/system/{runtime}-on.service")
+    assert "/etc/systemd" not in tree
+    # A quadlet's unit is made on the machine: a preset for it would name what is not in the image.
+    assert "WantedBy=" in tree.read_text("/usr/share/containers/systemd/podman-on.container")
+
+
+def test_without_units_of_their_own_there_is_no_preset(layout: Path, context: Context) -> None:
+    containers = (use(layout, Runtime.PODMAN, enable=True), use(layout, Runtime.DOCKER, enable=False))
+    assert PRESET not in Containers(containers, {}, "amd64", 0).apply(Tree(), context)
