@@ -335,6 +335,18 @@ def make_lock(
     return lock
 
 
+def open_archive_of(lock: Lock, mirrors: Mirrors, store: Store, console: Console) -> PackageArchive:
+    """The signed indexes that a lock was made from, as far as they can still be had.
+
+    Raises:
+        SourceError: one is not signed by who may.
+        CapabilityError: the store cannot be written.
+    """
+    from builder.debian.archive import open_locked_archive  # noqa: PLC0415 - see the top
+
+    return open_locked_archive(lock.releases, lock.indexes, mirrors, lock.arch, store, console, _freshness())
+
+
 def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: Store, console: Console) -> None:
     """Look up every deb of a lock in signed indexes, those of the lock first and then today's.
 

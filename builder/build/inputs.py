@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from builder.artifacts.locking import fetch_artifacts, lock_artifacts
 from builder.build.workspace import Workspace
-from builder.core.errors import InputError
+from builder.core.errors import BuildError, InputError
 from builder.core.scratch import open_scratch
 from builder.core.tools import Tools
 from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
@@ -30,6 +31,9 @@ from builder.locking import (
 )
 from builder.stages.stage import Context
 from builder.toolstree import open_tools
+
+if TYPE_CHECKING:
+    from builder.debian.contents import Owner
 
 
 def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -> Lock:
@@ -137,6 +141,31 @@ def make_refetch(
     return lambda package: fetch_debs(workspace, resolved, lock, [package])
 
 
+def make_finder(
+    workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock
+) -> Callable[[Collection[str]], Mapping[str, Sequence[Owner]] | None]:
+    """What asks the archive, as the lock saw it, which packages have files of these names; ``None`` if it does not
+    know, because nothing that only makes a message better may end a build in another way."""
+
+    def ask(names: Collection[str]) -> Mapping[str, Sequence[Owner]] | None:
+        from builder.debian.contents import find_owners  # few builds lack something
+        from builder.locking import open_archive_of
+
+        request = workspace.request
+        if request.offline and not all(request.store.has_blob(each.sha256) for each in lock.releases):
+            return None
+        try:
+            mirrors = choose_mirrors(resolved, lock.releases)
+            with workspace.console.open_step("look for the package of what is missing"):
+                archive = open_archive_of(lock, mirrors, request.store, request.console)
+                return find_owners(names, archive, mirrors, request.store, request.console, offline=request.offline)
+        except BuildError as error:
+            workspace.console.log(f"the archive's list of files: {error}")
+            return None
+
+    return ask
+
+
 def open_build_tools(workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock) -> Tools:
     """The tools tree that the lock names."""
     adapt = workspace.request.adapt_tools
@@ -159,7 +188,8 @@ def open_context(
 ) -> Iterator[Context]:
     """What stages and outputs work with; its scratch directory is gone afterwards."""
     with open_scratch(workspace.request.store, workspace.console) as scratch:
-        yield Context(tools, workspace.kept, workspace.console, scratch, make_refetch(workspace, resolved, lock))
+        refetch, finder = make_refetch(workspace, resolved, lock), make_finder(workspace, resolved, lock)
+        yield Context(tools, workspace.kept, workspace.console, scratch, refetch, finder)
 
 
 @contextmanager

@@ -98,6 +98,15 @@ def lock_package(package: Package) -> LockedPackage:
     )
 
 
+def list_index_urls(release: Release, path: str, entry: IndexFile, mirrors: Mirrors) -> tuple[str, ...]:
+    """Where a file below ``dists/SUITE`` can be had: by its hash first, which a mirror keeps while it is updated."""
+    base = f"dists/{release.suite}/"
+    names = [base + path]
+    if release.by_hash:
+        names.insert(0, f"{base}{path.rpartition('/')[0]}/by-hash/SHA256/{entry.sha256}")
+    return tuple(url for name in names for url in mirrors.list_urls(release.suite, name))
+
+
 def open_archive(
     mirrors: Mirrors,
     suites: Sequence[str],
@@ -274,11 +283,7 @@ class _Reader:
     def _fetch_index(self, release: Release, path: str, entry: IndexFile) -> bytes:
         if entry.size > MAX_UNPACKED:
             raise IndexProblem(f"the index of {release.suite} is said to have {entry.size} bytes")
-        base = f"dists/{release.suite}/"
-        names = [base + path]
-        if release.by_hash:
-            names.insert(0, f"{base}{path.rpartition('/')[0]}/by-hash/SHA256/{entry.sha256}")
-        urls = tuple(url for name in names for url in self.mirrors.list_urls(release.suite, name))
+        urls = list_index_urls(release, path, entry, self.mirrors)
         what = f"the list of packages of {release.suite}"
         wanted = Download(entry.sha256, entry.size, what, urls, "the mirror is being updated; try again later")
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.console import Console
 from builder.core.errors import InputError
@@ -20,11 +21,17 @@ from builder.python.pack import unpack_wheels
 from builder.python.scheme import Scheme, make_scheme
 from builder.python.target import Target
 from builder.python.trim import trim
-from builder.tree.elf import read_needs
+from builder.tree.elf import list_library_directories, read_needs
 from builder.tree.node import Kind, Node, make_file, make_symlink
 from builder.tree.tree import Tree
 
+if TYPE_CHECKING:
+    from builder.debian.contents import Owner
+
+    FindOwners = Callable[[Collection[str]], Mapping[str, Sequence[Owner]] | None]
+
 SHOWN = 20
+SHOWN_OWNERS = 3
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,12 @@ def install_environment(
     console: Console,
     scratch: Path,
     refetch: Callable[[LockedWheel], None] | None = None,
+    find_owners: FindOwners | None = None,
 ) -> Scheme:
     """Add an environment to an image's tree.
+
+    Args:
+        find_owners: asks Debian's archive which packages have a library that is missing.
 
     Raises:
         WheelError: a wheel is malformed or hostile.
@@ -68,7 +79,7 @@ def install_environment(
         require_interpreter(tree, environment)
 
         def check(installed: Sequence[Installed]) -> None:
-            require_libraries(find_missing(installed, tree, arch), environment)
+            require_libraries(find_missing(installed, tree, arch), environment, tree, find_owners)
 
         installed = add_wheels(tree, environment, scheme, tools, store, console, scratch, refetch=refetch, check=check)
         if environment.imports:
@@ -279,21 +290,52 @@ def make_virtual_environment(scheme: Scheme, target: Target) -> dict[str, Node]:
     }
 
 
-def require_libraries(missing: Sequence[Missing], environment: Environment) -> None:
+def require_libraries(
+    missing: Sequence[Missing], environment: Environment, tree: Tree, find_owners: FindOwners | None = None
+) -> None:
     """Refuse an environment whose wheels ask for libraries that nobody has.
 
     Raises:
-        InputError: with each of them.
+        InputError: with each of them, and the packages of Debian that have it.
     """
     left = [each for each in missing if each.library not in environment.absent_libraries]
-    if left:
-        lines = [
-            f"{each.library}: {each.wheel} needs it ({each.file}); "
-            f"by its name it is in Debian's {guess_package(each.library)}"
-            for each in left
-        ]
-        raise InputError(
-            f"environment '{environment.name}' lacks shared libraries: {lines[0]}",
-            details=lines[1:],
-            hint="add the package to packages; absent_libraries names those that may be missing",
-        )
+    if not left:
+        return
+    owners = None if find_owners is None else find_owners([each.library for each in left])
+    directories = list_library_directories(tree)
+    lines, packages, nowhere = [], [], False
+    for each in left:
+        if owners is None:
+            package = guess_package(each.library)
+            said = f"by its name it is in Debian's {package}"
+        else:
+            package, said = describe_owners(owners.get(each.library, ()), directories)
+        lines.append(f"{each.library}: {each.wheel} needs it ({each.file}); {said}")
+        packages += [package] if package else []
+        nowhere = nowhere or not package
+    hints = [f"add to packages: {', '.join(dict.fromkeys(packages))}"] if packages else []
+    hints += ["what no package has, a wheel or an artifact has to bring"] if nowhere else []
+    raise InputError(
+        f"environment '{environment.name}' lacks shared libraries: {lines[0]}",
+        details=lines[1:],
+        hint="; ".join([*hints, "absent_libraries names those that may be missing"]),
+    )
+
+
+def describe_owners(owners: Sequence[Owner], directories: Sequence[str]) -> tuple[str, str]:
+    """The package to add for a library, empty if there is none that would do, and what to say of all who have it.
+
+    Args:
+        directories: those of the image that the loader looks into.
+    """
+    if not owners:
+        return "", "no package of Debian has it"
+    # Before all of /usr was merged, packages had some of their files in /lib.
+    places = {*directories, *(directory.removeprefix("/usr") for directory in directories)}
+    seen = list(dict.fromkeys(each.package for each in owners if each.path.rpartition("/")[0] in places))
+    if not seen:
+        hidden = [f"{each.package} in {each.path.rpartition('/')[0]}" for each in owners[:SHOWN_OWNERS]]
+        return "", f"Debian's {' and '.join(hidden)}, where the loader does not look"
+    if len(seen) == 1:
+        return seen[0], f"Debian's {seen[0]} has it"
+    return seen[0], f"Debian's {', '.join(seen[:-1])} and {seen[-1]} have it"

@@ -45,7 +45,10 @@ def install_environments(tree: Tree, environments: Sequence[Environment], arch: 
         BuildError: see :func:`builder.python.environment.install_environment`.
     """
     for environment in environments:
-        install_environment(tree, environment, arch, context.tools, context.store, context.console, context.scratch)
+        install_environment(
+            *(tree, environment, arch, context.tools, context.store, context.console, context.scratch),
+            find_owners=context.find_owners,
+        )
 
 
 def list_planned(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from builder.core.console import Console
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import LockedPackage, LockedRun
 from builder.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.debian.contents import Owner
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Context:
 
     Attributes:
         refetch: gets a deb again that turned out to be damaged in the store; ``None`` where that cannot be.
+        find_owners: asks the archive which packages have files of these names; ``None`` where it cannot be asked.
         runs: what maintainer scripts changed that were run; stages add to it.
     """
 
@@ -28,6 +32,7 @@ class Context:
     console: Console
     scratch: Path
     refetch: Callable[[LockedPackage], None] | None = None
+    find_owners: Callable[[Collection[str]], Mapping[str, Sequence[Owner]] | None] | None = None
     runs: list[LockedRun] = field(default_factory=list)
 
 

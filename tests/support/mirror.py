@@ -45,6 +45,7 @@ class SignedArchive:
         by_hash: bool = True,
         signer: pysequoia.Tsk | None = None,
         lists: tuple[str, ...] = ("xz",),
+        contents: str | None = None,
         change: Callable[[str], str] = lambda text: text,
     ) -> None:
         packages = "".join(stanza_text(deb.stanza) for deb in debs).encode()
@@ -52,6 +53,8 @@ class SignedArchive:
         listed = {base: packages}
         for ending in lists:
             listed[f"{base}.{ending}" if ending else base] = COMPRESSIONS[ending](packages)
+        if contents is not None:
+            listed[f"main/Contents-{arch}.gz"] = COMPRESSIONS["gz"](contents.encode())
         sums = "".join(f" {hashlib.sha256(data).hexdigest()} {len(data)} {path}\n" for path, data in listed.items())
         text = (
             f"Origin: Test\nSuite: stable\nCodename: {codename or suite}\nDate: {_date(date)}\n"
@@ -68,7 +71,7 @@ class SignedArchive:
             self.files[f"dists/{suite}/{path}"] = data
             if by_hash:
                 digest = hashlib.sha256(data).hexdigest()
-                self.files[f"dists/{suite}/main/binary-{arch}/by-hash/SHA256/{digest}"] = data
+                self.files[f"dists/{suite}/{path.rpartition('/')[0]}/by-hash/SHA256/{digest}"] = data
         for deb in debs:
             self.files[deb.path] = deb.data
 

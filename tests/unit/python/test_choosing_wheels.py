@@ -9,9 +9,10 @@ import pytest
 from builder.core.console import QuietConsole
 from builder.core.errors import InputError
 from builder.core.store import Store
+from builder.debian.contents import Owner
 from builder.debian.lock import LockedPackage
 from builder.python.choose import NotChosen, choose_wheels
-from builder.python.environment import trim_bytecode
+from builder.python.environment import Environment, require_libraries, trim_bytecode
 from builder.python.fetch import add_credentials
 from builder.python.install import Installed, add_bytecode, install_wheel
 from builder.python.libraries import Missing, find_missing, guess_package
@@ -204,6 +205,52 @@ def test_a_library_that_nobody_has_is_found(tmp_path: Path) -> None:
 )
 def test_debians_name_for_a_library(library: str, name: str) -> None:
     assert guess_package(library) == name
+
+
+TRIPLE = "/usr/lib/x86_64-linux-gnu"
+OWNERS = {
+    "libgomp.so.1": [Owner("libgomp1", f"{TRIPLE}/libgomp.so.1")],
+    "libz.so.1": [Owner("zlib1g", "/lib/x86_64-linux-gnu/libz.so.1"), Owner("zlib-ng", f"{TRIPLE}/libz.so.1")],
+    "libjvm.so": [Owner("openjdk", "/usr/lib/jvm/server/libjvm.so")],
+    "libnone.so.9": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "said", "hint"),
+    [
+        ("libgomp.so.1", "Debian's libgomp1 has it", "add to packages: libgomp1; "),
+        ("libz.so.1", "Debian's zlib1g and zlib-ng have it", "add to packages: zlib1g; "),
+        (
+            "libjvm.so",
+            "Debian's openjdk in /usr/lib/jvm/server, where the loader does not look",
+            "what no package has, ",
+        ),
+        ("libnone.so.9", "no package of Debian has it", "what no package has, "),
+    ],
+)
+def test_a_missing_library_is_named_with_debians_package_that_has_it(library: str, said: str, hint: str) -> None:
+    tree = Tree()
+    tree.put("/etc/ld.so.conf.d/x86_64-linux-gnu.conf", make_file(f"{TRIPLE}\n", origin="test"))
+    tree.put(f"{TRIPLE}/libc.so.6", make_file("", origin="test"))
+    missing = [Missing(library, "shop", "shop/a.so")]
+    environment = Environment("web", AMD64, ())
+    with pytest.raises(InputError) as raised:
+        require_libraries(missing, environment, tree, lambda names: {name: OWNERS[name] for name in names})
+    assert raised.value.what == (
+        f"environment 'web' lacks shared libraries: {library}: shop needs it (shop/a.so); {said}"
+    )
+    assert (raised.value.hint or "").startswith(hint)
+    # Who must not miss it is the user's to say, and then nobody is asked.
+    allowed = Environment("web", AMD64, (), absent_libraries=(library,))
+    require_libraries(missing, allowed, tree, lambda _: pytest.fail("nothing is missing"))
+
+
+def test_where_the_archive_cannot_be_asked_the_name_has_to_do() -> None:
+    missing = [Missing("libgomp.so.1", "shop", "shop/a.so")]
+    for ask in (None, lambda _: None):
+        with pytest.raises(InputError, match="by its name it is in Debian's libgomp1"):
+            require_libraries(missing, Environment("web", AMD64, ()), Tree(), ask)
 
 
 def test_what_is_trimmed_is_in_no_record(tmp_path: Path) -> None:
