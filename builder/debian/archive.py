@@ -54,12 +54,12 @@ class PackageArchive:
 
     def get(self, name: str) -> list[Package]:
         """All versions of a package, newest first, each once (from the first suite that has it)."""
-        found: dict[tuple[str, str], Package] = {}
+        by_version: dict[tuple[str, str], Package] = {}
         for index in self.indexes:
             for package in index.get(name):
                 if package.architecture in (self.arch, "all"):
-                    found.setdefault((package.version, package.architecture), package)
-        return sorted(found.values(), key=lambda p: (make_version_key(p.version), p.architecture), reverse=True)
+                    by_version.setdefault((package.version, package.architecture), package)
+        return sorted(by_version.values(), key=lambda p: (make_version_key(p.version), p.architecture), reverse=True)
 
     def list_providers(self, name: str) -> list[str]:
         """The names of packages that provide a name, sorted."""
@@ -180,25 +180,25 @@ class _Reader:
 
     def read_archive(self, suites: Sequence[str], seen: dict[str, LockedRelease]) -> PackageArchive:
         certificates = self._certificates(suites[0])
-        found: list[Release] = []
+        releases: list[Release] = []
         indexes: list[tuple[LockedIndex, Index]] = []
         for suite in suites:
             release, parts = self._suite(suite, certificates, seen.get(suite))
-            found.append(release)
+            releases.append(release)
             indexes.extend(parts)
         return PackageArchive(
-            tuple(found), tuple(index for _, index in indexes), self.arch, tuple(source for source, _ in indexes)
+            tuple(releases), tuple(index for _, index in indexes), self.arch, tuple(source for source, _ in indexes)
         )
 
     def read_locked_archive(self, locked: Sequence[LockedRelease], sources: Sequence[LockedIndex]) -> PackageArchive:
-        found: list[Release] = []
+        releases: list[Release] = []
         indexes: list[Index] = []
         for seen in locked:
             data = self._locked_in_release(seen)
             if data is None:
                 continue
             release = read_release(data, seen.suite, self.trust, self._certificates(seen.suite), self.freshness)
-            found.append(release)
+            releases.append(release)
             for source in sources:
                 if source.suite != seen.suite:
                     continue
@@ -209,7 +209,7 @@ class _Reader:
                         hint="the lock was changed by hand, or its maker was deceived",
                     )
                 indexes.append(self._index(release, source.component)[1])
-        return PackageArchive(tuple(found), tuple(indexes), self.arch, tuple(sources))
+        return PackageArchive(tuple(releases), tuple(indexes), self.arch, tuple(sources))
 
     def _locked_in_release(self, seen: LockedRelease) -> bytes | None:
         """A signed index by its hash, or ``None`` where nobody has it any more."""

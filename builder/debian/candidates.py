@@ -77,8 +77,8 @@ class Candidates:
     def _providers(self, name: str) -> list[str]:
         if name not in self.providers:
             # Only conflicts name it, so its providers were not taken in on its account.
-            found = self.archive.list_providers(name)
-            self.providers[name] = [provider for provider in found if provider in self.packages]
+            providers = self.archive.list_providers(name)
+            self.providers[name] = [provider for provider in providers if provider in self.packages]
         return self.providers[name]
 
 

@@ -39,8 +39,8 @@ class ChangelogEntry:
     def bugs(self) -> tuple[str, ...]:
         """Reports that it closes: ``#123`` of Debian's tracker, ``LP: #123`` of Launchpad's; sorted."""
         text = " ".join(self.lines)
-        debian = {f"#{number}" for found in _CLOSES.findall(text) for number in re.findall(r"\d+", found)}
-        other = {f"LP: #{number}" for found in _LAUNCHPAD.findall(text) for number in re.findall(r"\d+", found)}
+        debian = {f"#{number}" for closing in _CLOSES.findall(text) for number in re.findall(r"\d+", closing)}
+        other = {f"LP: #{number}" for closing in _LAUNCHPAD.findall(text) for number in re.findall(r"\d+", closing)}
         return tuple(sorted(debian | other))
 
 
@@ -77,10 +77,10 @@ def read_changelog(pack: Pack, other: Callable[[str], Pack | None]) -> list[Chan
         if link is None:
             break
         name = link.rpartition("/")[2]
-        found = other(name) if is_package_name(name) else None
-        if found is None:
+        documentation = other(name) if is_package_name(name) else None
+        if documentation is None:
             return []
-        pack = found
+        pack = documentation
     names = {member.path for member in pack.members if member.kind is Kind.FILE}
     arch = pack.package.architecture
     entries: list[ChangelogEntry] = []

@@ -125,15 +125,15 @@ def make_conffiles_field(pack: Pack) -> str:
 
 def _interests(packs: Sequence[Pack]) -> Mapping[str, str]:
     """The files of ``triggers/``: who is interested in what, from the packages' own ``triggers`` files."""
-    found: dict[str, list[str]] = defaultdict(list)
-    found["File"] = []
-    found["Unincorp"] = []
+    files: dict[str, list[str]] = defaultdict(list)
+    files["File"] = []
+    files["Unincorp"] = []
     for pack in packs:
         for directive, what in _trigger_lines(pack):
             if directive in INTERESTS:
                 who = make_info_name(pack) + INTERESTS[directive]
-                found["File" if what.startswith("/") else what].append(f"{what} {who}" if what.startswith("/") else who)
-    return {name: "".join(f"{line}\n" for line in lines) for name, lines in found.items()}
+                files["File" if what.startswith("/") else what].append(f"{what} {who}" if what.startswith("/") else who)
+    return {name: "".join(f"{line}\n" for line in lines) for name, lines in files.items()}
 
 
 def _trigger_lines(pack: Pack) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,8 @@ def make_locked_decisions(decisions: Mapping[str, Mapping[str, Decision]]) -> tu
     """The decisions of each group of packages (``image``, ``container:NAME``), by package."""
     return tuple(
         LockedDecision(group, package, decision.answer, _why(decision))
-        for group, each in sorted(decisions.items())
-        for package, decision in sorted(each.items())
+        for group, of_group in sorted(decisions.items())
+        for package, decision in sorted(of_group.items())
     )
 
 

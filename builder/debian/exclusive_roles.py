@@ -59,7 +59,7 @@ def find_best(candidates: Candidates, relation: Relation) -> Package:
 def _needs_one_of(package: Package, gone: set[str], candidates: Candidates) -> bool:
     """Whether something that a package depends on is to be had of packages that are gone, and of no other."""
     for group in candidates.list_needs(package):
-        names = {found.name for relation in group for found in candidates.list_matching(relation)}
+        names = {package.name for relation in group for package in candidates.list_matching(relation)}
         if names and names <= gone:
             return True
     return False

@@ -29,9 +29,9 @@ class ArchiveWithHeldPackages(PackageArchive):
 
     def get(self, name: str) -> list[Package]:
         """All versions of a package: the held one, then the archive's, newest first."""
-        found = super().get(name)
+        packages = super().get(name)
         held = self.held.get(name)
-        return found if held is None else [held, *(package for package in found if package.sha256 != held.sha256)]
+        return packages if held is None else [held, *(package for package in packages if package.sha256 != held.sha256)]
 
     def list_providers(self, name: str) -> list[str]:
         """The names of packages that provide a name, in the archive or as held."""
@@ -58,15 +58,15 @@ def hold_packages(
     """
     held = {}
     for package in packages:
-        found = next((p for p in archive.get(package.name) if p.sha256 == package.sha256), None)
-        if found is None:
+        held_package = next((p for p in archive.get(package.name) if p.sha256 == package.sha256), None)
+        if held_package is None:
             try:
                 fetch(package)
-                found = make_package(unpack(store, package).control, package)
+                held_package = make_package(unpack(store, package).control, package)
             except SourceError as error:
                 console.warn(f"{package.name} {package.version} is updated as well: {error.what}")
                 continue
-        held[package.name] = found
+        held[package.name] = held_package
     return ArchiveWithHeldPackages(archive.releases, archive.indexes, archive.arch, archive.sources, held)
 
 
@@ -77,15 +77,15 @@ def find_needed(names: Collection[str], packages: Sequence[Package]) -> set[str]
     for package in packages:
         for group in parse_relations(package.provides):
             providers.setdefault(group[0].name, []).append(package.name)
-    found: set[str] = set()
+    needed: set[str] = set()
     pending = [name for name in names if name in by_name]
     while pending:
         name = pending.pop()
-        if name in found:
+        if name in needed:
             continue
-        found.add(name)
+        needed.add(name)
         package = by_name[name]
         for group in (*parse_relations(package.pre_depends), *parse_relations(package.depends)):
             for relation in group:
                 pending.extend([relation.name] if relation.name in by_name else providers.get(relation.name, ()))
-    return found
+    return needed

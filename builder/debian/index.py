@@ -140,8 +140,8 @@ def _head(body: bytes | memoryview) -> bytes:
 
 
 def _row(stanza: bytes, virtual: dict[bytes, set[bytes]]) -> bytes:
-    found = dict(_WANTED.findall(stanza))
-    values = {name: b" ".join(value.split()) for name, value in found.items()}
+    fields = dict(_WANTED.findall(stanza))
+    values = {name: b" ".join(value.split()) for name, value in fields.items()}
     get = values.get
     try:
         name, version, path = (get(key, b"").decode("ascii") for key in (b"Package", b"Version", b"Filename"))
@@ -222,8 +222,8 @@ class Index:
 
     def list_names(self) -> set[str]:
         """All names that can be asked for: packages and virtual packages."""
-        found = re.findall(rb"^[PV]:([^\t!]+)\t", self._map, re.MULTILINE)
-        return {name.decode() for name in found}
+        names = re.findall(rb"^[PV]:([^\t!]+)\t", self._map, re.MULTILINE)
+        return {name.decode() for name in names}
 
     def _lines(self, prefix: bytes) -> Iterator[bytes]:
         low, high = self._start, len(self._map)

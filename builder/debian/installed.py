@@ -41,7 +41,7 @@ def find_installed(tree: Tree) -> dict[str, Installed] | None:
     texts = list(_read_records(tree))
     if not texts:
         return None
-    found = {}
+    installed = {}
     for text in texts:
         for stanza in split_stanzas(text):
             fields = parse_stanza(stanza)
@@ -50,8 +50,8 @@ def find_installed(tree: Tree) -> dict[str, Installed] | None:
             name = fields["Package"]
             provides = {group[0].name: group[0].version for group in parse_relations(fields.get("Provides", ""))}
             breaks = (*_flatten(fields.get("Breaks", "")), *_flatten(fields.get("Conflicts", "")))
-            found[name] = Installed(name, fields.get("Version", ""), provides, breaks)
-    return found
+            installed[name] = Installed(name, fields.get("Version", ""), provides, breaks)
+    return installed
 
 
 def make_installed(package: Package) -> Installed:
@@ -108,8 +108,8 @@ def find_misfits(packages: Sequence[Package], installed: Mapping[str, Installed]
 def _find(relation: Relation, packages: Mapping[str, Installed]) -> list[Installed]:
     """The packages that fulfil a relation."""
     own = packages.get(relation.name)
-    found = [own] if own is not None and _fits(own.version, relation) else []
-    return found + [
+    fitting = [own] if own is not None and _fits(own.version, relation) else []
+    return fitting + [
         package
         for package in packages.values()
         if relation.name in package.provides and _fits(package.provides[relation.name], relation)
@@ -147,7 +147,7 @@ def merge_database(tree: Tree, before: Tree) -> None:
 
 def _list_triggers(tree: Tree, before: Tree) -> list[str]:
     place = f"{DIRECTORY}/triggers"
-    return sorted({name for each in (tree, before) if place in each for name in each.list_children(place)})
+    return sorted({name for either in (tree, before) if place in either for name in either.list_children(place)})
 
 
 def _merge_status(old: str, new: str) -> str:

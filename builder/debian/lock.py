@@ -226,14 +226,14 @@ class Lock:
         groups = self.list_groups().values()
         return _sorted({package.sha256: package for group in groups for package in group}.values())
 
-    def replace_runs(self, found: Iterable[LockedRun]) -> Lock:
+    def replace_runs(self, new_runs: Iterable[LockedRun]) -> Lock:
         """The lock with what scripts changed that a build has just run.
 
         Raises:
             LockError: of a script that was run before, with the same packages, other changes are recorded.
         """
         known = {(run.group, run.package): run for run in self.runs}
-        runs = {(run.group, run.package): run for run in found}
+        runs = {(run.group, run.package): run for run in new_runs}
         others = [key for key, run in runs.items() if known.get(key, run) != run]
         if others:
             raise LockError(
@@ -277,8 +277,8 @@ class Lock:
         Raises:
             LockError: one asks for something else, or is new or gone.
         """
-        ours = {(each.group, each.name): each.recipe_sha256 for each in environments}
-        known = {(each.group, each.name): each.recipe_sha256 for each in self.environments}
+        ours = {(environment.group, environment.name): environment.recipe_sha256 for environment in environments}
+        known = {(environment.group, environment.name): environment.recipe_sha256 for environment in self.environments}
         changed = sorted({key[1] for key in ours.keys() | known.keys() if ours.get(key) != known.get(key)})
         if changed:
             raise LockError(
@@ -391,7 +391,7 @@ def _decided(decision: LockedDecision | None) -> str:
 
 def compare_decisions(old: Iterable[LockedDecision], new: Iterable[LockedDecision]) -> list[DecisionChange]:
     """The decisions that differ, by group and package."""
-    one, other = ({(d.group, d.package): d for d in each} for each in (old, new))
+    one, other = ({(d.group, d.package): d for d in decisions} for decisions in (old, new))
     keys = sorted(one.keys() | other.keys())
     return [DecisionChange(one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
 
@@ -419,7 +419,7 @@ def _rows(rows: Sequence[LockedRow], indent: int) -> str:
 
 def _row_data(row: Any) -> dict[str, object]:
     """A row as it is written: of images and artifacts without what is empty, which most of them do not have."""
-    values = {each.name: getattr(row, each.name) for each in fields(row)}
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
     if not isinstance(row, LockedImage | LockedArtifact):
         return values
     return {name: value for name, value in values.items() if value != ""}

@@ -33,9 +33,9 @@ class Changed:
     @property
     def package(self) -> LockedPackage:
         """The new one, or what was there before."""
-        found = self.new or self.old
-        assert found is not None, "one of them is there"
-        return found
+        locked = self.new or self.old
+        assert locked is not None, "one of them is there"
+        return locked
 
     @property
     def download(self) -> int:
@@ -125,10 +125,10 @@ def _entries(change: Changed, pack: Pack | None, other: Callable[[str], Pack | N
     if pack is None or change.old is None or change.new is None:
         return ()
     entries = read_changelog(pack, other)
-    found = find_entries_between(entries, change.old.source_version, change.new.source_version)
+    between = find_entries_between(entries, change.old.source_version, change.new.source_version)
     # A binary rebuild has a version of its own, and an entry in a file of its own.
-    found += [e for e in find_entries_between(entries, change.old.version, change.new.version) if e not in found]
-    return tuple(found)
+    between += [e for e in find_entries_between(entries, change.old.version, change.new.version) if e not in between]
+    return tuple(between)
 
 
 def _pack(package: LockedPackage | None, store: Store) -> Pack | None:

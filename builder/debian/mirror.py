@@ -148,13 +148,13 @@ def find_mirrors(
         return parse_mirrors(setting, "the definition's 'mirror'")
     if environment.get(ENVIRONMENT, "").strip():
         return parse_mirrors(environment[ENVIRONMENT], ENVIRONMENT)
-    found = find_apt_mirrors(apt, suites)
-    if found is None:
+    mirrors = find_apt_mirrors(apt, suites)
+    if mirrors is None:
         raise CapabilityError(
             f"no mirror of Debian's archive is known: {apt} names none for {suites[0]}",
             hint=f"set {ENVIRONMENT}=http://HOST/debian, or 'mirror' in the definition",
         )
-    return found
+    return mirrors
 
 
 def find_apt_mirrors(apt: Path, suites: Sequence[str]) -> Mirrors | None:
@@ -196,8 +196,8 @@ def read_apt_sources(apt: Path) -> Iterator[tuple[str, str]]:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        found = _deb822_sources(text) if path.suffix == ".sources" else _one_line_sources(text)
-        for url, suite in found:
+        sources = _deb822_sources(text) if path.suffix == ".sources" else _one_line_sources(text)
+        for url, suite in sources:
             if _is_mirror(url) and not suite.endswith("/"):
                 yield url.rstrip("/"), suite
 

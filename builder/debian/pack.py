@@ -129,9 +129,9 @@ def unpack(
         DamagedBlob: the deb in the store is damaged or missing.
         CapabilityError: it is compressed in a way that this Python cannot read; the store cannot be written.
     """
-    found = load_pack(store, package, verify=verify)
-    if found is not None:
-        return found
+    kept = load_pack(store, package, verify=verify)
+    if kept is not None:
+        return kept
     tar = _tar_path(store, package)
     if console is not None and (tar.exists() or tar.with_suffix(SEAL).exists()):
         console.warn(f"{package.name} in the store {DAMAGED}; unpacking it again")
@@ -225,9 +225,9 @@ def _members_of(file: BinaryIO) -> list[PackageMember]:
 
 
 def _require_same(contents: Contents, package: LockedPackage) -> None:
-    found = tuple(contents.control.get(name, "") for name in ("Package", "Version", "Architecture"))
-    if found != (package.name, package.version, package.architecture):
-        raise DebError(f"it says that it is {' '.join(found)[:200]!r}")
+    identity = tuple(contents.control.get(name, "") for name in ("Package", "Version", "Architecture"))
+    if identity != (package.name, package.version, package.architecture):
+        raise DebError(f"it says that it is {' '.join(identity)[:200]!r}")
 
 
 def _require_intact(sha256: str, package: LockedPackage, blob: Path) -> None:

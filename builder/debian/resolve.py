@@ -76,10 +76,10 @@ def _rank(request: ResolveRequest, name: str) -> int:
 def _wanted(archive: PackageArchive, request: ResolveRequest) -> list[Relation]:
     """The request's names as relations, essential packages first."""
     problems: dict[str, str] = {}
-    found: dict[Relation, None] = {}
+    relations: dict[Relation, None] = {}
     excluded = set(request.excluded)
     if request.essential:
-        found.update((Relation(name), None) for name in archive.list_essential() if name not in excluded)
+        relations.update((Relation(name), None) for name in archive.list_essential() if name not in excluded)
     for text in sorted(set(request.wanted)):
         name, equals, version = text.partition("=")
         if not is_package_name(name) or (equals and not is_version(version)):
@@ -90,7 +90,7 @@ def _wanted(archive: PackageArchive, request: ResolveRequest) -> list[Relation]:
             problem = _missing(archive, name, version)
             if problem:
                 problems[name] = problem
-            found[Relation(name, "=" if equals else "", version)] = None
+            relations[Relation(name, "=" if equals else "", version)] = None
     problems |= {name: problem for name in sorted(excluded) if (problem := _missing(archive, name, ""))}
     if problems:
         lines = list(problems.values())
@@ -98,7 +98,7 @@ def _wanted(archive: PackageArchive, request: ResolveRequest) -> list[Relation]:
         raise ResolveError(
             lines[0] if one else "some packages do not exist", details=() if one else lines, names=problems
         )
-    return list(found)
+    return list(relations)
 
 
 def _missing(archive: PackageArchive, name: str, version: str) -> str | None:

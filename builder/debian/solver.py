@@ -138,8 +138,8 @@ class Solver:
         lines: dict[str, None] = {}
         for rule in problem.findallproblemrules():
             lines[self._sentence(rule.info())] = None
-        found = list(lines)
-        return found[:MAX_LINES] + (["..."] if len(found) > MAX_LINES else [])
+        all_lines = list(lines)
+        return all_lines[:MAX_LINES] + (["..."] if len(all_lines) > MAX_LINES else [])
 
     def _sentence(self, info: solv.Ruleinfo) -> str:
         match info.type:

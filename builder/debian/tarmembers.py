@@ -83,7 +83,7 @@ def read_members(data: mmap.mmap | bytes) -> list[PackageMember]:
     for member, link in _members(data):
         if len(members) >= MAX_MEMBERS:
             raise TarError(f"it has more than {MAX_MEMBERS} members")
-        path, found = member.path, member
+        path, resolved = member.path, member
         before = kinds.get(path)
         if before is not None and not (before is member.kind is Kind.DIRECTORY):
             raise TarError(f"{path!r} is in it twice")
@@ -97,10 +97,10 @@ def read_members(data: mmap.mmap | bytes) -> list[PackageMember]:
             original = files.get(link)
             if original is None:
                 raise TarError(f"{path!r} is a hard link to {link!r}, which is no file before it")
-            found = original._replace(path=path)
-        if found.kind is Kind.FILE:
-            files[path] = found
-        members.append(found)
+            resolved = original._replace(path=path)
+        if resolved.kind is Kind.FILE:
+            files[path] = resolved
+        members.append(resolved)
     return members
 
 

@@ -60,7 +60,7 @@ class Trust:
 
     def read_certificates(self) -> list[pysequoia.Cert]:
         """The pinned keys among those in the keyrings; empty if there are none."""
-        found: dict[str, pysequoia.Cert] = {}
+        certificates: dict[str, pysequoia.Cert] = {}
         for keyring in self.keyrings:
             paths = sorted(keyring.glob("debian-archive-*.[gp][gp][gp]")) if keyring.is_dir() else [keyring]
             for path in paths:
@@ -69,8 +69,8 @@ class Trust:
                 except OSError:
                     continue
                 for cert in self.parse_pinned_keys(data):
-                    found.setdefault(cert.fingerprint, cert)
-        return list(found.values())
+                    certificates.setdefault(cert.fingerprint, cert)
+        return list(certificates.values())
 
     def parse_pinned_keys(self, data: bytes) -> list[pysequoia.Cert]:
         """The pinned keys in a keyring's bytes; what cannot be read as keys has none."""

@@ -41,7 +41,7 @@ def _evaluate_package(work: Work, package: str, scripts: Mapping[str, str], reco
     decision = find_decision(work.decisions, package)
     if decision is not None and decision.answer == "sandbox":
         trial = evaluate(work.tree.copy(), package, scripts, installation, work.commands, records.copy())
-        run = {each.script for each in trial if each.unmodelled}
+        run = {evaluation.script for evaluation in trial if evaluation.unmodelled}
         if run:
             return _run_some(work, package, scripts, installation, records, trial, run)
     return evaluate_decided(work.tree, package, scripts, work.installation, work.commands, records, decision)
@@ -63,14 +63,14 @@ def _run_some(
     done: list[Evaluation] = []
     calls = dict(CALLS)
     changed: list[str] = []
-    for each in trial:
-        if each.script in run:
-            call = (each.script, calls[each.script])
+    for evaluation in trial:
+        if evaluation.script in run:
+            call = (evaluation.script, calls[evaluation.script])
             effects = run_script(work, installation, package, scripts, call, records)
-            done.append(replace(each, effects=effects))
+            done.append(replace(evaluation, effects=effects))
             changed += [_in_full(work.tree, effect) for effect in effects if effect.kind is not EffectKind.ANSWER]
         else:
-            only = {name: text for name, text in scripts.items() if name not in calls or name == each.script}
+            only = {name: text for name, text in scripts.items() if name not in calls or name == evaluation.script}
             done += evaluate(work.tree, package, only, installation, work.commands, records)
     digest = hashlib.sha256("\n".join(sorted(changed)).encode(errors="surrogateescape")).hexdigest()
     work.ran[package] = f"{len(changed)} changes, sha256 {digest}"

@@ -57,19 +57,23 @@ def require_modelled(
     Raises:
         InputError: there are some; shows packages, versions, scripts, lines, and what can be decided.
     """
-    open_ones = [each for each in evaluations if each.unmodelled and find_decision(decisions, each.package) is None]
+    open_ones = [
+        evaluation
+        for evaluation in evaluations
+        if evaluation.unmodelled and find_decision(decisions, evaluation.package) is None
+    ]
     if not open_ones:
         return
     details: list[str] = []
-    for each in open_ones:
-        details.append(f"{each.package} {versions.get(each.package, '')}, {each.script}:")
-        for found in each.unmodelled[:SHOWN]:
-            lines = found.text.split("\n")
-            details.append(f"  {found.first:>4}: {lines[0].strip()}" + (" ..." if len(lines) > 1 else ""))
-            details.append(f"        {found.reason}")
-        if len(each.unmodelled) > SHOWN:
-            details.append(f"        and {len(each.unmodelled) - SHOWN} more lines")
-    names = list(dict.fromkeys(each.package for each in open_ones))
+    for evaluation in open_ones:
+        details.append(f"{evaluation.package} {versions.get(evaluation.package, '')}, {evaluation.script}:")
+        for unmodelled in evaluation.unmodelled[:SHOWN]:
+            lines = unmodelled.text.split("\n")
+            details.append(f"  {unmodelled.first:>4}: {lines[0].strip()}" + (" ..." if len(lines) > 1 else ""))
+            details.append(f"        {unmodelled.reason}")
+        if len(evaluation.unmodelled) > SHOWN:
+            details.append(f"        and {len(evaluation.unmodelled) - SHOWN} more lines")
+    names = list(dict.fromkeys(evaluation.package for evaluation in open_ones))
     first = names[0]
     raise InputError(
         f"the scripts of {_join_names(names)} do things that build-os does not model",
@@ -91,7 +95,7 @@ def find_unused_decisions(
     evaluations: Sequence[Evaluation], decisions: Mapping[str, Decision], packages: Iterable[str]
 ) -> list[str]:
     """Warnings about decisions that decide nothing."""
-    needed = {each.package for each in evaluations if each.unmodelled}
+    needed = {evaluation.package for evaluation in evaluations if evaluation.unmodelled}
     there = set(packages)
     return [
         f"scripts: {name}: "

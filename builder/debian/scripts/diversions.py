@@ -22,7 +22,7 @@ def find_diversions(packs: Iterable[Pack], commands: Commands) -> dict[str, tupl
     from builder.debian.scripts.evaluate import evaluate  # noqa: PLC0415 - every plan imports this module
     from builder.debian.scripts.target_system import Installation  # noqa: PLC0415
 
-    found: dict[str, tuple[str, str]] = {}
+    diversions: dict[str, tuple[str, str]] = {}
     for pack in sorted(packs, key=lambda pack: pack.name):
         script = pack.find_script("preinst")
         if script is None or "dpkg-divert" not in script:
@@ -35,5 +35,5 @@ def find_diversions(packs: Iterable[Pack], commands: Commands) -> dict[str, tupl
             for effect in evaluation.effects:
                 if effect.kind is EffectKind.DIVERSION:
                     target, package = map(str, effect.data)
-                    found.setdefault(effect.name, (target, package))
-    return found
+                    diversions.setdefault(effect.name, (target, package))
+    return diversions

@@ -42,11 +42,15 @@ def evaluate_decided(
     Args:
         installation: of the whole image, the package's own version included.
     """
-    found = evaluate(tree, package, scripts, make_own_installation(installation, package), commands, records)
-    if decision is not None and decision.answer == "effects" and any(each.unmodelled for each in found):
+    evaluations = evaluate(tree, package, scripts, make_own_installation(installation, package), commands, records)
+    if (
+        decision is not None
+        and decision.answer == "effects"
+        and any(evaluation.unmodelled for evaluation in evaluations)
+    ):
         declared = apply_declared(tree, package, decision.effects, installation.arch, commands)
-        found[-1] = replace(found[-1], effects=(*found[-1].effects, *declared))
-    return found
+        evaluations[-1] = replace(evaluations[-1], effects=(*evaluations[-1].effects, *declared))
+    return evaluations
 
 
 def make_own_installation(installation: Installation, package: str) -> Installation:
@@ -69,15 +73,15 @@ def evaluate(
         scripts: texts by name, ``templates`` among them.
         records: of the package system, so far; extended.
     """
-    found: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     known = Records() if records is None else records
     unasked = not ask(tree, package, scripts, installation, commands, known)
     for name, arguments in CALLS:
         if name in scripts:
-            found.append(
+            evaluations.append(
                 _evaluate_one(tree, package, name, scripts, arguments, installation, commands, known, unasked=unasked)
             )
-    return found
+    return evaluations
 
 
 def ask(

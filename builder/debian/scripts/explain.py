@@ -47,13 +47,13 @@ def explain(
     install_database(tree, packs)
     declare_accounts(tree)
     records = Records()
-    found: list[Evaluation] = []
+    explained: list[Evaluation] = []
     for name in sort_for_configuration({pack.name: pack.control for pack in packs}):
-        scripts = {each: text for each in SCRIPTS if (text := by_name[name].find_script(each)) is not None}
+        scripts = {script: text for script in SCRIPTS if (text := by_name[name].find_script(script)) is not None}
         decision = find_decision(decisions or {}, name)
         evaluations = evaluate_decided(tree, name, scripts, installation, commands, records, decision)
-        found += evaluations if name in wanted else []
-    return found
+        explained += evaluations if name in wanted else []
+    return explained
 
 
 def declare_accounts(tree: Tree) -> None:

@@ -161,9 +161,9 @@ def _find_files(name: str, shell: Shell, arguments: Sequence[str]) -> _Files:
     """
     files = _Files(shell)
     recursive = (name in GREPS or name == "diff") and any(RECURSIVE.fullmatch(argument) for argument in arguments)
-    found = [files.add(argument, recursive=recursive) for argument in arguments]
-    files.missing = [argument for argument, is_there in zip(arguments, found, strict=True) if not is_there]
-    if recursive and not any(found) and not any(argument.startswith("/") for argument in arguments):
+    presence = [files.add(argument, recursive=recursive) for argument in arguments]
+    files.missing = [argument for argument, is_there in zip(arguments, presence, strict=True) if not is_there]
+    if recursive and not any(presence) and not any(argument.startswith("/") for argument in arguments):
         raise NotModelled(f"{name} of all files in a directory that is not named")
     for argument in arguments:
         if argument.startswith("-"):

@@ -40,7 +40,7 @@ class Records:
 
     def copy(self) -> Records:
         """The same, with containers of its own."""
-        return Records(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})
+        return Records(**{part.name: dict(getattr(self, part.name)) for part in fields(self)})
 
     def get_texts(self) -> dict[tuple[str, str], str]:
         """All that scripts set of debconf's questions: values, flags, and texts for their variables."""
@@ -50,8 +50,8 @@ class Records:
 
     def replace_by(self, other: Records) -> None:
         """Take over all that others know."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(other, each.name))
+        for part in fields(self):
+            setattr(self, part.name, getattr(other, part.name))
 
 
 @dataclass
@@ -112,17 +112,17 @@ class State:
     def copy(self) -> State:
         """The same, with containers of its own."""
         state = copy(self)
-        for each in fields(self):
-            setattr(state, each.name, _copy(getattr(self, each.name)))
+        for part in fields(self):
+            setattr(state, part.name, _copy(getattr(self, part.name)))
         return state
 
     def get_elements(self, name: str) -> list[tuple[str, str]]:
         """An array's keys and values, by number; a variable that is none is an array of one."""
         start = f"{name}["
-        found = [(key[len(start) : -1], value) for key, value in self.variables.items() if key.startswith(start)]
-        if not found and name in self.variables:
+        elements = [(key[len(start) : -1], value) for key, value in self.variables.items() if key.startswith(start)]
+        if not elements and name in self.variables:
             return [("0", self.variables[name])]
-        return found if name in self.associative else sorted(found, key=lambda item: int(item[0]))
+        return elements if name in self.associative else sorted(elements, key=lambda item: int(item[0]))
 
     def unset(self, name: str) -> None:
         """Unset a variable, an array with all in it, or ``name[key]``."""
@@ -233,5 +233,5 @@ def _join_arguments(one: list[str] | None, other: list[str] | None) -> list[str]
 
 def _copy(value: object) -> object:
     if isinstance(value, list):
-        return [dict(each) if isinstance(each, dict) else each for each in value]
+        return [dict(item) if isinstance(item, dict) else item for item in value]
     return value.copy() if isinstance(value, Shared) else copy(value)

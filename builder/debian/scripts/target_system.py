@@ -122,7 +122,7 @@ class TargetSystem:
         if node.kind is not Kind.DIRECTORY:
             return False
         below = self.tree.walk(self.tree.resolve(path))
-        return any(each.origin != self.hidden or where in self.state.shared.made for where, each in below)
+        return any(node.origin != self.hidden or where in self.state.shared.made for where, node in below)
 
     def read(self, path: str) -> str | None:
         """A file's text; ``None`` if there is none, and :data:`UNKNOWN` for what a running machine makes.
@@ -195,7 +195,7 @@ class TargetSystem:
             missing = [where]
             while missing[-1] != "/" and get_parent(missing[-1]) not in self.tree:
                 missing.append(get_parent(missing[-1]))
-            self._undo.extend((each, self.tree.get(each)) for each in reversed(missing))
+            self._undo.extend((parent, self.tree.get(parent)) for parent in reversed(missing))
             if self.state.owner != (0, 0):
                 node = node.copy_with(uid=self.state.owner[0], gid=self.state.owner[1])
             where = self.tree.put(path, node)

@@ -54,7 +54,7 @@ class Work:
 
     def list_effects(self, does: EffectKind) -> Iterator[Effect]:
         """What scripts do of one kind, in order."""
-        return (effect for each in self.evaluations for effect in each.effects if effect.kind is does)
+        return (effect for evaluation in self.evaluations for effect in evaluation.effects if effect.kind is does)
 
     @contextmanager
     def materialise_parts(self, *paths: str) -> Iterator[Workdir]:

@@ -124,8 +124,8 @@ class Shell(Process):
         if word.parts and isinstance(word.parts[0], Elements):
             values = [
                 (None if key is None else self.expander.make_key(name, key), value)
-                for key, each in word.parts[0].items
-                for value in (self.expander.expand_fields([each]) if key is None else [self.expander.expand_text(each)])
+                for key, item in word.parts[0].items
+                for value in (self.expander.expand_fields([item]) if key is None else [self.expander.expand_text(item)])
             ]
             if not adds:
                 self.state.unset(name)
@@ -276,8 +276,8 @@ class Shell(Process):
                 self._check()
             case Sequence(commands):
                 self.status = 0
-                for each in commands:
-                    self.run(each)
+                for step in commands:
+                    self.run(step)
             case AndOr():
                 self.status = self._and_or(command)
             case Pipeline():
@@ -345,9 +345,9 @@ class Shell(Process):
 
     def _report(self, reason: str, first: int, last: int) -> None:
         text = "\n".join(self._lines[first - 1 : last])
-        found = UnmodelledLines(first, last, text, reason)
-        if found not in self.unmodelled:
-            self.unmodelled.append(found)
+        unmodelled = UnmodelledLines(first, last, text, reason)
+        if unmodelled not in self.unmodelled:
+            self.unmodelled.append(unmodelled)
 
     def _test(self, command: Command) -> Status:
         """A condition: ``set -e`` does not apply in it."""
@@ -381,14 +381,14 @@ class Shell(Process):
         saved = self.state.input
         status: Status = 0
         try:
-            for index, each in enumerate(commands):
+            for index, part in enumerate(commands):
                 if index < len(commands) - 1:
                     with self._subshell(), self.capture_output() as out:
-                        status = self._protected(each)
+                        status = self._protected(part)
                     self.state.input = "".join(out)
                 else:
                     with self._subshell():
-                        status = self._protected(each)
+                        status = self._protected(part)
         finally:
             self.state.input = saved
         return status
@@ -563,7 +563,7 @@ def _lines_of(command: Command) -> tuple[int, int] | None:
         case Simple() | If() | Case() | For() | Loop() | Group():
             return command.first, command.last
         case Pipeline(commands) | Sequence(commands):
-            ends = [lines for each in commands if (lines := _lines_of(each))]
+            ends = [lines for inner in commands if (lines := _lines_of(inner))]
             return (ends[0][0], ends[-1][1]) if ends else None
         case AndOr():
             left, right = _lines_of(command.left), _lines_of(command.right)

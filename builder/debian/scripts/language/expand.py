@@ -290,16 +290,16 @@ class Expander:
         except (PatternError, re.error):
             return []
         system = self._process.system
-        found = [""]
+        paths = [""]
         base = "" if text.startswith("/") else self._process.resolve_path(".")
         for index, (step, pattern) in enumerate(zip(steps, patterns, strict=True)):
             if step == "":
                 # Of two slashes the second means nothing; one at the end leaves directories.
                 last = index == len(steps) - 1 and index > 0
-                found = [f"{prefix}/" for prefix in found if self._is_directory(base, prefix)] if last else found
+                paths = [f"{prefix}/" for prefix in paths if self._is_directory(base, prefix)] if last else paths
                 continue
             following = []
-            for prefix in found:
+            for prefix in paths:
                 # The index of names belongs to the real directory.
                 where = join_path("/", f"{base}/{prefix}")
                 for name in system.list_children(where):
@@ -308,8 +308,8 @@ class Expander:
                         last = index == len(steps) - 1
                         if last or self._is_directory(base, path):
                             following.append(path)
-            found = following
-        return found
+            paths = following
+        return paths
 
     def _tilde(self, part: Literal, *, alone: bool) -> str:
         """The start of a word with its tilde expanded (POSIX.1-2024, "Tilde Expansion"): root's home, or a login's.

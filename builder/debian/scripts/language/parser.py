@@ -220,10 +220,10 @@ class _Parser(WordReader):
     def _let(self, start: int) -> Command:
         """``((expression))``, which is ``let "expression"``."""
         self.at -= 1  # it is read like $((expression))
-        found = self._arithmetic(quoted=True)
-        if found is None:
+        arithmetic = self._arithmetic(quoted=True)
+        if arithmetic is None:
             raise self.fail("a subshell in a subshell, or arithmetic that does not end")
-        words = (Word((Literal("let", quoted=False),), "let"), found.expression)
+        words = (Word((Literal("let", quoted=False),), "let"), arithmetic.expression)
         return Simple((), words, (), start, self.line)
 
     def _command(self) -> Command:
@@ -342,8 +342,8 @@ class _Parser(WordReader):
     def _expressions(self, text: str) -> Command | None:
         if not text.strip():
             return None
-        each = text.split(",") if "(" not in text else [text]
-        words = (type(self)(one.strip(), self.line, self._depth + 1).read_document() for one in each)
+        expressions = text.split(",") if "(" not in text else [text]
+        words = (type(self)(one.strip(), self.line, self._depth + 1).read_document() for one in expressions)
         return Simple((), (Word((Literal("let", quoted=False),), "let"), *words), (), self.line, self.line)
 
     def _case(self) -> Command:
@@ -384,13 +384,13 @@ class _Parser(WordReader):
                 raise self.fail("'esac' is missing here")
 
     def _redirects(self) -> tuple[Redirect, ...]:
-        found: list[Redirect] = []
+        redirects: list[Redirect] = []
         while True:
             self._blank()
             redirect = self._redirect()
             if redirect is None:
-                return tuple(found)
-            found.append(redirect)
+                return tuple(redirects)
+            redirects.append(redirect)
 
     def _redirect(self) -> Redirect | None:
         match = _REDIRECT.match(self.text, self.at)

@@ -45,8 +45,8 @@ def convert_glob(segments: Iterable[tuple[str, bool]], *, path: bool = False, sh
                 result += ("[^/]*" if path else r"[\s\S]*") + ("?" if shortest else "")
             elif char == "?":
                 result += "[^/]" if path else r"[\s\S]"
-            elif char == "[" and (found := translate_bracket(text, at)) is not None:
-                expression, at = found
+            elif char == "[" and (bracket := translate_bracket(text, at)) is not None:
+                expression, at = bracket
                 result += expression
             elif char == "\\" and at < len(text):
                 result += re.escape(text[at])
@@ -103,10 +103,10 @@ def convert_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[str]:
             else:
                 result += re.escape(following)
         elif char == "[":
-            found = translate_bracket(text, at)
-            if found is None:
+            bracket = translate_bracket(text, at)
+            if bracket is None:
                 raise PatternError(text)
-            expression, at = found
+            expression, at = bracket
             result += expression
         elif char in "(){}+?|":
             result += "\\" + char

@@ -177,7 +177,7 @@ class ScriptRoot:
             InputError: something is left that no image can have.
         """
         now = self._with_inherited_groups(dict(self._look()))
-        found: dict[str, Node | None] = {}
+        changes: dict[str, Node | None] = {}
         size = 0
         for path in sorted(now):
             seen = now[path]
@@ -189,10 +189,10 @@ class ScriptRoot:
                 raise InputError(f"{origin} leaves more than {MOST} bytes behind")
             known = self.shown.get(path)
             if known is None or not _equal(known, node):
-                found[path] = node
+                changes[path] = node
         gone = [path for path in self.before if path not in now and path not in self.beside]
-        found.update((path, None) for path in sorted(gone) if self.shown.get(path) is not None)
-        return found
+        changes.update((path, None) for path in sorted(gone) if self.shown.get(path) is not None)
+        return changes
 
     def _with_inherited_groups(self, now: dict[str, Seen]) -> dict[str, Seen]:
         """What the kernel does in a directory that is setgid and fakeroot does not: what is made there gets its group,
@@ -237,12 +237,12 @@ def _is_device(mode: int) -> bool:
     return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
-def _equal(known: Node, found: Node) -> bool:
-    if (known.kind, known.uid, known.gid, known.target) != (found.kind, found.uid, found.gid, found.target):
+def _equal(known: Node, other: Node) -> bool:
+    if (known.kind, known.uid, known.gid, known.target) != (other.kind, other.uid, other.gid, other.target):
         return False
-    if known.kind is not Kind.SYMLINK and known.mode != found.mode:
+    if known.kind is not Kind.SYMLINK and known.mode != other.mode:
         return False
-    return known.kind is not Kind.FILE or known.content == found.content or known.content.read() == found.content.read()
+    return known.kind is not Kind.FILE or known.content == other.content or known.content.read() == other.content.read()
 
 
 def _parent_is_directory(tree: Tree, path: str) -> bool:

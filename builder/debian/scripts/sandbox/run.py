@@ -135,7 +135,7 @@ def _as_found(tree: Tree, package: str, name: str) -> Tree:
     """The tree as dpkg would have it when it calls the script: a preinst comes before its package's own files. What
     makes up half of a tree and no script of another package reads is left out."""
     own = f"package:{package}"
-    found = Tree(
+    original = Tree(
         {
             path: node
             for path, node in tree.walk()
@@ -144,9 +144,9 @@ def _as_found(tree: Tree, package: str, name: str) -> Tree:
     )
     if name == "preinst":
         for path in [path for path, node in tree.walk() if node.origin == own][::-1]:
-            if not found.list_children(path):
-                found.remove(path)
-    return found
+            if not original.list_children(path):
+                original.remove(path)
+    return original
 
 
 def require_runs_here(tree: Tree, package: str) -> None:
@@ -165,35 +165,35 @@ def require_runs_here(tree: Tree, package: str) -> None:
 
 def _defaults(work: Work) -> dict[str, str]:
     """What the templates of all packages answer."""
-    found: dict[str, str] = {}
+    answers: dict[str, str] = {}
     for scripts in work.scripts.values():
         for question, fields in read_templates(scripts.get("templates", "")).items():
             default = fields.get("Default", "")
-            found[question] = default or ("false" if fields.get("Type") == "boolean" else "")
-    return found
+            answers[question] = default or ("false" if fields.get("Type") == "boolean" else "")
+    return answers
 
 
 def _beside(work: Work) -> dict[str, Node]:
     """What scripts call and the image may not have: programs of the tools tree, and links that are alternatives, which
     the image gets when all packages are in."""
-    found = {**_helpers(work.tools.root), **PAM}
+    links = {**_helpers(work.tools.root), **PAM}
     for effect in work.list_effects(EffectKind.ALTERNATIVE):
         link, path = str(effect.data[0]), str(effect.data[1])
-        found.setdefault(link, make_symlink(path, origin=SANDBOX))
-    return found
+        links.setdefault(link, make_symlink(path, origin=SANDBOX))
+    return links
 
 
 @cache
 def _helpers(root: Path) -> Mapping[str, Node]:
     listing = root / FOR_SCRIPTS
-    found = {}
+    helpers = {}
     for path in json.loads(listing.read_text()) if listing.exists() else ():
         place = root / path[1:]
         if place.is_symlink():
-            found[path] = make_symlink(str(place.readlink()), origin=SANDBOX)
+            helpers[path] = make_symlink(str(place.readlink()), origin=SANDBOX)
         else:
-            found[path] = make_file(place.read_bytes(), place.stat().st_mode & 0o755, origin=SANDBOX)
-    return found
+            helpers[path] = make_file(place.read_bytes(), place.stat().st_mode & 0o755, origin=SANDBOX)
+    return helpers
 
 
 def _run_one(root: ScriptRoot, package: str, name: str, text: str, arguments: tuple[str, ...], arch: str) -> Outcome:

@@ -105,23 +105,23 @@ def read_alternative(effect: Effect) -> Alternative:
 
 def install_alternatives(work: Work) -> None:
     """Make ``/etc/alternatives``, the links into it for the best choice of every name, and the database."""
-    found: dict[str, dict[str, Alternative]] = {}
+    by_name: dict[str, dict[str, Alternative]] = {}
     for effect in work.list_effects(EffectKind.ALTERNATIVE):
         alternative = read_alternative(effect)
         if work.has(alternative.path):
-            found.setdefault(alternative.name, {})[alternative.path] = alternative
-    for name, choices in found.items():
+            by_name.setdefault(alternative.name, {})[alternative.path] = alternative
+    for name, choices in by_name.items():
         best = max(choices.values(), key=lambda choice: choice.priority)
         for choice in choices.values():  # what follows the first choice was there for the scripts after it
-            for link, each, _ in choice.slaves:
+            for link, slave, _ in choice.slaves:
                 node = work.tree.get(link)
-                if node is not None and node.target == f"/etc/alternatives/{each}":
+                if node is not None and node.target == f"/etc/alternatives/{slave}":
                     work.tree.remove(link)
-                    work.tree.remove(f"/etc/alternatives/{each}")
-        for link, each, path in ((best.link, name, best.path), *best.slaves):
+                    work.tree.remove(f"/etc/alternatives/{slave}")
+        for link, entry, path in ((best.link, name, best.path), *best.slaves):
             if work.has(path):
-                work.tree.put(f"/etc/alternatives/{each}", make_symlink(path, origin=ORIGIN))
-                work.tree.put(link, make_symlink(f"/etc/alternatives/{each}", origin=ORIGIN))
+                work.tree.put(f"/etc/alternatives/{entry}", make_symlink(path, origin=ORIGIN))
+                work.tree.put(link, make_symlink(f"/etc/alternatives/{entry}", origin=ORIGIN))
         text = record(best.link, sorted(choices.values(), key=lambda choice: choice.path))
         work.tree.put(f"{DATABASE}/{name}", make_file(text, origin=ORIGIN))
 

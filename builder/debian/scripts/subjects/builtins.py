@@ -236,10 +236,10 @@ def unescaped(text: str) -> str:
     """Backslash sequences read."""
 
     def one(match: re.Match[str]) -> str:
-        found = match[1]
-        if found[0] in "01234567":
-            return chr(int(found, 8))
-        return _ESCAPES.get(found, "\\" + found)
+        escape = match[1]
+        if escape[0] in "01234567":
+            return chr(int(escape, 8))
+        return _ESCAPES.get(escape, "\\" + escape)
 
     return _ESCAPE.sub(one, text) if "\\" in text else text
 

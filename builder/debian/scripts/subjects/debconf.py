@@ -18,7 +18,7 @@ NOT_ASKED = 30  # db_input: the question is not shown
 
 def read_templates(text: str) -> dict[str, dict[str, str]]:
     """The fields of each template by its name. What cannot be read is no template."""
-    found = {}
+    templates = {}
     for stanza in text.split("\n\n"):
         if stanza.strip():
             try:
@@ -26,8 +26,8 @@ def read_templates(text: str) -> dict[str, dict[str, str]]:
             except ControlError:
                 continue
             if "Template" in fields:
-                found[fields["Template"]] = fields
-    return found
+                templates[fields["Template"]] = fields
+    return templates
 
 
 def _value(shell: Shell, question: str) -> str | None:
@@ -94,7 +94,7 @@ def _choices(shell: Shell, question: str) -> list[str]:
     """What can be chosen; the values, not their translations."""
     template = shell.records.templates.get(question, {})
     text = _substituted(shell, question, template.get("Choices-C") or template.get("Choices", ""))
-    return [choice for each in re.split(r"(?<!\\),", text) if (choice := each.strip().replace("\\,", ","))]
+    return [choice for part in re.split(r"(?<!\\),", text) if (choice := part.strip().replace("\\,", ","))]
 
 
 def _substituted(shell: Shell, question: str, text: str) -> str:

@@ -38,9 +38,9 @@ def dpkg(shell: Shell, arguments: list[str]) -> Status:
         case "--assert-support-predepends" | "--assert-multi-conrep" | "--assert-protected-field":
             return 0
         case "-L" | "--listfiles":
-            found = [list_files(shell, name) for name in rest]
-            shell.say("".join(f"{path}\n" for paths in found for path in paths))
-            return int(not all(found))
+            listings = [list_files(shell, name) for name in rest]
+            shell.say("".join(f"{path}\n" for paths in listings for path in paths))
+            return int(not all(listings))
         case "-S" | "--search":
             return _search(shell, rest)
         case "-s" | "--status" | "-l" | "--list":
@@ -66,13 +66,13 @@ def _search(shell: Shell, names: list[str]) -> Status:
         if any(letter in name for letter in "*?[") or not name.startswith("/"):
             # dpkg-query(1): what has no slash in front is looked for anywhere in a path.
             pattern = re.compile(convert_glob([(name if name[:1] in "*?[/" else f"*{name}*", False)]))
-            found = [
+            lines = [
                 f"{node.origin.removeprefix('package:')}: {path}\n"
                 for path, node in shell.system.walk("/")
                 if node.origin.startswith("package:") and pattern.fullmatch(path)
             ]
-            shell.say("".join(found))
-            status = status if found else 1
+            shell.say("".join(lines))
+            status = status if lines else 1
             continue
         node = shell.system.get(name, follow=False)
         direct = shell.system.tree.resolve(name, follow_last=False) == name
@@ -140,9 +140,9 @@ def dpkg_statoverride(shell: Shell, arguments: list[str]) -> Status:
     table = shell.system.read(OVERRIDES) or ""
     if "list" in options:
         pattern = options.operands[0] if options.operands else ""
-        found = [line for line in table.splitlines() if not pattern or line.split(None, 3)[3:] == [pattern]]
-        shell.say("".join(f"{line}\n" for line in found))
-        return int(not found)
+        overrides = [line for line in table.splitlines() if not pattern or line.split(None, 3)[3:] == [pattern]]
+        shell.say("".join(f"{line}\n" for line in overrides))
+        return int(not overrides)
     if "remove" in options:
         path = options.operands[-1]
         kept = [line for line in table.splitlines() if line.split(None, 3)[3:] != [path]]

@@ -173,10 +173,10 @@ def cp(shell: Shell, arguments: list[str]) -> Status:
             if not (archive or "r" in options or "R" in options or "recursive" in options):
                 return 1
             base = shell.system.tree.resolve(origin)
-            for below, each in shell.system.walk(origin):
-                mode = each.mode if keep else each.mode & 0o755
+            for below, member in shell.system.walk(origin):
+                mode = member.mode if keep else member.mode & 0o755
                 shell.system.put(
-                    path + below[len(base) :], copy_node(each).copy_with(mode=mode, origin=shell.system.origin)
+                    path + below[len(base) :], copy_node(member).copy_with(mode=mode, origin=shell.system.origin)
                 )
             shell.system.record(EffectKind.FILE, path, f"a copy of {origin} with all in it")
         else:
@@ -286,7 +286,7 @@ def touch(shell: Shell, arguments: list[str]) -> Status:
 
 
 def _targets(shell: Shell, names: list[str], *, recursive: bool) -> list[str] | None:
-    found: list[str] = []
+    paths: list[str] = []
     for name in names:
         path = shell.resolve_path(name)
         if NOT_OURS.match(path):
@@ -294,10 +294,10 @@ def _targets(shell: Shell, names: list[str], *, recursive: bool) -> list[str] | 
         if shell.system.get(path) is None:
             return None
         if recursive:
-            found += [where for where, _ in shell.system.walk(path)]
+            paths += [where for where, _ in shell.system.walk(path)]
         else:
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 def _set_mode(shell: Shell, path: str, mode: int) -> None:

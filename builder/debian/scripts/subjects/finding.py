@@ -195,7 +195,7 @@ class _Reader:
             return _always(lambda entry: names.append(entry.name))
         if command[-1:] != [";"]:
             raise NotModelled("find -exec without an end")
-        return lambda entry: shell.call([each.replace("{}", entry.name) for each in command[:-1]]) == 0
+        return lambda entry: shell.call([word.replace("{}", entry.name) for word in command[:-1]]) == 0
 
 
 def _always(act: Callable[[Entry], None]) -> Test:

@@ -50,7 +50,7 @@ def read_options(
         if argument.startswith("--"):
             name, equals, value = argument[2:].partition("=")
             # getopt_long takes what is short for one option only.
-            matching = [each for each in without | with_value if len(each) > 1 and each.startswith(name)]
+            matching = [option for option in without | with_value if len(option) > 1 and option.startswith(name)]
             name = matching[0] if len(matching) == 1 else name
             if name in with_value:
                 given[name] = value if equals else _next(command, argument, rest)
@@ -92,12 +92,12 @@ def getopt(arguments: Sequence[str]) -> str:
     flags = re.findall(r"[a-zA-Z0-9](?!:)", short) + [name for name in long if not name.endswith(":")]
     values = re.findall(r"([a-zA-Z0-9]):", short) + [name.rstrip(":") for name in long if name.endswith(":")]
     mixed = not short.startswith("+")
-    found = read_options("getopt", operands, " ".join(flags), " ".join(values), mixed=mixed)
+    options = read_options("getopt", operands, " ".join(flags), " ".join(values), mixed=mixed)
     words: list[str] = []
-    for name, value in found.given.items():
+    for name, value in options.given.items():
         words.append(f"{'-' if len(name) == 1 else '--'}{name}")
         words += [shlex.quote(value)] if name in values else []
-    return " ".join([*words, "--", *map(shlex.quote, found.operands)])
+    return " ".join([*words, "--", *map(shlex.quote, options.operands)])
 
 
 def _next(command: str, option: str, rest: list[str]) -> str:

@@ -24,21 +24,21 @@ _QUESTION = re.compile(r"\b[a-z0-9][a-z0-9+.-]*/[\w.-]+")
 
 def find_missing(tree: Tree, text: str) -> list[str]:
     """What a program of these commands would look for in vain: programs, their interpreters, files that they source."""
-    found: dict[str, None] = {}
+    missing: dict[str, None] = {}
     for name in list_commands(text):
         path = find_program(tree, name)
         if path is None:
-            found[f"{name} is not in the image"] = None
+            missing[f"{name} is not in the image"] = None
             continue
         first, script = _first_line(tree, path), _script(tree, path)
         if first.startswith("#!"):
             program = first[2:].split()[0] if first[2:].split() else ""
             if tree.get(program, follow=True) is None:
-                found[f"{path} is run by {program}, which is not in the image"] = None
+                missing[f"{path} is run by {program}, which is not in the image"] = None
         for sourced in _SOURCED.findall(script):
             if tree.get(sourced, follow=True) is None:
-                found[f"{path} reads {sourced}, which is not in the image"] = None
-    return list(found)
+                missing[f"{path} reads {sourced}, which is not in the image"] = None
+    return list(missing)
 
 
 def find_questions(tree: Tree, text: str) -> set[str]:
@@ -79,12 +79,12 @@ def find_program(tree: Tree, name: str) -> str | None:
 
 def _nodes(value: object) -> Iterator[object]:
     if isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _nodes(each)
+        for item in value:
+            yield from _nodes(item)
     elif is_dataclass(value):
         yield value
-        for each in fields(value):
-            yield from _nodes(getattr(value, each.name))
+        for field in fields(value):
+            yield from _nodes(getattr(value, field.name))
 
 
 def _first_line(tree: Tree, path: str) -> str:

@@ -39,9 +39,9 @@ def install_own_data(work: Work) -> None:
         effects = list(
             {
                 (effect.name, str(effect.data[0]).startswith("mv ")): effect
-                for each in work.evaluations
-                if each.package == package
-                for effect in each.effects
+                for evaluation in work.evaluations
+                if evaluation.package == package
+                for effect in evaluation.effects
                 if effect.kind is EffectKind.OWN_DATA
             }.values()
         )
@@ -63,9 +63,9 @@ def install_own_data(work: Work) -> None:
 def _fill_directories(work: Work) -> set[str]:
     """Packages that have programs for directories that are there, and nothing stands for what those put into them."""
     return {
-        each.package
-        for each in work.evaluations
-        for effect in each.effects
+        evaluation.package
+        for evaluation in work.evaluations
+        for effect in evaluation.effects
         if effect.kind is EffectKind.OWN_DATA and all(path.endswith("/*") for path in _paths(effect))
     }
 

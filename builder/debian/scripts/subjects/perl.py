@@ -51,7 +51,7 @@ def read_substitutions(program: str) -> list[tuple[re.Pattern[str], str, int]]:
     Raises:
         NotModelled: there is something else in it.
     """
-    found, at = [], 0
+    substitutions, at = [], 0
     while match := re.compile(r"[\s;]*s\s*([^\w\s])").match(program, at):
         delimiter = match[1]
         pattern, at = _until(program, match.end(), _CLOSING.get(delimiter, delimiter))
@@ -71,10 +71,10 @@ def read_substitutions(program: str) -> list[tuple[re.Pattern[str], str, int]]:
             compiled = re.compile(pattern, options)
         except re.error as error:
             raise NotModelled("a program in Perl") from error
-        found.append((compiled, _as_python(replacement, delimiter), 0 if "g" in flags[0] else 1))
-    if not found or program[at:].strip(" \n\t;"):
+        substitutions.append((compiled, _as_python(replacement, delimiter), 0 if "g" in flags[0] else 1))
+    if not substitutions or program[at:].strip(" \n\t;"):
         raise NotModelled("a program in Perl")
-    return found
+    return substitutions
 
 
 def _until(program: str, at: int, end: str) -> tuple[str, int]:

@@ -33,10 +33,10 @@ def postconf(shell: Shell, arguments: list[str]) -> Status:
     text = shell.system.read(MAIN) or ""
     if "h" in options:
         for name in options.operands:
-            found = re.search(_SETTING.format(name=re.escape(name)), text, re.M)
-            if found is None and name not in _DEFAULTS:
+            own = re.search(_SETTING.format(name=re.escape(name)), text, re.M)
+            if own is None and name not in _DEFAULTS:
                 raise NotModelled(f"postconf -h {name}")
-            shell.say((found[1] if found is not None else _DEFAULTS[name]) + "\n")
+            shell.say((own[1] if own is not None else _DEFAULTS[name]) + "\n")
         return 0
     if not {"e", "#", "X"} & options.given.keys() and not all("=" in word for word in options.operands):
         raise NotModelled("postconf")

@@ -64,10 +64,10 @@ def pg_conftool(shell: Shell, arguments: list[str]) -> Status:
     if len(words) != 3 or words[1] != "show":
         raise NotModelled("pg_conftool")
     text = shell.system.read(shell.resolve_path(words[0])) or ""
-    found = re.search(rf"^\s*{re.escape(words[2])}\s*=?\s*'?([^'#\s]*)", text, re.M)
-    if found is None:
+    setting = re.search(rf"^\s*{re.escape(words[2])}\s*=?\s*'?([^'#\s]*)", text, re.M)
+    if setting is None:
         return 1
-    shell.say(found[1] + "\n")
+    shell.say(setting[1] + "\n")
     return 0
 
 
@@ -80,9 +80,9 @@ def pam_getenv(shell: Shell, arguments: list[str]) -> Status:
     """``pam_getenv -l name``: from /etc/environment and /etc/default/locale."""
     names = [word for word in arguments if not word.startswith("-")]
     for path in ("/etc/environment", "/etc/default/locale"):
-        found = re.search(rf"^\s*{re.escape(names[0])}=[\"']?([^\"'\n]*)", shell.system.read(path) or "", re.M)
-        if found is not None:
-            shell.say(found[1] + "\n")
+        variable = re.search(rf"^\s*{re.escape(names[0])}=[\"']?([^\"'\n]*)", shell.system.read(path) or "", re.M)
+        if variable is not None:
+            shell.say(variable[1] + "\n")
             return 0
     return 1
 

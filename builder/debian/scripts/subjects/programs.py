@@ -131,10 +131,12 @@ def _defer(name: str) -> Callable[[Shell, list[str]], Status]:
 def emacs(shell: Shell, arguments: list[str]) -> Status:
     """``emacs -batch -f batch-byte-compile file ...``, from the directory of the files; ``emacs --version``."""
     if "--version" in arguments:
-        found = [name for name in shell.system.list_children("/usr/share/emacs") if re.fullmatch(r"[0-9][0-9.]*", name)]
-        if len(found) != 1:
+        versions = [
+            name for name in shell.system.list_children("/usr/share/emacs") if re.fullmatch(r"[0-9][0-9.]*", name)
+        ]
+        if len(versions) != 1:
             raise NotModelled("which Emacs it is")
-        shell.say(f"GNU Emacs {found[0]}\n")
+        shell.say(f"GNU Emacs {versions[0]}\n")
         return 0
     program = shell.find_program("emacs")
     if program is None or arguments[-1:] == ["batch-byte-compile"] or "batch-byte-compile" not in arguments:
@@ -221,7 +223,7 @@ def _run(work: Work, deferred: Deferred, program: str, interpreter: str, argumen
     operands = [word for word in arguments if word.startswith("/")]
     reads = [path.replace(LIB, lib) for path in (*deferred.reads, *operands)]
     started = [path for name in deferred.starts if (path := _find(work, name)) is not None]
-    interpreters = [path for each in started if (path := _interpreter(work, each)) is not None]
+    interpreters = [path for program in started if (path := _interpreter(work, program)) is not None]
     objects = _shared_objects(work, reads)
     needed = find_closure(work.tree, [program, interpreter, *started, *interpreters, *objects])
     with tempfile.TemporaryDirectory(dir=work.scratch, prefix="program-") as place:

@@ -41,7 +41,7 @@ def _below(shell: Shell, name: str) -> list[str]:
     node = shell.system.get(path)
     if node is None or node.kind is Kind.FILE:
         return [path]
-    return [found for found, _ in shell.system.walk(path)]
+    return [below for below, _ in shell.system.walk(path)]
 
 
 def py3compile(shell: Shell, arguments: list[str]) -> Status:
@@ -68,7 +68,7 @@ def py3compile(shell: Shell, arguments: list[str]) -> Status:
 
 def _excluded(shell: Shell) -> list[re.Pattern[str]]:
     """What packages ask not to compile: ``type|versions|directory|pattern`` lines."""
-    found = []
+    patterns = []
     for name in shell.system.list_children(EXCLUDED):
         for line in (shell.system.read(f"{EXCLUDED}/{name}") or "").splitlines():
             fields = line.split("|", 3)
@@ -76,10 +76,10 @@ def _excluded(shell: Shell) -> list[re.Pattern[str]]:
                 continue
             place = re.escape(fields[2].rstrip("/"))
             if fields[0] == "re":
-                found.append(re.compile(f"{place}/(?:{fields[3] if len(fields) > 3 else '.*'})"))
+                patterns.append(re.compile(f"{place}/(?:{fields[3] if len(fields) > 3 else '.*'})"))
             else:
-                found.append(re.compile(place + (r"\Z" if fields[0] == "file" else "/")))
-    return found
+                patterns.append(re.compile(place + (r"\Z" if fields[0] == "file" else "/")))
+    return patterns
 
 
 def python(shell: Shell, arguments: list[str]) -> Status:
@@ -110,10 +110,10 @@ def py3clean(shell: Shell, arguments: list[str]) -> Status:
 def py3versions(shell: Shell, arguments: list[str]) -> Status:
     """``py3versions -d`` (default), ``-s`` (supported), ``-i`` (installed), from Debian's own list."""
     text = shell.system.read("/usr/share/python3/debian_defaults") or ""
-    found = re.search(r"default-version\s*=\s*(\S+)", text)
-    if found is None or not set(arguments) <= {"-d", "-s", "-i", "-v", "-r"}:
+    default = re.search(r"default-version\s*=\s*(\S+)", text)
+    if default is None or not set(arguments) <= {"-d", "-s", "-i", "-v", "-r"}:
         raise NotModelled("py3versions")
-    shell.say((found[1].removeprefix("python") if "-v" in arguments else found[1]) + "\n")
+    shell.say((default[1].removeprefix("python") if "-v" in arguments else default[1]) + "\n")
     return 0
 
 

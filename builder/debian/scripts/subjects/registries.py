@@ -134,10 +134,10 @@ def _features(shell: Shell, module: str) -> set[str]:
     body = re.search(r"sub supported_features\s*\{(.*?)\n\}", text, re.S)
     if body is None:
         return {_NAMESPACES}
-    found = set(_FEATURE.findall(body[1]))
-    if not found or re.search(r"return\s+@", body[1]):
+    features = set(_FEATURE.findall(body[1]))
+    if not features or re.search(r"return\s+@", body[1]):
         raise NotModelled(f"what the parser {module} can do")
-    return found | ({_NAMESPACES} if "SUPER::" in body[1] else set())
+    return features | ({_NAMESPACES} if "SUPER::" in body[1] else set())
 
 
 _TAGS = re.compile(r"(?:^|(?<=\s))\*([^*\s|]+?)\*(?=\s|$)")
@@ -147,7 +147,7 @@ def helpztags(shell: Shell, arguments: list[str]) -> Status:
     """``helpztags DIRECTORY ...``: the index of vim's help files, as ``:helptags`` has it."""
     for argument in arguments:
         path = shell.resolve_path(argument)
-        found: dict[str, dict[str, str]] = {}
+        indexes: dict[str, dict[str, str]] = {}
         for name in shell.system.list_children(path):
             match = re.fullmatch(r"[\w.-]+\.(?:txt|([A-Za-z]{2})x)(?:\.gz)?", name)
             if match is None:
@@ -157,10 +157,10 @@ def helpztags(shell: Shell, arguments: list[str]) -> Status:
                 continue
             data = node.content.read()
             text = (gzip.decompress(data) if name.endswith(".gz") else data).decode("latin-1")
-            index = found.setdefault(f"tags-{match[1]}" if match[1] else "tags", {})
+            index = indexes.setdefault(f"tags-{match[1]}" if match[1] else "tags", {})
             for line in text.split("\n"):
                 index.update(dict.fromkeys(_TAGS.findall(line), name))
-        for name, tags in found.items():
+        for name, tags in indexes.items():
             if tags:
                 rows = (f"{tag}\t{tags[tag]}\t/*{tag.replace(chr(92), chr(92) * 2)}*\n" for tag in sorted(tags))
                 new = "".join(rows).encode("latin-1").decode(errors="surrogateescape")

@@ -20,7 +20,7 @@ from firstboot.config.account_files import find_row, list_groups, parse_rows
 
 def uname(shell: Shell, arguments: list[str]) -> Status:
     """``uname -s``, ``-m``; of the kernel's version only that it is not one of the last century's."""
-    architecture = next((each for each in Arch if each == shell.system.installation.arch), None)
+    architecture = next((arch for arch in Arch if arch == shell.system.installation.arch), None)
     machine = UNKNOWN if architecture is None else ARCHITECTURES[architecture].machines[0]
     known = {"-s": "Linux", "-m": machine, "-o": "GNU/Linux", "": "Linux", "-r": f"6.{UNKNOWN}"}
     shell.say(known.get(arguments[0] if arguments else "", UNKNOWN) + "\n")

@@ -50,7 +50,7 @@ def cat(shell: Shell, arguments: list[str]) -> Status:
 def zcat(shell: Shell, arguments: list[str]) -> Status:
     """``zcat [file ...]``, ``gunzip -c``: what is in compressed files."""
     options = read_options("zcat", arguments, "c d f q stdout decompress force")
-    found: list[str] = []
+    texts: list[str] = []
     for name in options.operands or ["-"]:
         text, status = _filtered(shell, [name])
         if status:
@@ -60,14 +60,14 @@ def zcat(shell: Shell, arguments: list[str]) -> Status:
             raise NotModelled("zcat of a large file")
         try:
             stream = gzip.GzipFile(fileobj=io.BytesIO(data))
-            found.append(stream.read(MAX_CONTENT).decode(errors="surrogateescape"))
+            texts.append(stream.read(MAX_CONTENT).decode(errors="surrogateescape"))
             if stream.read(1):
                 raise NotModelled("zcat of a large file")
         except (OSError, EOFError):
             if not {"f", "force"} & options.given.keys():
                 return 1
-            found.append(text)
-    shell.say("".join(found))
+            texts.append(text)
+    shell.say("".join(texts))
     return 0
 
 
