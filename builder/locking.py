@@ -86,7 +86,7 @@ def list_decisions(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecisi
         if container is not resolved:
             scripts[container.package_set.name] = container.scripts
     return make_locked_decisions(
-        {group: {name: make_decision(each) for name, each in decided.items()} for group, decided in scripts.items()}
+        {group: {name: make_decision(row) for name, row in decided.items()} for group, decided in scripts.items()}
     )
 
 
@@ -129,14 +129,14 @@ def list_locked_environments(lock: Lock, resolved: Resolved | ResolvedContainer)
 
 def has_environments(resolved: Resolved | ResolvedContainer) -> bool:
     """Whether a definition has Python environments, of its own or in containers."""
-    inner = [each.image for each in resolved.containers] if isinstance(resolved, Resolved) else []
-    return bool(resolved.python or any(isinstance(each, ResolvedContainer) and each.python for each in inner))
+    inner = [container.image for container in resolved.containers] if isinstance(resolved, Resolved) else []
+    return bool(resolved.python or any(isinstance(image, ResolvedContainer) and image.python for image in inner))
 
 
 def has_current_environments(lock: Lock, resolved: Resolved | ResolvedContainer) -> bool:
     """Whether the lock's wheels are for the definition's environments as they are now."""
     return lock.environments == tuple(
-        sorted(list_locked_environments(lock, resolved), key=lambda each: (each.group, each.name))
+        sorted(list_locked_environments(lock, resolved), key=lambda row: (row.group, row.name))
     )
 
 
@@ -182,8 +182,8 @@ def fetch_locked_wheels(
 
     groups = lock.list_groups()
     environments = {
-        (group, each.name): (each, require_target(each, groups.get(group, ()), resolved.arch))
-        for group, each in list_all(resolved)
+        (group, environment.name): (environment, require_target(environment, groups.get(group, ()), resolved.arch))
+        for group, environment in list_all(resolved)
     }
     fetch_wheels(lock.wheels, environments, store, console, offline=offline)
 
@@ -295,14 +295,14 @@ def make_lock(
     groups = {}
     with console.open_step("resolve packages"), point_at_names(resolved):
         bases = Bases(
-            {each.package_set.name: each for each in list_containers(resolved)},
+            {container.package_set.name: container for container in list_containers(resolved)},
             {row.name: row for row in images},
             store,
         )
-        found: dict[str, Sequence[Package]] = {}
+        installed: dict[str, Sequence[Package]] = {}
         for wanted in list_package_sets(resolved):
             archive, request = _question(wanted, image, tools, resolved.arch)
-            there = bases.find_installed(wanted.name, found)
+            there = bases.find_installed(wanted.name, installed)
             request = leave_out(request, there, archive)
             packages = resolve(archive, request)
             if kept := before.get(wanted.name):
@@ -313,7 +313,7 @@ def make_lock(
                 )
                 packages = resolve(held, request)
             require_fitting(wanted.name, packages, there)
-            found[wanted.name] = packages
+            installed[wanted.name] = packages
             asked = tuple(text for text in wanted.packages if parse_package_name(text) not in there)
             _say_replaced(replace(wanted, packages=asked), archive, packages, console)
             groups[wanted.name] = tuple(lock_package(package) for package in packages)
@@ -380,9 +380,9 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
                 open_archive(mirrors, suites, arch, store, console, freshness, newest=lock.releases) for arch in archs
             ],
         )
-    found = {release.suite: release.date_text for archive in then for release in archive.releases}
+    dates = {release.suite: release.date_text for archive in then for release in archive.releases}
     for release in lock.releases:
-        when = found.get(release.suite)
+        when = dates.get(release.suite)
         console.note(
             f"{release.suite} of {when}: signed"
             if when
@@ -391,7 +391,7 @@ def require_proven(lock: Lock, resolved: Resolved | ResolvedContainer, store: St
     if left:
         raise SourceError(
             f"{len(left)} of {len(lock.list_all_packages())} debs are not what signed indexes say",
-            details=[str(each) for each in left],
+            details=[str(release) for release in left],
             hint="'build-os lock --update PACKAGE' takes what is signed today; BUILD_OS_SNAPSHOT finds older indexes",
         )
     console.note(f"{len(lock.list_all_packages())} debs: each is in a signed index with this hash")
@@ -422,12 +422,14 @@ def require_verified(lock: Lock, resolved: Resolved | ResolvedContainer, store: 
     fetch_images(resolved, lock, store, console)
     fetch_artifacts(resolved, lock, store, console)
     rows = {row.name: row for row in lock.images}
-    images = [(rows[each.name], each.image) for each in list_images(resolved) if isinstance(each.image, RegistryImage)]
+    images = [
+        (rows[named.name], named.image) for named in list_images(resolved) if isinstance(named.image, RegistryImage)
+    ]
     for row, image in images:
         find_locked_layout(row, image, store)
     artifacts = list_artifacts(resolved)
-    for group in {each.group: None for each in artifacts}:
-        for placed in list_placed([each.artifact for each in artifacts if each.group == group], lock, group):
+    for group in {row.group: None for row in artifacts}:
+        for placed in list_placed([row.artifact for row in artifacts if row.group == group], lock, group):
             verify_artifact(placed, store.locate_blob(placed.sha256), store)
     if images or artifacts:
         console.note(
@@ -452,7 +454,7 @@ def resolve_today(
     with console.open_step("read package indexes"):
         arch = require_host_arch() if tools else resolved.arch
         archive = open_archive(choose_mirrors(resolved), suites, arch, store, console, _freshness())
-    wanted = next(each for each in list_package_sets(resolved) if (each.name == "tools") == tools)
+    wanted = next(package_set for package_set in list_package_sets(resolved) if (package_set.name == "tools") == tools)
     _, request = _question(wanted, archive, archive, resolved.arch)
     packages = resolve(archive, request)
     _say_replaced(wanted, archive, packages, console)
@@ -463,7 +465,7 @@ def _say_replaced(wanted: PackageSet, archive: PackageArchive, packages: Sequenc
     """Tell of what a feature brings along and something else takes the place of."""
     from builder.debian.exclusive_roles import find_replaced  # noqa: PLC0415 - see the top
 
-    names = [parse_package_name(each) for each in wanted.packages]
+    names = [parse_package_name(name) for name in wanted.packages]
     for line in find_replaced(names, {name: archive.get(name)[0] for name in names}, packages):
         console.note(line)
 

@@ -39,23 +39,23 @@ class Grouped:
 
 def list_artifacts(resolved: Resolved | ResolvedContainer) -> list[Grouped]:
     """All artifacts of a definition and of the containers that are built with it."""
-    found = [Grouped("image", artifact, resolved.arch) for artifact in resolved.artifacts]
+    artifacts = [Grouped("image", artifact, resolved.arch) for artifact in resolved.artifacts]
     for container in resolved.containers if isinstance(resolved, Resolved) else ():
         if isinstance(container.image, ResolvedContainer):
             group = container.image.package_set.name
-            found += [Grouped(group, artifact, resolved.arch) for artifact in container.image.artifacts]
-    return list(dict.fromkeys(found))
+            artifacts += [Grouped(group, artifact, resolved.arch) for artifact in container.image.artifacts]
+    return list(dict.fromkeys(artifacts))
 
 
 def find_stale(lock: Lock, resolved: Resolved | ResolvedContainer) -> list[str]:
     """What the definition says of artifacts that the lock does not, each a line. Nothing is fetched."""
     rows = {(row.group, row.artifact): row for row in lock.artifacts}
     lines = []
-    for each in list_artifacts(resolved):
-        row = rows.pop((each.group, each.artifact.name), None)
-        reason = "is new" if row is None else _compare(each.artifact, row)
+    for grouped in list_artifacts(resolved):
+        row = rows.pop((grouped.group, grouped.artifact.name), None)
+        reason = "is new" if row is None else _compare(grouped.artifact, row)
         if reason:
-            lines.append(f"{each.artifact.name}: {reason}")
+            lines.append(f"{grouped.artifact.name}: {reason}")
     return [*lines, *(f"{name}: is gone" for _, name in rows)]
 
 
@@ -94,11 +94,13 @@ def lock_artifacts(
     """
     known = {(row.group, row.artifact): row for row in (old.artifacts if old is not None else ())}
     rows = []
-    for each in list_artifacts(resolved):
-        row = known.get((each.group, each.artifact.name))
-        moves = (each.artifact.url or "").startswith(REGISTRY) and (update is None or each.artifact.name in update)
-        if row is None or _compare(each.artifact, row) or moves:
-            row = _lock(each, store, console, offline=offline)
+    for grouped in list_artifacts(resolved):
+        row = known.get((grouped.group, grouped.artifact.name))
+        moves = (grouped.artifact.url or "").startswith(REGISTRY) and (
+            update is None or grouped.artifact.name in update
+        )
+        if row is None or _compare(grouped.artifact, row) or moves:
+            row = _lock(grouped, store, console, offline=offline)
         rows.append(row)
     return tuple(rows)
 
@@ -113,16 +115,16 @@ def fetch_artifacts(
         InputError: a file of the definition is not the one that was locked.
     """
     rows = {(row.group, row.artifact): row for row in lock.artifacts}
-    for each in list_artifacts(resolved):
-        row = rows.get((each.group, each.artifact.name))
+    for grouped in list_artifacts(resolved):
+        row = rows.get((grouped.group, grouped.artifact.name))
         if row is None:
             continue
         if not store.has_blob(row.sha256, row.size):
-            _get(each, (row.sha256, row.size), store, console, offline=offline)
+            _get(grouped, (row.sha256, row.size), store, console, offline=offline)
         if row.signature and not store.has_blob(row.signature):
-            data = _get_signature(each.artifact, _read_key(each.artifact), offline=offline)
+            data = _get_signature(grouped.artifact, _read_key(grouped.artifact), offline=offline)
             if hashlib.sha256(data).hexdigest() != row.signature:
-                raise _complain(each.artifact, "signature", "the signature is another one than when it was locked")
+                raise _complain(grouped.artifact, "signature", "the signature is another one than when it was locked")
             store.add_bytes(data)
 
 
@@ -142,17 +144,17 @@ def _compare(artifact: ResolvedArtifact, row: LockedArtifact) -> str:
         return f"is from {artifact.source}, locked from {row.origin}"
     if artifact.sha256 is not None and artifact.sha256 != row.sha256:
         return f"has sha256 {artifact.sha256}, locked {row.sha256}"
-    if artifact.file is not None and (found := hash_file(artifact.file)) != row.sha256:
-        return f"{artifact.source} has sha256 {found}, locked {row.sha256}"
+    if artifact.file is not None and (sha256 := hash_file(artifact.file)) != row.sha256:
+        return f"{artifact.source} has sha256 {sha256}, locked {row.sha256}"
     key = "" if artifact.signature is None else hash_file(artifact.signature.key)
     return "" if key == row.key else "another key must have signed it"
 
 
-def _lock(each: Grouped, store: Store, console: Console, *, offline: bool) -> LockedArtifact:
-    artifact = each.artifact
-    sha256 = _get(each, None, store, console, offline=offline)
+def _lock(grouped: Grouped, store: Store, console: Console, *, offline: bool) -> LockedArtifact:
+    artifact = grouped.artifact
+    sha256 = _get(grouped, None, store, console, offline=offline)
     blob = store.locate_blob(sha256)
-    row = LockedArtifact(each.group, artifact.name, artifact.source, sha256, blob.stat().st_size)
+    row = LockedArtifact(grouped.group, artifact.name, artifact.source, sha256, blob.stat().st_size)
     if artifact.signature is None:
         return row
     key = _read_key(artifact)
@@ -173,13 +175,13 @@ def _lock(each: Grouped, store: Store, console: Console, *, offline: bool) -> Lo
     )
 
 
-def _get(each: Grouped, locked: tuple[str, int] | None, store: Store, console: Console, *, offline: bool) -> str:
+def _get(grouped: Grouped, locked: tuple[str, int] | None, store: Store, console: Console, *, offline: bool) -> str:
     """Bring the bytes into the store; returns their hash.
 
     Args:
         locked: hash and size by the lock, if it has them.
     """
-    artifact = each.artifact
+    artifact = grouped.artifact
     sha256 = locked[0] if locked is not None else artifact.sha256
     if artifact.file is not None:
         return _copy(artifact, sha256, store)
@@ -193,7 +195,7 @@ def _get(each: Grouped, locked: tuple[str, int] | None, store: Store, console: C
 
     assert artifact.url is not None, "it is no file"
     if artifact.url.startswith(REGISTRY):
-        return _get_from_registry(each, artifact.url, locked, store, console)
+        return _get_from_registry(grouped, artifact.url, locked, store, console)
     assert sha256 is not None, "a URL without a hash is refused by the check of the definition"
     try:
         with console.open_step(f"fetch {artifact.name}"):
@@ -203,29 +205,31 @@ def _get(each: Grouped, locked: tuple[str, int] | None, store: Store, console: C
     return sha256
 
 
-def _get_from_registry(each: Grouped, url: str, locked: tuple[str, int] | None, store: Store, console: Console) -> str:
+def _get_from_registry(
+    grouped: Grouped, url: str, locked: tuple[str, int] | None, store: Store, console: Console
+) -> str:
     from builder.artifacts.registry import fetch_layer  # noqa: PLC0415 - as above
 
     try:
-        with console.open_step(f"fetch {each.artifact.name}"):
-            sha256 = fetch_layer(url, each.arch, locked, store, console)
+        with console.open_step(f"fetch {grouped.artifact.name}"):
+            sha256 = fetch_layer(url, grouped.arch, locked, store, console)
     except (InputError, SourceError) as error:
-        raise _complain(each.artifact, "url", error.what, *error.details, hint=error.hint) from error
-    if each.artifact.sha256 not in (None, sha256):
-        raise _complain(each.artifact, "sha256", f"{url} has sha256 {sha256}")
+        raise _complain(grouped.artifact, "url", error.what, *error.details, hint=error.hint) from error
+    if grouped.artifact.sha256 not in (None, sha256):
+        raise _complain(grouped.artifact, "sha256", f"{url} has sha256 {sha256}")
     return sha256
 
 
 def _copy(artifact: ResolvedArtifact, sha256: str | None, store: Store) -> str:
     assert artifact.file is not None, "it is a file"
-    found = hash_file(artifact.file)
-    if sha256 is not None and found != sha256:
-        raise _complain(artifact, "sha256" if artifact.sha256 else "file", f"{artifact.source} has sha256 {found}")
-    if not store.has_blob(found):
-        with artifact.file.open("rb") as source, store.add_blob(found, artifact.source) as out:
+    actual = hash_file(artifact.file)
+    if sha256 is not None and actual != sha256:
+        raise _complain(artifact, "sha256" if artifact.sha256 else "file", f"{artifact.source} has sha256 {actual}")
+    if not store.has_blob(actual):
+        with artifact.file.open("rb") as source, store.add_blob(actual, artifact.source) as out:
             while piece := source.read(1 << 20):
                 out.write(piece)
-    return found
+    return actual
 
 
 def _get_signature(artifact: ResolvedArtifact, key: VerifyKey, *, offline: bool) -> bytes:

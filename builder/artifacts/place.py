@@ -43,10 +43,10 @@ def place_artifacts(
             tree.put(artifact.path, Node(Kind.FILE, artifact.mode, uid, gid, content=content, origin=artifact.origin))
             continue
         try:
-            found = unpack_archive(blob, artifact.sha256, artifact.archive, store, tools, origin=artifact.origin)
+            unpacked = unpack_archive(blob, artifact.sha256, artifact.archive, store, tools, origin=artifact.origin)
         except ArchiveError as error:
             raise InputError(f"artifact {artifact.name} {error.what}", details=error.details) from error
-        for path, node in found.walk():
+        for path, node in unpacked.walk():
             place = f"{artifact.path.rstrip('/')}{path}".rstrip("/") or "/"
             known = tree.get(place, follow=True)
             if node.kind is Kind.DIRECTORY and known is not None and known.kind is Kind.DIRECTORY:

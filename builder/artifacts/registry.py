@@ -49,13 +49,13 @@ def _choose_layer(client: Client, title: str | None, arch: str) -> Descriptor:
     except BadManifest as error:
         raise SourceError(f"{client.reference} is no artifact: the manifest {error}") from None
     titles = [layer.annotations.get(TITLE, "") for layer in layers]
-    found = [layer for layer, name in zip(layers, titles, strict=True) if title in (None, name)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    suitable = [layer for layer, name in zip(layers, titles, strict=True) if title in (None, name)]
+    if len(suitable) == 1:
+        return suitable[0]
+    if not suitable:
         raise InputError(f"{client.reference} has no file {title or ''}".rstrip(), details=titles[:20])
     raise InputError(
-        f"{client.reference} has {len(found)} files, and nothing says which is meant",
+        f"{client.reference} has {len(suitable)} files, and nothing says which is meant",
         details=titles[:20],
         hint="append '#' and the file's title to the URL",
     )

@@ -62,23 +62,23 @@ def unpack_archive(blob: Path, sha256: str, wanted: Wanted, store: Store, tools:
     with blob.open("rb") as file:
         magic = file.read(8)
     try:
-        found = _read_zip(blob, sha256, store, origin) if magic.startswith(ZIP) else None
-        if found is None:
-            found = _read_tar(_unpacked(blob, sha256, magic, store, tools), origin)
-        tree = _choose(found, wanted, origin)
+        unpacked = _read_zip(blob, sha256, store, origin) if magic.startswith(ZIP) else None
+        if unpacked is None:
+            unpacked = _read_tar(_unpacked(blob, sha256, magic, store, tools), origin)
+        tree = _choose(unpacked, wanted, origin)
     except TreeError as error:
         raise ArchiveError(f"is an archive that cannot be used: {error.what}") from error
     if len(tree) == 1:
-        names = [path[1:] for path, node in found.walk() if node.kind is not Kind.DIRECTORY][:20]
+        names = [path[1:] for path, node in unpacked.walk() if node.kind is not Kind.DIRECTORY][:20]
         raise ArchiveError("has nothing of what is wanted in its archive", details=names or ["it is empty"])
     return tree
 
 
-def _choose(found: Tree, wanted: Wanted, origin: str) -> Tree:
+def _choose(unpacked: Tree, wanted: Wanted, origin: str) -> Tree:
     """Without leading directories, and of that what is selected; a directory brings what is in it."""
     tree = Tree({"/": make_directory(origin=origin)})
     links: list[tuple[str, Node]] = []
-    for path, node in found.walk():
+    for path, node in unpacked.walk():
         parts = path[1:].split("/")[wanted.strip :]
         name = "/".join(parts)
         if not name or (wanted.select and not _is_selected(parts, wanted.select)):
@@ -210,7 +210,7 @@ def _read_zip(blob: Path, sha256: str, store: Store, origin: str) -> Tree:
     try:
         with zipfile.ZipFile(blob) as archive:
             members = archive.infolist()
-            if len(members) > MAX_ENTRIES or sum(each.file_size for each in members) > MAX_UNPACKED:
+            if len(members) > MAX_ENTRIES or sum(member.file_size for member in members) > MAX_UNPACKED:
                 raise ArchiveError(f"has more than {MAX_ENTRIES} members, or unpacks to more than {MAX_UNPACKED} bytes")
             with _kept(store, sha256) as (pack, there):
                 if not there:

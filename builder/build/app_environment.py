@@ -42,7 +42,7 @@ def lock_environment(request: BuildRequest, resolved: Resolved, name: str) -> Ap
     """
     with open_store(request) as workspace:
         lock = require_lock(workspace, resolved)
-        wanted = [each for each in resolved.python if each.name == name]
+        wanted = [environment for environment in resolved.python if environment.name == name]
         (planned,) = list_planned(wanted, GROUP, lock.packages, lock.wheels, resolved.arch)
         if any(not request.store.has_blob(wheel.sha256, wheel.size) for wheel in planned.wheels):
             fetch_locked_wheels(lock, resolved, request.store, request.console)

@@ -102,9 +102,9 @@ def change_version(args: argparse.Namespace, console: Console) -> int:
             changed, seen = {name for name, _ in {*now.items()} ^ {*seen.items()}}, now
             before = {*app.files.values()}
             resolved, app = require_app(path, args.name)
-            if changed & {str(each) for each in list_inputs(resolved)}:
+            if changed & {str(path) for path in list_inputs(resolved)}:
                 environment = lock_app_environment(path, resolved, app, console)
-            elif before == {*app.files.values()} and not changed & {str(each) for each in before}:
+            elif before == {*app.files.values()} and not changed & {str(path) for path in before}:
                 continue  # what an editor keeps beside them
             seen = stamp_files(app, resolved)
             status = send_version(path, app, environment, target, tools, console)
@@ -203,20 +203,20 @@ def list_inputs(resolved: Resolved) -> list[Path]:
     files = [resolved.path, make_lock_path(resolved.path)]
     for environment in resolved.python:
         files += [environment.file, *([environment.lock] if environment.lock is not None else [])]
-        files += [Path(each.file) for each in environment.requirements.wanted if each.file]
+        files += [Path(requirement.file) for requirement in environment.requirements.wanted if requirement.file]
     return list(dict.fromkeys(file.absolute() for file in files))
 
 
 def stamp_files(app: ResolvedApp, resolved: Resolved) -> dict[str, tuple[int, int]]:
     """What changes when one of an app's files does, or another is there, or what its environment is made of."""
-    found = {}
+    stamps = {}
     for path in (*app.files.values(), *{path.parent for path in app.files.values()}, *list_inputs(resolved)):
         try:
             status = path.stat()
         except OSError:
             continue  # an editor is replacing it
-        found[str(path)] = (status.st_mtime_ns, status.st_size)
-    return found
+        stamps[str(path)] = (status.st_mtime_ns, status.st_size)
+    return stamps
 
 
 def require_app(definition: Path, name: str) -> tuple[Resolved, ResolvedApp]:

@@ -193,8 +193,8 @@ def _show(args: argparse.Namespace, now: int) -> int:
         release = _require_release(repository, args, args.show)
         text = json.dumps(describe_release(release), indent=1) if args.json else format_release_lines(release)
     else:
-        found = describe_repository(repository, now)
-        text = json.dumps(found, indent=1) if args.json else format_listing(found)
+        description = describe_repository(repository, now)
+        text = json.dumps(description, indent=1) if args.json else format_listing(description)
     sys.stdout.write(f"{text}\n")
     return 0
 

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.note(f"deleted {reference}")
         elif args.action == "referrers":
             digest = reference.digest or _require(client).digest
-            found = client.list_referrers(digest, args.artifact_type)
+            referrers = client.list_referrers(digest, args.artifact_type)
             rows = [
                 {
                     "digest": entry.digest,
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                     "artifactType": entry.artifact_type,
                     "annotations": dict(entry.annotations),
                 }
-                for entry in found
+                for entry in referrers
             ]
             _print(
                 args, rows, lambda rows: [f"{row['digest']}  {row['artifactType'] or row['mediaType']}" for row in rows]
@@ -81,10 +81,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _require(client: Client) -> Any:
     from builder.oci.registry.client import MissingImageError
 
-    found = client.find_descriptor()
-    if found is None:
+    descriptor = client.find_descriptor()
+    if descriptor is None:
         raise MissingImageError(f"there is no image {client.reference}")
-    return found
+    return descriptor
 
 
 def _inspect(args: argparse.Namespace, client: Client) -> None:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     packs = unpack_all(subject.packages, store, console, jobs=(os.cpu_count() or 1) + 1)
     wanted = set(args.packages) or there
     with open_commands(open_tools(subject.tools, store, console), store) as commands:
-        found = explain(
+        evaluations = explain(
             unpack_tree(packs, diversions=find_diversions(packs, commands)),
             packs,
             wanted,
@@ -93,27 +93,34 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
     versions = {package.name: package.version for package in subject.packages}
     decided = {
-        each.package: decision.answer
-        for each in found
-        if (decision := find_decision(subject.decisions, each.package)) is not None
+        evaluation.package: decision.answer
+        for evaluation in evaluations
+        if (decision := find_decision(subject.decisions, evaluation.package)) is not None
     }
-    open_ones = [each for each in found if each.unmodelled and each.package not in decided]
+    open_ones = [
+        evaluation for evaluation in evaluations if evaluation.unmodelled and evaluation.package not in decided
+    ]
     if args.json:
         rows = [
-            {**asdict(each), "version": versions[each.package], "decision": decided.get(each.package)} for each in found
+            {**asdict(evaluation), "version": versions[evaluation.package], "decision": decided.get(evaluation.package)}
+            for evaluation in evaluations
         ]
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     else:
-        shown = found if args.packages else [each for each in found if each.unmodelled]
-        for each in shown:
-            _print(each, versions[each.package], decided.get(each.package))
+        shown = evaluations if args.packages else [evaluation for evaluation in evaluations if evaluation.unmodelled]
+        for evaluation in shown:
+            _print(evaluation, versions[evaluation.package], decided.get(evaluation.package))
         for name in args.packages:
-            if not any(each.package == name for each in found):
+            if not any(evaluation.package == name for evaluation in evaluations):
                 sys.stdout.write(f"{name} {versions[name]}: has no script that an installation runs\n")
-        scripts = len({(each.package, each.script) for each in found})
+        scripts = len({(evaluation.package, evaluation.script) for evaluation in evaluations})
         sys.stdout.write(f"{scripts} scripts, {scripts - len(open_ones)} modelled to the last line in {subject.name}\n")
         if run := sorted(
-            {each.package for each in found if each.unmodelled and decided.get(each.package) == "sandbox"}
+            {
+                evaluation.package
+                for evaluation in evaluations
+                if evaluation.unmodelled and decided.get(evaluation.package) == "sandbox"
+            }
         ):
             sys.stdout.write(
                 f"what the sandboxed scripts of {', '.join(run)} make is not seen here by those after them\n"
@@ -133,9 +140,9 @@ def _print(evaluation: Evaluation, version: str, decision: str | None) -> None:
     lines += [f"  dropped: {text}" for text in dict.fromkeys(f"{e.name} ({e.detail})" for e in dropped)]
     if not evaluation.effects and not evaluation.unmodelled:
         lines.append("  does nothing on a first installation")
-    for found in evaluation.unmodelled:
-        lines.append(f"  build-os does not model line {found.first}: {found.reason}")
-        lines += [f"    | {line}" for line in found.text.split("\n")[:6]]
+    for unmodelled in evaluation.unmodelled:
+        lines.append(f"  build-os does not model line {unmodelled.first}: {unmodelled.reason}")
+        lines += [f"    | {line}" for line in unmodelled.text.split("\n")[:6]]
     if evaluation.unmodelled and decision:
         lines.append(f"  the definition decided: {decision}")
     sys.stdout.write("\n".join([*lines, "", ""]))
@@ -175,8 +182,8 @@ def _from_definition(path: Path, store: Store, console: Console) -> Subject:
     }:  # of who made the lock, on another machine
         tools = resolve_today(resolved, store, console, tools=True)
     fetch_packages((*lock.packages, *tools), lambda: choose_mirrors(resolved), store, console)
-    decisions = {name: make_decision(each) for name, each in resolved.scripts.items()}
-    answers = {name: format_answer(each) for name, each in resolved.debconf.items()}
+    decisions = {name: make_decision(decision) for name, decision in resolved.scripts.items()}
+    answers = {name: format_answer(answer) for name, answer in resolved.debconf.items()}
     return Subject(
         f"the image of {path}", str(resolved.arch), lock.packages, tools, decisions, answers, resolved.exclude
     )

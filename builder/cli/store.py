@@ -85,8 +85,8 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
             fetch_images(resolved, lock, store, console, offline=args.offline)
             fetch_artifacts(resolved, lock, store, console, offline=args.offline)
         carried: list[LockedPackage | LockedWheel] = [*packages, *lock.wheels]
-        wanted.update({each.sha256: Carried(each.sha256, each.size, f"{each.name} {each.version}") for each in carried})
-        wanted.update({each.sha256: each for each in (*list_carried(lock, store), *list_carried_images(lock, store))})
+        wanted.update({row.sha256: Carried(row.sha256, row.size, f"{row.name} {row.version}") for row in carried})
+        wanted.update({row.sha256: row for row in (*list_carried(lock, store), *list_carried_images(lock, store))})
     with console.open_step(f"write {args.file}"):
         size = write_bundle(wanted.values(), store, args.file, console)
     console.note(f"{len(wanted)} files, {format_size(size)}")

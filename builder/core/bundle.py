@@ -150,14 +150,14 @@ class _Reader:
         """Read the header of the member that must come now; its size."""
         header = self._file.read(BLOCK)
         try:
-            found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+            info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
             raise self._bad(f"where {name} belongs is no header of a member") from error
-        if found.name != name or found.type != tarfile.REGTYPE or found.linkname:
-            raise self._bad(f"where {name} belongs is {found.name[:100]!r}")
-        if found.size < 0 or (size is not None and found.size != size):
-            raise self._bad(f"{name} has {found.size} bytes, its list says {size}")
-        return found.size
+        if info.name != name or info.type != tarfile.REGTYPE or info.linkname:
+            raise self._bad(f"where {name} belongs is {info.name[:100]!r}")
+        if info.size < 0 or (size is not None and info.size != size):
+            raise self._bad(f"{name} has {info.size} bytes, its list says {size}")
+        return info.size
 
     def read_content(self, size: int) -> Iterator[bytes]:
         """The bytes of a member, and past what fills its last block."""

@@ -17,10 +17,10 @@ def find_clock_library(tools: Tools) -> str:
     Raises:
         CapabilityError: it is not there.
     """
-    found = next(tools.root.glob(_LIBRARY), None)
-    if found is None:
+    library = next(tools.root.glob(_LIBRARY), None)
+    if library is None:
         raise CapabilityError("the tools tree has no libfaketime", hint="'build-os lock --update' takes today's tools")
-    return f"/{found.relative_to(tools.root)}"
+    return f"/{library.relative_to(tools.root)}"
 
 
 def stop_clock(tools: Tools, epoch: int) -> Mapping[str, str]:

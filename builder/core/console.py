@@ -86,7 +86,7 @@ class _Logged:
             if self._log_file is None:
                 self._log_file = _take_log(self._log_path)
             if self._log_file is not None:
-                self._log_file.write("".join(f"{each}\n" for each in self._waiting))
+                self._log_file.write("".join(f"{line}\n" for line in self._waiting))
                 self._log_file.flush()
                 self._waiting.clear()
 

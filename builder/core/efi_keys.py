@@ -40,9 +40,9 @@ def read_certificate(path: Path) -> bytes:
             data = file.read(MAX_CERTIFICATE)
     except OSError as error:
         raise InputError(f"cannot read the certificate {path}: {error.strerror}") from error
-    if found := _PEM.search(data):
+    if block := _PEM.search(data):
         try:
-            data = base64.b64decode(b"".join(found[1].split()), validate=True)
+            data = base64.b64decode(b"".join(block[1].split()), validate=True)
         except binascii.Error:
             data = b""
     if not _is_one_sequence(data):

@@ -142,7 +142,7 @@ def remove_files() -> None:
 
 def list_files() -> "list[tuple[str, list[str]]]":
     """All directories that are not ours, the root's name being empty, with the names of what else is in each."""
-    found, pending = [], [""]
+    directories, pending = [], [""]
     while pending:
         place = pending.pop()
         names = []
@@ -152,8 +152,8 @@ def list_files() -> "list[tuple[str, list[str]]]":
                     pending.append(f"{place}/{entry.name}")
             else:
                 names.append(entry.name)
-        found.append((place, names))
-    return found
+        directories.append((place, names))
+    return directories
 
 
 if __name__ == "__main__":

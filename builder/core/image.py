@@ -57,8 +57,8 @@ class Image:
         Raises:
             InputError: it was not built, or its file is gone or was cut short.
         """
-        found = self.artifacts.get(kind)
-        if found is None:
+        artifact = self.artifacts.get(kind)
+        if artifact is None:
             built = ", ".join(sorted(self.artifacts)) or "nothing"
             raise InputError(
                 f"{self.name} was built without '{kind}'",
@@ -66,17 +66,17 @@ class Image:
                 hint=f"add '{kind}' to the definition's output formats and build again",
             )
         try:
-            size = found.path.stat().st_size
+            size = artifact.path.stat().st_size
         except OSError as error:
             raise InputError(
-                f"cannot read {found.path}: {error.strerror}", hint="run 'build-os build' again"
+                f"cannot read {artifact.path}: {error.strerror}", hint="run 'build-os build' again"
             ) from error
-        if size != found.size:
+        if size != artifact.size:
             raise InputError(
-                f"{found.path} is not what {BUILD_JSON} says: {size} bytes instead of {found.size}",
+                f"{artifact.path} is not what {BUILD_JSON} says: {size} bytes instead of {artifact.size}",
                 hint="run 'build-os build' again; if you booted it read-write by hand, that is what changed it",
             )
-        return found
+        return artifact
 
     @property
     def certificate(self) -> Path | None:

@@ -42,8 +42,8 @@ def collect_inputs(value: Any) -> dict[str, str]:
         TypeError: a field holds what has no content to be known by.
     """
     inputs = {"build-os": hash_source(type(value).__module__)}
-    for each in fields(value):
-        inputs.update(_flatten(each.name, getattr(value, each.name)))
+    for field in fields(value):
+        inputs.update(_flatten(field.name, getattr(value, field.name)))
     return inputs
 
 
@@ -71,8 +71,8 @@ def _flatten(label: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, enum.Enum) or value is None or isinstance(value, (str, int, float, bool, bytes)):
         yield label, _digest(repr(value))
     elif is_dataclass(value) and not isinstance(value, type):
-        for each in fields(value):
-            yield from _flatten(f"{label}.{each.name}", getattr(value, each.name))
+        for field in fields(value):
+            yield from _flatten(f"{label}.{field.name}", getattr(value, field.name))
     elif isinstance(value, Mapping):
         for key in sorted(value):
             yield from _flatten(f"{label}.{key}", value[key])

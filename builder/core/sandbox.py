@@ -262,10 +262,10 @@ class Sandbox:
         if kept:
             self.owners.clear()  # faked has read them, and forgets what is deleted
         for line in kept.decode(errors="replace").splitlines():
-            fields = dict(each.partition("=")[::2] for each in line.split(","))
+            fields = dict(part.partition("=")[::2] for part in line.split(","))
             try:
-                found = Owner(int(fields["uid"]), int(fields["gid"]), int(fields["mode"], 8))
-                self.owners[int(fields["ino"])] = found
+                owner = Owner(int(fields["uid"]), int(fields["gid"]), int(fields["mode"], 8))
+                self.owners[int(fields["ino"])] = owner
             except (KeyError, ValueError):
                 continue
 

@@ -14,15 +14,15 @@ def find_nearest(name: str, known: Iterable[str], count: int = 3, *, cutoff: flo
     stem, dot, ending = name.rpartition(".")
     if not stem:
         return difflib.get_close_matches(name, sorted(known), n=count, cutoff=cutoff)
-    alike = {each.removesuffix(dot + ending): each for each in sorted(known) if each.endswith(dot + ending)}
-    others = {each.rpartition(".")[0] or each: each for each in sorted(known) if not each.endswith(dot + ending)}
-    found = [alike[each] for each in difflib.get_close_matches(stem, alike, n=count, cutoff=cutoff)]
+    alike = {word.removesuffix(dot + ending): word for word in sorted(known) if word.endswith(dot + ending)}
+    others = {word.rpartition(".")[0] or word: word for word in sorted(known) if not word.endswith(dot + ending)}
+    matches = [alike[word] for word in difflib.get_close_matches(stem, alike, n=count, cutoff=cutoff)]
     return (
-        found + [others[each] for each in difflib.get_close_matches(stem, others, n=count, cutoff=max(cutoff, 0.75))]
+        matches + [others[word] for word in difflib.get_close_matches(stem, others, n=count, cutoff=max(cutoff, 0.75))]
     )[:count]
 
 
 def make_suggestion(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with a leading space, or nothing."""
-    found = find_nearest(name, known, 1)
-    return f" (did you mean '{found[0]}'?)" if found else ""
+    nearest = find_nearest(name, known, 1)
+    return f" (did you mean '{nearest[0]}'?)" if nearest else ""

@@ -94,12 +94,12 @@ class Tools:
         Raises:
             CapabilityError: the tree has none.
         """
-        found = min(self.root.glob(pattern), default=None)
-        if found is None:
+        place = min(self.root.glob(pattern), default=None)
+        if place is None:
             raise CapabilityError(
                 f"the tools tree has no {pattern}", hint="'build-os build --relock' makes it with today's tools"
             )
-        return found.relative_to(self.root)
+        return place.relative_to(self.root)
 
     def make_argv(
         self,

@@ -97,18 +97,18 @@ def _check_texts(app: App, here: Path) -> Iterator[Problem]:
 
 def _check_secrets(app: App, here: Path) -> Iterator[Problem]:
     """What looks like a secret would be read by everyone who has the image."""
-    found = [((*here, "environment", name), name, value) for name, value in app.environment.items()]
+    settings = [((*here, "environment", name), name, value) for name, value in app.environment.items()]
     if app.settings is not None:
         for key, tree in (("toml", app.settings.toml), ("json", app.settings.json_)):
             leaves = [] if tree is None else _list_leaves(tree, (*here, "settings", key))
-            found += leaves
+            settings += leaves
             if key == "toml":
                 nothing = [where for where, _, value in leaves if value is None]
                 yield from (Problem(where, "TOML has no null", "leave the setting out") for where in nothing)
     for index, text in enumerate(app.arguments):
         option = _OPTION.fullmatch(text)
-        found.append(((*here, "arguments", index), option[1] if option else "", option[2] if option else text))
-    for where, name, value in found:
+        settings.append(((*here, "arguments", index), option[1] if option else "", option[2] if option else text))
+    for where, name, value in settings:
         if is_plain_secret(name, value):
             hint = "name it under 'secrets': the app reads it from $CREDENTIALS_DIRECTORY, and each machine has its own"
             yield Problem(where, "this is a secret, and an image is no place for one", hint)
@@ -125,9 +125,9 @@ def is_plain_secret(name: str, value: Any) -> bool:
 
 def _list_leaves(value: Any, where: Path) -> list[tuple[Path, str, Any]]:
     if isinstance(value, Mapping):
-        return [leaf for key, each in value.items() for leaf in _list_leaves(each, (*where, key))]
+        return [leaf for key, inner in value.items() for leaf in _list_leaves(inner, (*where, key))]
     if isinstance(value, list):
-        return [leaf for index, each in enumerate(value) for leaf in _list_leaves(each, (*where, index))]
+        return [leaf for index, inner in enumerate(value) for leaf in _list_leaves(inner, (*where, index))]
     return [(where, str(where[-1]), value)]
 
 

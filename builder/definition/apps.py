@@ -26,8 +26,8 @@ def find_apps(
     Args:
         environments: the names of the definition's Python environments.
     """
-    ports = {each.name: tuple(_list_ports(each)) for each in containers}
-    found: dict[str, tuple[Layer, int, App]] = {}
+    ports = {container.name: tuple(_list_ports(container)) for container in containers}
+    apps: dict[str, tuple[Layer, int, App]] = {}
     for layer in layers:
         for index, app in enumerate(layer.contents.apps):
             findings.add(layer.located, check_app(app, ("apps", index)))
@@ -35,18 +35,18 @@ def find_apps(
                 message = f"there is no Python environment '{app.python}'"
                 hint = find_suggestion(app.python, environments) or "name it under 'python'"
                 findings.add(layer.located, [Problem(("apps", index, "python"), message, hint)])
-            earlier = found.get(app.name)
+            earlier = apps.get(app.name)
             if earlier is not None and earlier[0] is layer:
                 findings.add(layer.located, [Problem(("apps", index, "name"), f"there is an app '{app.name}' already")])
-            found[app.name] = (layer, index, app)
-    names = {app.name: app for _, _, app in found.values()}
+            apps[app.name] = (layer, index, app)
+    names = {app.name: app for _, _, app in apps.values()}
     for layer in layers:
         # Each file sees the apps of the others by their names alone, so that a problem is shown once, at its line.
-        own = [(("apps", index), app) for where, index, app in found.values() if where is layer]
-        others = [((), app) for where, _, app in found.values() if where is not layer]
+        own = [(("apps", index), app) for where, index, app in apps.values() if where is layer]
+        others = [((), app) for where, _, app in apps.values() if where is not layer]
         problems = check_apps([*others, *own], ports)
         findings.add(layer.located, (problem for problem in problems if problem.path[:1] == ("apps",)))
-    return tuple(_resolve(app, layer, index, names, ports, findings) for layer, index, app in found.values())
+    return tuple(_resolve(app, layer, index, names, ports, findings) for layer, index, app in apps.values())
 
 
 def _list_ports(container: ContainerUse) -> Iterator[Publish]:

@@ -103,14 +103,14 @@ def check_artifacts(artifacts: Sequence[Artifact]) -> Iterator[Problem]:
     for index, artifact in enumerate(artifacts):
         here: Path = ("artifacts", index)
         beside = [
-            each for each in artifacts[:index] if each.arch == artifact.arch or None in (each.arch, artifact.arch)
+            other for other in artifacts[:index] if other.arch == artifact.arch or None in (other.arch, artifact.arch)
         ]
-        if any(each.name == artifact.name for each in beside):
+        if any(other.name == artifact.name for other in beside):
             yield Problem((*here, "name"), f"'{artifact.name}' is listed twice")
         elif artifact.unpack is None:
-            for each in beside:
-                if each.unpack is None and each.path == artifact.path:
-                    yield Problem((*here, "path"), f"'{each.name}' is placed at {artifact.path} as well")
+            for other in beside:
+                if other.unpack is None and other.path == artifact.path:
+                    yield Problem((*here, "path"), f"'{other.name}' is placed at {artifact.path} as well")
         yield from _check_source(artifact, here)
         yield from _check_place(artifact, here)
         if artifact.signature is not None:

@@ -57,7 +57,7 @@ def find_artifacts(
     artifacts: Sequence[Artifact], located: Located, origin: Path, arch: Arch, findings: Findings
 ) -> tuple[ResolvedArtifact, ...]:
     """Those for this architecture, with the files that they name; what is missing is noted as a problem."""
-    found = []
+    placed = []
     for index, artifact in enumerate(artifacts):
         here = ("artifacts", index)
         file = _require_file(artifact.file, (*here, "file"), located, origin, findings)
@@ -65,7 +65,7 @@ def find_artifacts(
         if artifact.signature is not None:
             signature = _find_signature(artifact.signature, (*here, "signature"), located, origin, findings)
         if artifact.arch in (None, arch):
-            found.append(
+            placed.append(
                 ResolvedArtifact(
                     origin=origin,
                     name=artifact.name,
@@ -81,7 +81,7 @@ def find_artifacts(
                     signature=signature,
                 )
             )
-    return tuple(found)
+    return tuple(placed)
 
 
 def merge_artifacts(layers: Iterable[Sequence[ResolvedArtifact]]) -> tuple[ResolvedArtifact, ...]:

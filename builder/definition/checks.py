@@ -208,7 +208,7 @@ def check_variables(variables: dict[str, str | int | float | bool]) -> Iterator[
 
 def check_container_uses(containers: Sequence[ContainerUse]) -> Iterator[Problem]:
     """Each container has one source and a name and ports of its own."""
-    yield from check_duplicates(("containers",), [each.name for each in containers], inner="name")
+    yield from check_duplicates(("containers",), [container.name for container in containers], inner="name")
     taken: list[tuple[str, Publish]] = []
     for index, container in enumerate(containers):
         here: Path = ("containers", index)

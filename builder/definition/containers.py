@@ -28,13 +28,13 @@ def find_containers(
     shipped: Path | None,
     findings: Findings,
 ) -> tuple[EmbeddedContainer, ...]:
-    found = []
+    containers = []
     for index, use in enumerate(definition.containers):
         image = _find_image(use, ("containers", index), located, directory, arch, definition, shipped, findings)
         if image is not None and not findings.has_errors:
             publish = tuple(parse_publish(text) for text in use.publish)
-            found.append(EmbeddedContainer(use.name, image, publish, use.command, use.enable, use.runtime))
-    return tuple(found)
+            containers.append(EmbeddedContainer(use.name, image, publish, use.command, use.enable, use.runtime))
+    return tuple(containers)
 
 
 def _find_image(
@@ -100,7 +100,7 @@ def _find_keys(
     if use.keys is None:
         name = parse_name(reference).name
         fitting = [prefix for prefix in policy if prefix == "*" or f"{name}/".startswith(f"{prefix}/")]
-        prefix = max(fitting, key=lambda each: (each != "*", len(each)), default=None)
+        prefix = max(fitting, key=lambda pattern: (pattern != "*", len(pattern)), default=None)
         names, place = (policy[prefix], ("image_keys", prefix)) if prefix is not None else ((), ())
     origin = directory / "definition"
     keys = [require_key(name, (*place, index), located, origin, findings) for index, name in enumerate(names)]
@@ -119,10 +119,10 @@ def resolve_container(
 ) -> ResolvedContainer:
     findings.add(located, checks.check_container(container))
     base = _find_base(container, located, path, arch, suite, shipped, findings, above)
-    found = look_up(
+    directories = look_up(
         DirectoryKind.OVERLAY, container.overlays, located, make_search_path(path, shipped), findings, known={}
     )
-    overlays = tuple(found.values())
+    overlays = tuple(directories.values())
     resolved = ResolvedContainer(
         path=path.absolute(),
         name=container.name,

@@ -54,7 +54,7 @@ class ResolvedEnvironment:
     @property
     def requested(self) -> frozenset[str]:
         """The distributions that somebody asked for by name."""
-        return frozenset(each.name for each in self.requirements.wanted)
+        return frozenset(requirement.name for requirement in self.requirements.wanted)
 
 
 def find_environments(
@@ -65,13 +65,13 @@ def find_environments(
     Args:
         layers: of each file its text, its path and what it says under ``python``.
     """
-    found: dict[str, ResolvedEnvironment] = {}
+    by_name: dict[str, ResolvedEnvironment] = {}
     for located, path, environments in layers:
         for name, environment in environments.items():
             resolved = _resolve(name, environment, located, path, findings)
             if resolved is not None:
-                found[name] = resolved
-    return tuple(found[name] for name in sorted(found))
+                by_name[name] = resolved
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def _resolve(
@@ -87,8 +87,8 @@ def _resolve(
         return None
     directory = path.absolute().parent
     links = []
-    for index, each in enumerate(environment.find_links):
-        links.append(directory / each)
+    for index, link in enumerate(environment.find_links):
+        links.append(directory / link)
         if not links[-1].is_dir():
             message = f"there is no directory {shorten_path(links[-1])}"
             findings.add(located, [Problem((*here, "find_links", index), message)])
@@ -168,22 +168,22 @@ def _read_beside(lock: Path, extras: tuple[str, ...]) -> Requirements:
 
 
 def _parse_inline(lines: Iterable[str]) -> tuple[Requirement, ...]:
-    found: list[Requirement] = []
+    requirements: list[Requirement] = []
     refused: list[_Trouble] = []
     for index, line in enumerate(lines):
         try:
             if line.startswith("-"):
                 require_known_option(line.split()[0].partition("=")[0])
                 raise Refused("this is an option of pip", "name a requirements file, or write requirements alone")
-            found.append(parse_requirement(line))
+            requirements.append(parse_requirement(line))
         except Refused as error:
             refused.append((("requirements", index), str(error), error.hint))
     if refused:
         raise _Misplaced(*refused)
-    return tuple(found)
+    return tuple(requirements)
 
 
 def _find_mixed_hashes(requirements: Requirements) -> Requirement | None:
     """A requirement without hashes where others have some: pip refuses that as well."""
-    bare = [each for each in requirements.wanted if not each.hashes]
+    bare = [requirement for requirement in requirements.wanted if not requirement.hashes]
     return bare[0] if bare and len(bare) < len(requirements.wanted) else None

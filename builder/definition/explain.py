@@ -54,10 +54,10 @@ def parse(model: type[M], located: Located) -> M:
 
 def list_problems(error: ValidationError, located: Located, model: type[BaseModel]) -> list[Problem]:
     """Every problem in what validating the document against ``model`` raised, once, at paths the user wrote."""
-    found: dict[Path, list[ErrorDetails]] = {}
+    by_place: dict[Path, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False, include_input=False):
-        found.setdefault(_written_path(details, located), []).append(details)
-    return [problem for path, group in found.items() for problem in _explain(path, group, located, model)]
+        by_place.setdefault(_written_path(details, located), []).append(details)
+    return [problem for path, group in by_place.items() for problem in _explain(path, group, located, model)]
 
 
 def _written_path(details: ErrorDetails, located: Located) -> Path:
@@ -73,13 +73,13 @@ def _written_path(details: ErrorDetails, located: Located) -> Path:
 
 def _explain(path: Path, group: list[ErrorDetails], located: Located, model: type[BaseModel]) -> Iterator[Problem]:
     """One problem for the types that were expected at a path, one for each other complaint."""
-    expected = list(dict.fromkeys(_EXPECTED[each["type"]] for each in group if each["type"] in _EXPECTED))
+    expected = list(dict.fromkeys(_EXPECTED[details["type"]] for details in group if details["type"] in _EXPECTED))
     value = find_value(located.data, path)
     if expected:
         yield explain_wrong_kind(" or ".join(expected), value, path)
-    for each in group:
-        if each["type"] not in _EXPECTED:
-            yield _explain_one(path, each, value, model)
+    for details in group:
+        if details["type"] not in _EXPECTED:
+            yield _explain_one(path, details, value, model)
 
 
 def _explain_one(path: Path, details: ErrorDetails, value: Any, model: type[BaseModel]) -> Problem:
@@ -122,12 +122,12 @@ def _known_settings(model: Any, path: Path) -> list[str]:
         if isinstance(segment, int):
             continue  # lists were already looked through
         inner: list[Any] = []
-        for each in models:
-            for name, field in each.model_fields.items():
+        for candidate in models:
+            for name, field in candidate.model_fields.items():
                 if segment in (name, field.alias):
                     inner += _models_in(field.annotation)
         models = inner
-    return [field.alias or name for each in models for name, field in each.model_fields.items()]
+    return [field.alias or name for candidate in models for name, field in candidate.model_fields.items()]
 
 
 def _models_in(annotation: Any) -> Iterator[Any]:

@@ -107,13 +107,13 @@ def _find_files(template: str) -> dict[str, Path]:
     if template not in list_templates():
         raise InputError(f"there is no template '{template}'", hint=f"they are {', '.join(list_templates())}")
     root = STARTER if template == DEFAULT else TEMPLATES / template
-    found = {name: STARTER / name for name in SHARED}
-    found |= {
+    files = {name: STARTER / name for name in SHARED}
+    files |= {
         str(path.relative_to(root)): path
         for path in root.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    return dict(sorted(found.items(), key=lambda each: (each[0] != "os.yaml", each[0])))
+    return dict(sorted(files.items(), key=lambda row: (row[0] != "os.yaml", row[0])))
 
 
 def _describe_project(project: PythonProject) -> dict[str, str]:

@@ -126,7 +126,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     features = find_features(definition.features, located, search, findings)
     layers = [*features.values(), Layer(located, definition)]
     findings.add(
-        located, checks.check_excluded_arguments(definition.kernel, [each.contents for each in features.values()])
+        located, checks.check_excluded_arguments(definition.kernel, [feature.contents for feature in features.values()])
     )
     overlays = find_directories(DirectoryKind.OVERLAY, layers, search, findings)
     units = find_directories(DirectoryKind.UNITS, layers, search, findings)
@@ -136,15 +136,17 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     )
     check_files(overlays, units, values, findings)
     artifacts = [
-        find_artifacts(each.contents.artifacts, each.located, (each.path or path).absolute(), target, findings)
-        for each in layers
+        find_artifacts(layer.contents.artifacts, layer.located, (layer.path or path).absolute(), target, findings)
+        for layer in layers
     ]
     directory = path.absolute().parent
     containers = find_containers(definition, located, directory, target, shipped, findings)
     firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
     findings.add(located, check_updates(definition.updates, tuple(features), directory))
-    python = find_environments([(each.located, each.path or path, each.contents.python) for each in layers], findings)
-    apps = find_apps(layers, definition.containers, {each.name for each in python}, findings)
+    python = find_environments(
+        [(layer.located, layer.path or path, layer.contents.python) for layer in layers], findings
+    )
+    apps = find_apps(layers, definition.containers, {environment.name for environment in python}, findings)
     findings.raise_errors()
 
     contents = [layer.contents for layer in layers]
@@ -178,8 +180,8 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         containers=containers,
         apps=apps,
         variables=definition.variables,
-        scripts={name: each for part in contents for name, each in part.scripts.items()},
-        debconf={name: each for part in contents for name, each in part.debconf.items()},
+        scripts={name: decision for part in contents for name, decision in part.scripts.items()},
+        debconf={name: answer for part in contents for name, answer in part.debconf.items()},
         artifacts=merge_artifacts(artifacts),
         tools_packages=definition.tools.packages,
         source_date_epoch=definition.source_date_epoch,
@@ -233,9 +235,9 @@ def _open(path: Path) -> Located:
 
 def _require_kind(path: Path, kind: Kind, hint: str) -> Located:
     located = _open(path)
-    found = _kind(located)
-    if found != kind:
-        problem = Problem(("kind",), f"this describes a {found}, and a {kind} is wanted here", hint)
+    actual = _kind(located)
+    if actual != kind:
+        problem = Problem(("kind",), f"this describes a {actual}, and a {kind} is wanted here", hint)
         raise InputError(str(LocatedError(located, [problem])))
     return located
 

@@ -30,7 +30,7 @@ class Layer:
 
 def find_features(names: tuple[str, ...], located: Located, search: SearchPath, findings: Findings) -> dict[str, Layer]:
     """Features in the order of the merge: what one requires comes before it, each once."""
-    found: dict[str, Layer] = {}
+    features: dict[str, Layer] = {}
     refused: set[str] = set()
 
     def visit(name: str, origin: Located, place: tuple[str | int, ...], above: tuple[str, ...]) -> None:
@@ -38,7 +38,7 @@ def find_features(names: tuple[str, ...], located: Located, search: SearchPath, 
             circle = " -> ".join([*above[above.index(name) :], name])
             findings.add(origin, [Problem(place, f"features require each other: {circle}")])
             return
-        if name in found or name in refused:
+        if name in features or name in refused:
             return
         file = search.find(DirectoryKind.FEATURE, name)
         if file is None:
@@ -57,11 +57,11 @@ def find_features(names: tuple[str, ...], located: Located, search: SearchPath, 
         findings.add(here, checks.check_feature(feature))
         for index, required in enumerate(feature.requires):
             visit(required, here, ("requires", index), (*above, name))
-        found[name] = Layer(here, feature, file)
+        features[name] = Layer(here, feature, file)
 
     for index, name in enumerate(names):
         visit(name, located, ("features", index), ())
-    return found
+    return features
 
 
 def find_directories(
@@ -70,17 +70,17 @@ def find_directories(
     search: SearchPath,
     findings: Findings,
 ) -> tuple[NamedDirectory, ...]:
-    found: dict[str, NamedDirectory] = {}
+    directories: dict[str, NamedDirectory] = {}
     for layer in layers:
         names = layer.contents.overlays if part is DirectoryKind.OVERLAY else layer.contents.units
-        new = look_up(part, names, layer.located, search, findings, known=found)
+        new = look_up(part, names, layer.located, search, findings, known=directories)
         if part is DirectoryKind.UNITS:
             for index, name in enumerate(names):
                 if name in new:
-                    findings.add(layer.located, _units_twice(new[name], found, (part.value, index)))
-                    found[name] = new[name]
-        found |= new
-    return tuple(found.values())
+                    findings.add(layer.located, _units_twice(new[name], directories, (part.value, index)))
+                    directories[name] = new[name]
+        directories |= new
+    return tuple(directories.values())
 
 
 def _units_twice(
@@ -102,14 +102,14 @@ def look_up(
     findings: Findings,
     known: dict[str, NamedDirectory],
 ) -> dict[str, NamedDirectory]:
-    found: dict[str, NamedDirectory] = {}
+    directories: dict[str, NamedDirectory] = {}
     for index, name in enumerate(names):
         path = search.find(part, name)
         if path is None:
             findings.add(located, [search.make_unknown_name_problem(part, name, (part.value, index))])
         elif name not in known:
-            found[name] = NamedDirectory(name, path)
-    return found
+            directories[name] = NamedDirectory(name, path)
+    return directories
 
 
 def check_files(

@@ -106,11 +106,11 @@ def _read_table(project: Path) -> dict[str, Any]:
 def _find_start(project: Path, source: Path, needed: set[str]) -> tuple[list[str], bool]:
     """The lines that say what is run: an application by its server, a script, or a module."""
     modules = dict(_list_modules(source))
-    applications = [found for name, path in modules.items() for found in _list_applications(name, path)]
+    applications = [application for name, path in modules.items() for application in _list_applications(name, path)]
     for application, protocol in applications:
         for server, arguments in SERVERS[protocol].items():
             if server in needed:
-                listed = ", ".join(_quote(each.format(app=application)) for each in arguments)
+                listed = ", ".join(_quote(argument.format(app=application)) for argument in arguments)
                 return [
                     f"entrypoint: {server}",
                     f"arguments: [{listed}]",
@@ -131,7 +131,7 @@ def _find_start(project: Path, source: Path, needed: set[str]) -> tuple[list[str
     if scripts:
         name, function = next(iter(scripts.items()))
         return [f"entrypoint: {_quote(name if source == project else function)}"], False
-    for name in (*(each for each in modules if each.endswith(".__main__")), "main", "app", "__main__"):
+    for name in (*(name for name in modules if name.endswith(".__main__")), "main", "app", "__main__"):
         if name in modules:
             return [f"module: {_quote(name.removesuffix('.__main__'))}"], False
     raise InputError(
@@ -162,12 +162,12 @@ def _list_applications(module: str, path: Path) -> Iterator[tuple[str, str]]:
             targets = [statement.target]
         protocol = _find_protocol(getattr(statement, "value", None))
         if protocol is not None:
-            yield from ((f"{module}:{each.id}", protocol) for each in targets if isinstance(each, ast.Name))
+            yield from ((f"{module}:{target.id}", protocol) for target in targets if isinstance(target, ast.Name))
         if isinstance(statement, ast.FunctionDef) and re.fullmatch(r"(create|make)_app", statement.name):
             made = (_find_protocol(node) for node in ast.walk(statement) if isinstance(node, ast.Call))
-            found = next((each for each in made if each is not None), None)
-            if found is not None:
-                yield f"{module}:{statement.name}", f"{found} factory"
+            kind = next((kind for kind in made if kind is not None), None)
+            if kind is not None:
+                yield f"{module}:{statement.name}", f"{kind} factory"
 
 
 def _find_protocol(value: object) -> str | None:

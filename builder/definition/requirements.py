@@ -78,10 +78,10 @@ def parse_requirement(text: str, *, file: str = "", line: int = 0) -> Requiremen
         raise Refused("this names a place instead of a version", WHEEL_HINT)
     if bare.startswith((".", "/", "~")) or bare.endswith((".whl", ".tar.gz", ".zip")):
         raise Refused("this names a file or directory instead of a distribution", WHEEL_HINT)
-    for each in hashes:
-        algorithm, _, digest = each.partition(":")
+    for hash in hashes:
+        algorithm, _, digest = hash.partition(":")
         if algorithm not in ("sha256", "sha384", "sha512") or not re.fullmatch(r"[0-9a-f]+", digest):
-            raise Refused(f"'{each[:100]}' is no hash that can be relied on", "write --hash=sha256:...")
+            raise Refused(f"'{hash[:100]}' is no hash that can be relied on", "write --hash=sha256:...")
     try:
         parsed = Parsed(bare)
     except InvalidRequirement as error:
@@ -122,11 +122,11 @@ def _read_file(
         try:
             match = _OPTION.fullmatch(line) if line.startswith("-") else None
             if match is None:
-                found = parse_requirement(line, file=name, line=number)
-                (constraints if is_constraint else wanted).append(found)
+                requirement = parse_requirement(line, file=name, line=number)
+                (constraints if is_constraint else wanted).append(requirement)
             elif match[1] in _NESTED:
                 other = path.parent / match[2].strip()
-                if other.resolve() in [each.resolve() for each in (*above, path)] or len(above) > MAX_DEPTH:
+                if other.resolve() in [place.resolve() for place in (*above, path)] or len(above) > MAX_DEPTH:
                     raise Refused("these files include each other")
                 if not other.is_file():
                     raise Refused(f"there is no file {shorten_path(other)}")
@@ -207,7 +207,7 @@ def read_project(path: Path, extras: Sequence[str]) -> Requirements:
     own = normalise(str(project.get("name", "")))
     for line in _expand_own(lines, own, optional):
         try:
-            number = next((n for n, each in enumerate(text.splitlines(), 1) if str(line) in each), 0)
+            number = next((n for n, row in enumerate(text.splitlines(), 1) if str(line) in row), 0)
             wanted.append(parse_requirement(str(line), file=name, line=number))
         except Refused as error:
             raise complain(str(line), str(error), error.hint) from None

@@ -232,17 +232,17 @@ class Resolved:
 def list_containers(resolved: Resolved | ResolvedContainer) -> list[ResolvedContainer]:
     """All definitions of containers that it is made of, those below before those on them; itself, if it is one."""
     outer = [resolved] if isinstance(resolved, ResolvedContainer) else [use.image for use in resolved.containers]
-    own = [each for each in outer if isinstance(each, ResolvedContainer)]
-    found = {each.package_set.name: each for image in own for each in (*image.list_below(), image)}
-    return list(found.values())
+    own = [container for container in outer if isinstance(container, ResolvedContainer)]
+    containers = {container.package_set.name: container for image in own for container in (*image.list_below(), image)}
+    return list(containers.values())
 
 
 def list_package_sets(resolved: Resolved | ResolvedContainer) -> tuple[PackageSet, ...]:
     """All that a lock has to resolve, in the order image, containers, tools."""
     if isinstance(resolved, ResolvedContainer):
-        return (*(each.package_set for each in (*resolved.list_below(), resolved)), PackageSet("tools", ()))
+        return (*(part.package_set for part in (*resolved.list_below(), resolved)), PackageSet("tools", ()))
     image = {*resolved.packages, resolved.kernel_package}
-    own = (each.package_set for each in list_containers(resolved))
+    own = (container.package_set for container in list_containers(resolved))
     return (
         PackageSet("image", tuple(sorted(image)), tuple(sorted(resolved.exclude)), layers=resolved.layers),
         *dict.fromkeys(own),
@@ -256,8 +256,8 @@ def hash_package_sets(resolved: Resolved | ResolvedContainer) -> str:
     Overlays, units, variables and the mirror are no part of it, so changing them keeps the lock valid.
     """
     sets = [
-        [each.name, each.packages, each.exclude, each.essential, each.layers, *filter(None, [each.base])]
-        for each in list_package_sets(resolved)
+        [part.name, part.packages, part.exclude, part.essential, part.layers, *filter(None, [part.base])]
+        for part in list_package_sets(resolved)
     ]
     recipe = {"schema": 1, "arch": resolved.arch, "suite": resolved.suite, "sets": sets}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
@@ -293,11 +293,11 @@ def list_layers(features: Iterable[Contents], definition: Contents) -> tuple[tup
 
 def find_optional_units(features: Iterable[Contents]) -> dict[str, tuple[str, ...]]:
     """The units that presets of features name, with the packages of those features."""
-    found: dict[str, tuple[str, ...]] = {}
+    optional_units: dict[str, tuple[str, ...]] = {}
     for part in features:
         for unit in (*part.presets.enable, *part.presets.disable):
-            found[unit] = (*found.get(unit, ()), *map(parse_package_name, part.packages))
-    return found
+            optional_units[unit] = (*optional_units.get(unit, ()), *map(parse_package_name, part.packages))
+    return optional_units
 
 
 def merge_presets(parts: Iterable[Contents]) -> Presets:

@@ -195,7 +195,7 @@ DottedName = Annotated[str, _dotted_check, _dotted_schema]
 
 def _file_or_many(value: Any) -> Any:
     match value:
-        case list() if all(isinstance(each, str) for each in value):
+        case list() if all(isinstance(item, str) for item in value):
             return tuple(value)
         case str() if value and not value.startswith("/") and value.isprintable():
             return value
@@ -245,15 +245,15 @@ def _prefix(value: str) -> str:
     if value == "*":
         return value
     try:
-        found = parse_repository(value if "/" in value else f"{value}/x")
+        repository = parse_repository(value if "/" in value else f"{value}/x")
     except BadReference as error:
         raise NotAccepted(f"this names no registry: {error}", "like registry.example.org/team, or '*'") from None
-    if found.tag is not None or found.digest is not None:
+    if repository.tag is not None or repository.digest is not None:
         raise NotAccepted("images are signed by repository, not by tag or digest", "leave it out")
-    if "/" not in value and found.registry != value:
-        hint = f"{found.registry}/library/{value} is what Docker Hub calls {value}"
+    if "/" not in value and repository.registry != value:
+        hint = f"{repository.registry}/library/{value} is what Docker Hub calls {value}"
         raise NotAccepted("this names no registry: it has no dot and no port", hint)
-    return found.name if "/" in value else found.registry
+    return repository.name if "/" in value else repository.registry
 
 
 RegistryPrefix = Annotated[str, AfterValidator(_prefix), WithJsonSchema({"type": "string"})]

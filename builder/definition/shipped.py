@@ -50,13 +50,13 @@ class SearchPath:
 
     def list_names(self, part: DirectoryKind) -> tuple[str, ...]:
         """All names that can be found, sorted."""
-        found = set()
+        names = set()
         for place in self._places(part):
             if part is DirectoryKind.FEATURE:
-                found |= {path.stem for path in place.glob("*.yaml") if path.is_file()}
+                names |= {path.stem for path in place.glob("*.yaml") if path.is_file()}
             elif place.is_dir():
-                found |= {path.name for path in place.iterdir() if path.is_dir()}
-        return tuple(sorted(found))
+                names |= {path.name for path in place.iterdir() if path.is_dir()}
+        return tuple(sorted(names))
 
     def make_unknown_name_problem(self, part: DirectoryKind, name: str, path: tuple[str | int, ...]) -> Problem:
         """The complaint about a name that is not found: the nearest name, and where was looked."""

@@ -63,8 +63,8 @@ def describe_at_entry(
     except LocatedError:
         return message
     data: object = located.data
-    for each in keys:
-        data = data.get(each) if isinstance(data, dict) else None
+    for step in keys:
+        data = data.get(step) if isinstance(data, dict) else None
     if not name:
         return str(LocatedError(located, [Problem(keys, message, hint)]))
     for index, element in enumerate(data if isinstance(data, list) else ()):
@@ -93,9 +93,9 @@ def _names(located: Located) -> Iterator[tuple[Place, str]]:
     while pending:
         place, value = pending.pop(0)
         if isinstance(value, dict):
-            pending += [((*place, key), each) for key, each in value.items()]
+            pending += [((*place, key), inner) for key, inner in value.items()]
         elif isinstance(value, list):
-            pending += [((*place, index), each) for index, each in enumerate(value)]
+            pending += [((*place, index), inner) for index, inner in enumerate(value)]
         elif isinstance(value, str):
             yield place, value
             if "=" in value:

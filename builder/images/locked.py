@@ -34,10 +34,10 @@ def read_locked_image(
         InputError, TreeError: :func:`builder.oci.layout.read_image`.
     """
     layout = find_locked_layout(row, image, store)
-    found = read_image(layout, store, architecture=architecture, name=name, tools=tools, digest=row.digest)
+    carried = read_image(layout, store, architecture=architecture, name=name, tools=tools, digest=row.digest)
     reference = parse_reference(image.reference)
     known = f"{reference.name}:{reference.tag}" if reference.tag else f"{reference.name}@{row.digest}"
-    return replace(found, names=(known,))
+    return replace(carried, names=(known,))
 
 
 def find_locked_layout(row: LockedImage, image: RegistryImage, store: Store) -> Path:

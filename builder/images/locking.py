@@ -52,14 +52,14 @@ class NamedImage:
 
 def list_images(resolved: Resolved | ResolvedContainer) -> list[NamedImage]:
     """All images that a definition takes from elsewhere."""
-    found = []
+    images = []
     for container in resolved.containers if isinstance(resolved, Resolved) else ():
         if not isinstance(container.image, ResolvedContainer):
-            found.append(NamedImage(container.name, container.image, resolved.path, container.name))
+            images.append(NamedImage(container.name, container.image, resolved.path, container.name))
     for definition in list_containers(resolved):
         if isinstance(definition.base, OciLayout | RegistryImage):
-            found.append(NamedImage(definition.package_set.name, definition.base, definition.path))
-    return found
+            images.append(NamedImage(definition.package_set.name, definition.base, definition.path))
+    return images
 
 
 def find_stale_images(lock: Lock, resolved: Resolved | ResolvedContainer) -> list[str]:
@@ -70,16 +70,16 @@ def find_stale_images(lock: Lock, resolved: Resolved | ResolvedContainer) -> lis
     """
     rows = {row.name: row for row in lock.images}
     lines = []
-    for each in list_images(resolved):
-        row = rows.pop(each.name, None)
-        if isinstance(each.image, OciLayout):
-            digest = find_image(each.image.path, resolved.arch, tag=each.image.tag).manifest.digest
-            if row is None or row != LockedImage(each.name, digest):
-                lines.append(f"{each.name}: {digest}, locked {row.digest if row else 'without one'}")
+    for named in list_images(resolved):
+        row = rows.pop(named.name, None)
+        if isinstance(named.image, OciLayout):
+            digest = find_image(named.image.path, resolved.arch, tag=named.image.tag).manifest.digest
+            if row is None or row != LockedImage(named.name, digest):
+                lines.append(f"{named.name}: {digest}, locked {row.digest if row else 'without one'}")
         elif row is None:
-            lines.append(f"{each.name}: {each.image.reference} is new")
-        elif reason := _compare(each.image, row):
-            lines.append(f"{each.name}: {reason}")
+            lines.append(f"{named.name}: {named.image.reference} is new")
+        elif reason := _compare(named.image, row):
+            lines.append(f"{named.name}: {reason}")
     return [*lines, *(f"{name}: is gone" for name in rows)]
 
 
@@ -103,13 +103,13 @@ def lock_images(
     """
     known = {row.name: row for row in (old.images if old is not None else ())}
     rows = []
-    for each in list_images(resolved):
-        row = known.get(each.name)
-        if isinstance(each.image, OciLayout):
-            digest = find_image(each.image.path, resolved.arch, tag=each.image.tag).manifest.digest
-            rows.append(LockedImage(each.name, digest))
-        elif row is None or _compare(each.image, row) or update is None or each.name in update:
-            rows.append(_resolve(each, each.image, resolved.arch, store, console, offline=offline))
+    for named in list_images(resolved):
+        row = known.get(named.name)
+        if isinstance(named.image, OciLayout):
+            digest = find_image(named.image.path, resolved.arch, tag=named.image.tag).manifest.digest
+            rows.append(LockedImage(named.name, digest))
+        elif row is None or _compare(named.image, row) or update is None or named.name in update:
+            rows.append(_resolve(named, named.image, resolved.arch, store, console, offline=offline))
         else:
             rows.append(row)
     return tuple(rows)
@@ -124,10 +124,10 @@ def fetch_images(
         SourceError: one cannot be had, or is missing while ``offline``.
     """
     rows = {row.name: row for row in lock.images}
-    for each in list_images(resolved):
-        row = rows.get(each.name)
-        if isinstance(each.image, RegistryImage) and row is not None and _list_missing(row, store):
-            _fetch(each, each.image, row, resolved.arch, store, console, offline=offline)
+    for named in list_images(resolved):
+        row = rows.get(named.name)
+        if isinstance(named.image, RegistryImage) and row is not None and _list_missing(row, store):
+            _fetch(named, named.image, row, resolved.arch, store, console, offline=offline)
 
 
 def list_carried_images(lock: Lock, store: Store) -> list[Carried]:
@@ -171,22 +171,22 @@ def _list_missing(row: LockedImage, store: Store) -> list[str]:
 
 
 def _resolve(
-    each: NamedImage, image: RegistryImage, arch: str, store: Store, console: Console, *, offline: bool
+    named: NamedImage, image: RegistryImage, arch: str, store: Store, console: Console, *, offline: bool
 ) -> LockedImage:
     """Ask the registry what a name means now, and whether it is signed; manifests are kept, layers are not fetched."""
     from builder.oci.registry.open import open_client  # noqa: PLC0415 - see the top
     from builder.oci.registry.pull import list_image_blobs  # noqa: PLC0415
 
     if offline:
-        raise _complain(each, "this image is not locked yet, and asking its registry is off")
-    with _at_line(each), open_client(image.reference) as client:
+        raise _complain(named, "this image is not locked yet, and asking its registry is off")
+    with _at_line(named), open_client(image.reference) as client:
         index, manifest = client.read_image_manifest(f"linux/{arch}")
         blobs = list_image_blobs(manifest, image.reference)
         config = client.read_blob(blobs[0])
         _require_platform(image.reference, config, arch)
         for data in (manifest.data, config, *([index.data] if index else [])):
             store.add_bytes(data)
-        row = LockedImage(each.name, manifest.digest, image.reference, index.digest if index else "")
+        row = LockedImage(named.name, manifest.digest, image.reference, index.digest if index else "")
         console.note(f"{image.reference} is {manifest.digest}")
         if not image.keys:
             return row
@@ -198,11 +198,11 @@ def _require_platform(reference: str, config: bytes, arch: str) -> None:
     """Refuse a single manifest of another platform: no index said which it is of."""
     try:
         document = json.loads(config)
-        found = f"{document['os']}/{document['architecture']}"
+        platform = f"{document['os']}/{document['architecture']}"
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(f"{reference} has a configuration that says no platform") from error
-    if found != f"linux/{arch}":
-        raise InputError(f"{reference} is for {found}, and the system is for linux/{arch}")
+    if platform != f"linux/{arch}":
+        raise InputError(f"{reference} is for {platform}, and the system is for linux/{arch}")
 
 
 def _find_signature(client: Client, image: RegistryImage, row: LockedImage, console: Console) -> tuple[bytes, Path]:
@@ -217,26 +217,27 @@ def _find_signature(client: Client, image: RegistryImage, row: LockedImage, cons
     from builder.signatures.verify_key import SignatureRefused  # noqa: PLC0415
 
     digests = [row.digest, *([row.index] if row.index else [])]
-    found: list[str] = []
+    refusals: list[str] = []
     for evidence in find_evidence(client, digests):
         try:
             path = find_signer(evidence, image.keys, digests)
         except SignatureRefused as error:
-            found.append(str(error))
+            refusals.append(str(error))
             continue
         key = read_verify_key(path)
         console.note(f"{image.reference}: signed by the {key.kind} {key.fingerprint} ({path.name})")
         return evidence.encode(), path
     wanted = " or ".join(path.name for path in image.keys)
+    there = f"{len(refusals)} signatures found" if refusals else "no signature found"
     raise SourceError(
         f"{image.reference} is not signed by {wanted}",
-        details=[f"{len(found)} signatures found" if found else "no signature found", *dict.fromkeys(found)][:20],
+        details=[there, *dict.fromkeys(refusals)][:20],
         hint=f"looked at the tag {row.digest.replace(':', '-')}.sig and at the referrers in {client.reference.name}",
     )
 
 
 def _fetch(
-    each: NamedImage,
+    named: NamedImage,
     image: RegistryImage,
     row: LockedImage,
     arch: str,
@@ -252,9 +253,9 @@ def _fetch(
 
     if offline:
         hint = "run once without --offline, or 'build-os store import' what another machine has"
-        raise _complain(each, f"{len(_list_missing(row, store))} files of this image are not in the store", hint)
+        raise _complain(named, f"{len(_list_missing(row, store))} files of this image are not in the store", hint)
     reference = parse_reference(image.reference)
-    with _at_line(each), open_client(reference) as client, console.open_step(f"fetch {image.reference}"):
+    with _at_line(named), open_client(reference) as client, console.open_step(f"fetch {image.reference}"):
         pull_image(client, store, console, architecture=arch, digest=row.digest)
         if row.index and not store.has_blob(row.index.partition(":")[2]):
             store.add_bytes(client.read_manifest(row.index).data)
@@ -270,15 +271,15 @@ def _fetch(
 
 
 @contextmanager
-def _at_line(each: NamedImage) -> Iterator[None]:
+def _at_line(named: NamedImage) -> Iterator[None]:
     """Show what goes wrong at the line that names the image."""
     try:
         yield
     except InputError as error:
-        raise InputError(each.describe(error.what, error.hint), details=error.details) from error
+        raise InputError(named.describe(error.what, error.hint), details=error.details) from error
     except SourceError as error:
-        raise SourceError(each.describe(error.what, error.hint), details=error.details) from error
+        raise SourceError(named.describe(error.what, error.hint), details=error.details) from error
 
 
-def _complain(each: NamedImage, message: str, hint: str | None = "run once without --offline") -> SourceError:
-    return SourceError(each.describe(message, hint))
+def _complain(named: NamedImage, message: str, hint: str | None = "run once without --offline") -> SourceError:
+    return SourceError(named.describe(message, hint))

@@ -58,7 +58,7 @@ def make_facts(tree: Tree, layout: Disk, label: str) -> bytes:
         else:
             places[above][name] = _leaf(node)
         if node.kind is Kind.FILE and any(
-            path.startswith(each) if each.endswith("/") else path == each for each in TEXTS
+            path.startswith(text) if text.endswith("/") else path == text for text in TEXTS
         ):
             text = node.content.read().decode("utf-8", "replace")
             texts[path] = _without_comments(text) if path.startswith(COMMENTED) else text

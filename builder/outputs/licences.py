@@ -43,8 +43,8 @@ def find_declared_licences(copyright_file: bytes) -> tuple[str, ...]:
     """
     if _FORMAT not in copyright_file[:_HEAD]:
         return ()
-    found = {match.decode("utf-8", errors="replace") for match in _LICENCE.findall(copyright_file)}
-    return tuple(sorted({find_identifier(name) or name for name in found}))
+    declared = {match.decode("utf-8", errors="replace") for match in _LICENCE.findall(copyright_file)}
+    return tuple(sorted({find_identifier(name) or name for name in declared}))
 
 
 def find_identifier(name: str) -> str | None:

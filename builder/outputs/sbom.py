@@ -106,8 +106,8 @@ def make_container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, dig
 
 def _list_versions(resolved: Resolved | ResolvedContainer) -> dict[tuple[str, str], str]:
     """The versions that the definition gives artifacts, by the lock's group and their names."""
-    found = list_artifacts(resolved)
-    return {(each.group, each.artifact.name): each.artifact.version for each in found if each.artifact.version}
+    artifacts = list_artifacts(resolved)
+    return {(row.group, row.artifact.name): row.artifact.version for row in artifacts if row.artifact.version}
 
 
 def make_sbom(
@@ -132,7 +132,7 @@ def make_sbom(
     bill = _Bill(product, release)
     assembled = {root.image: root.group for root in roots}
     for root in roots:
-        places = [""] if not root.image else [r for each in carried if each.name == root.image for r in each.roots]
+        places = [""] if not root.image else [r for image in carried if image.name == root.image for r in image.roots]
         bill.add_debs(root.group, root.packages, tree, places)
     bill.add_found("os", find_python_distributions(tree))
     bill.add_artifacts(artifacts, versions or {})
@@ -173,11 +173,11 @@ class _Bill:
             refs.add(url)
             self._by_group[group, package.name] = url
 
-    def add_found(self, owner: str, found: Iterable[Contents]) -> None:
+    def add_found(self, owner: str, contents: Iterable[Contents]) -> None:
         """Packages that no lock names."""
-        for each in found:
-            self._components.setdefault(each.purl, _found(each))
-            self._needs[owner].add(each.purl)
+        for content in contents:
+            self._components.setdefault(content.purl, _found(content))
+            self._needs[owner].add(content.purl)
 
     def add_files(self, tree: Tree) -> None:
         """The files that overlays bring: nobody's packages, so their hashes are all there is to know of them."""
@@ -196,20 +196,20 @@ class _Bill:
 
     def add_artifacts(self, artifacts: Iterable[LockedArtifact], versions: Mapping[tuple[str, str], str]) -> None:
         """Files that are no packages, by hash and by where they are from."""
-        for each in artifacts:
-            version = versions.get((each.group, each.artifact), "")
-            url = format_purl("generic", each.artifact, version=version, checksum=f"sha256:{each.sha256}")
-            component: Json = {"type": "file", "bom-ref": url, "name": each.artifact}
+        for row in artifacts:
+            version = versions.get((row.group, row.artifact), "")
+            url = format_purl("generic", row.artifact, version=version, checksum=f"sha256:{row.sha256}")
+            component: Json = {"type": "file", "bom-ref": url, "name": row.artifact}
             if version:
                 component["version"] = version
-            component |= {"hashes": [_sha256(each.sha256)], "purl": url}
-            if "://" in each.origin:
-                component["externalReferences"] = [{"type": "distribution", "url": each.origin}]
-            component["properties"] = [_property(f"{OURS}:artifact", each.origin)]
-            if each.key:
-                component["properties"].append(_property(f"{OURS}:signed-by", f"sha256:{each.key}"))
+            component |= {"hashes": [_sha256(row.sha256)], "purl": url}
+            if "://" in row.origin:
+                component["externalReferences"] = [{"type": "distribution", "url": row.origin}]
+            component["properties"] = [_property(f"{OURS}:artifact", row.origin)]
+            if row.key:
+                component["properties"].append(_property(f"{OURS}:signed-by", f"sha256:{row.key}"))
             self._components[url] = component
-            self._needs["product" if each.group == "image" else each.group].add(url)
+            self._needs["product" if row.group == "image" else row.group].add(url)
 
     def add_image(self, image: Carried, group: str | None, tree: Tree) -> None:
         """A container image. What is in one that was brought along is told inside of it, as it is of another system."""
@@ -228,7 +228,7 @@ class _Bill:
         }
         if group is None:
             inside = [*find_installed_packages(tree, image.roots), *find_python_distributions(tree, image.roots)]
-            component["components"] = [{**_found(each), "bom-ref": f"{url}#{each.purl}"} for each in inside]
+            component["components"] = [{**_found(content), "bom-ref": f"{url}#{content.purl}"} for content in inside]
             local = image.name.startswith("localhost/")
             origin = "an image beside the definition" if local else f"the registry's {image.name}"
             component["properties"] = [_property(f"{OURS}:origin", origin)]
@@ -251,11 +251,11 @@ class _Bill:
 
     def add_decisions(self, decisions: Iterable[LockedDecision]) -> None:
         """What was decided about maintainer scripts instead of being understood."""
-        for each in decisions:
-            component = self._components.get(self._by_group.get((each.group, each.package), ""))
+        for decision in decisions:
+            component = self._components.get(self._by_group.get((decision.group, decision.package), ""))
             if component is not None:
-                text = f"{each.answer}: {each.why}" if each.why else each.answer
-                component["properties"].append(_property(f"{OURS}:scripts:{each.group}", text))
+                text = f"{decision.answer}: {decision.why}" if decision.why else decision.answer
+                component["properties"].append(_property(f"{OURS}:scripts:{decision.group}", text))
 
     def encode(self) -> bytes:
         """The document."""
@@ -321,18 +321,18 @@ def _deb(package: LockedPackage, url: str) -> Json:
     }
 
 
-def _found(found: Contents) -> Json:
+def _found(contents: Contents) -> Json:
     component: Json = {
         "type": "library",
-        "bom-ref": found.purl,
-        "name": found.name,
-        "version": found.version,
-        "purl": found.purl,
+        "bom-ref": contents.purl,
+        "name": contents.name,
+        "version": contents.version,
+        "purl": contents.purl,
     }
-    if found.licence:
-        component["licenses"] = [_licence(found.licence)]
-    if found.source[0]:
-        component["properties"] = [_property(f"{OURS}:source", " ".join(found.source))]
+    if contents.licence:
+        component["licenses"] = [_licence(contents.licence)]
+    if contents.source[0]:
+        component["properties"] = [_property(f"{OURS}:source", " ".join(contents.source))]
     return component
 
 

@@ -74,11 +74,11 @@ def find_carried_images(tree: Tree) -> list[Carried]:
     try:
         images = json.loads(tree.read(f"{STORE}/overlay-images/images.json"))
         parents = {
-            each["id"]: each.get("parent") for each in json.loads(tree.read(f"{STORE}/overlay-layers/layers.json"))
+            layer["id"]: layer.get("parent") for layer in json.loads(tree.read(f"{STORE}/overlay-layers/layers.json"))
         }
     except TreeError:
         return []
-    found = []
+    carried = []
     for image in images:
         roots = []
         layer = image.get("layer")
@@ -90,13 +90,13 @@ def find_carried_images(tree: Tree) -> list[Carried]:
             name, _, tag = whole.rpartition(":")
             if not name or "/" in tag:  # the colon before a port
                 name, tag = whole, ""
-            found.append(Carried(name, tag, image["digest"], tuple(roots)))
-    return sorted(found, key=lambda each: (each.name, each.tag))
+            carried.append(Carried(name, tag, image["digest"], tuple(roots)))
+    return sorted(carried, key=lambda image: (image.name, image.tag))
 
 
 def find_python_distributions(tree: Tree, roots: Sequence[str] = ("",)) -> list[Contents]:
     """What pip and the like unpacked below ``roots``; what Debian's packages bring is no find. By name."""
-    found = {}
+    distributions = {}
     for root in roots:
         for path, node in tree.walk(root or "/"):
             if not path.endswith(METADATA) or (not root and path.startswith(f"{STORE}/")):
@@ -105,8 +105,10 @@ def find_python_distributions(tree: Tree, roots: Sequence[str] = ("",)) -> list[
                 fields = _fields(_text(node, MAX_METADATA).split("\n\n", 1)[0])
                 name, version = fields.get("Name", ""), fields.get("Version", "")
                 if name and version:
-                    found[name, version] = Contents(name, version, make_pypi_purl(name, version), _licence_of(fields))
-    return [found[key] for key in sorted(found)]
+                    distributions[name, version] = Contents(
+                        name, version, make_pypi_purl(name, version), _licence_of(fields)
+                    )
+    return [distributions[key] for key in sorted(distributions)]
 
 
 def _licence_of(fields: Mapping[str, str]) -> str:
@@ -120,10 +122,10 @@ def find_installed_packages(tree: Tree, roots: Sequence[str]) -> list[Contents]:
     """The packages that dpkg's or apk's database in a root records as installed, by name."""
     release = find_release(tree, roots)
     texts = [_first(tree, roots, ("var/lib/dpkg/status",), MAX_TEXT), *_status_files(tree, roots)]
-    found = [each for text in texts for stanza in text.split("\n\n") if (each := _deb(stanza, release))]
+    packages = [package for text in texts for stanza in text.split("\n\n") if (package := _deb(stanza, release))]
     apk = _first(tree, roots, ("usr/lib/apk/db/installed", "lib/apk/db/installed"), MAX_TEXT)
-    found += [each for stanza in apk.split("\n\n") if (each := _apk(stanza, release))]
-    return [each for _, each in sorted({each.purl: each for each in found}.items())]
+    packages += [package for stanza in apk.split("\n\n") if (package := _apk(stanza, release))]
+    return [package for _, package in sorted({package.purl: package for package in packages}.items())]
 
 
 def _status_files(tree: Tree, roots: Sequence[str]) -> Iterator[str]:
@@ -163,12 +165,12 @@ def _apk(stanza: str, release: Release) -> Contents | None:
 
 def _fields(stanza: str) -> Mapping[str, str]:
     """The one-line fields of a stanza; the first of a name counts."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in stanza.splitlines():
         name, colon, value = line.partition(":")
         if colon and not line.startswith((" ", "\t")):
-            found.setdefault(name, value.strip()[:MAX_FIELD])
-    return found
+            fields.setdefault(name, value.strip()[:MAX_FIELD])
+    return fields
 
 
 def _is_debians(path: str, node: Node) -> bool:

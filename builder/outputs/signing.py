@@ -67,10 +67,10 @@ def read_key_pair(key: Path, certificate: Path) -> KeyPair:
             text = file.read(_MAX_KEY).decode("ascii", "replace")
     except OSError as error:
         raise InputError(f"cannot read the private key {key}: {error.strerror}") from error
-    found = _PRIVATE.search(text)
-    if found is None:
+    block = _PRIVATE.search(text)
+    if block is None:
         raise InputError(f"{key} is no private key in PEM", hint=_MAKE_A_PAIR)
-    if found[1] == "ENCRYPTED " or found[2]:
+    if block[1] == "ENCRYPTED " or block[2]:
         raise InputError(
             f"the private key {key} is encrypted, and a build asks nobody for a passphrase",
             hint=f"decrypt it for the build, into memory: openssl pkey -in {key} -out /dev/shm/FILE",

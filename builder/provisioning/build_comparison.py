@@ -50,7 +50,7 @@ def compare_with_build(
         return BuildComparison(why_not=f"{build_json} has no facts of its image")
     comparison = compare_with_image(path, files_dir, facts, values)
     if comparison.has_errors:
-        raise InputError("\n".join(str(each) for each in collect_by_document(comparison.complaints)))
+        raise InputError("\n".join(str(complaint) for complaint in collect_by_document(comparison.complaints)))
     return BuildComparison(
         f"{facts.name} {facts.version}", warnings=draw_warnings(comparison.complaints), notes=comparison.notes
     )
@@ -58,4 +58,4 @@ def compare_with_build(
 
 def draw_warnings(warnings: Iterable[object]) -> tuple[str, ...]:
     """Warnings as a console shows them, which says by itself that they are some."""
-    return tuple(str(each).replace(": warning: ", ": ", 1) for each in warnings)
+    return tuple(str(warning).replace(": warning: ", ": ", 1) for warning in warnings)

@@ -63,7 +63,7 @@ class Comparison(NamedTuple):
     @property
     def has_errors(self) -> bool:
         """Whether the machine would refuse it."""
-        return any(each.problem.severity == "error" for each in self.complaints)
+        return any(complaint.problem.severity == "error" for complaint in self.complaints)
 
 
 class Unfetched(Stored):
@@ -92,7 +92,7 @@ def compare_with_image(
     machine.fetched = make_unfetched(loaded.config)
     complaints = [*loaded.warnings]
     complaints += [
-        loaded.make_complaint(each) for each in check_baked(loaded.config.kernel_arguments, facts.command_line)
+        loaded.make_complaint(problem) for problem in check_baked(loaded.config.kernel_arguments, facts.command_line)
     ]
     actions: list[Action] = [*_kernel(loaded.config, facts)]
     if actions:
@@ -109,12 +109,12 @@ def compare_with_image(
     complaints += later.warnings
     image = ConfiguredImage(root, loaded.config)
     verified = verify(image)
-    found = [*_archives(loaded.config, root), *(problem for check in CHECKS for problem in check(image))]
+    problems = [*_archives(loaded.config, root), *(problem for check in CHECKS for problem in check(image))]
     for archive in loaded.config.storage.archives:
         notes.append(f"the archive at {redact_url(archive.source or '')} was not fetched: what is in it is not checked")
-    complaints += [_complaint(loaded, each) for each in (*found, *verified.problems)]
+    complaints += [_complaint(loaded, problem) for problem in (*problems, *verified.problems)]
     notes += [verified.note] if verified.note else []
-    refused = any(each.problem.severity == "error" for each in complaints)
+    refused = any(complaint.problem.severity == "error" for complaint in complaints)
     return Comparison(tuple(complaints), tuple(notes), loaded, () if refused else tuple(actions))
 
 
@@ -139,7 +139,7 @@ def _load(
 
     URLs are not followed.
     """
-    names = sorted(each for each in facts.texts if each.startswith(f"{BASE_DIRECTORY}/"))
+    names = sorted(name for name in facts.texts if name.startswith(f"{BASE_DIRECTORY}/"))
     documents = [read(facts.texts[name], name) for name in names if name.endswith(BASE_SUFFIXES)]
     if path is not None:
         documents.append(read_located(path, files_dir, values))
@@ -162,25 +162,27 @@ def _archives(config: Config, root: ImageRoot) -> Iterator[Problem]:
 
 def make_unfetched(config: Config) -> Mapping[Resource, Contents]:
     """A stand-in for everything that would have to be fetched."""
-    return {each: Unfetched(Path("/dev/null"), 0) for each in list_remote_resources(config)}
+    return {resource: Unfetched(Path("/dev/null"), 0) for resource in list_remote_resources(config)}
 
 
 def list_remote_resources(config: Config) -> Iterator[Resource]:
     """Contents of files, and keys, that a config names by a URL."""
     for file in config.storage.files:
-        yield from (each for each in (file.contents, *file.append) if each.source and not is_inline(each))
-    yield from (each.resource for each in config.storage.archives)
+        yield from (
+            resource for resource in (file.contents, *file.append) if resource.source and not is_inline(resource)
+        )
+    yield from (archive.resource for archive in config.storage.archives)
     yield from (resource for _, resource in list_keys(config) if resource.source)
 
 
 def _not_looked_at(document: Document) -> Iterator[str]:
     assert document.config is not None
     sources = document.config.ignition.config
-    for each in (*sources.merge, sources.replace):
-        if not is_inline(each):
-            yield f"the config at {redact_url(each.source or '')} was not fetched: what it says is not checked"
+    for resource in (*sources.merge, sources.replace):
+        if not is_inline(resource):
+            yield f"the config at {redact_url(resource.source or '')} was not fetched: what it says is not checked"
 
 
 def list_problems(comparison: Comparison, name: str) -> list[Problem]:
     """What is said about the document of this name."""
-    return [each.problem for each in comparison.complaints if each.located.name == name]
+    return [complaint.problem for complaint in comparison.complaints if complaint.located.name == name]

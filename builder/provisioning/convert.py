@@ -36,9 +36,9 @@ def convert_to_butane(config: Config, spec: tuple[int, int], variant: str) -> st
             the config uses.
     """
     editions = buildos.EDITIONS if variant == "buildos" else VARIANTS[variant]
-    version = next((name for name, each in reversed([*editions.items()]) if each.spec == spec), None)
+    version = next((name for name, edition in reversed([*editions.items()]) if edition.spec == spec), None)
     if version is None:
-        names = ", ".join(f"{name} for {format_version(each.spec)}" for name, each in editions.items())
+        names = ", ".join(f"{name} for {format_version(edition.spec)}" for name, edition in editions.items())
         raise InputError(
             f"no version of {variant} compiles to Ignition {format_version(spec)}",
             hint=f"there are {names}: try --variant",
@@ -63,7 +63,7 @@ def _plain(model: Model) -> dict[str, Any]:
         if field.kind == "model":
             value = _plain(value)
         elif field.kind == "models":
-            value = [_plain(each) for each in value]
+            value = [_plain(item) for item in value]
         elif field.kind == "scalars":
             value = [*value]
         elif field.name == "mode" and value is not None:

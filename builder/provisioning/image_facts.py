@@ -138,7 +138,7 @@ class ImageRoot(Root):
                 target = entry[1:]
                 if target.startswith("/"):
                     done, entries = [], [self.facts.paths]
-                pending += [each for each in reversed(target.split("/")) if each not in ("", ".")]
+                pending += [part for part in reversed(target.split("/")) if part not in ("", ".")]
                 continue
             done.append(part)
             entries.append(entry)
@@ -182,7 +182,7 @@ class ImageRoot(Root):
 
 def is_writable(path: str) -> bool:
     """Whether a machine can write there, by its resolved path."""
-    return any(path == each or path.startswith(each + "/") for each in WRITABLE)
+    return any(path == place or path.startswith(place + "/") for place in WRITABLE)
 
 
 def _status(entry: Entry, where: str) -> os.stat_result:
@@ -234,9 +234,9 @@ def is_enabled(root: ImageRoot, unit: str) -> bool:
 
 def list_pulled_in(root: ImageRoot) -> set[str]:
     """The names of all units that others pull in."""
-    found: set[str] = set()
+    names: set[str] = set()
     for directory in UNIT_PATH:
         for name in root.list_names(directory):
             if name.endswith((".wants", ".requires", ".upholds")):
-                found.update(root.list_names(f"{directory}/{name}"))
-    return found
+                names.update(root.list_names(f"{directory}/{name}"))
+    return names

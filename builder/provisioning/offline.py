@@ -244,7 +244,7 @@ def _gid(root: Root, group: str) -> int:
 
 def _join(root: Root, name: str, groups: str | None) -> None:
     """Be in these groups, and in no other."""
-    wanted = [each for each in (groups or "").split(",") if each]
+    wanted = [group for group in (groups or "").split(",") if group]
     for table in (Table(root, "group"), Table(root, "gshadow", 0o640)):
         for row in table.rows:
             remove_member(row, name)
@@ -308,10 +308,10 @@ def _systemctl(root: Root, verb: str, units: Sequence[str]) -> tuple[int, str]:
 
 def _links(root: Root, unit: str) -> Iterator[tuple[str, str]]:
     """The links that enabling makes, and where they lead (systemd.unit(5), "[Install] Section Options")."""
-    found = _find_unit(root, unit)
-    if found is None:
+    placed = _find_unit(root, unit)
+    if placed is None:
         return
-    path, text = found
+    path, text = placed
     instance = unit.partition("@")[2].rpartition(".")[0]
     try:
         settings = parse_options(text)

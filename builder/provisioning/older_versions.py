@@ -28,8 +28,8 @@ def convert_to_version(config: Config, choice: str) -> dict[str, Any]:
         InputError: the chosen version cannot, no version can, or there is none of that name.
     """
     if choice == LOWEST:
-        found = (_in_version(config, version) for version in NAMES.values())
-        lowest = next((data for data, document in found if _says_all(config, document)), None)
+        documents = (_in_version(config, version) for version in NAMES.values())
+        lowest = next((data for data, document in documents if _says_all(config, document)), None)
         if lowest is None:
             raise InputError("no version of Ignition can say all of this")
         return lowest
@@ -61,5 +61,5 @@ def _says_all(config: Config, document: Document) -> bool:
 
 def _lost(config: Config, document: Document) -> list[Problem]:
     """What the version says about it that the newest does not."""
-    newest = {each.message for each in _in_version(config, [*NAMES.values()][-1])[1].problems}
-    return [each for each in document.problems if each.message not in newest]
+    newest = {problem.message for problem in _in_version(config, [*NAMES.values()][-1])[1].problems}
+    return [problem for problem in document.problems if problem.message not in newest]

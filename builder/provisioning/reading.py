@@ -94,17 +94,17 @@ def make_json_object(name: str, located: Located, problems: Iterable[Problem]) -
     problems = [*problems]
     secrets = located.get_secrets()
     entries: list[dict[str, Any]] = []
-    for each in problems:
-        mark = located.mark_of(each.path, on_key=each.on_key)
+    for problem in problems:
+        mark = located.mark_of(problem.path, on_key=problem.on_key)
         entry: dict[str, Any] = {
-            "kind": each.severity,
-            "message": secrets.conceal(each.message),
-            "path": ".".join(["$", *map(str, each.path)]),
+            "kind": problem.severity,
+            "message": secrets.conceal(problem.message),
+            "path": ".".join(["$", *map(str, problem.path)]),
             "line": mark.line if mark else None,
             "col": mark.column if mark else None,
         }
-        if each.hint:
-            entry["hint"] = secrets.conceal(each.hint)
+        if problem.hint:
+            entry["hint"] = secrets.conceal(problem.hint)
         entries.append(entry)
     return {"file": name, "verdict": choose_verdict(problems), "entries": entries}
 
@@ -117,7 +117,7 @@ def require_usable(document: Document, *, strict: bool) -> list[str]:
     """
     if document.errors or (strict and document.problems):
         raise InputError(str(LocatedError(document.located, document.problems)))
-    return [str(Complaint(document.located, each)) for each in document.problems]
+    return [str(Complaint(document.located, problem)) for problem in document.problems]
 
 
 def merge_documents(documents: Sequence[Document]) -> tuple[Config, list[str]]:
@@ -131,12 +131,12 @@ def merge_documents(documents: Sequence[Document]) -> tuple[Config, list[str]]:
     for document in documents:
         require_usable(document, strict=False)
     merged = merge_all(_loaded(document) for document in documents)
-    complaints = [merged.make_complaint(each) for each in checks.check(merged.config, NEWEST)]
-    errors = [each for each in complaints if each.problem.severity == "error"]
+    complaints = [merged.make_complaint(problem) for problem in checks.check(merged.config, NEWEST)]
+    errors = [complaint for complaint in complaints if complaint.problem.severity == "error"]
     if errors:
-        raise InputError("\n".join(str(each) for each in collect_by_document(errors)))
-    said = [Complaint(document.located, each) for document in documents for each in document.problems]
-    return merged.config, list(dict.fromkeys(str(each) for each in [*said, *complaints]))
+        raise InputError("\n".join(str(complaint) for complaint in collect_by_document(errors)))
+    said = [Complaint(document.located, problem) for document in documents for problem in document.problems]
+    return merged.config, list(dict.fromkeys(str(message) for message in [*said, *complaints]))
 
 
 def _loaded(document: Document) -> LoadedConfig:

@@ -39,7 +39,8 @@ def _lines() -> Iterator[str]:
     yield f"|---|{'---|' * len(variants)}"
     for spec in NAMES.values():
         cells = [
-            ", ".join(name for name, each in editions.items() if each.spec == spec) for editions in variants.values()
+            ", ".join(name for name, edition in editions.items() if edition.spec == spec)
+            for editions in variants.values()
         ]
         yield f"| {format_version(spec)} | {' | '.join(cells)} |".replace("|  ", "| ")
     for place in list_models():
@@ -63,10 +64,10 @@ def _purpose(model: type[Model]) -> str:
 def _table(settings: list[Setting], since: tuple[int, int]) -> Iterator[str]:
     yield "| setting | JSON | type | since | meaning |"
     yield "|---|---|---|---|---|"
-    for each in settings:
-        json_name = "" if each.sweet else f"`{each.field.alias}`"
-        major, minor = max(since, each.field.since)
-        cells = (f"`{each.field.name}`", json_name, _type(each.field), f"{major}.{minor}", each.meaning)
+    for setting in settings:
+        json_name = "" if setting.sweet else f"`{setting.field.alias}`"
+        major, minor = max(since, setting.field.since)
+        cells = (f"`{setting.field.name}`", json_name, _type(setting.field), f"{major}.{minor}", setting.meaning)
         yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
 
 

@@ -31,7 +31,7 @@ def make_schema() -> dict[str, Any]:
     for spelling in spellings:
         for place in list_models():
             definitions[_definition_name(place.model, spelling)] = _object(place.model, spelling)
-    yaml_config, ignition = (definitions[_definition_name(Config, each)] for each in spellings)
+    yaml_config, ignition = (definitions[_definition_name(Config, spelling_of)] for spelling_of in spellings)
     variants = {"buildos": EDITIONS, **VARIANTS}
     yaml_config["properties"]["variant"] = {"enum": [*variants]}
     yaml_config["properties"]["version"] = {"type": "string"}
@@ -76,9 +76,9 @@ def _definition_name(model: type[Model], spelling: Spelling) -> str:
 
 def _object(model: type[Model], spelling: Spelling) -> dict[str, Any]:
     properties = {
-        getattr(each.field, spelling): _property(each, spelling)
-        for each in list_settings(model)
-        if spelling == "name" or not each.sweet
+        getattr(setting.field, spelling): _property(setting, spelling)
+        for setting in list_settings(model)
+        if spelling == "name" or not setting.sweet
     }
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

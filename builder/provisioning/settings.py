@@ -83,35 +83,37 @@ def list_settings(model: type[Model]) -> list[Setting]:
     """Every setting of a model, Butane's included, by name."""
     meanings = _meanings(model)
     sweet = model.__module__.startswith(("firstboot.config.butane", "firstboot.config.buildos"))
-    found = [
-        Setting(each, sweet, meanings.get(each.name, ""))
-        for each in list_fields(model).values()
-        if each.since != ENGINE_ONLY.version
+    settings = [
+        Setting(field, sweet, meanings.get(field.name, ""))
+        for field in list_fields(model).values()
+        if field.since != ENGINE_ONLY.version
     ]
     sugar = {name for kind in model.__mro__ for name in _our_dialect().extra.get(kind.__name__, {})}
-    found += [
-        Setting(each._replace(since=SPEC), True, f"`buildos` only: {meanings.get(each.name, '')}")
-        for each in list_fields(model).values()
-        if each.since == ENGINE_ONLY.version and each.name not in sugar
+    settings += [
+        Setting(field._replace(since=SPEC), True, f"`buildos` only: {meanings.get(field.name, '')}")
+        for field in list_fields(model).values()
+        if field.since == ENGINE_ONLY.version and field.name not in sugar
     ]
     for kind in model.__mro__:
-        found += [Setting(field, True, meaning) for field, meaning in SUGAR.get(kind.__name__, {}).values()]
+        settings += [Setting(field, True, meaning) for field, meaning in SUGAR.get(kind.__name__, {}).values()]
         extra = {
             **_our_dialect().extra.get(kind.__name__, {}),
             **list_extra_settings(NEWEST_FCOS).get(kind.__name__, {}),
         }
-        found += [Setting(field, True, OWN.get((kind.__name__, name)) or EXTRA[name]) for name, field in extra.items()]
-    return sorted(found, key=lambda setting: setting.field.name)
+        settings += [
+            Setting(field, True, OWN.get((kind.__name__, name)) or EXTRA[name]) for name, field in extra.items()
+        ]
+    return sorted(settings, key=lambda setting: setting.field.name)
 
 
 def _meanings(model: type[Model]) -> dict[str, str]:
     """What the class and those it derives from say about their attributes."""
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for kind in reversed(model.__mro__):
         text = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
         for match in re.finditer(r"^    (\w+): (.+(?:\n {8,}.+)*)$", text, re.MULTILINE):
-            found[match[1]] = " ".join(match[2].split()).removesuffix(".").replace("``", "`")
-    return found
+            meanings[match[1]] = " ".join(match[2].split()).removesuffix(".").replace("``", "`")
+    return meanings
 
 
 class Place(NamedTuple):

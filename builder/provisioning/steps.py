@@ -43,36 +43,38 @@ class Step(NamedTuple):
 def list_steps(loaded: LoadedConfig, actions: Iterable[Action]) -> list[Step]:
     """Every step of a first boot, in order."""
     actions = [*actions]
-    kernel = [each for each in actions if _stage(each) == "kernel"]
-    devices = [each for each in actions if _stage(each) == "disks"]
-    others = [each for each in actions if _stage(each) not in ("kernel", "disks", "archives")]
-    found = [*_fetches(loaded)]
-    found += [_step(loaded, "kernel", f"{each.describe()}, and start again", each.at) for each in kernel]
-    found += [_step(loaded, "disks", each.describe(), each.at) for each in devices]
+    kernel = [action for action in actions if _stage(action) == "kernel"]
+    devices = [action for action in actions if _stage(action) == "disks"]
+    others = [action for action in actions if _stage(action) not in ("kernel", "disks", "archives")]
+    steps = [*_fetches(loaded)]
+    steps += [_step(loaded, "kernel", f"{action.describe()}, and start again", action.at) for action in kernel]
+    steps += [_step(loaded, "disks", action.describe(), action.at) for action in devices]
     for filesystem, at in list_to_mount(loaded.config):
-        found.append(_step(loaded, "mount", f"mount {filesystem.device} at {filesystem.path}", at))
-    found += [_step(loaded, _stage(each), _described(each), each.at) for each in others if _stage(each) != "units"]
+        steps.append(_step(loaded, "mount", f"mount {filesystem.device} at {filesystem.path}", at))
+    steps += [
+        _step(loaded, _stage(action), _described(action), action.at) for action in others if _stage(action) != "units"
+    ]
     for index, archive in enumerate(loaded.config.storage.archives):
         what = f"unpack {redact_url(archive.source or '')} into {archive.path}"
-        found.append(_step(loaded, "files", what, ("storage", "archives", index)))
-    found += [_step(loaded, "units", _described(each), each.at) for each in others if _stage(each) == "units"]
-    return found
+        steps.append(_step(loaded, "files", what, ("storage", "archives", index)))
+    steps += [_step(loaded, "units", _described(action), action.at) for action in others if _stage(action) == "units"]
+    return steps
 
 
 def draw(steps: Iterable[Step]) -> str:
     """How many, and a tree: stages, below them what is done, and at the right the line that asks for it."""
     steps = [*steps]
-    width = max((len(each.what) for each in steps), default=0)
+    width = max((len(step.what) for step in steps), default=0)
     width = min(width, 72)
     lines = [f"{len(steps)} step{'' if len(steps) == 1 else 's'}"]
-    groups = [(stage, [*members]) for stage, members in groupby(steps, key=lambda each: each.stage)]
+    groups = [(stage, [*members]) for stage, members in groupby(steps, key=lambda step: step.stage)]
     for index, (stage, members) in enumerate(groups):
         last = index == len(groups) - 1
         lines.append(f"{'└─' if last else '├─'} {stage}")
-        for position, each in enumerate(members):
+        for position, step in enumerate(members):
             branch = f"{'  ' if last else '│ '} {'└─' if position == len(members) - 1 else '├─'}"
-            where = f"  {each.file}:{each.line}" if each.file and each.line else ""
-            lines.append(f"{branch} {each.what:<{width}}{where}".rstrip())
+            where = f"  {step.file}:{step.line}" if step.file and step.line else ""
+            lines.append(f"{branch} {step.what:<{width}}{where}".rstrip())
     return "\n".join(lines)
 
 
@@ -83,7 +85,7 @@ def _stage(action: Action) -> str:
 
 def _described(action: Action) -> str:
     if isinstance(action, WriteFile):
-        urls = [str(each.path) for each in (action.contents, *action.added) if isinstance(each, Unfetched)]
+        urls = [str(resource.path) for resource in (action.contents, *action.added) if isinstance(resource, Unfetched)]
         if urls:
             return f"{action.describe().rpartition(' (')[0]} (fetched)"
     return action.describe()
@@ -103,8 +105,8 @@ def _at_of(loaded: LoadedConfig, name: str) -> Path:
         at: Path = ("storage", "files", index)
         if redact_url(file.contents.source or "") == name:
             return (*at, "contents", "source")
-        for position, each in enumerate(file.append):
-            if redact_url(each.source or "") == name:
+        for position, part in enumerate(file.append):
+            if redact_url(part.source or "") == name:
                 return (*at, "append", position, "source")
     for index, archive in enumerate(loaded.config.storage.archives):
         if redact_url(archive.source or "") == name:

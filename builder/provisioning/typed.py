@@ -41,8 +41,8 @@ def make_model(part: type[model.Model]) -> type[Part]:
         part: of :mod:`firstboot.config.models` or :mod:`firstboot.config.devices`.
     """
     if part not in _KNOWN:
-        known = (each for each in fields.list_fields(part).values() if each.since != models.OWN.version)
-        definitions: dict[str, Any] = {each.name: _definition(each) for each in known}
+        known = (field for field in fields.list_fields(part).values() if field.since != models.OWN.version)
+        definitions: dict[str, Any] = {field.name: _definition(field) for field in known}
         _KNOWN[part] = create_model(part.__name__, __base__=Part, __doc__=part.__doc__, **definitions)
     return _KNOWN[part]
 

@@ -68,20 +68,22 @@ def read_values(
     for prefix in prefixes:
         if not prefix:
             raise InputError("the prefix of environment variables is empty", hint="for single ones: --env NAME")
-        found = {name.removeprefix(prefix): value for name, value in around.items() if name.startswith(prefix)}
-        variables |= {name.lower(): value for name, value in found.items()} | found
+        variables_given = {
+            name.removeprefix(prefix): value for name, value in around.items() if name.startswith(prefix)
+        }
+        variables |= {name.lower(): value for name, value in variables_given.items()} | variables_given
     for name in names:
         if name not in around:
             raise InputError(f"there is no environment variable '{name}'")
         variables[name] = around[name]
     for path in files:
         variables |= _read_file(path)
-    given = dict(_split(each, "--set", "VALUE") for each in settings)
+    given = dict(_split(setting, "--set", "VALUE") for setting in settings)
     variables |= given
     return Values(
         variables,
         frozenset({*names, *given}),
-        {name: _read_secret(Path(file)) for name, file in (_split(each, "--secret", "FILE") for each in secrets)},
+        {name: _read_secret(Path(file)) for name, file in (_split(secret, "--secret", "FILE") for secret in secrets)},
         around,
     )
 
@@ -109,7 +111,7 @@ def _read_file(path: Path) -> dict[str, str]:
         raise InputError(str(error)) from error
     data = {} if located.data is None else located.data
     problems: list[Problem] = []
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     if isinstance(data, dict):
         for name, value in data.items():
             if value is None or isinstance(value, dict | list):
@@ -117,12 +119,12 @@ def _read_file(path: Path) -> dict[str, str]:
                     Problem((name,), f"expected text, a number, true or false, found {describe_kind(value)}")
                 )
             else:
-                found[name] = _as_text(value, located, name)
+                values[name] = _as_text(value, located, name)
     else:
         problems.append(Problem((), f"expected names with values, found {describe_kind(data)}"))
     if problems:
         raise InputError(str(LocatedError(located, problems)))
-    return found
+    return values
 
 
 def _as_text(value: str | float | bool, located: Located, name: str) -> str:
@@ -138,8 +140,8 @@ def require_declared(values: Values, configs: Iterable[Located]) -> None:
         InputError
     """
     declared: set[str] = set()
-    for each in configs:
-        variables = each.data.get("variables") if isinstance(each.data, dict) else None
+    for config in configs:
+        variables = config.data.get("variables") if isinstance(config.data, dict) else None
         if isinstance(variables, dict):
             declared |= {*variables}
     for name in sorted(values.asked - declared):

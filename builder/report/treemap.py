@@ -41,7 +41,7 @@ class Box:
 
 def measure_origins(tree: Tree) -> dict[str, dict[str, int]]:
     """Origin -> path -> bytes, without empty files; a file with several names is counted under the first."""
-    found: dict[str, dict[str, int]] = {}
+    origins: dict[str, dict[str, int]] = {}
     seen: set[Slice] = set()
     for path, node in tree.walk():
         if node.kind is not Kind.FILE or node.content is EMPTY or not node.size:
@@ -50,8 +50,8 @@ def measure_origins(tree: Tree) -> dict[str, dict[str, int]]:
             if node.content in seen:
                 continue
             seen.add(node.content)
-        found.setdefault(node.origin, {})[path] = node.size
-    return found
+        origins.setdefault(node.origin, {})[path] = node.size
+    return origins
 
 
 def choose_place(path: str) -> str:

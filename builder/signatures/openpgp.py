@@ -19,7 +19,7 @@ class OpenpgpKey:
     @property
     def fingerprint(self) -> str:
         """Of the primary keys, with ``, `` between several."""
-        return ", ".join(each.fingerprint.upper() for each in self.certificates)
+        return ", ".join(certificate.fingerprint.upper() for certificate in self.certificates)
 
     @property
     def kind(self) -> str:
@@ -55,8 +55,8 @@ class OpenpgpKey:
             raise SignatureRefused(
                 f"the signature is not by the OpenPGP certificate {self.fingerprint}; it names {named}"
             ) from error
-        ours = {each.fingerprint.lower() for each in self.certificates}
-        if not any(each.certificate.lower() in ours for each in result.valid_sigs):
+        ours = {certificate.fingerprint.lower() for certificate in self.certificates}
+        if not any(signature.certificate.lower() in ours for signature in result.valid_sigs):
             raise SignatureRefused(f"the signature is not by the OpenPGP certificate {self.fingerprint}")
 
 

@@ -37,8 +37,8 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
     return [
         Packages(
             lock.packages,
-            {name: make_decision(each) for name, each in definition.scripts.items()},
-            {name: format_answer(each) for name, each in definition.debconf.items()},
+            {name: make_decision(decision) for name, decision in definition.scripts.items()},
+            {name: format_answer(answer) for name, answer in definition.debconf.items()},
             definition.exclude,
         ),
         *list_container_stages(definition, lock, epoch),
@@ -86,7 +86,7 @@ def list_container_stages(definition: Resolved, lock: Lock, epoch: int) -> list[
 
 def list_container_artifacts(definition: Resolved, lock: Lock) -> dict[str, tuple[PlacedArtifact, ...]]:
     """The artifacts of the containers that are built with a system, by the lock's groups."""
-    images = (each.image for each in definition.containers)
+    images = (image.image for image in definition.containers)
     groups = {image.package_set.name: image.artifacts for image in images if isinstance(image, ResolvedContainer)}
     return {group: list_placed(artifacts, lock, group) for group, artifacts in groups.items()}
 

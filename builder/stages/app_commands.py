@@ -107,7 +107,7 @@ class _Modules:
 
     def __init__(self, tree: Tree, directories: Sequence[str]) -> None:
         self._tree = tree
-        self._directories = [each for each in directories if each in tree]
+        self._directories = [directory for directory in directories if directory in tree]
         self._own = directories[0]
         self._seen: set[str] = set()
 
@@ -134,7 +134,7 @@ class _Modules:
                     line = getattr(error, "lineno", None)
                     where = f"{path}:{line}" if line else path
                     raise NotStartable(written, f"{where}: {error.args[0]}") from None
-                pending += [(each, module) for each in self._list_imports(tree.body, module)]
+                pending += [(imported, module) for imported in self._list_imports(tree.body, module)]
 
     def is_package(self, name: str) -> bool:
         """Whether it is a directory."""
@@ -155,7 +155,7 @@ class _Modules:
             body = ast.parse(text).body
         except (SyntaxError, ValueError):
             return True
-        names = {each for statement in _list_statements(body) for each in _list_defined(statement)}
+        names = {name for statement in _list_statements(body) for name in _list_defined(statement)}
         return not names.isdisjoint({name, "*", "__getattr__"}) or b"globals()" in text
 
     def _list_imports(self, body: list[ast.stmt], module: str) -> Iterator[str]:
@@ -199,7 +199,7 @@ class _Modules:
                 return base
             parent, _, stem = base.rpartition("/")
             if parent in self._tree and any(
-                each.startswith(f"{stem}.") and each.endswith(".so") for each in self._tree.list_children(parent)
+                name.startswith(f"{stem}.") and name.endswith(".so") for name in self._tree.list_children(parent)
             ):
                 return f"{base}.so"
         return None
@@ -212,7 +212,7 @@ def _list_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         if isinstance(statement, _GUARDS):
             inner = [*statement.body, *statement.orelse]
             if isinstance(statement, ast.Try):
-                inner += [each for handler in statement.handlers for each in handler.body]
+                inner += [inner for handler in statement.handlers for inner in handler.body]
             yield from _list_statements(inner)
 
 

@@ -94,11 +94,13 @@ def _make_service(app: ResolvedApp, command: Sequence[str]) -> str:
         unit.append(("StartLimitIntervalSec", "0"))
     service = [*_list_start(model, command), *_list_surroundings(app), *_list_limits(model)]
     sandbox, added = make_sandbox(
-        (_split(each.setting) for each in model.exceptions),
+        (_split(exception.setting) for exception in model.exceptions),
         network=model.network,
         privileged_ports=model.privileged_ports,
     )
-    reasons = [("# Exception", f"{each.setting}: {format_one_line(each.reason)}") for each in model.exceptions]
+    reasons = [
+        ("# Exception", f"{exception.setting}: {format_one_line(exception.reason)}") for exception in model.exceptions
+    ]
     sections = [("Unit", unit), ("Service", [*service, *reasons, *sandbox, *added])]
     if model.schedule is None and not several:
         sections.append(("Install", [("WantedBy", "multi-user.target")]))
@@ -108,16 +110,21 @@ def _make_service(app: ResolvedApp, command: Sequence[str]) -> str:
 def _list_start(app: App, command: Sequence[str]) -> Section:
     kind = "oneshot" if app.schedule is not None else "notify" if app.ready == "notify" else "exec"
     words = [*command, *app.arguments]
-    found: Section = [("Type", kind), ("ExecStart", " ".join(_quote(word, app, command=True) for word in words))]
+    settings: Section = [("Type", kind), ("ExecStart", " ".join(_quote(word, app, command=True) for word in words))]
     if app.ready == "http":
-        found.append(("ExecStartPost", _format_http_check(app, START_TIMEOUT)))
+        settings.append(("ExecStartPost", _format_http_check(app, START_TIMEOUT)))
     if app.schedule is None:
-        found.append(("TimeoutStartSec", f"{START_TIMEOUT + 10}s"))
-        found += [("Restart", "always"), ("RestartSec", "500ms"), ("RestartSteps", "8"), ("RestartMaxDelaySec", "1min")]
+        settings.append(("TimeoutStartSec", f"{START_TIMEOUT + 10}s"))
+        settings += [
+            ("Restart", "always"),
+            ("RestartSec", "500ms"),
+            ("RestartSteps", "8"),
+            ("RestartMaxDelaySec", "1min"),
+        ]
     if app.ready == "notify":
         # A server with workers says it from its main process, or from one that this has started.
-        found += [("NotifyAccess", "all"), ("WatchdogSec", f"{app.watchdog}s")]
-    return found
+        settings += [("NotifyAccess", "all"), ("WatchdogSec", f"{app.watchdog}s")]
+    return settings
 
 
 def _list_surroundings(app: ResolvedApp) -> Section:
@@ -130,24 +137,24 @@ def _list_surroundings(app: ResolvedApp) -> Section:
     variables |= {name: _show_value(value) for name, value in model.environment.items()}
     if model.instances > 1:
         variables["INSTANCE"] = INSTANCE
-    found: Section = [("Environment", _quote(f"{name}={value}", model)) for name, value in variables.items()]
+    settings: Section = [("Environment", _quote(f"{name}={value}", model)) for name, value in variables.items()]
     # What a first-boot config says of one machine; systemd reads it, the app need not be able to.
-    found.append(("EnvironmentFile", f"-{MACHINE_VARIABLES}/{app.name}/environment"))
+    settings.append(("EnvironmentFile", f"-{MACHINE_VARIABLES}/{app.name}/environment"))
     if model.settings is not None:
         # With settings of the machine's own, both together are at the place where the image has its own.
         here = locate_settings(app)
-        found.append(("BindReadOnlyPaths", f"-{MACHINE_SETTINGS}/{app.name}/{here.rpartition('/')[2]}:{here}"))
-    found += [("LoadCredential", f"{name}:{app.name}.{name}") for name in model.secrets]
-    found += [("DynamicUser", "yes"), ("User", app.name)]
+        settings.append(("BindReadOnlyPaths", f"-{MACHINE_SETTINGS}/{app.name}/{here.rpartition('/')[2]}:{here}"))
+    settings += [("LoadCredential", f"{name}:{app.name}.{name}") for name in model.secrets]
+    settings += [("DynamicUser", "yes"), ("User", app.name)]
     if model.state:
-        found += [
+        settings += [
             ("StateDirectory", app.name),
             ("StateDirectoryMode", "0700"),
             ("WorkingDirectory", f"/var/lib/{app.name}"),
         ]
-    found += [("ReadWritePaths", quote_word(path)) for path in model.writes]
-    found += [("SyslogIdentifier", app.name), ("LogExtraFields", f"APP={app.name}")]
-    return found
+    settings += [("ReadWritePaths", quote_word(path)) for path in model.writes]
+    settings += [("SyslogIdentifier", app.name), ("LogExtraFields", f"APP={app.name}")]
+    return settings
 
 
 def _list_limits(app: App) -> Section:

@@ -66,9 +66,9 @@ def require_debian(container: ResolvedContainer, root: Tree) -> dict[str, Instal
     Raises:
         InputError: it has files, but no record of packages: those of Debian cannot be added to it.
     """
-    found = find_installed(root)
-    if found is not None:
-        return found
+    installed = find_installed(root)
+    if installed is not None:
+        return installed
     release = root.get("/etc/os-release", follow=True) or root.get("/usr/lib/os-release", follow=True)
     if release is None or not release.size:
         return {}  # nothing but files of its own: all that packages need comes with them

@@ -194,8 +194,8 @@ def _install_packages(
     below = tree.copy()
     packs = unpack_all(packages, context.store, context.console, jobs=2, refetch=context.refetch)
     # Quiet: a container's handlers take milliseconds.
-    decisions = {name: make_decision(each) for name, each in container.scripts.items()}
-    answers = {name: format_answer(each) for name, each in container.debconf.items()}
+    decisions = {name: make_decision(decision) for name, decision in container.scripts.items()}
+    answers = {name: format_answer(answer) for name, answer in container.debconf.items()}
     with open_commands(context.tools, context.store) as commands:
         unpack_tree(packs, tree, diversions=find_diversions(packs, commands))
         install_database(tree, packs)
@@ -231,7 +231,7 @@ def divide(
         return [make_single_part(tree)]
     groups: Mapping[str, Sequence[str]] = {"": [path for path, _ in tree.walk()]}
     if container.layers is Layers.GROUPED:
-        groups = group_by_change(tree, {each.name: each.source_name for each in packages})
+        groups = group_by_change(tree, {package.name: package.source_name for package in packages})
     parts = make_parts(Tree() if base is None else base, tree, groups)
     return parts or ([make_single_part(tree)] if base is None else [])
 

@@ -93,7 +93,7 @@ def make_work(
 
     by_name = {pack.name: pack for pack in packs}
     scripts = {
-        name: {each: text for each in SCRIPTS if (text := by_name[name].find_script(each)) is not None}
+        name: {script: text for script in SCRIPTS if (text := by_name[name].find_script(script)) is not None}
         for name in sort_for_configuration({pack.name: pack.control for pack in packs})
     }
     architectures = {pack.package.architecture for pack in packs} - {"all"}

@@ -71,7 +71,7 @@ def make_plan(stages: Sequence[Stage], store: Store, definition: Path, *, tools:
         keys.append(derive_stage_key(stage, keys[-1] if keys else "", labels))
     if anew:
         return Plan(
-            tuple(Planned(*each, run=True, reason=anew) for each in zip(stages, keys, inputs, strict=True)),
+            tuple(Planned(*row, run=True, reason=anew) for row in zip(stages, keys, inputs, strict=True)),
         )
     start = next((i + 1 for i in reversed(range(len(keys))) if is_usable(store, keys[i])), 0)
     last = read_entry(store, BUILDS, _name_of(definition))

@@ -65,23 +65,25 @@ def list_planned(
     """
     return tuple(
         Environment(
-            each.name,
-            find_target(packages, arch, each.name),
-            tuple(w for w in wheels if (w.group, w.environment) == (group, each.name)),
-            each.requested,
-            each.trim,
-            each.imports,
-            each.absent_libraries,
+            environment.name,
+            find_target(packages, arch, environment.name),
+            tuple(w for w in wheels if (w.group, w.environment) == (group, environment.name)),
+            environment.requested,
+            environment.trim,
+            environment.imports,
+            environment.absent_libraries,
         )
-        for each in environments
+        for environment in environments
     )
 
 
 def list_container_environments(definition: Resolved, lock: Lock) -> dict[str, tuple[Environment, ...]]:
     """The environments of a system's containers, by the lock's group."""
-    found = {}
+    environments = {}
     for container in definition.containers:
         if isinstance(container.image, ResolvedContainer) and container.image.python:
             group = container.image.package_set.name
-            found[group] = list_planned(container.image.python, group, lock.sets[group], lock.wheels, definition.arch)
-    return found
+            environments[group] = list_planned(
+                container.image.python, group, lock.sets[group], lock.wheels, definition.arch
+            )
+    return environments

@@ -126,10 +126,10 @@ def take_database(tree: Tree) -> list[tuple[str, Node]]:
 
     There it is hidden on the machine, by what is mounted at ``/var``. Who looks at the image from outside finds it.
     """
-    found = list(tree.walk(DATABASE))
-    tree.discard({path for path, _ in found})
-    copies = [(f"{RECORD}{path.removeprefix(DATABASE)}", node) for path, node in found]
-    return copies + found
+    database = list(tree.walk(DATABASE))
+    tree.discard({path for path, _ in database})
+    copies = [(f"{RECORD}{path.removeprefix(DATABASE)}", node) for path, node in database]
+    return copies + database
 
 
 def move_writable(tree: Tree) -> None:

@@ -54,10 +54,10 @@ def read_dynamic(data: bytes) -> Dynamic | None:
         base = next((s + table - a for a, s, n in loaded if a <= table < a + n), None)
 
         def list_texts(*tags: int) -> list[str]:
-            found = [value for tag, value in entries if tag in tags]
-            if found and base is None:
+            offsets = [value for tag, value in entries if tag in tags]
+            if offsets and base is None:
                 raise ValueError("no table of strings")
-            return [data[base + at : data.index(b"\0", base + at)].decode() for at in found if base is not None]
+            return [data[base + at : data.index(b"\0", base + at)].decode() for at in offsets if base is not None]
 
         return Dynamic(
             machine,

@@ -85,14 +85,14 @@ def _dlopen_notes(data: bytes) -> Iterable[tuple[str, tuple[str, ...]]]:
 
 def list_library_directories(tree: Tree) -> list[str]:
     """Where the loader looks, from ``/etc/ld.so.conf.d`` and its defaults, as paths of the tree."""
-    found = []
+    directories = []
     if tree.get("/etc/ld.so.conf.d") is not None:
         for name in tree.list_children("/etc/ld.so.conf.d"):
             for line in tree.read_text(f"/etc/ld.so.conf.d/{name}").splitlines():
                 if line.startswith("/"):
-                    found.append(tree.resolve(line.strip()))
-    found += ["/usr/lib", "/usr/lib64"]
-    return list(dict.fromkeys(found))
+                    directories.append(tree.resolve(line.strip()))
+    directories += ["/usr/lib", "/usr/lib64"]
+    return list(dict.fromkeys(directories))
 
 
 def find_closure(tree: Tree, paths: Iterable[str], *, wanted: Collection[str] = ()) -> list[str]:

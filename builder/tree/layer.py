@@ -271,12 +271,12 @@ class _Reader:
         def read(offset: int, count: int) -> bytes:
             return os.pread(self._descriptor, max(0, min(count, length - offset)), start + offset)
 
-        found = old or parse_pax_map(extra, self._repeated, read)
+        sparse_map = old or parse_pax_map(extra, self._repeated, read)
         if self._sparse is None:
             raise self._bad("is a sparse file", name)
-        if found.start + sum(size for _, size in found.pieces) != length:
+        if sparse_map.start + sum(size for _, size in sparse_map.pieces) != length:
             raise self._bad("stores another number of bytes than its sparse map says", name)
-        return self._sparse.add(found, self._descriptor, start + found.start)
+        return self._sparse.add(sparse_map, self._descriptor, start + sparse_map.start)
 
     def _path(self, name: bytes, *, is_directory: bool) -> str:
         if not name or len(name) > MAX_PATH:
@@ -305,7 +305,7 @@ class _Reader:
         return device
 
     def _xattrs(self, extra: dict[bytes, bytes], name: bytes) -> tuple[tuple[str, bytes], ...]:
-        found = []
+        xattrs = []
         for key, value in extra.items():
             if key.startswith(XATTR):
                 attribute = key.removeprefix(XATTR).decode(errors="surrogateescape")
@@ -313,8 +313,8 @@ class _Reader:
                     raise self._bad(f"has {attribute}, which is overlayfs's own", name)
                 if not attribute or "\0" in attribute or len(attribute) > 255 or len(value) > 65536:
                     raise self._bad("has an extended attribute that cannot exist", name)
-                found.append((attribute, value))
-        return tuple(sorted(found))
+                xattrs.append((attribute, value))
+        return tuple(sorted(xattrs))
 
     def _extend(self, extra: dict[bytes, bytes], kind: bytes, data: bytes) -> None:
         if kind in (GNU_NAME, GNU_LINK):

@@ -45,8 +45,8 @@ def make_cache(libraries: Sequence[Library], flags: int, generator: bytes) -> by
 
 def find_generator(ldconfig: bytes) -> bytes:
     """What this ldconfig writes of itself into caches, or nothing if it does not."""
-    found = re.search(rb"\0(ldconfig \([^\0]*\) \w+ release version [0-9.]+)\0", ldconfig)
-    return found.group(1) if found else b""
+    match = re.search(rb"\0(ldconfig \([^\0]*\) \w+ release version [0-9.]+)\0", ldconfig)
+    return match.group(1) if match else b""
 
 
 class _Descending:

@@ -34,16 +34,18 @@ class Workdir:
         """
         changed = []
         seen = set()
-        for path, found in scan(self.root, origin):
+        for path, current in scan(self.root, origin):
             seen.add(path)
             if path != below and not path.startswith(below.rstrip("/") + "/"):
                 continue
             known = self.before.get(path)
-            if known is not None and is_same(known, found):
+            if known is not None and is_same(known, current):
                 continue
             if known is not None:
-                found = known.copy_with(kind=found.kind, content=found.content, target=found.target, mode=found.mode)
-            tree.put(path, found)
+                current = known.copy_with(
+                    kind=current.kind, content=current.content, target=current.target, mode=current.mode
+                )
+            tree.put(path, current)
             changed.append(path)
         for path, node in self.before.walk(below):
             if path not in seen and path != "/" and node.kind not in NOT_WRITTEN:
@@ -52,14 +54,14 @@ class Workdir:
         return changed
 
 
-def is_same(known: Node, found: Node) -> bool:
+def is_same(known: Node, other: Node) -> bool:
     """Whether a program left this entry as it was (owners and times are not looked at)."""
-    if known.kind is not found.kind:
+    if known.kind is not other.kind:
         return False
     if known.kind is Kind.SYMLINK:
-        return known.target == found.target
+        return known.target == other.target
     if known.kind is Kind.FILE:
-        return known.size == found.size and known.content.read() == found.content.read()
+        return known.size == other.size and known.content.read() == other.content.read()
     return True
 
 

@@ -33,7 +33,7 @@ class Library:
 
 def find_libraries(tree: Tree, elf_machine: int, multiarch: str) -> list[Library]:
     """The libraries of one architecture in the order of the directories, each name once a directory."""
-    found: list[Library] = []
+    libraries: list[Library] = []
     seen: set[str] = set()
     for directory in (*_configured(tree, CONFIG), f"/lib/{multiarch}", f"/usr/lib/{multiarch}", *LAST):
         real = tree.resolve(directory)
@@ -44,8 +44,8 @@ def find_libraries(tree: Tree, elf_machine: int, multiarch: str) -> list[Library
         names = (
             _name_in_cache(tree, real, name, elf_machine) for name in tree.list_children(real) if _is_library(name)
         )
-        found += [Library(name, f"{directory}/{name}") for name in sorted({n for n in names if n is not None})]
-    return found
+        libraries += [Library(name, f"{directory}/{name}") for name in sorted({n for n in names if n is not None})]
+    return libraries
 
 
 def read_soname(data: bytes, elf_machine: int) -> str | None:

@@ -140,27 +140,27 @@ class SparseFiles:
     def __exit__(self, *exception: object) -> None:
         self._stack.__exit__(*exception)  # type: ignore[arg-type]  # what a with statement hands over
 
-    def add(self, found: SparseMap, archive: int, offset: int) -> Content:
+    def add(self, sparse_map: SparseMap, archive: int, offset: int) -> Content:
         """A file whose pieces lie in ``archive`` (a descriptor) from ``offset`` on.
 
         Raises:
             TarError: all of them would be larger than 4 GiB.
             OSError: it cannot be written.
         """
-        if self._end + found.size > MAX_EXPANDED:
+        if self._end + sparse_map.size > MAX_EXPANDED:
             raise TarError(f"sparse files of more than {MAX_EXPANDED} bytes")
-        if not found.size:
+        if not sparse_map.size:
             return EMPTY
         if self._file is None:
             self._file = self._stack.enter_context(open_replacement(self.path))
         start = self._end
-        self._end += found.size + -found.size % 4096
+        self._end += sparse_map.size + -sparse_map.size % 4096
         self._file.truncate(self._end)
-        for where, length in found.pieces:
+        for where, length in sparse_map.pieces:
             while length:
                 piece = os.pread(archive, min(length, 1 << 20), offset)
                 if not piece:
                     raise TarError("a sparse file that is cut short")
                 os.pwrite(self._file.fileno(), piece, start + where)
                 where, offset, length = where + len(piece), offset + len(piece), length - len(piece)
-        return Slice(str(self.path), start, found.size)
+        return Slice(str(self.path), start, sparse_map.size)

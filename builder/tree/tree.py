@@ -94,11 +94,11 @@ class Tree:
     def _at_and_below(self, path: str) -> list[str]:
         if path not in self._nodes:
             return []
-        found = [path]
+        paths = [path]
         names = self._index()
-        for here in found:
-            found.extend(f"{here.rstrip('/')}/{name}" for name in names.get(here, ()))
-        return found
+        for here in paths:
+            paths.extend(f"{here.rstrip('/')}/{name}" for name in names.get(here, ()))
+        return paths
 
     def _set(self, path: str, node: Node) -> None:
         if self._names is not None and path not in self._nodes and path != "/":

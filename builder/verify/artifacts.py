@@ -40,14 +40,14 @@ def read_partitions(disk: Path) -> list[Section]:
             entries = parse_gpt(file.read(HEAD))
         except ValueError as error:
             raise ValueError(f"{disk}: {error}") from None
-    found = []
+    sections = []
     for entry in entries:
         kind = f" ({entry.type})" if entry.type in TYPES.values() else ""
-        found.append(Section(f"partition {entry.number}{kind}", entry.start, entry.size))
-    found.sort(key=lambda part: part.offset)
-    start = found[0].offset if found else end
-    tail = found[-1].offset + found[-1].size if found else end
-    return [Section(TABLES[0], 0, start), *found, Section(TABLES[1], tail, end - tail)]
+        sections.append(Section(f"partition {entry.number}{kind}", entry.start, entry.size))
+    sections.sort(key=lambda part: part.offset)
+    start = sections[0].offset if sections else end
+    tail = sections[-1].offset + sections[-1].size if sections else end
+    return [Section(TABLES[0], 0, start), *sections, Section(TABLES[1], tail, end - tail)]
 
 
 def read_sections(program: Path) -> list[Section]:
@@ -62,16 +62,16 @@ def read_sections(program: Path) -> list[Section]:
         if data[pe : pe + 4] != b"PE\0\0":
             raise ValueError(f"{program} is no PE file")
         count, optional = struct.unpack_from("<H", data, pe + 6)[0], struct.unpack_from("<H", data, pe + 20)[0]
-        found = []
+        sections = []
         for index in range(count):
             entry = pe + 24 + optional + 40 * index
             name = data[entry : entry + 8].rstrip(b"\0").decode("ascii", errors="replace")
             virtual, _, raw, offset = struct.unpack_from("<IIII", data, entry + 8)
-            found.append(Section(name, offset, min(virtual, raw)))
+            sections.append(Section(name, offset, min(virtual, raw)))
     except struct.error as error:
         raise ValueError(f"{program} is no PE file") from error
-    headers = min((part.offset for part in found), default=len(data))
-    return [Section("headers", 0, headers), *found]
+    headers = min((part.offset for part in sections), default=len(data))
+    return [Section("headers", 0, headers), *sections]
 
 
 def read_members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:
@@ -125,6 +125,6 @@ def hash_part(path: Path, part: Section) -> str:
 def find_differing(one: Path, other: Path, parts: list[Section], others: list[Section]) -> list[Section]:
     """The pieces that are not the same in both, or only in one."""
     known = {part.name: part for part in others}
-    found = [p for p in parts if p.name not in known or hash_part(one, p) != hash_part(other, known[p.name])]
+    differing = [p for p in parts if p.name not in known or hash_part(one, p) != hash_part(other, known[p.name])]
     names = {part.name for part in parts}
-    return found + [part for part in others if part.name not in names]
+    return differing + [part for part in others if part.name not in names]

@@ -44,14 +44,14 @@ class Built:
         ``build.json`` it is what does not speak of the machine and the hour (:data:`LOCAL`).
         """
         if fresh:
-            found = {kind: artifact["sha256"] for kind, artifact in self.data["artifacts"].items()}
+            hashes = {kind: artifact["sha256"] for kind, artifact in self.data["artifacts"].items()}
         else:
-            found = {kind: hash_file(path) for kind, path in self.artifacts.items()}
+            hashes = {kind: hash_file(path) for kind, path in self.artifacts.items()}
         if self.data["roothash"]:
-            found["root"] = self.data["roothash"]
+            hashes["root"] = self.data["roothash"]
         portable = {name: value for name, value in self.data.items() if name not in LOCAL}
-        found["build.json"] = hashlib.sha256(json.dumps(portable, sort_keys=True).encode()).hexdigest()
-        return found
+        hashes["build.json"] = hashlib.sha256(json.dumps(portable, sort_keys=True).encode()).hexdigest()
+        return hashes
 
 
 @dataclass(frozen=True)

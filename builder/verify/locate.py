@@ -60,32 +60,32 @@ class Locator:
     def list_differences(self, compared: Sequence[Compared]) -> list[Difference]:
         """All differences, each once: a UKI that is also on the disk is taken apart as an artifact."""
         names = [row.name for row in compared if not row.same]
-        found = []
+        differences = []
         disks = [name for name in names if name in PRODUCTS and Part.RAW in PRODUCTS[name].needs]
         walked = next((name for name in disks if PRODUCTS[name].finish is None), None)
         for name in names:
             if self._path(name) is None:
-                found.append(Difference(name, what="only one of the builds has it"))
+                differences.append(Difference(name, what="only one of the builds has it"))
             elif name == "build.json":
-                found += [
+                differences += [
                     Difference(name, what=f"{key} differs")
                     for key in find_manifest_differences(self.first, self.second)
                 ]
             elif name == "root":
-                found += self._root()
+                differences += self._root()
             elif name == "uki":
-                found += self._uki()
+                differences += self._uki()
             elif name == "initrd":
-                found += self._initrd()
+                differences += self._initrd()
             elif name == "oci":
-                found += self._trees("oci", "")
+                differences += self._trees("oci", "")
             elif name == walked:
-                found += self._disk(name)
+                differences += self._disk(name)
             elif name in disks and walked is not None:
-                found.append(Difference(name, what=f"it holds the same disk as {walked}"))
+                differences.append(Difference(name, what=f"it holds the same disk as {walked}"))
             else:
-                found.append(Difference(name, what="its bytes differ"))
-        return found
+                differences.append(Difference(name, what="its bytes differ"))
+        return differences
 
     def _path(self, name: str) -> tuple[Path, Path] | None:
         if name in ("root", "build.json"):
@@ -131,23 +131,23 @@ class Locator:
             with plain.open("rb") as file:
                 archives.append(dict(read_members(file)))
         one, other = archives
-        found = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+        differing = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
         known = {change.path: change for change in self.changes or ()}
-        for name in found:
+        for name in differing:
             change = known.get(f"/{name}")
             what = "its entry differs" if name in one and name in other else "only one of the builds has it"
             origin, stage = (change.origin, change.stage) if change is not None else ("", "initrd")
             yield Difference("initrd", "", f"/{name}", what, origin, stage)
-        if not found:
+        if not differing:
             what = "its members are the same; they were packed differently"
             yield Difference("initrd", what=what, stage="initrd")
 
     def _disk(self, name: str) -> Iterator[Difference]:
         raw = [self._raw(name, number, path) for number, path in enumerate(self._pair(name))]
         parts = read_partitions(raw[0])
-        found = find_differing(raw[0], raw[1], parts, read_partitions(raw[1]))
+        differing = find_differing(raw[0], raw[1], parts, read_partitions(raw[1]))
         root = self.first.data["roothash"] != self.second.data["roothash"]
-        for part in found:
+        for part in differing:
             if root and (part.name.endswith("(verity)") or part.name in TABLES):
                 yield Difference(name, part.name, what="it follows from the root")
             elif part.name.endswith("(root)"):
@@ -157,7 +157,7 @@ class Locator:
                 yield from self._esp(name, part, raw)
             else:
                 yield Difference(name, part.name, what="its bytes differ", stage="disk")
-        if not found:
+        if not differing:
             yield Difference(name, what="it holds the same disk, written differently", stage="formats")
 
     def _raw(self, name: str, number: int, path: Path) -> Path:

@@ -74,9 +74,9 @@ class Shuffled:
 
     def __init__(self, entries: Any, order: random.Random) -> None:
         with entries:
-            found = list(entries)
-        order.shuffle(found)
-        self._entries: Iterator[Any] = iter(found)
+            shuffled = list(entries)
+        order.shuffle(shuffled)
+        self._entries: Iterator[Any] = iter(shuffled)
 
     def __iter__(self) -> Iterator[Any]:
         return self._entries

@@ -48,10 +48,10 @@ class Recorder:
         return [*row, node.origin]
 
     def _hash(self, content: Content) -> str:
-        found = self._hashes.get(content)
-        if found is None:
-            found = self._hashes[content] = hashlib.sha256(content.read()).hexdigest()
-        return found
+        digest = self._hashes.get(content)
+        if digest is None:
+            digest = self._hashes[content] = hashlib.sha256(content.read()).hexdigest()
+        return digest
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def find_changes(first: Path, second: Path) -> list[Change]:
         (stage, one, other) for (stage, one), (_, other) in zip(read_record(first), read_record(second), strict=True)
     ]
     _, one, other = pairs[-1]
-    found = {}
+    changes = {}
     for path in sorted(one.keys() | other.keys()):
         if fields := _differing(one.get(path), other.get(path)):
             stage = ""
@@ -102,13 +102,13 @@ def find_changes(first: Path, second: Path) -> list[Change]:
                 if not set(fields) & set(_differing(before.get(path), there.get(path))):
                     break
                 stage = name
-            found[path] = Change(path, stage, fields, str((one.get(path) or other[path])[-1]))
+            changes[path] = Change(path, stage, fields, str((one.get(path) or other[path])[-1]))
     for stage, one, other in pairs:
         for path in sorted(one.keys() | other.keys()):
             fields = tuple(field for field in _differing(one.get(path), other.get(path)) if field != "mtime")
-            if fields and path not in found:
-                found[path] = Change(path, stage, fields, str((one.get(path) or other[path])[-1]), passing=True)
-    return list(found.values())
+            if fields and path not in changes:
+                changes[path] = Change(path, stage, fields, str((one.get(path) or other[path])[-1]), passing=True)
+    return list(changes.values())
 
 
 def _differing(one: Row | None, other: Row | None) -> tuple[str, ...]:

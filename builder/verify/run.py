@@ -89,8 +89,8 @@ def verify(request: BuildRequest) -> Report:
             tools = Tools(Path(third.data["tools"]), console)
             scratch = surroundings / "scratch"
             scratch.mkdir()
-            found = Locator(first, second, known, tools, scratch).list_differences(compared)
-        return Report(both, compared, tuple(found), cached)
+            differences = Locator(first, second, known, tools, scratch).list_differences(compared)
+        return Report(both, compared, tuple(differences), cached)
 
 
 @contextmanager

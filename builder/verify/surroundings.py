@@ -41,6 +41,6 @@ def describe_surroundings(*, caches: str, order: str) -> dict[str, str]:
     }
 
 
-def format_surroundings(found: Mapping[str, str]) -> str:
+def format_surroundings(values: Mapping[str, str]) -> str:
     """As a file has it."""
-    return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(values, ensure_ascii=False, indent=1) + "\n"

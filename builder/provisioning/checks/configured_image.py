@@ -71,13 +71,13 @@ class ConfiguredImage:
     def written(self) -> frozenset[str]:
         """Everything that the config puts somewhere, by resolved path, with the directories above."""
         storage = self.config.storage
-        found: set[str] = set()
+        paths: set[str] = set()
         for node in (*storage.directories, *storage.files, *storage.links):
             path = self.locate(node.path)
-            while path not in found and path != "/":
-                found.add(path)
+            while path not in paths and path != "/":
+                paths.add(path)
                 path = posixpath.dirname(path)
-        return frozenset(found)
+        return frozenset(paths)
 
     def locate(self, path: str) -> str:
         """Where a path really is; itself if that cannot be said."""
@@ -110,11 +110,11 @@ class ConfiguredImage:
     @cached_property
     def unit_names(self) -> frozenset[str]:
         """Every unit that will be there, also those that podman makes of quadlets."""
-        found = {name for directory in UNIT_PATH for name in self.root.list_names(directory)}
-        found |= {unit.name for unit in self.config.systemd.units if unit.contents}
-        found |= self.made_of_quadlets
-        found |= {posixpath.basename(path) for path in self.written if posixpath.dirname(path) in UNIT_PATH}
-        return frozenset(found)
+        names = {name for directory in UNIT_PATH for name in self.root.list_names(directory)}
+        names |= {unit.name for unit in self.config.systemd.units if unit.contents}
+        names |= self.made_of_quadlets
+        names |= {posixpath.basename(path) for path in self.written if posixpath.dirname(path) in UNIT_PATH}
+        return frozenset(names)
 
     @cached_property
     def made_of_quadlets(self) -> frozenset[str]:
@@ -131,42 +131,42 @@ class ConfiguredImage:
     @cached_property
     def started(self) -> frozenset[str]:
         """Units that others start, as far as image and config say."""
-        found = list_pulled_in(self.root)
+        pulled_in = list_pulled_in(self.root)
         for unit in self.config.systemd.units:
             if unit.mask or unit.enabled is False:
-                found.discard(unit.name)
+                pulled_in.discard(unit.name)
             elif unit.enabled:
-                found.add(unit.name)
-        return frozenset(found)
+                pulled_in.add(unit.name)
+        return frozenset(pulled_in)
 
     @cached_property
     def own_units(self) -> tuple[UnitText, ...]:
         """What the config says in units, drop-ins and quadlets."""
-        found = []
+        units = []
         for index, unit in enumerate(self.config.systemd.units):
             at: Path = ("systemd", "units", index)
             if unit.contents:
-                found.append(UnitText.read(unit.name, (*at, "contents"), unit.contents))
+                units.append(UnitText.read(unit.name, (*at, "contents"), unit.contents))
             for position, dropin in enumerate(unit.dropins):
                 if dropin.contents:
                     here = (*at, "dropins", position, "contents")
-                    found.append(UnitText.read(unit.name, here, dropin.contents))
+                    units.append(UnitText.read(unit.name, here, dropin.contents))
         for index, file in enumerate(self.config.storage.files):
             if file.path.startswith(QUADLETS) and find_unit_name(file.path):
                 text = find_text(file) or ""
                 here = ("storage", "files", index, "contents")
-                found.append(UnitText.read(posixpath.basename(file.path), here, text))
-        return tuple(found)
+                units.append(UnitText.read(posixpath.basename(file.path), here, text))
+        return tuple(units)
 
     @cached_property
     def image_units(self) -> tuple[UnitText, ...]:
         """What the image says in units and quadlets that the config does not replace."""
         mine = {unit.name for unit in self.own_units if unit.at is not None and "dropins" not in unit.at}
-        found = [UnitText.read(name, None, text) for name, text in self.root.facts.list_units() if name not in mine]
+        units = [UnitText.read(name, None, text) for name, text in self.root.facts.list_units() if name not in mine]
         for path, text in self.root.facts.texts.items():
             if path.startswith(QUADLETS):
-                found.append(UnitText.read(posixpath.basename(path), None, text))
-        return tuple(found)
+                units.append(UnitText.read(posixpath.basename(path), None, text))
+        return tuple(units)
 
 
 def make_warning(at: Path, text: str, line: int, message: str, hint: str | None = None) -> Problem:
@@ -200,13 +200,13 @@ class ProblemInText(Problem):
 
 def find_hint(name: str, known: Iterable[str]) -> str | None:
     """A hint, if there is something that may have been meant. Stricter than for settings: there are many names."""
-    found = find_nearest(name, known, 1, cutoff=0.8)
-    return f"did you mean '{found[0]}'?" if found else None
+    similar = find_nearest(name, known, 1, cutoff=0.8)
+    return f"did you mean '{similar[0]}'?" if similar else None
 
 
 def find_text(file: File) -> str | None:
     """What the config itself writes into a file, as text; ``None`` if it is elsewhere or wrong."""
-    parts = [each for each in (file.contents, *file.append) if each.source is not None]
+    parts = [resource for resource in (file.contents, *file.append) if resource.source is not None]
     try:
         if not all(map(is_inline, parts)):
             return None

@@ -11,5 +11,5 @@ from firstboot.config.text import Problem
 
 def check(image: ConfiguredImage) -> Iterator[Problem]:
     """One warning for each; ``variant: buildos`` has refused its own when it was read."""
-    for each in check_logins(image.config.passwd):
-        yield each._replace(severity="warning")
+    for problem in check_logins(image.config.passwd):
+        yield problem._replace(severity="warning")

@@ -17,11 +17,13 @@ _READ_BY_MANY = frozenset(("console-setup", "grub", "keyboard", "locale", "nss",
 def check(image: ConfiguredImage) -> Iterator[Problem]:
     """A warning for each file that nobody reads, and for keys that nobody asks for."""
     readers = READERS if image.has(NETWORKD) else (*READERS, WITHOUT_NETWORKD)
-    missing = [each for each in readers if not image.has(each.program)]
+    missing = [reader for reader in readers if not image.has(reader.program)]
     for index, file in enumerate(image.config.storage.files):
         at: Path = ("storage", "files", index, "path")
         for reader in missing:
-            if any(file.path == each or (each.endswith("/") and file.path.startswith(each)) for each in reader.paths):
+            if any(
+                file.path == place or (place.endswith("/") and file.path.startswith(place)) for place in reader.paths
+            ):
                 name = reader.program.rpartition("/")[2]
                 message = f"{file.path}: nobody {reader.what}, for {name} is not in the image"
                 yield Problem(at, message, reader.hint, "warning")
@@ -44,6 +46,6 @@ def _has_reader(name: str, image: ConfiguredImage) -> bool:
     path = f"{DEFAULTS}{name}"
     if name in _READ_BY_MANY or image.root.has(path) or image.has_unit(f"{name}.service"):
         return True
-    if any(path in each.text for each in (*image.own_units, *image.image_units)):
+    if any(path in unit.text for unit in (*image.own_units, *image.image_units)):
         return True
     return any(image.has(f"{directory}/{name}") for directory in ("/usr/bin", "/usr/sbin", "/etc/init.d"))

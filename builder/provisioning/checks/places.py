@@ -37,7 +37,7 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
 
 def _nodes(image: ConfiguredImage) -> Iterator[Problem]:
     mounts = [*_mounts(image)]
-    mine = [(format_mount_point(each), at) for each, at in list_mounted_filesystems(image.config)]
+    mine = [(format_mount_point(filesystem), at) for filesystem, at in list_mounted_filesystems(image.config)]
     storage = image.config.storage
     for kind, nodes in zip(_LISTS, (storage.directories, storage.files, storage.links), strict=True):
         for index, node in enumerate(nodes):
@@ -48,14 +48,14 @@ def _nodes(image: ConfiguredImage) -> Iterator[Problem]:
             if _is_below(place, MEMORY):
                 yield _warning(at, f"'{node.path}' is in memory: it is gone when the machine is switched off")
                 continue
-            over = next((each for each in mounts if _is_below(place, each.where)), None)
+            over = next((mount for mount in mounts if _is_below(place, mount.where)), None)
             if over is not None and over.where not in dict(mine):
                 message = f"'{node.path}' will not be seen: {over.unit} {over.whose} mounts something over {over.where}"
                 yield _warning(at, message, "write it elsewhere, or into that filesystem: storage.filesystems")
-    units = {each.where for each in mounts}
+    units = {mount.where for mount in mounts}
     inside = [node.path for nodes in (storage.directories, storage.files) for node in nodes]
     for path, here in mine:
-        if path not in units and any(_is_below(each, path) and each != path for each in inside):
+        if path not in units and any(_is_below(place, path) and place != path for place in inside):
             message = f"nothing mounts {path} after the first boot, so what the config puts there is not seen"
             yield _warning((*here, "path"), message, "set 'with_mount_unit: true', or add a mount unit")
 
@@ -67,20 +67,20 @@ def _mounts(image: ConfiguredImage) -> Iterator[Mount]:
                 continue
             for _, value in unit.list_values("Mount", "Where"):
                 where = image.locate(value)
-                if where != ALWAYS and not any(_is_below(where, each) for each in (MEMORY, *KERNEL)):
+                if where != ALWAYS and not any(_is_below(where, place) for place in (MEMORY, *KERNEL)):
                     yield Mount(where, unit.name, whose)
 
 
 def _mount_points(image: ConfiguredImage) -> Iterator[Problem]:
     """Where systemd cannot mount: over a link, or where it cannot make the directory (systemd.mount(5))."""
     # The machine refuses these itself.
-    told = {format_mount_point(each) for each, _ in list_mounted_filesystems(image.config)}
+    told = {format_mount_point(filesystem) for filesystem, _ in list_mounted_filesystems(image.config)}
     for unit in image.own_units:
         if not unit.name.endswith(".mount"):
             continue
         for name, value in unit.list_values("Mount", "Where"):
             place = image.locate(value)
-            if value in told or "%" in value or any(_is_below(place, each) for each in (MEMORY, *KERNEL)):
+            if value in told or "%" in value or any(_is_below(place, directory) for directory in (MEMORY, *KERNEL)):
                 continue
             if place != posixpath.normpath(value):
                 message = f"{name}={value} leads over a link to {place}, and systemd mounts nothing there"
@@ -98,17 +98,17 @@ def _devices(config: Config, partitions: Mapping[str, object]) -> Iterator[Probl
     """Devices by a name that neither the image's layout nor the config gives to anything."""
     storage = config.storage
     made = {str(part.label) for disk in storage.disks for part in disk.partitions if part.label}
-    labels = {str(each.label) for each in storage.filesystems if each.label}
+    labels = {str(filesystem.label) for filesystem in storage.filesystems if filesystem.label}
     known = {
         "/dev/disk/by-partlabel/": {*made, *partitions},
-        "/dev/disk/by-label/": {*labels, *(str(each.label) for each in storage.luks if each.label)},
-        "/dev/md/": {str(each.name) for each in storage.raid},
-        "/dev/mapper/": {*(str(each.name) for each in storage.luks), "root"},
+        "/dev/disk/by-label/": {*labels, *(str(device.label) for device in storage.luks if device.label)},
+        "/dev/md/": {str(array.name) for array in storage.raid},
+        "/dev/mapper/": {*(str(device.name) for device in storage.luks), "root"},
     }
     what = {"/dev/disk/by-partlabel/": "partition", "/dev/disk/by-label/": "filesystem"}
     what |= {"/dev/md/": "RAID", "/dev/mapper/": "encrypted device"}
     for group in storage.lvm:
-        known[prefix := f"/dev/{group.name}/"] = {str(each.name) for each in group.volumes}
+        known[prefix := f"/dev/{group.name}/"] = {str(volume.name) for volume in group.volumes}
         what[prefix] = "logical volume"
     for at, device in _named(config):
         for prefix, names in known.items():
@@ -128,15 +128,15 @@ def _devices(config: Config, partitions: Mapping[str, object]) -> Iterator[Probl
 
 def _named(config: Config) -> Iterator[tuple[Path, str]]:
     storage = config.storage
-    for index, each in enumerate(storage.filesystems):
-        yield ("storage", "filesystems", index, "device"), str(each.device)
-    for index, each in enumerate(storage.luks):
-        yield ("storage", "luks", index, "device"), str(each.device or "")
-    for index, each in enumerate(storage.raid):
-        for position, device in enumerate(each.devices):
+    for index, filesystem in enumerate(storage.filesystems):
+        yield ("storage", "filesystems", index, "device"), str(filesystem.device)
+    for index, encrypted in enumerate(storage.luks):
+        yield ("storage", "luks", index, "device"), str(encrypted.device or "")
+    for index, array in enumerate(storage.raid):
+        for position, device in enumerate(array.devices):
             yield ("storage", "raid", index, "devices", position), str(device)
-    for index, each in enumerate(storage.lvm):
-        for position, device in enumerate(each.devices):
+    for index, group in enumerate(storage.lvm):
+        for position, device in enumerate(group.devices):
             yield ("storage", "lvm", index, "devices", position), str(device)
 
 

@@ -32,16 +32,16 @@ class Listener(NamedTuple):
 
 def check(image: ConfiguredImage) -> Iterator[Problem]:
     """A warning for each port of the config that is taken."""
-    found = [*_of_image(image)]
+    listeners = [*_of_image(image)]
     for listener in _of_config(image):
-        for other in found:
+        for other in listeners:
             if other.name != listener.name and other.port.has_conflict_with(listener.port):
                 whose = "of the image" if other.unit.at is None else "of this config"
                 hint = "give one of them another port, or disable or mask the other"
                 message = f"port {listener.port.host}/{listener.port.protocol} is what {other.name} {whose} takes"
                 yield listener.unit.make_warning(listener.setting, str(listener.port.host), message, hint)
                 break
-        found.append(listener)
+        listeners.append(listener)
 
 
 def _of_image(image: ConfiguredImage) -> Iterator[Listener]:
@@ -87,5 +87,5 @@ def _sshd_ports(image: ConfiguredImage) -> list[int]:
     """Those of sshd_config(5); 22 if it names none."""
     texts = [text for path, text in image.root.facts.texts.items() if path.startswith(SSHD_CONFIG)]
     words = [line.split() for text in texts for line in text.splitlines()]
-    ports = [int(each[1]) for each in words if len(each) == 2 and each[0].lower() == "port" and each[1].isdigit()]
+    ports = [int(line[1]) for line in words if len(line) == 2 and line[0].lower() == "port" and line[1].isdigit()]
     return ports or [22]

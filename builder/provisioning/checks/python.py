@@ -71,13 +71,16 @@ class _Modules:
         versions = [name for name in root.list_names("/usr/lib") if _VERSION.fullmatch(name)]
         own = [f"/usr/lib/{name}" for name in versions]
         local = [f"/usr/local/lib/{name}/dist-packages" for name in versions]
-        wheels = [f"{each}/dist-packages" for each in own]
+        wheels = [f"{directory}/dist-packages" for directory in own]
         # Who starts a script of the config is not known: it may be an environment's interpreter.
         places = [f"{ENVIRONMENTS}/{name}/lib" for name in root.list_names(ENVIRONMENTS)]
-        wheels += [f"{each}/{name}/site-packages" for each in places for name in root.list_names(each)]
-        self._directories = (*own, *(f"{each}/lib-dynload" for each in own), PACKAGES, *local, *wheels)
+        wheels += [f"{directory}/{name}/site-packages" for directory in places for name in root.list_names(directory)]
+        self._directories = (*own, *(f"{directory}/lib-dynload" for directory in own), PACKAGES, *local, *wheels)
         self.known = {
-            stem for each in self._directories for name in root.list_names(each) if (stem := name.partition(".")[0])
+            stem
+            for directory in self._directories
+            for name in root.list_names(directory)
+            if (stem := name.partition(".")[0])
         } - {"__pycache__"}
         self.may_be_elsewhere = False
         for unit in image.own_units:
@@ -87,7 +90,7 @@ class _Modules:
 
     def _take(self, path: str) -> None:
         """Know what is in a wheel of the config (PEP 427: it is a ZIP archive)."""
-        files = [each for each in self._image.config.storage.files if each.path == path]
+        files = [file for file in self._image.config.storage.files if file.path == path]
         try:
             names = zipfile.ZipFile(io.BytesIO(inline_bytes(files[0].contents))).namelist()
         except (IndexError, AssertionError, BadResource, zipfile.BadZipFile):
@@ -100,7 +103,9 @@ class _Modules:
         top = name.partition(".")[0]
         if top in self.known or top in COMPILED or top.startswith("_"):
             return True
-        return any(self._image.has(f"{each}/{top}{end}") for each in (*beside, PACKAGES) for end in ("", ".py"))
+        return any(
+            self._image.has(f"{directory}/{top}{end}") for directory in (*beside, PACKAGES) for end in ("", ".py")
+        )
 
     def describe_missing(self, verb: str, name: str) -> tuple[str, str]:
         """Message and hint about one that will not be there."""
@@ -132,10 +137,10 @@ def _imports(text: str) -> dict[str, int]:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
-    found: dict[str, int] = {}
-    for each in body:
-        if isinstance(each, ast.Import):
-            found |= dict.fromkeys((alias.name for alias in each.names), each.lineno)
-        elif isinstance(each, ast.ImportFrom) and each.module and not each.level:
-            found[each.module] = each.lineno
-    return found
+    imports: dict[str, int] = {}
+    for statement in body:
+        if isinstance(statement, ast.Import):
+            imports |= dict.fromkeys((alias.name for alias in statement.names), statement.lineno)
+        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            imports[statement.module] = statement.lineno
+    return imports

@@ -62,8 +62,8 @@ def _programs(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
         if not words or _SPECIFIER.search(words[0]) or words[0].startswith("$"):
             continue
         program = words[0].strip("\"'")
-        found = image.has(program) if program.startswith("/") else programs.find(program) is not None
-        if not found:
+        is_there = image.has(program) if program.startswith("/") else programs.find(program) is not None
+        if not is_there:
             elsewhere = programs.find(posixpath.basename(program))
             hint = "a package of the image's definition can bring it, or a file of this config"
             hint = f"the image has {elsewhere}" if elsewhere else hint
@@ -76,10 +76,10 @@ def _accounts(unit: UnitText, image: ConfiguredImage) -> Iterator[Problem]:
     settings = (("user", image.users, ("User",)), ("group", image.groups, ("Group", "SupplementaryGroups")))
     for kind, known, names in settings:
         for name, value in unit.list_values("Service", *names):
-            for each in value.split():
-                if each not in known and not each.isdigit() and not _SPECIFIER.search(each):
-                    hint = find_hint(each, known) or f"add it to passwd.{kind}s"
-                    yield unit.make_warning(name, each, f"{name}={each}, and there is no such {kind}", hint)
+            for account in value.split():
+                if account not in known and not account.isdigit() and not _SPECIFIER.search(account):
+                    hint = find_hint(account, known) or f"add it to passwd.{kind}s"
+                    yield unit.make_warning(name, account, f"{name}={account}, and there is no such {kind}", hint)
 
 
 def _warning(at: Path, message: str, hint: str | None) -> Problem:

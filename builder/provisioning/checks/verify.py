@@ -76,7 +76,7 @@ def _lay_out(image: ConfiguredImage, directory: FilePath) -> dict[str, Path]:
     """
     made: dict[str, Path] = {}
     for path, text in image.root.facts.texts.items():
-        if path.startswith(tuple(f"{each}/" for each in UNIT_PATH)):
+        if path.startswith(tuple(f"{directory}/" for directory in UNIT_PATH)):
             _write(directory, path, text)
     for index, unit in enumerate(image.config.systemd.units):
         path = f"{UNIT_DIRECTORY}/{unit.name}"
@@ -90,8 +90,8 @@ def _lay_out(image: ConfiguredImage, directory: FilePath) -> dict[str, Path]:
     for name in image.made_of_quadlets:
         _write(directory, f"{UNIT_PATH[-1]}/{name}", f"[Service]\nExecStart={STAND_IN}\n")
     _write(directory, STAND_IN, "#!/bin/sh\n", 0o755)
-    for each in (*image.own_units, *image.image_units):
-        for _, value in each.list_values("Service", *EXEC):
+    for unit_text in (*image.own_units, *image.image_units):
+        for _, value in unit_text.list_values("Service", *EXEC):
             program = value.lstrip("@-:+!|").partition(" ")[0]
             if program.startswith("/") and "%" not in program and image.has(program):
                 _write(directory, program, "#!/bin/sh\n", 0o755)
