@@ -37,7 +37,7 @@ def find_front(arguments: list[str]) -> str:
     first = arguments[0] if arguments else ""
     if first.startswith("-") and first not in ("-h", "--help"):
         return IGNITION
-    if first == "apply" and not any(each.partition("=")[0] == "--root" for each in arguments):
+    if first == "apply" and not any(argument.partition("=")[0] == "--root" for argument in arguments):
         return DRIFT
     return FRONTS.get(first, DIRECTORY)
 

@@ -53,10 +53,10 @@ def bring_up(places: Places, log: Log) -> None:
 def _require_identity(places: Places) -> None:
     """Give the machine the id that it keeps: DHCP clients call themselves by it, and so keep their address."""
     with Root(places.root) as root:
-        for each in identity.plan(root):
-            if isinstance(each, Problem):
-                raise FetchError(each.message)
-            each.perform(Machine(root, places.programs))
+        for action in identity.plan(root):
+            if isinstance(action, Problem):
+                raise FetchError(action.message)
+            action.perform(Machine(root, places.programs))
 
 
 def _driver_aliases(places: Places) -> Iterator[str]:

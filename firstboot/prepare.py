@@ -100,10 +100,10 @@ def is_first_boot(root: Root, log: Log) -> bool:
     elif attempt:
         log.note("the first boot was cut short: what it has left is removed")
     else:
-        if found := next(_contents(root), None):
+        if unexpected := next(_contents(root), None):
             raise UnclearState(
-                f"the state partition is not empty ({_shown(found)}), and there is no {_shown(MARKER)}, nor a mark of a"
-                " first boot that was begun"
+                f"the state partition is not empty ({_shown(unexpected)}), and there is no {_shown(MARKER)},"
+                " nor a mark of a first boot that was begun"
             )
         root.set_mode(STATE, 0o700)
         root.make_directory(_DIRECTORY, 0o700)
@@ -118,14 +118,14 @@ def is_first_boot(root: Root, log: Log) -> bool:
 
 def read_attempt(root: Root) -> str:
     """What tells this first boot, with all its beginnings, from every other one; empty if it was not begun by us."""
-    found = _noted(root).get("attempt")
-    return found if isinstance(found, str) else ""
+    noted = _noted(root).get("attempt")
+    return noted if isinstance(noted, str) else ""
 
 
 def list_made_by_attempt(root: Root) -> frozenset[str]:
     """UUIDs of the filesystems that this first boot has made, also before it was cut short."""
-    found = _noted(root).get("made")
-    return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
+    noted = _noted(root).get("made")
+    return frozenset(path for path in noted if isinstance(path, str)) if isinstance(noted, list) else frozenset()
 
 
 def note_made(root: Root, uuid: str) -> None:
@@ -142,10 +142,10 @@ def note_made(root: Root, uuid: str) -> None:
 
 def _noted(root: Root) -> dict[str, Any]:
     try:
-        found = json.loads(root.read(ATTEMPT))
+        data = json.loads(root.read(ATTEMPT))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
 def _new_attempt() -> bytes:
@@ -168,7 +168,7 @@ def _contents(root: Root) -> Iterator[str]:
     for name in root.list_names(STATE):
         path = f"{STATE}/{name}"
         if path in (_DIRECTORY, _LOST):
-            yield from (f"{path}/{each}" for each in root.list_names(path))
+            yield from (f"{path}/{name}" for name in root.list_names(path))
         else:
             yield path
 

@@ -44,20 +44,20 @@ class Names:
 
 
 def _users(root: Root) -> dict[str, Account]:
-    found: dict[str, Account] = {}
+    users: dict[str, Account] = {}
     for fields in _lines(root, "/etc/passwd", 7):
         if fields[2].isdigit() and fields[3].isdigit():
             account = Account(fields[0], int(fields[2]), int(fields[3]), fields[5])
-            found.setdefault(account.name, account)
-    return found
+            users.setdefault(account.name, account)
+    return users
 
 
 def _groups(root: Root) -> dict[str, int]:
-    found: dict[str, int] = {}
+    groups: dict[str, int] = {}
     for fields in _lines(root, "/etc/group", 4):
         if fields[2].isdigit():
-            found.setdefault(fields[0], int(fields[2]))
-    return found
+            groups.setdefault(fields[0], int(fields[2]))
+    return groups
 
 
 def _lines(root: Root, path: str, count: int) -> list[list[str]]:

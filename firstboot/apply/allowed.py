@@ -23,7 +23,7 @@ def check_writable(seen: Seen, path: str, at: Path) -> Iterator[Problem]:
         )
     elif seen.path == "/":
         yield Problem(at, f"{shown} is the root itself")
-    elif any(seen.path == each or seen.path.startswith(each + "/") for each in NOT_ON_DISK):
+    elif any(seen.path == place or seen.path.startswith(place + "/") for place in NOT_ON_DISK):
         yield Problem(at, f"{shown} is not on the disk but belongs to the kernel")
     elif seen.read_only:
         yield Problem(at, f"{shown} is on the read-only image", WRITABLE_HINT)

@@ -57,7 +57,7 @@ class Unpack(NamedTuple):
         return f"unpack {self.name} into {self.path} ({len(self.members)} members)"
 
     def perform(self, machine: Machine) -> None:
-        uid, gid = (max(each, 0) for each in self.owner.resolve_ids(machine.names))
+        uid, gid = (max(number, 0) for number in self.owner.resolve_ids(machine.names))
         machine.root.make_directory(self.path)
         try:
             with Archive(self.archive, self.strip, special_bits=self.special_bits) as archive:
@@ -107,7 +107,7 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
         except BadArchive as error:
             yield Problem(at, f"the archive {error}", "it is not unpacked, and nothing else is done")
             continue
-        places = {posixpath.join(wanted.path, each.path).rstrip("/"): each for each in members}
+        places = {posixpath.join(wanted.path, member.path).rstrip("/"): member for member in members}
         if problem := next(_in_the_way(places, wanted.path, root, taken, at), None):
             yield problem
             continue

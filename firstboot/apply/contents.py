@@ -44,10 +44,10 @@ def read_pieces(*contents: Contents) -> Iterator[bytes]:
     Raises:
         OSError
     """
-    for each in contents:
-        if isinstance(each, bytes):
-            yield each
+    for content in contents:
+        if isinstance(content, bytes):
+            yield content
             continue
-        with each.path.open("rb") as file:
+        with content.path.open("rb") as file:
             while piece := file.read(_CHUNK_BYTES):
                 yield piece

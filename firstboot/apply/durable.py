@@ -23,7 +23,7 @@ def sync(machine: Machine, mount_points: Iterable[str] = ()) -> None:
         OSError (EIO): something could not be written, now or earlier.
     """
     top = machine.root.directory.rstrip("/")
-    paths = [path for each in _WRITTEN if os.path.isdir(path := top + each)]  # noqa: PTH112 - the root may be "/"
+    paths = [path for directory in _WRITTEN if os.path.isdir(path := top + directory)]  # noqa: PTH112 - the root may be "/"
     try:
         machine.programs.run(["sync", "--file-system", *paths, *mount_points])
     except ProgramError as error:

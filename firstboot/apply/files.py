@@ -46,10 +46,10 @@ class Ownership(NamedTuple):
                 raise Refused(f"there is no user '{uid}'")
             uid = account.uid
         if isinstance(gid, str):
-            found = names.groups.get(gid)
-            if found is None:
+            known = names.groups.get(gid)
+            if known is None:
                 raise Refused(f"there is no group '{gid}'")
-            gid = found
+            gid = known
         return (-1 if uid is None else uid), (-1 if gid is None else gid)
 
 
@@ -117,7 +117,7 @@ class WriteFile(NamedTuple):
             if self.replace:
                 root.remove(self.path)
             # Never there with another owner or mode than its own: its directory may be somebody's who waits for that.
-            uid, gid = (max(each, 0) for each in self.owner.resolve_ids(machine.names))
+            uid, gid = (max(number, 0) for number in self.owner.resolve_ids(machine.names))
             mode = FILE_MODE if mode is None else mode
             root.write(self.path, read_pieces(self.contents, *self.added), mode=mode, uid=uid, gid=gid)
             return
@@ -205,7 +205,7 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
             problems += _owners(node, at, known)
     problems += _same_place(nodes)
     yield from problems
-    nodes.sort(key=lambda each: (isinstance(each[1], Link) and bool(each[1].hard), each[2].path.count("/")))
+    nodes.sort(key=lambda row: (isinstance(row[1], Link) and bool(row[1].hard), row[2].path.count("/")))
     paths = {seen.path for _, _, seen in nodes}
     for at, node, seen in nodes:
         match node:
@@ -226,21 +226,21 @@ def _cleared(directories: Sequence[Directory], root: Root) -> set[str]:
     """What the config empties, as it is written and where it is: all of it before anything below is looked at, in
     whatever order the config has them.
     """
-    found: set[str] = set()
-    for each in directories:
-        if each.overwrite:
+    paths: set[str] = set()
+    for directory in directories:
+        if directory.overwrite:
             with suppress(OSError):  # said where it is planned
-                seen = root.see(each.path)
-                found |= {each.path, seen.path} if seen.stat is not None else set()
-    return found
+                seen = root.see(directory.path)
+                paths |= {directory.path, seen.path} if seen.stat is not None else set()
+    return paths
 
 
 def _see(root: Root, path: str, cleared: set[str]) -> Seen:
     """What will be at ``path`` once the directories that the config empties are empty."""
-    above = next((each for each in cleared if path.startswith(each + "/")), None)
+    above = next((place for place in cleared if path.startswith(place + "/")), None)
     if above is None:
         seen = root.see(path)
-        if not any(seen.path.startswith(each + "/") for each in cleared):
+        if not any(seen.path.startswith(place + "/") for place in cleared):
             return seen
         return seen._replace(stat=None, target=None)
     emptied = root.see(above)
@@ -286,7 +286,7 @@ def _directory(node: Directory, at: Path, seen: Seen) -> Iterator[Action | Probl
 def _file(node: File, at: Path, seen: Seen, fetched: Fetched) -> Iterator[Action | Problem]:
     try:
         contents = None if node.contents.source is None else get_contents(node.contents, fetched)
-        added = tuple(get_contents(each, fetched) for each in node.append)
+        added = tuple(get_contents(part, fetched) for part in node.append)
     except BadResource as error:
         yield _bad_resource(error, node, at, fetched)
         return
@@ -305,7 +305,7 @@ def _file(node: File, at: Path, seen: Seen, fetched: Fetched) -> Iterator[Action
 def _bad_resource(error: BadResource, node: File, at: Path, fetched: Fetched) -> Problem:
     """Find the resource that is to blame again, to point at it."""
     resources: list[tuple[Path, Any]] = [(("contents",), node.contents)]
-    resources += [(("append", index), each) for index, each in enumerate(node.append)]
+    resources += [(("append", index), part) for index, part in enumerate(node.append)]
     fields: dict[Literal["source", "compression", "hash"], Path] = {
         "source": ("source",),
         "compression": ("compression",),

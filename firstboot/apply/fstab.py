@@ -19,7 +19,7 @@ def check_fstab(config: Config, fetched: Fetched) -> Iterator[Problem]:
         if file.path != FSTAB:
             continue
         try:
-            text = b"".join(read_pieces(*(get_contents(each, fetched) for each in (file.contents, *file.append))))
+            text = b"".join(read_pieces(*(get_contents(part, fetched) for part in (file.contents, *file.append))))
         except BadResource:
             continue  # said where the file is planned
         if any(_mounts_var(line) for line in text.decode("utf-8", "replace").splitlines()):

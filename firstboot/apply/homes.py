@@ -20,10 +20,10 @@ class GiveMountPoints(NamedTuple):
         return "give mount points in homes to their users"
 
     def perform(self, machine: Machine) -> None:
-        users = [each for name, each in machine.names.users.items() if name in self.users]
+        users = [user for name, user in machine.names.users.items() if name in self.users]
         # The longest first: a home may be inside another one.
-        homes = sorted(((machine.root.resolve(each.home), each) for each in users), key=lambda pair: -len(pair[0]))
+        homes = sorted(((machine.root.resolve(user.home), user) for user in users), key=lambda pair: -len(pair[0]))
         for path in self.paths:
-            owner = next((each for home, each in homes if home != "/" and f"{path}/".startswith(f"{home}/")), None)
+            owner = next((owned for home, owned in homes if home != "/" and f"{path}/".startswith(f"{home}/")), None)
             if owner is not None and owner.uid != 0:
                 machine.root.change(path, uid=owner.uid, gid=owner.gid, mode=PRIVATE)

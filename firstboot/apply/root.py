@@ -169,7 +169,7 @@ class Root:
             try:
                 for directory, names, files, _ in os.fwalk(".", dir_fd=fd):
                     inside = top + directory[1:]
-                    yield from (f"{inside}/{each}" for each in (*sorted(names), *sorted(files)))
+                    yield from (f"{inside}/{child}" for child in (*sorted(names), *sorted(files)))
             finally:
                 os.close(fd)
 
@@ -234,8 +234,8 @@ class Root:
         self.write(path, data, mode=mode)
         with self._place(path) as (walk, name), _named(path):
             assert name is not None
-            for each in (name, "."):
-                _sync(each, walk.here)
+            for entry in (name, "."):
+                _sync(entry, walk.here)
 
     def append(self, path: str, data: bytes | Iterable[bytes]) -> None:
         """Add to the end of a regular file that is there."""

@@ -179,7 +179,7 @@ def format_preset_lines(names: Sequence[str]) -> list[str]:
             instances.setdefault(f"{stem}@{dot}{kind}", []).append(instance)
         else:
             instances.setdefault(name, [])
-    return [" ".join(["enable", name, *found]) for name, found in sorted(instances.items())]
+    return [" ".join(["enable", name, *names]) for name, names in sorted(instances.items())]
 
 
 def _is_enabled(name: str, root: Root, programs: Programs) -> bool:
@@ -201,7 +201,7 @@ def _enable(config: Config, root: Root) -> Iterator[Action | Problem]:
         at: Path = ("systemd", "units", index, "name")
         if has_unit(unit.name, root, written, placed):
             names.append(resolve_alias(unit.name, root, written))
-        elif any(each in placed or root.has(each) for each in list_possible_files(unit.name)):
+        elif any(name in placed or root.has(name) for name in list_possible_files(unit.name)):
             message = f"podman makes '{unit.name}' when the machine starts, and enabling it does nothing"
             yield Problem(at, message, "an [Install] section in its .container file says what starts it", "warning")
         else:
@@ -241,5 +241,5 @@ def has_unit(name: str, root: Root, written: Set[str] = frozenset(), placed: Set
     candidates = {name, f"{stem}@.{rest.rpartition('.')[2]}"} if at else {name}
     if candidates & written:
         return True
-    paths = [f"{directory}/{each}" for directory in UNIT_PATH for each in candidates]
+    paths = [f"{directory}/{name}" for directory in UNIT_PATH for name in candidates]
     return any(root.see(path).path in placed or root.has(path) for path in paths)

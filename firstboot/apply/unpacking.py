@@ -105,7 +105,7 @@ class Archive:
         Raises:
             BadArchive
         """
-        found: dict[str, Member] = {}
+        members: dict[str, Member] = {}
         size = count = 0
         with _complaints():
             for name, member, bytes_ in self._zip_members() if self._zip is not None else self._tar_members():
@@ -118,11 +118,11 @@ class Archive:
                 if member.mode & _SPECIAL and not self._special_bits:
                     raise BadArchive(f"has a setuid, setgid or sticky bit on {_shown(name)}")
                 target = self._place(member.target) if member.kind == "hard" else member.target
-                found.pop(path, None)
-                found[path] = member._replace(path=path, target=target or "")
-        _judge(found)
-        resolve_links(found)
-        return [*found.values()]
+                members.pop(path, None)
+                members[path] = member._replace(path=path, target=target or "")
+        _judge(members)
+        resolve_links(members)
+        return [*members.values()]
 
     def read_member(self, member: Member) -> Iterator[bytes]:
         """The bytes of a file, in pieces.
@@ -158,18 +158,18 @@ class Archive:
 
     def _tar_members(self) -> Iterator[tuple[str, Member, int]]:
         assert self._tar is not None
-        for each in self._tar:
-            mode = each.mode & 0o7777
-            if each.isdir():
-                yield each.name, Member("", "directory", mode), 0
-            elif each.issym():
-                yield each.name, Member("", "link", 0, each.linkname), 0
-            elif each.islnk():
-                yield each.name, Member("", "hard", 0, each.linkname), 0
-            elif each.isreg():
-                yield each.name, Member("", "file", mode, key=each), each.size
+        for info in self._tar:
+            mode = info.mode & 0o7777
+            if info.isdir():
+                yield info.name, Member("", "directory", mode), 0
+            elif info.issym():
+                yield info.name, Member("", "link", 0, info.linkname), 0
+            elif info.islnk():
+                yield info.name, Member("", "hard", 0, info.linkname), 0
+            elif info.isreg():
+                yield info.name, Member("", "file", mode, key=info), info.size
             else:
-                raise BadArchive(f"has something that is no file, directory or link: {_shown(each.name)}")
+                raise BadArchive(f"has something that is no file, directory or link: {_shown(info.name)}")
         # tarfile takes whatever it does not understand for the end.
         assert self._tar.fileobj is not None
         self._tar.fileobj.seek(self._tar.offset)
@@ -178,30 +178,30 @@ class Archive:
 
     def _zip_members(self) -> Iterator[tuple[str, Member, int]]:
         assert self._zip is not None
-        for each in self._zip.infolist():
-            unix = each.external_attr >> 16
+        for info in self._zip.infolist():
+            unix = info.external_attr >> 16
             mode, kind = unix & 0o7777, stat.S_IFMT(unix)
-            if each.is_dir():
-                yield each.filename, Member("", "directory", mode or 0o755), 0
+            if info.is_dir():
+                yield info.filename, Member("", "directory", mode or 0o755), 0
             elif kind == stat.S_IFLNK:
-                yield each.filename, Member("", "link", 0, self._zip.read(each).decode("utf-8")), 0
+                yield info.filename, Member("", "link", 0, self._zip.read(info).decode("utf-8")), 0
             elif kind in (0, stat.S_IFREG):
-                yield each.filename, Member("", "file", mode or 0o644, key=each), each.file_size
+                yield info.filename, Member("", "file", mode or 0o644, key=info), info.file_size
             else:
-                raise BadArchive(f"has something that is no file, directory or link: {_shown(each.filename)}")
+                raise BadArchive(f"has something that is no file, directory or link: {_shown(info.filename)}")
 
 
-def _judge(found: dict[str, Member]) -> None:
+def _judge(members: dict[str, Member]) -> None:
     """Whether the members fit together, and none leads out."""
-    for path, member in found.items():
+    for path, member in members.items():
         above = posixpath.dirname(path)
         while above:
-            if above in found and found[above].kind != "directory":
+            if above in members and members[above].kind != "directory":
                 raise BadArchive(f"has something below what is no directory: {_shown(path)}")
             above = posixpath.dirname(above)
         if not path and member.kind != "directory":
             raise BadArchive("is something else than a directory at its top")
-        if member.kind == "hard" and (member.target not in found or found[member.target].kind != "file"):
+        if member.kind == "hard" and (member.target not in members or members[member.target].kind != "file"):
             raise BadArchive(f"has a hard link to what is no file in it: {_shown(path)}")
 
 
@@ -212,7 +212,7 @@ class Way(NamedTuple):
     through: tuple[str, ...]
 
 
-def resolve_links(found: Mapping[str, Member]) -> dict[str, Way]:
+def resolve_links(members: Mapping[str, Member]) -> dict[str, Way]:
     """Where each link of an archive leads, through the links of the archive, by the link's path.
 
     As the kernel would go (path_resolution(7)), one name after the other: ``d/../..`` leads out if ``d`` is a link to
@@ -223,7 +223,7 @@ def resolve_links(found: Mapping[str, Member]) -> dict[str, Way]:
     """
     steps = 0
     leads = {}
-    for path, member in found.items():
+    for path, member in members.items():
         if member.kind != "link":
             continue
         done = [part for part in posixpath.dirname(path).split("/") if part]
@@ -240,7 +240,7 @@ def resolve_links(found: Mapping[str, Member]) -> dict[str, Way]:
                     raise BadArchive(f"has a link that leads out of it: {_shown(path)} -> {_shown(member.target)}")
                 done.pop()
             elif part not in ("", "."):
-                there = found.get("/".join((*done, part)))
+                there = members.get("/".join((*done, part)))
                 if there is not None and there.kind == "link":
                     links += 1
                     pending += _turn(there.path, there.target)

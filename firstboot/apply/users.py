@@ -71,14 +71,14 @@ class WriteKeys(NamedTuple):
 
 def plan(config: Config, root: Root, names: Names, programs: Programs) -> Iterator[Action | Problem]:
     """What to do for ``passwd``, groups before users, and which of the programs for it are missing."""
-    found: set[str] = set()
-    for each in _accounts(config, root, names):
-        yield each
-        if isinstance(each, RunProgram):
-            for program in (each.argv[0], *((each.secret[0],) if each.secret is not None else ())):
-                if program not in found and programs.find(program) is None:
-                    yield explain_missing(program, each.at)
-                found.add(program)
+    missing: set[str] = set()
+    for step in _accounts(config, root, names):
+        yield step
+        if isinstance(step, RunProgram):
+            for program in (step.argv[0], *((step.secret[0],) if step.secret is not None else ())):
+                if program not in missing and programs.find(program) is None:
+                    yield explain_missing(program, step.at)
+                missing.add(program)
 
 
 def _accounts(config: Config, root: Root, names: Names) -> Iterator[Action | Problem]:

@@ -50,8 +50,8 @@ class Walk:
 
     def close(self) -> None:
         """Close all directories."""
-        for each in self._open:
-            os.close(each)
+        for descriptor in self._open:
+            os.close(descriptor)
 
     def descend(self, parts: list[str], *, create: bool) -> None:
         """Go on, through links; with ``create`` directories that are missing are made.

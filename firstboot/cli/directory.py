@@ -62,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", "say what would be done to a directory"),
         ("apply", "do it to a directory, or to this machine again: 'firstboot apply --check'"),
     ):
-        each = commands.add_parser(name, help=text)
+        command = commands.add_parser(name, help=text)
         if name != "check":
-            each.add_argument("--root", required=True, type=Path, help="the directory that becomes /")
-        each.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a config; later ones win")
+            command.add_argument("--root", required=True, type=Path, help="the directory that becomes /")
+        command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a config; later ones win")
     return parser
 
 
@@ -75,9 +75,9 @@ def _texts(paths: list[Path]) -> list[tuple[str, bytes]]:
 
 def _check(paths: list[Path]) -> int:
     complaints = check([(name, decode(data, name)) for name, data in _texts(paths)])
-    for each in draw_each(complaints):
-        print(each, file=sys.stderr)
-    return WRONG if any(each.problem.severity == "error" for each in complaints) else 0
+    for complaint in draw_each(complaints):
+        print(complaint, file=sys.stderr)
+    return WRONG if any(complaint.problem.severity == "error" for complaint in complaints) else 0
 
 
 @contextmanager

@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also what is in /etc, and which users there are, by neither image nor config",
     )
-    for each in (status, diff, apply):
-        each.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    for command in (status, diff, apply):
+        command.add_argument("--json", action="store_true", help="one JSON object, for programs")
     factory = commands.add_parser("factory-reset", help="at the next boot empty the state and run the first boot again")
     factory.add_argument("--yes", action="store_true", help="do not ask")
     factory.add_argument("--cancel", action="store_true", help="take the request back")
@@ -130,7 +130,7 @@ def _require_record(machine: Machine) -> Record:
 
 def _status(options: argparse.Namespace, machine: Machine) -> int:
     record = _require_record(machine)
-    found = list_changes(record, read_recorded_config(record).config, machine)
+    changes = list_changes(record, read_recorded_config(record).config, machine)
     result: dict[str, Any] = {}
     with suppress(FileNotFoundError, ValueError):
         result = json.loads(machine.root.read(KEPT_RESULT))
@@ -138,7 +138,7 @@ def _status(options: argparse.Namespace, machine: Machine) -> int:
     data = {
         "applied": {"time": record.time, "image": {**record.image}},
         "firstboot": result,
-        "changed": [each.subject for each in found],
+        "changed": [change.subject for change in changes],
         "interrupted": undo.is_pending(machine.root),
         "factoryReset": asked,
     }
@@ -147,7 +147,7 @@ def _status(options: argparse.Namespace, machine: Machine) -> int:
         return 0
     for name, text in _status_lines(record, result):
         print(f"{name:<10} {text}")
-    since = f"{_count(len(found), 'thing')} since: see 'firstboot diff'" if found else "nothing since"
+    since = f"{_count(len(changes), 'thing')} since: see 'firstboot diff'" if changes else "nothing since"
     print(f"{'changed':<10} {since}")
     if data["interrupted"]:
         print(f"{'warning':<10} a later 'firstboot apply' was cut short; the next one puts everything back first")
@@ -165,31 +165,31 @@ def _status_lines(record: Record, result: dict[str, Any]) -> list[tuple[str, str
     lines.append(("first boot", f"{result['result']} at {result['time']} in {result['seconds']} s"))
     lines.append(("platform", str(result["platform"])))
     lines.append(("config", f"{config['name']} (sha256 {config['sha256']})" if config else "the image's own"))
-    lines += [("base", each["name"]) for each in result.get("base", ())]
-    lines += [("warning", str(each).splitlines()[0]) for each in result.get("warnings", ())]
+    lines += [("base", base["name"]) for base in result.get("base", ())]
+    lines += [("warning", str(warning).splitlines()[0]) for warning in result.get("warnings", ())]
     return lines
 
 
 def _diff(options: argparse.Namespace, machine: Machine) -> int:
     record = _require_record(machine)
     config = read_recorded_config(record).config
-    found = list_changes(record, config, machine)
+    changes = list_changes(record, config, machine)
     if options.all:
-        found += list_others(record, config, machine.root, machine.names)
+        changes += list_others(record, config, machine.root, machine.names)
     if options.json:
         print(
             json.dumps(
-                {"since": record.time, "changes": [each.make_json_object() for each in found]}, ensure_ascii=False
+                {"since": record.time, "changes": [change.make_json_object() for change in changes]}, ensure_ascii=False
             )
         )
     else:
-        for each in found:
-            print(f"{each.subject}: {', '.join(each.what)}")
-            if each.diff:
-                print("".join(f"    {line}\n" for line in each.diff.splitlines()), end="")
-        if not found:
+        for change in changes:
+            print(f"{change.subject}: {', '.join(change.what)}")
+            if change.diff:
+                print("".join(f"    {line}\n" for line in change.diff.splitlines()), end="")
+        if not changes:
             print(f"nothing has changed since {record.time}")
-    return DIFFERS if found else 0
+    return DIFFERS if changes else 0
 
 
 def _count(number: int, what: str) -> str:
@@ -242,7 +242,7 @@ def _given(files: Sequence[Path], machine: Machine, places: Places, remote: Remo
 
 
 def _tell(again: Again, options: argparse.Namespace) -> None:
-    lines = [each.describe() for each in again.actions]
+    lines = [action.describe() for action in again.actions]
     if options.json:
         print(json.dumps({"applied": bool(options.apply), "actions": lines}, ensure_ascii=False))
     elif lines:

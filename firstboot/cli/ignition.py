@@ -116,7 +116,7 @@ def fetch_offline(options: Options, places: Places, log: Log) -> None:
         if _needs_network(options.platform, places):
             raise NeedsNetwork("the config is asked for over the network")
         loaded = fetch(options, places, log, Remote(places, options.platform, log, offline=True))
-        custom = any(each.clevis.custom.needs_network for each in loaded.config.storage.luks)
+        custom = any(device.clevis.custom.needs_network for device in loaded.config.storage.luks)
         if custom or list_keys(loaded.config) or list_files(loaded.config):
             raise NeedsNetwork("the config names contents that are elsewhere")
     except NeedsNetwork as error:
@@ -152,8 +152,8 @@ def dump_config(config: Config) -> dict[str, Any]:
 def run_kargs(options: Options, places: Places) -> None:
     """Kernel arguments, by the program that knows this system's boot loader; it restarts the machine if it must."""
     wanted = load_cached_config(options, Remote(places, options.platform, Log())).config.kernel_arguments
-    words = [word for each in wanted.should_exist for word in ("--should-exist", each)]
-    words += [word for each in wanted.should_not_exist for word in ("--should-not-exist", each)]
+    words = [word for argument in wanted.should_exist for word in ("--should-exist", argument)]
+    words += [word for argument in wanted.should_not_exist for word in ("--should-not-exist", argument)]
     if words:
         places.programs.run(["ignition-kargs-helper", *words])
 
@@ -236,7 +236,7 @@ def fetch_user_config(
 
 
 def _find_user_config() -> Path | None:
-    return next((path for each in _system_directories() if (path := each / "user.ign").exists()), None)
+    return next((path for directory in _system_directories() if (path := directory / "user.ign").exists()), None)
 
 
 def _needs_network(platform: str, places: Places) -> bool:

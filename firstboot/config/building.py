@@ -60,15 +60,15 @@ class Builder:
 
     def _section(self, model: type[M], data: dict[str, Any], path: Path) -> M:
         values: dict[str, Any] = {}
-        for each in list_fields(model).values():
-            if each.alias not in data:
+        for field in list_fields(model).values():
+            if field.alias not in data:
                 continue
-            value, below = data[each.alias], (*path, each.alias)  # sections hold nothing but models
-            if each.kind == "model":
-                values[each.name] = self.build(each.model, value, below)
+            value, below = data[field.alias], (*path, field.alias)  # sections hold nothing but models
+            if field.kind == "model":
+                values[field.name] = self.build(field.model, value, below)
             elif isinstance(value, list):
-                values[each.name] = tuple(
-                    self.build(each.model, item, (*below, index)) for index, item in enumerate(value)
+                values[field.name] = tuple(
+                    self.build(field.model, item, (*below, index)) for index, item in enumerate(value)
                 )
             else:
                 self.problems.append(Problem(below, f"expected a list, found {describe_kind(value)}"))
@@ -93,11 +93,11 @@ class _Shaping:
             return model()
         values: dict[str, Any] = {}
         fields = list_fields(model)
-        for each in fields.values():
-            if each.alias in data and not (data[each.alias] is None and each.unset):
-                values[each.name] = self._field(each, data[each.alias], (*path, each.alias))
+        for field in fields.values():
+            if field.alias in data and not (data[field.alias] is None and field.unset):
+                values[field.name] = self._field(field, data[field.alias], (*path, field.alias))
         # The walk leaves nothing that is unknown (:mod:`.shape`).
-        assert data.keys() <= {each.alias for each in fields.values()}, data.keys()
+        assert data.keys() <= {field.alias for field in fields.values()}, data.keys()
         return model(**values)
 
     def _field(self, field: Field, value: Any, path: Path) -> Any:
@@ -110,7 +110,7 @@ class _Shaping:
                 if not isinstance(value, dict):
                     self._expected("a mapping (key: value)", value, path)
                     return {}
-                return {str(key): self._scalar(field, each, (*path, key)) for key, each in value.items()}
+                return {str(key): self._scalar(field, item, (*path, key)) for key, item in value.items()}
             case "models" | "scalars":
                 if not isinstance(value, list):
                     self._expected("a list", value, path)

@@ -44,7 +44,7 @@ def find_binding(luks: Luks) -> Binding | None:
         return None
     if clevis.custom.pin:
         return Binding(clevis.custom.pin, _read(clevis.custom.config or ""), bool(clevis.custom.needs_network))
-    servers = [_tang(each) for each in clevis.tang]
+    servers = [_tang(server) for server in clevis.tang]
     count, threshold = len(servers) + bool(clevis.tpm2), clevis.threshold
     if not count and threshold is None:
         return None
@@ -70,7 +70,7 @@ def add_advertisements(binding: Binding, said: Mapping[str, object]) -> Binding:
     if binding.pin == "tang":
         return binding._replace(config=_told(binding.config, said))
     pins = binding.config["pins"]
-    told = [_told(each, said) for each in pins["tang"]]
+    told = [_told(server, said) for server in pins["tang"]]
     return binding._replace(config={**binding.config, "pins": {**pins, "tang": told}})
 
 
@@ -96,6 +96,6 @@ def _pins_inside(config: dict[str, Any]) -> Iterator[str]:
     pins = config.get("pins")
     for name, inner in pins.items() if isinstance(pins, dict) else ():
         yield name
-        for each in inner if isinstance(inner, list) else [inner]:
-            if name == THRESHOLD and isinstance(each, dict):
-                yield from _pins_inside(each)
+        for pin in inner if isinstance(inner, list) else [inner]:
+            if name == THRESHOLD and isinstance(pin, dict):
+                yield from _pins_inside(pin)

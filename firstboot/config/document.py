@@ -62,8 +62,8 @@ def read(text: str, name: str, surroundings: Surroundings = MACHINE) -> Document
         raise refuse(name, "the config is empty")
     located = _parse(text, name)
     if not isinstance(located.data, dict):
-        found = describe_kind(located.data)
-        raise LocatedError(located, [Problem((), f"a config is a mapping (key: value), this is {found}")])
+        kind = describe_kind(located.data)
+        raise LocatedError(located, [Problem((), f"a config is a mapping (key: value), this is {kind}")])
     if "variant" in located.data:
         return _read_variant(located, surroundings)
     return _read_ignition(located)
@@ -129,11 +129,11 @@ def _path_of(data: Any, wanted: tuple[str, ...]) -> Path:
     """``wanted`` as spelled in ``data``, in whatever case; exact matches first."""
     path: Path = ()
     for name in wanted:
-        found = name
+        actual = name
         if isinstance(data, dict):
-            found = next((key for key in (name, *data) if key in data and key.casefold() == name), name)
-            data = data.get(found)
-        path = (*path, found)
+            actual = next((key for key in (name, *data) if key in data and key.casefold() == name), name)
+            data = data.get(actual)
+        path = (*path, actual)
     return path
 
 
@@ -176,8 +176,8 @@ def _read_buildos(located: Located, edition: Edition, surroundings: Surroundings
     document = _compiled_variant(walk, "buildos", edition, within)
     # What else is wrong with a value that is not there would be about us.
     said = {*filled.problems}
-    spoiled = {each.path for each in said}
-    problems = tuple(each for each in document.problems if each in said or each.path not in spoiled)
+    spoiled = {problem.path for problem in said}
+    problems = tuple(problem for problem in document.problems if problem in said or problem.path not in spoiled)
     return document._replace(problems=problems, secrets=document.secrets | filled.secrets)
 
 
@@ -202,7 +202,7 @@ def _one_of(names: Iterable[str]) -> str:
 
 
 def _newest(versions: Iterable[str]) -> str:
-    return [each for each in versions if not each.endswith("-experimental")][-1]
+    return [version for version in versions if not version.endswith("-experimental")][-1]
 
 
 # --- both ---
@@ -228,29 +228,31 @@ def _compiled(
             sense += _before_sugar(config, walk, edition)
         if variant == "buildos" and (config.passwd.users or config.passwd.groups):
             # Before fragments are merged in: those of other languages may say what their machines take.
-            walk.problems += [_as_written(each, walk) for each in logins.check_logins(config.passwd)]
+            walk.problems += [_as_written(problem, walk) for problem in logins.check_logins(config.passwd)]
         if walk.extras or edition.machine_config or (walk.dialect.own and config.storage.luks):
             draft = Draft(config, origins, walk, edition, surroundings)
             _make_sugar(draft)
             # These are about what is written; what follows is about what was made of it.
-            walk.problems += [_as_written(each, walk) for each in draft.problems]
+            walk.problems += [_as_written(problem, walk) for problem in draft.problems]
             config, origins, wrap = draft.config, draft.origins, draft.wrap
             secrets = frozenset(draft.secrets)
         sense += _after_sugar(config, edition)
     if not walk.dialect.own:
         sense += _no_artifacts(config, version)
     # What could not be built stands in the config empty; complaints about that would be about us.
-    problems += [each for each in sense if not any(each.path[: len(path)] == path for path in broken)]
+    problems += [problem for problem in sense if not any(problem.path[: len(path)] == path for path in broken)]
     # Nor is there anything to say about contents that could not be had.
-    failed = {each.path for each in walk.problems if each.severity == "error"}
-    problems = [each for each in problems if each.message != NO_CONTENTS or not _contents_of(each, origins, failed)]
-    in_text = [_in_text(each, origins, walk.located) for each in problems]
+    failed = {problem.path for problem in walk.problems if problem.severity == "error"}
+    problems = [
+        problem for problem in problems if problem.message != NO_CONTENTS or not _contents_of(problem, origins, failed)
+    ]
+    in_text = [_in_text(problem, origins, walk.located) for problem in problems]
     if edition is not None:
-        in_text = [each._replace(path=_snake(each.path, walk.located)) for each in in_text]
+        in_text = [problem._replace(path=_snake(problem.path, walk.located)) for problem in in_text]
     # Ignition says nothing about a key that is set twice; the last one counts.
     noticed = () if edition is None else walk.located.warnings
     everything = (*noticed, *walk.problems, *in_text)
-    usable = not any(each.severity == "error" for each in everything)
+    usable = not any(problem.severity == "error" for problem in everything)
     return Document(walk.located, variant, version, config if usable else None, everything, origins, wrap, secrets)
 
 
@@ -277,7 +279,7 @@ def _make_sugar(draft: Draft) -> None:
 def _contents_of(problem: Problem, origins: Origins, failed: Iterable[Path]) -> bool:
     """Whether something is wrong already with the contents of the file that a problem is about."""
     place = (*origins.find(problem.path[:-1])[1], "contents")
-    return any(each[: len(place)] == place for each in failed)
+    return any(path[: len(place)] == place for path in failed)
 
 
 def _as_written(problem: Problem, walk: Walk) -> Problem:
@@ -298,10 +300,10 @@ def _in_text(problem: Problem, origins: Origins, located: Located) -> Problem:
 def _snake(path: Path, located: Located) -> Path:
     """A path in Butane's spelling; what is missing in the text comes in that of the compiled config."""
     return tuple(
-        re.sub("MiB|[A-Z]", lambda match: f"_{match[0].lower()}", each)
-        if isinstance(each, str) and path[: index + 1] not in located.marks
-        else each
-        for index, each in enumerate(path)
+        re.sub("MiB|[A-Z]", lambda match: f"_{match[0].lower()}", step)
+        if isinstance(step, str) and path[: index + 1] not in located.marks
+        else step
+        for index, step in enumerate(path)
     )
 
 
@@ -327,7 +329,9 @@ def list_mirrored_devices(boot_device: object) -> frozenset[object]:
     """The disks of a ``boot_device.mirror``, which wipes their tables, as far as it is one."""
     mirror = boot_device.get("mirror") if isinstance(boot_device, dict) else None
     devices = mirror.get("devices") if isinstance(mirror, dict) else None
-    return frozenset(each for each in devices if isinstance(each, str)) if isinstance(devices, list) else frozenset()
+    return (
+        frozenset(device for device in devices if isinstance(device, str)) if isinstance(devices, list) else frozenset()
+    )
 
 
 def _after_sugar(config: Config, edition: Edition) -> Iterator[Problem]:

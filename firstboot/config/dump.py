@@ -18,7 +18,7 @@ def dump(model: Model) -> dict[str, Any]:
         if field.kind == "model":
             value = dump(value)
         elif field.kind == "models":
-            value = [dump(each) for each in value]
+            value = [dump(item) for item in value]
         elif field.kind == "scalars":
             value = [*value]
         elif value == field.default and value != "":
@@ -37,6 +37,6 @@ def has_own(model: Model) -> bool:
         if field.since == OWN.version and value:
             return True
         parts = [value] if field.kind == "model" else value if field.kind == "models" else ()
-        if any(has_own(each) for each in parts):
+        if any(has_own(part) for part in parts):
             return True
     return False

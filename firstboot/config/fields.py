@@ -43,8 +43,8 @@ class Field(NamedTuple):
         """The model of ``model`` and ``models``."""
         if isinstance(self.of, str):
             module, _, name = self.of.partition(":")
-            found: type[Model] = getattr(import_module(module), name)
-            return found
+            model: type[Model] = getattr(import_module(module), name)
+            return model
         assert issubclass(self.of, Model)
         return self.of
 
@@ -102,7 +102,7 @@ def _bare(annotation: Any) -> tuple[Any, tuple[Any, ...], bool]:
             annotation = annotation.__origin__
         elif get_origin(annotation) in (Union, UnionType):
             unset = True
-            annotation = next(each for each in get_args(annotation) if each is not NoneType)
+            annotation = next(argument for argument in get_args(annotation) if argument is not NoneType)
         else:
             return annotation, marks, unset
 

@@ -39,7 +39,7 @@ def _has_filesystem_names(data: Mapping[str, Any]) -> bool:
     """``filesystem: root`` of files, which Ignition 3 has no more."""
     storage = data.get("storage")
     files = storage.get("files") if isinstance(storage, dict) else None
-    return isinstance(files, list) and any(isinstance(each, dict) and "filesystem" in each for each in files)
+    return isinstance(files, list) and any(isinstance(file, dict) and "filesystem" in file for file in files)
 
 
 def _begin(variant: str, newest: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ def include_fragments(draft: Draft, read: Reader) -> None:
         read: reads a text as the document itself was read.
     """
     names = draft.extras[("include",)]
-    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         draft.problems.append(Problem(("include",), "expected a list of file names"))
         return
     parent, parent_origins = Config(), Origins({(): draft.make_origin(("include",))})
@@ -50,7 +50,7 @@ def include_fragments(draft: Draft, read: Reader) -> None:
         except BadFragment as error:
             draft.problems.append(Problem(at, str(error), error.hint))
             continue
-        draft.problems += [Problem(at, each, None, "warning") for each in _warnings_of(document)]
+        draft.problems += [Problem(at, warning, None, "warning") for warning in _warnings_of(document)]
         draft.secrets |= document.secrets
         parent, parent_origins = merge(parent, fragment, parent_origins, document.origins)
     draft.merge_under(parent, parent_origins)
@@ -85,7 +85,7 @@ def _read_fragment(name: str, spec: Version, surroundings: Surroundings, read: R
 
 def _warnings_of(document: Document) -> list[str]:
     """What is remarkable in a fragment, with its line."""
-    return [_first_line(LocatedError(document.located, [_as_error(each)])) for each in document.problems]
+    return [_first_line(LocatedError(document.located, [_as_error(problem)])) for problem in document.problems]
 
 
 def _as_error(problem: Problem) -> Problem:

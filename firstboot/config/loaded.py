@@ -51,7 +51,7 @@ class Document(NamedTuple):
     @property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that stop it."""
-        return tuple(each for each in self.problems if each.severity == "error")
+        return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
 class LoadedConfig(NamedTuple):
@@ -79,12 +79,12 @@ def merge_all(configs: Iterable[LoadedConfig]) -> LoadedConfig:
         ValueError: there are none.
     """
     result: LoadedConfig | None = None
-    for each in configs:
+    for other in configs:
         if result is None:
-            result = each
+            result = other
             continue
-        config, origins = merge(result.config, each.config, result.origins, each.origins)
-        result = LoadedConfig(config, origins, (*result.warnings, *each.warnings))
+        config, origins = merge(result.config, other.config, result.origins, other.origins)
+        result = LoadedConfig(config, origins, (*result.warnings, *other.warnings))
     if result is None:
         raise ValueError("nothing to merge")
     return result

@@ -61,7 +61,7 @@ class Model:
     """The annotations of all fields, those of base classes first."""
 
     def __init_subclass__(cls) -> None:
-        own = {name: each for name, each in cls.__annotations__.items() if name.islower()}
+        own = {name: annotation for name, annotation in cls.__annotations__.items() if name.islower()}
         cls.ANNOTATIONS = {**cls.ANNOTATIONS, **own}
 
     def __init__(self, **values: Any) -> None:

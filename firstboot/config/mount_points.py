@@ -65,22 +65,22 @@ def _root(at: Path, place: str, what: str) -> Problem:
 
 def _var(config: Config) -> Iterator[Problem]:
     """The first boot writes to it, and every boot needs it early: both must find the same one."""
-    found = [
-        (each, at)
-        for each, at in list_mounted_filesystems(config)
-        if format_mount_point(each) == VAR and each.format not in UNMOUNTED
+    mounted = [
+        (filesystem, at)
+        for filesystem, at in list_mounted_filesystems(config)
+        if format_mount_point(filesystem) == VAR and filesystem.format not in UNMOUNTED
     ]
     units = [(unit, index) for index, unit in enumerate(config.systemd.units) if unit.name == VAR_UNIT]
     mounting = [(index, unit) for unit, index in units if unit.contents and not unit.mask]
     in_files = any(file.path == VAR_UNIT_FILE for file in config.storage.files)
-    for filesystem, at in found:
+    for filesystem, at in mounted:
         if not mounting and not in_files:
             message = "nothing mounts /var after the first boot, so nothing that is written there would be seen again"
             yield Problem((*at, "path"), message, "set 'with_mount_unit: true'")
         if _needs_network(filesystem.device, config):
             message = f"/var cannot be on {filesystem.device}: it needs a network to be opened, which comes after /var"
             yield Problem((*at, "device"), message, "open it with the TPM or a key, or mount it below /var")
-    if not found:
+    if not mounted:
         for index, _ in mounting:
             message = f"{VAR_UNIT} would hide what the first boot writes to /var: storage.filesystems has none there"
             hint = "describe it in storage.filesystems, with 'path: /var' and 'with_mount_unit: true'"

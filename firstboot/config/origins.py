@@ -63,20 +63,24 @@ class ConfigError(Exception):
 
     def __init__(self, complaints: Iterable[Complaint]) -> None:
         self.complaints = tuple(complaints)
-        super().__init__(", ".join(dict.fromkeys(each.located.name for each in self.complaints)))
+        super().__init__(", ".join(dict.fromkeys(complaint.located.name for complaint in self.complaints)))
 
     def __str__(self) -> str:
-        return "\n".join(str(each) for each in collect_by_document(self.complaints))
+        return "\n".join(str(error) for error in collect_by_document(self.complaints))
 
 
 def draw_each(complaints: Iterable[Complaint]) -> list[str]:
     """Each drawn by itself, in the order of :func:`collect_by_document`."""
-    return [each for error in collect_by_document(complaints) for each in text.draw_each(error.located, error.problems)]
+    return [
+        drawing
+        for error in collect_by_document(complaints)
+        for drawing in text.draw_each(error.located, error.problems)
+    ]
 
 
 def collect_by_document(complaints: Iterable[Complaint]) -> list[LocatedError]:
     """The complaints gathered by document, in the order in which documents first appear."""
     documents: dict[int, tuple[Located, list[Problem]]] = {}
-    for each in complaints:
-        documents.setdefault(id(each.located), (each.located, []))[1].append(each.problem)
+    for complaint in complaints:
+        documents.setdefault(id(complaint.located), (complaint.located, []))[1].append(complaint.problem)
     return [LocatedError(located, problems) for located, problems in documents.values()]

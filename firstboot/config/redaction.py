@@ -79,7 +79,7 @@ _URL = r"://[^\s\"<>]+"
 @cache
 def _patterns() -> tuple[tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...], re.Pattern[str]]:
     compiled = [
-        tuple(re.compile(each, re.IGNORECASE | re.DOTALL) for each in group) for group in (_BY_LOOKS, _IN_LINES)
+        tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in group) for group in (_BY_LOOKS, _IN_LINES)
     ]
     return compiled[0], compiled[1], re.compile(_URL)
 
@@ -118,21 +118,21 @@ def conceal(text: str) -> str:
 
 def conceal_lines(text: str) -> list[str]:
     """The lines of a file without what looks like a secret; as many as there are."""
-    found = list(list_spans(text, line=True))
+    spans = list(list_spans(text, line=True))
     lines = []
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line.rstrip("\r\n"))
-        inside = [(max(left, at) - at, min(right, end) - at) for left, right in found if left < end and right > at]
+        inside = [(max(left, at) - at, min(right, end) - at) for left, right in spans if left < end and right > at]
         lines.append(_cover(text[at:end], inside))
         at += len(line)
     return lines
 
 
-def _cover(text: str, found: Iterable[Span], *, keep_width: bool = False) -> str:
+def _cover(text: str, spans: Iterable[Span], *, keep_width: bool = False) -> str:
     """Replace spans; with ``keep_width`` a caret under the line stays true."""
     end = len(text)
-    for left, right in sorted(_joined(found), reverse=True):
+    for left, right in sorted(_joined(spans), reverse=True):
         right = min(right, end)
         width = right - left
         if width <= 0:
@@ -144,9 +144,9 @@ def _cover(text: str, found: Iterable[Span], *, keep_width: bool = False) -> str
     return text
 
 
-def _joined(found: Iterable[Span]) -> list[Span]:
+def _joined(spans: Iterable[Span]) -> list[Span]:
     joined: list[Span] = []
-    for left, right in sorted(found):
+    for left, right in sorted(spans):
         if joined and left <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(right, joined[-1][1]))
         else:
@@ -211,16 +211,18 @@ class Secrets:
                 for left, right in list_spans(value[:_MOST], line=True):
                     self._add(value[left:right])
             elif _CONTENTS in path:
-                self._lines.update(each for line in value.splitlines() if len(each := line.strip()) >= _SHORTEST)
+                self._lines.update(
+                    stripped for line in value.splitlines() if len(stripped := line.strip()) >= _SHORTEST
+                )
             elif not value.startswith("data:"):
                 self._add(value)
 
     def _add(self, value: str) -> None:
         """A secret, and its words: messages quote those as well. Names of variables and paths are none."""
         for word in (value, *re.split(r"[\s\"'&]+", value)):
-            each = word.partition("=")[2] or word
-            if len(each) >= _SHORTEST and not each.startswith("/"):
-                self._values.add(each)
+            secret = word.partition("=")[2] or word
+            if len(secret) >= _SHORTEST and not secret.startswith("/"):
+                self._values.add(secret)
 
     def _is_secret(self, path: Path, value: str) -> bool:
         """Data URLs are contents under whatever name."""
@@ -257,12 +259,12 @@ class Secrets:
         """
         before = max(0, start - _BEFORE)
         looked_at = self._text[begin + before : min(begin + stop, end)]
-        found = [(left - before, right - before) for left, right in self._in_line(number, begin, end)]
-        found += list_spans(looked_at, line=True)
+        spans = [(left - before, right - before) for left, right in self._in_line(number, begin, end)]
+        spans += list_spans(looked_at, line=True)
         if before and not re.search(r"[\s\"']", looked_at[: start - before]):
-            found.append((0, len(looked_at)))  # one word of thousands of characters
-        found = [(max(left, 0), right) for left, right in found if right > 0]
-        return _cover(looked_at, found, keep_width=True)[start - before :]
+            spans.append((0, len(looked_at)))  # one word of thousands of characters
+        spans = [(max(left, 0), right) for left, right in spans if right > 0]
+        return _cover(looked_at, spans, keep_width=True)[start - before :]
 
     def _in_line(self, number: int, begin: int, end: int) -> Iterator[Span]:
         """By place, in columns of the line."""
@@ -328,7 +330,7 @@ class Secrets:
         if not isinstance(name, str):
             return False
         if (name, names) not in self._like:
-            close = [each for each in names if _could_be(name, each)]
+            close = [other for other in names if _could_be(name, other)]
             self._like[name, names] = name in names or bool(close and difflib.get_close_matches(name, close, 1, 0.8))
         return self._like[name, names]
 
@@ -338,9 +340,9 @@ def _could_be(name: str, other: str) -> bool:
     return abs(len(name) - len(other)) <= 3 and len({*name} & {*other}) >= len({*other}) - 2
 
 
-def _apart(line: str, found: Iterable[Span]) -> Iterator[Span]:
+def _apart(line: str, spans: Iterable[Span]) -> Iterator[Span]:
     """The words of spans; what is between them, and brackets at the ends, is shown."""
-    for left, right in found:
+    for left, right in spans:
         for match in re.finditer(r"[^\s{}\[\],](?:[^\n]*[^\s{}\[\],])?", line[left:right]):
             if match[0] not in ("-", '"', "'", ":"):
                 yield left + match.start(), left + match.end()
@@ -351,8 +353,8 @@ def _scalars(data: Any) -> Iterator[tuple[Path, Any]]:
     while pending:
         path, value = pending.pop()
         if isinstance(value, dict):
-            pending += [((*path, key), each) for key, each in value.items()]
+            pending += [((*path, key), item) for key, item in value.items()]
         elif isinstance(value, list):
-            pending += [((*path, index), each) for index, each in enumerate(value)]
+            pending += [((*path, index), item) for index, item in enumerate(value)]
         else:
             yield path, value

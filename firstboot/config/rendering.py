@@ -61,7 +61,7 @@ def render_document(document: Document, remote: Remote | None = None, base: Load
 
 def _translated(document: Document) -> LoadedConfig:
     complaints = [Complaint(document.located, problem) for problem in document.problems]
-    errors = [each for each in complaints if each.problem.severity == "error"]
+    errors = [complaint for complaint in complaints if complaint.problem.severity == "error"]
     if document.config is None or errors:
         raise ConfigError(errors)
     if document.wrap is not None:
@@ -90,8 +90,8 @@ class _Renderer:
     ) -> LoadedConfig:
         """The config with its certificate authorities written in it, so that they are fetched only once."""
         ignition = loaded.config.ignition
-        found = ignition.security.tls.certificate_authorities
-        if remote is None or not found:
+        authorities = ignition.security.tls.certificate_authorities
+        if remote is None or not authorities:
             return loaded
         none = ignition.security.tls.model_copy(update={"certificate_authorities": ()})
         plain = ignition.model_copy(update={"security": ignition.security.model_copy(update={"tls": none})})
@@ -99,13 +99,13 @@ class _Renderer:
         fetching = self.adapt_remote(remote, bare if above is None else merge_all([above, bare]))
         assert fetching is not None
         inline = []
-        for index, each in enumerate(found):
+        for index, authority in enumerate(authorities):
             try:
-                data = fetching.read_authorities(each)
+                data = fetching.read_authorities(authority)
             except BadResource as error:
                 raise make_resource_error(loaded, error, (*_AUTHORITIES, index)) from None
             source = "data:;base64," + base64.b64encode(data).decode()
-            inline.append(each.model_copy(update={"source": source, "compression": None, "http_headers": ()}))
+            inline.append(authority.model_copy(update={"source": source, "compression": None, "http_headers": ()}))
         tls = ignition.security.tls.model_copy(update={"certificate_authorities": tuple(inline)})
         security = ignition.security.model_copy(update={"tls": tls})
         return _with_ignition(loaded, ignition.model_copy(update={"security": security}))
@@ -177,8 +177,8 @@ def _at_its_reference(inner: LoadedConfig, loaded: LoadedConfig, source: Path, n
     """A config whose own text is nobody's file: everything in it is pointed at where it is embedded."""
     document, there = loaded.origins.find(source)
     warnings = tuple(
-        Complaint(document, each.problem._replace(path=there, message=f"{name}: {each.problem.message}"))
-        for each in inner.warnings
+        Complaint(document, warning.problem._replace(path=there, message=f"{name}: {warning.problem.message}"))
+        for warning in inner.warnings
     )
     return LoadedConfig(inner.config, Origins({(): (document, there)}), warnings)
 
@@ -192,7 +192,7 @@ def make_resource_error(loaded: LoadedConfig, error: BadResource, path: Path) ->
 def _as_config_error(error: LocatedError | ConfigError) -> ConfigError:
     if isinstance(error, ConfigError):
         return error
-    return ConfigError(Complaint(error.located, each) for each in error.problems)
+    return ConfigError(Complaint(error.located, problem) for problem in error.problems)
 
 
 def _with_ignition(loaded: LoadedConfig, ignition: Ignition) -> LoadedConfig:

@@ -138,9 +138,9 @@ class Walk:
             else:
                 self._setting(model, key, value, path, out, result, quiet=quiet)
         # Last, because it looks at what its siblings have become.
-        for each in use:
-            if each.value is not None:
-                sugar[each.key](each)
+        for use_of_key in use:
+            if use_of_key.value is not None:
+                sugar[use_of_key.key](use_of_key)
         return result
 
     def _settings(self, data: dict[str, Any], here: Path, *, quiet: bool) -> Iterator[tuple[str, tuple[Any, Path]]]:
@@ -163,39 +163,39 @@ class Walk:
         self, model: type[Model], key: str, value: Any, path: Path, out: Path, result: dict[str, Any], *, quiet: bool
     ) -> None:
         extra = get_for_class(self.dialect.extra, model).get(key)
-        found = extra or self._find(model, key)
-        too_new = found is not None and found.since > self.dialect.version
-        if found is None or (too_new and not (self.dialect.own and found.since == OWN.version)):
+        field = extra or self._find(model, key)
+        too_new = field is not None and field.since > self.dialect.version
+        if field is None or (too_new and not (self.dialect.own and field.since == OWN.version)):
             if not quiet:
-                self._complain(path, *self._why_unknown(model, key, found))
+                self._complain(path, *self._why_unknown(model, key, field))
             return
-        written = getattr(found, self.dialect.spelling) == key
+        written = getattr(field, self.dialect.spelling) == key
         if not written and not quiet:
-            self._complain(path, f"this setting is spelled '{found.alias}'")
+            self._complain(path, f"this setting is spelled '{field.alias}'")
         hush = quiet or not written  # one remark is enough for all that is below
-        out_path = (*out, found.alias)
+        out_path = (*out, field.alias)
         self.origins[out_path] = path
-        clean = self._field(found, value, path, out_path, quiet=hush)
+        clean = self._field(field, value, path, out_path, quiet=hush)
         if clean is None:
             return
         if extra is not None:
             self.extras[out_path] = clean
             return
-        before = result.get(found.alias)
-        result[found.alias] = _again(before, clean) if before is not None else clean
+        before = result.get(field.alias)
+        result[field.alias] = _again(before, clean) if before is not None else clean
 
     def _find(self, model: type[Model], key: str) -> Field | None:
         fields = list_fields(model)
         if self.dialect.spelling == "name":
             return fields.get(key)
-        for each in fields.values():
-            if each.alias == key:
-                return each
+        for field in fields.values():
+            if field.alias == key:
+                return field
         if self.dialect.fold_case:
             # As Go's encoding/json does.
-            for each in fields.values():
-                if each.alias.casefold() == key.casefold():
-                    return each
+            for field in fields.values():
+                if field.alias.casefold() == key.casefold():
+                    return field
         return None
 
     def _why_unknown(self, model: type[Model], key: str, newer: Field | None) -> tuple[str, str | None]:
@@ -204,9 +204,9 @@ class Walk:
             major, minor = newer.since
             return message, f"it came with Ignition {major}.{minor}.0; raise the version at the top"
         known = [
-            getattr(each, self.dialect.spelling)
-            for each in list_fields(model).values()
-            if self.dialect.own or each.since != OWN.version
+            getattr(field, self.dialect.spelling)
+            for field in list_fields(model).values()
+            if self.dialect.own or field.since != OWN.version
         ]
         use = (*get_for_class(self.dialect.sugar, model), *get_for_class(self.dialect.extra, model))
         return message, find_suggestion(key, [*known, *use])
@@ -231,8 +231,8 @@ class Walk:
                 if not isinstance(value, list):
                     return value
                 return [
-                    self._element(field, each, (*here, index), (*out, index), quiet=quiet)
-                    for index, each in enumerate(value)
+                    self._element(field, item, (*here, index), (*out, index), quiet=quiet)
+                    for index, item in enumerate(value)
                 ]
 
     def _element(self, field: Field, value: Any, here: Path, out: Path, *, quiet: bool) -> Any:
@@ -251,7 +251,7 @@ class Walk:
             return value
         for key in value:
             self.origins[(*out, key)] = (*here, key)
-        return {key: _text_of(each, self.located.plain.get((*here, key))) for key, each in value.items()}
+        return {key: _text_of(item, self.located.plain.get((*here, key))) for key, item in value.items()}
 
     def _empty(self, here: Path) -> None:
         self.problems.append(Problem(here, "this is empty", None, "warning", on_key=True))
@@ -283,4 +283,4 @@ def _merged(value: Any, here: Path) -> Iterator[tuple[Any, Path]]:
 
 def get_for_class(table: Mapping[str, Mapping[str, T]], model: type[Model]) -> Mapping[str, T]:
     """The entry for a model or the nearest class it derives from."""
-    return next((table[each.__name__] for each in model.__mro__ if each.__name__ in table), {})
+    return next((table[parent.__name__] for parent in model.__mro__ if parent.__name__ in table), {})

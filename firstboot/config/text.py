@@ -90,8 +90,8 @@ class Located(NamedTuple):
         known = _known_secrets.get("last")
         # A check may have pointed into a text since: that is a mark more.
         if known is None or known[0] is not self or known[1] != len(self.marks):
-            found = redaction.Secrets(self.text, self.data, self.marks, self.key_marks, self.secret_keys)
-            _known_secrets["last"] = known = (self, len(self.marks), found)
+            secrets = redaction.Secrets(self.text, self.data, self.marks, self.key_marks, self.secret_keys)
+            _known_secrets["last"] = known = (self, len(self.marks), secrets)
         return known[2]
 
     def mark_of(self, path: Path, *, on_key: bool = False) -> Mark | None:

@@ -38,11 +38,11 @@ def parse_registers(config: str) -> str:
         raise ValueError("only pcr_ids and pcr_bank of a tpm2 pin are supported")
     ids = values.get("pcr_ids", "")
     if isinstance(ids, list):
-        ids = ",".join(str(each) for each in ids)
+        ids = ",".join(str(number) for number in ids)
     bank = values.get("pcr_bank", "sha256")
     if bank not in ("sha1", "sha256", "sha384", "sha512"):
         raise ValueError(f"there is no PCR bank {bank!r}")
-    numbers = [each.strip() for each in str(ids).split(",") if each.strip()]
-    if not all(each.isascii() and each.isdigit() and int(each) < 24 for each in numbers):
+    numbers = [number.strip() for number in str(ids).split(",") if number.strip()]
+    if not all(number.isascii() and number.isdigit() and int(number) < 24 for number in numbers):
         raise ValueError(f"PCRs are numbers from 0 to 23, and not {ids!r}")
-    return "+".join(f"{int(each)}:{bank}" for each in numbers)
+    return "+".join(f"{int(number)}:{bank}" for number in numbers)

@@ -37,7 +37,7 @@ def parse_options(text: str) -> list[tuple[str, str, str]]:
         BadUnit: a line too long, a section without ``]`` or with something after it, an option without ``=``.
     """
     data = text.encode("utf-8", "surrogatepass")
-    found: list[tuple[str, str, str]] = []
+    options: list[tuple[str, str, str]] = []
     long_line = _LONG_LINE.search(data)
     # Lines are looked at only from where one can be too long: almost always nowhere.
     suspicious = len(data) if long_line is None else long_line.start()
@@ -56,8 +56,8 @@ def parse_options(text: str) -> list[tuple[str, str, str]]:
         else:
             assert section is not None
             name, value, position = _option(data, position)
-            found.append((section, name, value))
-    return found
+            options.append((section, name, value))
+    return options
 
 
 def _first_section(data: bytes, suspicious: int) -> int:

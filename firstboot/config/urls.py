@@ -83,7 +83,7 @@ def check_url(url: str, version: tuple[int, int]) -> None:
         return
     scheme = parse_scheme(url)
     if scheme not in SCHEMES or _SINCE.get(scheme, (3, 0)) > version:
-        known = [each for each in SCHEMES if _SINCE.get(each, (3, 0)) <= version]
+        known = [scheme for scheme in SCHEMES if _SINCE.get(scheme, (3, 0)) <= version]
         shown = f"'{scheme}'" if scheme else "without a scheme"
         raise BadUrl(f"a URL {shown} cannot be fetched; possible are {', '.join(known)}")
     match scheme:
@@ -168,7 +168,7 @@ def unescape(text: str) -> bytes:
     if _compiled(_BAD_ESCAPE).search(text):
         raise BadUrl("a '%' in the data URL is not followed by two hex digits")
     first, *rest = text.split("%")
-    return first.encode("ascii") + b"".join(bytes.fromhex(each[:2]) + each[2:].encode("ascii") for each in rest)
+    return first.encode("ascii") + b"".join(bytes.fromhex(part[:2]) + part[2:].encode("ascii") for part in rest)
 
 
 def make_data_url(data: bytes) -> str:

@@ -22,7 +22,7 @@ OWN_SUFFIX = "+buildos"
 
 def format_version(version: Version) -> str:
     """``3.7.0-experimental`` for (3, 7)."""
-    return next(name for name, each in NAMES.items() if each == version)
+    return next(name for name, known in NAMES.items() if known == version)
 
 
 def find_version(text: object) -> Version | None:

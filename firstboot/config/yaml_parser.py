@@ -41,7 +41,7 @@ def leave_out_the_rest() -> None:
     try:
         _fill(package)
     except (ImportError, AttributeError):
-        for name in [each for each in sys.modules if each.partition(".")[0] == "yaml"]:
+        for name in [module for module in sys.modules if module.partition(".")[0] == "yaml"]:
             del sys.modules[name]
 
 
@@ -54,7 +54,7 @@ def _fill(package: Any) -> None:
         setattr(package, name, module)
     package.reader = sys.modules["yaml.reader"] = _make_reader(error.YAMLError)
     parser = import_module("yaml._yaml").CParser
-    package.__dict__.update({name: each for name, each in vars(events).items() if name.endswith("Event")})
+    package.__dict__.update({name: member for name, member in vars(events).items() if name.endswith("Event")})
     package.MarkedYAMLError = error.MarkedYAMLError
     package.SafeLoader = package.CSafeLoader = parser
     package.parse = _parse

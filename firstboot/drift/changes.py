@@ -55,10 +55,10 @@ class Change(NamedTuple):
 
 def list_changes(record: Record, config: Config, machine: Machine) -> list[Change]:
     """Everything that differs from what a config made, in the order of the record."""
-    found = [*_paths(record, config, machine.root)]
-    found += _users(config, settle(config, machine, record), machine.names)
-    found += _units(config, machine.root, machine.programs)
-    return found
+    changes = [*_paths(record, config, machine.root)]
+    changes += _users(config, settle(config, machine, record), machine.names)
+    changes += _units(config, machine.root, machine.programs)
+    return changes
 
 
 def _paths(record: Record, config: Config, root: Root) -> Iterator[Change]:
@@ -97,20 +97,20 @@ def _rights(was: Entry, now: Entry) -> Iterator[str]:
 
 def _texts(record: Record, config: Config) -> Mapping[str, str]:
     """What the files held whose contents are known."""
-    found = dict(record.texts)
+    texts = dict(record.texts)
     for unit in config.systemd.units:
         path = f"{UNIT_DIRECTORY}/{unit.name}"
         if unit.contents:
-            found[path] = unit.contents
-        found |= {f"{path}.d/{each.name}": each.contents for each in unit.dropins if each.contents is not None}
+            texts[path] = unit.contents
+        texts |= {f"{path}.d/{dropin.name}": dropin.contents for dropin in unit.dropins if dropin.contents is not None}
     for file in config.storage.files:
         parts = (file.contents, *file.append)
         if file.contents.source is not None and all(map(is_inline, parts)):
             try:
-                found[file.path] = b"".join(map(inline_bytes, parts)).decode()
+                texts[file.path] = b"".join(map(inline_bytes, parts)).decode()
             except (BadResource, UnicodeDecodeError):
                 continue
-    return found
+    return texts
 
 
 def _diff(path: str, was: Entry, now: Entry, texts: Mapping[str, str], root: Root) -> str | None:

@@ -64,12 +64,12 @@ def _list_paths(record: Record, config: Config, root: Root) -> Iterator[Change]:
 
 def _list_links(root: Root) -> dict[str, str]:
     """The links that the image has made at each boot, path -> target (tmpfiles.d(5))."""
-    found: dict[str, str] = {}
+    links: dict[str, str] = {}
     for path in root.list_below(TMPFILES):
         if path.endswith(".conf"):
             rows = (line.split(None, 6) for line in root.read(path).decode("utf-8", "replace").splitlines())
-            found |= {row[1]: row[6].strip() for row in rows if len(row) == 7 and row[0].startswith("L")}
-    return found
+            links |= {row[1]: row[6].strip() for row in rows if len(row) == 7 and row[0].startswith("L")}
+    return links
 
 
 def _is_whiteout(root: Root, path: str) -> bool:

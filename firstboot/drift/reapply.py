@@ -78,7 +78,7 @@ def prepare_again(
 def _planned(whole: LoadedConfig, left: LoadedConfig, machine: Machine) -> Again:
     problems = [*_another_var(left.config, machine)]
     if problems:
-        raise ConfigError([left.make_complaint(each) for each in problems])
+        raise ConfigError([left.make_complaint(problem) for problem in problems])
     actions = drop_repeats(plan(left, machine, ENABLE), machine.root)
     return Again(whole, left, tuple(actions))
 

@@ -65,21 +65,21 @@ def settle(config: Config, machine: Machine, record: Record | None) -> Config:
         update={
             "passwd": passwd.model_copy(
                 update={
-                    "groups": tuple(_group(each, now) for each in passwd.groups),
-                    "users": tuple(_user(each, now) for each in passwd.users),
+                    "groups": tuple(_group(group, now) for group in passwd.groups),
+                    "users": tuple(_user(user, now) for user in passwd.users),
                 }
             ),
             "storage": storage.model_copy(
                 update={
-                    "directories": tuple(_directory(each, now) for each in storage.directories),
-                    "files": tuple(_file(each, now) for each in storage.files),
-                    "links": tuple(_link(each, now) for each in storage.links),
+                    "directories": tuple(_directory(directory, now) for directory in storage.directories),
+                    "files": tuple(_file(file, now) for file in storage.files),
+                    "links": tuple(_link(link, now) for link in storage.links),
                     "archives": tuple(_new_archives(storage, record)),
                     # What is on disks is made once.
                     **dict.fromkeys(BLOCK_DEVICES, ()),
                 }
             ),
-            "systemd": systemd.model_copy(update={"units": tuple(_unit(each, now) for each in systemd.units)}),
+            "systemd": systemd.model_copy(update={"units": tuple(_unit(unit, now) for unit in systemd.units)}),
         }
     )
 
@@ -87,12 +87,12 @@ def settle(config: Config, machine: Machine, record: Record | None) -> Config:
 def _new_archives(storage: Storage, record: Record | None) -> Iterator[Any]:
     """Those that were not unpacked by an earlier run: what is in the others is the machine's by now."""
     done = () if record is None else record.archives
-    return (each for each in storage.archives if hash_part(each) not in done)
+    return (archive for archive in storage.archives if hash_part(archive) not in done)
 
 
 def drop_repeats(actions: list[Action], root: Root) -> list[Action]:
     """Preset lines that are there already are not written again."""
-    found: list[Action] = []
+    unrepeated: list[Action] = []
     there = _preset(root)
     for action in actions:
         if isinstance(action, WritePreset):
@@ -100,8 +100,8 @@ def drop_repeats(actions: list[Action], root: Root) -> list[Action]:
             if not lines:
                 continue
             action = action._replace(lines=lines)
-        found.append(action)
-    return found
+        unrepeated.append(action)
+    return unrepeated
 
 
 def _preset(root: Root) -> list[str]:
@@ -151,16 +151,16 @@ def _has_contents(file: File, now: Now) -> bool:
         there = look(now.root, file.path)
         if there is not None and there.digest == record.entries[file.path].digest:
             return True  # it need not be fetched again to know that
-    parts = [each for each in (file.contents, *file.append) if each.source is not None]
-    if not all(is_inline(each) or each in now.machine.fetched for each in parts):
+    parts = [part for part in (file.contents, *file.append) if part.source is not None]
+    if not all(is_inline(part) or part in now.machine.fetched for part in parts):
         return False
     try:
-        wanted = [get_contents(each, now.machine.fetched) for each in parts]
+        wanted = [get_contents(part, now.machine.fetched) for part in parts]
     except BadResource:
         return False  # the planner says why
     if file.contents.source is None:
         data = now.root.read(file.path, follow=False)
-        return all(b"".join(read_pieces(each)) in data for each in wanted)
+        return all(b"".join(read_pieces(pieces)) in data for pieces in wanted)
     return _is_same(file.path, wanted, now.root)
 
 
@@ -296,10 +296,10 @@ def _unit(unit: Unit, now: Now) -> Unit:
     if unit.mask and is_masked:
         changes["mask"] = None
     changes["dropins"] = tuple(
-        Dropin(name=each.name)
-        if each.contents is not None and _has_text(now.root, f"{path}.d/{each.name}", each.contents)
-        else each
-        for each in unit.dropins
+        Dropin(name=dropin.name)
+        if dropin.contents is not None and _has_text(now.root, f"{path}.d/{dropin.name}", dropin.contents)
+        else dropin
+        for dropin in unit.dropins
     )
     if unit.enabled and (unit.mask or _is_enabled(unit.name, now)):
         changes["enabled"] = None
@@ -320,7 +320,7 @@ def _is_instance_in_preset(name: str, root: Root) -> bool:
     if not at:
         return False
     words = [line.split() for line in _preset(root)]
-    return any(each[:2] == ["enable", f"{stem}@.{kind}"] and instance in each[2:] for each in words)
+    return any(word[:2] == ["enable", f"{stem}@.{kind}"] and instance in word[2:] for word in words)
 
 
 def _target(root: Root, path: str) -> str | None:

@@ -135,8 +135,8 @@ def _keep(places: Iterable[Place], machine: Machine) -> None:
         root.make_directory(directory, 0o700)
     for place in places:
         row = _row(place.path, root)
-        for each in (row, *(_row(path, root) for path in (root.list_below(row["path"]) if place.whole else ()))):
-            rows.setdefault(each["path"], each)
+        for entry in (row, *(_row(path, root) for path in (root.list_below(row["path"]) if place.whole else ()))):
+            rows.setdefault(entry["path"], entry)
         if place.whole:
             rows[row["path"]]["whole"] = True
     for number, row in enumerate(rows.values()):

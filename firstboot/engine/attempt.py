@@ -60,7 +60,7 @@ class Attempt:
             "platform": self.platform,
             "userConfigProvided": user is not None,
             "config": None if user is None else {"name": user.name, "sha256": _digest(user)},
-            "base": [{"name": each.name, "sha256": _digest(each)} for each in self.base],
+            "base": [{"name": config.name, "sha256": _digest(config)} for config in self.base],
             "warnings": list(self.warnings),
             "actions": list(self.actions),
         }

@@ -34,7 +34,7 @@ def load(text: str, name: str) -> LoadedConfig:
     except ConfigError as error:
         # All complaints are about this text: what is inside it is reported where it is embedded.
         located = error.complaints[0].located
-        raise LocatedError(located, [each.problem for each in error.complaints]) from None
+        raise LocatedError(located, [complaint.problem for complaint in error.complaints]) from None
 
 
 def check(texts: Iterable[tuple[str, str]]) -> list[Complaint]:
@@ -113,8 +113,8 @@ def finish(loaded: LoadedConfig, *, verified: bool = True) -> LoadedConfig:
         ConfigError
     """
     problems = [*check_config(loaded.config, NEWEST), *check_supported(loaded.config, verified=verified)]
-    complaints = [loaded.make_complaint(each) for each in problems]
-    errors = [each for each in complaints if each.problem.severity == "error"]
+    complaints = [loaded.make_complaint(problem) for problem in problems]
+    errors = [complaint for complaint in complaints if complaint.problem.severity == "error"]
     if errors:
         raise ConfigError(errors)
     return loaded._replace(warnings=tuple(_unique([*loaded.warnings, *complaints])))
@@ -123,8 +123,8 @@ def finish(loaded: LoadedConfig, *, verified: bool = True) -> LoadedConfig:
 def _unique(complaints: Iterable[Complaint]) -> Iterator[Complaint]:
     """Each only once: a warning of one document is found again in what it was merged into."""
     seen: set[tuple[str, Path, str]] = set()
-    for each in complaints:
-        what = (each.located.name, each.problem.path, each.problem.message)
+    for complaint in complaints:
+        what = (complaint.located.name, complaint.problem.path, complaint.problem.message)
         if what not in seen:
             seen.add(what)
-            yield each
+            yield complaint

@@ -67,7 +67,7 @@ def explain(error: Exception, attempt: Attempt) -> Failure:
         text = conceal("".join(traceback.format_exception(error)).strip())
         return Failure(text, text.splitlines()[-1], (), report.render_screen(text, _BUG), bug=True)
     text = conceal(describe(error).strip()) or type(error).__name__
-    problems = tuple(_described(each) for each in list_complaints(error))
+    problems = tuple(_described(complaint) for complaint in list_complaints(error))
     screen = report.render_screen(text, _advice(error, attempt))
     return Failure(text, text.splitlines()[0], problems, screen, bug=False)
 
@@ -97,7 +97,7 @@ def _as_result(failure: Failure, *, shell: bool) -> dict[str, Any]:
 
 
 def _advice(error: Exception, attempt: Attempt) -> tuple[str, ...]:
-    if any(isinstance(each, OSError) and each.errno in _OF_DISKS for each in (error, error.__cause__)):
+    if any(isinstance(cause, OSError) and cause.errno in _OF_DISKS for cause in (error, error.__cause__)):
         return _DISK_FAILS
     if attempt.disks:
         return _DISKS_STAY

@@ -44,8 +44,8 @@ def translate_keyfiles(loaded: LoadedConfig, root: Root) -> LoadedConfig:
             warnings.append(_warning(loaded, index, message))
         else:
             texts[path] = text
-    found = networkmanager.translate(texts)
-    for remark in found.remarks:
+    translated = networkmanager.translate(texts)
+    for remark in translated.remarks:
         line = f", line {remark.line}" if remark.line else ""
         message = f"{remark.file}{line}: without effect: {remark.message}"
         warnings.append(_warning(loaded, keyfiles[remark.file][0], message))
@@ -53,7 +53,7 @@ def translate_keyfiles(loaded: LoadedConfig, root: Root) -> LoadedConfig:
     there = {file.path for file in storage.files}
     files = [*storage.files]
     entries = dict(loaded.origins.entries)
-    for path, (text, source) in found.files.items():
+    for path, (text, source) in translated.files.items():
         if path not in there:
             at: Path = ("storage", "files", keyfiles[source][0])
             located, place = loaded.origins.find(at)
@@ -65,7 +65,7 @@ def translate_keyfiles(loaded: LoadedConfig, root: Root) -> LoadedConfig:
 
 
 def _text(file: File) -> str | None:
-    parts = [each for each in (file.contents, *file.append) if each.source is not None]
+    parts = [part for part in (file.contents, *file.append) if part.source is not None]
     if not all(map(is_inline, parts)):
         return None
     try:

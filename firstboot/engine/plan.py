@@ -55,20 +55,20 @@ def plan(loaded: LoadedConfig, machine: Machine, scope: Scope = CONFIG_ONLY) -> 
         ConfigError: something the config asks for cannot be done on this root, all of it at once.
     """
     actions, warnings = _sorted(_decide(loaded, machine, scope), loaded)
-    machine.warnings += (each for each in warnings if each not in machine.warnings)
+    machine.warnings += (warning for warning in warnings if warning not in machine.warnings)
     return actions
 
 
-def _sorted(found: Iterable[Action | Problem], loaded: LoadedConfig) -> tuple[list[Action], list[Complaint]]:
+def _sorted(steps: Iterable[Action | Problem], loaded: LoadedConfig) -> tuple[list[Action], list[Complaint]]:
     actions: list[Action] = []
     problems: list[Problem] = []
-    for each in found:
-        if isinstance(each, Problem):
-            problems.append(each)
+    for step in steps:
+        if isinstance(step, Problem):
+            problems.append(step)
         else:
-            actions.append(each)
+            actions.append(step)
     complaints = [loaded.make_complaint(problem) for problem in problems]
-    if any(each.severity == "error" for each in problems):
+    if any(problem.severity == "error" for problem in problems):
         raise ConfigError(complaints)
     return actions, complaints
 
@@ -81,11 +81,11 @@ def plan_devices(loaded: LoadedConfig, machine: Machine) -> list[Action]:
     """
     if not loaded.config.has_devices:
         return []
-    found = (
+    steps = (
         *disks.plan_devices(loaded.config, machine.programs),
         *foreseen.check_mount_points(loaded.config, machine.root),
     )
-    return _sorted(found, loaded)[0]
+    return _sorted(steps, loaded)[0]
 
 
 def require_ready(actions: Sequence[Action], loaded: LoadedConfig, machine: Machine) -> None:
@@ -125,7 +125,7 @@ def _decide(loaded: LoadedConfig, machine: Machine, scope: Scope) -> Iterator[Ac
         yield from identity.plan(root)
     yield from users.plan(config, root, names, machine.programs)
     if machine.mount_points and config.passwd.users:
-        yield homes.GiveMountPoints((*machine.mount_points,), tuple(each.name for each in config.passwd.users))
+        yield homes.GiveMountPoints((*machine.mount_points,), tuple(user.name for user in config.passwd.users))
     passwd = config.passwd
     known = files.Known(
         frozenset({*names.users, *(user.name for user in passwd.users)}),
@@ -139,10 +139,10 @@ def _decide(loaded: LoadedConfig, machine: Machine, scope: Scope) -> Iterator[Ac
         yield from archives.plan(config, root, known, machine.fetched)
     if config.storage.luks and machine.luks_uuids:
         yield from disks.plan_keys(config)
-    for each in units.plan(config, root, machine.programs, enable=scope.enable):
-        if isinstance(each, units.AbsentUnit) and not _is_ours(loaded, each.path):
-            each = each.make_warning()
-        yield each
+    for step in units.plan(config, root, machine.programs, enable=scope.enable):
+        if isinstance(step, units.AbsentUnit) and not _is_ours(loaded, step.path):
+            step = step.make_warning()
+        yield step
 
 
 def _is_ours(loaded: LoadedConfig, at: Path) -> bool:

@@ -147,7 +147,7 @@ def _apply(texts: list[Fetched], machine: Machine, places: Places, log: Log, att
             perform.carry_out(actions, loaded, machine, log)
             with log.follow_operation("remember what was applied"):
                 record.remember(loaded, machine, places.read_image_identity())
-            attempt.actions = tuple(each.describe() for each in (*devices, *actions))
+            attempt.actions = tuple(action.describe() for action in (*devices, *actions))
             return _write_result(machine.root, attempt.describe(), log)
 
 
@@ -160,7 +160,7 @@ def _find_configs(places: Places, log: Log, attempt: Attempt) -> list[Fetched]:
     # An empty value is how a platform says "none".
     attempt.user = user if user is not None and user.data else None
     texts = [*attempt.base, *([attempt.user] if attempt.user is not None else [])]
-    log.note(f"config: {', '.join(each.name for each in texts) or 'none, the machine is what its image says'}")
+    log.note(f"config: {', '.join(text.name for text in texts) or 'none, the machine is what its image says'}")
     return texts
 
 
@@ -177,14 +177,14 @@ def read_base_configs(places: Places) -> tuple[Fetched, ...]:
         return ()
     except OSError as error:  # what cannot be read is not absent
         raise ConfigUnavailable(f"{BASE_DIRECTORY} cannot be read: {error.strerror}") from None
-    found = []
+    configs = []
     for path in paths:
         if path.suffix in BASE_SUFFIXES:
             try:
-                found.append(Fetched(f"{BASE_DIRECTORY}/{path.name}", path.read_bytes()))
+                configs.append(Fetched(f"{BASE_DIRECTORY}/{path.name}", path.read_bytes()))
             except OSError as error:
                 raise ConfigUnavailable(f"{BASE_DIRECTORY}/{path.name} cannot be read: {error.strerror}") from None
-    return tuple(found)
+    return tuple(configs)
 
 
 def _make_machine(places: Places, root: Root) -> Machine:
@@ -197,18 +197,18 @@ def _make_machine(places: Places, root: Root) -> Machine:
 def _warn(complaints: tuple[Complaint, ...] | list[Complaint], attempt: Attempt, log: Log) -> list[str]:
     drawn = origins.draw_each(complaints)
     attempt.warnings += tuple(drawn)
-    for each in drawn:
-        log.warn(each)
+    for warning in drawn:
+        log.warn(warning)
     return drawn
 
 
 def _give_identity(machine: Machine, log: Log) -> None:
     """What a machine without a config needs as well."""
-    for each in identity.plan(machine.root):
-        if isinstance(each, text.Problem):
-            raise ConfigUnavailable(each.message)
-        with log.follow_operation(each.describe()):
-            each.perform(machine)
+    for action in identity.plan(machine.root):
+        if isinstance(action, text.Problem):
+            raise ConfigUnavailable(action.message)
+        with log.follow_operation(action.describe()):
+            action.perform(machine)
 
 
 def _write_result(root: Root, result: dict[str, Any], log: Log) -> dict[str, Any]:

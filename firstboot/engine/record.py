@@ -79,9 +79,9 @@ def make_record(config: Config, root: Root, names: Names, *, time: str, image: M
     """Look at everything that a config has just made."""
     entries = {}
     for path in list_governed(config, root, names):
-        found = look(root, path)
-        if found is not None:
-            entries[path] = found
+        entry = look(root, path)
+        if entry is not None:
+            entries[path] = entry
     texts = {}
     for file in config.storage.files:
         if file.append and file.contents.source is None and is_public(entries.get(file.path)):
@@ -89,7 +89,7 @@ def make_record(config: Config, root: Root, names: Names, *, time: str, image: M
             if len(text) <= KEPT_BYTES:
                 texts[file.path] = text.decode("utf-8", "replace")
     sources = {file.path: hash_source(file) for file in config.storage.files}
-    archives = [hash_part(each) for each in config.storage.archives]
+    archives = [hash_part(archive) for archive in config.storage.archives]
     others = {}
     for upper, path in split_upper(root):
         there = look(root, upper) if path not in entries else None

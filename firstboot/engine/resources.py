@@ -40,29 +40,29 @@ _PREFIX = "fetched-"
 
 def list_keys(config: Config) -> list[tuple[Path, Resource]]:
     """Keys of encrypted devices that are elsewhere, and what Tang servers say of theirs, with places in the config."""
-    found: list[tuple[Path, Resource]] = []
-    for index, each in enumerate(config.storage.luks):
+    keys: list[tuple[Path, Resource]] = []
+    for index, luks in enumerate(config.storage.luks):
         at: Path = ("storage", "luks", index)
-        found.append(((*at, "keyFile"), each.key_file))
-        if each.clevis.tang:
-            asked = [(place, tang) for place, tang in enumerate(each.clevis.tang) if not tang.advertisement]
-            found += [((*at, "clevis", "tang", place), clevis.locate_advertisement(tang)) for place, tang in asked]
-    return [(path, resource) for path, resource in found if not is_inline(resource)]
+        keys.append(((*at, "keyFile"), luks.key_file))
+        if luks.clevis.tang:
+            asked = [(place, tang) for place, tang in enumerate(luks.clevis.tang) if not tang.advertisement]
+            keys += [((*at, "clevis", "tang", place), clevis.locate_advertisement(tang)) for place, tang in asked]
+    return [(path, resource) for path, resource in keys if not is_inline(resource)]
 
 
 def list_files(config: Config) -> list[tuple[Path, Resource]]:
     """Contents of files that are elsewhere, with their places in the config."""
-    found: list[tuple[Path, Resource]] = []
+    files: list[tuple[Path, Resource]] = []
     for index, file in enumerate(config.storage.files):
         at: Path = ("storage", "files", index)
-        found.append(((*at, "contents"), file.contents))
-        found += [((*at, "append", position), each) for position, each in enumerate(file.append)]
-    return [(path, resource) for path, resource in found if not is_inline(resource)] + list_archives(config)
+        files.append(((*at, "contents"), file.contents))
+        files += [((*at, "append", position), resource) for position, resource in enumerate(file.append)]
+    return [(path, resource) for path, resource in files if not is_inline(resource)] + list_archives(config)
 
 
 def list_archives(config: Config) -> list[tuple[Path, Resource]]:
     """Archives, with their places in the config."""
-    return [(("storage", "archives", index), each.resource) for index, each in enumerate(config.storage.archives)]
+    return [(("storage", "archives", index), archive.resource) for index, archive in enumerate(config.storage.archives)]
 
 
 def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
@@ -71,7 +71,7 @@ def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
     Raises:
         ConfigError: one cannot be had.
     """
-    found: dict[Resource, Contents] = {}
+    contents: dict[Resource, Contents] = {}
     for index, luks in enumerate(loaded.config.storage.luks):
         if luks.clevis.custom.needs_network:
             try:
@@ -80,10 +80,10 @@ def fetch_keys(loaded: LoadedConfig, remote: Remote) -> Fetched:
                 raise make_resource_error(loaded, error, ("storage", "luks", index, "clevis", "custom")) from None
     for path, resource in list_keys(loaded.config):
         try:
-            found[resource] = remote.read_key(resource)
+            contents[resource] = remote.read_key(resource)
         except BadResource as error:
             raise make_resource_error(loaded, error, path) from None
-    return found
+    return contents
 
 
 @contextmanager
@@ -105,21 +105,21 @@ def fetch_files(loaded: LoadedConfig, remote: Remote, above: FilePath | None, pr
         above.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in above.glob(f"{_PREFIX}*"):
             shutil.rmtree(left)  # the power went off while they were fetched
-    found: dict[Resource, Contents] = {}
+    contents: dict[Resource, Contents] = {}
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=above) as directory:
         for path, resource in wanted:
-            if resource in found:
+            if resource in contents:
                 continue
-            target = FilePath(directory, str(len(found)))
+            target = FilePath(directory, str(len(contents)))
             try:
                 with target.open("w+b") as file:
                     remote.read_into(resource, file)
                 if resource in packed:
                     _decompress(target, programs)
-                found[resource] = stored.Stored(target, target.stat().st_size)
+                contents[resource] = stored.Stored(target, target.stat().st_size)
             except BadResource as error:
                 raise make_resource_error(loaded, error, path) from None
-        yield found
+        yield contents
 
 
 def _decompress(path: FilePath, programs: Programs) -> None:

@@ -35,8 +35,8 @@ class Connector:
         Raises:
             Temporary: it cannot be resolved now, or not within ``seconds``.
         """
-        found: list[tuple[int, Any]] = _import_sockets().find_addresses(self.clock, host, port, seconds, datagram)
-        return found
+        addresses: list[tuple[int, Any]] = _import_sockets().find_addresses(self.clock, host, port, seconds, datagram)
+        return addresses
 
     def connect_tcp(
         self, host: str, port: int, seconds: float, *, judge: Judge | None = None, source_ports: Iterable[int] = ()
@@ -51,9 +51,9 @@ class Connector:
             Temporary: no connection.
             FetchError: ``judge`` forbids an address, or no source port is free.
         """
-        found = self.find_addresses(host, port, seconds)
+        addresses = self.find_addresses(host, port, seconds)
         connection: socket.socket = _import_sockets().connect_tcp(
-            self.clock, host, port, seconds, found, judge, source_ports
+            self.clock, host, port, seconds, addresses, judge, source_ports
         )
         return connection
 

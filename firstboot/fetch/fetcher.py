@@ -72,7 +72,7 @@ class Fetcher:
             Proxies(proxy.http_proxy or "", proxy.https_proxy or "", proxy.no_proxy),
         )
         fetcher = Fetcher(self._connector, self._platform, self._say, settings)
-        bundles = [fetcher.fetch_authorities(each) for each in ignition.security.tls.certificate_authorities]
+        bundles = [fetcher.fetch_authorities(authority) for authority in ignition.security.tls.certificate_authorities]
         return Fetcher(self._connector, self._platform, self._say, settings._replace(authorities=tuple(bundles)))
 
     def fetch_authorities(self, resource: Resource) -> str:

@@ -26,7 +26,7 @@ def is_proxied(host: str, port: int, none_for: tuple[str, ...]) -> bool:
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return False
-    return not any(_matches(each.strip().lower(), host, address, port) for each in none_for)
+    return not any(_matches(pattern.strip().lower(), host, address, port) for pattern in none_for)
 
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -23,14 +23,14 @@ def find_addresses(clock: Clock, host: str, port: int, seconds: float, datagram:
     """
     kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
     with contextlib.suppress(OSError, UnicodeError):  # an address needs nobody's answer, and so no time
-        found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
-        return [(each[0], each[4]) for each in found]
+        addresses = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+        return [(address[0], address[4]) for address in addresses]
     # getaddrinfo(3) takes no time limit: whoever waits for it in a thread of its own can stop waiting.
     answers: queue.SimpleQueue[list[tuple[int, Any]] | OSError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            answers.put([(each[0], each[4]) for each in socket.getaddrinfo(host, port, type=kind)])
+            answers.put([(address[0], address[4]) for address in socket.getaddrinfo(host, port, type=kind)])
         except (OSError, UnicodeError) as error:
             answers.put(error if isinstance(error, OSError) else OSError(0, "not a host name"))
 

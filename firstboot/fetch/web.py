@@ -143,16 +143,16 @@ class Web:
             try:
                 send(timed, f"{request.method} {where} HTTP/1.1", headers, request.body)
                 with receive(timed, request.method) as response:
-                    found = {name.lower(): value for name, value in response.headers.items()}
+                    answer = {name.lower(): value for name, value in response.headers.items()}
                     if response.status in request.answers:
-                        return found
-                    location = found.get("location")
+                        return answer
+                    location = answer.get("location")
                     if response.status in _REDIRECTS and location:
                         return location
                     check_status(response, request.retried)
                     timer.expect_body()
                     _copy(response, sink)
-                    return found
+                    return answer
             except (http.client.HTTPException, OSError) as error:
                 raise Temporary(f"the connection broke: {_reason(error)}") from None
 

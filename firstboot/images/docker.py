@@ -65,9 +65,9 @@ def offer_to_docker(offers: Sequence[OfferedImage], root: Path = ROOT) -> None:
         for name in offer.names:
             short = shorten_name(name)
             repository = short.rpartition(":")[0]
-            for each in (short, f"{repository}@{offer.digest}"):
-                repositories.setdefault(repository, {})[each] = f"sha256:{offer.id}"
-                offered[each] = f"sha256:{offer.id}"
+            for reference in (short, f"{repository}@{offer.digest}"):
+                repositories.setdefault(repository, {})[reference] = f"sha256:{offer.id}"
+                offered[reference] = f"sha256:{offer.id}"
     for image in {*record.get("names", {}).values()} - {f"sha256:{offer.id}" for offer in offers}:
         (images / "imagedb/content/sha256" / str(image).removeprefix("sha256:")).unlink(missing_ok=True)
     # All else is put right at the next start; these are read then.
@@ -83,7 +83,7 @@ def shorten_name(name: str) -> str:
 def _put_layers(offer: OfferedImage, layerdb: Path, graph: Path) -> dict[str, str]:
     put: dict[str, str] = {}
     below: list[str] = []
-    for layer, chain in zip(offer.layers, list_chain_ids([each.diff_id for each in offer.layers]), strict=True):
+    for layer, chain in zip(offer.layers, list_chain_ids([layer.diff_id for layer in offer.layers]), strict=True):
         # Not the random name that the engine would draw: the same layer is put in once.
         cache = sha256(f"build-os {chain}".encode()).hexdigest()
         here, entry = graph / cache, layerdb / chain.removeprefix("sha256:")
@@ -93,7 +93,7 @@ def _put_layers(offer: OfferedImage, layerdb: Path, graph: Path) -> dict[str, st
         _write(here / "link", _shorten(cache).encode())
         if below:
             (here / "work").mkdir(mode=0o700, exist_ok=True)
-            _write(here / "lower", ":".join(f"l/{_shorten(each)}" for each in below).encode())
+            _write(here / "lower", ":".join(f"l/{_shorten(chain)}" for chain in below).encode())
         _write(here / "committed", b"")
         entry.mkdir(mode=0o700, exist_ok=True)
         values = {"cache-id": cache, "diff": layer.diff_id, "size": str(layer.size)}

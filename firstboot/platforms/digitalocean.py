@@ -21,7 +21,7 @@ def _find_addresses(document: Any) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for name, (network, version) in _ADDRESSES.items():
         interfaces = find_items(document, f"interfaces.{network}")
-        attributes |= make_numbered(name, [find_text(each, f"{version}.ip_address") for each in interfaces])
+        attributes |= make_numbered(name, [find_text(interface, f"{version}.ip_address") for interface in interfaces])
     return attributes
 
 

@@ -86,7 +86,7 @@ class GuestProperties:
     def _call(self, function: int, parameters: list[tuple[int, int, int]]) -> bytes:
         """Call a function of the service; the answer is the whole message, parameters changed."""
         body = _CALL.pack(self._client, function, _MILLISECONDS, 1, 0, len(parameters))
-        body += b"".join(_PARAMETER.pack(*each) for each in parameters)
+        body += b"".join(_PARAMETER.pack(*parameter) for parameter in parameters)
         return self._send(7, body, len(body), allowed=(_OVERFLOW,))
 
     def _send(self, number: int, body: bytes, answer_bytes: int, allowed: tuple[int, ...] = ()) -> bytes:

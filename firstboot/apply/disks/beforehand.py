@@ -69,8 +69,8 @@ def _look(action: Action, config: Config, machine: Machine) -> None:
                     action.require_empty(nodes, members, machine.programs)
         case MakeFilesystem(filesystem=filesystem):
             for device in _present([filesystem.device], config):
-                found = probe(device, machine.programs)
-                if action.is_made_anew(found, machine) and found.type:
+                signature = probe(device, machine.programs)
+                if action.is_made_anew(signature, machine) and signature.type:
                     require_unused([device], "it cannot be wiped")
         case _:
             pass  # it stands on one of those
@@ -88,9 +88,9 @@ def _present(devices: Iterable[str], config: Config) -> list[str]:
 def is_made(device: str, config: Config) -> bool:
     """Whether a device is something that the config makes, or lies on a disk that it changes."""
     storage = config.storage
-    made = {f"/dev/md/{each.name}" for each in storage.raid}
-    made |= {f"/dev/mapper/{each.name}" for each in storage.luks}
-    made |= {f"/dev/{group.name}/{each.name}" for group in storage.lvm for each in group.volumes}
+    made = {f"/dev/md/{array.name}" for array in storage.raid}
+    made |= {f"/dev/mapper/{device.name}" for device in storage.luks}
+    made |= {f"/dev/{group.name}/{volume.name}" for group in storage.lvm for volume in group.volumes}
     made |= {f"{_PARTLABEL}{part.label}" for disk in storage.disks for part in disk.partitions if part.label}
     there = os.path.exists(device)  # noqa: PTH110 - a node, not a path to walk
     if device in made or any(_is_on(device, disk) for disk in storage.disks):
@@ -100,7 +100,7 @@ def is_made(device: str, config: Config) -> bool:
         makes = storage.disks or storage.raid or storage.luks or storage.lvm or len(storage.filesystems) > 1
         return bool(makes) and device.startswith(_NAMED_BY_CONTENT)
     node = os.path.realpath(device)
-    return any(_is_on(node, disk) for disk in storage.disks) or any(node == os.path.realpath(each) for each in made)
+    return any(_is_on(node, disk) for disk in storage.disks) or any(node == os.path.realpath(path) for path in made)
 
 
 def _is_on(device: str, disk: Disk) -> bool:

@@ -41,10 +41,10 @@ class MakeFilesystem(NamedTuple):
     def perform(self, machine: Machine) -> None:
         wanted, programs = self.filesystem, machine.programs
         device = wait_for(wanted.device)
-        found = probe(device, programs)
-        if not self.is_made_anew(found, machine):
+        signature = probe(device, programs)
+        if not self.is_made_anew(signature, machine):
             return
-        if found.type:
+        if signature.type:
             require_unused([device], "it cannot be wiped")
         programs.run(["wipefs", "--quiet", "--all", device])
         if wanted.format != "none":
@@ -53,7 +53,7 @@ class MakeFilesystem(NamedTuple):
                 machine.note_made(uuid)
         settle(programs)
 
-    def is_made_anew(self, found: Signature, machine: Machine) -> bool:
+    def is_made_anew(self, signature: Signature, machine: Machine) -> bool:
         """Whether what is on the device gives way, or is kept.
 
         Raises:
@@ -61,12 +61,12 @@ class MakeFilesystem(NamedTuple):
         """
         wanted = self.filesystem
         # One that this first boot has made, before it was cut short, has half of what belongs there.
-        half = bool(found.uuid) and found.uuid in machine.made
+        half = bool(signature.uuid) and signature.uuid in machine.made
         if not half and not wanted.wipe_filesystem:
-            if wanted.format != "none" and is_wanted(found, wanted):
+            if wanted.format != "none" and is_wanted(signature, wanted):
                 return False
-            if found.type:
-                raise Refused(f"{wanted.device} has {describe(found)}; wipeFilesystem would replace it")
+            if signature.type:
+                raise Refused(f"{wanted.device} has {describe(signature)}; wipeFilesystem would replace it")
         return True
 
 
@@ -84,19 +84,19 @@ def make_command(wanted: Filesystem, device: str) -> list[str]:
     return [*result, device]
 
 
-def is_wanted(found: Signature, wanted: Filesystem) -> bool:
+def is_wanted(signature: Signature, wanted: Filesystem) -> bool:
     """Whether what is there is what the config wants."""
-    same_uuid = found.uuid.replace("-", "").lower() == str(wanted.uuid or "").replace("-", "").lower()
+    same_uuid = signature.uuid.replace("-", "").lower() == str(wanted.uuid or "").replace("-", "").lower()
     return (
-        found.type == wanted.format
-        and (not wanted.label or found.label == wanted.label)
+        signature.type == wanted.format
+        and (not wanted.label or signature.label == wanted.label)
         and (not wanted.uuid or same_uuid)
     )
 
 
-def describe(found: Signature) -> str:
+def describe(signature: Signature) -> str:
     """For people: ``ext4 with the label "data"``."""
-    return found.type + (f' with the label "{found.label}"' if found.label else "")
+    return signature.type + (f' with the label "{signature.label}"' if signature.label else "")
 
 
 def probe(device: str, programs: Programs) -> Signature:
@@ -109,8 +109,8 @@ def probe(device: str, programs: Programs) -> Signature:
     """
     output = programs.run(["wipefs", "--noheadings", "--parsable", "--output", "TYPE,LABEL,UUID", device])
     rows = [Signature(*map(unescape, (line + ",,").split(",")[:3])) for line in output.splitlines()]
-    found = [row for row in rows if row.type and not row.type.startswith("#")]
-    return next((row for row in found if row.type in _MAKERS), found[0] if found else Signature())
+    signatures = [row for row in rows if row.type and not row.type.startswith("#")]
+    return next((row for row in signatures if row.type in _MAKERS), signatures[0] if signatures else Signature())
 
 
 def unescape(text: str) -> str:

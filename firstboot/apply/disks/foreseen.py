@@ -16,7 +16,7 @@ from firstboot.config.text import Problem
 def check_mount_points(config: Config, root: Root) -> Iterator[Problem]:
     """What makes a mount point impossible on this root, before anything is done to it."""
     places: list[str] = []
-    for filesystem, at in sorted(list_to_mount(config), key=lambda each: measure_depth(each[0])):
+    for filesystem, at in sorted(list_to_mount(config), key=lambda row: measure_depth(row[0])):
         place = format_mount_point(filesystem)
         view = Mounted(root, places)
         for part in list_parts(place):

@@ -56,7 +56,7 @@ class Table(NamedTuple):
     def add_entry(self, entry: Entry) -> Table:
         """The table with one partition more, in the order of numbers."""
         others = self.remove_entry(entry.number).entries
-        return self._replace(entries=tuple(sorted((*others, entry), key=lambda each: each.number)))
+        return self._replace(entries=tuple(sorted((*others, entry), key=lambda entry: entry.number)))
 
     def choose_number(self) -> int:
         """The lowest number that no partition has."""
@@ -80,7 +80,7 @@ class Table(NamedTuple):
     def _free(self) -> list[tuple[int, int]]:
         runs = []
         at = self.first
-        for entry in sorted(self.entries, key=lambda each: each.start):
+        for entry in sorted(self.entries, key=lambda entry: entry.start):
             if entry.start > at:
                 runs.append((at, entry.start))
             at = max(at, entry.end)
@@ -143,18 +143,18 @@ def read_table(device: str, programs: Programs) -> Table:
     whole = make_empty_table(device, programs)
     entries = tuple(
         Entry(
-            number=int(re.findall(r"\d+", each["node"])[-1]),
-            start=each["start"],
-            size=each["size"],
-            type=each["type"],
-            guid=each.get("uuid", ""),
-            label=each.get("name", ""),
-            attributes=each.get("attrs", ""),
+            number=int(re.findall(r"\d+", row["node"])[-1]),
+            start=row["start"],
+            size=row["size"],
+            type=row["type"],
+            guid=row.get("uuid", ""),
+            label=row.get("name", ""),
+            attributes=row.get("attrs", ""),
         )
-        for each in data.get("partitions", ())
+        for row in data.get("partitions", ())
     )
     # A disk that has grown has room after the end that its table knows; sfdisk moves the second copy.
-    return whole._replace(guid=data["id"], entries=tuple(sorted(entries, key=lambda each: each.number)))
+    return whole._replace(guid=data["id"], entries=tuple(sorted(entries, key=lambda entry: entry.number)))
 
 
 def write_table(device: str, table: Table, programs: Programs) -> None:

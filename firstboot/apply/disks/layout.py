@@ -63,40 +63,40 @@ def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
     result = table
     changed: set[int] = set()
     creating: list[tuple[Wanted, Entry | None]] = []
-    created = {each.number for each in wanted if each.exists and not each.partition.number}
-    for each in wanted:
-        old = table.find_entry(each.number)
-        if not each.exists:
+    created = {target.number for target in wanted if target.exists and not target.partition.number}
+    for target in wanted:
+        old = table.find_entry(target.number)
+        if not target.exists:
             if old is None:
                 continue
-            if not each.wipe:
-                raise Mismatch(each.place, f"partition {each.number} exists, and may not be deleted")
+            if not target.wipe:
+                raise Mismatch(target.place, f"partition {target.number} exists, and may not be deleted")
             # A partition without a number may have been given this one: then it is replaced, not deleted.
-            if each.number not in created:
-                result = result.remove_entry(each.number)
+            if target.number not in created:
+                result = result.remove_entry(target.number)
             continue
         if old is None:
-            creating.append((each, None))
+            creating.append((target, None))
             continue
-        difference = _difference(old, each)
+        difference = _difference(old, target)
         if not difference:
             continue
-        changed.add(each.number)
-        result = result.remove_entry(each.number)
-        if each.wipe or each.number in _deleted(wanted):
-            creating.append((each, None))
-        elif each.partition.resize and set(difference) == {"size"}:
-            creating.append((each, old))
+        changed.add(target.number)
+        result = result.remove_entry(target.number)
+        if target.wipe or target.number in _deleted(wanted):
+            creating.append((target, None))
+        elif target.partition.resize and set(difference) == {"size"}:
+            creating.append((target, old))
         else:
-            raise Mismatch(each.place, f"partition {each.number} is there with another {' and '.join(difference)}")
-    for each, old in creating:
-        result = result.add_entry(_entry(result, each, old))
+            raise Mismatch(target.place, f"partition {target.number} is there with another {' and '.join(difference)}")
+    for target, old in creating:
+        result = result.add_entry(_entry(result, target, old))
     deleted = frozenset(entry.number for entry in table.entries if result.find_entry(entry.number) is None)
     return Layout(result, deleted, frozenset(changed))
 
 
 def _deleted(wanted: list[Wanted]) -> set[int]:
-    return {each.number for each in wanted if not each.exists}
+    return {target.number for target in wanted if not target.exists}
 
 
 def _matched(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Partition]:
@@ -105,23 +105,25 @@ def _matched(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Partit
     Raises:
         Mismatch: several have the label.
     """
-    named = {each.number for each in partitions}
+    named = {partition.number for partition in partitions}
     for index, partition in enumerate(partitions):
         if not partition.match_label or partition.number or not partition.label:
             yield partition
             continue
-        found = [entry.number for entry in table.entries if entry.label == partition.label]
-        if len(found) > 1:
-            numbers = " and ".join(str(each) for each in found)
+        matching = [entry.number for entry in table.entries if entry.label == partition.label]
+        if len(matching) > 1:
+            numbers = " and ".join(str(number) for number in matching)
             raise Mismatch(index, f"partitions {numbers} have the label '{partition.label}', which is to be matched")
-        if found and found[0] in named:
-            raise Mismatch(index, f"partition {found[0]} has the label '{partition.label}', and is named by its number")
-        yield partition.model_copy(update={"number": found[0]}) if found else partition
+        if matching and matching[0] in named:
+            raise Mismatch(
+                index, f"partition {matching[0]} has the label '{partition.label}', and is named by its number"
+            )
+        yield partition.model_copy(update={"number": matching[0]}) if matching else partition
 
 
 def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Wanted]:
     """Numbers, starts and sizes, as if everything the config names were made anew; numbered partitions first."""
-    numbered = sorted(enumerate(partitions), key=lambda each: each[1].number == 0)
+    numbered = sorted(enumerate(partitions), key=lambda row: row[1].number == 0)
     scratch = table
     for _, partition in numbered:
         if partition.number:

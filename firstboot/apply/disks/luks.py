@@ -79,18 +79,18 @@ class MakeLuks(NamedTuple):
             Refused: it may not be replaced, and cannot be what the config wants. ProgramError.
         """
         luks = self.luks
-        found = probe(device, machine.programs)
-        if luks.wipe_volume or not found.type:
+        signature = probe(device, machine.programs)
+        if luks.wipe_volume or not signature.type:
             return True
-        if found.type != _FORMAT:
-            raise Refused(f"{luks.device} has {found.type}; wipeVolume would replace it")
+        if signature.type != _FORMAT:
+            raise Refused(f"{luks.device} has {signature.type}; wipeVolume would replace it")
         if is_of(machine.attempt, device, machine.programs):
             return True
         if not luks.key_file.source:
             raise Refused(f"{luks.device} is encrypted already, and the config has no key for it")
         if find_tpm(luks) is not None or find_binding(luks) is not None:
             raise Refused(f"{luks.device} is encrypted already; wipeVolume would bind it to the TPM or Tang anew")
-        self._require_same(found.label, found.uuid)
+        self._require_same(signature.label, signature.uuid)
         return False
 
     def read_advertisements(self, machine: Machine) -> dict[str, object]:
@@ -99,15 +99,15 @@ class MakeLuks(NamedTuple):
         Raises:
             Refused: one has said what is no JSON.
         """
-        found: dict[str, object] = {}
+        advertisements: dict[str, object] = {}
         for tang in self.luks.clevis.tang:
             if not tang.advertisement:
                 data = b"".join(read_pieces(get_contents(locate_advertisement(tang), machine.fetched)))
                 try:
-                    found[tang.url] = json.loads(data)
+                    advertisements[tang.url] = json.loads(data)
                 except ValueError:
                     raise Refused(f"what {tang.url} answers is no Tang server's") from None
-        return found
+        return advertisements
 
     def _require_same(self, label: str, uuid: str) -> None:
         for name, wanted, there in (("label", self.luks.label, label), ("UUID", self.luks.uuid, uuid)):

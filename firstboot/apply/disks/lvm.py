@@ -73,10 +73,10 @@ class MakeVolumeGroup(NamedTuple):
             Refused: something is on one of the devices. ProgramError.
         """
         for node in nodes:
-            found = probe(node, programs)
-            is_free = any(each.number == read_device_number(node) and not each.group for each in members)
-            if found.type and not self.group.wipe_group and not (found.type == MEMBER and is_free):
-                raise Refused(f"{node} has {describe(found)}; wipe_group would replace it")
+            signature = probe(node, programs)
+            is_free = any(member.number == read_device_number(node) and not member.group for member in members)
+            if signature.type and not self.group.wipe_group and not (signature.type == MEMBER and is_free):
+                raise Refused(f"{node} has {describe(signature)}; wipe_group would replace it")
 
 
 class MakeVolume(NamedTuple):
@@ -118,9 +118,9 @@ def is_kept(group: VolumeGroup, numbers: Sequence[str], members: Sequence[Member
     """
     if group.wipe_group:
         return False
-    there = [each for each in members if each.group == group.name]
-    if there and {each.number for each in there} != {*numbers}:
-        names = ", ".join(each.device for each in there)
+    there = [member for member in members if member.group == group.name]
+    if there and {member.number for member in there} != {*numbers}:
+        names = ", ".join(member.device for member in there)
         raise Refused(f"there is a volume group {group.name} already, of other devices: {names}")
     return bool(there)
 
@@ -131,14 +131,20 @@ def list_replaced(group: VolumeGroup, numbers: Sequence[str], members: Sequence[
     Raises:
         Refused: one of them may not go, or is also on a device that the config does not name.
     """
-    names = {each.group for each in members if each.group and (each.number in numbers or each.group == group.name)}
-    for each in members:
-        if each.group not in names:
+    names = {
+        member.group for member in members if member.group and (member.number in numbers or member.group == group.name)
+    }
+    for member in members:
+        if member.group not in names:
             continue
         if not group.wipe_group:
-            raise Refused(f"{each.device} is a device of the volume group {each.group}; wipe_group would replace it")
-        if each.number not in numbers:
-            raise Refused(f"the volume group {each.group} is also on {each.device}, which this config does not name")
+            raise Refused(
+                f"{member.device} is a device of the volume group {member.group}; wipe_group would replace it"
+            )
+        if member.number not in numbers:
+            raise Refused(
+                f"the volume group {member.group} is also on {member.device}, which this config does not name"
+            )
     return sorted(names)
 
 

@@ -77,7 +77,7 @@ def measure_depth(filesystem: Filesystem) -> tuple[int, str]:
 
 def list_to_mount(config: Config) -> Iterator[tuple[Filesystem, Path]]:
     """What the config wants mounted while files are written, and where it says so."""
-    return (each for each in list_mounted_filesystems(config) if each[0].format not in UNMOUNTED)
+    return (row for row in list_mounted_filesystems(config) if row[0].format not in UNMOUNTED)
 
 
 def _outside(path: str, machine: Machine) -> str:

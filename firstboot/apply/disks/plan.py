@@ -61,9 +61,9 @@ def _in_order(config: Config) -> Iterator[Action]:
     waiting = [(index, luks) for index, luks in enumerate(storage.luks)]
     for index, group in enumerate(storage.lvm):
         below = {device for device in group.devices if device.startswith("/dev/mapper/")}
-        for each in [each for each in waiting if f"/dev/mapper/{each[1].name}" in below]:
-            waiting.remove(each)
-            yield MakeLuks(each[1], ("storage", "luks", each[0]))
+        for row in [luks for luks in waiting if f"/dev/mapper/{luks[1].name}" in below]:
+            waiting.remove(row)
+            yield MakeLuks(row[1], ("storage", "luks", row[0]))
         at: Path = ("storage", "lvm", index)
         yield MakeVolumeGroup(group, at)
         for position, volume in enumerate(group.volumes):
@@ -74,12 +74,12 @@ def _in_order(config: Config) -> Iterator[Action]:
 
 def plan_mounts(config: Config) -> list[MountFilesystem]:
     """Mount, the shallowest first."""
-    return [MountFilesystem(*each) for each in sorted(list_to_mount(config), key=lambda each: measure_depth(each[0]))]
+    return [MountFilesystem(*row) for row in sorted(list_to_mount(config), key=lambda row: measure_depth(row[0]))]
 
 
 def plan_unmounts(config: Config) -> list[UnmountFilesystem]:
     """Unmount, the deepest first."""
-    return [UnmountFilesystem(each.filesystem, each.at) for each in reversed(plan_mounts(config))]
+    return [UnmountFilesystem(mount.filesystem, mount.at) for mount in reversed(plan_mounts(config))]
 
 
 def plan_keys(config: Config) -> list[KeepKey]:

@@ -13,7 +13,9 @@ from firstboot.config.devices import Raid
 from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.text import Path
 
-_LEVELS = {"0": "raid0", "stripe": "raid0", "mirror": "raid1"} | {each: f"raid{each}" for each in ("1", "4", "5", "6")}
+_LEVELS = {"0": "raid0", "stripe": "raid0", "mirror": "raid1"} | {
+    level: f"raid{level}" for level in ("1", "4", "5", "6")
+}
 _LEVELS |= {"10": "raid10"}
 
 
@@ -80,8 +82,8 @@ class MakeRaid(NamedTuple):
             return False
         if not any(blocks):
             for device in devices:
-                if (found := probe(device, programs)).type:
-                    raise Refused(f"{device} has {describe(found)}; without reuse the RAID would replace it")
+                if (signature := probe(device, programs)).type:
+                    raise Refused(f"{device} has {describe(signature)}; without reuse the RAID would replace it")
             return False
         for device, block in zip(devices, blocks, strict=True):
             if (difference := find_difference(self.raid, block, next(filter(None, blocks)))) is not None:
@@ -153,6 +155,6 @@ def make_command(raid: Raid, devices: list[str], attempt: str = "") -> list[str]
     words += ["--raid-devices", str(len(devices) - spares)]
     if spares:
         words += ["--spare-devices", str(spares)]
-    if attempt and not any(each.partition("=")[0] in ("--uuid", "-u") for each in raid.options):
+    if attempt and not any(option.partition("=")[0] in ("--uuid", "-u") for option in raid.options):
         words += ["--uuid", make_uuid(raid, attempt)]
     return [*words, *raid.options, *devices]

@@ -25,14 +25,14 @@ class MakeSubvolumes(NamedTuple):
     at: Path
 
     def describe(self) -> str:
-        names = ", ".join(each.name for each in self.filesystem.subvolumes)
+        names = ", ".join(subvolume.name for subvolume in self.filesystem.subvolumes)
         return f"make the subvolumes {names} on {self.filesystem.device}"
 
     def perform(self, machine: Machine) -> None:
         programs = machine.programs
         with mount_top(wait_for(self.filesystem.device), programs) as top:
-            for each in self.filesystem.subvolumes:
-                make(each, top, programs)
+            for subvolume in self.filesystem.subvolumes:
+                make(subvolume, top, programs)
 
 
 def make(wanted: Subvolume, top: str, programs: Programs) -> None:

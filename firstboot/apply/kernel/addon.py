@@ -44,7 +44,7 @@ class _Image:
             raise NoAddon("the EFI program is cut short") from None
         ends = [start + size for _, size, start, *_ in self.sections]
         if (
-            not all(_is_alignment(each) for each in (self.align, self.file_align))
+            not all(_is_alignment(alignment) for alignment in (self.align, self.file_align))
             or max(ends, default=0) > _MAX_ADDRESS
         ):
             raise NoAddon("the EFI program says impossible things about itself")

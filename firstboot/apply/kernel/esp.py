@@ -72,8 +72,8 @@ def mount_esp(places: Places) -> Iterator[Path]:
 
 def find_stub(places: Places) -> bytes | None:
     """systemd's empty EFI program of the image, for its own architecture."""
-    found = sorted(glob.glob(str(places.locate(_STUBS))))  # noqa: PTH207 - the pattern is absolute
-    return Path(found[0]).read_bytes() if found else None
+    stubs = sorted(glob.glob(str(places.locate(_STUBS))))  # noqa: PTH207 - the pattern is absolute
+    return Path(stubs[0]).read_bytes() if stubs else None
 
 
 def write_file(path: Path, data: bytes) -> None:

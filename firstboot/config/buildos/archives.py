@@ -107,7 +107,7 @@ def lay_out_entries(entries: Iterator[Entry], directory: str, strip: int) -> dic
     Raises:
         BadArchive: one would be elsewhere, or there are too many.
     """
-    found: dict[str, Entry] = {}
+    laid_out: dict[str, Entry] = {}
     for count, entry in enumerate(entries):
         if count >= MAX_ENTRIES:
             raise BadArchive(f"has more than {MAX_ENTRIES} entries")
@@ -117,15 +117,15 @@ def lay_out_entries(entries: Iterator[Entry], directory: str, strip: int) -> dic
         if len(parts) <= strip and (strip or not parts):
             continue
         path = posixpath.join(directory, *parts[strip:])
-        found.pop(path, None)
-        found[path] = entry
-    for path in found:
+        laid_out.pop(path, None)
+        laid_out[path] = entry
+    for path in laid_out:
         above = posixpath.dirname(path)
         while above not in (directory, "/"):
-            if above in found and found[above].kind != "directory":
-                raise BadArchive(f"has an entry below what is no directory: {found[path].name[:100]!r}")
+            if above in laid_out and laid_out[above].kind != "directory":
+                raise BadArchive(f"has an entry below what is no directory: {laid_out[path].name[:100]!r}")
             above = posixpath.dirname(above)
-    return found
+    return laid_out
 
 
 def read_entries(data: bytes) -> Iterator[Entry]:
@@ -148,7 +148,7 @@ def read_entries(data: bytes) -> Iterator[Entry]:
 
 
 def _decompressed(data: bytes) -> bytes:
-    opener = next((each for magic, each in _MAGIC if data.startswith(magic)), None)
+    opener = next((decompress for magic, decompress in _MAGIC if data.startswith(magic)), None)
     if opener is None:
         return data
     with opener(io.BytesIO(data)) as file:

@@ -92,14 +92,14 @@ def _quadlet(container: Container, at: Path, output: SugarOutput) -> str:
     own += [("Exec", format_command_line(container.command))] if container.command else []
     own += [("Environment", _quote_pair(name, value)) for name, value in container.environment.items()]
     own += [("EnvironmentFile", path.replace("%", "%%")) for path in container.environment_files]
-    own += [("PublishPort", each) for each in container.ports]
-    own += [("Volume", each.replace("%", "%%").replace("$", "$$")) for each in container.volumes]
+    own += [("PublishPort", port) for port in container.ports]
+    own += [("Volume", volume.replace("%", "%%").replace("$", "$$")) for volume in container.volumes]
     own += [("Volume", f"%d/{name}:/run/secrets/{name}:ro") for name in container.credentials]
-    own += [("Network", each) for each in container.networks]
+    own += [("Network", network) for network in container.networks]
     own += [("User", container.user)] if container.user is not None else []
     own += [("ReadOnly", "true")] if container.read_only else []
-    own += [("AddCapability", each) for each in container.capabilities]
-    own += [("DropCapability", each) for each in container.drop_capabilities]
+    own += [("AddCapability", capability) for capability in container.capabilities]
+    own += [("DropCapability", capability) for capability in container.drop_capabilities]
     own += [("Label", _quote_pair(name, value)) for name, value in container.labels.items()]
     own += _health(container.health)
     # An image that is not there yet has to come over the network first.
@@ -128,7 +128,7 @@ def _health(health: ContainerHealth) -> list[tuple[str, str]]:
     # taken for its first word (makeHealthCheckFromCli in Podman's pkg/specgenutil).
     alone = len(health.command) == 1 and health.command[0].split() == [*health.command]
     command = f"CMD {health.command[0]}" if alone else json.dumps(health.command, ensure_ascii=False)
-    found = [("HealthCmd", command.replace("%", "%%").replace("$", "$$"))]
+    options = [("HealthCmd", command.replace("%", "%%").replace("$", "$$"))]
     for name, value in (
         ("HealthInterval", health.interval),
         ("HealthTimeout", health.timeout),
@@ -136,5 +136,5 @@ def _health(health: ContainerHealth) -> list[tuple[str, str]]:
         ("HealthStartPeriod", health.start_period),
         ("HealthOnFailure", health.on_failure or "kill"),
     ):
-        found += [] if value is None else [(name, str(value))]
-    return found
+        options += [] if value is None else [(name, str(value))]
+    return options

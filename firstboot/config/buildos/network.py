@@ -78,7 +78,7 @@ def _members(interface: Interface) -> tuple[str, str, tuple[str, ...]] | None:
 
 def _masters(placed: Mapping[str, _Placed], output: SugarOutput) -> Masters:
     """Which interface is in which bond or bridge, and where that is written."""
-    found: Masters = {}
+    masters: Masters = {}
     for name, (at, interface) in placed.items():
         members = _members(interface)
         if members is None:
@@ -88,16 +88,16 @@ def _masters(placed: Mapping[str, _Placed], output: SugarOutput) -> Masters:
             here = (*at, setting, "members", index)
             if member == name or not _NAME.fullmatch(member):
                 output.complain(here, f"'{member}' cannot be in '{name}'")
-            elif member in found:
-                output.complain(here, f"'{member}' is in '{found[member][1]}' already")
+            elif member in masters:
+                output.complain(here, f"'{member}' is in '{masters[member][1]}' already")
             else:
-                found[member] = (kind, name, here)
-    return found
+                masters[member] = (kind, name, here)
+    return masters
 
 
 def _vlans(placed: Mapping[str, _Placed], output: SugarOutput) -> dict[str, list[str]]:
     """The VLANs on each interface."""
-    found: dict[str, list[str]] = {}
+    vlans: dict[str, list[str]] = {}
     for name, (at, interface) in placed.items():
         if interface.vlan is None:
             continue
@@ -106,8 +106,8 @@ def _vlans(placed: Mapping[str, _Placed], output: SugarOutput) -> dict[str, list
             hint = f"it can be as short as: - name: {parent}" if _NAME.fullmatch(parent) and parent != name else None
             output.complain((*at, "vlan", "parent"), f"there is no interface '{parent}' for it to be on", hint)
         else:
-            found.setdefault(parent, []).append(name)
-    return found
+            vlans.setdefault(parent, []).append(name)
+    return vlans
 
 
 # --- sense ---
@@ -122,7 +122,7 @@ def _is_right(interface: Interface, at: Path, output: SugarOutput, *, member: bo
     match = interface.match
     if made and (match.name is not None or match.mac is not None):
         output.complain((*at, "match"), f"a {made[0]} is made, so there is nothing to find", on_key=True)
-    if match.name is not None and not all(_PATTERN.fullmatch(each) for each in match.name.split()):
+    if match.name is not None and not all(_PATTERN.fullmatch(pattern) for pattern in match.name.split()):
         output.complain((*at, "match", "name"), f"'{match.name}' matches no interface")
     if match.mac is not None and not _MAC.fullmatch(match.mac):
         output.complain((*at, "match", "mac"), f"'{match.mac}' is not a hardware address", "like 52:54:00:12:34:56")
@@ -244,32 +244,32 @@ def _bond(bond: Bond) -> list[str]:
 
 def _network_file(interface: Interface, master: tuple[str, str, Path] | None, vlans: list[str]) -> str:
     match = interface.match
-    found = [f"PermanentMACAddress={match.mac}"] if match.mac is not None else []
+    conditions = [f"PermanentMACAddress={match.mac}"] if match.mac is not None else []
     if match.name is not None or match.mac is None:
-        found.append(f"Name={match.name or interface.name}")
+        conditions.append(f"Name={match.name or interface.name}")
     if match.mac is not None:
         # A bond and a bridge have the address of one of their members.
-        found.append("Kind=!*")
+        conditions.append("Kind=!*")
     link = [] if interface.mtu is None else [f"MTUBytes={interface.mtu}"]
     if interface.optional:
         link.append("RequiredForOnline=no")
     dhcp = _dhcp(interface)
     network = [] if dhcp is None else [f"DHCP={dhcp}"]
-    network += [f"Address={each}" for each in interface.addresses]
-    network += [f"Gateway={each}" for each in interface.gateways]
-    network += [f"DNS={each}" for each in interface.dns]
-    network += [f"NTP={each}" for each in interface.ntp]
+    network += [f"Address={address}" for address in interface.addresses]
+    network += [f"Gateway={gateway}" for gateway in interface.gateways]
+    network += [f"DNS={server}" for server in interface.dns]
+    network += [f"NTP={server}" for server in interface.ntp]
     network += [f"Domains={' '.join(interface.domains)}"] if interface.domains else []
     if master is not None:
         network += [f"{master[0]}={master[1]}", *_QUIET]
     elif vlans and not interface.addresses and _dhcp(interface) in (None, "no"):
         network += _QUIET
-    network += [f"VLAN={each}" for each in vlans]
+    network += [f"VLAN={vlan}" for vlan in vlans]
     if interface.bridge is not None:
         # It has no carrier before something is in it, and is wanted with its addresses by then.
         network.append("ConfigureWithoutCarrier=yes")
-    text = _sections({"Match": found, "Link": link, "Network": network})
-    return text + "".join("\n" + _sections({"Route": _route(each)}) for each in interface.routes)
+    text = _sections({"Match": conditions, "Link": link, "Network": network})
+    return text + "".join("\n" + _sections({"Route": _route(route)}) for route in interface.routes)
 
 
 def _route(route: Route) -> list[str]:

@@ -58,7 +58,7 @@ def get_home(user: User) -> str:
 
 def _install(unit: Unit, user: User, at: Path, output: SugarOutput) -> None:
     """A unit of a user's own systemd, enabled by links as systemctl would make them (systemd.unit(5))."""
-    if not unit.name.endswith(tuple(f".{each}" for each in UNIT_TYPES)) or "/" in unit.name:
+    if not unit.name.endswith(tuple(f".{kind}" for kind in UNIT_TYPES)) or "/" in unit.name:
         output.complain((*at, "name"), f"'{unit.name}' is not the name of a unit")
         return
     owner = Owner(name=user.name)
@@ -68,8 +68,8 @@ def _install(unit: Unit, user: User, at: Path, output: SugarOutput) -> None:
     path = f"{directory}/{unit.name}"
 
     def make_directories(*paths: str) -> None:
-        for each in paths:
-            output.add_directory(each, at, user=owner, group=group)
+        for path in paths:
+            output.add_directory(path, at, user=owner, group=group)
 
     make_directories(f"{home}/.config", f"{home}/.config/systemd", directory)
     if unit.mask:
@@ -105,12 +105,12 @@ def _wanted(unit: Unit, at: Path, output: SugarOutput) -> list[str] | None:
     if unit.contents is None:
         return [f"default.target.wants/{unit.name}"]
     try:
-        found = parse_options(unit.contents)
+        options = parse_options(unit.contents)
     except BadUnit as error:
         output.complain((*at, "contents"), f"line {error.line} of the unit: {error}")
         return None
     links: list[str] = []
-    for section, name, value in found:
+    for section, name, value in options:
         if section == "Install" and name in ("WantedBy", "RequiredBy"):
             kind = "wants" if name == "WantedBy" else "requires"
             links += [f"{target}.{kind}/{unit.name}" for target in value.split() if "/" not in target]
@@ -144,8 +144,8 @@ def _own(node: Node, parents: Parents, at: Path, output: SugarOutput) -> None:
     while directory != below.rstrip("/") and directory != "/":
         made.append(directory)
         directory = posixpath.dirname(directory)
-    for each in reversed(made):
-        other = output.find_directory(each)
+    for path in reversed(made):
+        other = output.find_directory(path)
         if other is not None and (other.mode, other.user, other.group) != (mode, parents.user, parents.group):
-            output.complain(at, f"something else in this config gives '{each}' another owner or mode", on_key=True)
-        output.add_directory(each, at, mode=mode, user=parents.user, group=parents.group)
+            output.complain(at, f"something else in this config gives '{path}' another owner or mode", on_key=True)
+        output.add_directory(path, at, mode=mode, user=parents.user, group=parents.group)

@@ -71,9 +71,9 @@ class Secrets:
     def __init__(self, written: Any, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._written: dict[str, tuple[int, dict[str, Any]]] = {}
-        for index, each in enumerate(written if isinstance(written, list) else ()):
-            if isinstance(each, dict) and isinstance(each.get("name"), str):
-                self._written.setdefault(each["name"], (index, each))
+        for index, row in enumerate(written if isinstance(written, list) else ()):
+            if isinstance(row, dict) and isinstance(row.get("name"), str):
+                self._written.setdefault(row["name"], (index, row))
 
     def get_text(self, name: str) -> str | Problem:
         """A secret as text, without the line break at its end."""

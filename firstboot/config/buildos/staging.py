@@ -94,7 +94,7 @@ def _writing_unit(secret: Secret, path: str) -> str:
             ("Type", "oneshot"),
             ("RemainAfterExit", "yes"),
             ("LoadCredential", f"{secret.name}:{secret.credential}"),
-            ("ExecStart", " ".join(quote_word(each, specifiers=True) for each in command)),
+            ("ExecStart", " ".join(quote_word(word, specifiers=True) for word in command)),
         ],
         wanted_by="sysinit.target",
     )
@@ -106,15 +106,15 @@ def _owner(owner: Owner) -> str:
 
 def load_credentials(names: tuple[str, ...], at: Path, output: SugarOutput) -> list[tuple[str, str]]:
     """``LoadCredential=`` for a service that wants secrets; complains about those that there are not."""
-    found: list[tuple[str, str]] = []
+    credentials: list[tuple[str, str]] = []
     for index, name in enumerate(names):
         secret = output.secrets.get(name)
         if secret is None:
             hint = explain.find_suggestion(name, output.secrets) or "declare it under secrets:"
             output.complain((*at, index), f"there is no secret '{name}'", hint)
         elif secret.credential is not None:
-            found.append(("LoadCredential", f"{name}:{secret.credential}"))
+            credentials.append(("LoadCredential", f"{name}:{secret.credential}"))
         else:
             path = secret.path or posixpath.join(CREDSTORE, name)
-            found.append(("LoadCredential", f"{name}:{path.replace('%', '%%')}"))
-    return found
+            credentials.append(("LoadCredential", f"{name}:{path.replace('%', '%%')}"))
+    return credentials

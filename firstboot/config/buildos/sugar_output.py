@@ -73,13 +73,13 @@ class SugarOutput:
         if not isinstance(value, list):
             self.complain((name,), f"expected a list, found {describe_kind(value)}")
             return ()
-        found: list[tuple[Path, str]] = []
-        for index, each in enumerate(value):
-            if isinstance(each, str):
-                found.append(((name, index), each))
+        texts: list[tuple[Path, str]] = []
+        for index, item in enumerate(value):
+            if isinstance(item, str):
+                texts.append(((name, index), item))
             else:
-                self.complain((name, index), f"expected text, found {describe_kind(each)}")
-        return tuple(found)
+                self.complain((name, index), f"expected text, found {describe_kind(item)}")
+        return tuple(texts)
 
     def list_pairs(self, name: str) -> dict[str, str]:
         """A setting that is names with values."""
@@ -87,10 +87,10 @@ class SugarOutput:
         if not isinstance(value, dict):
             self.complain((name,), f"expected a mapping (key: value), found {describe_kind(value)}")
             return {}
-        for key, each in value.items():
-            if not isinstance(each, str):
-                self.complain((name, key), f"expected text, found {describe_kind(each)}")
-        return {key: each for key, each in value.items() if isinstance(each, str)}
+        for key, item in value.items():
+            if not isinstance(item, str):
+                self.complain((name, key), f"expected text, found {describe_kind(item)}")
+        return {key: item for key, item in value.items() if isinstance(item, str)}
 
     def find_part(self, model: type[M], path: Path) -> M | None:
         """A setting that is a mapping; ``None`` if there is none, or it is wrong, which has been said then."""
@@ -139,7 +139,7 @@ class SugarOutput:
 
     def add_directory(self, path: str, at: Path, *, mode: int = 0o755, user: Owner = ROOT, group: Owner = ROOT) -> None:
         """Make a directory, unless the user's own config or other sugar does."""
-        if path in self._taken or any(each.path == path for each in self.config.storage.directories):
+        if path in self._taken or any(directory.path == path for directory in self.config.storage.directories):
             return
         self._taken.add(path)
         self._entries[("storage", "directories", len(self._directories))] = self._draft.make_origin(at)
@@ -147,7 +147,7 @@ class SugarOutput:
 
     def find_directory(self, path: str) -> Directory | None:
         """The directory that sugar makes there."""
-        return next((each for each in self._directories if each.path == path), None)
+        return next((directory for directory in self._directories if directory.path == path), None)
 
     def add_link(self, path: str, target: str, at: Path, *, user: Owner = ROOT, group: Owner = ROOT) -> None:
         """Make a symbolic link."""

@@ -37,19 +37,19 @@ def configure_system(output: SugarOutput) -> None:
     modules = _words(output, "kernel_modules", _MODULE, "the name of a module")
     if modules:
         output.add_file(
-            "/etc/modules-load.d/10-config.conf", "".join(f"{each}\n" for each in modules), ("kernel_modules",)
+            "/etc/modules-load.d/10-config.conf", "".join(f"{module}\n" for module in modules), ("kernel_modules",)
         )
     _write_sysctl(output)
 
 
 def _words(output: SugarOutput, name: str, pattern: re.Pattern[str], what: str) -> list[str]:
-    found: list[str] = []
+    words: list[str] = []
     for at, text in output.list_texts(name):
         if pattern.fullmatch(text):
-            found.append(text)
+            words.append(text)
         else:
             output.complain(at, f"'{text}' is not {what}")
-    return found
+    return words
 
 
 def _write_sysctl(output: SugarOutput) -> None:

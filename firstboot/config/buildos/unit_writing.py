@@ -19,7 +19,7 @@ def format_command_line(words: Sequence[str]) -> str:
     """The value of ``ExecStart=``. A first word that begins with one of systemd's marks is quoted in vain, so it must
     be a path.
     """
-    return " ".join(quote_word(each, command=True) for each in words)
+    return " ".join(quote_word(word, command=True) for word in words)
 
 
 def format_one_line(text: str) -> str:

@@ -70,13 +70,13 @@ def fill_in(located: Located, surroundings: Surroundings) -> Filled:
 
 def read_variables(located: Located, given: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
     """The variables of a document by name, as text; those that are wrong are left out and complained about."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     variables = located.data.get("variables")
     if variables is None:
-        return found
+        return values
     if not isinstance(variables, dict):
         problems.append(Problem(("variables",), f"expected names with values, found {describe_kind(variables)}"))
-        return found
+        return values
     for name, default in variables.items():
         at = ("variables", name)
         if not _NAME.fullmatch(name):
@@ -89,13 +89,13 @@ def read_variables(located: Located, given: Mapping[str, str], problems: list[Pr
                 kind = "true or false" if isinstance(default, bool) else "a number"
                 message = f"the variable '{name}' is {kind}, and '{given[name]}' was given"
                 problems.append(Problem(at, message))
-            found[name] = given[name]
+            values[name] = given[name]
         elif default is None:
             hint = f"give it with --set {name}=..., or a default here"
             problems.append(Problem(at, f"the variable '{name}' has no value", hint, on_key=True))
         else:
-            found[name] = _text(default, located.plain.get(at))
-    return found
+            values[name] = _text(default, located.plain.get(at))
+    return values
 
 
 def _is_like(default: Any, text: str) -> bool:
@@ -208,11 +208,11 @@ class _Filling:
             return None
         start = self._line_starts[mark.line - 1]
         # No further than the value can reach, however it is indented: there may be many to look for.
-        found = text.find(written, start + mark.column - 1, start + mark.column + 8 * len(value) + _REACH)
-        number = bisect_right(self._line_starts, found)
-        if found < 0 or number == mark.line:
+        start_of_value = text.find(written, start + mark.column - 1, start + mark.column + 8 * len(value) + _REACH)
+        number = bisect_right(self._line_starts, start_of_value)
+        if start_of_value < 0 or number == mark.line:
             return None
-        line = text[self._line_starts[number - 1] : self._end_of_line(found)].rstrip("\r")
+        line = text[self._line_starts[number - 1] : self._end_of_line(start_of_value)].rstrip("\r")
         indent = len(line) - len(line.lstrip())
         return Mark(number, indent + 1, max(1, len(line) - indent))
 
@@ -229,5 +229,5 @@ def adapt_variable(whole: frozenset[Path], field: Field, value: Any, path: Path)
     """A variable as the setting it stands in wants it; what does not fit is left to the models."""
     if path not in whole or field.of is str or not isinstance(value, str):
         return value
-    found = parse_scalar(value)
-    return found if type(found) is field.of else value
+    scalar = parse_scalar(value)
+    return scalar if type(scalar) is field.of else value

@@ -38,8 +38,8 @@ def make_local_sugar(files: LocalFiles, encode: Encoder) -> Sugar:
 
 def _is_only_source(use: SugarUse) -> bool:
     """Whether no other source is given as well; the last of several complains."""
-    given = [each for each in SOURCES if use.siblings.get(each) is not None]
-    if len(given) > 1 and use.key == [each for each in given if each != "source"][-1]:
+    given = [source for source in SOURCES if use.siblings.get(source) is not None]
+    if len(given) > 1 and use.key == [source for source in given if source != "source"][-1]:
         use.refuse("give only one of inline, local and source", on_key=True)
     return len(given) == 1
 

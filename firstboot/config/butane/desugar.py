@@ -75,7 +75,7 @@ def make_boot_device(draft: Draft) -> None:
     boot = draft.build(models.BootDevice, boot_device.AT)
     problems = list(boot_device.check(boot, draft.edition.spec))
     draft.problems += problems
-    if not any(each.severity == "error" for each in problems):
+    if not any(problem.severity == "error" for problem in problems):
         draft.merge_rendered(boot_device.render(boot))
 
 

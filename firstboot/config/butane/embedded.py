@@ -28,7 +28,7 @@ def check_embedded(config: Config, walk: Walk, edition: Edition, read: Reader) -
     """
     path: Path = ("ignition", "config")
     references: list[tuple[Path, Reference]] = [
-        ((*path, "merge", index), each) for index, each in enumerate(config.ignition.config.merge)
+        ((*path, "merge", index), resource) for index, resource in enumerate(config.ignition.config.merge)
     ]
     for here, reference in [*references, ((*path, "replace"), config.ignition.config.replace)]:
         source = (*here, "source")
@@ -49,10 +49,10 @@ def _check(reference: Reference, at: Path, read: Reader, *, inline: bool, spec: 
     except LocatedError as error:
         strict = inline and _version_of(error.located.text) in (None, format_version(spec))
         version, problems = None, list(error.problems)
-    for each in problems:
-        where = ".".join(map(str, each.path))
-        message = f"{name}: {where}: {each.message}" if where else f"{name}: {each.message}"
-        yield Problem(at, message, each.hint, each.severity if strict else "warning")
+    for problem in problems:
+        where = ".".join(map(str, problem.path))
+        message = f"{name}: {where}: {problem.message}" if where else f"{name}: {problem.message}"
+        yield Problem(at, message, problem.hint, problem.severity if strict else "warning")
     if inline and version is not None and not strict and not problems:
         yield Problem(at, f"{name} is of version {version}, this one of {format_version(spec)}", None, "warning")
 

@@ -22,8 +22,8 @@ _MOUNT_POINTS = re.compile(r"/(etc|var)(/|$)")
 
 def check_forbidden(config: Config, edition: Edition) -> Iterator[Problem]:
     """Settings that the variant does not have."""
-    for each in edition.without:
-        yield from _forbidden(config, each.split("."), ())
+    for setting in edition.without:
+        yield from _forbidden(config, setting.split("."), ())
 
 
 def _forbidden(part: object, names: list[str], path: Path) -> Iterator[Problem]:
@@ -128,7 +128,7 @@ def check_partitions(config: Config, edition: Edition) -> Iterator[Problem]:
                 following = disk.partitions[position + 1 :]
                 if partition.size_mib and partition.size_mib < ROOT_MIN_MIB:
                     yield Problem((*here, "sizeMiB"), "the root partition should have 8 GiB", None, "warning")
-                elif not partition.size_mib and any(not each.start_mib for each in following):
+                elif not partition.size_mib and any(not other.start_mib for other in following):
                     message = "the root partition cannot grow: one that follows takes the space after it"
                     yield Problem((*here, "label"), message, "give its size, or start that one later", "warning")
             number = _NUMBERS.get(partition.label or "")

@@ -60,7 +60,7 @@ def adapt(config: Config, settings: OpenShift) -> Config:
 
 
 def _with_fips(luks: Luks) -> Luks:
-    if any(each in ("--cipher", "-c") or each.startswith("--cipher=") for each in luks.options):
+    if any(option in ("--cipher", "-c") or option.startswith("--cipher=") for option in luks.options):
         return luks
     return luks.model_copy(update={"options": (*luks.options, *FIPS_CIPHER)})
 

@@ -70,12 +70,12 @@ def _walk(directory: FilePath) -> Iterator[FilePath]:
 def _add(tree: Tree, source: FilePath, path: str, at: Path, planting: Planting) -> str | None:
     """Add one node; what is wrong with it, if anything is."""
     try:
-        found = source.stat() if source.is_dir() and not source.is_symlink() else source.lstat()
-        if stat.S_ISDIR(found.st_mode):
+        status = source.stat() if source.is_dir() and not source.is_symlink() else source.lstat()
+        if stat.S_ISDIR(status.st_mode):
             return _add_directory(tree, path, at, planting.nodes)
-        if stat.S_ISREG(found.st_mode):
+        if stat.S_ISREG(status.st_mode):
             return _add_file(tree, source, path, at, planting)
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISLNK(status.st_mode):
             return _add_link(tree, os.readlink(source), path, at, planting.nodes)  # noqa: PTH115 - verbatim
     except OSError as error:
         return f"it cannot be read: {error.strerror}"

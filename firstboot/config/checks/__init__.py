@@ -36,7 +36,7 @@ def check(config: Config, version: Version) -> Iterator[Problem]:
     yield from check_nodes(storage, version)
     if config.has_devices:
         yield from devices.check_devices(storage, version)
-        if storage.lvm or any(each.subvolumes for each in storage.filesystems):
+        if storage.lvm or any(filesystem.subvolumes for filesystem in storage.filesystems):
             yield from volumes.check_volumes(storage)
     if storage.archives:
         yield from archive.check_archives(storage, version)

@@ -70,8 +70,12 @@ def _disk(disk: Disk, path: Path) -> Iterator[Problem]:
         one, other = overlapping
         yield Problem((*here, other), f"this partition overlaps partition {one + 1} of the list")
     # One that is named for wiping may go away: its number may be given to another.
-    kept_away = any(each.should_exist is False and not each.wipe_partition_entry for each in disk.partitions)
-    if kept_away and any(each.number == 0 and each.should_exist is not False for each in disk.partitions):
+    kept_away = any(
+        partition.should_exist is False and not partition.wipe_partition_entry for partition in disk.partitions
+    )
+    if kept_away and any(
+        partition.number == 0 and partition.should_exist is not False for partition in disk.partitions
+    ):
         message = "a partition without a number cannot stand beside one that should not exist"
         yield Problem(here, message, "give every partition of this disk its number", on_key=True)
 
@@ -79,7 +83,7 @@ def _disk(disk: Disk, path: Path) -> Iterator[Problem]:
 def _partition(partition: Partition, path: Path) -> Iterator[Problem]:
     if partition.should_exist is False:
         others = (partition.label, partition.start_mib, partition.size_mib)
-        if any(each is not None for each in others) or partition.type_guid or partition.guid:
+        if any(other is not None for other in others) or partition.type_guid or partition.guid:
             message = "a partition that should not exist has nothing but a number"
             yield Problem(path, message, "leave out label, sizes and GUIDs, or shouldExist")
     if partition.number == 0 and partition.label is None:
@@ -96,8 +100,8 @@ def _partition(partition: Partition, path: Path) -> Iterator[Problem]:
 
 def _numbers_and_labels(partitions: Sequence[Partition], path: Path) -> Iterator[Problem]:
     """The first number and the first label that is used twice."""
-    numbers = [each.number or None for each in partitions]
-    labels = [each.label for each in partitions]
+    numbers = [partition.number or None for partition in partitions]
+    labels = [partition.label for partition in partitions]
     values: Sequence[int | str | None]
     for what, values in (("number", numbers), ("label", labels)):
         first: dict[int | str, int] = {}
@@ -115,9 +119,9 @@ def _find_overlap(partitions: Sequence[Partition]) -> tuple[int, int] | None:
     A size of 0, all that is left, counts as one.
     """
     places = sorted(
-        (each.start_mib, each.start_mib + max(each.size_mib - 1, 0), index)
-        for index, each in enumerate(partitions)
-        if each.start_mib and each.size_mib is not None
+        (partition.start_mib, partition.start_mib + max(partition.size_mib - 1, 0), index)
+        for index, partition in enumerate(partitions)
+        if partition.start_mib and partition.size_mib is not None
     )
     overlapping = []
     reached = -(2**63)

@@ -21,14 +21,14 @@ def check_systemd(systemd: Systemd) -> Iterator[Problem]:
         path = ("systemd", "units", index)
         _, dot, kind = unit.name.rpartition(".")
         if not dot or kind not in UNIT_TYPES:
-            known = ", ".join(f".{each}" for each in UNIT_TYPES)
+            known = ", ".join(f".{kind}" for kind in UNIT_TYPES)
             yield Problem((*path, "name"), f"'{unit.name}' is not the name of a unit", f"it ends in one of {known}")
-        found: list[str] | None = None
+        sections: list[str] | None = None
         try:
-            found = parse_sections(unit.contents or "")
+            sections = parse_sections(unit.contents or "")
         except BadUnit as error:
             yield _bad_unit(error, (*path, "contents"))
-        if unit.contents and found is not None and "Install" not in found:
+        if unit.contents and sections is not None and "Install" not in sections:
             without_install[unit.name] = True
             if unit.enabled:
                 message = f"'{unit.name}' is enabled but has no [Install] section, so enabling does nothing"

@@ -73,7 +73,7 @@ def _group(group: VolumeGroup, path: Path) -> Iterator[Problem]:
 
 def _volume(volume: LogicalVolume, path: Path) -> Iterator[Problem]:
     yield from _name(volume.name, "a logical volume", (*path, "name"))
-    if volume.name.startswith(_OWN_STARTS) or any(each in volume.name for each in _OWN_PARTS):
+    if volume.name.startswith(_OWN_STARTS) or any(part in volume.name for part in _OWN_PARTS):
         yield Problem((*path, "name"), f"LVM keeps names like '{volume.name}' for itself")
     if volume.size_mib is not None and volume.size_percent is not None:
         yield Problem((*path, "sizePercent"), "give either a size in MiB or in percent, not both")
@@ -112,7 +112,7 @@ def _subvolumes(filesystem: Filesystem, path: Path) -> Iterator[Problem]:
         parts = subvolume.name.split("/")
         if not subvolume.name:
             yield Problem((*here, "name"), "the name of a subvolume is required")
-        elif any(each in ("", ".", "..") or len(each.encode()) > SUBVOLUME_MAX for each in parts) or _UNFIT.search(
+        elif any(name in ("", ".", "..") or len(name.encode()) > SUBVOLUME_MAX for name in parts) or _UNFIT.search(
             subvolume.name
         ):
             message = f"'{subvolume.name}' cannot be the name of a subvolume"
@@ -136,7 +136,11 @@ def _subvolumes(filesystem: Filesystem, path: Path) -> Iterator[Problem]:
 
 def _mount_points_twice(storage: Storage) -> Iterator[Problem]:
     """Only where a subvolume is one of the two: what else is mounted twice, Ignition allows."""
-    taken = {posixpath.normpath(str(each.path)): str(each.device) for each in storage.filesystems if each.path}
+    taken = {
+        posixpath.normpath(str(filesystem.path)): str(filesystem.device)
+        for filesystem in storage.filesystems
+        if filesystem.path
+    }
     for index, filesystem in enumerate(storage.filesystems):
         for position, subvolume in enumerate(filesystem.subvolumes):
             if not subvolume.path:

@@ -101,7 +101,7 @@ class Keyfile:
 
     def list(self, name: str) -> list[str]:
         """The elements of a list."""
-        return [each.strip() for each in self.get(name).replace(",", ";").split(";") if each.strip()]
+        return [item.strip() for item in self.get(name).replace(",", ";").split(";") if item.strip()]
 
     def is_true(self, name: str) -> bool | None:
         """A switch; ``None`` if it is not given."""

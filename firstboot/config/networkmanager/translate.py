@@ -57,29 +57,29 @@ def translate(texts: Mapping[str, str]) -> Translated:
         texts: of the keyfiles by path.
     """
     keyfiles = [Keyfile(path, text) for path, text in texts.items()]
-    usable = [each for each in keyfiles if _is_usable(each)]
+    usable = [keyfile for keyfile in keyfiles if _is_usable(keyfile)]
     names: dict[str, str] = {}
-    for each in usable:
-        for name in (each.get("connection.uuid"), each.get("connection.id"), each.interface):
-            names.setdefault(name, each.interface)
+    for keyfile in usable:
+        for name in (keyfile.get("connection.uuid"), keyfile.get("connection.id"), keyfile.interface):
+            names.setdefault(name, keyfile.interface)
     vlans: dict[str, list[str]] = {}
-    for each in usable:
-        if each.type == "vlan":
-            parent = each.get("vlan.parent")
-            vlans.setdefault(names.get(parent, "") or parent, []).append(each.interface)
+    for keyfile in usable:
+        if keyfile.type == "vlan":
+            parent = keyfile.get("vlan.parent")
+            vlans.setdefault(names.get(parent, "") or parent, []).append(keyfile.interface)
     files: dict[str, tuple[str, str]] = {}
-    for each in usable:
-        on_it = vlans.pop(each.interface, []) if each.interface else []
-        for end, sections in (("netdev", _netdev(each)), ("network", _network(each, names, on_it, usable))):
+    for keyfile in usable:
+        on_it = vlans.pop(keyfile.interface, []) if keyfile.interface else []
+        for end, sections in (("netdev", _netdev(keyfile)), ("network", _network(keyfile, names, on_it, usable))):
             if sections:
-                files[f"{TARGET}/20-nm-{each.stem}.{end}"] = (_text(sections, each.path), each.path)
+                files[f"{TARGET}/20-nm-{keyfile.stem}.{end}"] = (_text(sections, keyfile.path), keyfile.path)
     for parent, on_it in vlans.items():
-        source = next(each for each in usable if each.interface in on_it)
+        source = next(keyfile for keyfile in usable if keyfile.interface in on_it)
         sections = {"Match": [f"Name={parent}"], "Network": [*(f"VLAN={name}" for name in on_it), *_QUIET]}
         files[f"{TARGET}/20-nm-{source.stem}-parent.network"] = (_text(sections, source.path), source.path)
-    for each in usable:
-        each.add_remarks_on_the_rest()
-    return Translated(files, tuple(remark for each in keyfiles for remark in each.remarks))
+    for keyfile in usable:
+        keyfile.add_remarks_on_the_rest()
+    return Translated(files, tuple(remark for keyfile in keyfiles for remark in keyfile.remarks))
 
 
 _QUIET = ("LinkLocalAddressing=no", "IPv6AcceptRA=no")
@@ -140,7 +140,7 @@ def _netdev(keyfile: Keyfile) -> Sections:
 
 def _bond(keyfile: Keyfile) -> Iterable[str]:
     """Its settings, which stand by themselves or, in older files, in ``options``."""
-    given = dict(each.partition("=")[::2] for each in keyfile.get("bond.options").split(",") if each)
+    given = dict(option.partition("=")[::2] for option in keyfile.get("bond.options").split(",") if option)
     options = {**{name: keyfile.get(f"bond.{name}") for name in _BOND}, **given}
     for name in given.keys() - _BOND.keys() - {"primary"}:
         keyfile.add_remark(keyfile.get_line("bond.options"), f"bond.{name} has no equal in systemd-networkd")
@@ -179,7 +179,7 @@ def _network(keyfile: Keyfile, names: Mapping[str, str], vlans: list[str], other
     controller = keyfile.get("connection.controller") or keyfile.get("connection.master")
     if controller:
         master = names.get(controller, "") or controller
-        kind = next((each.type for each in others if each.interface == master), "") or keyfile.get(
+        kind = next((other.type for other in others if other.interface == master), "") or keyfile.get(
             "connection.slave-type"
         )
         sections["Network"] = [f"{'Bridge' if kind == 'bridge' else 'Bond'}={master}"]
@@ -194,17 +194,19 @@ def _network(keyfile: Keyfile, names: Mapping[str, str], vlans: list[str], other
 
 
 def _match(keyfile: Keyfile, mac: str) -> list[str]:
-    found = [f"Name={keyfile.interface}"] if keyfile.interface else []
+    conditions = [f"Name={keyfile.interface}"] if keyfile.interface else []
     if keyfile.type == "ethernet" and _is_mac(mac):
-        found.append(f"PermanentMACAddress={mac}")
-    return found or ["Type=ether", "Kind=!*"]
+        conditions.append(f"PermanentMACAddress={mac}")
+    return conditions or ["Type=ether", "Kind=!*"]
 
 
 def _is_primary(keyfile: Keyfile, master: str, others: list[Keyfile]) -> bool:
-    for each in others:
-        if each.interface == master and each.type == "bond":
-            options = dict(part.partition("=")[::2] for part in each.get("bond.options").split(","))
-            return bool(keyfile.interface) and keyfile.interface == (each.get("bond.primary") or options.get("primary"))
+    for other in others:
+        if other.interface == master and other.type == "bond":
+            options = dict(part.partition("=")[::2] for part in other.get("bond.options").split(","))
+            return bool(keyfile.interface) and keyfile.interface == (
+                other.get("bond.primary") or options.get("primary")
+            )
     return False
 
 
@@ -231,7 +233,7 @@ def _addresses(keyfile: Keyfile, sections: Sections, network: list[str]) -> None
 
 def _family(keyfile: Keyfile, family: str, section: str, sections: Sections, network: list[str]) -> None:
     gateways = [keyfile.get(f"{family}.gateway")]
-    lists = [(f"{family}.addresses", each) for each in keyfile.list(f"{family}.addresses")]
+    lists = [(f"{family}.addresses", address) for address in keyfile.list(f"{family}.addresses")]
     for name, value in (*keyfile.list_numbered(f"{family}.address"), *lists):
         address, _, gateway = value.partition(",")
         if _is_network(address):
@@ -241,7 +243,7 @@ def _family(keyfile: Keyfile, family: str, section: str, sections: Sections, net
         gateways.append(gateway)
     metric = keyfile.get(f"{family}.route-metric")
     metric = metric if metric.isdecimal() else ""
-    gateway = next((each.strip() for each in gateways if each.strip()), "")
+    gateway = next((gateway.strip() for gateway in gateways if gateway.strip()), "")
     if gateway and keyfile.is_true(f"{family}.never-default") is not True:
         if _is_address(gateway):
             sections[f"Route {len(sections)}"] = [f"Gateway={gateway}", *([f"Metric={metric}"] if metric else [])]
@@ -259,7 +261,7 @@ def _family(keyfile: Keyfile, family: str, section: str, sections: Sections, net
         )
         lines += [f"Metric={own_metric.strip()}"] if own_metric.strip().isdecimal() else []
         sections[f"Route {len(sections)}"] = lines
-    network += [f"DNS={each.partition('#')[0]}" for each in keyfile.list(f"{family}.dns")]
+    network += [f"DNS={server.partition('#')[0]}" for server in keyfile.list(f"{family}.dns")]
     domains = keyfile.list(f"{family}.dns-search")
     if domains:
         network.append(f"Domains={' '.join(domains)}")

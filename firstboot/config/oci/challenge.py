@@ -50,11 +50,11 @@ def parse_challenges(header: str) -> list[Challenge]:
         token = _compiled(_TOKEN68).match(header, position)
         if token is not None and _compiled(_PARAMETER).match(header, position) is None:
             position = token.end()
-        while (found := _compiled(_PARAMETER).match(header, _skip(header, position))) is not None:
-            quoted, plain = found[2], found[3]
+        while (match := _compiled(_PARAMETER).match(header, _skip(header, position))) is not None:
+            quoted, plain = match[2], match[3]
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-            parameters.setdefault(found[1].lower(), value)
-            position = found.end()
+            parameters.setdefault(match[1].lower(), value)
+            position = match.end()
         if position < len(header) and header[position] not in ", \t":
             raise BadChallenge("the header WWW-Authenticate cannot be read")
         challenges.append(Challenge(scheme[1].lower(), parameters))

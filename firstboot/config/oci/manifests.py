@@ -76,12 +76,12 @@ def parse_document(data: bytes) -> dict[str, Any]:
         BadManifest
     """
     try:
-        found = json.loads(data, object_pairs_hook=_no_twins)
+        document = json.loads(data, object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as error:
         raise BadManifest(f"is no JSON that everybody reads alike ({_show(str(error))})") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise BadManifest("is no JSON object")
-    return found
+    return document
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -125,7 +125,9 @@ def download(download: Download, sink: Sink) -> None:
         NotFound, FetchError
     """
     url, deadline, web = download.url, download.deadline, make_web(download)
-    authorization = next((each.value for each in download.headers if each.name.casefold() == "authorization"), None)
+    authorization = next(
+        (header.value for header in download.headers if header.name.casefold() == "authorization"), None
+    )
     artifact = parse(url)
     headers = _log_in(artifact, web, deadline, authorization)
     manifest, is_index = _manifest(artifact, artifact.reference, web, deadline, headers)
@@ -189,8 +191,8 @@ def _manifest(
     if reference.startswith("sha256:") and f"sha256:{hashlib.sha256(data).hexdigest()}" != reference:
         raise FetchError(f"{artifact.name}: the registry sent another manifest than {reference}")
     try:
-        found = parse_document(data)
-        return found, find_media_type(found) in INDEXES
+        document = parse_document(data)
+        return document, find_media_type(document) in INDEXES
     except BadManifest as error:
         raise FetchError(f"{artifact.name}: the manifest {error}") from None
 
@@ -204,17 +206,17 @@ def _list(manifest: dict[str, Any], key: str, url: str) -> list[Descriptor]:
 
 def _for_this_machine(index: dict[str, Any], url: str) -> str:
     wanted = Platform("linux", _ARCHITECTURES.get(platform.machine(), platform.machine()))
-    found = find_for_platform(_list(index, "manifests", url), wanted)
-    if found is None:
+    descriptor = find_for_platform(_list(index, "manifests", url), wanted)
+    if descriptor is None:
         raise FetchError(f"{url} has nothing for {wanted}")
-    return _check_digest(found, url).digest
+    return _check_digest(descriptor, url).digest
 
 
 def _layer(manifest: dict[str, Any], title: str | None, url: str) -> Descriptor:
     """The layer with a title, or the only one."""
-    layers = [each for each in _list(manifest, "layers", url) if each.media_type != EMPTY]
-    titles = [each.annotations.get(TITLE, "") for each in layers]
-    there = ", ".join(sorted(each for each in titles if each)) or "no titles"
+    layers = [layer for layer in _list(manifest, "layers", url) if layer.media_type != EMPTY]
+    titles = [layer.annotations.get(TITLE, "") for layer in layers]
+    there = ", ".join(sorted(title for title in titles if title)) or "no titles"
     if title is None:
         if len(layers) != 1:
             hint = f"choose one with #TITLE at the end: there are {there}" if layers else "oras push HOST/NAME FILE"

@@ -248,13 +248,13 @@ def read_document(places: Places, log: Log, labels: tuple[str, ...], files: tupl
         FetchError: there is no drive, or none of them on it, or it is no mapping.
     """
     device = wait_for_drive(places, log, labels)
-    found = [] if device is None else read_drive(places, device, files)
-    if not found:
+    documents = [] if device is None else read_drive(places, device, files)
+    if not documents:
         raise FetchError(f"there is no drive labelled {' or '.join(labels)} with {' or '.join(files)}")
     try:
-        document = yaml.safe_load(found[0].data)
+        document = yaml.safe_load(documents[0].data)
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise FetchError(f"{found[0].name} is neither JSON nor YAML") from None
+        raise FetchError(f"{documents[0].name} is neither JSON nor YAML") from None
     if not isinstance(document, dict):
-        raise FetchError(f"{found[0].name} is not a mapping")
+        raise FetchError(f"{documents[0].name} is not a mapping")
     return document
