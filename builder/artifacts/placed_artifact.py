@@ -11,7 +11,7 @@ from builder.definition.artifacts import ResolvedArtifact
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ArchiveSelection:
     """What of an archive is wanted: without so many leading directories, and of that what one of the globs matches."""
 
     strip: int = 0
@@ -35,7 +35,7 @@ class PlacedArtifact:
     path: str
     mode: int
     owner: str
-    archive: Wanted | None = None
+    archive: ArchiveSelection | None = None
     key: Path | None = None
     signature: str = ""
 
@@ -55,7 +55,7 @@ def list_placed(artifacts: Sequence[ResolvedArtifact], lock: Lock, group: str) -
             artifact.path,
             artifact.mode,
             artifact.owner,
-            None if artifact.unpack is None else Wanted(artifact.unpack.strip, artifact.unpack.select),
+            None if artifact.unpack is None else ArchiveSelection(artifact.unpack.strip, artifact.unpack.select),
             None if artifact.signature is None else artifact.signature.key,
             rows[artifact.name].signature if artifact.name in rows else "",
         )

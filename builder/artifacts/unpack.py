@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from builder.artifacts.placed_artifact import Wanted
+from builder.artifacts.placed_artifact import ArchiveSelection
 from builder.core.errors import InputError
 from builder.core.files import CHUNK, hash_file, open_replacement
 from builder.core.kept import PACKS, is_whole, read_entry, seal_entry
@@ -46,7 +46,9 @@ class ArchiveError(InputError):
     """A file is no archive that can be unpacked; the message completes "artifact NAME ..."."""
 
 
-def unpack_archive(blob: Path, sha256: str, wanted: Wanted, store: Store, tools: Tools, *, origin: str) -> Tree:
+def unpack_archive(
+    blob: Path, sha256: str, wanted: ArchiveSelection, store: Store, tools: Tools, *, origin: str
+) -> Tree:
     """The wanted part of an archive, its content in the store.
 
     Args:
@@ -74,7 +76,7 @@ def unpack_archive(blob: Path, sha256: str, wanted: Wanted, store: Store, tools:
     return tree
 
 
-def _choose(unpacked: Tree, wanted: Wanted, origin: str) -> Tree:
+def _choose(unpacked: Tree, wanted: ArchiveSelection, origin: str) -> Tree:
     """Without leading directories, and of that what is selected; a directory brings what is in it."""
     tree = Tree({"/": make_directory(origin=origin)})
     links: list[tuple[str, Node]] = []

@@ -11,7 +11,7 @@ from builder.definition.findings import Findings, read_yaml
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.shipped import DirectoryKind, make_search_path
 from firstboot.config.located import Located, LocatedError, Problem
-from firstboot.config.text import Path as Place
+from firstboot.config.text import Path as ConfigPath
 
 # Where definitions and features name packages and units.
 KEYS = ("packages", "exclude", "presets", "tools", "kernel", "apps")
@@ -69,7 +69,7 @@ def describe_at_entry(
         return str(LocatedError(located, [Problem(keys, message, hint)]))
     for index, element in enumerate(data if isinstance(data, list) else ()):
         if isinstance(element, dict) and element.get("name") == name:
-            place: Place = (*keys, index, key if key in element else "name")
+            place: ConfigPath = (*keys, index, key if key in element else "name")
             return str(LocatedError(located, [Problem(place, message, hint)]))
     return message
 
@@ -86,10 +86,10 @@ def _files(resolved: Resolved | ResolvedContainer) -> Iterator[Path]:
                 yield path
 
 
-def _names(located: Located) -> Iterator[tuple[Place, str]]:
+def _names(located: Located) -> Iterator[tuple[ConfigPath, str]]:
     """Each name of a package or unit, and its place; of ``NAME=VERSION`` the name."""
     data = located.data if isinstance(located.data, dict) else {}
-    pending: list[tuple[Place, object]] = [((key,), data[key]) for key in KEYS if key in data]
+    pending: list[tuple[ConfigPath, object]] = [((key,), data[key]) for key in KEYS if key in data]
     while pending:
         place, value = pending.pop(0)
         if isinstance(value, dict):

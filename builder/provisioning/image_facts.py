@@ -25,7 +25,7 @@ PROGRAM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 _KINDS = {"f": stat.S_IFREG, "c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
 
-Entry = dict[str, Any] | str | int
+PathFacts = dict[str, Any] | str | int
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ImageRoot(Root):
         """
         pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         done: list[str] = []
-        entries: list[Entry | None] = [self.facts.paths]
+        entries: list[PathFacts | None] = [self.facts.paths]
         links = 0
         while pending:
             part = pending.pop()
@@ -173,7 +173,7 @@ class ImageRoot(Root):
 
     def list_names(self, directory: str) -> list[str]:
         """What is in a directory, sorted; nothing if there is none."""
-        entry: Entry | None = self.facts.paths
+        entry: PathFacts | None = self.facts.paths
         for part in self.resolve(directory).split("/"):
             if part:
                 entry = entry.get(part) if isinstance(entry, dict) else None
@@ -185,7 +185,7 @@ def is_writable(path: str) -> bool:
     return any(path == place or path.startswith(place + "/") for place in WRITABLE)
 
 
-def _status(entry: Entry, where: str) -> os.stat_result:
+def _status(entry: PathFacts, where: str) -> os.stat_result:
     kind, mode, uid, gid = stat.S_IFREG, 0o644, 0, 0
     text = ""
     if isinstance(entry, dict):

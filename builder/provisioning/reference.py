@@ -65,7 +65,7 @@ def _table(settings: list[Setting], since: tuple[int, int]) -> Iterator[str]:
     yield "| setting | JSON | type | since | meaning |"
     yield "|---|---|---|---|---|"
     for setting in settings:
-        json_name = "" if setting.sweet else f"`{setting.field.alias}`"
+        json_name = "" if setting.is_sugar else f"`{setting.field.alias}`"
         major, minor = max(since, setting.field.since)
         cells = (f"`{setting.field.name}`", json_name, _type(setting.field), f"{major}.{minor}", setting.meaning)
         yield f"| {' | '.join(cells)} |".replace("|  |", "| |")

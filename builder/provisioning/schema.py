@@ -78,7 +78,7 @@ def _object(model: type[Model], spelling: Spelling) -> dict[str, Any]:
     properties = {
         getattr(setting.field, spelling): _property(setting, spelling)
         for setting in list_settings(model)
-        if spelling == "name" or not setting.sweet
+        if spelling == "name" or not setting.is_sugar
     }
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

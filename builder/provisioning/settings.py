@@ -70,21 +70,21 @@ class Setting(NamedTuple):
 
     Attributes:
         field: what it takes.
-        sweet: it is Butane's, not Ignition's.
+        is_sugar: it is Butane's, not Ignition's.
         meaning: in a sentence without a full stop.
     """
 
     field: Field
-    sweet: bool
+    is_sugar: bool
     meaning: str
 
 
 def list_settings(model: type[Model]) -> list[Setting]:
     """Every setting of a model, Butane's included, by name."""
     meanings = _meanings(model)
-    sweet = model.__module__.startswith(("firstboot.config.butane", "firstboot.config.buildos"))
+    is_sugar = model.__module__.startswith(("firstboot.config.butane", "firstboot.config.buildos"))
     settings = [
-        Setting(field, sweet, meanings.get(field.name, ""))
+        Setting(field, is_sugar, meanings.get(field.name, ""))
         for field in list_fields(model).values()
         if field.since != ENGINE_ONLY.version
     ]
@@ -116,7 +116,7 @@ def _meanings(model: type[Model]) -> dict[str, str]:
     return meanings
 
 
-class Place(NamedTuple):
+class ModelUse(NamedTuple):
     """A model and where it is used.
 
     Attributes:
@@ -130,19 +130,19 @@ class Place(NamedTuple):
     since: tuple[int, int]
 
 
-def list_models() -> list[Place]:
+def list_models() -> list[ModelUse]:
     """Every model once, in the order of the config."""
-    places: dict[type[Model], Place] = {}
+    places: dict[type[Model], ModelUse] = {}
     _visit(Config, "", (3, 0), places)
     return [*places.values()]
 
 
-def _visit(model: type[Model], path: str, since: tuple[int, int], places: dict[type[Model], Place]) -> None:
+def _visit(model: type[Model], path: str, since: tuple[int, int], places: dict[type[Model], ModelUse]) -> None:
     before = places.get(model)
     if before is not None:
-        places[model] = Place(model, (*before.paths, path), min(before.since, since))
+        places[model] = ModelUse(model, (*before.paths, path), min(before.since, since))
         return
-    places[model] = Place(model, (path,), since)
+    places[model] = ModelUse(model, (path,), since)
     for setting in list_settings(model):
         field = setting.field
         if field.kind in ("model", "models"):

@@ -8,7 +8,7 @@ from builder.core.errors import InputError
 from builder.definition.environments import ResolvedEnvironment
 from builder.definition.findings import make_line_error, read_yaml
 from firstboot.config.located import LocatedError, Problem
-from firstboot.config.text import Path as Place
+from firstboot.config.text import Path as ConfigPath
 
 
 def make_complaint(
@@ -21,7 +21,7 @@ def make_complaint(
         if index is not None and wanted[index].line:
             name, line = wanted[index].file, wanted[index].line
             raise make_line_error(name, Path(name).read_text(encoding="utf-8-sig"), line, 1, message, hint)
-        place: Place = ("python", environment.name)
+        place: ConfigPath = ("python", environment.name)
         if index is not None:
             place = (*place, "requirements", index)
         raise LocatedError(read_yaml(environment.file), [Problem(place, message, hint, on_key=index is None)])

@@ -11,10 +11,10 @@ from typing import IO, TYPE_CHECKING, Protocol
 from firstboot.apply.action import Action, Machine, Refused
 from firstboot.apply.allowed import check_writable
 from firstboot.apply.contents import Fetched, Stored
-from firstboot.apply.files import Known, Ownership
+from firstboot.apply.files import OwnerNames, Ownership
 from firstboot.apply.programs import Programs
 from firstboot.apply.root import Root
-from firstboot.apply.unpacking import MAX_UNPACKED, Archive, BadArchive, Member, resolve_links
+from firstboot.apply.unpacking import MAX_UNPACKED, ArchiveMember, BadArchive, OpenArchive, resolve_links
 from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config
 from firstboot.config.named_tuple import NamedTuple
@@ -50,7 +50,7 @@ class Unpack(NamedTuple):
     archive: FilePath
     strip: int
     owner: Ownership
-    members: tuple[Member, ...]
+    members: tuple[ArchiveMember, ...]
     special_bits: bool
 
     def describe(self) -> str:
@@ -60,7 +60,7 @@ class Unpack(NamedTuple):
         uid, gid = (max(number, 0) for number in self.owner.resolve_ids(machine.names))
         machine.root.make_directory(self.path)
         try:
-            with Archive(self.archive, self.strip, special_bits=self.special_bits) as archive:
+            with OpenArchive(self.archive, self.strip, special_bits=self.special_bits) as archive:
                 for member in self.members:
                     self._write(member, archive, machine.root, uid, gid)
         except BadArchive as error:
@@ -71,7 +71,7 @@ class Unpack(NamedTuple):
                 place = self._place(member.path)
                 machine.root.change(place, uid=uid, gid=gid, mode=member.mode)
 
-    def _write(self, member: Member, archive: Archive, root: Root, uid: int, gid: int) -> None:
+    def _write(self, member: ArchiveMember, archive: OpenArchive, root: Root, uid: int, gid: int) -> None:
         place = self._place(member.path)
         match member.kind:
             case "directory":
@@ -87,7 +87,7 @@ class Unpack(NamedTuple):
         return posixpath.join(self.path, path) if path else self.path
 
 
-def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator[Action | Problem]:
+def plan(config: Config, root: Root, known: OwnerNames, fetched: Fetched) -> Iterator[Action | Problem]:
     """What to unpack, and what cannot be."""
     taken = {node.path for node in (*config.storage.files, *config.storage.links)}
     for index, wanted in enumerate(config.storage.archives):
@@ -102,7 +102,7 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
         stored = fetched[wanted.resource]
         assert isinstance(stored, Stored)
         try:
-            with Archive(stored.path, wanted.strip or 0, special_bits=bool(wanted.special_bits)) as archive:
+            with OpenArchive(stored.path, wanted.strip or 0, special_bits=bool(wanted.special_bits)) as archive:
                 members = tuple(archive.list_members())
         except BadArchive as error:
             yield Problem(at, f"the archive {error}", "it is not unpacked, and nothing else is done")
@@ -117,7 +117,9 @@ def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator
         )
 
 
-def _in_the_way(places: dict[str, Member], path: str, root: Root, taken: set[str], at: Path) -> Iterator[Problem]:
+def _in_the_way(
+    places: dict[str, ArchiveMember], path: str, root: Root, taken: set[str], at: Path
+) -> Iterator[Problem]:
     """Why the members cannot be where they would go, the first reason first."""
     try:
         seen = root.see(path)
@@ -138,7 +140,7 @@ def _in_the_way(places: dict[str, Member], path: str, root: Root, taken: set[str
         yield Problem((*at, "path"), f"'{path}' cannot be made: {error.strerror}")
 
 
-def _links_that_turn(places: dict[str, Member], top: str, root: Root, at: Path) -> Iterator[Problem]:
+def _links_that_turn(places: dict[str, ArchiveMember], top: str, root: Root, at: Path) -> Iterator[Problem]:
     """Links of the archive that would go on through a link which is there already, not of the archive."""
     ways = resolve_links({member.path: member for member in places.values()})
     links = {

@@ -178,14 +178,14 @@ def _finish(machine: Machine, path: str, mode: int | None, owner: Ownership) -> 
 # --- deciding ---
 
 
-class Known(NamedTuple):
+class OwnerNames(NamedTuple):
     """Names that owners may have: those the root has and those the config makes."""
 
     users: frozenset[str]
     groups: frozenset[str]
 
 
-def plan(config: Config, root: Root, known: Known, fetched: Fetched) -> Iterator[Action | Problem]:
+def plan(config: Config, root: Root, known: OwnerNames, fetched: Fetched) -> Iterator[Action | Problem]:
     """What to do for ``storage``, and what cannot be done."""
     storage = config.storage
     nodes: list[tuple[Path, Node, Seen]] = []
@@ -255,7 +255,7 @@ def _same_place(nodes: list[tuple[Path, Node, Seen]]) -> Iterator[Problem]:
         places.setdefault(seen.path, node.path)
 
 
-def _owners(node: Node, at: Path, known: Known) -> Iterator[Problem]:
+def _owners(node: Node, at: Path, known: OwnerNames) -> Iterator[Problem]:
     if isinstance(node, Link) and node.hard:
         return
     for kind, owner, names in (("user", node.user, known.users), ("group", node.group, known.groups)):

@@ -41,7 +41,7 @@ class BadArchive(Exception):
     """It is no archive, damaged, or has something in it that will not be unpacked."""
 
 
-class Member(NamedTuple):
+class ArchiveMember(NamedTuple):
     """One thing in an archive.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Bounded:
         return self._file.read(size)
 
 
-class Archive:
+class OpenArchive:
     """An archive that is open; :meth:`list_members`, then :meth:`read_member` of those that are files."""
 
     def __init__(self, path: Path, strip: int = 0, *, special_bits: bool = False) -> None:
@@ -83,7 +83,7 @@ class Archive:
         self._zip: zipfile.ZipFile | None = None
         self._tar: tarfile.TarFile | None = None
 
-    def __enter__(self) -> Archive:
+    def __enter__(self) -> OpenArchive:
         with contextlib.ExitStack() as stack, _complaints():
             file = stack.enter_context(self._path.open("rb"))
             if file.read(2) == b"PK":
@@ -99,13 +99,13 @@ class Archive:
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
-    def list_members(self) -> list[Member]:
+    def list_members(self) -> list[ArchiveMember]:
         """Everything in it, in order; of several with one name the last.
 
         Raises:
             BadArchive
         """
-        members: dict[str, Member] = {}
+        members: dict[str, ArchiveMember] = {}
         size = count = 0
         with _complaints():
             for name, member, bytes_ in self._zip_members() if self._zip is not None else self._tar_members():
@@ -124,7 +124,7 @@ class Archive:
         resolve_links(members)
         return [*members.values()]
 
-    def read_member(self, member: Member) -> Iterator[bytes]:
+    def read_member(self, member: ArchiveMember) -> Iterator[bytes]:
         """The bytes of a file, in pieces.
 
         Raises:
@@ -156,18 +156,18 @@ class Archive:
             return None
         return "/".join(parts[self._strip :])
 
-    def _tar_members(self) -> Iterator[tuple[str, Member, int]]:
+    def _tar_members(self) -> Iterator[tuple[str, ArchiveMember, int]]:
         assert self._tar is not None
         for info in self._tar:
             mode = info.mode & 0o7777
             if info.isdir():
-                yield info.name, Member("", "directory", mode), 0
+                yield info.name, ArchiveMember("", "directory", mode), 0
             elif info.issym():
-                yield info.name, Member("", "link", 0, info.linkname), 0
+                yield info.name, ArchiveMember("", "link", 0, info.linkname), 0
             elif info.islnk():
-                yield info.name, Member("", "hard", 0, info.linkname), 0
+                yield info.name, ArchiveMember("", "hard", 0, info.linkname), 0
             elif info.isreg():
-                yield info.name, Member("", "file", mode, key=info), info.size
+                yield info.name, ArchiveMember("", "file", mode, key=info), info.size
             else:
                 raise BadArchive(f"has something that is no file, directory or link: {_shown(info.name)}")
         # tarfile takes whatever it does not understand for the end.
@@ -176,22 +176,22 @@ class Archive:
         if self._tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
             raise BadArchive("cannot be read: it is damaged or cut short")
 
-    def _zip_members(self) -> Iterator[tuple[str, Member, int]]:
+    def _zip_members(self) -> Iterator[tuple[str, ArchiveMember, int]]:
         assert self._zip is not None
         for info in self._zip.infolist():
             unix = info.external_attr >> 16
             mode, kind = unix & 0o7777, stat.S_IFMT(unix)
             if info.is_dir():
-                yield info.filename, Member("", "directory", mode or 0o755), 0
+                yield info.filename, ArchiveMember("", "directory", mode or 0o755), 0
             elif kind == stat.S_IFLNK:
-                yield info.filename, Member("", "link", 0, self._zip.read(info).decode("utf-8")), 0
+                yield info.filename, ArchiveMember("", "link", 0, self._zip.read(info).decode("utf-8")), 0
             elif kind in (0, stat.S_IFREG):
-                yield info.filename, Member("", "file", mode or 0o644, key=info), info.file_size
+                yield info.filename, ArchiveMember("", "file", mode or 0o644, key=info), info.file_size
             else:
                 raise BadArchive(f"has something that is no file, directory or link: {_shown(info.filename)}")
 
 
-def _judge(members: dict[str, Member]) -> None:
+def _judge(members: dict[str, ArchiveMember]) -> None:
     """Whether the members fit together, and none leads out."""
     for path, member in members.items():
         above = posixpath.dirname(path)
@@ -212,7 +212,7 @@ class Way(NamedTuple):
     through: tuple[str, ...]
 
 
-def resolve_links(members: Mapping[str, Member]) -> dict[str, Way]:
+def resolve_links(members: Mapping[str, ArchiveMember]) -> dict[str, Way]:
     """Where each link of an archive leads, through the links of the archive, by the link's path.
 
     As the kernel would go (path_resolution(7)), one name after the other: ``d/../..`` leads out if ``d`` is a link to

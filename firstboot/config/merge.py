@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from firstboot.config.fields import Field, list_fields
 from firstboot.config.model import Model
 from firstboot.config.models import Config, HttpHeader
-from firstboot.config.origins import Made, Origins
+from firstboot.config.origins import GeneratedFrom, Origins
 from firstboot.config.text import Located, Path
 
 M = TypeVar("M", bound=Model)
@@ -32,7 +32,7 @@ class _Merger:
     def __init__(self, parent_from: Origins, child_from: Origins) -> None:
         self.parent_from = parent_from
         self.child_from = child_from
-        self.entries: dict[Path, tuple[Located | Made | Origins, Path]] = {}
+        self.entries: dict[Path, tuple[Located | GeneratedFrom | Origins, Path]] = {}
 
     def merge_models(self, parent: M, child: M, out: Path, parent_at: Path, child_at: Path) -> M:
         """Two structs, field by field."""

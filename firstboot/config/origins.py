@@ -19,7 +19,7 @@ class Complaint(NamedTuple):
         return render(self.located, [self.problem])
 
 
-class Made(NamedTuple):
+class GeneratedFrom(NamedTuple):
     """Something made of what stands in a document at a path: what is below it is nowhere in the text."""
 
     located: Located
@@ -37,7 +37,7 @@ class Origins(NamedTuple):
             There is always an entry for ``()``.
     """
 
-    entries: dict[Path, tuple[Located | Made | Origins, Path]]
+    entries: dict[Path, tuple[Located | GeneratedFrom | Origins, Path]]
 
     def find(self, path: Path) -> tuple[Located, Path]:
         """The document and the path in it that ``path`` comes from."""
@@ -46,7 +46,7 @@ class Origins(NamedTuple):
             if entry is None:
                 continue
             source, there = entry
-            if isinstance(source, Made):
+            if isinstance(source, GeneratedFrom):
                 return source.located, there
             there = (*there, *path[length:])
             return source.find(there) if isinstance(source, Origins) else (source, there)

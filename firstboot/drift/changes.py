@@ -17,7 +17,7 @@ from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.redaction import conceal_lines
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
 from firstboot.drift.settle import settle
-from firstboot.engine.record import Entry, Record, is_public, look
+from firstboot.engine.record import Record, RecordedPath, is_public, look
 
 SHOWN_BYTES = 256 << 10
 _CONTEXT_LINES = 3
@@ -74,21 +74,21 @@ def _paths(record: Record, config: Config, root: Root) -> Iterator[Change]:
             yield describe_change(path, was, now)._replace(diff=diff)
 
 
-def describe_change(path: str, was: Entry, now: Entry) -> Change:
+def describe_change(path: str, was: RecordedPath, now: RecordedPath) -> Change:
     """What is another way at a path."""
     if now.kind != was.kind:
         return Change(path, (f"is a {now.kind} and was a {was.kind}",))
     return Change(path, (*_contents(was, now), *_rights(was, now)))
 
 
-def _contents(was: Entry, now: Entry) -> Iterator[str]:
+def _contents(was: RecordedPath, now: RecordedPath) -> Iterator[str]:
     if was.digest != now.digest:
         yield "contents"
     if was.target != now.target:
         yield f"leads to {now.target} and not to {was.target}"
 
 
-def _rights(was: Entry, now: Entry) -> Iterator[str]:
+def _rights(was: RecordedPath, now: RecordedPath) -> Iterator[str]:
     if was.mode != now.mode:
         yield f"mode {was.mode:04o} -> {now.mode:04o}"
     if (was.uid, was.gid) != (now.uid, now.gid):
@@ -113,7 +113,7 @@ def _texts(record: Record, config: Config) -> Mapping[str, str]:
     return texts
 
 
-def _diff(path: str, was: Entry, now: Entry, texts: Mapping[str, str], root: Root) -> str | None:
+def _diff(path: str, was: RecordedPath, now: RecordedPath, texts: Mapping[str, str], root: Root) -> str | None:
     """Only if nothing in it is hidden from anybody, before or now."""
     if was.digest == now.digest or path not in texts or not (is_public(was) and is_public(now)):
         return None

@@ -30,7 +30,7 @@ ACCOUNTS = tuple(f"/etc/{name}{end}" for name in _TABLES for end in ("", "-"))
 Row = dict[str, Any]
 
 
-class Place(NamedTuple):
+class ChangedPath(NamedTuple):
     """A path that will change; ``whole`` with all that is in it, should it be a directory."""
 
     path: str
@@ -127,7 +127,7 @@ def _restore(row: Row, root: Root) -> None:
             pass  # it was not there
 
 
-def _keep(places: Iterable[Place], machine: Machine) -> None:
+def _keep(places: Iterable[ChangedPath], machine: Machine) -> None:
     root = machine.root
     rows: dict[str, Row] = {}
     root.remove(UNDO)
@@ -167,42 +167,42 @@ def _highest_missing(path: str, root: Root) -> str:
     return path
 
 
-def _touched(actions: Sequence[Action], machine: Machine) -> Iterator[Place]:
+def _touched(actions: Sequence[Action], machine: Machine) -> Iterator[ChangedPath]:
     """The places that actions may change."""
     for action in actions:
         match action:
             case MakeDirectory():
-                yield Place(action.path, whole=action.clear)
+                yield ChangedPath(action.path, whole=action.clear)
             case WriteFile() | MakeLink() | MakeHardLink() | WriteUnit():
                 # What is replaced may be a directory.
-                yield Place(action.path, whole=True)
+                yield ChangedPath(action.path, whole=True)
             case Mask() | Unmask():
-                yield Place(f"{UNIT_DIRECTORY}/{action.name}")
+                yield ChangedPath(f"{UNIT_DIRECTORY}/{action.name}")
             case WritePreset():
-                yield Place(PRESET)
+                yield ChangedPath(PRESET)
             case Systemctl():
-                yield Place(UNIT_DIRECTORY, whole=True)
+                yield ChangedPath(UNIT_DIRECTORY, whole=True)
             case RunProgram():
                 yield from _accounts(action, machine)
             case WriteKeys():
                 path = find_keys_path(action.user, machine.root, machine.names)
                 if path is not None:  # otherwise the user is made by now, with a home
-                    yield Place(path)
+                    yield ChangedPath(path)
             case _:
                 path = getattr(action, "path", None)
                 if isinstance(path, str):
-                    yield Place(path, whole=True)
+                    yield ChangedPath(path, whole=True)
 
 
-def _accounts(action: RunProgram, machine: Machine) -> Iterator[Place]:
+def _accounts(action: RunProgram, machine: Machine) -> Iterator[ChangedPath]:
     argv = action.argv
     for path in ACCOUNTS:
-        yield Place(path)
+        yield ChangedPath(path)
     options = dict(pairwise(argv))
     account = machine.names.users.get(argv[-1])
     if argv[0] == "useradd":
-        yield Place(options.get("--home-dir") or action.home or f"/home/{argv[-1]}")
+        yield ChangedPath(options.get("--home-dir") or action.home or f"/home/{argv[-1]}")
     elif account is not None and ("--remove" in argv or "--move-home" in argv):
-        yield Place(account.home, whole=True)
+        yield ChangedPath(account.home, whole=True)
         if "--home" in options:
-            yield Place(options["--home"])
+            yield ChangedPath(options["--home"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from firstboot.config.lazy import import_lazily
 from firstboot.config.models import File, Resource
-from firstboot.config.origins import Complaint, Made, Origins
+from firstboot.config.origins import Complaint, GeneratedFrom, Origins
 from firstboot.config.resource import BadResource, inline_bytes, is_inline
 from firstboot.config.text import Path, Problem
 from firstboot.config.urls import make_data_url
@@ -57,7 +57,7 @@ def translate_keyfiles(loaded: LoadedConfig, root: Root) -> LoadedConfig:
         if path not in there:
             at: Path = ("storage", "files", keyfiles[source][0])
             located, place = loaded.origins.find(at)
-            entries["storage", "files", len(files)] = (Made(located), place)
+            entries["storage", "files", len(files)] = (GeneratedFrom(located), place)
             contents = Resource(source=make_data_url(text.encode()))
             files.append(File(path=path, mode=0o644, contents=contents, overwrite=True))
     config = loaded.config.model_copy(update={"storage": storage.model_copy(update={"files": tuple(files)})})

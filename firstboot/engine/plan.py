@@ -127,7 +127,7 @@ def _decide(loaded: LoadedConfig, machine: Machine, scope: Scope) -> Iterator[Ac
     if machine.mount_points and config.passwd.users:
         yield homes.GiveMountPoints((*machine.mount_points,), tuple(user.name for user in config.passwd.users))
     passwd = config.passwd
-    known = files.Known(
+    known = files.OwnerNames(
         frozenset({*names.users, *(user.name for user in passwd.users)}),
         # A user's own group has its name.
         frozenset({*names.groups, *(group.name for group in passwd.groups), *(user.name for user in passwd.users)}),

@@ -34,7 +34,7 @@ KEPT_BYTES = 64 << 10
 NOT_AGAIN = (*BLOCK_DEVICES, "archives")
 
 
-class Entry(NamedTuple):
+class RecordedPath(NamedTuple):
     """How something looked.
 
     Attributes:
@@ -67,11 +67,11 @@ class Record(NamedTuple):
     time: str
     image: Mapping[str, str]
     config: Mapping[str, Any]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, RecordedPath]
     sources: Mapping[str, str]
     texts: Mapping[str, str]
     archives: Sequence[str] = ()
-    others: Mapping[str, Entry] = {}
+    others: Mapping[str, RecordedPath] = {}
     accounts: Sequence[str] = ()
 
 
@@ -161,7 +161,7 @@ def find_keys_path(user: str, root: Root, names: Names) -> str | None:
     return None if account is None else f"{root.resolve(account.home).rstrip('/')}/{choose_config_keys_file()}"
 
 
-def look(root: Root, path: str) -> Entry | None:
+def look(root: Root, path: str) -> RecordedPath | None:
     """What is at a path now; ``None`` if nothing is."""
     try:
         seen = root.see(path)
@@ -172,18 +172,18 @@ def look(root: Root, path: str) -> Entry | None:
         return None
     mode = there.st_mode & 0o7777
     if seen.target is not None:
-        return Entry("link", 0, there.st_uid, there.st_gid, "", seen.target)
+        return RecordedPath("link", 0, there.st_uid, there.st_gid, "", seen.target)
     if seen.is_directory:
-        return Entry("directory", mode, there.st_uid, there.st_gid)
+        return RecordedPath("directory", mode, there.st_uid, there.st_gid)
     if not seen.is_file:
-        return Entry("other", mode, there.st_uid, there.st_gid)
+        return RecordedPath("other", mode, there.st_uid, there.st_gid)
     if there.st_size > HASHED_BYTES:
-        return Entry("file", mode, there.st_uid, there.st_gid, f"{there.st_size} bytes of {there.st_mtime_ns}")
+        return RecordedPath("file", mode, there.st_uid, there.st_gid, f"{there.st_size} bytes of {there.st_mtime_ns}")
     digest = sha256(root.read(path, follow=False)).hexdigest()
-    return Entry("file", mode, there.st_uid, there.st_gid, digest)
+    return RecordedPath("file", mode, there.st_uid, there.st_gid, digest)
 
 
-def is_public(entry: Entry | None) -> bool:
+def is_public(entry: RecordedPath | None) -> bool:
     """Whether everybody on the machine may read it, so that it may be shown."""
     return entry is not None and entry.kind == "file" and bool(entry.mode & 0o004)
 
@@ -225,7 +225,7 @@ def read_record(root: Root) -> Record | None:
         raise ValueError(f"{APPLIED} is not of this version")
     try:
         for name in ("entries", "others"):
-            data[name] = {path: Entry(*entry) for path, entry in data.get(name, {}).items()}
+            data[name] = {path: RecordedPath(*entry) for path, entry in data.get(name, {}).items()}
         return Record(**data)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{APPLIED} is damaged") from error

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from firstboot.apply.action import Refused
-from firstboot.apply.disks.gpt import Entry, Table
+from firstboot.apply.disks.gpt import PartitionEntry, Table
 from firstboot.apply.programs import ProgramError, Programs
 
 WAIT_SECONDS = 60.0
@@ -85,7 +85,7 @@ def tell_kernel(device: str, before: Table, after: Table, programs: Programs) ->
             )
 
 
-def _in_512(entry: Entry, sector: int) -> tuple[int, int]:
+def _in_512(entry: PartitionEntry, sector: int) -> tuple[int, int]:
     return entry.start * sector // 512, entry.size * sector // 512
 
 

@@ -14,7 +14,7 @@ ENTRIES = 128
 _GRAIN = 1 << 20  # bytes; where partitions begin when nobody says otherwise
 
 
-class Entry(NamedTuple):
+class PartitionEntry(NamedTuple):
     """A partition. ``start`` and ``size`` in sectors of the disk."""
 
     number: int
@@ -38,14 +38,14 @@ class Table(NamedTuple):
     first: int
     last: int
     guid: str = ""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[PartitionEntry, ...] = ()
 
     @property
     def per_mib(self) -> int:
         """Sectors in a MiB."""
         return (1 << 20) // self.sector
 
-    def find_entry(self, number: int) -> Entry | None:
+    def find_entry(self, number: int) -> PartitionEntry | None:
         """The partition of this number."""
         return next((entry for entry in self.entries if entry.number == number), None)
 
@@ -53,7 +53,7 @@ class Table(NamedTuple):
         """The table with this partition deleted."""
         return self._replace(entries=tuple(entry for entry in self.entries if entry.number != number))
 
-    def add_entry(self, entry: Entry) -> Table:
+    def add_entry(self, entry: PartitionEntry) -> Table:
         """The table with one partition more, in the order of numbers."""
         others = self.remove_entry(entry.number).entries
         return self._replace(entries=tuple(sorted((*others, entry), key=lambda entry: entry.number)))
@@ -142,7 +142,7 @@ def read_table(device: str, programs: Programs) -> Table:
         raise NoTable(str(data["label"]))
     whole = make_empty_table(device, programs)
     entries = tuple(
-        Entry(
+        PartitionEntry(
             number=int(re.findall(r"\d+", row["node"])[-1]),
             start=row["start"],
             size=row["size"],

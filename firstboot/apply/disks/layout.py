@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstboot.apply.disks.gpt import LINUX_DATA, Entry, Table, make_guid
+from firstboot.apply.disks.gpt import LINUX_DATA, PartitionEntry, Table, make_guid
 from firstboot.config.devices import Partition
 from firstboot.config.named_tuple import NamedTuple
 
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
         return self.deleted | self.changed
 
 
-class Wanted(NamedTuple):
+class PlannedPartition(NamedTuple):
     """A partition of the config whose start and size are known, as far as it says anything about them."""
 
     place: int
@@ -62,7 +62,7 @@ def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
     wanted = list(_resolved(table, tuple(_matched(table, partitions))))
     result = table
     changed: set[int] = set()
-    creating: list[tuple[Wanted, Entry | None]] = []
+    creating: list[tuple[PlannedPartition, PartitionEntry | None]] = []
     created = {target.number for target in wanted if target.exists and not target.partition.number}
     for target in wanted:
         old = table.find_entry(target.number)
@@ -95,7 +95,7 @@ def lay_out(table: Table, partitions: tuple[Partition, ...]) -> Layout:
     return Layout(result, deleted, frozenset(changed))
 
 
-def _deleted(wanted: list[Wanted]) -> set[int]:
+def _deleted(wanted: list[PlannedPartition]) -> set[int]:
     return {target.number for target in wanted if not target.exists}
 
 
@@ -121,7 +121,7 @@ def _matched(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Partit
         yield partition.model_copy(update={"number": matching[0]}) if matching else partition
 
 
-def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Wanted]:
+def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[PlannedPartition]:
     """Numbers, starts and sizes, as if everything the config names were made anew; numbered partitions first."""
     numbered = sorted(enumerate(partitions), key=lambda row: row[1].number == 0)
     scratch = table
@@ -136,7 +136,7 @@ def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Wante
         if old is not None and not partition.wipe_partition_entry:
             start = old.start if start is None else start
             size = old.size if size is None else size
-        wanted = Wanted(index, number, start, size, partition)
+        wanted = PlannedPartition(index, number, start, size, partition)
         if partition.should_exist is not False:
             entry = _entry(scratch, wanted, None)
             scratch = scratch.add_entry(entry)
@@ -146,7 +146,7 @@ def _resolved(table: Table, partitions: tuple[Partition, ...]) -> Iterator[Wante
         yield wanted
 
 
-def _difference(old: Entry, wanted: Wanted) -> list[str]:
+def _difference(old: PartitionEntry, wanted: PlannedPartition) -> list[str]:
     """Names of what is not as it is wanted."""
     partition = wanted.partition
     pairs = {
@@ -159,7 +159,7 @@ def _difference(old: Entry, wanted: Wanted) -> list[str]:
     return [name for name, differs in pairs.items() if differs]
 
 
-def _entry(table: Table, wanted: Wanted, old: Entry | None) -> Entry:
+def _entry(table: Table, wanted: PlannedPartition, old: PartitionEntry | None) -> PartitionEntry:
     """The partition to write; what the config leaves open is as in ``old``, or what is free.
 
     Raises:
@@ -176,8 +176,8 @@ def _entry(table: Table, wanted: Wanted, old: Entry | None) -> Entry:
         mib = max(0, limit - start) // table.per_mib
         raise Mismatch(wanted.place, f"partition {wanted.number} does not fit: {mib} MiB are free where it would be")
     partition = wanted.partition
-    kept = old or Entry(wanted.number, start, size)
-    return Entry(
+    kept = old or PartitionEntry(wanted.number, start, size)
+    return PartitionEntry(
         number=wanted.number,
         start=start,
         size=size,

@@ -25,7 +25,7 @@ _MIB = 1 << 20
 MEMBER = "LVM2_member"
 
 
-class Member(NamedTuple):
+class PhysicalVolume(NamedTuple):
     """A device that LVM has marked. ``group`` is empty if it belongs to none.
 
     Attributes:
@@ -65,7 +65,7 @@ class MakeVolumeGroup(NamedTuple):
             programs.run(["wipefs", "--quiet", "--all", node])
         run_lvm(programs, "vgcreate", "--yes", group.name, *nodes)
 
-    def require_empty(self, nodes: Sequence[str], members: Sequence[Member], programs: Programs) -> None:
+    def require_empty(self, nodes: Sequence[str], members: Sequence[PhysicalVolume], programs: Programs) -> None:
         """Refuse to replace what the config does not say it may. On a device that LVM has marked, and that is part of
         no group, is nothing: a first boot that was cut short leaves one so.
 
@@ -106,7 +106,7 @@ class MakeVolume(NamedTuple):
         wait_for(device)
 
 
-def is_kept(group: VolumeGroup, numbers: Sequence[str], members: Sequence[Member]) -> bool:
+def is_kept(group: VolumeGroup, numbers: Sequence[str], members: Sequence[PhysicalVolume]) -> bool:
     """Whether the group that the config wants is there, and may stay.
 
     Args:
@@ -125,7 +125,7 @@ def is_kept(group: VolumeGroup, numbers: Sequence[str], members: Sequence[Member
     return bool(there)
 
 
-def list_replaced(group: VolumeGroup, numbers: Sequence[str], members: Sequence[Member]) -> list[str]:
+def list_replaced(group: VolumeGroup, numbers: Sequence[str], members: Sequence[PhysicalVolume]) -> list[str]:
     """The groups that have to go so that this one can be made: those on its devices, and one of its name.
 
     Raises:
@@ -166,14 +166,14 @@ def create_command(group: str, volume: LogicalVolume) -> list[str]:
     return [*words, group]
 
 
-def read_members(programs: Programs) -> list[Member]:
+def read_members(programs: Programs) -> list[PhysicalVolume]:
     """All devices that LVM has marked.
 
     Raises:
         ProgramError
     """
     rows = _report(programs, "pv", "pvs", "--options", "pv_name,vg_name")
-    return [Member(read_device_number(row["pv_name"]), row["pv_name"], row["vg_name"]) for row in rows]
+    return [PhysicalVolume(read_device_number(row["pv_name"]), row["pv_name"], row["vg_name"]) for row in rows]
 
 
 def read_volumes(group: str, programs: Programs) -> tuple[dict[str, int], int]:

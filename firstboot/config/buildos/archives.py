@@ -37,7 +37,7 @@ class BadArchive(ValueError):
     """An archive that cannot be taken over; the text says why."""
 
 
-class Entry(NamedTuple):
+class ArchiveEntry(NamedTuple):
     """One thing in an archive.
 
     Attributes:
@@ -88,7 +88,7 @@ def _unpack(archive: Archive, local: str, at: Path, output: SugarOutput) -> None
         _add(archive, entries, at, output)
 
 
-def _add(archive: Archive, entries: dict[str, Entry], at: Path, output: SugarOutput) -> None:
+def _add(archive: Archive, entries: dict[str, ArchiveEntry], at: Path, output: SugarOutput) -> None:
     user, group = archive.user, archive.group
     if Owner() not in (user, group) or archive.path not in entries:
         output.add_directory(archive.path, at, user=user, group=group)
@@ -101,13 +101,13 @@ def _add(archive: Archive, entries: dict[str, Entry], at: Path, output: SugarOut
             output.add_file(path, entry.data, at, mode=entry.mode, user=user, group=group)
 
 
-def lay_out_entries(entries: Iterator[Entry], directory: str, strip: int) -> dict[str, Entry]:
+def lay_out_entries(entries: Iterator[ArchiveEntry], directory: str, strip: int) -> dict[str, ArchiveEntry]:
     """The entries of an archive by where they go; of several with one name the last.
 
     Raises:
         BadArchive: one would be elsewhere, or there are too many.
     """
-    laid_out: dict[str, Entry] = {}
+    laid_out: dict[str, ArchiveEntry] = {}
     for count, entry in enumerate(entries):
         if count >= MAX_ENTRIES:
             raise BadArchive(f"has more than {MAX_ENTRIES} entries")
@@ -128,7 +128,7 @@ def lay_out_entries(entries: Iterator[Entry], directory: str, strip: int) -> dic
     return laid_out
 
 
-def read_entries(data: bytes) -> Iterator[Entry]:
+def read_entries(data: bytes) -> Iterator[ArchiveEntry]:
     """What is in an archive, tar or zip, compressed or not.
 
     Raises:
@@ -162,33 +162,33 @@ def _limited(file: IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile, most
     return data
 
 
-def _tar_entries(data: bytes) -> Iterator[Entry]:
+def _tar_entries(data: bytes) -> Iterator[ArchiveEntry]:
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for member in archive:
             mode = member.mode & _PERMISSIONS
             if member.isdir():
-                yield Entry(member.name, "directory", mode, b"")
+                yield ArchiveEntry(member.name, "directory", mode, b"")
             elif member.issym():
-                yield Entry(member.name, "link", mode, member.linkname.encode("utf-8", "surrogateescape"))
+                yield ArchiveEntry(member.name, "link", mode, member.linkname.encode("utf-8", "surrogateescape"))
             elif member.isreg() or member.islnk():
                 file = archive.extractfile(member)
                 if file is None:
                     raise BadArchive(f"has a hard link to nothing: {member.name[:100]!r}")
-                yield Entry(member.name, "file", mode, file.read())
+                yield ArchiveEntry(member.name, "file", mode, file.read())
             else:
                 raise BadArchive(f"has something that is no file, directory or link: {member.name[:100]!r}")
 
 
-def _zip_entries(data: bytes) -> Iterator[Entry]:
+def _zip_entries(data: bytes) -> Iterator[ArchiveEntry]:
     left = MAX_UNPACKED
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
             mode = info.external_attr >> 16
             if info.is_dir():
-                yield Entry(info.filename, "directory", mode & _PERMISSIONS or 0o755, b"")
+                yield ArchiveEntry(info.filename, "directory", mode & _PERMISSIONS or 0o755, b"")
                 continue
             with archive.open(info) as file:
                 contents = _limited(file, left)
             left -= len(contents)
             kind: Literal["file", "link"] = "link" if stat.S_ISLNK(mode) else "file"
-            yield Entry(info.filename, kind, mode & _PERMISSIONS or 0o644, contents)
+            yield ArchiveEntry(info.filename, kind, mode & _PERMISSIONS or 0o644, contents)

@@ -15,7 +15,7 @@ from firstboot.config.explain import describe_kind
 from firstboot.config.lazy import import_lazily
 from firstboot.config.model import Model
 from firstboot.config.models import Config, Directory, File, Link, Node, Owner, Storage, Systemd, Unit, User
-from firstboot.config.origins import Made, Origins
+from firstboot.config.origins import GeneratedFrom, Origins
 from firstboot.config.text import Located, Path, Problem
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class SugarOutput:
         self._archives: list[Archive] = []
         self._units: list[Unit] = []
         self._taken: set[str] = set()
-        self._entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): draft.make_origin(())}
+        self._entries: dict[Path, tuple[Located | GeneratedFrom | Origins, Path]] = {(): draft.make_origin(())}
 
     # --- what the document says ---
 

@@ -16,7 +16,7 @@ from firstboot.config.devices import Filesystem
 from firstboot.config.explain import describe_kind
 from firstboot.config.lazy import import_lazily
 from firstboot.config.models import Config, Systemd, Unit
-from firstboot.config.origins import Made, Origins
+from firstboot.config.origins import GeneratedFrom, Origins
 from firstboot.config.text import Located, Path, Problem
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def make_mount_units(draft: Draft, settings: dict[Path, Any]) -> None:
         return
     encrypted = draft.config.storage.luks
     units: list[Unit] = []
-    entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): draft.make_origin(())}
+    entries: dict[Path, tuple[Located | GeneratedFrom | Origins, Path]] = {(): draft.make_origin(())}
     for path, filesystem in wanted.items():
         entries[("systemd", "units", len(units))] = draft.make_origin((*path, WITH_MOUNT_UNIT))
         units.append(mount_unit(filesystem, encrypted, swap=is_swap(filesystem, draft.edition.spec)))

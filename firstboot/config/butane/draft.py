@@ -12,7 +12,7 @@ from firstboot.config.explain import describe_kind
 from firstboot.config.merge import merge
 from firstboot.config.model import Model
 from firstboot.config.models import Config
-from firstboot.config.origins import Made, Origins
+from firstboot.config.origins import GeneratedFrom, Origins
 from firstboot.config.shape import Walk
 from firstboot.config.text import Path, Problem
 
@@ -83,9 +83,9 @@ class Draft:
 
     # --- results ---
 
-    def make_origin(self, path: Path) -> tuple[Made, Path]:
+    def make_origin(self, path: Path) -> tuple[GeneratedFrom, Path]:
         """Where something comes from that is made of what stands at a path of the clean data."""
-        return Made(self.walk.located), self.walk.locate(path)
+        return GeneratedFrom(self.walk.located), self.walk.locate(path)
 
     def merge_rendered(self, rendered: tuple[Config, dict[Path, Path]] | None) -> None:
         """Merge the user's config over what sugar stands for; ``rendered`` says where in the sugar its parts are."""

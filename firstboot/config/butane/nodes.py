@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from firstboot.config.models import Config, Directory, File, Link, Node
-from firstboot.config.origins import Made, Origins
+from firstboot.config.origins import GeneratedFrom, Origins
 from firstboot.config.shape import Walk
 from firstboot.config.text import Located, Path
 
@@ -18,7 +18,7 @@ class Nodes:
     def __init__(self, config: Config, origins: Origins, walk: Walk) -> None:
         self._config = config
         self._walk = walk
-        self._entries: dict[Path, tuple[Located | Made | Origins, Path]] = {(): (origins, ())}
+        self._entries: dict[Path, tuple[Located | GeneratedFrom | Origins, Path]] = {(): (origins, ())}
         self.files = [*config.storage.files]
         self.directories = [*config.storage.directories]
         self.links = [*config.storage.links]
@@ -58,8 +58,8 @@ class Nodes:
         self.directories.append(directory)
         self._taken.add(directory.path)
 
-    def _origin(self, at: Path) -> tuple[Made, Path]:
-        return Made(self._walk.located), self._walk.locate(at)
+    def _origin(self, at: Path) -> tuple[GeneratedFrom, Path]:
+        return GeneratedFrom(self._walk.located), self._walk.locate(at)
 
     def _put(self, nodes: list[N], index: dict[str, int], node: N) -> int:
         position = index.setdefault(node.path, len(nodes))

@@ -30,7 +30,7 @@ from builder.artifacts.locking import (
     lock_artifacts,
 )
 from builder.artifacts.place import place_artifacts
-from builder.artifacts.placed_artifact import Wanted, list_placed
+from builder.artifacts.placed_artifact import ArchiveSelection, list_placed
 from builder.artifacts.unpack import ArchiveError, unpack_archive
 from builder.core.architecture import Arch
 from builder.core.console import QuietConsole
@@ -380,7 +380,9 @@ def make_zip() -> bytes:
 
 def unpack(data: bytes, store: Store, tools: FakeTools, strip: int = 0, *select: str) -> Tree:
     sha256 = store.add_bytes(data)
-    return unpack_archive(store.locate_blob(sha256), sha256, Wanted(strip, select), store, tools, origin="artifact:x")
+    return unpack_archive(
+        store.locate_blob(sha256), sha256, ArchiveSelection(strip, select), store, tools, origin="artifact:x"
+    )
 
 
 @pytest.mark.parametrize(

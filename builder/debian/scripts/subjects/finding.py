@@ -15,7 +15,7 @@ from builder.tree.node import Kind, Node
 
 
 @dataclass(frozen=True)
-class Entry:
+class VisitedPath:
     """One path that find looks at.
 
     Attributes:
@@ -28,7 +28,7 @@ class Entry:
     node: Node
 
 
-Test = Callable[[Entry], bool]
+Test = Callable[[VisitedPath], bool]
 _GLOBAL = frozenset(("-xdev", "-mount", "-depth", "-d", "-follow", "-noleaf", "-ignore_readdir_race", "-daystart"))
 _PRINTED = re.compile(r"%([pfPh%])|\\([n0t\\])")
 
@@ -72,7 +72,7 @@ def find(shell: Shell, arguments: list[str]) -> Status:
             depth = path[len(base.rstrip("/")) :].count("/") if path != base else 0
             if not expression.least <= depth <= expression.most or _is_below(path, expression.pruned):
                 continue
-            entry = Entry(start.rstrip("/") + path[len(base) :] if path != base else start, path, start, node)
+            entry = VisitedPath(start.rstrip("/") + path[len(base) :] if path != base else start, path, start, node)
             fits = expression.test(entry)
             if expression.quits:
                 break
@@ -163,11 +163,11 @@ class _Reader:
             return self.action(word)
         return _check(self.shell, word, self.rest.pop(0) if self.rest and word != "-empty" else "")
 
-    def prune(self, entry: Entry) -> bool:
+    def prune(self, entry: VisitedPath) -> bool:
         self.result.pruned.append(entry.path)
         return True
 
-    def quit(self, _entry: Entry) -> bool:
+    def quit(self, _entry: VisitedPath) -> bool:
         self.result.quits = True
         return True
 
@@ -198,8 +198,8 @@ class _Reader:
         return lambda entry: shell.call([word.replace("{}", entry.name) for word in command[:-1]]) == 0
 
 
-def _always(act: Callable[[Entry], None]) -> Test:
-    def test(entry: Entry) -> bool:
+def _always(act: Callable[[VisitedPath], None]) -> Test:
+    def test(entry: VisitedPath) -> bool:
         act(entry)
         return True
 
@@ -214,7 +214,7 @@ def _both(left: Test, right: Test) -> Test:
     return lambda entry: left(entry) and right(entry)
 
 
-def _printed(form: str, entry: Entry) -> str:
+def _printed(form: str, entry: VisitedPath) -> str:
     head, _, tail = entry.name.rpartition("/")
     values = {"p": entry.name, "f": tail, "h": head or ".", "P": entry.name[len(entry.start) :].lstrip("/"), "%": "%"}
     escapes = {"n": "\n", "t": "\t", "0": "\0", "\\": "\\"}

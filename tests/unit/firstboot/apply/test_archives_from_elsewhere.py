@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from firstboot.apply.action import Machine
 from firstboot.apply.archives import decompress, plan
 from firstboot.apply.contents import Stored
-from firstboot.apply.files import Known
+from firstboot.apply.files import OwnerNames
 from firstboot.apply.programs import ProgramError, Programs
-from firstboot.apply.unpacking import Archive, BadArchive, Member, resolve_links
+from firstboot.apply.unpacking import ArchiveMember, BadArchive, OpenArchive, resolve_links
 from firstboot.config.document import read
 from firstboot.config.text import LocatedError, Problem
 from firstboot.engine.compile import load
@@ -79,7 +79,7 @@ def unpacked(machine: Machine, tmp_path: Path) -> Try:
         decompress(path, Programs())
         config = load(text, "m.yaml").config
         fetched = {each.resource: Stored(path, len(data)) for each in config.storage.archives}
-        known = Known(frozenset({"root"}), frozenset({"root"}))
+        known = OwnerNames(frozenset({"root"}), frozenset({"root"}))
         found = [*plan(config, machine.root, known, fetched)]
         problems = [each.message for each in found if isinstance(each, Problem)]
         if problems:
@@ -191,7 +191,7 @@ def test_links_in_a_circle_lead_nowhere_and_are_unpacked(unpacked: Try, machine:
 
 
 def test_links_that_lead_through_all_others_end_the_judging_in_time() -> None:
-    links = {f"l{n}": Member(f"l{n}", "link", 0, "/".join(["."] * 2000 + [f"l{n + 1}"])) for n in range(10_000)}
+    links = {f"l{n}": ArchiveMember(f"l{n}", "link", 0, "/".join(["."] * 2000 + [f"l{n + 1}"])) for n in range(10_000)}
     with pytest.raises(BadArchive, match="too many others"):
         resolve_links(links)
 
@@ -230,7 +230,7 @@ def test_what_is_accepted_leads_nowhere_else_on_a_real_disk(
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).mkdir(exist_ok=True) if target is None else (top / path).symlink_to(target)
     try:
-        with Archive(archive) as opened:
+        with OpenArchive(archive) as opened:
             found = {member.path: member for member in opened.list_members()}
     except BadArchive:
         return
@@ -261,7 +261,7 @@ def test_whatever_is_fetched_is_unpacked_or_refused(tmp_path: Path, data: bytes)
     path.write_bytes(data)
     try:
         decompress(path, NoPrograms())
-        with Archive(path) as archive:
+        with OpenArchive(path) as archive:
             for member in archive.list_members():
                 assert not member.path.startswith("/")
                 assert ".." not in member.path.split("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firstboot.apply.disks.gpt import Entry, Table, escape_label
+from firstboot.apply.disks.gpt import PartitionEntry, Table, escape_label
 from firstboot.apply.disks.layout import Mismatch, lay_out
 from firstboot.config.devices import Partition
 
@@ -20,8 +20,8 @@ def partition(**fields: object) -> Partition:
     return Partition(**fields)
 
 
-def entry(number: int, start: int, size: int, label: str = "", guid: str = GUID) -> Entry:
-    return Entry(number, start * MIB, size * MIB, DATA, guid, label)
+def entry(number: int, start: int, size: int, label: str = "", guid: str = GUID) -> PartitionEntry:
+    return PartitionEntry(number, start * MIB, size * MIB, DATA, guid, label)
 
 
 OLD = EMPTY._replace(entries=(entry(1, 1, 100, "one"), entry(2, 101, 100, "two")))

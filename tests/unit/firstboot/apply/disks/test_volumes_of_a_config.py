@@ -13,7 +13,7 @@ from firstboot.apply.disks.filesystems import Signature
 from firstboot.apply.disks.lvm import (
     MakeVolume,
     MakeVolumeGroup,
-    Member,
+    PhysicalVolume,
     create_command,
     is_kept,
     is_size,
@@ -160,8 +160,8 @@ def test_what_is_mounted_above_comes_first() -> None:
 
 # --- what may stay ---
 
-HERE, THERE = Member("8:1", "/dev/sda1", "store"), Member("8:2", "/dev/sda2", "store")
-OTHER, LEFT = Member("8:1", "/dev/sda1", "other"), Member("8:3", "/dev/sda3", "other")
+HERE, THERE = PhysicalVolume("8:1", "/dev/sda1", "store"), PhysicalVolume("8:2", "/dev/sda2", "store")
+OTHER, LEFT = PhysicalVolume("8:1", "/dev/sda1", "other"), PhysicalVolume("8:3", "/dev/sda3", "other")
 
 
 def group(*, wipe: bool = False) -> VolumeGroup:
@@ -180,7 +180,7 @@ def test_a_group_of_other_devices_is_refused() -> None:
     with pytest.raises(Refused, match="there is a volume group store already, of other devices: /dev/sda1"):
         is_kept(group(), ["8:1", "8:2"], [HERE])
     with pytest.raises(Refused, match="of other devices"):
-        is_kept(group(), ["8:1"], [HERE, Member("", "[unknown]", "store")])
+        is_kept(group(), ["8:1"], [HERE, PhysicalVolume("", "[unknown]", "store")])
 
 
 def test_a_device_that_a_first_boot_has_only_marked_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_device_that_a_first_boot_has_only_marked_is_empty(monkeypatch: pytest
     monkeypatch.setattr("firstboot.apply.disks.lvm.probe", lambda *_: Signature("LVM2_member"))
     monkeypatch.setattr("firstboot.apply.disks.lvm.read_device_number", {"/dev/sda1": "8:1", "/dev/sda2": "8:2"}.get)
     make, nodes = MakeVolumeGroup(group(), ()), ["/dev/sda1", "/dev/sda2"]
-    marked = [Member("8:1", "/dev/sda1", ""), Member("8:2", "/dev/sda2", "")]
+    marked = [PhysicalVolume("8:1", "/dev/sda1", ""), PhysicalVolume("8:2", "/dev/sda2", "")]
     make.require_empty(nodes, marked, Programs())
     with pytest.raises(Refused, match="/dev/sda2 has LVM2_member; wipe_group would replace it"):
         make.require_empty(nodes, [marked[0], OTHER._replace(number="8:2")], Programs())

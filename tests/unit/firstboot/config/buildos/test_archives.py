@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstboot.config.buildos.archives import BadArchive, Entry, lay_out_entries, read_entries
+from firstboot.config.buildos.archives import ArchiveEntry, BadArchive, lay_out_entries, read_entries
 from tests.support.variant import Read
 
 pytestmark = pytest.mark.unit
@@ -130,7 +130,7 @@ def test_what_is_wrong_around_an_archive_is_said(config: Config, text: str, mess
 )
 @settings(deadline=None)
 def test_no_name_leads_out_of_the_directory(names: Iterable[tuple[str, str]]) -> None:
-    entries = [Entry(name, kind, 0o644, b"x") for name, kind in names]  # type: ignore[arg-type]  # one of the three
+    entries = [ArchiveEntry(name, kind, 0o644, b"x") for name, kind in names]  # type: ignore[arg-type]  # one of the three
     try:
         found = lay_out_entries(iter(entries), "/opt/app", 0)
     except BadArchive:
@@ -146,4 +146,4 @@ def test_a_damaged_archive_is_read_or_refused(noise: bytes, where: int, whole: b
     damaged = whole[:where] + noise + whole[where + len(noise) :]
     for data in (noise, damaged, b"PK\3\4" + noise):
         with contextlib.suppress(BadArchive):
-            assert all(isinstance(each, Entry) for each in read_entries(data))
+            assert all(isinstance(each, ArchiveEntry) for each in read_entries(data))
