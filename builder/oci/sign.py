@@ -41,8 +41,8 @@ def read_signing_key(path: Path, password: str | None) -> SigningKey:
     if SIGSTORE in data or b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----" in data:
         raise InputError(
             f"the key {path} is encrypted in a way of cosign's own, which is not read here",
-            hint="'openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256' makes one that both can use"
-            " (cosign import-key-pair)",
+            # cosign 2.5.0 refuses to import ECDSA and RSA: "unsupported public key type".
+            hint="'openssl genpkey -algorithm ED25519' makes one that both can use (cosign import-key-pair)",
         )
     try:
         return parse_private_key(data, password.encode() if password else None)

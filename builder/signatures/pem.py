@@ -118,11 +118,14 @@ class SigningKey:
 def parse_private_key(data: bytes, password: bytes | None = None) -> SigningKey:
     """A private key in PEM.
 
+    Args:
+        password: of an encrypted one; one that is not encrypted needs none.
+
     Raises:
         KeyFileError: it is none, of a kind that signs nothing here, or of another password.
     """
     try:
-        key = load_pem_private_key(data, password)
+        key = load_pem_private_key(data, password if b"ENCRYPTED" in data else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"is no private key that can be read: {str(error).splitlines()[0][:120]}") from error
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):

@@ -95,6 +95,7 @@ def test_keys_of_every_algorithm_sign_and_verify() -> None:
         public = parse_verify_key(key.public_key().public_bytes(*PUBLIC))
         signature = parse_private_key(key.private_bytes(*PEM)).sign(MESSAGE)
         public.verify(MESSAGE, signature)
+        assert parse_private_key(key.private_bytes(*PEM), b"a password that it does not need").public == public
         public.verify(MESSAGE, base64.encodebytes(signature))
         with pytest.raises(SignatureRefused, match=r"SHA256:[0-9a-f]{64}"):
             parse_verify_key(other.public_key().public_bytes(*PUBLIC)).verify(MESSAGE, signature)
