@@ -45,9 +45,10 @@ from builder.definition.resolved import (
 from builder.definition.where import point_at_names
 from builder.images.locking import fetch_images, find_stale_images, list_images, lock_images
 from builder.stages.packages import make_decision
-from builder.toolstree import EXCLUDE, list_tool_packages
+from builder.toolstree import EXCLUDE, list_tool_packages, open_tools
 
 if TYPE_CHECKING:
+    from builder.core.tools import Tools
     from builder.debian.archive import PackageArchive
     from builder.debian.index import Package
     from builder.debian.resolve import ResolveRequest
@@ -291,16 +292,24 @@ def make_lock(
     with console.open_step("read package indexes"):
         image = opened(resolved.arch)
         tools = image if here == resolved.arch else opened(here)
+
+    def open_own_tools() -> Tools:
+        fetch_packages(groups["tools"], lambda: older, store, console)
+        return open_tools(groups["tools"], store, console)
+
     images = lock_images(resolved, store, console, newest, update)
-    groups = {}
+    groups: dict[str, tuple[LockedPackage, ...]] = {}
     with console.open_step("resolve packages"), point_at_names(resolved):
         bases = Bases(
             {container.package_set.name: container for container in list_containers(resolved)},
             {row.name: row for row in images},
             store,
+            lambda name: fetch_images(resolved, images, store, console, only=name),
+            open_own_tools,
         )
         installed: dict[str, Sequence[Package]] = {}
-        for wanted in list_package_sets(resolved):
+        # The tools first: they may have to unpack what a container is made on.
+        for wanted in sorted(list_package_sets(resolved), key=lambda package_set: package_set.name != "tools"):
             archive, request = _question(wanted, image, tools, resolved.arch)
             there = bases.find_installed(wanted.name, installed)
             request = leave_out(request, there, archive)
@@ -419,7 +428,7 @@ def require_verified(lock: Lock, resolved: Resolved | ResolvedContainer, store: 
     from builder.artifacts.placed_artifact import list_placed  # noqa: PLC0415
     from builder.images.locked import find_locked_layout  # noqa: PLC0415
 
-    fetch_images(resolved, lock, store, console)
+    fetch_images(resolved, lock.images, store, console)
     fetch_artifacts(resolved, lock, store, console)
     rows = {row.name: row for row in lock.images}
     images = [

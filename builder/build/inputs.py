@@ -129,7 +129,7 @@ def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContai
                 fetch_debs(workspace, resolved, lock, packages)
         request = workspace.request
         if any(row.reference for row in lock.images):
-            fetch_images(resolved, lock, request.store, request.console, offline=request.offline)
+            fetch_images(resolved, lock.images, request.store, request.console, offline=request.offline)
         if lock.artifacts:
             fetch_artifacts(resolved, lock, request.store, request.console, offline=request.offline)
 

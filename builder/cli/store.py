@@ -82,7 +82,7 @@ def _export(args: argparse.Namespace, store: object, console: Console) -> None:
                 packages, partial(choose_mirrors, resolved, lock.releases), store, console, offline=args.offline
             )
             fetch_locked_wheels(lock, resolved, store, console, offline=args.offline)
-            fetch_images(resolved, lock, store, console, offline=args.offline)
+            fetch_images(resolved, lock.images, store, console, offline=args.offline)
             fetch_artifacts(resolved, lock, store, console, offline=args.offline)
         carried: list[LockedPackage | LockedWheel] = [*packages, *lock.wheels]
         wanted.update({row.sha256: Carried(row.sha256, row.size, f"{row.name} {row.version}") for row in carried})

@@ -7,7 +7,7 @@ Names: Debian's, except where a field says whose. Another architecture is an ent
 from __future__ import annotations
 
 import enum
-import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,7 @@ class Architecture:
     @property
     def is_native(self) -> bool:
         """Whether this machine runs its programs."""
-        return os.uname().machine.lower() in self.machines
+        return platform.machine().lower() in self.machines
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {

@@ -10,6 +10,7 @@ from firstboot.config.oci.reference import parse_name
 # containers-transports(5): what skopeo and podman call images that are files.
 DIRECTORY = "oci"
 ARCHIVES = ("oci-archive", "docker-archive")
+REGISTRY = "registry"
 DEFINITIONS = (".yaml", ".yml")
 
 
@@ -41,7 +42,7 @@ def parse_base(text: str) -> BaseReference:
     if text.endswith(DEFINITIONS) and "@" not in text and ":" not in text:
         _check_path(text)
         return BaseReference("definition", text)
-    return BaseReference("registry", str(parse_name(text)))
+    return BaseReference(REGISTRY, str(parse_name(text)))
 
 
 def _check_path(name: str) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from builder.core.releases import SUITES
 from builder.definition.artifact import check_artifacts
+from builder.definition.bases import REGISTRY, parse_base
 from builder.definition.model import (
     Compression,
     ContainerDefinition,
@@ -81,6 +82,8 @@ def check_container(container: ContainerDefinition) -> Iterator[Problem]:
     yield from _check_arguments(("command",), container.command)
     if container.base is None and not container.entrypoint and not container.command:
         yield Problem(("name",), "nothing says what this container runs", "set entrypoint, or command")
+    if container.keys and (container.base is None or parse_base(container.base)[0] != REGISTRY):
+        yield Problem(("keys",), "'keys' is for a base of a registry", "name it in 'from', or remove the keys")
     for index, port in enumerate(container.ports):
         if int(port.partition("/")[0]) > 65535:
             yield Problem(("ports", index), f"{port} is no port; ports are 1 to 65535")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.architecture import Arch
 from builder.definition import checks
 from builder.definition.artifacts import find_artifacts, require_key
-from builder.definition.bases import DIRECTORY, parse_base
+from builder.definition.bases import DIRECTORY, REGISTRY, parse_base
 from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import check_files, look_up
@@ -18,6 +19,15 @@ from builder.definition.resolved import EmbeddedContainer, OciLayout, RegistryIm
 from builder.definition.shipped import DirectoryKind, make_search_path
 from firstboot.config.located import Located, LocatedError, Problem
 from firstboot.config.oci.reference import parse_name
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """``image_keys`` of a system: prefix of a name -> files with keys, relative to the system's definition."""
+
+    rules: Mapping[str, tuple[str, ...]]
+    located: Located
+    directory: Path
 
 
 def find_containers(
@@ -48,8 +58,9 @@ def _find_image(
     findings: Findings,
 ) -> ResolvedContainer | OciLayout | RegistryImage | None:
     suite = definition.suite
+    policy = _Policy(definition.image_keys, located, directory)
     if use.image is not None:
-        keys = _find_keys(use, use.image, definition.image_keys, here, located, directory, findings)
+        keys = _find_keys(use.keys, (*here, "keys"), located, directory, use.image, policy, findings)
         return RegistryImage(use.image, keys)
     if use.archive is not None:
         archive = directory / use.archive
@@ -83,25 +94,26 @@ def _find_image(
         findings.add(inner, [Problem(("arch",), f"the system it goes into is {arch}", reason)])
     if container.suite not in (None, suite):
         findings.add(inner, [Problem(("suite",), f"the system it goes into is made from {suite}", reason)])
-    return resolve_container(container, inner, path, arch, suite, shipped, findings)
+    return resolve_container(container, inner, path, arch, suite, shipped, findings, policy=policy)
 
 
 def _find_keys(
-    use: ContainerUse,
-    reference: str,
-    policy: Mapping[str, tuple[str, ...]],
-    here: tuple[str | int, ...],
+    own: tuple[str, ...] | None,
+    place: tuple[str | int, ...],
     located: Located,
     directory: Path,
+    reference: str,
+    policy: _Policy | None,
     findings: Findings,
 ) -> tuple[Path, ...]:
     """The keys of which one must have signed an image: its own, else those of the longest prefix of its name."""
-    names, place = use.keys or (), (*here, "keys")
-    if use.keys is None:
+    names = own or ()
+    if own is None and policy is not None:
         name = parse_name(reference).name
-        fitting = [prefix for prefix in policy if prefix == "*" or f"{name}/".startswith(f"{prefix}/")]
+        fitting = [prefix for prefix in policy.rules if prefix == "*" or f"{name}/".startswith(f"{prefix}/")]
         prefix = max(fitting, key=lambda pattern: (pattern != "*", len(pattern)), default=None)
-        names, place = (policy[prefix], ("image_keys", prefix)) if prefix is not None else ((), ())
+        names, place = (policy.rules[prefix], ("image_keys", prefix)) if prefix is not None else ((), ())
+        located, directory = policy.located, policy.directory
     origin = directory / "definition"
     keys = [require_key(name, (*place, index), located, origin, findings) for index, name in enumerate(names)]
     return tuple(key for key in keys if key is not None)
@@ -116,9 +128,10 @@ def resolve_container(
     shipped: Path | None,
     findings: Findings,
     above: tuple[Path, ...] = (),
+    policy: _Policy | None = None,
 ) -> ResolvedContainer:
     findings.add(located, checks.check_container(container))
-    base = _find_base(container, located, path, arch, suite, shipped, findings, above)
+    base = _find_base(container, located, path, arch, suite, shipped, findings, above, policy)
     directories = look_up(
         DirectoryKind.OVERLAY, container.overlays, located, make_search_path(path, shipped), findings, known={}
     )
@@ -166,13 +179,15 @@ def _find_base(
     shipped: Path | None,
     findings: Findings,
     above: tuple[Path, ...],
+    policy: _Policy | None,
 ) -> ResolvedContainer | OciLayout | RegistryImage | None:
     """What ``from`` names. ``above`` are the definitions that are made on this one."""
     if container.base is None:
         return None
     kind, name, tag = parse_base(container.base)
-    if kind == "registry":
-        return RegistryImage(name)
+    if kind == REGISTRY:
+        keys = _find_keys(container.keys, ("keys",), located, path.absolute().parent, name, policy, findings)
+        return RegistryImage(name, keys)
     place = path.absolute().parent / name
 
     def complain(message: str, hint: str | None = None) -> None:
@@ -204,4 +219,4 @@ def _find_base(
         complain(f"{shorten_path(place)} is for {definition.arch or arch} and {definition.suite or suite}")
     if definition.name == container.name:
         complain(f"{shorten_path(place)} has the same name, '{container.name}'", "give one of them another name")
-    return resolve_container(definition, inner, place, arch, suite, shipped, findings, here)
+    return resolve_container(definition, inner, place, arch, suite, shipped, findings, here, policy)

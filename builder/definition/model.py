@@ -369,6 +369,11 @@ class ContainerDefinition(Model):
         "`oci-archive:FILE`, `docker-archive:FILE` (each with `:TAG`, if there are several), or another definition, "
         "`NAME.yaml`. Its layers stay as they are.",
     )
+    keys: tuple[RelativePath, ...] | None = Field(
+        None,
+        description="Public keys, relative to this file, one of which must have signed the image of a registry that "
+        "`from` names. Default: by `image_keys` of the system it goes into; `[]` is none.",
+    )
     packages: tuple[PackageRequest, ...] = Field((), description="Debian packages, as `name` or `name=version`.")
     exclude: tuple[PackageName, ...] = Field(
         (), description="Packages left out even where another package depends on them."

@@ -116,14 +116,23 @@ def lock_images(
 
 
 def fetch_images(
-    resolved: Resolved | ResolvedContainer, lock: Lock, store: Store, console: Console, *, offline: bool = False
+    resolved: Resolved | ResolvedContainer,
+    locked: Sequence[LockedImage],
+    store: Store,
+    console: Console,
+    *,
+    offline: bool = False,
+    only: str | None = None,
 ) -> None:
     """Make sure that all images of a lock are in the store, with their signatures.
+
+    Args:
+        only: the name of the one that is wanted.
 
     Raises:
         SourceError: one cannot be had, or is missing while ``offline``.
     """
-    rows = {row.name: row for row in lock.images}
+    rows = {row.name: row for row in locked if only in (None, row.name)}
     for named in list_images(resolved):
         row = rows.get(named.name)
         if isinstance(named.image, RegistryImage) and row is not None and _list_missing(row, store):

@@ -22,7 +22,8 @@ from typing import Any
 
 from builder.artifacts.locking import list_artifacts
 from builder.debian.lock import Lock, LockedArtifact, LockedDecision, LockedPackage, LockedWheel
-from builder.definition.resolved import Resolved, ResolvedContainer
+from builder.definition.resolved import OciLayout, RegistryImage, Resolved, ResolvedContainer
+from builder.oci.registry.reference import parse_reference
 from builder.outputs.licences import find_declared_licences, list_identifiers
 from builder.outputs.purl import format_purl, make_deb_purl, make_pypi_purl
 from builder.outputs.sbom_contents import (
@@ -69,18 +70,31 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Base:
+    """An image from elsewhere that a root is made on: its name, its manifest's digest, its repository if it has one."""
+
+    name: str
+    digest: str
+    repository: str = ""
+
+
+@dataclass(frozen=True)
 class Root:
     """Packages of one root: the product's own, ``image``, or that of a container in it, ``container:NAME``.
 
     Attributes:
         image: the name under which a container's image is in the tree's store; empty for the product's own.
         wheels: of its Python environments.
+        below: what the lock has for the definitions that it is made on, by group.
+        base: what the lowest of them is made on.
     """
 
     group: str
     packages: tuple[LockedPackage, ...]
     image: str = ""
     wheels: tuple[LockedWheel, ...] = ()
+    below: tuple[tuple[str, tuple[LockedPackage, ...]], ...] = ()
+    base: Base | None = None
 
 
 def make_image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -> bytes:
@@ -89,7 +103,16 @@ def make_image_sbom(resolved: Resolved, lock: Lock, tree: Tree, roothash: str) -
     for container in resolved.containers:
         if isinstance(container.image, ResolvedContainer):
             group = container.image.package_set.name
-            roots.append(Root(group, lock.sets[group], f"localhost/{container.image.name}", _wheels_of(lock, group)))
+            roots.append(
+                Root(
+                    group,
+                    lock.sets[group],
+                    f"localhost/{container.image.name}",
+                    _wheels_of(lock, group),
+                    _list_below(container.image, lock),
+                    _find_base(container.image, lock),
+                )
+            )
     properties = {"roothash": roothash, "recipe_sha256": lock.recipe_sha256}
     created = resolved.source_date_epoch or 0
     product = Product("image", resolved.name, resolved.version, resolved.arch, resolved.suite, created, properties)
@@ -100,8 +123,28 @@ def make_container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, dig
     """The bill of a container image, whose finished root this is; ``digest`` is its manifest's."""
     properties = {"digest": digest, "recipe_sha256": lock.recipe_sha256}
     product = Product("container", resolved.name, resolved.version, resolved.arch, resolved.suite, 0, properties)
-    roots = [Root("image", lock.packages, wheels=_wheels_of(lock, "image"))]
+    below, base = _list_below(resolved, lock), _find_base(resolved, lock)
+    roots = [Root("image", lock.packages, wheels=_wheels_of(lock, "image"), below=below, base=base)]
     return make_sbom(product, tree, roots, lock.decisions, lock.artifacts, _list_versions(resolved))
+
+
+def _list_below(container: ResolvedContainer, lock: Lock) -> tuple[tuple[str, tuple[LockedPackage, ...]], ...]:
+    groups = [each.package_set.name for each in container.list_below()]
+    return tuple((group, lock.sets[group]) for group in groups)
+
+
+def _find_base(container: ResolvedContainer, lock: Lock) -> Base | None:
+    """The image from elsewhere that a container, or the lowest of those below it, is made on."""
+    lowest = next(container.list_below(), container)
+    rows = {row.name: row for row in lock.images}
+    match lowest.base:
+        case RegistryImage(reference):
+            digest = rows[lowest.package_set.name].digest
+            return Base(reference.partition("@")[0], digest, parse_reference(reference).name)
+        case OciLayout(path):
+            return Base(path.name, rows[lowest.package_set.name].digest)
+        case _:
+            return None
 
 
 def _list_versions(resolved: Resolved | ResolvedContainer) -> dict[tuple[str, str], str]:
@@ -133,7 +176,11 @@ def make_sbom(
     assembled = {root.image: root.group for root in roots}
     for root in roots:
         places = [""] if not root.image else [r for image in carried if image.name == root.image for r in image.roots]
-        bill.add_debs(root.group, root.packages, tree, places)
+        owner = "os" if root.group == "image" else root.group
+        for group, packages in ((root.group, root.packages), *root.below):
+            bill.add_debs(group, owner, packages, tree, places)
+        if root.base is not None:
+            bill.add_base(root, owner, root.base, find_installed_packages(tree, places))
     bill.add_found("os", find_python_distributions(tree))
     bill.add_artifacts(artifacts, versions or {})
     bill.add_files(tree)
@@ -154,9 +201,11 @@ class _Bill:
         self._needs: dict[str, set[str]] = {"product": {"os"}, "os": set()}
         self._by_group: dict[tuple[str, str], str] = {}
 
-    def add_debs(self, group: str, packages: Iterable[LockedPackage], tree: Tree, roots: Sequence[str]) -> None:
+    def add_debs(
+        self, group: str, owner: str, packages: Iterable[LockedPackage], tree: Tree, roots: Sequence[str]
+    ) -> None:
         """Packages of one of the lock's groups; one that several have is there once."""
-        refs = self._needs.setdefault("os" if group == "image" else group, set())
+        refs = self._needs.setdefault(owner, set())
         for package in packages:
             url = make_deb_purl(
                 package.name,
@@ -172,6 +221,30 @@ class _Bill:
                 component["licenses"] = names
             refs.add(url)
             self._by_group[group, package.name] = url
+
+    def add_base(self, root: Root, owner: str, base: Base, there: Iterable[Contents]) -> None:
+        """The image that a root is made on, and what its own record says it brought; no lock has those packages."""
+        short = (base.repository or base.name).rpartition("/")[2]
+        url = format_purl("oci", short, version=base.digest, arch=self._product.arch, repository_url=base.repository)
+        self._components[url] = {
+            "type": "container",
+            "bom-ref": url,
+            "name": base.name,
+            "version": base.digest,
+            "hashes": [_sha256(base.digest.removeprefix("sha256:"))],
+            "purl": url,
+            "properties": [_property(f"{OURS}:origin", "the image that it is made on")],
+        }
+        self._needs.setdefault(owner, set()).add(url)
+        refs = self._needs.setdefault(url, set())
+        locked = {package.name for packages in (root.packages, *dict(root.below).values()) for package in packages}
+        for content in there:
+            if content.name not in locked:
+                component = self._components.setdefault(content.purl, _found(content))
+                mark = _property(f"{OURS}:base", f"{base.name}@{base.digest}")
+                if mark not in (known := component.setdefault("properties", [])):
+                    known.append(mark)
+                refs.add(content.purl)
 
     def add_found(self, owner: str, contents: Iterable[Contents]) -> None:
         """Packages that no lock names."""

@@ -15,7 +15,8 @@ from builder.definition.resolved import OciLayout, RegistryImage, ResolvedContai
 from builder.oci.changeset import is_same
 from builder.oci.files import ImageFiles, open_image_files
 from builder.oci.image import Image, Layer
-from builder.oci.layout import read_image
+from builder.oci.layout import find_image, read_image
+from builder.oci.media import LAYER_TYPES, Compression
 from builder.tree.pieces import read_pieces
 from builder.tree.tree import Tree
 
@@ -50,14 +51,27 @@ def read_base(
     Raises:
         InputError, SourceError, TreeError: :func:`builder.oci.layout.read_image`, or it is not in the store.
     """
-    if isinstance(base, RegistryImage):
-        from builder.images.locked import find_locked_layout  # noqa: PLC0415 - every plan imports this module
-
-        path = find_locked_layout(row, base, store)
-    else:
-        path = base.path
+    path = _find_files(base, row, store)
     image = read_image(path, store, architecture=architecture, name="base", tools=tools, digest=row.digest)
     return BaseImage(image, open_image_files(path))
+
+
+def wants_tools(base: OciLayout | RegistryImage, row: LockedImage, store: Store, *, architecture: str) -> bool:
+    """Whether a program has to unpack the base: it has layers in zstd.
+
+    Raises:
+        InputError, SourceError: :func:`read_base`.
+    """
+    image = find_image(_find_files(base, row, store), architecture, digest=row.digest)
+    return any(LAYER_TYPES[layer.media_type] is Compression.ZSTD for layer in image.layers)
+
+
+def _find_files(base: OciLayout | RegistryImage, row: LockedImage, store: Store) -> Path:
+    if not isinstance(base, RegistryImage):
+        return base.path
+    from builder.images.locked import find_locked_layout  # noqa: PLC0415 - every plan imports this module
+
+    return find_locked_layout(row, base, store)
 
 
 def require_debian(container: ResolvedContainer, root: Tree) -> dict[str, Installed]:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from builder.core.errors import InputError
 from builder.core.store import Store
+from builder.core.tools import Tools
 from builder.debian.archive import PackageArchive
 from builder.debian.index import Package
 from builder.debian.installed import Installed, find_misfits, make_installed
 from builder.debian.lock import LockedImage
 from builder.debian.resolve import ResolveRequest
 from builder.definition.resolved import ResolvedContainer, parse_package_name
-from builder.stages.base_image import read_base, require_debian
+from builder.stages.base_image import read_base, require_debian, wants_tools
 
 HINT = "make it from an image of the same suite, or leave the package out"
 
 
 @dataclass(frozen=True)
 class Bases:
-    """The bases of all containers of a definition, by the names of their package sets."""
+    """The bases of all containers of a definition, by the names of their package sets.
+
+    Attributes:
+        fetch: brings the base of a package set into the store, if it is a registry's: to lock it took no more than to
+            know its name.
+        open_tools: gives the tools tree, for a base whose layers are in zstd.
+    """
 
     containers: Mapping[str, ResolvedContainer]
     rows: Mapping[str, LockedImage]
     store: Store
+    fetch: Callable[[str], None]
+    open_tools: Callable[[], Tools]
 
     def find_installed(self, name: str, resolved: Mapping[str, Sequence[Package]]) -> dict[str, Installed]:
         """What the container of a package set finds there.
@@ -42,7 +51,10 @@ class Bases:
             below = container.base.package_set.name
             added = {package.name: make_installed(package) for package in resolved[below]}
             return {**self.find_installed(below, resolved), **added}
-        base = read_base(container.base, self.rows[name], self.store, architecture=container.arch, tools=None)
+        self.fetch(name)
+        row, arch = self.rows[name], container.arch
+        tools = self.open_tools() if wants_tools(container.base, row, self.store, architecture=arch) else None
+        base = read_base(container.base, row, self.store, architecture=arch, tools=tools)
         return require_debian(container, base.image.tree)
 
 

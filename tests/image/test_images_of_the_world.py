@@ -30,7 +30,7 @@ from builder.core.zstd import decompress_zstd, open_zstd
 from builder.oci.changeset import LayerPart, make_parts
 from builder.oci.check import validate_layout
 from builder.oci.grouping import group_by_change
-from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, ImageConfig, make_digest, write_layers
+from builder.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST, ImageConfig, make_digest, write_layers
 from builder.oci.layout import read_image
 from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
@@ -332,6 +332,45 @@ def test_container_is_made_on_an_image_whose_layers_stay(
         said = run_in(programs, f"runc --root {tmp_path}/state run -b {tmp_path}/bundle app-{os.getpid()}-{kind}")
         assert said.split("\n")[0] == "2"
         assert said.split("\n")[-2] == "mine"
+
+
+def test_packages_are_added_to_a_base_in_zstd_and_the_bill_tells_the_two_apart(
+    tools: Tools, store: Store, tmp_path: Path
+) -> None:
+    record = "Package: {}\nStatus: install ok installed\nVersion: {}\nArchitecture: amd64\n\n"
+    files = {
+        "etc__os-release": "ID=debian\nVERSION_ID=13\n",
+        "var__lib__dpkg__status": record.format("libc6", "2.41-12") + record.format("base-files", "13.8"),
+        "etc__noise": os.urandom(9).hex(),  # so that no earlier run has unpacked it
+    }
+    base = tar_of(**files)
+    layout = Layout(tmp_path / "base")
+
+    def pack(config: dict[str, object], manifest: dict[str, object]) -> None:
+        manifest["layers"] = [layout.blob(compress(tools, base, tmp_path / "blob"), LAYER_ZSTD)]
+
+    layout.image([base], change=pack)
+    layout.finish()
+    with WebServer() as web:
+        registry = RegistryServer(web)
+        blobs = {f"sha256:{path.name}": path.read_bytes() for path in (tmp_path / "base/blobs/sha256").iterdir()}
+        registry.repository("team/base").blobs.update(blobs)
+        made = registry.add_manifest("team/base", "1", blobs[layout.manifests[0]["digest"]], MANIFEST)
+        name = f"{registry.host}/team/base:1"
+        text = APP.replace("FROM", name).replace("outputs: [oci, bundle]", "outputs: [oci]")
+        (tmp_path / "app.yaml").write_text(text)
+        build_container(BuildRequest(tmp_path / "app.yaml", tmp_path / "out", store, QuietConsole()))
+    lock = json.loads((tmp_path / "app.lock").read_text())
+    assert {each["name"] for each in lock["packages"]} == {"busybox-static", "netbase"}
+    _, own = read_manifest(read_archive(tmp_path / "out/app.oci.tar"))
+    assert own["layers"][0]["mediaType"] == LAYER_ZSTD
+    bill = json.loads((tmp_path / "out/app.cdx.json").read_text())
+    marks = {
+        each["name"]: [p["value"] for p in each.get("properties", ()) if p["name"] == "build-os:base"]
+        for each in bill["components"]
+    }
+    assert marks["libc6"] == marks["base-files"] == [f"{name}@{made}"]
+    assert marks["busybox-static"] == []
 
 
 def test_packages_that_do_not_fit_to_the_base_are_refused(box: Path, store: Store, tmp_path: Path) -> None:

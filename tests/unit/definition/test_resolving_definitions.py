@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -258,7 +257,7 @@ def test_the_base_config_is_found_and_checked(project: Project) -> None:
 
 
 def test_an_unknown_machine_must_be_told_the_architecture(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.uname", lambda: SimpleNamespace(machine="riscv64"))
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert find_host_arch() is None
     path = project.write("os.yaml", SMALL)
     with pytest.raises(InputError, match="set arch to one of: amd64, arm64"):

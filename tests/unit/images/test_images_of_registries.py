@@ -145,20 +145,20 @@ def test_a_tag_is_resolved_once_and_the_build_asks_nobody(
     assert (row.digest, row.index, row.reference) == (IMAGE.digest, index, f"{registry.host}/team/web:1")
     assert Lock.parse(lock.render(), "os.lock") == lock
     assert not registry.asked("GET", ARM.digest), "what is for another platform is not asked for"
-    fetch_images(resolved, lock, store, QuietConsole())
+    fetch_images(resolved, lock.images, store, QuietConsole())
     # The tag moves; nobody asks.
     registry.add_index("team/web", "1", (NEWER, "linux/amd64"))
     registry.web.requests.clear()
     assert find_stale_images(lock, resolved) == []
     assert lock_of(resolved, store, lock) == lock
-    fetch_images(resolved, lock, store, QuietConsole(), offline=True)
+    fetch_images(resolved, lock.images, store, QuietConsole(), offline=True)
     assert read(resolved, lock, store) == b"one"
     assert registry.web.requests == []
     # Until it is wanted.
     new = lock_of(resolved, store, lock, ("web",))
     assert describe_images(lock, new) == [f"image of web: {IMAGE.digest} -> {NEWER.digest}"]
     assert lock_of(resolved, store, lock, None) == new
-    fetch_images(resolved, new, store, QuietConsole())
+    fetch_images(resolved, new.images, store, QuietConsole())
     assert read(resolved, new, store) == b"two"
 
 
@@ -169,18 +169,18 @@ def test_an_image_of_a_lock_goes_to_another_store(
     sign(registry, "web", signed, KEY)
     resolved = resolve(f"{registry.host}/web:1", "    keys: [web.pub]\n")
     lock = lock_of(resolved, store)
-    fetch_images(resolved, lock, store, QuietConsole())
+    fetch_images(resolved, lock.images, store, QuietConsole())
     other = Store.open(tmp_path / "other")
     with pytest.raises(SourceError, match=r"os.yaml:6:12: 1 files of this image are not in the store"):
-        fetch_images(resolved, lock, other, QuietConsole(), offline=True)
+        fetch_images(resolved, lock.images, other, QuietConsole(), offline=True)
     for file in list_carried_images(lock, store):
         assert store.has_blob(file.sha256, file.size)
         other.add_bytes(store.locate_blob(file.sha256).read_bytes())
-    fetch_images(resolved, lock, other, QuietConsole(), offline=True)
+    fetch_images(resolved, lock.images, other, QuietConsole(), offline=True)
     assert read(resolved, lock, other) == b"one"
     # From the registry it comes with index and signature as well.
     third = Store.open(tmp_path / "third")
-    fetch_images(resolved, lock, third, QuietConsole())
+    fetch_images(resolved, lock.images, third, QuietConsole())
     assert read(resolved, lock, third) == b"one"
 
 
@@ -192,10 +192,10 @@ def test_a_name_by_digest_is_that_image_whatever_a_lock_says(
     for pinned in (index, IMAGE.digest):
         resolved = resolve(f"{registry.host}/web@{pinned}")
         lock = lock_of(resolved, store)
-        fetch_images(resolved, lock, store, QuietConsole())
+        fetch_images(resolved, lock.images, store, QuietConsole())
         assert read(resolved, lock, store) == b"one"
     changed = replace(lock, images=(replace(lock.images[0], digest=NEWER.digest),))
-    fetch_images(resolved, changed, store, QuietConsole())
+    fetch_images(resolved, changed.images, store, QuietConsole())
     with pytest.raises(SourceError, match="to which that does not lead"):
         read(resolved, changed, store)
 
@@ -212,7 +212,7 @@ def test_an_image_that_must_be_signed_is(
             sign(registry, "web", signed, key, tag=kind == "tag")
     resolved = resolve(f"{registry.host}/web:1", "    keys: [web.pub]\n")
     lock = lock_of(resolved, store)
-    fetch_images(resolved, lock, store, QuietConsole())
+    fetch_images(resolved, lock.images, store, QuietConsole())
     assert read(resolved, lock, store) == b"one"
     # A lock that somebody changed by hand is not believed.
     bare = replace(lock, images=(replace(lock.images[0], signature=""),))
@@ -283,6 +283,34 @@ def test_the_policy_is_that_of_the_longest_prefix(resolve: Callable[..., Resolve
     assert keys("nginx:1") == ["other.pub"]
     assert keys("nginx:1", "    keys: []\n") == []
     assert keys("nginx:1", "    keys: [web.pub]\n") == ["web.pub"]
+
+
+def test_a_base_must_be_signed_as_its_definition_or_the_systems_says(
+    resolve: Callable[..., Resolved], registry: RegistryServer, store: Store, tmp_path: Path
+) -> None:
+    name = f"{registry.host}/web:1"
+    sign(registry, "web", registry.add("web", "1", IMAGE), KEY)
+
+    def lock(own: str = "", policy: str = "") -> str:
+        """Which key the base is locked by, where the container alone or its system asks for one."""
+        text = f"kind: container\nname: app\nversion: '1'\nfrom: {name}\ncommand: [/app]\n{own}"
+        (tmp_path / "app.yaml").write_text(text)
+        system = f"name: demo\nversion: 1.0.0\nfeatures: [base, containers]\n{policy}containers:\n"
+        (tmp_path / "os.yaml").write_text(f"{system}  - name: app\n    definition: app.yaml\n")
+        resolved = load(tmp_path / "os.yaml", arch=Arch.AMD64, shipped=REPOSITORY).resolved
+        (row,) = lock_images(resolved, store, QuietConsole(), None, None)
+        return row.key
+
+    resolve(name)  # writes the keys
+    assert lock() == ""
+    assert lock("keys: [web.pub]\n") == lock(policy='image_keys: {"*": [web.pub]}\n') != ""
+    assert lock("keys: []\n", 'image_keys: {"*": [other.pub]}\n') == ""
+    for wrong in (("keys: [other.pub]\n", ""), ("", f"image_keys: {{'{registry.host}': [other.pub]}}\n")):
+        with pytest.raises(SourceError, match=r"app.yaml:4:7: (?s:.*)/web:1 is not signed by other.pub"):
+            lock(*wrong)
+    name = "oci:base"
+    with pytest.raises(InputError, match=r"app.yaml:6:7: 'keys' is for a base of a registry"):
+        lock("keys: [web.pub]\n")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from builder.oci.container_store import install_image
 from builder.oci.image import ImageConfig, assemble
 from builder.outputs.licences import find_declared_licences, find_identifier, list_identifiers
 from builder.outputs.purl import make_deb_purl, make_pypi_purl
-from builder.outputs.sbom import Product, Root, make_sbom
+from builder.outputs.sbom import Base, Product, Root, make_sbom
 from builder.outputs.sbom_contents import find_installed_packages, find_python_distributions
 from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree
@@ -112,6 +112,26 @@ def test_the_same_image_has_the_same_bill_and_another_one_another_number(tree: T
     other = make_sbom(PRODUCT, tree, [Root("image", packages[:1])], ())
     assert json.loads(one)["serialNumber"] != json.loads(other)["serialNumber"]
     assert "timestamp" not in json.loads(one)["metadata"]
+
+
+def test_what_a_base_brought_is_there_and_marked_as_of_the_base(tree: Tree) -> None:
+    stanza = "Package: {}\nStatus: install ok installed\nVersion: {}\nArchitecture: amd64\n\n"
+    put(tree, "/var/lib/dpkg/status", stanza.format("a", "1.0-1") + stanza.format("libc6", "2.36-9"))
+    base = Base("docker.io/library/debian:13", "sha256:" + "ab" * 32, "docker.io/library/debian")
+    below = ("container:below", (package("c"),))
+    root = Root("image", (package("a"),), below=(below,), base=base)
+    document = json.loads(make_sbom(PRODUCT, tree, [root], [LockedDecision("container:below", "c", "ignore", "")]))
+    found = {each["name"]: each for each in document["components"]}
+    assert "hashes" not in found["libc6"], "nobody knows the deb that it came from"
+    assert properties(found["libc6"])["build-os:base"] == f"docker.io/library/debian:13@{base.digest}"
+    assert "build-os:base" not in properties(found["a"])
+    assert properties(found["c"])["build-os:scripts:container:below"] == "ignore"
+    image = found["docker.io/library/debian:13"]
+    assert image["purl"] == (
+        f"pkg:oci/debian@sha256:{'ab' * 32}?arch=amd64&repository_url=docker.io%2Flibrary%2Fdebian"
+    )
+    assert needs(document, image["bom-ref"]) == [found["libc6"]["purl"]]
+    assert needs(document, "os") == sorted([found["a"]["purl"], found["c"]["purl"], image["bom-ref"]])
 
 
 # --- what no package brought -----------------------------------------------------------------------
