@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from builder.artifacts.placed_artifact import Wanted
+from builder.artifacts.placed_artifact import ArchiveSelection
 from builder.artifacts.unpack import ArchiveError, unpack_archive
 from builder.build import BuildRequest, build_container
 from builder.core.console import QuietConsole
@@ -144,7 +144,9 @@ def test_artifact_in_zstd_is_unpacked_where_it_can_do_nothing(
 
     def unpack(data: bytes) -> Tree:
         sha256 = store.add_bytes(data)
-        return unpack_archive(store.locate_blob(sha256), sha256, Wanted(0, ()), store, tools, origin="artifact:x")
+        return unpack_archive(
+            store.locate_blob(sha256), sha256, ArchiveSelection(0, ()), store, tools, origin="artifact:x"
+        )
 
     packed = compress(tools, tar_of(bin__tool="1" * 5000), tmp_path / "packed")
     started: list[str] = []
