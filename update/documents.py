@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from firstboot.config.named_tuple import NamedTuple
+from firstboot.config.update_words import CHANNEL_PATTERN
 from update.errors import BadDocument
 from update.times import format_time
 from update.values import Value, find_twice, read_document, write_document
@@ -27,7 +28,6 @@ REQUIRED_PARTS = ("root", "verity", "uki")
 ZSTD = "zstd"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ARCH = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-CHANNEL_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
 _CHANNEL = re.compile(CHANNEL_PATTERN)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~^-]{0,199}")
 _METHOD = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from functools import cmp_to_key
 
-PATTERN = r"[A-Za-z0-9][A-Za-z0-9.~^-]{0,49}"
-_VERSION = re.compile(PATTERN)
+from firstboot.config.update_words import VERSION_PATTERN
+
+_VERSION = re.compile(VERSION_PATTERN)
 _FOREIGN = re.compile(r"[^A-Za-z0-9.~^-]*")
 _NUMBER = re.compile(r"[0-9]*")
 _LETTERS = re.compile(r"[A-Za-z]*")

@@ -35,6 +35,7 @@ COMMANDS = (
     "schema",
     "key",
     "publish",
+    "serve",
     "cache",
     "store",
     "pull",

@@ -22,7 +22,7 @@ from pydantic_core import core_schema
 from builder.definition.bases import parse_base
 from builder.products.catalogue import CONTAINER_PRODUCTS, SYSTEM_PRODUCTS
 from firstboot.config.oci.reference import BadReference, parse_name, parse_repository
-from update.versions import PATTERN as VERSION_PATTERN
+from firstboot.config.update_words import VERSION_PATTERN, VERSION_WORDS
 
 MIB = 1 << 20
 _UNITS = {"M": 20, "G": 30, "T": 40}
@@ -121,7 +121,7 @@ PartName = Annotated[str, _part_check, _part_schema]
 
 _version_check, _version_schema = make_text_type(
     VERSION_PATTERN,
-    "a version is letters, digits, '.', '-', '~' and '^', at most 50 of them, like 1.0.0 or 2026.1~rc1",
+    VERSION_WORDS,
     "'_' separates name and version in file names, and '+' the boot counter",
 )
 Version = Annotated[str, BeforeValidator(_version), _version_check, _version_schema]

@@ -6,33 +6,25 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from builder.definition.scalars import RelativePath, Size, UnitName, make_text_type
+from firstboot.config import update_words as words
 from firstboot.config.located import Problem
-from update.documents import CHANNEL_PATTERN
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 UPDATES = "updates"  # the feature
 BOOT_MINUTES = 10
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-# Time zones are those of the image, which are Debian's.
-_ZONE = r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*"
-
-_hour_check, _hour_schema = make_text_type(
-    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", 'a time of the day is hours and minutes, like "02:30"'
-)
+_hour_check, _hour_schema = make_text_type(words.HOUR_PATTERN, words.HOUR_WORDS)
 Hour = Annotated[str, _hour_check, _hour_schema]
 
-_channel_check, _channel_schema = make_text_type(
-    CHANNEL_PATTERN, "a channel's name is lower-case letters, digits, '.', '_' and '-', like stable"
-)
+_channel_check, _channel_schema = make_text_type(words.CHANNEL_PATTERN, words.CHANNEL_WORDS)
 ChannelName = Annotated[str, _channel_check, _channel_schema]
 
-_zone_check, _zone_schema = make_text_type(_ZONE, "a time zone is one of tzdata's, like Europe/Berlin or UTC")
+_zone_check, _zone_schema = make_text_type(words.ZONE_PATTERN, words.ZONE_WORDS)
 TimeZone = Annotated[str, _zone_check, _zone_schema]
 
 
@@ -45,6 +37,19 @@ class Window(BaseModel):
     begin: Hour = Field(alias="from", description='From when on, like `"02:00"`.')
     end: Hour = Field(alias="to", description="Until when; before `from`, it is that of the next day.")
     timezone: TimeZone = Field("UTC", description="Whose clock that is, like `Europe/Berlin`.")
+
+
+_group_check, _group_schema = make_text_type(words.GROUP_PATTERN, words.GROUP_WORDS)
+GroupName = Annotated[str, _group_check, _group_schema]
+
+
+class FleetLock(BaseModel):
+    """Whom a machine asks before it reboots by itself."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    url: str = Field(description="Where a server of the protocol FleetLock is: `http://` or `https://`.")
+    group: GroupName = Field(words.GROUP, description="The group of machines that share a number of locks.")
 
 
 class Updates(BaseModel):
@@ -68,9 +73,13 @@ class Updates(BaseModel):
         None,
         description="The file `root.json` of that repository, relative to this one: who may publish. It wants `url`.",
     )
-    channel: ChannelName = Field("stable", description="Which of the versions published there are taken.")
+    channel: ChannelName = Field(words.CHANNEL, description="Which of the versions published there are taken.")
     rate: Size | None = Field(None, description="How much a download may take in a second, like `2M`. Default: any.")
     window: Window | None = Field(None, description="When a machine may reboot by itself. Default: always.")
+    fleet_lock: FleetLock | None = Field(
+        None,
+        description="A lock that machines share: it is asked for before one reboots by itself. Default: none.",
+    )
     health: tuple[UnitName, ...] = Field(
         (),
         description="Units that must be active before a new version counts as good, besides `multi-user.target`, "
@@ -89,10 +98,11 @@ def check_updates(updates: Updates | None, features: tuple[str, ...], directory:
     if UPDATES not in features:
         message = "nothing in this image takes updates"
         yield Problem(("updates",), message, f"add '{UPDATES}' to features", on_key=True)
+    if updates.fleet_lock is not None and not words.is_server(updates.fleet_lock.url):
+        yield Problem(("updates", "fleet_lock", "url"), words.URL_WORDS)
     if updates.url is not None:
-        parts = urlsplit(updates.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            yield Problem(("updates", "url"), "this is no URL that starts with http:// or https://")
+        if not words.is_server(updates.url):
+            yield Problem(("updates", "url"), words.URL_WORDS)
         if updates.root is None:
             message = "nothing says who may publish there"
             yield Problem(("updates", "url"), message, "set root to the root.json that 'build-os publish' made")

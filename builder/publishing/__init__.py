@@ -1,1 +1,1 @@
-"""Publishing: a directory that any web server can serve, with versions, channels and the metadata of TUF over them."""
+"""Publishing: a directory of versions, channels and the metadata of TUF; and a server of it, with locks for reboots."""

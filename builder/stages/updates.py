@@ -66,6 +66,7 @@ def make_settings(settings: Settings, arch: str) -> dict[str, Any]:
         "channel": settings.channel,
         "rate": int(settings.rate or 0),
         "window": None if settings.window is None else settings.window.model_dump(by_alias=True),
+        "fleet_lock": None if settings.fleet_lock is None else settings.fleet_lock.model_dump(),
     }
 
 

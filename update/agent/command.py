@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firstboot.config.lazy import import_lazily
+from firstboot.config.update_words import SETTINGS_FILE
 from update.agent import trial
 from update.agent.archive import clear_archive, unpack_archive
 from update.agent.esp import find_image, mount_esp
+from update.agent.fleet_lock import read_held
 from update.agent.host import Host
 from update.agent.identity import read_identity
 from update.agent.lock import hold_lock
@@ -85,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("unpin", "take any version again")
     add("history", "say what happened to which version, and why").add_argument("--json", action="store_true")
     # What units call.
-    for name in ("auto", "boot", "bless", "give-up"):
+    for name in ("auto", "boot", "bless", "give-up", "steady"):
         commands.add_parser(name)
     return parser
 
@@ -95,7 +97,8 @@ def _say(text: str) -> None:
 
 
 def _status(host: Host, options: argparse.Namespace) -> None:
-    identity, state = read_identity(host), read_state(host)
+    taking = _prepare(host)
+    identity, state, held = taking.identity, taking.state, read_held(host)
     other, left = find_other(host, identity), None
     if host.is_counted():
         with mount_esp(host) as esp:
@@ -108,6 +111,8 @@ def _status(host: Host, options: argparse.Namespace) -> None:
         "tries_left": left,
         "other": other,
         **{key: value for key, value in format_state(state).items() if key != "history"},
+        "pin": taking.find_pin(),
+        "fleet_lock": None if held is None else {"url": held.url, "group": held.group},
     }
     if options.json:
         print(json.dumps(found))
@@ -116,8 +121,10 @@ def _status(host: Host, options: argparse.Namespace) -> None:
     print(f"running   {identity.name} {identity.version} ({word})")
     if other is not None:
         print(f"other     {other}{_describe_other(found, other)}")
-    if state.pin is not None:
-        print(f"pinned    {state.pin}")
+    if found["pin"] is not None:
+        print(f"pinned    {found['pin']}")
+    if held is not None:
+        print(f"locked    a reboot of the group {held.group}, by {held.url}")
     for version, failure in state.failed.items():
         print(f"failed    {version} at {format_time(failure.when)}: {failure.reason}")
 
@@ -163,16 +170,15 @@ def _apply(host: Host, options: argparse.Namespace) -> None:
 def _auto(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
     """What the timer starts: take what is offered, and reboot when nobody minds."""
     with hold_lock(host):
-        taking = _prepare(host)
-        online.take_offer(taking, online.look(taking), _say)
-        if not online.is_waiting(host, taking.identity.version):
-            return
-        reason = online.find_reason_to_wait(taking)
-    if reason:
-        _say(f"the machine reboots later: {reason}")
-    else:
+        is_free = online.run_by_itself(_prepare(host), _say)
+    if is_free:
         _say("the machine reboots into the new version")
         host.run(_REBOOT)
+
+
+def _steady(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    with hold_lock(host):
+        online.settle(_prepare(host), _say)
 
 
 def _rollback(host: Host, options: argparse.Namespace) -> None:
@@ -192,7 +198,8 @@ def _pin(host: Host, options: argparse.Namespace) -> None:
 
 def _unpin(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
     _set_pin(host, None)
-    _say("this machine takes any newer version")
+    pin = _prepare(host).find_pin()
+    _say("this machine takes any newer version" if pin is None else f"{SETTINGS_FILE} pins it to version {pin} still")
 
 
 def _set_pin(host: Host, version: str | None) -> None:
@@ -241,6 +248,7 @@ COMMANDS: dict[str, Callable[[Host, argparse.Namespace], None]] = {
     "boot": _boot,
     "bless": _bless,
     "give-up": _give_up,
+    "steady": _steady,
 }
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from firstboot.config.named_tuple import NamedTuple
+from firstboot.config.update_words import VERSION_PATTERN
 from update.agent.disk import find_disk, find_node, list_partitions
 from update.agent.host import Host
 from update.errors import UpdateError
-from update.versions import PATTERN
 
 MOUNT_POINT = "/run/update/esp"
 IMAGES = "EFI/Linux"
@@ -71,7 +71,7 @@ def mount_esp(host: Host) -> Iterator[Path]:
 
 def list_images(esp: Path, name: str) -> list[KernelImage]:
     """The kernel images of an OS, by its name."""
-    wanted = re.compile(re.escape(name) + "_(" + PATTERN + ")")
+    wanted = re.compile(re.escape(name) + "_(" + VERSION_PATTERN + ")")
     found = []
     for path in sorted((esp / IMAGES).glob("*.efi")):
         counted = _COUNTED.fullmatch(path.name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from firstboot.config.named_tuple import NamedTuple
 from update.agent.host import Host
-from update.agent.settings import read_settings
+from update.agent.settings import read_arch
 from update.errors import UpdateError
 
 OS_RELEASE = "/usr/lib/os-release"
@@ -30,7 +30,7 @@ def read_identity(host: Host) -> Identity:
     name, version = values.get("IMAGE_ID", ""), values.get("IMAGE_VERSION", "")
     if not name or not version:
         raise UpdateError(f"{OS_RELEASE} names no IMAGE_ID and IMAGE_VERSION: build-os has not made this image")
-    return Identity(name, version, read_settings(host).arch)
+    return Identity(name, version, read_arch(host))
 
 
 def _read_os_release(host: Host) -> Mapping[str, str]:

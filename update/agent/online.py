@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from firstboot.config.named_tuple import NamedTuple
+from firstboot.config.update_words import SETTINGS_FILE
 from update.agent.busy import find_objection
 from update.agent.choose import Asking, Choice, choose_version
 from update.agent.fetcher import Fetcher, Limits
+from update.agent.fleet_lock import claim_lock, release_lock
 from update.agent.host import Host
 from update.agent.old_parts import find_old_parts, forget_old_parts
 from update.agent.repository import Repository, clear_downloads
@@ -13,6 +15,10 @@ from update.agent.state import read_state, write_state
 from update.agent.take import Say, Taking, check_wanted, take
 from update.agent.window import parse_window
 from update.errors import UpdateError
+
+AGAIN = "os-update-again.timer"
+# A version that waits for its reboot is looked at every few minutes, and the repository once an hour all the same.
+LOOK_SECONDS = 50 * 60
 
 
 class Offer(NamedTuple):
@@ -31,14 +37,13 @@ def look(taking: Taking, limits: Limits | None = None) -> Offer:
     host, settings, identity = taking.host, taking.settings, taking.identity
     if not settings.url:
         raise UpdateError(
-            "nothing says where versions are published: the definition's updates.url does, or url in "
-            "/etc/os-update.json; 'os-update apply --from PATH' takes one that lies here"
+            f"nothing says where versions are published: the definition's updates.url does, or url in {SETTINGS_FILE}; "
+            "'os-update apply --from PATH' takes one that lies here"
         )
     fetcher = Fetcher((limits or Limits())._replace(rate=settings.rate))
     repository = Repository(host, settings.url, identity, fetcher)
     channel = repository.read_channel(settings.channel)
-    state = taking.state
-    asking = Asking(identity.version, host.read_machine_id(), host.now(), state.failed, state.pin)
+    asking = Asking(identity.version, host.read_machine_id(), host.now(), taking.state.failed, taking.find_pin())
     choice = choose_version(channel, asking)
     write_state(host, read_state(host)._replace(checked=int(host.now()), available=choice.version or ""))
     return Offer(repository, choice)
@@ -69,6 +74,64 @@ def take_offer(taking: Taking, offer: Offer, say: Say) -> bool:
     clear_downloads(taking.host)
     forget_old_parts(taking.host)
     return True
+
+
+def run_by_itself(taking: Taking, say: Say) -> bool:
+    """What the timer starts: take what is offered, and find out whether the machine reboots now.
+
+    Returns:
+        Whether nobody minds. What is shared with other machines is then held.
+
+    Raises:
+        UpdateError
+    """
+    host, settings, running = taking.host, taking.settings, taking.identity.version
+    if taking.state.pending is None:
+        _give_back(host, say)
+    if not settings.enabled:
+        say(f"this machine takes no versions by itself: {SETTINGS_FILE} says so")
+        if is_waiting(host, running):
+            _give_back(host, say)
+        return False
+    if not is_waiting(host, running) or not 0 <= host.now() - taking.state.checked < LOOK_SECONDS:
+        try:
+            take_offer(taking, look(taking), say)
+        except UpdateError as error:
+            if not is_waiting(host, running):
+                raise
+            # What is written is as good as it was.
+            say(str(error))
+    if not is_waiting(host, running):
+        return False
+    reason = find_reason_to_wait(taking)
+    if reason:
+        _give_back(host, say)
+    elif settings.fleet_lock is not None:
+        reason = claim_lock(host, settings.fleet_lock)
+    if reason:
+        say(f"the machine reboots later: {reason}")
+        host.run(["systemctl", "restart", "--no-block", AGAIN])
+        return False
+    return True
+
+
+def settle(taking: Taking, say: Say) -> None:
+    """After a start: give back what is shared with other machines, once the version that runs is no longer on trial.
+
+    Raises:
+        UpdateError: it cannot be given back now.
+    """
+    if taking.state.pending is not None:
+        say(f"version {taking.state.pending.version} has not proven itself yet, and the lock stays with this machine")
+    elif reason := release_lock(taking.host):
+        raise UpdateError(reason)
+    else:
+        say("other machines may reboot")
+
+
+def _give_back(host: Host, say: Say) -> None:
+    if reason := release_lock(host):
+        say(reason)
 
 
 def find_reason_to_wait(taking: Taking) -> str:

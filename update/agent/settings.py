@@ -1,28 +1,36 @@
 """What is said of updates: by the image's definition, and over that by the machine's own file.
 
-``/usr/lib/build-os/updates.json`` is written by the build. ``/etc/os-update.json`` is the machine's: it may have
-``url``, ``channel``, ``rate`` and ``window``, and has no say in who is trusted.
+``/usr/lib/build-os/updates.json`` is written by the build. ``/etc/os-update.json`` is the machine's, which a first-boot
+config writes: it may have what :data:`OF_A_MACHINE` lists, and has no say in who is trusted.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from firstboot.config.named_tuple import NamedTuple
+from firstboot.config.update_words import CHANNEL, GROUP, GROUP_PATTERN, SETTINGS_FILE, is_server
 from update.agent.host import Host
 from update.documents import is_channel_name
 from update.errors import UpdateError
+from update.versions import is_version
 
 ROOT = "/usr/share/build-os/updates/root.json"
 SETTINGS = "/usr/lib/build-os/updates.json"
-MACHINE = "/etc/os-update.json"
-OF_A_MACHINE = ("url", "channel", "rate", "window")
+OF_A_MACHINE = ("url", "channel", "rate", "window", "fleet_lock", "pin", "enabled")
 TRIES = 3
-CHANNEL = "stable"
+_GROUP = re.compile(GROUP_PATTERN)
 T = TypeVar("T")
+
+
+class FleetLock(NamedTuple):
+    """Who is asked before the machine reboots by itself: a server, and the group that this machine is in."""
+
+    url: str
+    group: str = GROUP
 
 
 class Settings(NamedTuple):
@@ -35,6 +43,9 @@ class Settings(NamedTuple):
         channel: which of them are taken.
         rate: bytes a second that a download may take, 0 for any.
         window: when the machine may reboot by itself, as :mod:`update.agent.window` reads it; ``None`` for always.
+        fleet_lock: the lock that it asks for before it does; ``None`` for none.
+        pin: the only version that the machine's own file lets it take, or ``None``.
+        enabled: whether it takes versions by itself.
     """
 
     arch: str
@@ -43,6 +54,18 @@ class Settings(NamedTuple):
     channel: str = CHANNEL
     rate: int = 0
     window: Mapping[str, Any] | None = None
+    fleet_lock: FleetLock | None = None
+    pin: str | None = None
+    enabled: bool = True
+
+
+def read_arch(host: Host) -> str:
+    """What the image was built for. A machine's own file has no say in it, so that a mistake there stops no start.
+
+    Raises:
+        UpdateError: the image's file cannot be read.
+    """
+    return _take(_read(host, SETTINGS), "arch", "", SETTINGS)
 
 
 def read_settings(host: Host) -> Settings:
@@ -52,23 +75,56 @@ def read_settings(host: Host) -> Settings:
         UpdateError: one of the files cannot be read, or says something that makes no sense.
     """
     data = _read(host, SETTINGS)
-    if host.locate(MACHINE).exists():
-        own = _read(host, MACHINE)
+    if host.locate(SETTINGS_FILE).exists():
+        own = _read(host, SETTINGS_FILE)
         for key in own:
             if key not in OF_A_MACHINE:
-                raise UpdateError(f"{MACHINE}: '{key}' is none of its keys, which are {', '.join(OF_A_MACHINE)}")
+                raise UpdateError(f"{SETTINGS_FILE}: '{key}' is none of its keys, which are {', '.join(OF_A_MACHINE)}")
+        if isinstance(own.get("fleet_lock"), dict) and isinstance(data.get("fleet_lock"), dict):
+            # A machine may say its group alone.
+            own["fleet_lock"] = {**data["fleet_lock"], **own["fleet_lock"]}
         data = {**data, **own}
-    where = f"{MACHINE} or {SETTINGS}"
-    url, channel = _take(data, "url", "", where), _take(data, "channel", CHANNEL, where)
-    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-        raise UpdateError(f"{where}: url: '{url}' is no URL that starts with http:// or https://")
+    where = f"{SETTINGS_FILE} or {SETTINGS}"
+    channel = _take(data, "channel", CHANNEL, where)
     if not is_channel_name(channel):
         raise UpdateError(f"{where}: channel: '{channel}' cannot be the name of a channel")
     rate = _take(data, "rate", 0, where)
     if rate < 0:
         raise UpdateError(f"{where}: rate: it is a number of bytes a second, and 0 for any")
-    window = data.get("window")
-    return Settings(_take(data, "arch", "", where), _take(data, "tries", TRIES, where), url, channel, rate, window)
+    pin = _take(data, "pin", "", where)
+    if pin and not is_version(pin):
+        raise UpdateError(f"{where}: pin: '{pin}' is not a version")
+    return Settings(
+        _take(data, "arch", "", where),
+        _take(data, "tries", TRIES, where),
+        _take_url(data, where),
+        channel,
+        rate,
+        data.get("window"),
+        _take_lock(data.get("fleet_lock"), f"{where}: fleet_lock"),
+        pin or None,
+        _take(data, "enabled", True, where),
+    )
+
+
+def _take_lock(data: Any, where: str) -> FleetLock | None:
+    if data is None:
+        return None
+    if not isinstance(data, dict):
+        raise UpdateError(f"{where}: {data!r} is not what is expected there")
+    lock = FleetLock(_take_url(data, where), _take(data, "group", GROUP, where))
+    if not lock.url:
+        raise UpdateError(f"{where}: url: nothing says where the server is")
+    if not _GROUP.fullmatch(lock.group):
+        raise UpdateError(f"{where}: group: '{lock.group}' is not letters, digits, '.' and '-'")
+    return lock
+
+
+def _take_url(data: Mapping[str, Any], where: str) -> str:
+    url = _take(data, "url", "", where)
+    if url and not is_server(url):
+        raise UpdateError(f"{where}: url: '{url}' is no URL that starts with http:// or https://")
+    return url
 
 
 def _read(host: Host, path: str) -> dict[str, Any]:
@@ -83,6 +139,6 @@ def _read(host: Host, path: str) -> dict[str, Any]:
 
 def _take(data: Mapping[str, Any], key: str, default: T, where: str) -> T:
     value = data.get(key, default)
-    if not isinstance(value, type(default)) or isinstance(value, bool):
+    if type(value) is not type(default):
         raise UpdateError(f"{where}: {key}: {value!r} is not what is expected there")
     return value

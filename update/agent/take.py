@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firstboot.config.named_tuple import NamedTuple
+from firstboot.config.update_words import SETTINGS_FILE
 from update.agent import esp as esps
 from update.agent.disk import check_sizes, check_written, choose_slot, find_disk, list_partitions
 from update.agent.host import Host
@@ -30,6 +31,10 @@ class Taking(NamedTuple):
     settings: Settings
     state: State
 
+    def find_pin(self) -> str | None:
+        """The only version that the machine may take: what was said last, by command, or what its own file says."""
+        return self.state.pin or self.settings.pin
+
 
 def check_wanted(taking: Taking, release: Release, *, again: bool = False) -> None:
     """Whether this machine may, and is to, take the version.
@@ -49,9 +54,10 @@ def check_wanted(taking: Taking, release: Release, *, again: bool = False) -> No
             f"version {release.version} has failed on this machine and is skipped: {failed.reason}; "
             "'--again' takes it nevertheless"
         )
-    pin = taking.state.pin
+    pin = taking.find_pin()
     if pin is not None and compare_versions(pin, release.version) != 0:
-        raise UpdateError(f"this machine is pinned to version {pin}; 'os-update unpin' lets it go on")
+        way = "'os-update unpin' lets it go on" if taking.state.pin else f"{SETTINGS_FILE} says so"
+        raise UpdateError(f"this machine is pinned to version {pin}; {way}")
 
 
 def take(taking: Taking, release: Release, directory: Path, say: Say) -> None:

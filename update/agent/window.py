@@ -9,9 +9,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from firstboot.config.named_tuple import NamedTuple
+from firstboot.config.update_words import DAYS, HOUR_PATTERN
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_HOUR = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+_HOUR = re.compile(HOUR_PATTERN)
 
 
 class Window(NamedTuple):
@@ -42,10 +42,9 @@ def parse_hour(text: str) -> int:
     Raises:
         ValueError: it is no time of the day.
     """
-    found = _HOUR.fullmatch(text)
-    if found is None:
+    if _HOUR.fullmatch(text) is None:
         raise ValueError(f"'{text}' is no time of the day, like 02:30")
-    return int(found[1]) * 60 + int(found[2])
+    return int(text[:2]) * 60 + int(text[3:])
 
 
 def parse_window(data: Mapping[str, Any]) -> Window:

@@ -306,7 +306,7 @@ def test_without_a_repository_it_says_where_versions_could_come_from(
     ("text", "message"),
     [
         ("{", "/etc/os-update.json cannot be read"),
-        ('{"root": "x"}', "'root' is none of its keys, which are url, channel, rate, window"),
+        ('{"root": "x"}', "'root' is none of its keys, which are url, channel, rate, window, fleet_lock, pin, enabled"),
         ('{"url": "ftp://x"}', "'ftp://x' is no URL that starts with http:// or https://"),
         ('{"channel": "A B"}', "'A B' cannot be the name of a channel"),
         ('{"rate": "fast"}', "rate: 'fast' is not what is expected there"),

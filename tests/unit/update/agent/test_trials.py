@@ -49,6 +49,15 @@ def test_a_version_that_becomes_well_is_blessed(
     assert (found["on_trial"], found["pending"]) == (False, None)
 
 
+def test_a_mistake_in_the_machine_s_own_file_stops_no_trial(machine: FakeMachine, payload: Make) -> None:
+    take(machine, payload("2"))
+    (machine.root / "etc").mkdir()
+    (machine.root / "etc/os-update.json").write_text("{")
+    on_trial(machine, "2", "b" * 32)
+    assert main(["bless"], machine.host) == 0
+    assert machine.list_images() == ["demo_1.efi", "demo_2.efi"]
+
+
 def test_a_unit_that_fails_is_the_reason_on_the_version_before(
     machine: FakeMachine, payload: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:

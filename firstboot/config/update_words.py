@@ -1,0 +1,39 @@
+"""What may be said about updates, whoever says it: a definition, a machine's config, or a file on the machine."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+SETTINGS_FILE = "/etc/os-update.json"
+"""What a machine itself says; :mod:`update.agent.settings` reads it over what the image says."""
+
+CHANNEL = "stable"
+CHANNEL_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
+CHANNEL_WORDS = "a channel's name is lower-case letters, digits, '.', '_' and '-', like stable"
+
+GROUP = "default"
+GROUP_PATTERN = r"[a-zA-Z0-9.-]+"
+"""Of machines that share a number of locks; FleetLock's own rule."""
+FLEET_LOCK_HEADER = "fleet-lock-protocol"
+GROUP_WORDS = "a group's name is letters, digits, '.' and '-', like default"
+
+VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9.~^-]{0,49}"
+VERSION_WORDS = "a version is letters, digits, '.', '-', '~' and '^', at most 50 of them, like 1.0.0 or 2026.1~rc1"
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+HOUR_PATTERN = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+HOUR_WORDS = 'a time of the day is hours and minutes, like "02:30"'
+# Time zones are those of the image, which are Debian's.
+ZONE_PATTERN = r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*"
+ZONE_WORDS = "a time zone is one of tzdata's, like Europe/Berlin or UTC"
+
+URL_WORDS = "this is no URL that starts with http:// or https://"
+
+
+def is_server(url: str) -> bool:
+    """Whether a URL can be that of a repository, or of a server of locks."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
