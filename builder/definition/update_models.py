@@ -34,8 +34,8 @@ class Window(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     days: tuple[Day, ...] = Field(DAYS, min_length=1, description="On which days. Default: all.")
-    begin: Hour = Field(alias="from", description='From when on, like `"02:00"`.')
-    end: Hour = Field(alias="to", description="Until when; before `from`, it is that of the next day.")
+    begin: Hour = Field(description='From when on, like `"02:00"`.')
+    end: Hour = Field(description="Until when; before `begin`, it is that of the next day.")
     timezone: TimeZone = Field("UTC", description="Whose clock that is, like `Europe/Berlin`.")
 
 
@@ -111,7 +111,7 @@ def check_updates(updates: Updates | None, features: tuple[str, ...], directory:
     if updates.root is not None:
         yield from _check_root(directory / updates.root)
     if updates.window is not None and updates.window.begin == updates.window.end:
-        yield Problem(("updates", "window", "to"), "a window that ends when it begins is never open")
+        yield Problem(("updates", "window", "end"), "a window that ends when it begins is never open")
 
 
 def _check_root(path: Path) -> Iterator[Problem]:

@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.provisioning.checks import accounts, apps, containers, logins, packages, places, ports, python, units
+from builder.provisioning.checks import (
+    accounts,
+    apps,
+    containers,
+    logins,
+    packages,
+    places,
+    ports,
+    python,
+    units,
+    updates,
+)
 from builder.provisioning.checks.configured_image import ConfiguredImage, ProblemInText
 from builder.provisioning.checks.verify import verify
 from builder.provisioning.image_facts import ImageFacts, ImagePrograms, ImageRoot
@@ -42,6 +53,7 @@ CHECKS = (
     logins.check,
     python.check,
     packages.check,
+    updates.check,
 )
 
 

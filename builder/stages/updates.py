@@ -65,7 +65,7 @@ def make_settings(settings: Settings, arch: str) -> dict[str, Any]:
         "url": settings.url or "",
         "channel": settings.channel,
         "rate": int(settings.rate or 0),
-        "window": None if settings.window is None else settings.window.model_dump(by_alias=True),
+        "window": None if settings.window is None else settings.window.model_dump(),
         "fleet_lock": None if settings.fleet_lock is None else settings.fleet_lock.model_dump(),
     }
 

@@ -27,7 +27,16 @@ HOUR_WORDS = 'a time of the day is hours and minutes, like "02:30"'
 ZONE_PATTERN = r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*"
 ZONE_WORDS = "a time zone is one of tzdata's, like Europe/Berlin or UTC"
 
+RATE_PATTERN = r"[1-9][0-9]{0,5}[KMG]"
+RATE_WORDS = "a rate is a number of KiB, MiB or GiB a second, like 500K or 2M"
+_UNITS = {"K": 10, "M": 20, "G": 30}
+
 URL_WORDS = "this is no URL that starts with http:// or https://"
+
+
+def parse_rate(text: str) -> int:
+    """Bytes of a text of :data:`RATE_PATTERN`."""
+    return int(text[:-1]) << _UNITS[text[-1]]
 
 
 def is_server(url: str) -> bool:

@@ -13,7 +13,7 @@ from update.agent.old_parts import find_old_parts, forget_old_parts
 from update.agent.repository import Repository, clear_downloads
 from update.agent.state import read_state, write_state
 from update.agent.take import Say, Taking, check_wanted, take
-from update.agent.window import parse_window
+from update.agent.window import WINDOW, parse_window
 from update.errors import UpdateError
 
 AGAIN = "os-update-again.timer"
@@ -154,7 +154,8 @@ def find_reason_to_wait(taking: Taking) -> str:
 def describe_window(window: object) -> str:
     """``sat, sun from 02:00 to 04:00, Europe/Berlin``."""
     assert isinstance(window, dict)
-    return f"{', '.join(window['days'])} from {window['from']} to {window['to']}, {window['timezone']}"
+    said = {**WINDOW, **window}
+    return f"{', '.join(said['days'])} from {said['begin']} to {said['end']}, {said['timezone']}"
 
 
 def is_waiting(host: Host, running: str) -> bool:

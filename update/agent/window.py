@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import DAYS, HOUR_PATTERN
 
+WINDOW = {"days": DAYS, "timezone": "UTC"}
 _HOUR = re.compile(HOUR_PATTERN)
 
 
@@ -48,11 +49,12 @@ def parse_hour(text: str) -> int:
 
 
 def parse_window(data: Mapping[str, Any]) -> Window:
-    """A window as the settings have it: ``days``, ``from``, ``to``, ``timezone``.
+    """A window as the settings have it: what it does not say is as in :data:`WINDOW`.
 
     Raises:
         ValueError: something in it makes no sense; the text says what.
     """
+    data = {**WINDOW, **data}
     unknown = [str(day) for day in data["days"] if day not in DAYS]
     if unknown:
         raise ValueError(f"'{unknown[0]}' is no day; days are {', '.join(DAYS)}")
@@ -62,4 +64,4 @@ def parse_window(data: Mapping[str, Any]) -> Window:
     except (KeyError, ValueError, OSError):
         raise ValueError(f"'{zone}' is no time zone, like Europe/Berlin") from None
     days = tuple(DAYS.index(day) for day in data["days"])
-    return Window(days, parse_hour(data["from"]), parse_hour(data["to"]), zone)
+    return Window(days, parse_hour(data["begin"]), parse_hour(data["end"]), zone)

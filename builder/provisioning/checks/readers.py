@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
+from firstboot.config.update_words import SETTINGS_FILE
 from firstboot.engine.keyfiles import KEYFILES, NETWORK_MANAGER
 
 
@@ -53,6 +54,7 @@ READERS = (
         _package("systemd-zram-generator"),
         *("/etc/systemd/zram-generator.conf", "/etc/systemd/zram-generator.conf.d/"),
     ),
+    _reads("/usr/bin/os-update", "add the feature 'updates' to the image's definition", SETTINGS_FILE),
     _reads("/usr/libexec/zincati", _UPDATES, "/etc/zincati/"),
     _reads("/usr/sbin/update_engine", _UPDATES, "/etc/flatcar/update.conf", "/etc/coreos/update.conf"),
     _reads("/usr/bin/rpm-ostree", _LAYERS, "/etc/rpm-ostreed.conf", "/etc/yum.repos.d/"),

@@ -82,6 +82,10 @@ SETTINGS: dict[str, dict[str, tuple[Field, str]]] = {
             "a file to swap to",
         ),
         "sysctl": (Field("sysctl", "sysctl", "map", str, SPEC), "settings of the kernel, like `vm.swappiness: 10`"),
+        "updates": (
+            Field("updates", "updates", "model", f"{_HERE}.update_models:Updates", SPEC),
+            "what this machine does about new versions of its image, over what the image says",
+        ),
     },
     "Storage": {
         "archives": (

@@ -219,6 +219,7 @@ MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("containers",), "containers", "make_containers"),
     (("python_apps",), "python_apps", "make_python_apps"),
     (("health_checks",), "health", "make_health_checks"),
+    (("updates",), "updates", "write_settings"),
 )
 
 

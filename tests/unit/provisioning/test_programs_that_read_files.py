@@ -71,6 +71,7 @@ FILES = {
     "/etc/systemd/zram-generator.conf": "zram-generator",
     "/etc/zincati/config.d/55-updates-strategy.toml": "zincati",
     "/etc/flatcar/update.conf": "update_engine",
+    "/etc/os-update.json": "os-update",
     "/etc/NetworkManager/conf.d/x.conf": "NetworkManager",
     "/etc/docker/daemon.json": "dockerd",
     "/etc/chrony.conf": "chronyd",
@@ -96,3 +97,30 @@ def test_files_of_other_systems_are_told_at_their_lines(
         line - first: name for line, text in found.items() for name in FILES.values() if f"for {name} is" in text
     } == dict(enumerate(FILES.values()))
     assert len(found) == len(FILES)
+
+
+UPDATES = """\
+variant: buildos
+version: 1.0.0
+updates:
+  window: {begin: "02:00", end: "04:00", timezone: Mars/Olympus}
+"""
+
+
+def test_updates_that_the_image_cannot_take_are_a_warning(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = tmp_path / "machine.yaml"
+    machine.write_text(UPDATES)
+
+    def check(**files: str) -> list[str]:
+        _, out, _ = run_command(capsys, "config", "check", "--json", "--image", str(build(**files)), str(machine))
+        return [f"{each['line']}: {each['message']}" for each in json.loads(out)["entries"]]
+
+    assert check() == ["4: /etc/os-update.json: nobody reads it, for os-update is not in the image"]
+    assert check(**{"/usr/bin/os-update": ""}) == [
+        "4: this machine takes no version by itself, for the image does not say who may publish",
+        "4: the image has no time zone 'Mars/Olympus', and the machine never reboots by itself",
+    ]
+    root, zone = "/usr/share/build-os/updates/root.json", "/usr/share/zoneinfo/Mars/Olympus"
+    assert check(**{"/usr/bin/os-update": "", root: "", zone: ""}) == []

@@ -91,13 +91,13 @@ def at(text: str) -> float:
     [("1 22:59", False), ("1 23:00", True), ("2 01:59", True), ("2 02:00", False), ("2 23:30", False)],
 )
 def test_a_window_over_midnight_belongs_to_the_day_on_which_it_begins(now: str, is_open: bool) -> None:
-    window = parse_window({"days": ["mon"], "from": "23:00", "to": "02:00", "timezone": "UTC"})
+    window = parse_window({"days": ["mon"], "begin": "23:00", "end": "02:00", "timezone": "UTC"})
     assert window.is_open(at(now)) is is_open
 
 
 @pytest.mark.skipif(not Path("/usr/share/zoneinfo/Europe/Berlin").exists(), reason="this host has no time zones")
 def test_a_window_has_a_time_zone() -> None:
-    window = parse_window({"days": ["tue"], "from": "01:00", "to": "02:00", "timezone": "Europe/Berlin"})
+    window = parse_window({"days": ["tue"], "begin": "01:00", "end": "02:00", "timezone": "Europe/Berlin"})
     assert window.is_open(at("1 23:30"))
     assert not window.is_open(at("2 01:30"))
 
@@ -106,11 +106,11 @@ def test_a_window_has_a_time_zone() -> None:
     ("change", "message"),
     [
         ({"days": ["noday"]}, "'noday' is no day"),
-        ({"from": "24:00"}, "'24:00' is no time of the day"),
+        ({"begin": "24:00"}, "'24:00' is no time of the day"),
         ({"timezone": "Mars/Olympus"}, "'Mars/Olympus' is no time zone"),
         ({"timezone": "../etc"}, "is no time zone"),
     ],
 )
 def test_a_window_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_window({"days": ["mon"], "from": "01:00", "to": "02:00", "timezone": "UTC", **change})
+        parse_window({"days": ["mon"], "begin": "01:00", "end": "02:00", "timezone": "UTC", **change})

@@ -156,7 +156,7 @@ def test_a_lock_whose_answer_got_lost_is_given_back_when_the_machine_does_not_re
     assert one.calls[-1] == LATER
     assert locks.holder == derive_id(IDS[0])
     # The window has closed meanwhile: others must not wait for that.
-    window = {"days": ["mon"], "from": "02:00", "to": "02:01", "timezone": "UTC"}
+    window = {"days": ["mon"], "begin": "02:00", "end": "02:01", "timezone": "UTC"}
     settings(one, window=window, fleet_lock={"url": locks.web.url("/"), "group": "web"})
     assert main(["auto"], one.host) == 0
     assert (locks.holder, is_noted(one)) == (None, False)

@@ -277,7 +277,7 @@ def test_a_machine_reboots_by_itself_when_nobody_minds(
         "busctl": '{"data": [[%s]]}' % (lock if what == "a lock" else ""),
     }
     if what == "the window":
-        window = {"days": ["mon"], "from": "02:00", "to": "04:00", "timezone": "UTC"}
+        window = {"days": ["mon"], "begin": "02:00", "end": "04:00", "timezone": "UTC"}
         (machine.root / "etc").mkdir()
         (machine.root / "etc/os-update.json").write_text(json.dumps({"window": window}))
         machine.time = datetime(2026, 6, 2, tzinfo=UTC).timestamp()
