@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstboot.apply.programs import ProgramError, Programs
+from firstboot.config.machine_words import ETC_UPPER
 from firstboot.config.named_tuple import NamedTuple
 from firstboot.fetch.connector import Connector
 from firstboot.restart import restart
@@ -24,7 +25,6 @@ RESET = "/run/state/firstboot/factory-reset"
 TO_DELETE = "/run/state/firstboot/config-to-delete"
 WITNESS = "/run/state/provisioned"
 STATE_VAR = "/run/state/var"
-ETC_UPPER = "/run/state/etc/upper"
 OWN_VAR = f"{ETC_UPPER}/systemd/system/var.mount"
 FIRST_BOOT = "/run/build-os/first-boot"
 RUN_DIRECTORY = "/run/firstboot"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from firstboot.apply.action import Machine
 from firstboot.apply.root import Root
 from firstboot.config.loaded import LoadedConfig
 from firstboot.drift import reset, undo
-from firstboot.drift.changes import list_changes
+from firstboot.drift.both_sides import read_both_sides
+from firstboot.drift.changes import Change, list_changes
 from firstboot.drift.others import list_others
 from firstboot.drift.reapply import Again, apply_again, prepare_again, read_recorded_config
 from firstboot.drift.units_after import reload_units
@@ -66,7 +67,7 @@ def run_command(arguments: list[str], places: Places | None = None) -> int:
                 case "status":
                     return _status(options, machine)
                 case "diff":
-                    return _diff(options, machine)
+                    return _diff(options, machine, places)
                 case "apply":
                     return _apply(options, machine, places)
                 case _:
@@ -170,10 +171,10 @@ def _status_lines(record: Record, result: dict[str, Any]) -> list[tuple[str, str
     return lines
 
 
-def _diff(options: argparse.Namespace, machine: Machine) -> int:
+def _diff(options: argparse.Namespace, machine: Machine, places: Places) -> int:
     record = _require_record(machine)
     config = read_recorded_config(record).config
-    changes = list_changes(record, config, machine)
+    changes = [*list_changes(record, config, machine), *_list_both_sides(places)]
     if options.all:
         changes += list_others(record, config, machine.root, machine.names)
     if options.json:
@@ -190,6 +191,14 @@ def _diff(options: argparse.Namespace, machine: Machine) -> int:
         if not changes:
             print(f"nothing has changed since {record.time}")
     return DIFFERS if changes else 0
+
+
+def _list_both_sides(places: Places) -> Iterator[Change]:
+    """What an update of the image has changed in ``/etc``, and this machine as well."""
+    both = read_both_sides(places.root, places.read_image_identity()["version"])
+    if both is not None:
+        for path in both.paths:
+            yield Change(path, (f"the image has changed it as well, from version {both.source} to {both.version}",))
 
 
 def _count(number: int, what: str) -> str:

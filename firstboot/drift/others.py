@@ -12,21 +12,11 @@ from fnmatch import fnmatchcase
 
 from firstboot.apply.accounts import Names
 from firstboot.apply.root import Root
+from firstboot.config.machine_words import OF_THE_MACHINE
 from firstboot.config.models import Config
 from firstboot.drift.changes import Change, describe_change
 from firstboot.engine.record import Record, look, split_upper
 
-# What no person decides: who the machine is, and what programs keep for themselves there.
-OF_THE_MACHINE = (
-    "/etc/machine-id",
-    "/etc/.updated",
-    "/etc/.pwd.lock",
-    "/etc/adjtime",
-    "/etc/ssh/ssh_host_*",
-    # Accounts are compared by name.
-    *(f"/etc/{name}{suffix}" for name in ("passwd", "group", "shadow", "gshadow") for suffix in ("", "-")),
-    *(f"/etc/{name}{suffix}" for name in ("subuid", "subgid") for suffix in ("", "-")),
-)
 TMPFILES = "/usr/lib/tmpfiles.d"
 FIRST_PERSON, LAST_PERSON = 1000, 59999
 

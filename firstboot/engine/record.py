@@ -21,10 +21,11 @@ from firstboot.config.checks.units import UNIT_DIRECTORY
 from firstboot.config.digests import sha256
 from firstboot.config.dump import dump
 from firstboot.config.loaded import LoadedConfig
+from firstboot.config.machine_words import ETC_UPPER
 from firstboot.config.model import Model
 from firstboot.config.models import BLOCK_DEVICES, Config, File
 from firstboot.config.named_tuple import NamedTuple
-from firstboot.places import APPLIED, ETC_UPPER
+from firstboot.places import APPLIED
 
 SCHEMA = 1
 # Larger files are told apart by size and time: hashing gigabytes would hold up a boot.

@@ -5,6 +5,7 @@ check [--json]              ask the repository for a newer version
 apply [--from PATH] [--now]  take the version that it offers, or one that lies here
 rollback [--once] [--now]   start the version before; with --once for one boot only
 pin VERSION, unpin          take only this version; any again
+drift [--json]              files of /etc that the image and this machine have both changed
 history [--json]            what happened to which version, and why
 """
 
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from firstboot.config.lazy import import_lazily
 from firstboot.config.update_words import SETTINGS_FILE
+from firstboot.drift.both_sides import BothSides
 from update.agent import trial
 from update.agent.archive import clear_archive, unpack_archive
 from update.agent.esp import find_image, mount_esp
+from update.agent.etc import describe_drift, keep_own, read_drift, show_difference, take_default
 from update.agent.fleet_lock import read_held
 from update.agent.host import Host
 from update.agent.identity import read_identity
@@ -85,6 +88,12 @@ def make_parser() -> argparse.ArgumentParser:
     rollback.add_argument("--now", action="store_true", help="reboot at once")
     add("pin", "take no other version than this one").add_argument("version", metavar="VERSION")
     add("unpin", "take any version again")
+    drift = add("drift", "list the files of /etc that the image and this machine have both changed")
+    drift.add_argument("--json", action="store_true")
+    what = drift.add_mutually_exclusive_group()
+    what.add_argument("--show", metavar="PATH", help="how the machine's file differs from the image's")
+    what.add_argument("--keep", metavar="PATH", help="the machine's file is right: list it no more")
+    what.add_argument("--take", metavar="PATH", help="replace the machine's file by the image's")
     add("history", "say what happened to which version, and why").add_argument("--json", action="store_true")
     # What units call.
     for name in ("auto", "boot", "bless", "give-up", "steady"):
@@ -99,7 +108,7 @@ def _say(text: str) -> None:
 def _status(host: Host, options: argparse.Namespace) -> None:
     taking = _prepare(host)
     identity, state, held = taking.identity, taking.state, read_held(host)
-    other, left = find_other(host, identity), None
+    other, left, both = find_other(host, identity), None, read_drift(host, identity.version)
     if host.is_counted():
         with mount_esp(host) as esp:
             image = find_image(esp, identity.name, identity.version)
@@ -112,6 +121,7 @@ def _status(host: Host, options: argparse.Namespace) -> None:
         "other": other,
         **{key: value for key, value in format_state(state).items() if key != "history"},
         "pin": taking.find_pin(),
+        "drift": [] if both is None else [*both.paths],
         "fleet_lock": None if held is None else {"url": held.url, "group": held.group},
     }
     if options.json:
@@ -123,6 +133,8 @@ def _status(host: Host, options: argparse.Namespace) -> None:
         print(f"other     {other}{_describe_other(found, other)}")
     if found["pin"] is not None:
         print(f"pinned    {found['pin']}")
+    if found["drift"]:
+        print(f"drift     {describe_drift(found['drift'])}")
     if held is not None:
         print(f"locked    a reboot of the group {held.group}, by {held.url}")
     for version, failure in state.failed.items():
@@ -222,6 +234,24 @@ def _history(host: Host, options: argparse.Namespace) -> None:
         )
 
 
+def _drift(host: Host, options: argparse.Namespace) -> None:
+    version = read_identity(host).version
+    both = read_drift(host, version) or BothSides(version, version, {})
+    if options.show is not None:
+        print(show_difference(host, both, options.show), end="")
+    elif options.keep is not None or options.take is not None:
+        with hold_lock(host):
+            if options.keep is not None:
+                keep_own(host, both, options.keep)
+            else:
+                take_default(host, both, options.take)
+    elif options.json:
+        print(json.dumps({"version": both.version, "source": both.source, "paths": [*both.paths]}))
+    else:
+        for path in both.paths:
+            print(path)
+
+
 def _boot(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
     if line := trial.begin(host):
         _say(line)
@@ -244,6 +274,7 @@ COMMANDS: dict[str, Callable[[Host, argparse.Namespace], None]] = {
     "rollback": _rollback,
     "pin": _pin,
     "unpin": _unpin,
+    "drift": _drift,
     "history": _history,
     "boot": _boot,
     "bless": _bless,

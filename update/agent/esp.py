@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import VERSION_PATTERN
 from update.agent.disk import find_disk, find_node, list_partitions
 from update.agent.host import Host
+from update.agent.mounts import mount
 from update.errors import UpdateError
 
 MOUNT_POINT = "/run/update/esp"
@@ -55,18 +56,9 @@ def mount_esp(host: Host) -> Iterator[Path]:
     partition = next((entry for entry in list_partitions(host, disk) if entry.type == "esp"), None)
     if partition is None:
         raise UpdateError(f"{disk} has no EFI system partition: this machine was not started from it")
-    target = host.locate(MOUNT_POINT)
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.path.ismount(target):  # left behind by one that was killed
-        host.run(["umount", str(target)])
     options = "rw,nosuid,nodev,noexec,umask=0077"
-    host.run(["mount", "-t", "vfat", "-o", options, find_node(host, disk, partition.number), str(target)])
-    try:
+    with mount(host, MOUNT_POINT, "-t", "vfat", "-o", options, find_node(host, disk, partition.number)) as target:
         yield target
-    finally:
-        host.run(["umount", str(target)])
-        with suppress(OSError):
-            target.rmdir()
 
 
 def list_images(esp: Path, name: str) -> list[KernelImage]:

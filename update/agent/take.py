@@ -9,6 +9,7 @@ from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import SETTINGS_FILE
 from update.agent import esp as esps
 from update.agent.disk import check_sizes, check_written, choose_slot, find_disk, list_partitions
+from update.agent.etc import remember_defaults
 from update.agent.host import Host
 from update.agent.identity import Identity
 from update.agent.payload import check_release, clear_staged, unpack
@@ -67,6 +68,7 @@ def take(taking: Taking, release: Release, directory: Path, say: Say) -> None:
         UpdateError: it was not written; a version that is half written cannot be booted.
     """
     host, identity = taking.host, taking.identity
+    remember_defaults(host, identity.version)
     disk = find_disk(host)
     slot = choose_slot(list_partitions(host, disk), disk, identity)
     check_sizes(slot, release)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from update.agent import esp as esps
+from update.agent.etc import describe_drift, note_drift
 from update.agent.host import Host
 from update.agent.identity import Identity, read_identity
 from update.agent.state import Event, Failure, Pending, State, read_state, write_file, write_state
@@ -56,7 +57,14 @@ def bless(host: Host) -> str:
     with esps.mount_esp(host) as esp:
         host.run(["systemd-bless-boot", f"--path={esp}", "good"])
         esps.sync(esp)
-    return _note_good(host, read_state(host), read_identity(host))
+    identity = read_identity(host)
+    line = _note_good(host, read_state(host), identity)
+    try:
+        drift = note_drift(host, identity.version)
+    except UpdateError as error:
+        # The version is good all the same.
+        return f"{line}; what it changes in /etc cannot be compared: {error}"
+    return f"{line}; {describe_drift(drift)}" if drift else line
 
 
 def give_up(host: Host) -> str:

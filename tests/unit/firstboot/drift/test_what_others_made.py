@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from firstboot.apply.root import Root, Seen
+from firstboot.drift.both_sides import BOTH_SIDES, hash_path
 from tests.unit.firstboot.drift.conftest import Guest
 
 pytestmark = pytest.mark.unit
@@ -107,4 +108,17 @@ def test_a_record_of_an_older_version_is_read(made: Guest) -> None:
     data = json.loads(applied.read_text())
     del data["others"], data["accounts"]
     applied.write_text(json.dumps(data))
+    assert made.changed() == {}
+
+
+def test_what_an_update_of_the_image_has_changed_as_well_is_told(made: Guest) -> None:
+    own = add(made, "/etc/copied", "mine\n")
+    made.at("/usr/lib/os-release").parent.mkdir(parents=True, exist_ok=True)
+    made.at("/usr/lib/os-release").write_text("IMAGE_ID=demo\nIMAGE_VERSION=2\n")
+    made.at("/etc/os-release").unlink(missing_ok=True)
+    note = made.at(BOTH_SIDES)
+    note.parent.mkdir(parents=True)
+    note.write_text(json.dumps({"version": "2", "source": "1", "paths": {"/etc/copied": hash_path(own)}}))
+    assert made.changed() == {"/etc/copied": ["the image has changed it as well, from version 1 to 2"]}
+    own.write_text("merged\n")
     assert made.changed() == {}

@@ -40,6 +40,8 @@ class FakeMachine:
         self.fail: dict[str, str] = {}
         self.esp = root / "esp-partition"
         (self.esp / "EFI/Linux").mkdir(parents=True)
+        self.image = root / "image"  # its own root, below what the machine has over it
+        (self.image / "etc").mkdir(parents=True)
         for directory in (
             "run",
             "var/lib",
@@ -128,7 +130,7 @@ class FakeMachine:
             raise UpdateError(f"{argv[0]} failed with status 1\n  {self.fail[argv[0]]}")
         if argv[0] == "mount":
             Path(argv[-1]).rmdir()
-            Path(argv[-1]).symlink_to(self.esp)
+            Path(argv[-1]).symlink_to(self.image if "--bind" in argv else self.esp)
         elif argv[0] == "umount":
             Path(argv[-1]).unlink()
             Path(argv[-1]).mkdir()
