@@ -57,7 +57,6 @@ LIMITS = {
     "emergency-again.service": 9.6,
     # Mount the EFI system partition.
     "os-update.service": 2.7,
-    "update-steady.service": 1.5,
     "update-boot.service": 2.2,
 }
 
