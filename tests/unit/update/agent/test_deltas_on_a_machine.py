@@ -54,7 +54,7 @@ def test_a_part_is_made_of_the_one_that_runs(machine: FakeMachine, publisher: Pu
     assert publisher.server.asked(publisher.locate("root.zst")) == []
     assert machine.list_images() == ["demo_1.efi", "demo_2+3-0.efi"]
     assert sorted(path.name for path in (machine.root / "var/lib/update").iterdir()) == [
-        *("downloads", "metadata", "staged", "state.json")
+        *("downloads", "etc.json", "metadata", "staged", "state.json")
     ]
 
 
