@@ -3,6 +3,7 @@
   build-os copy debian:13-slim registry.example/base/debian:13-slim
   build-os copy --all docker://ghcr.io/team/app:1.0 oci:app:1.0
   build-os copy docker-archive:saved.tar registry.example/team/app:1.0
+  build-os copy debian:13-slim bundle:box      # unpacked, for 'crun run -b box NAME' by the user who copies
 
 Between repositories of one registry blobs are mounted, and what is there already is not sent again.
 """
@@ -32,7 +33,7 @@ HELP = "copy an image between registries, layouts and archives"
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("source", metavar="SOURCE", help=PLACES)
-    parser.add_argument("destination", metavar="DESTINATION", help="likewise")
+    parser.add_argument("destination", metavar="DESTINATION", help="likewise; or bundle:DIR, which is made")
     parser.add_argument("-a", "--all", action="store_true", help="the images of all platforms, with their index")
     parser.add_argument(
         "-t", "--tag", action="append", default=[], metavar="TAG", help="another tag in the registry; may be repeated"
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with (
         console.open_step(f"copy {source} to {target}"),
         open_origin(source, make_options(args, "src"), stop) as origin,
-        open_destination(target, make_options(args, "dest"), tags, args.chunk_size, stop) as destination,
+        open_destination(target, make_options(args, "dest"), tags, args.chunk_size, stop, console) as destination,
     ):
         copied = copy_image(origin, destination, console, platform=platform, expected=target.digest, stop=stop)
     report_copy(copied, str(target), tags, args, console)

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with (
         console.open_step(f"push {source} to {reference}"),
         open_origin(source, options, stop) as origin,
-        open_destination(target, options, given, args.chunk_size, stop) as destination,
+        open_destination(target, options, given, args.chunk_size, stop, console) as destination,
     ):
         copied = copy_image(origin, destination, console, expected=target.digest, stop=stop)
         more: dict[str, str | None] = {}

@@ -117,15 +117,24 @@ def open_origin(place: ImagePlace, options: RegistryOptions, stop: threading.Eve
         with open_client(place.reference, options, stop=stop) as client:
             yield RegistryOrigin(client)
         return
+    from builder.core.errors import InputError
     from builder.oci.registry.origins import FileOrigin
+    from builder.oci.registry.places import Transport
 
     assert place.path is not None
+    if place.transport is Transport.BUNDLE:
+        raise InputError(f"{place.path} is no image any more, so it cannot be copied", hint="a bundle is only written")
     yield FileOrigin.open(place.path, place.name)
 
 
 @contextmanager
 def open_destination(
-    place: ImagePlace, options: RegistryOptions, tags: tuple[str, ...], chunk: int, stop: threading.Event
+    place: ImagePlace,
+    options: RegistryOptions,
+    tags: tuple[str, ...],
+    chunk: int,
+    stop: threading.Event,
+    console: Console,
 ) -> Iterator[Destination]:
     """Where an image is copied to.
 
@@ -143,11 +152,15 @@ def open_destination(
         with open_client(place.reference, options, mirrors=False, stop=stop) as client:
             yield RegistryDestination(Publisher(client, chunk=chunk), (*own, *tags))
         return
-    from builder.oci.registry.destinations import LayoutDestination, open_archive
+    from builder.oci.registry.destinations import LayoutDestination, open_archive, open_bundle
 
     if tags:
         raise InputError("--tag is for registries", hint=f"{place.transport}:PATH:NAME names an image elsewhere")
     assert place.path is not None
+    if place.transport is Transport.BUNDLE:
+        with open_bundle(place.path, console) as bundle:
+            yield bundle
+        return
     if place.transport is Transport.LAYOUT:
         yield LayoutDestination(place.path, place.name)
         return

@@ -16,10 +16,14 @@ ORIGIN = "output:bundle"
 CONFIG = "config.json"
 
 
+def format_config(config: Mapping[str, object]) -> str:
+    """``config.json``."""
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
 def make_bundle(root: Tree, config: Mapping[str, object]) -> Tree:
     """The files of a bundle."""
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    nodes = {"/": make_directory(origin=ORIGIN), f"/{CONFIG}": make_file(text, origin=ORIGIN)}
+    nodes = {"/": make_directory(origin=ORIGIN), f"/{CONFIG}": make_file(format_config(config), origin=ORIGIN)}
     nodes |= {f"/{ROOT}{path if path != '/' else ''}": node for path, node in root.walk()}
     return Tree(nodes)
 

@@ -103,9 +103,11 @@ def make_runtime_config(image: Json, root: Tree, *, name: str, owner: Owner | No
 
 
 def _make_user(account: Account, owner: Owner | None) -> dict[str, object]:
+    # One user is mapped, as root, so there is nobody else to be and no further group; setgroups(2) is denied as well.
+    if owner is not None:
+        return {"uid": 0, "gid": 0}
     user: dict[str, object] = {"uid": account.uid, "gid": account.gid}
-    # One user is mapped, so there are no further groups to be in; setgroups(2) is denied as well.
-    if account.groups and owner is None:
+    if account.groups:
         user["additionalGids"] = list(account.groups)
     return user
 

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -38,6 +40,7 @@ from tests.support.debian_programs import open_programs
 from tests.support.layouts import Layout, tar_of
 from tests.support.oci_schemas import find_mistakes, find_mistakes_of_layout
 from tests.support.registry import RegistryServer
+from tests.support.users import REPOSITORY, UID, become
 from vm.fakes.web import WebServer
 
 pytestmark = pytest.mark.image
@@ -97,6 +100,32 @@ def test_bundle_runs_unchanged(programs: Tools, box: Path, tmp_path: Path, runti
     config = json.loads((tmp_path / "config.json").read_text())
     assert find_mistakes("runtime-config", config) == []
     said = run_in(programs, f"{CGROUPS}; {runtime} --root {tmp_path}/state run -b {tmp_path} box-{os.getpid()}")
+    assert said == SAYS
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes somebody else")
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_image_unpacked_by_an_ordinary_user_runs_under_that_user(programs: Tools, box: Path, runtime: str) -> None:
+    # A directory that the user can reach, with a command that the user may read.
+    with tempfile.TemporaryDirectory(prefix="build-os-bundle-") as name:
+        place = Path(name)
+        os.chown(place, UID, UID)
+        archive = shutil.copy(box / "box.oci.tar", place)
+        environment = {**os.environ, "HOME": name, "BUILD_OS_CACHE": f"{name}/store"}
+        command = [sys.executable, "-m", "builder", "copy", f"oci-archive:{archive}", f"bundle:{place}/box"]
+        argv = become("user", *command, shown=[place])
+        done = subprocess.run(argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode == 77:
+            pytest.skip("this machine does not let us become somebody else")
+        assert done.returncode == 0, done.stderr
+        config = json.loads((place / "box/config.json").read_text())
+        assert find_mistakes("runtime-config", config) == []
+        assert {path.lstat().st_uid for path in (place / "box").rglob("*")} == {UID}
+        # No group of cgroups is asked for, nor any other right: setpriv(1) takes them all.
+        user = f"setpriv --reuid {UID} --regid {UID} --clear-groups --inh-caps=-all"
+        said = run_in(
+            programs, f"{CGROUPS}; {user} {runtime} --root {place}/state run -b {place}/box box-{os.getpid()}"
+        )
     assert said == SAYS
 
 

@@ -14,13 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from builder.core.console import Console
 from builder.core.errors import InputError, SourceError
 from builder.core.files import open_replacement, write_file
+from builder.core.store import Store
+from builder.oci.bundle import CONFIG, format_config
 from builder.oci.facts import LAYOUT_VERSION
 from builder.oci.image import write_archive
+from builder.oci.layout import read_image
 from builder.oci.registry.client import Manifest
 from builder.oci.registry.ends import Origin
 from builder.oci.registry.push import Progress
+from builder.oci.runtime_config import ROOT, Owner, make_runtime_config
+from builder.tree.directory import write_directory
 from builder.tree.node import Inline, Kind, Node, Slice
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree
@@ -165,6 +171,19 @@ class ArchiveDestination(LayoutDestination):
 
 
 @contextmanager
+def open_bundle(bundle: Path, console: Console) -> Iterator[BundleDestination]:
+    """A bundle to unpack an image to, with a directory beside it for what comes until it is whole.
+
+    Raises:
+        InputError: there is something already.
+    """
+    if bundle.is_symlink() or bundle.exists():
+        raise InputError(f"{bundle} is there already", hint="remove it, or name another directory")
+    with _open_beside(bundle) as directory:
+        yield BundleDestination(bundle, directory, console)
+
+
+@contextmanager
 def open_archive(file: Path, ref_name: str, *, docker: bool) -> Iterator[ArchiveDestination]:
     """An archive to copy to, with a directory beside it for what comes until it is whole.
 
@@ -173,14 +192,67 @@ def open_archive(file: Path, ref_name: str, *, docker: bool) -> Iterator[Archive
     """
     if file.exists():
         raise InputError(f"{file} is there already", hint="remove it, or name another file")
-    parent = file.absolute().parent
+    with _open_beside(file) as directory:
+        yield ArchiveDestination(file, ref_name, directory, docker=docker)
+
+
+@contextmanager
+def _open_beside(place: Path) -> Iterator[Path]:
+    """A directory beside a file or directory that is not there yet; gone afterwards.
+
+    Raises:
+        InputError: there is no directory in which both could be.
+    """
+    parent = place.absolute().parent
     if not parent.is_dir():
         raise InputError(f"there is no directory {parent}")
-    directory = Path(tempfile.mkdtemp(prefix=f".{file.name[:50]}.", dir=parent))
+    directory = Path(tempfile.mkdtemp(prefix=f".{place.name[:50]}.", dir=parent))
     try:
-        yield ArchiveDestination(file, ref_name, directory, docker=docker)
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+class BundleDestination(LayoutDestination):
+    """A directory with a bundle of the runtime-spec, for the user who makes it: root, or an ordinary one in a user
+    namespace of its own.
+
+    Attributes:
+        bundle: the directory, made at last.
+    """
+
+    def __init__(self, bundle: Path, directory: Path, console: Console) -> None:
+        super().__init__(directory, "")
+        self.bundle = bundle
+        self.name = str(bundle)
+        self._console = console
+
+    def finish(self, manifest: Manifest) -> None:
+        """See :class:`Destination`.
+
+        Raises:
+            InputError: the image is for several platforms, is no sound one, or says nothing that could be run.
+            SourceError: a layer is not what the configuration says, or in zstd.
+        """
+        if manifest.is_index:
+            raise InputError("a bundle is of one platform's image", hint="leave --all out")
+        super().finish(manifest)
+        try:
+            configuration = parse_document(self._locate(manifest.list_blobs()[0]).read_bytes())
+        except BadManifest as error:
+            raise SourceError(f"{self.name}: the image's configuration {error}") from None
+        architecture = str(configuration.get("architecture", ""))
+        store = Store(self.directory / "store")
+        image = read_image(self.directory, store, architecture=architecture, name=self.bundle.name)
+        owner = None if os.getuid() == 0 else Owner(os.getuid(), os.getgid())
+        config = make_runtime_config(json.loads(image.config), image.tree, name=self.bundle.name, owner=owner)
+        fresh = self.directory / "bundle"
+        fresh.mkdir(mode=0o700)  # programs of the image with rights of their own are out of others' reach
+        left_out = write_directory(image.tree, fresh / ROOT, as_root=owner is None)
+        write_file(fresh / CONFIG, format_config(config))
+        fresh.rename(self.bundle)
+        if left_out:
+            self._console.warn(f"{len(left_out)} devices of the image were left out, as only root can make them")
 
 
 _inside = threading.Lock()

@@ -1,5 +1,6 @@
 """Where an image can be copied from and to, by the words of skopeo: ``docker://NAME``, ``oci:DIR[:REF]``,
 ``oci-archive:FILE[:REF]``, ``docker-archive:FILE[:REF]`` (containers-transports(5)). A bare name is a registry's.
+One word is ours: ``bundle:DIR``, to which an image is unpacked, ready to run (runtime-spec).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Transport(enum.StrEnum):
     LAYOUT = "oci"
     ARCHIVE = "oci-archive"
     DOCKER_ARCHIVE = "docker-archive"
+    BUNDLE = "bundle"
 
 
 # Transports of others that people may try, with what to do instead.
@@ -72,6 +74,10 @@ def parse_place(text: str) -> ImagePlace:
     match = _WORD.fullmatch(text)
     if match is not None:
         word, rest = match.groups()
+        if word == Transport.BUNDLE:
+            if not rest:
+                raise InputError(f"{text!r} names no directory", hint="bundle:DIRECTORY")
+            return ImagePlace(Transport.BUNDLE, None, Path(rest))
         if word in (Transport.LAYOUT, Transport.ARCHIVE, Transport.DOCKER_ARCHIVE):
             path, _, name = rest.partition(":")
             if not path:
