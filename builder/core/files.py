@@ -91,6 +91,19 @@ def write_file(path: Path, data: bytes | str, *, mode: int = 0o644, durable: boo
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def read_bounded(path: Path, limit: int) -> bytes:
+    """A file that somebody else wrote, which has no reason to be large; ``limit`` in bytes.
+
+    Raises:
+        OSError: it cannot be read, or is larger; ``strerror`` says why.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit >> 10} KiB", str(path))
+    return data
+
+
 def sync_content(path: Path) -> None:
     """Wait until what was written to a file, by whomever, is on the disk (fsync(2)).
 

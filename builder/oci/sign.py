@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import InputError, SourceError
+from builder.core.files import read_bounded
 from builder.oci.cosign import PAYLOAD, SIGNATURE, Evidence, find_evidence, make_payload
 from builder.oci.image import CONFIG, MANIFEST, make_canonical_json, make_digest
 from builder.oci.registry.client import MissingImageError, make_manifest
@@ -34,8 +35,7 @@ def read_signing_key(path: Path, password: str | None) -> SigningKey:
         InputError: there is none that can sign.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KEY_FILE)
+        data = read_bounded(path, MAX_KEY_FILE)
     except OSError as error:
         raise InputError(f"the key {path} cannot be read: {error.strerror}") from error
     if SIGSTORE in data or b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----" in data:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from builder.core.files import read_bounded
 from builder.signatures.verify_key import KeyFileError, VerifyKey
 
 MAX_KEY = 1 << 20  # bytes of a key file; a certificate with many signatures has some 100 KB
@@ -21,12 +22,9 @@ def read_verify_key(path: Path) -> VerifyKey:
         KeyFileError: it cannot be read, or is no public key of a known kind.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KEY + 1)
+        data = read_bounded(path, MAX_KEY)
     except OSError as error:
         raise KeyFileError(f"cannot be read: {error.strerror}") from error
-    if len(data) > MAX_KEY:
-        raise KeyFileError("is larger than any key")
     return parse_verify_key(data)
 
 

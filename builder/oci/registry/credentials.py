@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.errors import InputError, SourceError
+from builder.core.files import read_bounded
 from firstboot.config.oci.reference import DEFAULT_REGISTRY, Reference
 
 AUTH_FILE = "REGISTRY_AUTH_FILE"
@@ -103,8 +104,7 @@ def find_credentials(
 
 def _read(path: Path, *, required: bool) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        return read_bounded(path, MAX_FILE)
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise InputError(f"there is no file {path} with credentials") from None
@@ -113,9 +113,6 @@ def _read(path: Path, *, required: bool) -> bytes | None:
         if not required and isinstance(error, PermissionError):
             return None  # another user's runtime directory
         raise InputError(f"cannot read the credentials in {path}: {error.strerror}") from error
-    if len(data) > MAX_FILE:
-        raise InputError(f"{path} is no file with credentials: it has more than {MAX_FILE >> 20} MiB")
-    return data
 
 
 @dataclass(frozen=True)

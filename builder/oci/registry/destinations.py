@@ -16,7 +16,7 @@ from typing import Any
 
 from builder.core.console import Console
 from builder.core.errors import InputError, SourceError
-from builder.core.files import open_replacement, write_file
+from builder.core.files import open_replacement, read_bounded, write_file
 from builder.core.store import Store
 from builder.oci.bundle import CONFIG, format_config
 from builder.oci.facts import LAYOUT_VERSION
@@ -111,12 +111,12 @@ class LayoutDestination:
         path = self.directory / "index.json"
         if not path.exists():
             return []
-        with path.open("rb") as file:
-            data = file.read(MAX_MANIFEST + 1)
         try:
-            found = parse_document(data).get("manifests", [])
+            found = parse_document(read_bounded(path, MAX_MANIFEST)).get("manifests", [])
         except BadManifest as error:
             raise InputError(f"{path} {error}") from None
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise InputError(f"{path} has no list of manifests")
         return found

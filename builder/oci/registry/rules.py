@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import InputError
+from builder.core.files import read_bounded
 from firstboot.config.oci.reference import BadReference, Reference, parse_repository
 
 CONFIGURATION = "CONTAINERS_REGISTRIES_CONF"
@@ -142,18 +143,13 @@ def load_rules(environment: Mapping[str, str], system: Path = SYSTEM) -> Rules:
 
 def _read(path: Path, *, required: bool = False) -> str | None:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        return read_bounded(path, MAX_FILE).decode()
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise InputError(f"there is no {path}, which {CONFIGURATION} names") from None
         return None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    if len(data) > MAX_FILE:
-        raise InputError(f"{path} has more than {MAX_FILE >> 20} MiB")
-    try:
-        return data.decode()
     except UnicodeDecodeError:
         raise InputError(f"{path} is no text in UTF-8") from None
 
