@@ -36,6 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print what was asked for."""
     from builder.core.errors import InputError
+    from builder.oci.registry.listing import list_referrers, list_tags
     from builder.oci.registry.open import open_client
     from builder.oci.registry.push import Publisher
     from builder.oci.registry.reference import parse_reference
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.action == "tags":
             if reference.tag is not None or reference.digest is not None:
                 raise InputError(f"{name} is an image; tags are a repository's", hint=f"write {reference.name}")
-            _print(args, client.list_tags(), lambda tags: tags)
+            _print(args, list_tags(client), lambda tags: tags)
         elif args.action == "delete":
             if reference.tag is reference.digest is None:
                 raise InputError(f"{name} is a repository; only images are deleted", hint=f"write {name}:TAG")
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.note(f"deleted {reference}")
         elif args.action == "referrers":
             digest = reference.digest or _require(client).digest
-            referrers = client.list_referrers(digest, args.artifact_type)
+            referrers = list_referrers(client, digest, args.artifact_type)
             rows = [
                 {
                     "digest": entry.digest,

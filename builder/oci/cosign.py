@@ -21,6 +21,7 @@ from typing import Any
 
 from builder.core.errors import SourceError
 from builder.oci.registry.client import Client, MissingImageError
+from builder.oci.registry.listing import list_referrers
 from builder.signatures.verify_key import SignatureRefused, VerifyKey
 from firstboot.config.oci.manifests import BadManifest, Descriptor
 
@@ -89,7 +90,7 @@ def find_evidence(client: Client, digests: Sequence[str]) -> Iterator[Evidence]:
     """
     for digest in digests:
         manifests: list[tuple[str, str]] = [(f"{digest.replace(':', '-')}.sig", SIGNATURE_TYPE)]
-        for referrer in client.list_referrers(digest)[:MAX_SIGNATURES]:
+        for referrer in list_referrers(client, digest)[:MAX_SIGNATURES]:
             manifests.append((referrer.digest, referrer.artifact_type))
         for target, kind in manifests:
             if kind == SIGNATURE_TYPE:

@@ -15,7 +15,8 @@ from builder.core.errors import InputError, SourceError
 from builder.core.files import read_bounded
 from builder.oci.cosign import PAYLOAD, SIGNATURE, Evidence, find_evidence, make_payload
 from builder.oci.image import CONFIG, MANIFEST, make_canonical_json, make_digest
-from builder.oci.registry.client import MissingImageError, make_manifest
+from builder.oci.registry.client import MissingImageError
+from builder.oci.registry.manifest import make_manifest
 from builder.oci.registry.push import Publisher
 from builder.signatures.pem import SigningKey, parse_private_key
 from builder.signatures.verify_key import KeyFileError, SignatureRefused

@@ -7,14 +7,13 @@ digest while it passes. Where registries.conf has mirrors they are asked first, 
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 import requests
 
@@ -28,26 +27,21 @@ from builder.core.http import (
     find_body_offset,
     read_pieces,
 )
-from builder.oci.registry.connection import Connection, RegistryError, is_same_origin
+from builder.oci.registry.connection import Connection, RegistryError
+from builder.oci.registry.manifest import Manifest, make_manifest
 from firstboot.config.oci.challenge import make_scope
 from firstboot.config.oci.manifests import (
     ACCEPT,
-    INDEXES,
     MAX_MANIFEST,
     BadManifest,
     Descriptor,
     Platform,
     find_for_platform,
-    find_media_type,
     list_descriptors,
-    parse_document,
 )
 from firstboot.config.oci.reference import Reference
 
 MAX_BLOB = 64 << 30
-MAX_PAGES = 1000
-MAX_TAGS = 1_000_000
-MAX_LIST = 32 << 20  # bytes of one page of tags
 MAX_NESTING = 4  # of an index in an index
 T = TypeVar("T")
 Progress = Callable[[int], None]
@@ -55,66 +49,6 @@ Progress = Callable[[int], None]
 
 class MissingImageError(InputError):
     """The registry answers, and has no such tag or repository."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A manifest or an index, verified.
-
-    Attributes:
-        data: its bytes, which the digest is of.
-        document: what they say.
-    """
-
-    descriptor: Descriptor
-    data: bytes
-    document: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """Of the bytes."""
-        return self.descriptor.digest
-
-    @property
-    def is_index(self) -> bool:
-        """Whether it lists manifests."""
-        return self.descriptor.media_type in INDEXES
-
-    def list_blobs(self) -> tuple[Descriptor, ...]:
-        """Configuration and layers of an image.
-
-        Raises:
-            BadManifest: a descriptor is none.
-        """
-        layers = list_descriptors(self.document, "layers")
-        return (list_descriptors({"config": [self.document.get("config")]}, "config")[0], *layers)
-
-    def list_manifests(self) -> tuple[Descriptor, ...]:
-        """The entries of an index.
-
-        Raises:
-            BadManifest: a descriptor is none.
-        """
-        return tuple(list_descriptors(self.document, "manifests"))
-
-
-def make_manifest(data: bytes, announced: str = "", digest: str | None = None) -> Manifest:
-    """The manifest that some bytes are.
-
-    Args:
-        announced: the media type by a server's header or a descriptor.
-        digest: what they must have.
-
-    Raises:
-        BadManifest: they are none.
-        TransferError: they have another digest.
-    """
-    algorithm = "sha256" if digest is None else digest.partition(":")[0]
-    actual = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
-    if digest is not None and actual != digest:
-        raise TransferError(f"sent a manifest with the digest {actual}, not {digest}")
-    document = parse_document(data)
-    return Manifest(Descriptor(find_media_type(document, announced), actual, len(data)), data, document)
 
 
 @dataclass(frozen=True)
@@ -193,7 +127,7 @@ class Client:
                 raise TransferError(f"sent a manifest with the digest {manifest.digest}, and calls it {promised[:80]}")
             return manifest
 
-        return self._try_each(self._describe(wanted), attempt, by_tag=digest is None)
+        return self.try_each(self._describe(wanted), attempt, by_tag=digest is None)
 
     def find_descriptor(self, target: str | None = None) -> Descriptor | None:
         """What a tag or digest is at this moment, by the registry's word alone; ``None`` if it is not there.
@@ -221,7 +155,7 @@ class Client:
             except BadManifest as error:
                 raise TransferError(f"the answer {error}") from None
 
-        return self._try_each(self._describe(wanted), attempt, by_tag=":" not in wanted)
+        return self.try_each(self._describe(wanted), attempt, by_tag=":" not in wanted)
 
     def read_image_manifest(
         self, platform: str | Platform, target: str | None = None
@@ -378,7 +312,7 @@ class Client:
                 progress(-position)
                 raise
 
-        self._try_each(self._describe(descriptor.digest), attempt, by_tag=False)
+        self.try_each(self._describe(descriptor.digest), attempt, by_tag=False)
         return received
 
     def _read_from(self, source: Source, descriptor: Descriptor, start: int) -> Iterator[bytes]:
@@ -403,100 +337,7 @@ class Client:
                 yield piece[skip:] if skip else piece
                 skip = 0
 
-    # Discovery
-
-    def list_tags(self, page: int = 0) -> list[str]:
-        """All tags of the repository, page by page.
-
-        Args:
-            page: how many to ask for at a time; 0 leaves that to the registry.
-
-        Raises:
-            MissingImageError: there is no such repository.
-            SourceError: the registry does not answer, or not with tags.
-        """
-
-        def attempt(source: Source) -> list[str]:
-            tags: list[str] = []
-            for document in self._walk_pages(
-                source, source.locate("tags", "list") + (f"?n={page}" if page else ""), {}
-            ):
-                found = document.get("tags") or []
-                if not isinstance(found, list) or not all(isinstance(tag, str) for tag in found):
-                    raise TransferError("the answer is no list of tags")
-                tags += found
-                if len(tags) > MAX_TAGS:
-                    raise TransferError(f"there are more than {MAX_TAGS} tags")
-            return sorted({tag for tag in tags if tag.isprintable()})  # not every registry keeps an order
-
-        return self._try_each(f"the tags of {self.reference.name}", attempt, by_tag=True)
-
-    def list_referrers(self, digest: str, artifact_type: str | None = None) -> list[Descriptor]:
-        """The manifests whose subject is this one: by the referrers API, else by the tag that stands in for it.
-
-        Raises:
-            SourceError: the registry does not answer, or not with an index.
-        """
-
-        def attempt(source: Source) -> list[Descriptor]:
-            path = source.locate("referrers", digest)
-            if artifact_type:
-                path += f"?artifactType={quote(artifact_type, safe='')}"
-            found: list[Descriptor] = []
-            try:
-                for document in self._walk_pages(source, path, {"Accept": INDEXES[0]}):
-                    found += list_descriptors(document, "manifests")
-            except BadManifest as error:
-                raise TransferError(f"the list of referrers {error}") from None
-            except RegistryError as error:
-                if error.status not in (400, 404, 405):
-                    raise
-                found = self._list_referrers_by_tag(source, digest)
-            if artifact_type:
-                found = [entry for entry in found if entry.artifact_type == artifact_type]
-            return list({entry.digest: entry for entry in found}.values())
-
-        return self._try_each(f"the referrers of {self.reference.pin(digest)}", attempt, by_tag=False)
-
-    @staticmethod
-    def make_referrers_tag(digest: str) -> str:
-        """The tag under which a registry without the referrers API has them ("Referrers Tag Schema")."""
-        algorithm, _, encoded = digest.partition(":")
-        return f"{algorithm[:32]}-{encoded[:64]}"
-
-    def _list_referrers_by_tag(self, source: Source, digest: str) -> list[Descriptor]:
-        path = source.locate("manifests", self.make_referrers_tag(digest))
-        with source.ask("GET", path, headers={"Accept": INDEXES[0]}, accept=(200, 404)) as response:
-            if response.status_code == 404:
-                return []
-            try:
-                document = parse_document(self.read_body(response, MAX_MANIFEST))
-                return list_descriptors(document, "manifests")
-            except BadManifest as error:
-                raise TransferError(f"the list of referrers {error}") from None
-
-    def _walk_pages(self, source: Source, path: str, headers: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """The documents of a list that comes in pages (RFC 5988, ``Link: <...>; rel="next"``)."""
-        seen = set()
-        for _ in range(MAX_PAGES):
-            seen.add(path)
-            with source.ask("GET", path, headers=headers) as response:
-                data = self.read_body(response, MAX_LIST)
-                following = find_next(response.headers.get("Link", ""))
-            try:
-                yield parse_document(data)
-            except BadManifest as error:
-                raise TransferError(f"the answer {error}") from None
-            if following is None:
-                return
-            target = urljoin(urljoin(source.connection.base, path), following)
-            if not is_same_origin(target, source.connection.base):
-                raise TransferError("the next page is at another host")
-            parts = urlsplit(target)
-            path = parts.path + (f"?{parts.query}" if parts.query else "")
-            if path in seen:
-                raise TransferError("the pages go round in a circle")
-        raise TransferError(f"there are more than {MAX_PAGES} pages")
+    # Trying
 
     def read_body(self, response: requests.Response, maximum: int) -> bytes:
         """The body of an answer, whole.
@@ -509,12 +350,10 @@ class Client:
             raise TransferError(f"the registry sends {length} bytes, at most {maximum} were expected")
         return b"".join(read_pieces(response, maximum, self.patience, self.stop))
 
-    # Trying
-
     def _describe(self, target: str) -> str:
         return f"{self.reference.name}{'@' if ':' in target else ':'}{target}"
 
-    def _try_each(self, what: str, attempt: Callable[[Source], T], *, by_tag: bool) -> T:
+    def try_each(self, what: str, attempt: Callable[[Source], T], *, by_tag: bool) -> T:
         """``attempt`` with one place after the other until one works; temporary failures are tried again."""
         failures: dict[str, TransferError] = {}
         left = list(self.sources)
@@ -564,11 +403,3 @@ def check_size(descriptor: Descriptor, what: str) -> None:
     """
     if descriptor.size > MAX_BLOB:
         raise SourceError(f"{what} is said to have {descriptor.size} bytes; more than {MAX_BLOB} are not fetched")
-
-
-def find_next(header: str) -> str | None:
-    """The target of ``rel=next`` in a header ``Link``."""
-    for part in re.findall(r"<([^<>]{1,4096})>([^<]{0,4096})", header[:16384]):
-        if re.search(r';\s*rel\s*=\s*"?next"?\s*(?:;|,|$)', part[1], re.IGNORECASE):
-            return str(part[0])
-    return None

@@ -10,8 +10,9 @@ from functools import partial
 
 from builder.core.console import Console
 from builder.core.errors import InputError, SourceError
-from builder.oci.registry.client import MAX_NESTING, Manifest
+from builder.oci.registry.client import MAX_NESTING
 from builder.oci.registry.ends import Destination, Origin
+from builder.oci.registry.manifest import Manifest
 from builder.oci.registry.pull import JOBS, run_stoppable
 from firstboot.config.oci.manifests import BadManifest, Descriptor, Platform, find_for_platform
 from firstboot.config.oci.reference import TAG

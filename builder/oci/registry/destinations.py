@@ -22,8 +22,8 @@ from builder.oci.bundle import CONFIG, format_config
 from builder.oci.facts import LAYOUT_VERSION
 from builder.oci.image import write_archive
 from builder.oci.layout import read_image
-from builder.oci.registry.client import Manifest
 from builder.oci.registry.ends import Origin
+from builder.oci.registry.manifest import Manifest
 from builder.oci.registry.push import Progress
 from builder.oci.runtime_config import ROOT, Owner, make_runtime_config
 from builder.tree.directory import write_directory

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from builder.oci.registry.client import Client, Manifest
+from builder.oci.registry.client import Client
+from builder.oci.registry.manifest import Manifest
 from builder.oci.registry.push import Progress, Publisher
 from firstboot.config.oci.manifests import Descriptor
 

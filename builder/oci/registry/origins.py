@@ -10,7 +10,7 @@ from pathlib import Path
 from builder.core.errors import InputError, SourceError
 from builder.core.http import TransferError
 from builder.oci.files import ImageFiles, open_image_files
-from builder.oci.registry.client import Manifest, make_manifest
+from builder.oci.registry.manifest import Manifest, make_manifest
 from builder.tree.node import Inline, Slice
 from builder.tree.pieces import read_pieces
 from firstboot.config.oci.manifests import (

@@ -26,7 +26,8 @@ from builder.core.partial import claim_partial, keep_partial, measure_partial
 from builder.core.store import Store
 from builder.core.store_errors import explain_store_errors
 from builder.oci.facts import LAYOUT_VERSION, MAX_LAYERS
-from builder.oci.registry.client import Client, Manifest, make_manifest
+from builder.oci.registry.client import Client
+from builder.oci.registry.manifest import Manifest, make_manifest
 from builder.oci.registry.reference import Reference
 from firstboot.config.oci.manifests import REF_NAME, BadManifest, Descriptor, Platform
 

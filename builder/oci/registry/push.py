@@ -19,8 +19,10 @@ import requests
 
 from builder.core.errors import BuildError, InputError, SourceError
 from builder.core.http import Stopped, TransferError
-from builder.oci.registry.client import Client, Manifest, MissingImageError, Source, choose_hint
+from builder.oci.registry.client import Client, MissingImageError, Source, choose_hint
 from builder.oci.registry.connection import Body, RegistryError
+from builder.oci.registry.listing import make_referrers_tag
+from builder.oci.registry.manifest import Manifest
 from firstboot.config.oci.challenge import make_scope
 from firstboot.config.oci.manifests import (
     INDEX,
@@ -268,7 +270,7 @@ class Publisher:
 
     def _read_referrers(self, digest: str) -> list[dict[str, object]]:
         def attempt() -> list[dict[str, object]]:
-            path = self._source.locate("manifests", Client.make_referrers_tag(digest))
+            path = self._source.locate("manifests", make_referrers_tag(digest))
             with self._ask("GET", path, headers={"Accept": INDEX}, accept=(200, 404)) as response:
                 if response.status_code == 404:
                     return []
@@ -285,7 +287,7 @@ class Publisher:
         data = json.dumps(index, sort_keys=True).encode()
 
         def attempt() -> None:
-            path = self._source.locate("manifests", Client.make_referrers_tag(digest))
+            path = self._source.locate("manifests", make_referrers_tag(digest))
             with self._ask("PUT", path, headers={"Content-Type": INDEX}, body=data, accept=(201, 200)):
                 pass
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from builder.core.errors import BuildError
 from builder.core.http import TransferError
-from builder.oci.registry.client import find_next, make_manifest
 from builder.oci.registry.credentials import normalise_key, parse_auth_file, parse_helper_answer
+from builder.oci.registry.listing import find_next
+from builder.oci.registry.manifest import make_manifest
 from builder.oci.registry.places import parse_place
 from builder.oci.registry.push import read_range_end
 from builder.oci.registry.reference import parse_reference

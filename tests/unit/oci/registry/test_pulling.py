@@ -12,7 +12,8 @@ import pytest
 from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError, InputError, SourceError
 from builder.core.store import Store
-from builder.oci.registry.client import Client, MissingImageError
+from builder.oci.registry.client import MissingImageError
+from builder.oci.registry.listing import list_referrers, list_tags, make_referrers_tag
 from builder.oci.registry.open import RegistryOptions, open_client
 from builder.oci.registry.pull import PulledImage, lay_out_image, list_blobs, pull_image
 from tests.support.registry import DOCKER_MANIFEST, ImageParts, RegistryServer, digest
@@ -179,7 +180,7 @@ def test_tags_come_page_by_page(registry: RegistryServer, image: ImageParts, opt
         registry.add("team/app", f"v{number}", image)
     registry.page = 3
     with open_client(f"{registry.host}/team/app", options) as client:
-        assert client.list_tags() == [f"v{number}" for number in range(7)]
+        assert list_tags(client) == [f"v{number}" for number in range(7)]
     assert len(registry.asked("GET", "/tags/list")) == 3
 
 
@@ -201,11 +202,11 @@ def test_referrers_come_by_the_api_or_by_the_tag(
             for o, kind in ((signature, "application/x-signature"), (notes, "application/x-notes"))
         ]
         listed = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
-        registry.add_manifest("team/app", Client.make_referrers_tag(made), listed)
+        registry.add_manifest("team/app", make_referrers_tag(made), listed)
     with open_client(f"{registry.host}/team/app", options) as client:
-        assert {e.digest for e in client.list_referrers(made)} == {signature.digest, notes.digest}
-        assert [e.digest for e in client.list_referrers(made, "application/x-notes")] == [notes.digest]
-        assert client.list_referrers(digest(b"another")) == []
+        assert {e.digest for e in list_referrers(client, made)} == {signature.digest, notes.digest}
+        assert [e.digest for e in list_referrers(client, made, "application/x-notes")] == [notes.digest]
+        assert list_referrers(client, digest(b"another")) == []
 
 
 def test_a_tag_can_be_looked_up_without_pulling(

@@ -12,10 +12,11 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.errors import InputError, SourceError
-from builder.oci.registry.client import Client, MissingImageError
+from builder.oci.registry.client import MissingImageError
 from builder.oci.registry.copy import Copied, copy_image
 from builder.oci.registry.destinations import LayoutDestination, open_archive
 from builder.oci.registry.ends import RegistryDestination, RegistryOrigin
+from builder.oci.registry.listing import list_referrers, list_tags, make_referrers_tag
 from builder.oci.registry.open import RegistryOptions, open_client
 from builder.oci.registry.origins import FileOrigin
 from builder.oci.registry.push import Publisher, read_range_end
@@ -235,13 +236,13 @@ def test_the_subject_of_a_manifest_learns_of_it(
     registry.referrers_api = api
     for number in range(2):
         copy(f"signed/app:s{number}", "team/app", f"s{number}")
-    tag = Client.make_referrers_tag(made)
+    tag = make_referrers_tag(made)
     assert (tag in registry.repository("team/app").tags) is not api
     with open_client(f"{registry.host}/team/app", options, mirrors=False) as client:
-        found = client.list_referrers(made, "a/b")
+        found = list_referrers(client, made, "a/b")
         assert len(found) == 2
         Publisher(client).delete_manifest(found[0].digest)
-        assert [entry.digest for entry in client.list_referrers(made)] == [found[1].digest]
+        assert [entry.digest for entry in list_referrers(client, made)] == [found[1].digest]
 
 
 def test_tags_and_manifests_are_deleted(registry: RegistryServer, image: ImageParts, options: RegistryOptions) -> None:
@@ -250,7 +251,7 @@ def test_tags_and_manifests_are_deleted(registry: RegistryServer, image: ImagePa
     with open_client(f"{registry.host}/team/app", options, mirrors=False) as client:
         publisher = Publisher(client)
         publisher.delete_tag("1")
-        assert client.list_tags() == ["2"]
+        assert list_tags(client) == ["2"]
         publisher.delete_manifest(made)
         assert client.find_descriptor("2") is None
         publisher.delete_blob(digest(image.config))
