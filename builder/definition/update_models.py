@@ -85,6 +85,11 @@ class Updates(BaseModel):
         description="Units that must be active before a new version counts as good, besides `multi-user.target`, "
         "the health of apps, and a machine's own `health_checks`.",
     )
+    migrations: tuple[UnitName, ...] = Field(
+        (),
+        description="Services that change the form of what is in `/var`, in this order: once for each version, before "
+        "the apps. A version whose services fail is not well.",
+    )
 
 
 def check_updates(updates: Updates | None, features: tuple[str, ...], directory: Path) -> Iterator[Problem]:
@@ -110,6 +115,14 @@ def check_updates(updates: Updates | None, features: tuple[str, ...], directory:
         yield Problem(("updates", "root"), "nothing is published anywhere", "set url as well")
     if updates.root is not None:
         yield from _check_root(directory / updates.root)
+    for key in ("migrations", "health"):
+        for index, unit in enumerate(names := getattr(updates, key)):
+            if names.index(unit) != index:
+                yield Problem(("updates", key, index), f"'{unit}' is there twice")
+    for index, unit in enumerate(updates.migrations):
+        if not unit.endswith(".service") or "@" in unit:
+            message = f"'{unit}' is not the name of a service"
+            yield Problem(("updates", "migrations", index), message, "like shop-migrate.service")
     if updates.window is not None and updates.window.begin == updates.window.end:
         yield Problem(("updates", "window", "end"), "a window that ends when it begins is never open")
 

@@ -46,9 +46,9 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
         Overlays(definition.overlays, values),
         Apps(definition.apps, find_shipped_root() / "overlays" / "apps"),
-        *list_update_stages(definition),
         Artifacts(list_placed(definition.artifacts, lock, "image")),
         Units(definition.units, presets.enable, presets.disable, presets.mask, values, optional),
+        *list_update_stages(definition),
         Accounts(),
         Identity(
             definition.name, definition.version, definition.arch, definition.features, manifest, definition.credentials
@@ -63,7 +63,8 @@ def list_update_stages(definition: Resolved) -> list[Stage]:
     if settings is None:
         return []
     root = None if settings.root is None else definition.path.parent / settings.root
-    return [Updates(Path(agent.__file__).parent, settings, definition.arch, root)]
+    names = (*(app.name for app in definition.apps), *(container.name for container in definition.containers))
+    return [Updates(Path(agent.__file__).parent, settings, definition.arch, root, names)]
 
 
 def list_container_stages(definition: Resolved, lock: Lock, epoch: int) -> list[Stage]:

@@ -48,6 +48,14 @@ updates:
   tries: 1
   boot_minutes: 20
   health: [healthy.service]
+  migrations: [migrate.service]
+"""
+MIGRATE = """\
+[Unit]
+Description=Note from Which Version to Which
+
+[Service]
+ExecStart=/usr/bin/sh -c 'echo "$UPDATE_FROM $UPDATE_TO" >> /var/lib/migrations'
 """
 # All versions have it, so that they differ in nothing but their number.
 HEALTHY = """\
@@ -73,7 +81,12 @@ def build_os(*arguments: str | Path) -> None:
 
 def build_version(version: str, store: Store) -> Path:
     out = OUT / version
-    for path, text in {"units/sick/healthy.service": HEALTHY, "overlays/sick/usr/lib/healthy": SICK}.items():
+    files = {
+        "units/sick/healthy.service": HEALTHY,
+        "units/sick/migrate.service": MIGRATE,
+        "overlays/sick/usr/lib/healthy": SICK,
+    }
+    for path, text in files.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_text(text)
     (out / "root.json").write_bytes((OUT / "keys/root.json").read_bytes())
@@ -209,6 +222,7 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
         "written",
         "good",
     ]
+    assert machine.read("/var/lib/migrations") == "1 2\n"
     # No delta was to be had, and the root came in two pieces: no byte of it twice.
     name = repository.cut_off.rpartition("/")[2]
     size = next(repository.directory.glob(f"**/{name}")).stat().st_size
@@ -231,6 +245,8 @@ def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine, rep
     found = status(machine)
     assert (found["running"], found["on_trial"], found["pending"]) == ("2", False, None)
     assert "healthy.service failed (the third version is sick)" in found["failed"]["3"]["reason"]
+    # The older version is told that the state is newer.
+    assert machine.read("/var/lib/migrations") == "1 2\n2 3\n3 2\n"
     print(f"deltas: {sum(repository.sent.values())} bytes sent: {repository.sent}")
     assert sum(repository.sent.values()) < 4 << 20
     # It is not taken again, neither by itself nor when it is brought.

@@ -29,6 +29,7 @@ from update.agent.fleet_lock import read_held
 from update.agent.host import Host
 from update.agent.identity import read_identity
 from update.agent.lock import hold_lock
+from update.agent.migrations import begin_migration, end_migration, note_state_version
 from update.agent.payload import read_release
 from update.agent.rollback import find_other, roll_back
 from update.agent.settings import read_settings
@@ -96,7 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--take", metavar="PATH", help="replace the machine's file by the image's")
     add("history", "say what happened to which version, and why").add_argument("--json", action="store_true")
     # What units call.
-    for name in ("auto", "boot", "bless", "give-up", "steady"):
+    for name in ("auto", "boot", "bless", "give-up", "migrate", "migrated", "steady"):
         commands.add_parser(name)
     return parser
 
@@ -253,12 +254,21 @@ def _drift(host: Host, options: argparse.Namespace) -> None:
 
 
 def _boot(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    note_state_version(host)
     if line := trial.begin(host):
         _say(line)
 
 
 def _bless(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
     _say(trial.bless(host))
+
+
+def _migrate(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    _say(begin_migration(host))
+
+
+def _migrated(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
+    _say(end_migration(host))
 
 
 def _give_up(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
@@ -279,6 +289,8 @@ COMMANDS: dict[str, Callable[[Host, argparse.Namespace], None]] = {
     "boot": _boot,
     "bless": _bless,
     "give-up": _give_up,
+    "migrate": _migrate,
+    "migrated": _migrated,
     "steady": _steady,
 }
 

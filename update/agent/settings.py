@@ -68,6 +68,15 @@ def read_arch(host: Host) -> str:
     return _take(_read(host, SETTINGS), "arch", "", SETTINGS)
 
 
+def read_migrations(host: Host) -> tuple[str, ...]:
+    """The units that change the form of the state, which the image has.
+
+    Raises:
+        UpdateError: the image's file cannot be read.
+    """
+    return tuple(_take(_read(host, SETTINGS), "migrations", [], SETTINGS))
+
+
 def read_settings(host: Host) -> Settings:
     """The image's, with the machine's over them.
 
