@@ -57,6 +57,22 @@ Description=Note from Which Version to Which
 [Service]
 ExecStart=/usr/bin/sh -c 'echo "$UPDATE_FROM $UPDATE_TO" >> /var/lib/migrations'
 """
+# What the timer starts, and how much memory it and the largest program that it starts have had at most, without the pages
+# of files.
+MEASURED = """\
+import resource, sys
+from update.agent.command import main
+status = main(["auto"])
+for name in ("SELF", "CHILDREN"):
+    print("memory", name, resource.getrusage(getattr(resource, f"RUSAGE_{name}")).ru_maxrss, flush=True)
+sys.exit(status)
+"""
+MEASURE = """\
+[Service]
+ExecStart=
+ExecStart=/usr/bin/python3 -I /run/measured.py
+"""
+MOST_MEMORY = 64 << 10  # KiB
 # All versions have it, so that they differ in nothing but their number.
 HEALTHY = """\
 [Unit]
@@ -196,10 +212,21 @@ def note(what: str, since: float) -> None:
 
 def take_by_itself(machine: Machine) -> None:
     """What the timer starts, until the machine has rebooted by itself."""
+    machine.write("/run/measured.py", MEASURED)
+    machine.write("/run/systemd/system/os-update.service.d/measured.conf", MEASURE)
+    machine.succeed("systemctl", "daemon-reload")
     started = time.monotonic()
     machine.run_until_reboot("systemctl", "start", "os-update.service")
     machine.wait_reset()
     note("from asking the repository to the reboot", started)
+
+
+def check_memory(machine: Machine) -> None:
+    """Of the update that came before this boot."""
+    said = machine.succeed("/bin/sh", "-c", "journalctl --no-pager -u os-update.service -o cat | grep '^memory '")
+    sizes = [int(line.split()[2]) for line in said.splitlines()[-2:]]
+    print(f"memory of the agent and of the largest program: {sizes} KiB")
+    assert sum(sizes) <= MOST_MEMORY
 
 
 def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Machine, repository: Repository) -> None:
@@ -230,6 +257,7 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
     assert "range" in repository.web.asked(repository.cut_off)[-1].headers
     print(f"full: {sum(repository.sent.values())} bytes sent")
     print(machine.succeed("/bin/sh", "-c", "journalctl -b -1 -u os-update.service -o cat | tail -n 30"))
+    check_memory(machine)
 
 
 def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine, repository: Repository) -> None:
@@ -249,6 +277,7 @@ def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine, rep
     assert machine.read("/var/lib/migrations") == "1 2\n2 3\n3 2\n"
     print(f"deltas: {sum(repository.sent.values())} bytes sent: {repository.sent}")
     assert sum(repository.sent.values()) < 4 << 20
+    check_memory(machine)
     # It is not taken again, neither by itself nor when it is brought.
     machine.succeed("systemctl", "start", "os-update.service")
     assert status(machine)["pending"] is None

@@ -178,5 +178,10 @@ def _check_boots_this_root(release: Release, uki: Path) -> None:
     Raises:
         UpdateError: it starts another one.
     """
-    if f"roothash={release.roothash}".encode() not in uki.read_bytes():
+    wanted, before = f"roothash={release.roothash}".encode(), b""
+    for chunk in read_whole(uki):
+        if wanted in (here := before + chunk):
+            break
+        before = here[1 - len(wanted) :]
+    else:
         raise UpdateError(f"uki: this kernel image does not start the root {release.roothash} of its release.json")

@@ -212,3 +212,12 @@ def test_a_file_that_is_no_version_is_refused(
         assert apply(machine, path) == 1
         assert message in capsys.readouterr().err
     assert machine.list_labels() == BEFORE
+
+
+def test_a_kernel_image_is_searched_in_pieces(
+    machine: FakeMachine, payload: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is looked for lies across many of them.
+    monkeypatch.setattr("update.agent.payload._CHUNK", 7)
+    assert apply(machine, payload("2", uki=b"x" * 40)) == 1
+    assert apply(machine, payload("2")) == 0
