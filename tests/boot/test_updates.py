@@ -57,8 +57,7 @@ Description=Note from Which Version to Which
 [Service]
 ExecStart=/usr/bin/sh -c 'echo "$UPDATE_FROM $UPDATE_TO" >> /var/lib/migrations'
 """
-# What the timer starts, and how much memory it and the largest program that it starts have had at most, without the pages
-# of files.
+# What the timer starts, and how much memory it and the largest program that it starts have had at most.
 MEASURED = """\
 import resource, sys
 from update.agent.command import main

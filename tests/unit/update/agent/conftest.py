@@ -154,7 +154,9 @@ class FakeMachine:
         if target["Type"] == "regular-file":
             name = target["MatchPattern"].split()[0].replace("@v", version)
             name = name.replace("@l", target["TriesLeft"]).replace("@d", target["TriesDone"])
-            (Path(target["Path"]) / name).write_bytes(data)
+            fresh = Path(target["Path"]) / f".#{name}"
+            fresh.write_bytes(data)
+            fresh.replace(Path(target["Path"]) / name)
             return
         running = target["MatchPattern"].replace("@v", parser["Transfer"]["ProtectVersion"])
         partition = next(
@@ -162,9 +164,10 @@ class FakeMachine:
             for each in parse_gpt(self.disk.read_bytes()[:HEAD])
             if each.type == target["MatchPartitionType"] and each.name != running
         )
-        disk = bytearray(self.disk.read_bytes())
-        disk[partition.start : partition.start + len(data)] = data
-        self.disk.write_bytes(disk)
+        self.set_label(partition.number, "_empty")
+        with self.disk.open("r+b") as disk:
+            disk.seek(partition.start)
+            disk.write(data)
         self.set_label(partition.number, target["MatchPattern"].replace("@v", version), target.get("PartitionUUID"))
 
 
