@@ -100,6 +100,7 @@ def build_version(version: str, store: Store) -> Path:
         "units/sick/healthy.service": HEALTHY,
         "units/sick/migrate.service": MIGRATE,
         "overlays/sick/usr/lib/healthy": SICK,
+        "overlays/sick/etc/both.conf": f"of version {version}\n",
     }
     for path, text in files.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
@@ -117,12 +118,17 @@ class Repository:
         self.deltas = True
         self.cut_off = ""
         self.sent: dict[str, int] = {}
+        self.locks: list[str] = []
         web.fallback = self.answer
 
     def publish(self, version: str) -> None:
         build_os("publish", self.directory, "--keys", OUT / "keys", "--out", OUT / version)
 
     def answer(self, request: HttpRequest) -> Reply:
+        if request.method == "POST":
+            assert json.loads(request.body)["client_params"]["group"] == "one"
+            self.locks.append(request.path)
+            return Reply()
         path = self.directory / request.path.lstrip("/")
         if not path.is_file() or (".delta" in path.name and not self.deltas):
             return Reply(status=404)
@@ -186,7 +192,8 @@ def machine(
 ) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine") / "machine"
     with booted(manifests["1"], folder, store, media=[carrier], restrict=False, memory=768, seconds=900) as machine:
-        server = {"url": repository.web.url("/", Fakes.HOST)}
+        url = repository.web.url("/", Fakes.HOST)
+        server = {"url": url, "fleet_lock": {"url": url, "group": "one"}}
         machine.write("/etc/os-update.json", json.dumps(server))
         yield machine
 
@@ -236,6 +243,7 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
     repository.deltas = False
     machine.write("/etc/mine.conf", "mine\n")
     machine.write("/var/lib/mine", "mine\n")
+    machine.write("/etc/both.conf", "mine\n")
     take_by_itself(machine)
     started = time.monotonic()
     machine.wait_probe()
@@ -249,6 +257,14 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
         "good",
     ]
     assert machine.read("/var/lib/migrations") == "1 2\n"
+    assert machine.succeed("os-update", "drift") == "/etc/both.conf"
+    difference = machine.succeed("os-update", "drift", "--show", "/etc/both.conf")
+    assert difference.splitlines()[-2:] == ["-of version 2", "+mine"]
+    machine.succeed("os-update", "drift", "--take", "/etc/both.conf")
+    assert (machine.read("/etc/both.conf"), machine.succeed("os-update", "drift")) == ("of version 2\n", "")
+    # The lock was asked for before the reboot, and is given back now.
+    machine.succeed("/bin/sh", "-c", "until test ! -e /var/lib/update/fleet-lock.json; do sleep 1; done")
+    assert repository.locks == ["/v1/pre-reboot", "/v1/steady-state"]
     # No delta was to be had, and the root came in two pieces: no byte of it twice.
     name = repository.cut_off.rpartition("/")[2]
     size = next(repository.directory.glob(f"**/{name}")).stat().st_size
