@@ -431,7 +431,7 @@ def test_two_builds_that_differ_have_an_exit_code_of_their_own(
 def test_a_plan_says_what_would_run_and_changes_nothing(build_os: BuildOs) -> None:
     Path("os.yaml").write_text(SMALL)
     without = build_os("plan").out.splitlines()
-    assert without[0] == "packages    runs    because there is no os.lock yet"
+    assert without[0] == "packages   runs    because there is no os.lock yet"
     assert without[-1] == "outputs     made anew: root, disk, qcow2"
     assert not Path("os.lock").exists()
     write_lock()
@@ -439,7 +439,7 @@ def test_a_plan_says_what_would_run_and_changes_nothing(build_os: BuildOs) -> No
     outcome = build_os("plan")
     assert outcome.status == 0
     lines = outcome.out.splitlines()
-    assert lines[0] == "packages    runs    because it has not run before"
+    assert lines[0] == "packages   runs    because it has not run before"
     assert lines[-1] == "outputs     made anew: root, disk, qcow2"
     stages = list_stages(load(Path("os.yaml")).resolved, Lock.load(Path("os.lock")))
     assert [line.split()[0] for line in lines[:-1]] == [stage.name for stage in stages]
@@ -451,7 +451,7 @@ def test_a_plan_says_what_would_run_and_changes_nothing(build_os: BuildOs) -> No
     stale = build_os("plan")
     assert (stale.status, stale.out.splitlines()[0]) == (
         0,
-        "packages    runs    because os.lock is stale and will be renewed",
+        "packages   runs    because os.lock is stale and will be renewed",
     )
 
 
