@@ -1,4 +1,4 @@
-"""The checks of tests/support/distribution.py against the registry of unit tests, with and without referrers."""
+"""The checks of tests/support/distribution/ against the registry of unit tests, with and without referrers."""
 
 from __future__ import annotations
 
