@@ -25,7 +25,6 @@ from builder.definition.resolved import ResolvedContainer
 from builder.outputs.manifest import Manifest, is_current
 from builder.products.catalogue import CONTAINER_PRODUCTS
 from builder.products.product import Identity, Part
-from builder.stages.containers import MEDIA_TYPES, divide, make_container_tree, make_image_config, open_base
 from builder.stages.packages import make_decision
 from builder.stages.python import list_planned
 
@@ -56,6 +55,13 @@ def build_container(request: BuildRequest) -> BuildResult:
         from builder.oci.runtime_config import make_runtime_config
         from builder.outputs.publish import publish
         from builder.outputs.sbom import make_container_sbom
+        from builder.stages.container_images import (
+            MEDIA_TYPES,
+            divide,
+            make_container_tree,
+            make_image_config,
+            open_base,
+        )
 
         sweep_out(request.out)
         require_room(request.store.root, request.out)

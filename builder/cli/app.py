@@ -182,7 +182,7 @@ def locate_modules(app: ResolvedApp) -> str:
 
 def make_archive(app: ResolvedApp, tools: Tools) -> bytes:
     """An app's modules with their bytecode, as a tar archive; the same files make the same bytes."""
-    from builder.stages.apps import install_files
+    from builder.stages.app_installation import install_files
     from builder.tree.bytecode import compile_below
     from builder.tree.tar import write_tar
     from builder.tree.tree import Tree

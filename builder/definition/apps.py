@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.definition.app_checks import check_app, check_apps
 from builder.definition.app_models import App
 from builder.definition.findings import Findings, shorten_path
 from builder.definition.lookup import Layer
@@ -26,6 +24,10 @@ def find_apps(
     Args:
         environments: the names of the definition's Python environments.
     """
+    if not any(layer.contents.apps for layer in layers):
+        return ()
+    from builder.definition.app_checks import check_app, check_apps  # noqa: PLC0415 - most definitions have no apps
+
     ports = {container.name: tuple(_list_ports(container)) for container in containers}
     apps: dict[str, tuple[Layer, int, App]] = {}
     for layer in layers:
@@ -107,6 +109,8 @@ def list_files(directory: Path, definition: Path | None = None) -> Iterator[Path
 
 def read_scripts(directory: Path) -> dict[str, str]:
     """``[project.scripts]`` of a ``pyproject.toml`` (PEP 621), by name; none if there is no such file."""
+    import tomllib  # noqa: PLC0415 - most definitions have no apps
+
     try:
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError):

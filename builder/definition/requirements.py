@@ -6,7 +6,6 @@ Sources: PyPA, "Dependency specifiers"; pip's documentation of the requirements 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +178,8 @@ def read_project(path: Path, extras: Sequence[str]) -> Requirements:
         LocatedError: it cannot be read, or names something that is refused.
     """
     name = shorten_path(path)
+    import tomllib  # noqa: PLC0415 - few definitions name a pyproject.toml
+
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)

@@ -21,12 +21,12 @@ from builder.core.store import Store
 from builder.debian.lock import Lock, LockedImage
 from builder.definition.resolved import OciLayout, RegistryImage, Resolved, ResolvedContainer, list_containers
 from builder.definition.where import describe_at_entry
-from builder.oci.layout import find_image
 
 if TYPE_CHECKING:
     from builder.oci.registry.client import Client
 
-# What talks to registries is imported where one is asked: most builds find everything as it should be.
+# What talks to registries, and what reads layouts, is imported where there is an image: most builds have none from
+# elsewhere, or find everything as it should be.
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def find_stale_images(lock: Lock, resolved: Resolved | ResolvedContainer) -> lis
     for named in list_images(resolved):
         row = rows.pop(named.name, None)
         if isinstance(named.image, OciLayout):
-            digest = find_image(named.image.path, resolved.arch, tag=named.image.tag).manifest.digest
+            digest = _find_digest(named.image, resolved.arch)
             if row is None or row != LockedImage(named.name, digest):
                 lines.append(f"{named.name}: {digest}, locked {row.digest if row else 'without one'}")
         elif row is None:
@@ -106,7 +106,7 @@ def lock_images(
     for named in list_images(resolved):
         row = known.get(named.name)
         if isinstance(named.image, OciLayout):
-            digest = find_image(named.image.path, resolved.arch, tag=named.image.tag).manifest.digest
+            digest = _find_digest(named.image, resolved.arch)
             rows.append(LockedImage(named.name, digest))
         elif row is None or _compare(named.image, row) or update is None or named.name in update:
             rows.append(_resolve(named, named.image, resolved.arch, store, console, offline=offline))
@@ -177,6 +177,12 @@ def _list_missing(row: LockedImage, store: Store) -> list[str]:
         return [row.digest]
     blobs = [blob.hex for blob in list_blobs(store, row.digest) if not store.has_blob(blob.hex, blob.size)]
     return [*blobs, *(sha256 for sha256 in others if not store.has_blob(sha256))]
+
+
+def _find_digest(layout: OciLayout, arch: str) -> str:
+    from builder.oci.layout import find_image  # noqa: PLC0415 - see the top
+
+    return find_image(layout.path, arch, tag=layout.tag).manifest.digest
 
 
 def _resolve(

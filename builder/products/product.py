@@ -7,9 +7,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.errors import ToolError
-from builder.core.tools import Tools
+
+if TYPE_CHECKING:
+    from builder.core.tools import Tools
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SECTOR = 512

@@ -22,7 +22,6 @@ from builder.stages.python import PythonEnvironments, list_container_environment
 from builder.stages.seal import Seal
 from builder.stages.stage import Stage
 from builder.stages.units import Units
-from builder.stages.updates import Updates
 
 
 def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
@@ -62,6 +61,8 @@ def list_update_stages(definition: Resolved) -> list[Stage]:
     settings = definition.updates
     if settings is None:
         return []
+    from builder.stages.updates import Updates  # noqa: PLC0415 - brings what a machine does about updates
+
     root = None if settings.root is None else definition.path.parent / settings.root
     names = (*(app.name for app in definition.apps), *(container.name for container in definition.containers))
     return [Updates(Path(agent.__file__).parent, settings, definition.arch, root, names)]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from builder.debian.lock import Lock, LockedPackage, LockedWheel
 from builder.definition.environments import ResolvedEnvironment
 from builder.definition.resolved import Resolved, ResolvedContainer
-from builder.python.environment import Environment, hash_contents, install_environment
-from builder.python.target import find_target
 from builder.stages.stage import Context
 from builder.tree.node import make_file
 from builder.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.python.environment import Environment
+
+# What knows wheels is imported where there is an environment: every plan imports this module.
 
 # By these a machine knows whether it has an environment already that an app of another version needs.
 DIGESTS = "/usr/lib/build-os/environments"
@@ -31,6 +34,8 @@ class PythonEnvironments:
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree with the environments."""
+        from builder.python.environment import hash_contents  # noqa: PLC0415
+
         install_environments(tree, self.environments, self.arch, context)
         for environment in self.environments:
             path = f"{DIGESTS}/{environment.name}"
@@ -44,6 +49,10 @@ def install_environments(tree: Tree, environments: Sequence[Environment], arch: 
     Raises:
         BuildError: see :func:`builder.python.environment.install_environment`.
     """
+    if not environments:
+        return
+    from builder.python.environment import install_environment  # noqa: PLC0415
+
     for environment in environments:
         install_environment(
             *(tree, environment, arch, context.tools, context.store, context.console, context.scratch),
@@ -63,6 +72,11 @@ def list_planned(
     Raises:
         InputError: the packages bring no Python.
     """
+    if not environments:
+        return ()
+    from builder.python.environment import Environment  # noqa: PLC0415
+    from builder.python.target import find_target  # noqa: PLC0415
+
     return tuple(
         Environment(
             environment.name,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from builder.core.files import open_replacement
-from builder.oci.image import write_archive
 from builder.products.product import Job, Part, Product
 
 
 def finish_archive(job: Job) -> None:
     """Pack the image layout into one file."""
+    from builder.oci.image import write_archive  # noqa: PLC0415 - see the catalogue
+
     with open_replacement(job.out) as file:
         write_archive(job.parts[Part.OCI], file, created=job.identity.created)
 

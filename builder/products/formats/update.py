@@ -6,17 +6,25 @@ import os
 import shutil
 import tempfile
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.files import CHUNK, hash_file, open_replacement
-from builder.core.tools import Tools
 from builder.products.product import Identity, Job, Part, Product
-from builder.tree.tar import Writer, make_ustar_header
 from builder.tree.tar_headers import BLOCK
-from update.documents import PARTS, RELEASE_FILE, Release, ReleasePart, TransferFile, format_release
+from firstboot.config.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from builder.core.tools import Tools
+    from builder.tree import tar
+    from builder.tree.tar import Writer
+    from update import documents
+    from update.documents import Release, ReleasePart
+else:
+    # Every command that reads a definition imports this module, for the list of products.
+    documents, tar = import_lazily("update.documents"), import_lazily("builder.tree.tar")
 
 # The root is compressed already, and higher levels find little more in it. The number of threads is not that of the
 # machine's processors: the bytes depend on whether there is more than one.
@@ -25,7 +33,7 @@ ZSTD = ("zstd", "--quiet", "--threads=4", "-9")
 
 def make_release(identity: Identity, parts: dict[str, ReleasePart]) -> Release:
     """What a payload says of itself."""
-    return Release(identity.name, identity.version, identity.architecture, identity.roothash, parts)
+    return documents.Release(identity.name, identity.version, identity.architecture, identity.roothash, parts)
 
 
 def find_partition_uuid(part: str, roothash: str) -> str | None:
@@ -48,15 +56,15 @@ def compress_part(part: str, source: Path, directory: Path, tools: Tools, rootha
     """
     target = directory / f"{part}.zst"
     tools.run(*ZSTD, source, "-o", target)
-    file = TransferFile(target.name, target.stat().st_size, hash_file(target))
-    return ReleasePart(source.stat().st_size, hash_file(source), find_partition_uuid(part, roothash), (file,))
+    file = documents.TransferFile(target.name, target.stat().st_size, hash_file(target))
+    return documents.ReleasePart(source.stat().st_size, hash_file(source), find_partition_uuid(part, roothash), (file,))
 
 
 def write_payload(release: Release, directory: Path, out: Writer, *, created: int) -> None:
     """Write the archive: ``release.json``, then the files that it names, which are in ``directory``; ustar, with the
     time ``created`` (seconds since 1970)."""
-    text = format_release(release)
-    out.write(_header(RELEASE_FILE, len(text), created) + text + bytes(-len(text) % BLOCK))
+    text = documents.format_release(release)
+    out.write(_header(documents.RELEASE_FILE, len(text), created) + text + bytes(-len(text) % BLOCK))
     for part in release.parts.values():
         for file in part.files:
             out.write(_header(file.name, file.size, created))
@@ -67,13 +75,15 @@ def write_payload(release: Release, directory: Path, out: Writer, *, created: in
 
 
 def _header(name: str, size: int, created: int) -> bytes:
-    return make_ustar_header(name.encode(), b"0", 0o644, 0, 0, size, created)
+    return tar.make_ustar_header(name.encode(), b"0", 0o644, 0, 0, size, created)
 
 
 def finish_update(job: Job) -> None:
     """Compress the parts and pack them."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - brings logging
+
     roothash = job.identity.roothash
-    present = [name for name in PARTS if Part(name) in job.parts]
+    present = [name for name in documents.PARTS if Part(name) in job.parts]
     with tempfile.TemporaryDirectory(dir=job.out.parent, prefix=".update-") as scratch:
         directory = Path(scratch)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

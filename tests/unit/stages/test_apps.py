@@ -15,8 +15,9 @@ from builder.definition.app_models import App
 from builder.definition.resolved_app import ResolvedApp
 from builder.definition.shipped import find_shipped_root
 from builder.stages.app_commands import NotStartable, PythonPlace, find_place, make_command
+from builder.stages.app_installation import MANIFEST, PRESETS, UNITS
 from builder.stages.app_units import make_app_units
-from builder.stages.apps import MANIFEST, PRESETS, UNITS, Apps
+from builder.stages.apps import Apps
 from builder.stages.stage import Context
 from builder.tree.node import make_file
 from builder.tree.tree import Tree

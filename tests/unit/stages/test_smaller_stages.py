@@ -18,7 +18,7 @@ from builder.debian.scripts.effects import Effect
 from builder.debian.scripts.work import Work
 from builder.stages import firstboot as firstboot_module
 from builder.stages.accounts import Accounts
-from builder.stages.containers import make_image_config
+from builder.stages.container_images import make_image_config
 from builder.stages.firstboot import FirstBoot
 from builder.stages.identity import OF_ONE_MACHINE, Identity
 from builder.stages.packages import configure, make_decision, make_work
