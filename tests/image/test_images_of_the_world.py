@@ -230,6 +230,10 @@ def make_versions() -> tuple[Tree, Tree]:
     tree.put("/long/" + "n" * 200 + "/" + "m" * 250, make_file("long", origin="package:two"))
     tree.put("/tmp", make_directory(0o1777, origin="package:two"))
     tree.put("/srv/ü", make_file(b"\0" * 5000, 0o600, origin="overlay:x", uid=1000, gid=2**31))
+    # cap_net_raw, permitted and effective: VFS_CAP_REVISION_2 of linux/capability.h.
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")
+    ping = make_file("ping", 0o755, origin="package:two")
+    tree.put("/usr/bin/ping", ping.copy_with(xattrs=(("security.capability", capability), ("user.note", b"\0x"))))
     changed = tree.copy()
     for path in ("/etc/removed", "/usr/lib/dir", "/usr/lib/becomes-file", "/usr/lib/becomes-directory"):
         changed.remove(path)
@@ -285,6 +289,11 @@ def test_other_readers_see_the_root_that_we_wrote(
             assert status.st_mode & 0o7777 == node.mode, path
         if os.getuid() == 0:
             assert (status.st_uid, status.st_gid) == (node.uid, node.gid), path
+            names = os.listxattr(unpacked[path], follow_symlinks=False)
+            kept = {name: os.getxattr(unpacked[path], name, follow_symlinks=False) for name in names}
+            assert {name: value for name, value in kept.items() if name != "user.rootlesscontainers"} == dict(
+                node.xattrs
+            )
         if node.kind is Kind.FILE:
             assert unpacked[path].read_bytes() == node.content.read(), path
     assert find_mistakes("runtime-config", json.loads((tmp_path / "bundle/config.json").read_text())) == []
