@@ -22,7 +22,9 @@ import shlex
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,26 +87,36 @@ def show_apps(definition: Path | None) -> int:
 
 def change_version(args: argparse.Namespace, console: Console) -> int:
     """Send a version, or go back to the image's."""
-    from builder.core.errors import BuildError
-
     target, tools = find_machine(args, console)
     if args.action == "revert":
         return call(target, tools, ["revert", args.name], b"")
     path = args.definition or Path("os.yaml")
+    if args.watch:
+        with keep_connection(target, tools) as kept:
+            return watch_app(args.name, path, kept, tools, console)
     resolved, app = require_app(path, args.name)
     environment = lock_app_environment(path, resolved, app, console)
+    return send_version(path, app, environment, target, tools, console)
+
+
+def watch_app(name: str, path: Path, target: SshTarget, tools: Tools, console: Console) -> int:
+    """Send a version, and another one at each change, until Ctrl-C; returns the status of the last."""
+    from builder.core.errors import BuildError
+
+    resolved, app = require_app(path, name)
+    environment = lock_app_environment(path, resolved, app, console)
+    seen = stamp_files(app, resolved)  # before it is sent: what changes meanwhile is sent next
     status = send_version(path, app, environment, target, tools, console)
-    seen = stamp_files(app, resolved)
-    while args.watch:
+    while True:
         try:
             while (now := stamp_files(app, resolved)) == seen:
                 time.sleep(LOOK)
             changed, seen = {name for name, _ in {*now.items()} ^ {*seen.items()}}, now
             before = {*app.files.values()}
-            resolved, app = require_app(path, args.name)
-            if changed & {str(path) for path in list_inputs(resolved)}:
+            resolved, app = require_app(path, name)
+            if changed & {str(file) for file in list_inputs(resolved)}:
                 environment = lock_app_environment(path, resolved, app, console)
-            elif before == {*app.files.values()} and not changed & {str(path) for path in before}:
+            elif before == {*app.files.values()} and not changed & {str(file) for file in before}:
                 continue  # what an editor keeps beside them
             seen = stamp_files(app, resolved)
             status = send_version(path, app, environment, target, tools, console)
@@ -112,7 +124,19 @@ def change_version(args: argparse.Namespace, console: Console) -> int:
             return status
         except BuildError as error:  # of what is half-written just now, or does not start
             console.warn(str(error))
-    return status
+
+
+@contextmanager
+def keep_connection(target: SshTarget, tools: Tools) -> Iterator[SshTarget]:
+    """The same machine by one connection for all calls: what a login takes is paid once. Calls that come before it is
+    there, or after it was cut, log in by themselves."""
+    from builder.cli.ssh import read_terminal_environment
+    from vm.registry.ssh import make_connection_argv
+
+    with tempfile.TemporaryDirectory(prefix="build-os-ssh-") as directory:
+        kept = replace(target, control=Path(directory) / "control")
+        with tools.spawn(*make_connection_argv(kept), env=read_terminal_environment(tools)):
+            yield kept
 
 
 def lock_app_environment(path: Path, resolved: Resolved, app: ResolvedApp, console: Console) -> AppEnvironment | None:

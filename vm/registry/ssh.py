@@ -12,16 +12,34 @@ PROGRAM = "ssh"
 
 @dataclass(frozen=True)
 class SshTarget:
-    """Where and as whom to log in. ``key`` is a private key file; without one, the agent's keys are tried."""
+    """Where and as whom to log in.
+
+    Attributes:
+        key: a private key file; without one, the agent's keys are tried.
+        control: the socket of a connection that is there already (:func:`make_connection_argv`); where nobody listens
+            at it, ssh logs in anew.
+    """
 
     port: int
     user: str
     key: Path | None = None
     host: str = "127.0.0.1"
+    control: Path | None = None
 
 
 def make_argv(target: SshTarget, command: Sequence[str] = ()) -> list[str]:
     """ssh(1)'s command line, program first. ``command`` is joined by the remote shell, as ssh does."""
+    return [PROGRAM, *_list_options(target), "--", f"{target.user}@{target.host}", *command]
+
+
+def make_connection_argv(target: SshTarget) -> list[str]:
+    """The same for a connection that runs and asks nothing, and serves others at the target's ``control``
+    until it is ended."""
+    own = ["-M", "-N", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15"]
+    return [PROGRAM, *own, *_list_options(target), "--", f"{target.user}@{target.host}"]
+
+
+def _list_options(target: SshTarget) -> list[str]:
     # An emulated machine on a busy host takes its time to start the program that answers.
     patience = 60 if is_loopback(target.host) else 10
     options = ["-F", "none", "-p", str(target.port), "-o", "LogLevel=ERROR", "-o", f"ConnectTimeout={patience}"]
@@ -32,7 +50,9 @@ def make_argv(target: SshTarget, command: Sequence[str] = ()) -> list[str]:
         options += ["-o", "GlobalKnownHostsFile=/dev/null"]
     if target.key is not None:
         options += ["-i", str(target.key), "-o", "IdentitiesOnly=yes"]
-    return [PROGRAM, *options, "--", f"{target.user}@{target.host}", *command]
+    if target.control is not None:
+        options += ["-S", str(target.control)]
+    return options
 
 
 def quote_command(target: SshTarget) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import shlex
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,9 +38,11 @@ class Machine:
         self.status = 0
         self.has_environment = True
         self.calls: list[tuple[list[str], bytes]] = []
+        self.commands: list[list[str]] = []
 
     def run(self, argv: list[str], *, input: bytes, **_: Any) -> SimpleNamespace:
         self.calls.append((shlex.split(argv[-1]), input))
+        self.commands.append(argv)
         words = self.calls[-1][0]
         self.has_environment |= "environment" in words
         return SimpleNamespace(returncode=self.status if self.has_environment else command.NOT_THERE)
@@ -102,6 +106,38 @@ def test_an_environment_is_sent_where_the_machine_has_another(
     assert machine.calls[1] == (["sudo", "-n", command.PROGRAM, "environment", "d2"], b"wheels")
     assert machine.calls[2][0][5] != first[5], "other wheels are another version"
     assert machine.calls[2][0] == machine.calls[0][0]
+
+
+def test_each_change_is_pushed_by_one_connection(
+    build_os: Any, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_tools: Tools
+) -> None:
+    kept: list[list[str]] = []
+
+    @contextmanager
+    def spawn(_: Tools, *argv: str, **__: Any) -> Iterator[None]:
+        kept.append([*argv])
+        yield
+        kept.append([])
+
+    module = tmp_path / "app" / "shop" / "web.py"
+    texts = ["print('one')\n", "print(", "print('three')\n"]
+
+    def sleep(_: float) -> None:
+        """The user, between two looks at the files."""
+        if not texts:
+            raise KeyboardInterrupt
+        module.write_text(texts.pop(0))
+
+    monkeypatch.setattr(type(fake_tools), "spawn", spawn)
+    monkeypatch.setattr("builder.cli.app.time.sleep", sleep)
+    outcome: Outcome = build_os("app", "push", "shop", "--watch")
+    assert outcome.status == 0
+    assert len({words[5] for words, _ in machine.calls}) == len(machine.calls) >= 3
+    connection, closed = kept
+    assert ("-M" in connection, closed) == (True, [])
+    control = connection[connection.index("-S") + 1]
+    assert all(argv[argv.index("-S") + 1] == control for argv in machine.commands)
+    assert not Path(control).parent.exists()
 
 
 @pytest.mark.parametrize(
