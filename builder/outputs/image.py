@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -131,8 +131,8 @@ def _root_inputs(settings: ImageSettings) -> dict[str, str]:
 def _root(tree: Tree, tree_key: str, settings: ImageSettings, context: Context) -> Root:
     def make(fresh: Path) -> Contents:
         image = fresh / "root.erofs"
-        packaged, rest = split(remove_kernel(tree))
-        write_erofs(rest, context, settings, image, onto=_packaged_root(packaged, settings, context))
+        parts, rest = split(remove_kernel(tree))
+        write_erofs(rest, context, settings, image, onto=_kept_root(parts, settings, context))
         roothash, sha256 = run_parallel(
             lambda: make_verity(image, context.tools, fresh / "root.verity", name=settings.name),
             lambda: hash_file(image),
@@ -143,19 +143,19 @@ def _root(tree: Tree, tree_key: str, settings: ImageSettings, context: Context) 
     return Root(entry.path / "root.erofs", entry.path / "root.verity", entry.value)
 
 
-def _packaged_root(packaged: Tree, settings: ImageSettings, context: Context) -> Path:
-    """What packages brought, as an image that most builds find in the store."""
+def _kept_root(parts: Sequence[Tree], settings: ImageSettings, context: Context) -> Path | None:
+    """What seldom changes, as an image that most builds find in the store: each part onto those before it."""
+    if not parts:
+        return None
     # Not the digest: where content lies in the store says what it is, and need not be read.
-    content = hashlib.sha256(packaged.encode()).hexdigest()
-    return (
-        _keep(
-            context,
-            "packaged root",
-            {"packages": content, **_root_inputs(settings)},
-            lambda fresh: write_erofs(packaged, context, settings, fresh / "root.erofs"),
-        ).path
-        / "root.erofs"
-    )
+    content = [hashlib.sha256(part.encode()).hexdigest() for part in parts]
+
+    def make(fresh: Path) -> None:
+        before = _kept_root(parts[:-1], settings, context)
+        write_erofs(parts[-1], context, settings, fresh / "root.erofs", onto=before)
+
+    inputs = {"parts": " ".join(content), **_root_inputs(settings)}
+    return _keep(context, "parts of the root", inputs, make).path / "root.erofs"
 
 
 def write_erofs(tree: Tree, context: Context, settings: ImageSettings, out: Path, onto: Path | None = None) -> None:

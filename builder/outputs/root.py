@@ -1,7 +1,8 @@
 """The root file system: one EROFS image of the whole tree, and the dm-verity hash tree over it.
 
-The image is written in two parts, always: first what packages brought, then the rest onto it. The first part is
-nearly all of the bytes and seldom changes, so it can be kept; the image is the same whether it was or not.
+The image is written in parts, always: first what packages brought, then what was assembled of containers and wheels if
+there is any, then the rest onto it. All but the last are nearly all of the bytes and seldom change, so they can be
+kept; the image is the same whether they were or not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from builder.core.errors import ToolError
 from builder.core.sparse import copy_blocks
 from builder.core.tools import Tools
-from builder.tree.node import Kind, make_directory
+from builder.tree.node import Kind, Node, make_directory
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree, get_parent
 
@@ -29,8 +30,9 @@ CLUSTER = "-C65536"
 ZSTD_LEVEL = 3
 # What ends a stream that broke off: mkfs.erofs must not take it for a whole one.
 NO_TAR = b"\xff" * 512
-# The origins of what packages brought, or a handler made of it.
-PACKAGED = ("package:", "stage:packages")
+# Of each part but the last, the origins of what is in it: what packages brought, or a handler made of it; then what is
+# assembled of other packages and of wheels.
+KEPT = (("package:", "stage:packages"), ("container:", "wheel:", "environment:"))
 ORIGIN = "output:root"
 NAMESPACE = uuid.UUID("c8d0a6a6-6f0b-4b34-9e0c-8f6f0c8f2b2d")
 
@@ -70,22 +72,25 @@ def make_compression_arguments(compression: str, level: int | None) -> tuple[str
     return (f"-z{compression}", CLUSTER)
 
 
-def split(tree: Tree) -> tuple[Tree, Tree]:
-    """The two parts of a root: what packages brought, and what is written onto it.
+def split(tree: Tree) -> tuple[list[Tree], Tree]:
+    """The parts of a root that are kept, in their order, and what is written onto them.
 
-    The first has no directories but those on the way to its files, and nothing of those but their names; the second
-    has all of them, as they are to be.
+    The kept ones have no directories but those on the way to their files, and nothing of those but their names; the
+    last has all of them, as they are to be.
     """
     way = make_directory(origin=ORIGIN)
-    first, second = {"/": way}, {}
+    parts: list[dict[str, Node]] = [{"/": way} for _ in KEPT]
+    rest = {}
     for path, node in tree.walk():
-        if node.kind is Kind.DIRECTORY or not node.origin.startswith(PACKAGED):
-            second[path] = node
+        index = next((i for i, origins in enumerate(KEPT) if node.origin.startswith(origins)), None)
+        if node.kind is Kind.DIRECTORY or index is None:
+            rest[path] = node
             continue
-        first[path] = node
-        while (path := get_parent(path)) not in first:
-            first[path] = way
-    return Tree(first), Tree(second)
+        part = parts[index]
+        part[path] = node
+        while (path := get_parent(path)) not in part:
+            part[path] = way
+    return [Tree(part) for part in parts if len(part) > 1], Tree(rest)
 
 
 def make_erofs(

@@ -112,25 +112,28 @@ def test_the_root_hash_is_read_from_what_veritysetup_prints(tmp_path: Path, fake
     assert salts[0] not in fake_tools.calls[2]
 
 
-def test_a_root_has_two_parts_and_every_directory_is_as_it_is_to_be_in_the_second(tree: Tree) -> None:
+def test_a_root_has_parts_and_every_directory_is_as_it_is_to_be_in_the_last(tree: Tree) -> None:
     tree.put("/var/empty", make_directory(0o700, origin="package:a"))
     tree.put("/usr/bin", make_directory(0o750, origin="package:a"))
     tree.put("/usr/lib/made", make_file("x", origin="stage:packages"))
     tree.put("/etc/mine", make_file("x", origin="overlay:mine"))
-    packaged, rest = split(tree)
+    tree.put("/usr/lib/shop/page.py", make_file("x", origin="wheel:shop"))
+    tree.put("/usr/lib/shop/own.py", make_file("x", origin="app:shop"))
+    (packaged, assembled), rest = split(tree)
     assert [path for path, _ in packaged.walk()] == [
         "/", "/usr", "/usr/bin", "/usr/bin/a", "/usr/lib", "/usr/lib/made"
     ]  # fmt: skip
     assert {node.mode for _, node in packaged.walk() if node.kind is Kind.DIRECTORY} == {0o755}
-    both = dict(packaged.walk()) | dict(rest.walk())
-    assert Tree(both) == tree
+    assert [path for path, _ in assembled.walk()] == ["/", "/usr", "/usr/lib", "/usr/lib/shop", "/usr/lib/shop/page.py"]
+    assert Tree(dict(packaged.walk()) | dict(assembled.walk()) | dict(rest.walk())) == tree
 
 
 def test_a_directory_that_something_else_needs_changes_nothing_of_what_packages_brought(tree: Tree) -> None:
-    before = split(tree)[0]
+    (before,), _ = split(tree)
     tree.put("/etc/new/mine", make_file("x", origin="overlay:mine"))
     tree.change("/usr/bin", mode=0o700)
-    assert split(tree)[0].encode() == before.encode()
+    (after,), _ = split(tree)
+    assert after.encode() == before.encode()
 
 
 def test_an_image_is_written_onto_a_copy(tree: Tree, tmp_path: Path, fake_tools: object) -> None:
