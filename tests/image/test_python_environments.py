@@ -7,15 +7,16 @@ import hashlib
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.build import BuildRequest, build_container
 from builder.core.console import QuietConsole
-from builder.core.errors import InputError, SourceError
+from builder.core.errors import BuildError, InputError, SourceError
 from builder.core.store import Store
 from builder.debian.lock import Lock, LockedWheel
 from builder.definition.load import load_container
@@ -24,7 +25,7 @@ from builder.python.choose import Chosen
 from builder.python.locking import resolve_environment
 from builder.python.target import Target
 from builder.tree.tree import Tree
-from tests.support.wheels import make_wheel
+from tests.support.wheels import describe, make_wheel
 
 pytestmark = pytest.mark.image
 
@@ -283,3 +284,62 @@ def test_a_container_with_an_environment(project: Project) -> None:
     resolved = load_container(definition).resolved
     with pytest.raises(SourceError, match="1 wheel is not in the store, and downloading is off"):
         fetch_locked_wheels(locked, resolved, project.store, QuietConsole(), offline=True)
+
+
+def squat(wheels: Path) -> None:
+    """A wheel of another distribution under the name that somebody asks for, as PEP 503 normalises it."""
+    make_wheel(wheels, "Foo.Bar").rename(wheels / "foo_bar-1.0-py3-none-any.whl")
+    make_wheel(wheels, "evil").rename(wheels / "shop-1.0-py3-none-any.whl")
+
+
+@pytest.mark.parametrize(
+    ("environment", "make", "words"),
+    [
+        ("{requirements: r.txt, find_links: [wheels]}", {}, "no wheel of shop 1.0 has one of the hashes"),
+        (OWN, {"tag": "cp312-cp312-manylinux_2_17_x86_64"}, "shop has no wheel for Python 3.13"),
+        ("{requirements: [shop, Foo_Bar], find_links: [wheels]}", squat, "shop==1.0 has an invalid package format"),
+        (OWN, {"record": {"shop/__init__.py": describe(b"other")}}, "is not what its RECORD says: the hash differs"),
+        (OWN, {"record": {"shop/__init__.py": None}}, "its RECORD does not name 'shop/__init__.py'"),
+        (OWN, {"files": {"../../../etc/passwd": "x"}}, "'../../../etc/passwd' leads out of the environment"),
+        (OWN, {"files": {"shop-1.0.data/data/../../etc/x": "x"}}, "leads out of the environment"),
+        (
+            "{requirements: [shop, other], find_links: [wheels]}",
+            lambda wheels: [make_wheel(wheels, name, files={"both.py": name}) for name in ("shop", "other")],
+            "two have one file: /usr/lib/python-environments/shop/lib/python3.13/site-packages/both.py",
+        ),
+        (OWN, {"metadata": "Requires-Dist: other @ git+https://host.example/other"}, "host.example"),
+        ("{requirements: [-e .]}", {}, "an editable requirement points at a directory that the image does not have"),
+        ("{requirements: ['shop @ git+https://host.example/shop']}", {}, "this names a repository"),
+        ("{requirements: ['shop @ https://host.example/shop.tar.gz']}", {}, "this names a place instead of a version"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    project: Project, environment: str, make: dict[str, Any] | Callable[[Path], object], words: str
+) -> None:
+    (project.root / "r.txt").write_text(f"shop==1.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    if callable(make):
+        make(project.wheels)
+    else:
+        make_wheel(project.wheels, **make)
+    definition, store = project.write(environment), Store.open()
+    before = {path.name for path in project.root.iterdir()}
+    refused = (
+        [] if callable(make) else [hashlib.sha256(path.read_bytes()).hexdigest() for path in project.wheels.iterdir()]
+    )
+    with pytest.raises(BuildError) as caught:
+        build_container(BuildRequest(definition, project.root / "out", store, QuietConsole()))
+    assert words in str(caught.value)
+    out = project.root / "out"
+    assert not out.exists() or {path.name for path in out.iterdir()} <= {".lock"}
+    # Names and hashes may have been locked before a file was looked into; nothing was made of it.
+    assert {path.name for path in project.root.iterdir()} - before <= {"out", "shop.lock"}
+    assert not [path for path in (store.root / "packs").iterdir() if path.name.startswith(tuple(refused))]
+
+
+def test_a_file_for_etc_is_refused_in_the_systems_environment(project: Project) -> None:
+    make_wheel(project.wheels, files={"shop-1.0.data/data/etc/shop.conf": "x"})
+    definition = project.write(OWN)
+    definition.write_text(definition.read_text().replace("  shop: {", "  system: {"), encoding="utf-8")
+    with pytest.raises(BuildError, match=r"a file for /etc, 'etc/shop.conf', and wheels cannot configure the system"):
+        build_container(BuildRequest(definition, project.root / "out", Store.open(), QuietConsole()))
+    assert not (project.root / "out" / "build.json").exists()

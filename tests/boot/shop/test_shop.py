@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
 import urllib.request
 
@@ -57,6 +58,14 @@ def test_the_data_is_on_the_state_and_the_secret_nowhere_else(shop: Shop) -> Non
     assert machine.run(*nobody, *search).stdout == ""
     counted = machine.run("sh", "-c", "journalctl --all --output=export | grep --text --count canary")
     assert counted.stdout.strip() == "0"
+
+
+def test_what_it_consists_of_is_in_sandboxes(shop: Shop) -> None:
+    for name in ("shop", "shop-report", "postgresql"):
+        said = shop.machine.succeed(f"systemd-analyze security --no-pager {name}.service").splitlines()[-1]
+        score = re.search(r": (\d+\.\d+) ", said)
+        assert score is not None, said
+        assert float(score[1]) <= 2.0, said
 
 
 def test_a_boot_is_good_when_the_shop_answers(shop: Shop) -> None:
