@@ -59,6 +59,14 @@ _schedule_check, _schedule_schema = make_text_type(
 )
 Schedule = Annotated[str, _schedule_check, _schedule_schema]
 
+_health_check, _health_schema = make_text_type(r"/[!-~]*", "a path of HTTP begins with '/', like /health")
+HealthPath = Annotated[str, _health_check, _health_schema]
+
+_written_check, _written_schema = make_text_type(
+    r"/(?:var|run)/[^\x00-\x1f]+", "an app writes below /var or /run alone: all else of a machine is read-only for it"
+)
+WrittenPath = Annotated[str, _written_check, _written_schema]
+
 _secret_check, _secret_schema = make_text_type(
     r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", "a secret's name is letters, digits, '_' and '-', like database"
 )
@@ -134,7 +142,7 @@ class App(_Model):
         "exec",
         description="When it counts as started: when it runs, when it says so (sd_notify(3)), or when it answers HTTP.",
     )
-    health: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$")] | None = Field(
+    health: HealthPath | None = Field(
         None, description="With `ready: http` the path that must be answered with a status below 400. Default: `/`."
     )
     gate: bool = Field(True, description="Whether a boot, and so an update, counts as good only when the app is well.")
@@ -154,8 +162,6 @@ class App(_Model):
     watchdog: Annotated[int, Field(ge=1, le=3600)] = Field(
         30, description="With `ready: notify`: seconds without a sign of life after which it is started anew."
     )
-    writes: tuple[Annotated[str, StringConstraints(pattern=r"^/(?:var|run)/[^\x00-\x1f]+$")], ...] = Field(
-        (), description="What else it may write, below `/var` or `/run`."
-    )
+    writes: tuple[WrittenPath, ...] = Field((), description="What else it may write, below `/var` or `/run`.")
     exceptions: tuple[AppException, ...] = Field((), description="What of the sandbox it cannot live with, and why.")
     enable: bool = Field(True, description="Whether it starts at boot.")

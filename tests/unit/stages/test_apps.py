@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ def test_an_app_that_answers_http_is_asked_until_it_does() -> None:
 def test_an_app_that_is_not_to_start_is_not_waited_for() -> None:
     assert make_app_units(make_app(enable=False), ["/x"]).enable == ()
     assert make_app_units(make_app(gate=False), ["/x"]).enable == ("shop.service",)
+
+
+def test_what_a_definition_says_besides_is_in_the_unit() -> None:
+    app = make_app(memory_max="64M", tasks_max=8, writes=["/var/lib/shared data"], description="The 50 % Shop")
+    app = replace(app, needs=("postgresql.service",), after=("worker.service",))
+    text = lines(app)
+    assert {"MemoryMax=64M", "TasksMax=8", 'ReadWritePaths="/var/lib/shared data"'} <= {*text}
+    assert {"Requires=postgresql.service", "Description=The 50 %% Shop"} <= {*text}
+    assert next(line for line in text if line.startswith("After=")).split("=")[1].split() == ["worker.service"]
 
 
 def test_a_job_has_a_timer_and_ends() -> None:
