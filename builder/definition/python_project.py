@@ -64,6 +64,8 @@ def read_python_project(project: Path, definition: Path) -> PythonProject:
     Raises:
         InputError: it says nowhere what it needs, or what starts it; its files cannot be read.
     """
+    if not project.is_dir():
+        raise InputError(f"there is no directory {shorten_path(project)}")
     where = _relate(project, definition)
     table = _read_table(project)
     listed = project / "requirements.txt"
