@@ -1,11 +1,13 @@
 """A tree as a real directory, as programs that unpack images leave it: with owners for root, without for others.
 
 An ordinary user cannot give files away, make devices, or set attributes of the system's: all files are that user's
-then, devices are left out, and of the extended attributes those remain that are the user's own (``user.``).
+then, devices are left out, and of the extended attributes those remain that are the user's own (``user.``). No file
+system takes all attributes, so one that is not taken is left out as well.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -14,9 +16,11 @@ from builder.tree.node import Kind, Node, Slice
 from builder.tree.pieces import read_pieces
 from builder.tree.tree import Tree
 
+NOT_TAKEN = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)  # setxattr(2)
+
 
 def write_directory(tree: Tree, root: Path, *, as_root: bool) -> list[str]:
-    """Write all of a tree into a directory, which is made; returns the paths of what had to be left out.
+    """Write all of a tree into a directory, which is made; returns the paths of what is not there, or not whole.
 
     Files that are one slice of the store with the same attributes become hard links, as they were.
 
@@ -42,9 +46,11 @@ def write_directory(tree: Tree, root: Path, *, as_root: bool) -> list[str]:
                 os.link(known, where, follow_symlinks=False)
                 continue
         _make(node, where)
-        _set_attributes(node, where, as_root=as_root)
+        if not _set_attributes(node, where, as_root=as_root):
+            left_out.append(path)
     for where, node in reversed(directories):
-        _set_attributes(node, where, as_root=as_root)
+        if not _set_attributes(node, where, as_root=as_root):
+            left_out.append(f"/{where.relative_to(root)}")
     return left_out
 
 
@@ -63,12 +69,19 @@ def _make(node: Node, where: Path) -> None:
             os.mknod(where, kind | 0o600, os.makedev(*node.device))
 
 
-def _set_attributes(node: Node, where: Path, *, as_root: bool) -> None:
+def _set_attributes(node: Node, where: Path, *, as_root: bool) -> bool:
+    """Whether the file has all of them now, but for owners that a user cannot give."""
+    whole = True
     if as_root:
         os.chown(where, node.uid, node.gid, follow_symlinks=False)
     if node.kind is not Kind.SYMLINK:
         where.chmod(node.mode)  # after the owner, with which the set-user-ID bit goes
     for name, value in node.xattrs:
-        if as_root or (name.startswith("user.") and node.kind is not Kind.SYMLINK):
+        try:
             os.setxattr(where, name, value, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in NOT_TAKEN:
+                raise
+            whole = False
     os.utime(where, (node.mtime, node.mtime), follow_symlinks=False)
+    return whole

@@ -252,7 +252,8 @@ class BundleDestination(LayoutDestination):
         write_file(fresh / CONFIG, format_config(config))
         fresh.rename(self.bundle)
         if left_out:
-            self._console.warn(f"{len(left_out)} devices of the image were left out, as only root can make them")
+            names = " ".join(left_out[:5])
+            self._console.warn(f"{len(left_out)} devices, or attributes like file capabilities, left out: {names}")
 
 
 _inside = threading.Lock()
