@@ -12,6 +12,7 @@ Or for updates: the keys that 'build-os publish' signs with, and DIR/root.json, 
   build-os key update-keys --for updates --root-keys 3 --threshold 2
   build-os key update-keys --for updates --rotate targets
   build-os key update-keys --for updates --renew
+  build-os key update-keys --for updates --public targets=targets.pem     that key is in a token
 """
 
 from __future__ import annotations
@@ -48,6 +49,18 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="new keys for this role, in a new root.json, which the keys of the root before sign; may be repeated",
     )
     change.add_argument("--renew", action="store_true", help="a new root.json of the same keys, before it expires")
+    updates.add_argument(
+        "--public",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="the public key of one that is kept elsewhere, and not made: of root-1, targets, snapshot, timestamp",
+    )
+    updates.add_argument(
+        "--sign-command",
+        metavar="COMMAND",
+        help="signs {file} for {role} with a root's key that is kept elsewhere, and writes the signature",
+    )
     updates.add_argument("--dev", action="store_true", help="mark them as made to try things out")
 
 
@@ -59,9 +72,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _make_for_updates(args: argparse.Namespace, console: Console) -> int:
     from builder.publishing.keys import make_update_keys
     from builder.publishing.rotation import renew_root
+    from builder.publishing.signing_command import parse_signing_command
 
+    elsewhere = dict(_parse_public(text) for text in args.public)
+    command = None if args.sign_command is None else parse_signing_command(args.sign_command)
     if args.rotate or args.renew:
-        paths = renew_root(args.directory, args.rotate or (), int(time.time()))
+        paths = renew_root(args.directory, args.rotate or (), int(time.time()), elsewhere, command)
         console.note("publish it: 'build-os publish DIR --keys KEYS --refresh'; machines follow by themselves")
         sys.stdout.write("".join(f"{path}\n" for path in paths))
         return 0
@@ -70,11 +86,22 @@ def _make_for_updates(args: argparse.Namespace, console: Console) -> int:
         root_keys=args.root_keys,
         threshold=args.threshold,
         development=args.dev,
+        elsewhere=elsewhere,
+        command=command,
         now=int(time.time()),
     )
     console.note(f"give machines {paths[-1]}; keep the keys of the root elsewhere, nothing is published with them")
     sys.stdout.write("".join(f"{path}\n" for path in paths))
     return 0
+
+
+def _parse_public(text: str) -> tuple[str, Path]:
+    from builder.core.errors import InputError
+
+    name, equals, path = text.partition("=")
+    if not equals or not name or not path:
+        raise InputError(f"--public: '{text}' is no name and file", hint="write it like targets=targets.pem")
+    return name, Path(path)
 
 
 def _make_for_secure_boot(args: argparse.Namespace, console: Console) -> int:

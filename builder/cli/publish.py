@@ -39,6 +39,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keys", type=Path, default=Path("update-keys"), metavar="DIR", help="keys and root.json (update-keys)"
     )
+    parser.add_argument(
+        "--sign-command",
+        metavar="COMMAND",
+        help="signs {file} for {role} with keys that are kept elsewhere, and writes the signature",
+    )
     add_out(parser)
     what = parser.add_argument_group("what is done, if not to publish what is in out/").add_mutually_exclusive_group()
     what.add_argument(
@@ -72,6 +77,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Publish, or show."""
     from builder.core.errors import InputError
     from builder.publishing import publish
+    from builder.publishing.signing_command import parse_signing_command
     from update.documents import is_channel_name
 
     for name, least in (("deltas", 0), ("prune", 1)):
@@ -86,7 +92,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     offer = _make_offer(args, now)
     origin = None if args.version or args.withdraw or args.refresh else _find_origin(args, console)
     sweep = args.prune is not None
-    with publish.change_repository(args.directory, args.keys, console, now, sweep=sweep) as repository:
+    command = None if args.sign_command is None else parse_signing_command(args.sign_command)
+    with publish.change_repository(args.directory, args.keys, console, now, sweep=sweep, command=command) as repository:
         published = None
         if origin is not None:
             published = publish.publish_build(repository, origin, args.channel, offer, args.deltas, console, now)

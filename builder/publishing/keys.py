@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,13 +18,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from securesystemslib.exceptions import Error as SecuresystemsError
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
 from builder.core.errors import InputError
 from builder.core.files import write_file
+from builder.publishing.signing_command import CommandSigner, SigningCommand, add_signature, read_public_key
 
+NOWHERE: Mapping[str, Path] = MappingProxyType({})
 ROOT_FILE = "root.json"
 ONLINE_ROLES = ("targets", "snapshot", "timestamp")
 # Days for which what a role signs is valid. Whoever keeps old metadata from machines is noticed when it has expired.
@@ -41,7 +44,14 @@ def compute_expiry(now: int, days: int) -> datetime:
 
 
 def make_update_keys(
-    directory: Path, *, root_keys: int = 1, threshold: int = 1, development: bool = False, now: int
+    directory: Path,
+    *,
+    root_keys: int = 1,
+    threshold: int = 1,
+    development: bool = False,
+    elsewhere: Mapping[str, Path] = NOWHERE,
+    command: SigningCommand | None = None,
+    now: int,
 ) -> list[Path]:
     """New keys and ``root.json``, version 1, signed by all keys of the root.
 
@@ -49,12 +59,15 @@ def make_update_keys(
         root_keys: how many keys the root has.
         threshold: how many of them must sign a new root.
         development: they are marked as such.
+        elsewhere: public keys of those that are not made, by the names that their files would have: ``root-1``,
+            ``targets``.
+        command: signs with those.
 
     Returns:
         What was written, ``root.json`` last.
 
     Raises:
-        InputError: the numbers make no sense, or there are keys already.
+        InputError: the numbers make no sense, there are keys already, or the root cannot be signed.
     """
     if not 1 <= threshold <= root_keys <= MAX_KEYS:
         raise InputError(
@@ -66,20 +79,34 @@ def make_update_keys(
     for path in (directory / ROOT_FILE, *directory.glob("root-*.key"), *paths.values()):
         if path.exists():
             raise InputError(f"{path} is there already, and machines may trust it", hint="name another directory")
-    signers = {name: CryptoSigner(Ed25519PrivateKey.generate()) for name in names}
+    if unknown := [name for name in elsewhere if name not in names]:
+        raise InputError(f"there is no key '{unknown[0]}'", hint=f"there are {', '.join(names)}")
+    made = {name: CryptoSigner(Ed25519PrivateKey.generate()) for name in names if name not in elsewhere}
+    public = {name: made[name].public_key if name in made else read_public_key(elsewhere[name]) for name in names}
     marks = {DEVELOPMENT: True} if development else {}
     root = Root(expires=compute_expiry(now, DAYS["root"]), consistent_snapshot=True, unrecognized_fields=dict(marks))
-    for name, signer in signers.items():
-        root.add_key(signer.public_key, "root" if name.startswith("root-") else name)
+    for name, key in public.items():
+        root.add_key(key, "root" if name.startswith("root-") else name)
     root.roles["root"].threshold = threshold
     metadata = Metadata(root)
-    for name, signer in signers.items():
-        if name.startswith("root-"):
-            metadata.sign(signer, append=True)
-    for name, path in paths.items():
-        write_file(path, signers[name].private_bytes, mode=0o600, durable=True)
+    for name in names[:root_keys]:
+        signer = made[name] if name in made else make_command_signer(command, "root", public[name])
+        add_signature(metadata, signer)
+    for name, signer in made.items():
+        write_file(paths[name], signer.private_bytes, mode=0o600, durable=True)
     write_file(directory / ROOT_FILE, metadata.to_bytes(), durable=True)
-    return [*paths.values(), directory / ROOT_FILE]
+    return [*(paths[name] for name in made), directory / ROOT_FILE]
+
+
+def make_command_signer(command: SigningCommand | None, role: str, key: Key) -> CommandSigner:
+    """What signs with a key that is kept elsewhere.
+
+    Raises:
+        InputError: nothing says how.
+    """
+    if command is None:
+        raise InputError(f"nothing signs {role} with a key that is kept elsewhere", hint="add --sign-command COMMAND")
+    return CommandSigner(command, role, key)
 
 
 def is_development(root: Root) -> bool:
@@ -127,14 +154,19 @@ def read_signer(path: Path) -> CryptoSigner:
         ) from error
 
 
-def find_signers(directory: Path, root: Root, role: str) -> list[CryptoSigner]:
+def find_signers(
+    directory: Path, root: Root, role: str, command: SigningCommand | None = None
+) -> list[CryptoSigner | CommandSigner]:
     """Enough of the keys in a directory to sign for a role, whatever their files are called.
+
+    Args:
+        command: signs with those that are not there.
 
     Raises:
         InputError: there are not enough of them.
     """
     wanted = root.roles[role]
-    found: dict[str, CryptoSigner] = {}
+    found: dict[str, CryptoSigner | CommandSigner] = {}
     # What is called after the role comes first, and must be readable; others are looked at if those are not enough.
     for path in sorted(directory.glob("*.key"), key=lambda path: (not path.name.startswith(role), path.name)):
         own = path.name.startswith(role)
@@ -148,10 +180,14 @@ def find_signers(directory: Path, root: Root, role: str) -> list[CryptoSigner]:
             continue
         if signer.public_key.keyid in wanted.keyids:
             found[signer.public_key.keyid] = signer
+    if command is not None:
+        missing = [keyid for keyid in wanted.keyids if keyid not in found]
+        for keyid in missing[: max(0, wanted.threshold - len(found))]:
+            found[keyid] = CommandSigner(command, role, root.keys[keyid])
     if len(found) < wanted.threshold:
         raise InputError(
             f"{directory} has {len(found)} of the {wanted.threshold} keys that sign {role}",
             details=[f"the root, version {root.version}, accepts the key {keyid}" for keyid in wanted.keyids],
-            hint=f"name the directory with {role}.key by --keys",
+            hint=f"name the directory with {role}.key by --keys, or what signs elsewhere by --sign-command",
         )
     return list(found.values())

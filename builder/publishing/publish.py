@@ -20,6 +20,7 @@ from builder.publishing.deltas import BLOCKS, make_delta
 from builder.publishing.keys import ROOT_FILE, find_signers, is_development
 from builder.publishing.payload import Payload, open_payload
 from builder.publishing.repository import LOCK, Repository, open_repository
+from builder.publishing.signing_command import SigningCommand
 from update.delta import METHOD
 from update.documents import (
     CHANNELS,
@@ -66,13 +67,20 @@ class Published:
 
 @contextmanager
 def change_repository(
-    directory: Path, keys: Path, console: Console, now: int, *, sweep: bool = False
+    directory: Path,
+    keys: Path,
+    console: Console,
+    now: int,
+    *,
+    sweep: bool = False,
+    command: SigningCommand | None = None,
 ) -> Iterator[Repository]:
     """A repository to be changed, by one publisher at a time; it is signed and written when the block has ended.
 
     Args:
         now: seconds since 1970.
         sweep: remove, at the end, the files that nothing leads to.
+        command: signs with keys that are not in ``keys``.
 
     Raises:
         InputError, SourceError: see :func:`open_repository`; a key is missing.
@@ -93,7 +101,7 @@ def change_repository(
             )
         try:
             yield repository
-            repository.write(partial(find_signers, keys, root), now)
+            repository.write(partial(find_signers, keys, root, command=command), now)
         except BaseException:
             repository.discard()
             raise

@@ -22,6 +22,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from builder.core.errors import InputError, SourceError
 from builder.core.files import CHUNK, hash_file, open_replacement, sync_names, write_file
 from builder.publishing.keys import BAD_METADATA, DAYS, compute_expiry, read_root
+from builder.publishing.signing_command import add_signature
 
 METADATA, TARGETS = "metadata", "targets"
 LOCK = ".lock"
@@ -151,7 +152,7 @@ class Repository:
     def _sign(self, role: str, document: Metadata[Kind], by: Signers) -> None:
         document.signatures.clear()
         for signer in by(role):
-            document.sign(signer, append=True)
+            add_signature(document, signer)
         self.root.signed.verify_delegate(role, document.signed_bytes, document.signatures)
 
     def discard(self) -> None:

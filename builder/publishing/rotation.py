@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,10 +10,25 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
 from builder.core.files import write_file
-from builder.publishing.keys import DAYS, ROOT_FILE, compute_expiry, find_signers, read_root
+from builder.publishing.keys import (
+    DAYS,
+    NOWHERE,
+    ROOT_FILE,
+    compute_expiry,
+    find_signers,
+    make_command_signer,
+    read_root,
+)
+from builder.publishing.signing_command import CommandSigner, SigningCommand, add_signature, read_public_key
 
 
-def renew_root(directory: Path, rotate: Sequence[str], now: int) -> list[Path]:
+def renew_root(
+    directory: Path,
+    rotate: Sequence[str],
+    now: int,
+    elsewhere: Mapping[str, Path] = NOWHERE,
+    command: SigningCommand | None = None,
+) -> list[Path]:
     """Write the next version of ``root.json``, signed by the keys of the root before and of the new one.
 
     Old keys stay beside the new ones as ``NAME.VERSION.old``: those of the root are needed no more once machines have
@@ -22,6 +37,8 @@ def renew_root(directory: Path, rotate: Sequence[str], now: int) -> list[Path]:
     Args:
         rotate: roles that get new keys, as many as they had.
         now: seconds since 1970.
+        elsewhere: public keys of those that are not made, by the names that their files would have.
+        command: signs with the root's keys that are kept elsewhere.
 
     Returns:
         What was written, ``root.json`` last.
@@ -30,7 +47,7 @@ def renew_root(directory: Path, rotate: Sequence[str], now: int) -> list[Path]:
         InputError: there is no root, or not enough of its keys.
     """
     old = read_root(directory / ROOT_FILE)
-    signers = find_signers(directory, old.signed, "root")
+    signers = find_signers(directory, old.signed, "root", command)
     root = Root.from_dict(old.signed.to_dict())
     root.version += 1
     root.expires = compute_expiry(now, DAYS["root"])
@@ -39,15 +56,18 @@ def renew_root(directory: Path, rotate: Sequence[str], now: int) -> list[Path]:
         count = len(root.roles[role].keyids)
         for keyid in list(root.roles[role].keyids):
             root.revoke_key(keyid, role)
-        for number in range(1, count + 1):
-            signer = CryptoSigner(Ed25519PrivateKey.generate())
+        for name in [f"root-{number}" for number in range(1, count + 1)] if role == "root" else [role]:
+            signer: CryptoSigner | CommandSigner
+            if name in elsewhere:
+                signer = make_command_signer(command, role, read_public_key(elsewhere[name]))
+            else:
+                signer = made[directory / f"{name}.key"] = CryptoSigner(Ed25519PrivateKey.generate())
             root.add_key(signer.public_key, role)
-            made[directory / (f"root-{number}.key" if role == "root" else f"{role}.key")] = signer
             if role == "root":
                 signers.append(signer)
     metadata = Metadata(root)
     for signer in signers:
-        metadata.sign(signer, append=True)
+        add_signature(metadata, signer)
     write_file(directory / f"{old.signed.version}.root.json", old.to_bytes(), durable=True)
     # The new root before the keys change places: until its own file is there, the old keys are those that count.
     written = directory / f"{root.version}.root.json"
