@@ -71,13 +71,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _make_for_updates(args: argparse.Namespace, console: Console) -> int:
     from builder.publishing.keys import make_update_keys
-    from builder.publishing.rotation import renew_root
+    from builder.publishing.rotation import replace_root
     from builder.publishing.signing_command import parse_signing_command
 
     elsewhere = dict(_parse_public(text) for text in args.public)
     command = None if args.sign_command is None else parse_signing_command(args.sign_command)
     if args.rotate or args.renew:
-        paths = renew_root(args.directory, args.rotate or (), int(time.time()), elsewhere, command)
+        paths = replace_root(args.directory, args.rotate or (), int(time.time()), elsewhere, command)
         console.note("publish it: 'build-os publish DIR --keys KEYS --refresh'; machines follow by themselves")
         sys.stdout.write("".join(f"{path}\n" for path in paths))
         return 0

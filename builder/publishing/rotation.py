@@ -22,7 +22,7 @@ from builder.publishing.keys import (
 from builder.publishing.signing_command import CommandSigner, SigningCommand, add_signature, read_public_key
 
 
-def renew_root(
+def replace_root(
     directory: Path,
     rotate: Sequence[str],
     now: int,

@@ -31,7 +31,7 @@ from update.agent.identity import read_identity
 from update.agent.lock import hold_lock
 from update.agent.migrations import begin_migration, end_migration, note_state_version
 from update.agent.payload import read_release
-from update.agent.rollback import find_other, roll_back
+from update.agent.rollback import find_other, start_other
 from update.agent.settings import read_settings
 from update.agent.state import Event, format_state, read_state, write_state
 from update.agent.take import Taking, check_wanted, take
@@ -196,7 +196,7 @@ def _steady(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - 
 
 def _rollback(host: Host, options: argparse.Namespace) -> None:
     with hold_lock(host):
-        version = roll_back(host, once=options.once)
+        version = start_other(host, once=options.once)
     _say(f"version {version} is started at the next boot{', once' * options.once}")
     if options.now:
         host.run(_REBOOT)

@@ -26,7 +26,7 @@ def find_other(host: Host, identity: Identity) -> str | None:
     return next((version for version in whole if version != identity.version), None)
 
 
-def roll_back(host: Host, *, once: bool = False) -> str:
+def start_other(host: Host, *, once: bool = False) -> str:
     """Have the other version started at the next boot.
 
     Args:

@@ -21,7 +21,7 @@ from builder.publishing.keys import make_update_keys
 from builder.publishing.listing import describe_repository, format_listing, format_release_lines
 from builder.publishing.publish import Origin, Published
 from builder.publishing.repository import open_repository
-from builder.publishing.rotation import renew_root
+from builder.publishing.rotation import replace_root
 from update.documents import Channel, Rollout, parse_channel, parse_release
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def test_a_publisher_of_a_new_root_that_was_cut_off_is_made_good(
     directory: Path, put: Publish, build: Build, machine: Machine, keys: Path, console: Console
 ) -> None:
     put(build("1.0"))
-    renew_root(keys, ["timestamp"], NOW)
+    replace_root(keys, ["timestamp"], NOW)
     (directory / "metadata/2.root.json").write_bytes((keys / "root.json").read_bytes())
     with pytest.raises(RepositoryError):
         machine.look(directory)
@@ -248,8 +248,8 @@ def test_machines_follow_new_keys(
 ) -> None:
     put(build("1.0"))
     machine.look(directory)
-    renew_root(keys, [role], NOW)
-    renew_root(keys, [], NOW + DAY)
+    replace_root(keys, [role], NOW)
+    replace_root(keys, [], NOW + DAY)
     put(build("1.1"), now=NOW + DAY)
     assert [release.version for release in machine.read_channel(directory, now=NOW + DAY).releases] == ["1.0", "1.1"]
     assert sorted(path.name for path in (directory / "metadata").glob("*.root.json")) == [
@@ -263,10 +263,10 @@ def test_a_root_needs_its_threshold(tmp_path: Path, console: Console, build: Bui
     keys = tmp_path / "three"
     make_update_keys(keys, root_keys=3, threshold=2, now=NOW)
     (keys / "root-1.key").unlink()
-    renew_root(keys, ["targets"], NOW)
+    replace_root(keys, ["targets"], NOW)
     (keys / "root-2.key").unlink()
     with pytest.raises(InputError, match="has 1 of the 2 keys that sign root"):
-        renew_root(keys, [], NOW)
+        replace_root(keys, [], NOW)
     for number in ("0 of 0", "3 of 2"):
         threshold, count = (int(word) for word in number.split(" of "))
         with pytest.raises(InputError, match=f"{number} keys cannot sign a root"):
