@@ -45,7 +45,7 @@ def parse_gpt(head: bytes, block: int = SECTOR) -> list[Partition]:
     if head[block : block + len(SIGNATURE)] != SIGNATURE:
         raise ValueError("there is no partition table")
     first, count, size = struct.unpack_from("<QII", head, block + 72)
-    found = []
+    partitions = []
     for number in range(count):
         entry = head[first * block + number * size :][:size]
         if len(entry) < 128:
@@ -55,5 +55,7 @@ def parse_gpt(head: bytes, block: int = SECTOR) -> list[Partition]:
         kind = UUID(bytes_le=entry[:16])
         start, last = struct.unpack_from("<QQ", entry, 32)
         name = entry[56:128].decode("utf-16-le", errors="replace").rstrip("\0")
-        found.append(Partition(number + 1, TYPES.get(kind, str(kind)), name, start * block, (last - start + 1) * block))
-    return found
+        partitions.append(
+            Partition(number + 1, TYPES.get(kind, str(kind)), name, start * block, (last - start + 1) * block)
+        )
+    return partitions

@@ -100,12 +100,12 @@ class Value(NamedTuple):
     def parse_uuid(self) -> str:
         """A UUID, written as usual, in lower case."""
         try:
-            found = str(uuids.UUID(self.value)) if isinstance(self.value, str) else None
+            text = str(uuids.UUID(self.value)) if isinstance(self.value, str) else None
         except ValueError:
-            found = None
-        if found is None or found != self.value:
+            text = None
+        if text is None or text != self.value:
             raise self.complain("", f"is no UUID in lower case: {shorten(self.value)}")
-        return found
+        return text
 
     def parse_time(self) -> int:
         """Seconds since 1970."""
@@ -141,9 +141,9 @@ def read_document(data: bytes, where: str) -> Value:
         raise BadDocument(f"{where}: is not JSON: {error}") from None
     document = Value(value, where)
     document.parse_mapping()
-    found = document.take("format").value
-    if type(found) is not int or found != FORMAT:
-        raise document.complain("format", f"is {shorten(found)}, and this program reads format {FORMAT}")
+    number = document.take("format").value
+    if type(number) is not int or number != FORMAT:
+        raise document.complain("format", f"is {shorten(number)}, and this program reads format {FORMAT}")
     return document
 
 

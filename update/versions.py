@@ -54,8 +54,8 @@ make_version_key = cmp_to_key(compare_versions)
 
 def _take(kind: re.Pattern[str], text: str) -> str:
     """What stands at the beginning."""
-    found = kind.match(text)
-    return found[0] if found else ""
+    match = kind.match(text)
+    return match[0] if match else ""
 
 
 def _compare_numbers(one: str, other: str) -> int:

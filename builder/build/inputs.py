@@ -152,7 +152,7 @@ def make_finder(
         from builder.locking import open_archive_of
 
         request = workspace.request
-        if request.offline and not all(request.store.has_blob(each.sha256) for each in lock.releases):
+        if request.offline and not all(request.store.has_blob(release.sha256) for release in lock.releases):
             return None
         try:
             mirrors = choose_mirrors(resolved, lock.releases)

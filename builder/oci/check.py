@@ -112,7 +112,7 @@ def list_variants(architecture: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Found:
+class LayoutReport:
     """What is in a layout.
 
     Attributes:
@@ -135,15 +135,15 @@ def validate_layout(layout: Path, tools: Tools | None = None) -> list[str]:
         tools: for layers in zstd.
     """
     files = ImageFiles(layout)
-    found = check_image(files)
-    problems = list(found.problems)
-    for image in found.images:
+    report = check_image(files)
+    problems = list(report.problems)
+    for image in report.images:
         for layer, diff_id in zip(image.layers, image.diff_ids, strict=True):
             problems += check_diff_id(files, layer, diff_id, tools)
     return sorted(set(problems))
 
 
-def check_image(files: ImageFiles, choice: Choice | None = None) -> Found:
+def check_image(files: ImageFiles, choice: Choice | None = None) -> LayoutReport:
     """All problems but those inside of layers, and the images in which there are none.
 
     Args:
@@ -151,7 +151,7 @@ def check_image(files: ImageFiles, choice: Choice | None = None) -> Found:
     """
     checker = _Checker(files, choice)
     checker.check()
-    return checker.found
+    return checker.report
 
 
 def check_diff_id(files: ImageFiles, layer: Descriptor, diff_id: str, tools: Tools | None = None) -> list[str]:
@@ -176,10 +176,10 @@ class _Checker:
         self._choice = choice
         self._seen: set[tuple[str, str]] = set()
         self._intact: set[Descriptor] = set()
-        self.found = Found()
+        self.report = LayoutReport()
 
     def _reporter(self, where: str) -> Report:
-        return lambda problem: self.found.problems.append(f"{where}: {problem}")
+        return lambda problem: self.report.problems.append(f"{where}: {problem}")
 
     def check(self) -> None:
         if self._choice is not None and self._choice.digest:
@@ -197,7 +197,7 @@ class _Checker:
     def _start_at(self, digest: str) -> None:
         """Look at one manifest or index, whether the layout's own index names it or not."""
         if not is_supported(digest):
-            self.found.problems.append(f"{digest}: is no digest")
+            self.report.problems.append(f"{digest}: is no digest")
             return
         where = Descriptor("", digest, 0).file_name
         report = self._reporter(where)
@@ -251,10 +251,10 @@ class _Checker:
             return True
         wanted = self._choice.tag
         if wanted and depth == 0 and name != wanted and name.rpartition(":")[2] != wanted:
-            self.found.others.append(f"{name or descriptor.digest}: has another name")
+            self.report.others.append(f"{name or descriptor.digest}: has another name")
             return False
         if platform is not None and self._choice.rank(platform) is None:
-            self.found.others.append(f"{platform}: {name or descriptor.digest}")
+            self.report.others.append(f"{platform}: {name or descriptor.digest}")
             return False
         return True
 
@@ -273,7 +273,7 @@ class _Checker:
             self._manifest(descriptor, document, inner)
 
     def _kind(self, document: Json, media_type: str, *, forbidden: tuple[str, ...], report: Report) -> bool:
-        before = len(self.found.problems)
+        before = len(self.report.problems)
         if type(document.get("schemaVersion")) is not int or document["schemaVersion"] != 2:
             report("schemaVersion must be 2")
         if document.get("mediaType", media_type) != media_type:
@@ -283,10 +283,10 @@ class _Checker:
                 report(f"{key!r} does not belong into {media_type}")
         parse_annotations(document, report)
         check_spelling(document, report)
-        return len(self.found.problems) == before
+        return len(self.report.problems) == before
 
     def _manifest(self, descriptor: Descriptor, manifest: Json, report: Report) -> None:
-        before = len(self.found.problems)
+        before = len(self.report.problems)
         self._kind(manifest, descriptor.media_type, forbidden=("manifests",), report=report)
         config = self._descriptor(manifest.get("config"), "config", report)
         entries = list_field(manifest, "layers", report)
@@ -306,7 +306,7 @@ class _Checker:
             elif layer.media_type not in LAYER_TYPES:
                 kinds = f"{LAYER}, {LAYER_GZIP} or {LAYER_ZSTD}"
                 report(f"layers[{number}]: {layer.media_type} is not supported; use {kinds}")
-        if len(self.found.problems) > before or config is None:
+        if len(self.report.problems) > before or config is None:
             return
         inner = self._reporter(config.file_name)
         document = self._document(config.file_name, inner)
@@ -317,11 +317,11 @@ class _Checker:
             inner(f"rootfs.diff_ids has {len(diff_ids)} entries for {len(known)} layers")
         if descriptor.platform is not None and descriptor.platform[:2] != platform[:2]:
             report(f"is for {platform}, but the index says {descriptor.platform}")
-        if len(self.found.problems) == before:
-            self.found.images.append(ImageContents(descriptor, config, tuple(known), diff_ids, platform, created))
+        if len(self.report.problems) == before:
+            self.report.images.append(ImageContents(descriptor, config, tuple(known), diff_ids, platform, created))
 
     def _descriptor(self, value: object, where: str, report: Report) -> Descriptor | None:
-        before = len(self.found.problems)
+        before = len(self.report.problems)
         if not isinstance(value, dict):
             report(f"{where} must be a descriptor")
             return None
@@ -338,7 +338,7 @@ class _Checker:
         parse_strings(value.get("urls"), f"{where}.urls", report)
         parse_annotations(value, report, f"{where}.")
         self._data(value, where, report)
-        if len(self.found.problems) > before:
+        if len(self.report.problems) > before:
             return None
         annotations = value.get("annotations")
         ref = annotations.get("org.opencontainers.image.ref.name") if isinstance(annotations, dict) else None
@@ -387,7 +387,7 @@ class _Checker:
 
 def _has_digest(content: Content, digest: str) -> bool:
     algorithm, _, encoded = digest.partition(":")
-    found = hashlib.new(algorithm)
+    actual = hashlib.new(algorithm)
     for piece in read_pieces(content):
-        found.update(piece)
-    return found.hexdigest() == encoded
+        actual.update(piece)
+    return actual.hexdigest() == encoded

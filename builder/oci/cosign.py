@@ -129,7 +129,7 @@ def _read_bundles(client: Client, target: str) -> Iterator[Evidence]:
         try:
             envelope = json.loads(client.read_blob(layer, MAX_PAYLOAD))["dsseEnvelope"]
             payload = base64.b64decode(envelope["payload"], validate=True)
-            signatures = [base64.b64decode(each["sig"], validate=True) for each in envelope["signatures"]]
+            signatures = [base64.b64decode(signature["sig"], validate=True) for signature in envelope["signatures"]]
         except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
             continue  # a bundle of another kind: over a blob, or not by a key
         if envelope.get("payloadType") == STATEMENT:
@@ -154,7 +154,7 @@ def _read_digests(evidence: Evidence) -> list[str]:
         if evidence.kind == "dsse":
             if document["predicateType"] != SIGNED:
                 return []
-            return [f"sha256:{each['digest']['sha256']}" for each in document["subject"]]
+            return [f"sha256:{subject['digest']['sha256']}" for subject in document["subject"]]
         critical = document["critical"]
         if critical["type"] not in (IDENTITY, "atomic container signature"):
             return []

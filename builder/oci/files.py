@@ -109,8 +109,8 @@ def _list_members(path: Path) -> dict[str, Content]:
         seen.add(member.path)
         put_member(tree, member)
     # Layers that images share are links, in what older versions of Docker save.
-    found = {name: tree.get(name, follow=True) for name in sorted(seen)}
-    return {name[1:]: node.content for name, node in found.items() if node is not None and node.kind is Kind.FILE}
+    nodes = {name: tree.get(name, follow=True) for name in sorted(seen)}
+    return {name[1:]: node.content for name, node in nodes.items() if node is not None and node.kind is Kind.FILE}
 
 
 def _show_as_layout(path: Path, members: Mapping[str, Content]) -> dict[str, Content]:
@@ -167,7 +167,7 @@ def _parse_entry(image: object, number: int) -> tuple[str, list[str], list[str]]
     if not isinstance(config, str):
         raise ValueError(f"[{number}].Config must be the name of a file")
     for key, value in (("Layers", [] if layers is None else layers), ("RepoTags", [] if tags is None else tags)):
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise ValueError(f"[{number}].{key} must be a list of texts")
     return config, list(layers or ()), list(tags or ())
 

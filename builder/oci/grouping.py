@@ -47,7 +47,7 @@ def group_by_change(tree: Tree, sources: Mapping[str, str]) -> dict[str, list[st
             own.append(path)
         else:
             made.append(path)
-    large = sorted((each for each in units if sizes[each] >= LARGE), key=lambda each: (-sizes[each], each))[:MAX_LARGE]
+    large = sorted((unit for unit in units if sizes[unit] >= LARGE), key=lambda unit: (-sizes[unit], unit))[:MAX_LARGE]
     shares: dict[str, list[str]] = defaultdict(list)
     for unit in sorted(set(units) - set(large)):
         shares[f"small packages, part {_choose_share(unit) + 1} of {SHARED}"] += units[unit]

@@ -277,8 +277,8 @@ def _make_image(config: ImageConfig, own: Sequence[tuple[str, Layer]], base: Ima
         "mediaType": MANIFEST,
         "config": _descriptor(CONFIG, written),
         "layers": [
-            {"mediaType": OCI_NAMES.get(each.media_type, each.media_type), "digest": each.digest, "size": each.size}
-            for each in layers
+            {"mediaType": OCI_NAMES.get(layer.media_type, layer.media_type), "digest": layer.digest, "size": layer.size}
+            for layer in layers
         ],
         "annotations": {
             "org.opencontainers.image.created": document["created"],

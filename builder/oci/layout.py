@@ -10,7 +10,7 @@ from builder.core.errors import InputError, SourceError
 from builder.core.files import open_replacement
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.oci.check import Choice, Descriptor, Found, ImageContents, check_image
+from builder.oci.check import Choice, Descriptor, ImageContents, LayoutReport, check_image
 from builder.oci.files import ImageFiles, open_image_files
 from builder.oci.image import Image, Layer, make_digest
 from builder.oci.media import LAYER_TYPES
@@ -47,20 +47,20 @@ def read_image(
         TreeError: a layer says what no honest layer says.
     """
     files = open_image_files(source)
-    found = _find(files, Choice(architecture, digest, tag))
+    contents = _find(files, Choice(architecture, digest, tag))
     tree = Tree()
     layers = []
-    left = compute_limit(sum(layer.size for layer in found.layers))
-    for descriptor, diff_id in zip(found.layers, found.diff_ids, strict=True):
+    left = compute_limit(sum(layer.size for layer in contents.layers))
+    for descriptor, diff_id in zip(contents.layers, contents.diff_ids, strict=True):
         pack = _unpack(files, descriptor, diff_id, store, tools, left)
         size = pack.stat().st_size
         left -= size
         tree = read_layer(tree, pack, origin=f"container:{name}")
         layers.append(Layer(descriptor.media_type, descriptor.digest, descriptor.size, diff_id, size, tree))
-    manifest, config = (_read_document(files, blob) for blob in (found.manifest, found.config))
-    known = (found.manifest.ref_name or "").rpartition(":")[2]
+    manifest, config = (_read_document(files, blob) for blob in (contents.manifest, contents.config))
+    known = (contents.manifest.ref_name or "").rpartition(":")[2]
     reference = f"localhost/{name}:{known if _TAG.fullmatch(known) else 'latest'}"
-    return Image(manifest, config, tuple(layers), (reference,), found.created)
+    return Image(manifest, config, tuple(layers), (reference,), contents.created)
 
 
 def find_image(source: Path, architecture: str, *, digest: str = "", tag: str = "") -> ImageContents:
@@ -73,24 +73,24 @@ def find_image(source: Path, architecture: str, *, digest: str = "", tag: str = 
 
 
 def _find(files: ImageFiles, choice: Choice) -> ImageContents:
-    found = check_image(files, choice)
-    if found.problems:
+    report = check_image(files, choice)
+    if report.problems:
         kind = "OCI image layout" if files.members is None else "archive of an image"
         raise InputError(
             f"{files.path} is no {kind} that can be used",
-            details=sorted(set(found.problems))[:MAX_SHOWN],
+            details=sorted(set(report.problems))[:MAX_SHOWN],
             hint="make it anew, for example with: skopeo copy docker://... oci:DIRECTORY",
         )
-    return _choose_one(files.path, found, choice)
+    return _choose_one(files.path, report, choice)
 
 
-def _choose_one(path: Path, found: Found, choice: Choice) -> ImageContents:
-    ranked = [(rank, image) for image in found.images if (rank := choice.rank(image.platform)) is not None]
-    best = [image for rank, image in ranked if rank == min(ranked, key=lambda each: each[0])[0]]
+def _choose_one(path: Path, report: LayoutReport, choice: Choice) -> ImageContents:
+    ranked = [(rank, image) for image in report.images if (rank := choice.rank(image.platform)) is not None]
+    best = [image for rank, image in ranked if rank == min(ranked, key=lambda row: row[0])[0]]
     if len(best) == 1:
         return best[0]
-    details = [f"{image.platform}: {image.manifest.ref_name or image.manifest.digest}" for image in found.images]
-    details = [*details, *found.others][:MAX_SHOWN]
+    details = [f"{image.platform}: {image.manifest.ref_name or image.manifest.digest}" for image in report.images]
+    details = [*details, *report.others][:MAX_SHOWN]
     which = f" with the tag {choice.tag}" if choice.tag else ""
     if not best:
         raise InputError(f"{path} has no image for linux/{choice.architecture}{which}", details=details)

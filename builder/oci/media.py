@@ -47,4 +47,4 @@ _MAGIC = {b"\x1f\x8b": Compression.GZIP, b"\x28\xb5\x2f\xfd": Compression.ZSTD}
 
 def detect_compression(head: bytes) -> Compression:
     """What the first bytes of a file say; docker-archives say it nowhere else."""
-    return next((found for magic, found in _MAGIC.items() if head.startswith(magic)), Compression.PLAIN)
+    return next((compression for magic, compression in _MAGIC.items() if head.startswith(magic)), Compression.PLAIN)

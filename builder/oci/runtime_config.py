@@ -165,7 +165,7 @@ def _make_linux(architecture: str, owner: Owner | None) -> dict[str, object]:
 
 def _make_annotations(image: Json, run: Mapping[str, Any]) -> dict[str, str]:
     """Labels and the fields that conversion.md names; what is empty is left out."""
-    found = {
+    fields = {
         "os": image.get("os"),
         "architecture": image.get("architecture"),
         "variant": image.get("variant"),
@@ -174,5 +174,5 @@ def _make_annotations(image: Json, run: Mapping[str, Any]) -> dict[str, str]:
         "stopSignal": run.get("StopSignal"),
         "exposedPorts": ",".join(sorted(run.get("ExposedPorts") or ())),
     }
-    own = {f"{ANNOTATION}.{key}": str(value) for key, value in found.items() if value}
+    own = {f"{ANNOTATION}.{key}": str(value) for key, value in fields.items() if value}
     return {**own, **(run.get("Labels") or {})}

@@ -129,7 +129,7 @@ def make_container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, dig
 
 
 def _list_below(container: ResolvedContainer, lock: Lock) -> tuple[tuple[str, tuple[LockedPackage, ...]], ...]:
-    groups = [each.package_set.name for each in container.list_below()]
+    groups = [image.package_set.name for image in container.list_below()]
     return tuple((group, lock.sets[group]) for group in groups)
 
 

@@ -40,12 +40,12 @@ def write_records(old: Path, new: Path, block: int, out: BinaryIO) -> None:
 
     for data in _read_blocks(new, block):
         key = _make_key(data)
-        found = known.get(key)
+        start_of_old = known.get(key)
         after = (start + length) // block
         if length and after < len(keys) and keys[after] == key and len(data) == block:
             length += block  # first of all what goes on with the copy: a block of zeros is in many places
             continue
-        if found is None or len(data) < block:
+        if start_of_old is None or len(data) < block:
             _write_copy(start, length, out)
             start = length = 0
             literal += data
@@ -54,7 +54,7 @@ def write_records(old: Path, new: Path, block: int, out: BinaryIO) -> None:
             continue
         put_literal()
         _write_copy(start, length, out)
-        start, length = found, block
+        start, length = start_of_old, block
     _write_copy(start, length, out)
     put_literal()
     out.write(END)
@@ -68,15 +68,15 @@ def write_unaligned_records(old: bytes, new: bytes, block: int, out: BinaryIO) -
     out.write(MAGIC)
     done = position = 0
     while position + block <= len(new):
-        found = known.get(new[position : position + block])
-        if found is None:
+        start_of_old = known.get(new[position : position + block])
+        if start_of_old is None:
             position += 1
             continue
-        while position > done and found > 0 and old[found - 1] == new[position - 1]:
-            position, found = position - 1, found - 1
-        length = _count_same(old, found, new, position)
+        while position > done and start_of_old > 0 and old[start_of_old - 1] == new[position - 1]:
+            position, start_of_old = position - 1, start_of_old - 1
+        length = _count_same(old, start_of_old, new, position)
         _write_literal(new[done:position], out)
-        _write_copy(found, length, out)
+        _write_copy(start_of_old, length, out)
         done = position = position + length
     _write_literal(new[done:], out)
     out.write(END)

@@ -66,15 +66,15 @@ def _describe(release: ChannelRelease, now: int) -> str:
     return ", ".join(words)
 
 
-def format_listing(found: dict[str, Any]) -> str:
+def format_listing(repository: dict[str, Any]) -> str:
     """For people."""
-    lines = ["signed by development keys"] if found["development"] else []
-    for image in found["images"]:
+    lines = ["signed by development keys"] if repository["development"] else []
+    for image in repository["images"]:
         lines.append(f"{image['name']} for {image['arch']}: {', '.join(image['versions'])}")
         for channel in image["channels"]:
             lines.append(f"  {channel['channel']}")
             lines += [f"    {words}" for words in reversed(channel["words"])]
-    for role, entry in found["metadata"].items():
+    for role, entry in repository["metadata"].items():
         state = "EXPIRED" if entry["expired"] else "expires"
         lines.append(f"{role} {entry['version']} {state} {entry['expires']}")
     return "\n".join(lines)
@@ -82,8 +82,8 @@ def format_listing(found: dict[str, Any]) -> str:
 
 def describe_release(release: Release) -> dict[str, Any]:
     """What ``release.json`` says."""
-    found: dict[str, Any] = json.loads(format_release(release))
-    return found
+    described: dict[str, Any] = json.loads(format_release(release))
+    return described
 
 
 def format_release_lines(release: Release) -> str:

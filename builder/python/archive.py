@@ -35,7 +35,7 @@ ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ZipMember:
     """A regular file in the archive.
 
     Attributes:
@@ -56,7 +56,7 @@ class Member:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[tuple[mmap.mmap, list[Member]]]:
+def open_archive(path: Path) -> Iterator[tuple[mmap.mmap, list[ZipMember]]]:
     """The archive's bytes and its members, in the order of its directory.
 
     Raises:
@@ -72,7 +72,7 @@ def open_archive(path: Path) -> Iterator[tuple[mmap.mmap, list[Member]]]:
             yield view, _read_members(file, view)
 
 
-def _read_members(file: object, view: mmap.mmap) -> list[Member]:
+def _read_members(file: object, view: mmap.mmap) -> list[ZipMember]:
     try:
         with zipfile.ZipFile(file) as archive:  # type: ignore[call-overload]  # a binary file
             infos = archive.infolist()
@@ -117,7 +117,7 @@ def _check_name(name: str) -> None:
         raise WheelError(f"{_shown(name)} has a name that no file system takes")
 
 
-def _read_member(info: zipfile.ZipInfo, view: mmap.mmap) -> Member:
+def _read_member(info: zipfile.ZipInfo, view: mmap.mmap) -> ZipMember:
     name = info.orig_filename
     mode = info.external_attr >> 16
     if info.create_system == 3 and mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
@@ -140,10 +140,10 @@ def _read_member(info: zipfile.ZipInfo, view: mmap.mmap) -> Member:
         raise WheelError(f"{_shown(name)} ends beyond the end of the archive")
     compressed = info.compress_type == zipfile.ZIP_DEFLATED
     executable = bool(mode & 0o111) and info.create_system == 3
-    return Member(name, executable, compressed, info.CRC, start, info.compress_size, info.file_size)
+    return ZipMember(name, executable, compressed, info.CRC, start, info.compress_size, info.file_size)
 
 
-def _check_overlaps(members: list[Member]) -> None:
+def _check_overlaps(members: list[ZipMember]) -> None:
     end = 0
     for member in sorted(members, key=lambda member: member.start):
         if member.start < end:
@@ -151,7 +151,7 @@ def _check_overlaps(members: list[Member]) -> None:
         end = member.start + member.packed
 
 
-def read_member(view: mmap.mmap, member: Member, *, check: bool = True) -> bytes:
+def read_member(view: mmap.mmap, member: ZipMember, *, check: bool = True) -> bytes:
     """The content of a member.
 
     Args:

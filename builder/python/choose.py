@@ -61,7 +61,7 @@ def choose_wheels(
     try:
         for package in data.get("packages", ()) if hashes else ():
             _keep_allowed(package, hashes or {})
-        found = list(
+        selected = list(
             Pylock.from_dict(data).select(
                 environment=target.make_markers(),  # type: ignore[arg-type]  # a TypedDict of the same keys
                 tags=target.list_tags(),
@@ -73,7 +73,7 @@ def choose_wheels(
     except PylockSelectError as error:
         raise _explain(data, str(error), target) from error
     chosen = []
-    for package, source in found:
+    for package, source in selected:
         version = str(package.version or "")
         if not isinstance(source, PackageWheel):
             what = {"PackageSdist": "only its source"}.get(type(source).__name__, "a directory, archive or repository")
@@ -88,7 +88,7 @@ def choose_wheels(
         url = source.url or source.path or ""
         file = source.name or unquote(urlsplit(url).path).rpartition("/")[2]
         chosen.append(Chosen(str(package.name), version, file, sha256, source.size or 0, url))
-    return sorted(chosen, key=lambda each: each.name)
+    return sorted(chosen, key=lambda wheel: wheel.name)
 
 
 def _keep_allowed(package: dict[str, Any], hashes: Mapping[str, Collection[str]]) -> None:

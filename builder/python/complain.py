@@ -16,7 +16,7 @@ def make_complaint(
 ) -> InputError:
     """The error at the requirement of the distribution ``about``, or at the environment's own line."""
     wanted = environment.requirements.wanted
-    index = next((i for i, each in enumerate(wanted) if each.name == about), None)
+    index = next((i for i, requirement in enumerate(wanted) if requirement.name == about), None)
     try:
         if index is not None and wanted[index].line:
             name, line = wanted[index].file, wanted[index].line

@@ -298,19 +298,19 @@ def require_libraries(
     Raises:
         InputError: with each of them, and the packages of Debian that have it.
     """
-    left = [each for each in missing if each.library not in environment.absent_libraries]
+    left = [need for need in missing if need.library not in environment.absent_libraries]
     if not left:
         return
-    owners = None if find_owners is None else find_owners([each.library for each in left])
+    owners = None if find_owners is None else find_owners([need.library for need in left])
     directories = list_library_directories(tree)
     lines, packages, nowhere = [], [], False
-    for each in left:
+    for need in left:
         if owners is None:
-            package = guess_package(each.library)
+            package = guess_package(need.library)
             said = f"by its name it is in Debian's {package}"
         else:
-            package, said = describe_owners(owners.get(each.library, ()), directories)
-        lines.append(f"{each.library}: {each.wheel} needs it ({each.file}); {said}")
+            package, said = describe_owners(owners.get(need.library, ()), directories)
+        lines.append(f"{need.library}: {need.wheel} needs it ({need.file}); {said}")
         packages += [package] if package else []
         nowhere = nowhere or not package
     hints = [f"add to packages: {', '.join(dict.fromkeys(packages))}"] if packages else []
@@ -332,9 +332,9 @@ def describe_owners(owners: Sequence[Owner], directories: Sequence[str]) -> tupl
         return "", "no package of Debian has it"
     # Before all of /usr was merged, packages had some of their files in /lib.
     places = {*directories, *(directory.removeprefix("/usr") for directory in directories)}
-    seen = list(dict.fromkeys(each.package for each in owners if each.path.rpartition("/")[0] in places))
+    seen = list(dict.fromkeys(owner.package for owner in owners if owner.path.rpartition("/")[0] in places))
     if not seen:
-        hidden = [f"{each.package} in {each.path.rpartition('/')[0]}" for each in owners[:SHOWN_OWNERS]]
+        hidden = [f"{owner.package} in {owner.path.rpartition('/')[0]}" for owner in owners[:SHOWN_OWNERS]]
         return "", f"Debian's {' and '.join(hidden)}, where the loader does not look"
     if len(seen) == 1:
         return seen[0], f"Debian's {seen[0]} has it"

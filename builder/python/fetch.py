@@ -75,17 +75,17 @@ def locate_wheels(
     """
     if not wanted:
         return [], []
-    pins = "".join(f"{each.name}=={each.version}\n" for each in wanted)
+    pins = "".join(f"{wheel.name}=={wheel.version}\n" for wheel in wanted)
     with tempfile.TemporaryDirectory(prefix="build-os-python-") as directory:
         text, yanked = uv.compile(
             pins, "", environment.find_links, Path(directory), with_dependencies=False, any_platform=True
         )
-    hashes = {each.name: (f"sha256:{each.sha256}",) for each in wanted}
-    found = {each.name: each for each in choose_wheels(text, uv.target, hashes=hashes)}
-    missing = [each.file for each in wanted if each.name not in found]
+    hashes = {wheel.name: (f"sha256:{wheel.sha256}",) for wheel in wanted}
+    by_name = {wheel.name: wheel for wheel in choose_wheels(text, uv.target, hashes=hashes)}
+    missing = [wheel.file for wheel in wanted if wheel.name not in by_name]
     if missing:
         raise SourceError("the index does not have what the lock names", details=missing, hint=GONE)
-    return [found[each.name] for each in wanted], yanked
+    return [by_name[wheel.name] for wheel in wanted], yanked
 
 
 def fetch_chosen(chosen: Sequence[Chosen], store: Store, console: Console) -> dict[str, int]:
@@ -98,18 +98,18 @@ def fetch_chosen(chosen: Sequence[Chosen], store: Store, console: Console) -> di
     config = read_pip_config(os.environ)
     client = IndexClient(config)
     sized = []
-    for each in chosen:
-        if store.has_blob(each.sha256, each.size or None):
+    for wheel in chosen:
+        if store.has_blob(wheel.sha256, wheel.size or None):
             continue
-        if path := _find_local(each.url):
-            _take_local(path, each, store)
-        elif each.size:
-            url = add_credentials(each.url, config.indexes)
-            sized.append(Download(each.sha256, each.size, f"{each.name} {each.version}", (url,), GONE))
+        if path := _find_local(wheel.url):
+            _take_local(path, wheel, store)
+        elif wheel.size:
+            url = add_credentials(wheel.url, config.indexes)
+            sized.append(Download(wheel.sha256, wheel.size, f"{wheel.name} {wheel.version}", (url,), GONE))
         else:
-            _fetch_unsized(each, add_credentials(each.url, config.indexes), store, client)
+            _fetch_unsized(wheel, add_credentials(wheel.url, config.indexes), store, client)
     fetch(sized, store, console, client=client)
-    return {each.sha256: store.locate_blob(each.sha256).stat().st_size for each in chosen}
+    return {wheel.sha256: store.locate_blob(wheel.sha256).stat().st_size for wheel in chosen}
 
 
 def _find_local(url: str) -> Path | None:

@@ -121,8 +121,8 @@ def import_modules(
             env=environment,
             believes=False,
         )
-    found = json.loads(said)
-    return Imported(tuple(found["done"]), dict(found["failed"]), tuple(found["files"]))
+    result = json.loads(said)
+    return Imported(tuple(result["done"]), dict(result["failed"]), tuple(result["files"]))
 
 
 def require_imports(imported: Imported, whose: str) -> None:
@@ -147,13 +147,13 @@ def _is_pythons(name: str) -> bool:
 
 def _list_objects(tree: Tree, places: Iterable[str]) -> list[str]:
     """Shared objects below these directories."""
-    found = []
+    paths = []
     for start in places:
         if tree.get(start, follow=True) is not None:
             for path, node in tree.walk(tree.resolve(start)):
                 if ".so" in path.rpartition("/")[2] and node.kind is Kind.FILE:
-                    found.append(path)
-    return found
+                    paths.append(path)
+    return paths
 
 
 def _list_needed(tree: Tree, program: str, files: Iterable[str]) -> list[str]:

@@ -64,11 +64,11 @@ def find_missing(installed: Iterable[Installed], tree: Tree, arch: str) -> list[
 
 def _list_brought(wheels: Collection[Installed]) -> set[str]:
     """Names under which the environment's own libraries can be asked for."""
-    found = set()
+    names = set()
     for wheel in wheels:
         for path, name in wheel.elves.items():
-            found |= {posixpath.basename(path), wheel.pack.elves[name].soname}
-    return found
+            names |= {posixpath.basename(path), wheel.pack.elves[name].soname}
+    return names
 
 
 def _is_on_run_path(library: str, path: str, runpath: Iterable[str], tree: Tree, files: Collection[str]) -> bool:

@@ -37,11 +37,11 @@ class Locked:
 
 def list_all(resolved: Resolved | ResolvedContainer) -> Iterator[tuple[str, ResolvedEnvironment]]:
     """Every environment with the lock's group that it belongs to."""
-    yield from ((IMAGE, each) for each in resolved.python)
+    yield from ((IMAGE, environment) for environment in resolved.python)
     for container in resolved.containers if isinstance(resolved, Resolved) else ():
         if isinstance(container.image, ResolvedContainer):
             group = container.image.package_set.name
-            yield from ((group, each) for each in container.image.python)
+            yield from ((group, environment) for environment in container.image.python)
 
 
 def find_unlisted(lock: Lock, resolved: Resolved | ResolvedContainer, store: Store, console: Console) -> list[str]:
@@ -65,13 +65,13 @@ def find_unlisted(lock: Lock, resolved: Resolved | ResolvedContainer, store: Sto
         except (InputError, SourceError):
             # One by one, to say which.
             yanked = []
-            for each in wanted:
+            for row in wanted:
                 try:
-                    yanked += locate_wheels([each], environment, uv)[1]
+                    yanked += locate_wheels([row], environment, uv)[1]
                 except IndexUnavailable:
                     raise
                 except (InputError, SourceError):
-                    problems.append(f"{each.file}: the index does not have it with this hash")
+                    problems.append(f"{row.file}: the index does not have it with this hash")
         problems += [f"{y.name} {y.version}: is yanked{f' ({y.reason})' if y.reason else ''}" for y in yanked]
     return problems
 
@@ -84,13 +84,13 @@ def list_environments(
     Raises:
         InputError: an environment has no Python to run in.
     """
-    found = {}
+    environments = {}
     for group, environment in list_all(resolved):
         target = require_target(environment, groups.get(group, ()), resolved.arch)
-        found[group, environment.name] = LockedEnvironment(
+        environments[group, environment.name] = LockedEnvironment(
             group, environment.name, hash_environment(environment, target)
         )
-    return tuple(found.values())
+    return tuple(environments.values())
 
 
 def require_target(environment: ResolvedEnvironment, packages: Sequence[LockedPackage], arch: str) -> Target:
@@ -108,7 +108,7 @@ def require_target(environment: ResolvedEnvironment, packages: Sequence[LockedPa
 def hash_environment(environment: ResolvedEnvironment, target: Target) -> str:
     """A hash over all that decides which wheels are in an environment, but for what indexes have."""
     wanted, constraints = (
-        [[each.text, sorted(each.hashes)] for each in some]
+        [[requirement.text, sorted(requirement.hashes)] for requirement in some]
         for some in (environment.requirements.wanted, environment.requirements.constraints)
     )
     recipe = {
@@ -156,10 +156,10 @@ def lock_environments(
             continue
         done.add((group, environment.name))
         target = require_target(environment, groups.get(group, ()), resolved.arch)
-        kept = [each for each in old if (each.group, each.environment) == (group, environment.name)]
+        kept = [wheel for wheel in old if (wheel.group, wheel.environment) == (group, environment.name)]
         with console.open_step(f"resolve Python environment {environment.name}"):
             chosen = resolve_environment(environment, target, store, console, kept=kept, update=update)
-            sizes = fetch_chosen([each for each in chosen if not each.size], store, console)
+            sizes = fetch_chosen([wheel for wheel in chosen if not wheel.size], store, console)
         wheels += [
             LockedWheel(group, environment.name, c.name, c.version, c.file, c.sha256, c.size or sizes[c.sha256])
             for c in chosen
@@ -212,9 +212,9 @@ def _resolve(
         )
         extras = () if environment.lock.name == "uv.lock" else environment.extras
         return locate_wheels(choose_wheels(text, target, extras=extras), environment, uv)
-    wanted = "".join(f"{each.text}\n" for each in requirements.wanted)
-    constraints = "".join(f"{each.text}\n" for each in requirements.constraints)
-    hashes = {each.name: each.hashes for each in requirements.wanted if each.hashes}
+    wanted = "".join(f"{requirement.text}\n" for requirement in requirements.wanted)
+    constraints = "".join(f"{constraint.text}\n" for constraint in requirements.constraints)
+    hashes = {requirement.name: requirement.hashes for requirement in requirements.wanted if requirement.hashes}
     if hashes:
         text, yanked = uv.compile(
             wanted, constraints, environment.find_links, scratch, with_dependencies=False, any_platform=True
@@ -224,7 +224,7 @@ def _resolve(
         (scratch / OUTPUT).write_text(_format_kept(kept), encoding="utf-8")
     # What else is updated are Debian's packages, whose names may be none of Python's.
     names = {wheel.name for wheel in kept}
-    fresh = None if update is None else [name for each in update if (name := normalise(each)) in names]
+    fresh = None if update is None else [name for text in update if (name := normalise(text)) in names]
     text, yanked = uv.compile(wanted, constraints, environment.find_links, scratch, upgrade=fresh)
     return choose_wheels(text, target), yanked
 
@@ -253,17 +253,19 @@ def _explain(environment: ResolvedEnvironment, target: Target, error: ResolveErr
             f"{name} has no wheel for Python {target.version} on {target.machine}, and an image is made of wheels alone"
         )
         return make_complaint(environment, f"{message} ({why})", HOW_TO_MAKE.format(name), about=name)
-    about = next((each.name for each in environment.requirements.wanted if f"{each.name} " in f"{why} "), "")
+    about = next(
+        (requirement.name for requirement in environment.requirements.wanted if f"{requirement.name} " in f"{why} "), ""
+    )
     return make_complaint(environment, why or error.said.strip(), about=about)
 
 
 def _refuse_yanked(environment: ResolvedEnvironment, yanked: Sequence[Yanked], chosen: Sequence[Chosen]) -> None:
-    names = {each.name for each in chosen}
-    for each in yanked:
-        if each.name in names:
-            why = f" ({each.reason})" if each.reason else ""
-            message = f"{each.name} {each.version} is yanked{why}"
-            raise make_complaint(environment, message, _OTHER_VERSION, about=each.name)
+    names = {wheel.name for wheel in chosen}
+    for wheel in yanked:
+        if wheel.name in names:
+            why = f" ({wheel.reason})" if wheel.reason else ""
+            message = f"{wheel.name} {wheel.version} is yanked{why}"
+            raise make_complaint(environment, message, _OTHER_VERSION, about=wheel.name)
 
 
 def _refuse_two_names(environment: ResolvedEnvironment, chosen: Sequence[Chosen]) -> None:
@@ -271,14 +273,14 @@ def _refuse_two_names(environment: ResolvedEnvironment, chosen: Sequence[Chosen]
     from builder.python.wheel import parse_wheel_name  # noqa: PLC0415 - only where something is resolved
 
     seen: dict[str, Chosen] = {}
-    for each in chosen:
-        name = parse_wheel_name(each.file).name
-        if name != each.name:
+    for wheel in chosen:
+        name = parse_wheel_name(wheel.file).name
+        if name != wheel.name:
             raise make_complaint(
-                environment, f"{each.file} is offered as {each.name}, and is of {name}", about=each.name
+                environment, f"{wheel.file} is offered as {wheel.name}, and is of {name}", about=wheel.name
             )
         if name in seen:
             raise make_complaint(
-                environment, f"{name} would be in it twice: {seen[name].file}, {each.file}", about=name
+                environment, f"{name} would be in it twice: {seen[name].file}, {wheel.file}", about=name
             )
-        seen[name] = each
+        seen[name] = wheel

@@ -19,7 +19,7 @@ from builder.core.parallel import run_parallel
 from builder.core.store import Store
 from builder.core.store_errors import explain_store_errors
 from builder.debian.lock import LockedWheel
-from builder.python.archive import Member
+from builder.python.archive import ZipMember
 from builder.python.errors import WheelError
 from builder.python.wheel import WheelFacts, verify_wheel
 from builder.tree.dynamic import MAGIC, read_dynamic
@@ -162,13 +162,13 @@ def _write_pack(blob: Path, file: str, path: Path) -> dict[str, Any]:
     offset = 0
     with open_replacement(path) as out:
 
-        def keep(member: Member, data: bytes) -> None:
+        def keep(member: ZipMember, data: bytes) -> None:
             nonlocal offset
             out.write(data)
             files.append([member.name, member.executable, offset, len(data)])
             offset += len(data)
-            if data.startswith(MAGIC) and (found := read_dynamic(data)) is not None:
-                elves[member.name] = [found.machine, found.soname, list(found.needed), list(found.runpath)]
+            if data.startswith(MAGIC) and (dynamic := read_dynamic(data)) is not None:
+                elves[member.name] = [dynamic.machine, dynamic.soname, list(dynamic.needed), list(dynamic.runpath)]
 
         facts: WheelFacts = verify_wheel(blob, file, keep)
     return {"info": facts.info, "data": facts.data, "files": files, "elves": elves}

@@ -46,12 +46,12 @@ def list_config_files(environ: Mapping[str, str], prefix: Path = Path(sys.prefix
     if named == os.devnull:
         return []
     shared = [Path(part) / "pip" / "pip.conf" for part in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if part]
-    found = [*shared, Path("/etc/pip.conf")]
+    files = [*shared, Path("/etc/pip.conf")]
     if home := environ.get("HOME"):
         base = environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
-        found += [Path(home) / ".pip" / "pip.conf", Path(base) / "pip" / "pip.conf"]
-    found.append(prefix / "pip.conf")
-    return [*found, Path(named)] if named else found
+        files += [Path(home) / ".pip" / "pip.conf", Path(base) / "pip" / "pip.conf"]
+    files.append(prefix / "pip.conf")
+    return [*files, Path(named)] if named else files
 
 
 def read_pip_config(environ: Mapping[str, str], files: list[Path] | None = None) -> PipConfig:

@@ -48,7 +48,7 @@ def parse_entry_points(text: str) -> list[EntryPoint]:
         parser.read_string(text)
     except configparser.Error as error:
         raise WheelError(f"its entry_points.txt cannot be read: {str(error).splitlines()[0]}") from error
-    found = []
+    entry_points = []
     for group in GROUPS:
         for name, value in parser.items(group) if parser.has_section(group) else ():
             match = _VALUE.fullmatch(value or "")
@@ -56,8 +56,8 @@ def parse_entry_points(text: str) -> list[EntryPoint]:
                 raise WheelError(f"its script {name[:100]!r} has no module and function: {(value or '')[:100]!r}")
             if "/" in name or name in (".", "..") or not name.isprintable():
                 raise WheelError(f"its script {name[:100]!r} would lie outside the directory for scripts")
-            found.append(EntryPoint(group, name, match[1], match[2]))
-    return found
+            entry_points.append(EntryPoint(group, name, match[1], match[2]))
+    return entry_points
 
 
 def make_scripts(entries: list[EntryPoint], scheme: Scheme) -> dict[str, bytes]:

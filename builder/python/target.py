@@ -52,13 +52,13 @@ class Target:
 
     def list_platforms(self) -> list[str]:
         """Platform tags, the best first."""
-        found = []
+        tags = []
         oldest = next(facts.oldest_glibc for facts in ARCHITECTURES.values() if self.machine in facts.machines)
         for minor in range(self.glibc, oldest - 1, -1):
-            found.append(f"manylinux_2_{minor}_{self.machine}")
+            tags.append(f"manylinux_2_{minor}_{self.machine}")
             if minor in LEGACY:
-                found.append(f"{LEGACY[minor]}_{self.machine}")
-        return [*found, f"linux_{self.machine}"]
+                tags.append(f"{LEGACY[minor]}_{self.machine}")
+        return [*tags, f"linux_{self.machine}"]
 
     def list_tags(self) -> list[Tag]:
         """All tags that fit, the best first."""
@@ -96,20 +96,20 @@ def find_target(packages: Iterable[LockedPackage], arch: str, environment: str) 
         InputError: they bring none.
     """
     by_name = {package.name: package.version for package in packages}
-    found = {}
+    versions = {}
     for name, version in by_name.items():
         match = _INTERPRETER.fullmatch(name)
         if match is not None and (upstream := _VERSION.match(version)) is not None:
-            found[int(match[1])] = upstream[1]
+            versions[int(match[1])] = upstream[1]
     libc = _VERSION.match(by_name.get("libc6", ""))
-    if not found or libc is None:
+    if not versions or libc is None:
         raise InputError(
             f"environment '{environment}' has no Python to run in",
             hint="add python3 to packages",
             names={environment: "the image has no Python for this environment"},
         )
     default = _VERSION.match(by_name.get("python3-minimal", by_name.get("python3", "")))
-    minor = int(default[1].split(".")[1]) if default else max(found)
+    minor = int(default[1].split(".")[1]) if default else max(versions)
     return Target(
-        found.get(minor, found[max(found)]), int(libc[1].split(".")[1]), require_architecture(arch).machines[0]
+        versions.get(minor, versions[max(versions)]), int(libc[1].split(".")[1]), require_architecture(arch).machines[0]
     )

@@ -96,12 +96,14 @@ def make_index_options(config: PipConfig, find_links: Sequence[Path]) -> list[st
 
 def make_environment(config: PipConfig, environ: Mapping[str, str]) -> dict[str, str]:
     """What uv sees: the user's environment without uv's own settings."""
-    found = {name: value for name, value in environ.items() if not name.startswith(("UV_", "VIRTUAL_ENV", "CONDA_"))}
+    variables = {
+        name: value for name, value in environ.items() if not name.startswith(("UV_", "VIRTUAL_ENV", "CONDA_"))
+    }
     if config.certificates:
-        found["SSL_CERT_FILE"] = config.certificates
+        variables["SSL_CERT_FILE"] = config.certificates
     if config.proxy:
-        found |= {"HTTP_PROXY": config.proxy, "HTTPS_PROXY": config.proxy}
-    return found | _NO_ANSI
+        variables |= {"HTTP_PROXY": config.proxy, "HTTPS_PROXY": config.proxy}
+    return variables | _NO_ANSI
 
 
 @dataclass(frozen=True)

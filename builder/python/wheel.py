@@ -12,7 +12,7 @@ from email.parser import HeaderParser
 from email.policy import compat32
 from pathlib import Path
 
-from builder.python.archive import Member, open_archive, read_member
+from builder.python.archive import ZipMember, open_archive, read_member
 from builder.python.errors import WheelError
 from builder.python.record import UNLISTED, check_complete, check_file, parse_record
 
@@ -42,7 +42,7 @@ class WheelFacts:
 
     info: str
     data: str
-    members: tuple[Member, ...]
+    members: tuple[ZipMember, ...]
 
 
 def normalise_name(name: str) -> str:
@@ -65,7 +65,7 @@ def parse_wheel_name(file: str) -> WheelName:
     return WheelName(str(name), str(version))
 
 
-def verify_wheel(path: Path, file: str, keep: Callable[[Member, bytes], None]) -> WheelFacts:
+def verify_wheel(path: Path, file: str, keep: Callable[[ZipMember, bytes], None]) -> WheelFacts:
     """Read a wheel through, and hand every file to ``keep`` once it is known to be what RECORD says.
 
     Args:
@@ -101,19 +101,21 @@ def verify_wheel(path: Path, file: str, keep: Callable[[Member, bytes], None]) -
 
 
 def _find_info(names: Iterable[str]) -> str:
-    found = {top for top, slash, _ in (name.partition("/") for name in names) if slash and top.endswith(DIST_INFO)}
-    if len(found) != 1:
-        raise WheelError(f"it has {len(found)} {DIST_INFO} directories, and a wheel has one")
-    return found.pop()
+    directories = {
+        top for top, slash, _ in (name.partition("/") for name in names) if slash and top.endswith(DIST_INFO)
+    }
+    if len(directories) != 1:
+        raise WheelError(f"it has {len(directories)} {DIST_INFO} directories, and a wheel has one")
+    return directories.pop()
 
 
 def read_fields(data: bytes) -> Mapping[str, str]:
     """The first value of each header of a metadata file, by its name in lower case."""
     message = HeaderParser(policy=compat32).parsestr(data.decode(errors="replace"))
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for name, value in message.items():
-        found.setdefault(name.lower(), str(value).strip())
-    return found
+        fields.setdefault(name.lower(), str(value).strip())
+    return fields
 
 
 def _check_format(data: bytes | None) -> None:
@@ -132,16 +134,16 @@ def _check_identity(data: bytes | None, info: str, wanted: WheelName) -> None:
     fields = read_fields(data)
     name, version = fields.get("name", ""), fields.get("version", "")
     place, _, numbered = info.removesuffix(DIST_INFO).rpartition("-")
-    for found, where in ((name, "METADATA says"), (place, f"its {DIST_INFO} directory is of")):
-        if normalise_name(found) != wanted.name:
-            raise WheelError(f"it is named {wanted.name}, and {where} {found[:100]!r}")
-    for found, where in ((version, "METADATA says"), (numbered, f"its {DIST_INFO} directory is of")):
+    for said, where in ((name, "METADATA says"), (place, f"its {DIST_INFO} directory is of")):
+        if normalise_name(said) != wanted.name:
+            raise WheelError(f"it is named {wanted.name}, and {where} {said[:100]!r}")
+    for said, where in ((version, "METADATA says"), (numbered, f"its {DIST_INFO} directory is of")):
         try:
-            same = Version(found) == Version(wanted.version)
+            same = Version(said) == Version(wanted.version)
         except InvalidVersion:
             same = False
         if not same:
-            raise WheelError(f"it is named version {wanted.version}, and {where} {found[:100]!r}")
+            raise WheelError(f"it is named version {wanted.version}, and {where} {said[:100]!r}")
 
 
 def _check_schemes(names: Iterable[str], data: str) -> None:

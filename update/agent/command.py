@@ -114,7 +114,7 @@ def _status(host: Host, options: argparse.Namespace) -> None:
         with mount_esp(host) as esp:
             image = find_image(esp, identity.name, identity.version)
             left = None if image is None else image.left
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "name": identity.name,
         "running": identity.version,
         "on_trial": left is not None,
@@ -126,26 +126,26 @@ def _status(host: Host, options: argparse.Namespace) -> None:
         "fleet_lock": None if held is None else {"url": held.url, "group": held.group},
     }
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(report))
         return
     word = "good" if left is None else f"on trial, {left} more tries"
     print(f"running   {identity.name} {identity.version} ({word})")
     if other is not None:
-        print(f"other     {other}{_describe_other(found, other)}")
-    if found["pin"] is not None:
-        print(f"pinned    {found['pin']}")
-    if found["drift"]:
-        print(f"drift     {describe_drift(found['drift'])}")
+        print(f"other     {other}{_describe_other(report, other)}")
+    if report["pin"] is not None:
+        print(f"pinned    {report['pin']}")
+    if report["drift"]:
+        print(f"drift     {describe_drift(report['drift'])}")
     if held is not None:
         print(f"locked    a reboot of the group {held.group}, by {held.url}")
     for version, failure in state.failed.items():
         print(f"failed    {version} at {format_time(failure.when)}: {failure.reason}")
 
 
-def _describe_other(found: dict[str, Any], other: str) -> str:
-    if found["pending"] is not None and found["pending"]["version"] == other:
+def _describe_other(status: dict[str, Any], other: str) -> str:
+    if status["pending"] is not None and status["pending"]["version"] == other:
         return " (is started at the next boot)"
-    return " (has failed)" if other in found["failed"] else ""
+    return " (has failed)" if other in status["failed"] else ""
 
 
 def _prepare(host: Host) -> Taking:

@@ -131,11 +131,11 @@ def check_written(host: Host, disk: str, release: Release) -> None:
             continue
         if kind not in there:
             raise UpdateError(f"{disk}: no partition of type {kind} is labelled {label} after the update was written")
-        found = _hash(host.locate(disk), there[kind].start, release.parts[part].size)
-        if found != release.parts[part].sha256:
+        digest = _hash(host.locate(disk), there[kind].start, release.parts[part].size)
+        if digest != release.parts[part].sha256:
             raise UpdateError(
                 f"{disk} does not give back what was written to it: {part} in partition {there[kind].number} "
-                f"has the hash {found}, not {release.parts[part].sha256}"
+                f"has the hash {digest}, not {release.parts[part].sha256}"
             )
 
 

@@ -64,14 +64,14 @@ def mount_esp(host: Host) -> Iterator[Path]:
 def list_images(esp: Path, name: str) -> list[KernelImage]:
     """The kernel images of an OS, by its name."""
     wanted = re.compile(re.escape(name) + "_(" + VERSION_PATTERN + ")")
-    found = []
+    images = []
     for path in sorted((esp / IMAGES).glob("*.efi")):
         counted = _COUNTED.fullmatch(path.name)
         matched = None if counted is None else wanted.fullmatch(counted["stem"])
         if counted is not None and matched is not None:
             left = None if counted["left"] is None else int(counted["left"])
-            found.append(KernelImage(path, matched[1], left, int(counted["done"] or 0)))
-    return found
+            images.append(KernelImage(path, matched[1], left, int(counted["done"] or 0)))
+    return images
 
 
 def find_image(esp: Path, name: str, version: str) -> KernelImage | None:

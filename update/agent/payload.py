@@ -165,11 +165,11 @@ def check_file(path: Path, file: TransferFile) -> None:
         if size != file.size:
             raise UpdateError(f"{path} has {size} bytes, and release.json says {file.size}")
         with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UpdateError(f"{path} cannot be read: {error.strerror}") from None
-    if found != file.sha256:
-        raise UpdateError(f"{path}: its hash is {found}, and release.json says {file.sha256}")
+    if digest != file.sha256:
+        raise UpdateError(f"{path}: its hash is {digest}, and release.json says {file.sha256}")
 
 
 def _check_boots_this_root(release: Release, uki: Path) -> None:

@@ -83,10 +83,10 @@ class Repository:
         """
         identity = self._identity
         path = make_channel_path(identity.name, identity.arch, channel)
-        found = parse_channel(self._read_document(path, f"the channel {channel}"), path)
-        if (found.name, found.arch, found.channel) != (identity.name, identity.arch, channel):
-            raise UpdateError(f"{path} describes {found.name} for {found.arch}, channel {found.channel}")
-        return found
+        document = parse_channel(self._read_document(path, f"the channel {channel}"), path)
+        if (document.name, document.arch, document.channel) != (identity.name, identity.arch, channel):
+            raise UpdateError(f"{path} describes {document.name} for {document.arch}, channel {document.channel}")
+        return document
 
     def open_release(self, version: str) -> tuple[Release, Path]:
         """What a version consists of, and the directory for its files, which has its ``release.json``.
@@ -143,14 +143,14 @@ class Repository:
 
     def _require_target(self, path: str, what: str) -> TargetFile:
         try:
-            found = self._updater.get_targetinfo(path)
+            target = self._updater.get_targetinfo(path)
         except (RepositoryError, DownloadError, OSError) as error:
             raise UpdateError(f"{self._url}: {error}") from None
-        if found is None:
+        if target is None:
             raise UpdateError(f"{self._url} has no {what} for {self._identity.name} on {self._identity.arch}")
-        if "sha256" not in found.hashes:
+        if "sha256" not in target.hashes:
             raise UpdateError(f"{self._url}: {path} has no SHA-256")
-        return found
+        return target
 
     def _read_document(self, path: str, what: str) -> bytes:
         target = self._require_target(path, what)
@@ -172,13 +172,13 @@ class Repository:
         for last in (False, True):
             self._fetcher.download(self._locate(target), file, target.length)
             with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found == wanted:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            if digest == wanted:
                 return
             # What was there before may be what is wrong: once more, from the beginning.
             file.unlink()
             if last:
-                raise UpdateError(f"{self._locate(target)}: its hash is {found}, and {wanted} was signed")
+                raise UpdateError(f"{self._locate(target)}: its hash is {digest}, and {wanted} was signed")
 
     def _locate(self, target: TargetFile) -> str:
         """Its URL, with the hash in its name (TUF 1.0, 6.2: consistent snapshots)."""

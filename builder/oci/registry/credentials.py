@@ -85,8 +85,8 @@ def find_credentials(
         SourceError: a helper failed.
     """
     for name in helpers:
-        if name != FILES_ONLY and (found := ask_helper(name, reference.registry, environment)) is not None:
-            return found
+        if name != FILES_ONLY and (credentials := ask_helper(name, reference.registry, environment)) is not None:
+            return credentials
     for path in list_auth_files(environment, authfile):
         data = _read(path, required=authfile is not None or bool(environment.get(AUTH_FILE)))
         if data is None:
@@ -95,10 +95,10 @@ def find_credentials(
         helper = file.find_helper(reference)
         if helper is not None:
             server = DOCKER_HUB_KEYS[0] if reference.registry == DEFAULT_REGISTRY else reference.registry
-            if (found := ask_helper(helper, server, environment)) is not None:
-                return found
-        if (found := file.find(reference)) is not None:
-            return found
+            if (credentials := ask_helper(helper, server, environment)) is not None:
+                return credentials
+        if (credentials := file.find(reference)) is not None:
+            return credentials
     return None
 
 

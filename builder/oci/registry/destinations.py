@@ -112,14 +112,14 @@ class LayoutDestination:
         if not path.exists():
             return []
         try:
-            found = parse_document(read_bounded(path, MAX_MANIFEST)).get("manifests", [])
+            entries = parse_document(read_bounded(path, MAX_MANIFEST)).get("manifests", [])
         except BadManifest as error:
             raise InputError(f"{path} {error}") from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
-        if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{path} has no list of manifests")
-        return found
+        return entries
 
 
 class ArchiveDestination(LayoutDestination):

@@ -14,7 +14,7 @@ from builder.oci.registry.client import Client, Source
 from builder.oci.registry.connection import Connection, Server
 from builder.oci.registry.credentials import find_credentials
 from builder.oci.registry.reference import Reference, parse_reference
-from builder.oci.registry.rules import Place, Rules, load_rules
+from builder.oci.registry.rules import PullSource, Rules, load_rules
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def open_client(
     return Client(name, sources, chosen.patience, stop)
 
 
-def _make_source(place: Place, options: RegistryOptions, rules: Rules, stop: threading.Event) -> Source:
+def _make_source(place: PullSource, options: RegistryOptions, rules: Rules, stop: threading.Event) -> Source:
     there = place.reference
     insecure = place.insecure if options.tls_verify is None or place.is_mirror else not options.tls_verify
     server = Server(

@@ -275,10 +275,10 @@ class Publisher:
                 if response.status_code == 404:
                     return []
                 try:
-                    found = parse_document(self.client.read_body(response, MAX_MANIFEST)).get("manifests")
+                    entries = parse_document(self.client.read_body(response, MAX_MANIFEST)).get("manifests")
                 except BadManifest as error:
                     raise TransferError(f"the list of referrers {error}") from None
-                return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+                return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
         return self._try(f"read the referrers of {self.name}@{digest}", attempt)
 
@@ -321,9 +321,9 @@ class Publisher:
         try:
             self._delete("manifests", tag)
         except DeletionRefusedError as error:
-            found = self.client.find_descriptor(tag)
-            if found is not None:
-                error.hint = f"by digest it may, with every tag of it: {self.name}@{found.digest}"
+            descriptor = self.client.find_descriptor(tag)
+            if descriptor is not None:
+                error.hint = f"by digest it may, with every tag of it: {self.name}@{descriptor.digest}"
             raise
 
     def delete_blob(self, digest: str) -> None:

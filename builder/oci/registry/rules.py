@@ -56,7 +56,7 @@ class Registry:
 
 
 @dataclass(frozen=True)
-class Place:
+class PullSource:
     """Where an image may be found: its name there, and whether certificates matter."""
 
     reference: Reference
@@ -77,7 +77,7 @@ class Rules:
         fitting = [registry for registry in self.registries if registry.is_about(name)]
         return max(fitting, key=lambda registry: len(registry.prefix), default=None)
 
-    def list_places(self, reference: Reference, *, mirrors: bool = True) -> list[Place]:
+    def list_places(self, reference: Reference, *, mirrors: bool = True) -> list[PullSource]:
         """Where to look, mirrors first.
 
         Args:
@@ -88,7 +88,7 @@ class Rules:
         """
         rule = self.find(reference)
         if rule is None:
-            return [Place(reference)]
+            return [PullSource(reference)]
         if rule.blocked:
             raise InputError(
                 f"{reference.registry} is blocked, so {reference} is not fetched",
@@ -97,9 +97,9 @@ class Rules:
         places = []
         for mirror in rule.mirrors if mirrors else ():
             if mirror.pull_from == "all" or (mirror.pull_from == "digest-only") == (reference.digest is not None):
-                places.append(Place(_rewrite(reference, rule, mirror.location), mirror.insecure, is_mirror=True))
+                places.append(PullSource(_rewrite(reference, rule, mirror.location), mirror.insecure, is_mirror=True))
         own = reference if not rule.location else _rewrite(reference, rule, rule.location)
-        return [*places, Place(own, rule.insecure)]
+        return [*places, PullSource(own, rule.insecure)]
 
 
 def _rewrite(reference: Reference, rule: Registry, location: str) -> Reference:
@@ -199,7 +199,7 @@ def _parse_registry(entry: object, where: str, origin: str) -> Registry:
     mirrors = entry.get("mirror", [])
     if not isinstance(mirrors, list) or not all(isinstance(mirror, dict) for mirror in mirrors):
         raise InputError(f"{where}: mirror must be written [[registry.mirror]]")
-    found = []
+    own_mirrors = []
     for mirror in mirrors:
         there = _text(mirror, "location", f"{where}: mirror")
         if not there:
@@ -207,7 +207,7 @@ def _parse_registry(entry: object, where: str, origin: str) -> Registry:
         pull_from = _text(mirror, "pull-from-mirror", where) or ("digest-only" if digest_only else "all")
         if pull_from not in PULL_FROM:
             raise InputError(f"{where}: pull-from-mirror is one of {', '.join(PULL_FROM)}")
-        found.append(Mirror(_clean_location(there, where), _flag(mirror, "insecure", where), pull_from))
+        own_mirrors.append(Mirror(_clean_location(there, where), _flag(mirror, "insecure", where), pull_from))
     if not prefix.startswith("*."):
         prefix = _clean_location(prefix, where)
     return Registry(
@@ -215,7 +215,7 @@ def _parse_registry(entry: object, where: str, origin: str) -> Registry:
         "" if not location or location == prefix else _clean_location(location, where),
         _flag(entry, "insecure", where),
         _flag(entry, "blocked", where),
-        tuple(found),
+        tuple(own_mirrors),
         origin,
     )
 
