@@ -130,7 +130,8 @@ def _ask(held: Held, what: str) -> tuple[bool | None, str]:
         ) as answer:
             if answer.status_code == requests.codes.ok:
                 return True, ""
-            said = answer.raw.read(_MAX_ANSWER, decode_content=True)
+            # Not raw.read(), whose errors are of another library and no RequestException.
+            said = next(answer.iter_content(_MAX_ANSWER), b"")[:_MAX_ANSWER]
     except (requests.RequestException, OSError) as error:
         return None, f"the lock's server {held.url} does not answer ({_describe(error)})"
     reason = f"the lock's server {held.url} says no: {_parse_reason(said) or f'HTTP {answer.status_code}'}"

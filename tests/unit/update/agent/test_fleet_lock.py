@@ -162,6 +162,16 @@ def test_a_lock_whose_answer_got_lost_is_given_back_when_the_machine_does_not_re
     assert (locks.holder, is_noted(one)) == (None, False)
 
 
+def test_a_refusal_that_cannot_be_read_is_none_and_the_machine_waits(
+    machines: list[FakeMachine], locks: Locks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _ = machines
+    locks.web.fallback = lambda _: Reply(b"no gzip", 409, {"Content-Encoding": "gzip"})
+    assert main(["auto"], one.host) == 0
+    assert one.calls[-1] == LATER
+    assert "does not answer" in capsys.readouterr().out
+
+
 def test_a_lock_is_given_back_to_the_server_that_gave_it(
     machines: list[FakeMachine], locks: Locks, capsys: pytest.CaptureFixture[str]
 ) -> None:
