@@ -166,11 +166,11 @@ def find_signers(
         InputError: there are not enough of them.
     """
     wanted = root.roles[role]
-    found: dict[str, CryptoSigner | CommandSigner] = {}
+    signers: dict[str, CryptoSigner | CommandSigner] = {}
     # What is called after the role comes first, and must be readable; others are looked at if those are not enough.
     for path in sorted(directory.glob("*.key"), key=lambda path: (not path.name.startswith(role), path.name)):
         own = path.name.startswith(role)
-        if not own and len(found) >= wanted.threshold:
+        if not own and len(signers) >= wanted.threshold:
             break
         try:
             signer = read_signer(path)
@@ -179,15 +179,15 @@ def find_signers(
                 raise
             continue
         if signer.public_key.keyid in wanted.keyids:
-            found[signer.public_key.keyid] = signer
+            signers[signer.public_key.keyid] = signer
     if command is not None:
-        missing = [keyid for keyid in wanted.keyids if keyid not in found]
-        for keyid in missing[: max(0, wanted.threshold - len(found))]:
-            found[keyid] = CommandSigner(command, role, root.keys[keyid])
-    if len(found) < wanted.threshold:
+        missing = [keyid for keyid in wanted.keyids if keyid not in signers]
+        for keyid in missing[: max(0, wanted.threshold - len(signers))]:
+            signers[keyid] = CommandSigner(command, role, root.keys[keyid])
+    if len(signers) < wanted.threshold:
         raise InputError(
-            f"{directory} has {len(found)} of the {wanted.threshold} keys that sign {role}",
+            f"{directory} has {len(signers)} of the {wanted.threshold} keys that sign {role}",
             details=[f"the root, version {root.version}, accepts the key {keyid}" for keyid in wanted.keyids],
             hint=f"name the directory with {role}.key by --keys, or what signs elsewhere by --sign-command",
         )
-    return list(found.values())
+    return list(signers.values())

@@ -218,10 +218,10 @@ def list_images(repository: Repository) -> list[tuple[str, str]]:
 def list_versions(repository: Repository, name: str, arch: str) -> list[str]:
     """The versions of an image, the oldest first."""
     start = f"{name}/{arch}/"
-    found = {
+    versions = {
         path.split("/")[2] for path in repository.files if path.startswith(start) and path.endswith(f"/{RELEASE_FILE}")
     }
-    return sorted(found, key=make_version_key)
+    return sorted(versions, key=make_version_key)
 
 
 def find_release(repository: Repository, name: str, arch: str, version: str) -> Release | None:
