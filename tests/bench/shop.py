@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.cli.app import PROGRAM, locate_modules, make_archive, require_app
 from builder.cli.configs import read_config
 from builder.cli.machines import open_host
 from builder.core.console import QuietConsole
@@ -54,6 +55,7 @@ def measure(work: Path, runs: int) -> None:
         show_boot(machine)
         show_memory(machine)
         show_imports(machine, runs)
+        show_pushes(machine, work / "configs/shop.yaml", runs)
 
 
 @contextmanager
@@ -99,3 +101,25 @@ def show_imports(machine: Machine, runs: int) -> None:
         program = TIMED.format(modules=MODULES)
         taken = [float(machine.succeed(PYTHON, "-I", *options, "-c", program)) for _ in range(runs)]
         print(f"  {f'import of {MODULES}, {title}':<64} {statistics.median(taken):7.3f} CPU s of the guest", flush=True)
+
+
+def show_pushes(machine: Machine, definition: Path, runs: int) -> None:
+    """What 'app push' takes there after one changed file, until the app is ready with it: without ssh and sudo."""
+    page = definition.parent / "shop/shop/web.py"
+    tools = open_host(definition.parent.parent / "out/build.json", QuietConsole()).tools
+    taken = []
+    for number in range(runs):
+        page.write_text(f"{page.read_text()}\n# pushed {number}\n")
+        _, app = require_app(definition, "shop")
+        archive = make_archive(app, tools)
+        before = read_uptime(machine)
+        done = machine.run(PROGRAM, "push", "shop", f"v{number}", locate_modules(app), stdin=archive)
+        assert done.status == 0, done.stderr
+        taken.append(read_uptime(machine) - before)
+    title = "a changed file sent, until the app is ready"
+    print(f"  {title:<64} {statistics.median(taken):7.2f} s of the guest", flush=True)
+
+
+def read_uptime(machine: Machine) -> float:
+    """Seconds since power-on, by the guest's clock."""
+    return float(machine.succeed("cat", "/proc/uptime").split()[0])
