@@ -93,13 +93,13 @@ def change_version(args: argparse.Namespace, console: Console) -> int:
     path = args.definition or Path("os.yaml")
     if args.watch:
         with keep_connection(target, tools) as kept:
-            return watch_app(args.name, path, kept, tools, console)
+            return follow_changes(args.name, path, kept, tools, console)
     resolved, app = require_app(path, args.name)
     environment = lock_app_environment(path, resolved, app, console)
     return send_version(path, app, environment, target, tools, console)
 
 
-def watch_app(name: str, path: Path, target: SshTarget, tools: Tools, console: Console) -> int:
+def follow_changes(name: str, path: Path, target: SshTarget, tools: Tools, console: Console) -> int:
     """Send a version, and another one at each change, until Ctrl-C; returns the status of the last."""
     from builder.core.errors import BuildError
 
