@@ -13,7 +13,7 @@ from builder.core.store import Store
 from tests.support.tutorial import NAME, TAG, Tutorial, follow_tutorial
 from tests.support.users import REPOSITORY
 
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 # As before the first start, and without a card: podman knows nothing, has nothing, and can ask nobody. What the
 # container serves then, and how many bytes podman wrote.
