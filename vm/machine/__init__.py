@@ -159,11 +159,16 @@ class Machine(CommandedMachine):
 
     def net_down(self) -> None:
         """Pull the network cable out of the machine's first card."""
-        self.qmp.set_link("net0", up=False, deadline=self.deadline)
+        self.qmp.set_link(self._first_netdev, up=False, deadline=self.deadline)
 
     def net_up(self) -> None:
         """Put the cable back."""
-        self.qmp.set_link("net0", up=True, deadline=self.deadline)
+        self.qmp.set_link(self._first_netdev, up=True, deadline=self.deadline)
+
+    @property
+    def _first_netdev(self) -> str:
+        # As vm/qemu/argv.py calls it: a machine of a cluster is plugged in to that first.
+        return "cable0" if self._cables else "net0"
 
     def add_disk(self, size: int, serial: str) -> None:
         """Plug in an empty disk of ``size`` bytes; needs a machine with ``hotplug``. It is not in later snapshots.

@@ -30,6 +30,7 @@ from vm.guest import probe
 from vm.guest.bad_signs import find_failed_unit
 from vm.machine import Machine
 from vm.machine.terminal import attend
+from vm.network.segment import Segment
 from vm.qemu import snapshots
 from vm.qemu.argv import make_argv
 from vm.qemu.start import Connection, spawn_apart
@@ -837,6 +838,13 @@ def test_a_disk_is_plugged_into_the_next_slot(start: Start, qemu: FakeQemu, fold
     ]
 
 
+def test_the_cable_of_a_machine_of_a_cluster_is_the_one_to_the_others(start: Start, qemu: FakeQemu) -> None:
+    with Segment() as segment, start(cables=[(segment, segment.make_nic("web"))]) as machine:
+        machine.net_down()
+    links = [each["arguments"] for each in qemu.commands if each["execute"] == "set_link"]
+    assert links == [{"name": "cable0", "up": False}]
+
+
 def test_the_cable_the_clock_and_the_processors(start: Start, qemu: FakeQemu) -> None:
     qemu.answer["run"] = lambda _: {"status": 0, "stdout": "", "stderr": ""}
     with start() as machine:
@@ -846,6 +854,7 @@ def test_the_cable_the_clock_and_the_processors(start: Start, qemu: FakeQemu) ->
         machine.pause()
         machine.resume()
         machine.clock(datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC))
-    assert [each["arguments"]["up"] for each in qemu.commands if each["execute"] == "set_link"] == [False, True]
+    links = [each["arguments"] for each in qemu.commands if each["execute"] == "set_link"]
+    assert links == [{"name": "net0", "up": False}, {"name": "net0", "up": True}]
     assert commands(qemu)[-3:] == ["stop", "cont", "quit"]
     assert qemu.requests[-1]["argv"] == ["date", "--utc", "--set", "@2147483648"]
