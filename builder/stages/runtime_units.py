@@ -76,6 +76,8 @@ def make_containerd_unit(
         f"ExecStopPost=-{_NETWORK} remove {name}",
         # ctr hands the signal on; what is left after it is removed above.
         "KillMode=mixed",
+        # As long as podman and Docker wait for a process that ignores the signal.
+        "TimeoutStopSec=10",
         "Restart=on-failure",
         "RestartSec=1",
         "",

@@ -16,12 +16,13 @@ from firstboot.config.unit_text import parse_options
 pytestmark = pytest.mark.unit
 
 
-def make_image(user: str = "", entrypoint: tuple[str, ...] = ("web", "50% $x")) -> Image:
+def make_image(user: str = "", entrypoint: tuple[str, ...] = ("web", "50% $x"), stop_signal: str = "") -> Image:
     tree = Tree()
     tree.put("/usr/bin/busybox", make_file("#!", 0o755, origin="package:web"))
     tree.put("/usr/bin/web", make_symlink("busybox", origin="package:web"))
     tree.put("/etc/resolv.conf", make_symlink("/run/systemd/resolve/stub-resolv.conf", origin="package:web"))
-    return assemble(tree, ImageConfig("amd64", "web", "1.0.0", entrypoint=entrypoint, user=user))
+    config = ImageConfig("amd64", "web", "1.0.0", entrypoint=entrypoint, user=user, stop_signal=stop_signal)
+    return assemble(tree, config)
 
 
 def install(tree: Tree, image: Image) -> dict[str, list[str]]:
@@ -48,6 +49,15 @@ def test_the_service_has_the_images_files_as_its_root_and_nothing_between() -> N
     for path in ("proc", "sys", "dev", "run", "tmp", "var/tmp", "var/lib/web", "etc/resolv.conf"):
         assert f"{ROOTS}/web/{path}" in tree
     assert tree.read(f"{ROOTS}/web/etc/resolv.conf") == b""
+
+
+def test_it_is_stopped_by_the_images_signal_and_is_not_waited_for_longer_than_by_an_engine() -> None:
+    service = install(Tree(), make_image())
+    assert (service["KillSignal"], service["TimeoutStopSec"]) == (["SIGTERM"], ["10"])
+    for said, signal in {"SIGQUIT": "SIGQUIT", "RTMIN+3": "SIGRTMIN+3", "9": "9"}.items():
+        assert install(Tree(), make_image(stop_signal=said))["KillSignal"] == [signal]
+    with pytest.raises(InputError, match="no signal"):
+        install(Tree(), make_image(stop_signal="SIGTERM\nUser=root"))
 
 
 def test_systemd_is_told_of_a_user_whom_only_the_image_knows() -> None:
