@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -26,18 +27,11 @@ HOST = "127.0.0.1:5000"
 """The registry, as the guest calls it: on loopback every runtime speaks HTTP to it."""
 CRI_PORT = 9999
 
-DEFINITION = """\
-name: runtimes
-version: 1.0.0
-features: [podman, containerd, cri, docker, pods]
-disk: {slot: 3G, size: 16G}
-containers:
-  - {name: box, definition: containers/box.yaml, publish: ["8080:8080"]}
-  - {name: shop, definition: containers/box.yaml, runtime: docker, publish: ["8081:8080"], enable: false}
-  - {name: store, definition: containers/box.yaml, runtime: containerd, publish: ["8082:8080"]}
+# Beside what the page's definition says.
+MORE = """\
   - {name: pause, definition: containers/pause.yaml, runtime: cri}
-  - {name: pod, definition: containers/box.yaml, runtime: systemd, publish: ["8083:8080"]}
   - {name: worker, definition: containers/worker.yaml, runtime: systemd, publish: ["8084:80"]}
+disk: {slot: 3G, size: 16G}
 outputs: [qcow2]
 """
 # As a shell for the tests: what looks into a container from within.
@@ -69,6 +63,11 @@ storage:
   files:
     - path: /var/lib/systemd/linger/core
       contents: {inline: ""}
+    # Whose ids podman gives to containers with UserNS=auto (containers-storage.conf(5), "root-auto-userns-user").
+    - path: /etc/subuid
+      append: [{inline: "containers:2147483647:2147483648\\n"}]
+    - path: /etc/subgid
+      append: [{inline: "containers:2147483647:2147483648\\n"}]
     - path: /etc/containers/registries.conf.d/50-test.conf
       contents:
         inline: |
@@ -105,6 +104,22 @@ systemd:
         [Service]
         ExecStart=/usr/lib/systemd/systemd-socket-proxyd /run/containerd/containerd.sock
 """
+
+
+def make_definition() -> str:
+    """That of docs/containers.md, "Containers in the image", with the CRI and a box to look into."""
+    page = (REPOSITORY / "docs/containers.md").read_text(encoding="utf-8")
+    [text] = [block for block in re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S) if "name: several\n" in block]
+    for said, here in {
+        "name: several": "name: runtimes",
+        "docker, containerd": "docker, containerd, cri",
+        "containers/web.yaml": "containers/box.yaml",
+        "- name: web": "- name: box",
+        '["8081:8080"]': '["8081:8080"]\n    enable: false',
+    }.items():
+        assert said in text
+        text = text.replace(said, here)
+    return text + MORE
 
 
 @dataclass(frozen=True)
@@ -161,9 +176,9 @@ def machine(registry: Registry, store: Store) -> Iterator[Machine]:
     """The machine of all these tests."""
     config = OUT / "machine.yaml"
     config.write_text(CONFIG.replace("HOST:PORT", f"{Fakes.HOST}:{registry.web.port}"), encoding="utf-8")
-    manifest = build_text(DEFINITION, OUT, store)
+    manifest = build_text(make_definition(), OUT, store)
     # Go programs under emulation on a busy machine: what systemd waits for takes its time.
     arguments = "systemd.default_device_timeout_sec=600 systemd.default_timeout_start_sec=600"
     options = {"config": config, "memory": 3072, "restrict": False, "boot": "kernel", "arguments": arguments}
-    with booted(manifest, OUT / "machine", store, seconds=1500, **options) as started:
+    with booted(manifest, OUT / "machine", store, seconds=400, **options) as started:
         yield started

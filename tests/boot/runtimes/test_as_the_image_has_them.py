@@ -55,6 +55,47 @@ def test_dockers_container_answers_and_no_layer_was_copied(machine: Machine) -> 
     stored = count_bytes(machine, "/var/lib/docker")
     print(f"docker: {stored} bytes in its store at the first start")
     assert stored < 1 << 20
+
+
+def find_cgroup(machine: Machine, process: str) -> str:
+    return machine.read(f"/proc/{process}/cgroup").strip().partition("::")[2]
+
+
+def test_each_runtime_has_a_socket_networks_groups_and_a_store_of_its_own(machine: Machine) -> None:
+    # docs/containers.md, "Several runtimes in one image", row by row.
+    machine.wait_unit("pod.service")
+    sockets = {"/run/containerd/containerd.sock": "root:root 660", "/run/docker.sock": "root:docker 660"}
+    for socket, owner in sockets.items():
+        assert machine.succeed("stat", "--format", "%U:%G %a", socket) == owner
+    assert machine.unit("podman.socket")["ActiveState"] == "inactive"
+    spaces = machine.succeed("ctr namespaces list --quiet").split()
+    assert {"build-os", "k8s.io", "moby"} <= set(spaces)
+    # Each knows its own containers alone.
+    assert machine.succeed("podman", "ps", "--format", "{{.Names}}").split() == ["box"]
+    assert machine.succeed("docker", "ps", "--format", "{{.Names}}").split() == ["shop"]
+    assert machine.succeed("ctr --namespace build-os containers list --quiet").split() == ["store"]
+    tasks = [line.split() for line in machine.succeed("ctr --namespace build-os tasks list").splitlines()[1:]]
+    processes = {
+        "box": machine.succeed("podman", "inspect", "--format", "{{.State.Pid}}", "box"),
+        "shop": machine.succeed("docker", "inspect", "--format", "{{.State.Pid}}", "shop"),
+        "store": tasks[0][1],
+        "pod": machine.unit("pod.service")["MainPID"],
+    }
+    groups = {
+        "box": "/system.slice/box.service/",
+        "shop": "/system.slice/docker-",
+        "store": "/machine.slice/build-os-store.scope",
+        "pod": "/system.slice/pod.service",
+    }
+    networks = {"box": "10.88.", "shop": "172.17.", "store": "10.87.", "pod": "10.87."}
+    for name, process in processes.items():
+        assert find_cgroup(machine, process).startswith(groups[name])
+        shown = json.loads(machine.succeed(f"nsenter --target {process} --net ip -4 -json address show eth0"))
+        assert shown[0]["addr_info"][0]["local"].startswith(networks[name]), name
+    for store in ("/var/lib/containers", "/var/lib/containerd", "/var/lib/docker"):
+        assert machine.succeed(f"stat --format %U {store}") == "root"
+    # Debian's podman brings one for CNI as well, and the first by name counts.
+    assert machine.succeed("ls /etc/cni/net.d").split()[0] == "10-build-os.conflist"
     machine.succeed("systemctl stop shop.service")
     assert machine.succeed("docker ps --all --quiet") == ""
     # Its engine goes, so that whoever comes next finds it as after a boot.

@@ -30,6 +30,7 @@ volumes:
 @pytest.fixture(scope="module")
 def docker(machine: Machine) -> Iterator[Machine]:
     """The engine has been started by its socket, and ``web`` runs: on a network, with a volume, a port and a check."""
+    machine.succeed("systemctl stop docker.service")
     assert machine.unit("docker.service")["ActiveState"] == "inactive"
     assert machine.unit("docker.socket")["ActiveState"] == "active"
     machine.succeed(f"docker pull {BOX}")
@@ -112,3 +113,19 @@ def test_compose_brings_up_what_a_file_describes(docker: Machine) -> None:
     assert "the box answers" in docker.wait_http(8086)
     docker.succeed("docker compose --project-directory /run/compose down --volumes")
     assert docker.succeed("docker ps --quiet --filter label=com.docker.compose.project") == ""
+
+
+def test_containers_have_users_of_their_own_when_the_engine_is_told_so(docker: Machine) -> None:
+    docker.succeed("docker rm --force web")
+    ours = docker.read("/etc/docker/daemon.json")
+    docker.write("/etc/docker/daemon.json", json.dumps(json.loads(ours) | {"userns-remap": "default"}))
+    docker.succeed("systemctl restart docker.service")
+    docker.succeed(f"docker run --detach --name apart --publish 8085:8080 {BOX}")
+    assert "the box answers" in docker.wait_http(8085)
+    # Root of the container is nobody on the machine.
+    inside, outside, count = docker.read(f"/proc/{inspect(docker, 'apart')['Pid']}/uid_map").split()
+    assert (inside, count) == ("0", "65536")
+    assert int(outside) >= 100000
+    docker.succeed("docker rm --force apart")
+    docker.write("/etc/docker/daemon.json", ours)
+    docker.succeed("systemctl restart docker.service")

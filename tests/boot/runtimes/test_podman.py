@@ -16,11 +16,18 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 BOX = "localhost/box:1.0.0"
 QUADLETS = "/etc/containers/systemd"
-# A volume and a network of their own, a pod with a port, a container in it with a secret, a check and all of those.
+# A volume and a network of their own, a pod with a port, a container in it with a secret, a check and all of those. A
+# pod of a quadlet stops with its last container, unless it is told to stay for one that is started again.
 FILES = {
     "pages.volume": "[Volume]\n",
     "inner.network": "[Network]\n",
-    "shop.pod": "[Pod]\nPodName=shop-pod\nPublishPort=8091:8080\nNetwork=inner.network\n",
+    "shop.pod": """\
+[Pod]
+PodName=shop-pod
+PublishPort=8091:8080
+Network=inner.network
+PodmanArgs=--exit-policy=continue
+""",
     "front.container": f"""\
 [Container]
 Image={BOX}
@@ -65,6 +72,13 @@ Pull=never
 PublishPort=8093:8080
 Network=pasta
 """
+APART = f"""\
+[Container]
+Image={BOX}
+Pull=never
+PublishPort=8094:8080
+UserNS=auto
+"""
 AS_CORE = ("systemd-run", "--quiet", "--user", "--machine=core@.host", "--wait", "--pipe", "--collect")
 
 
@@ -101,14 +115,32 @@ def test_a_health_check_of_a_quadlet_is_made(shop: Machine) -> None:
 
 def test_a_container_that_crashes_is_started_again(shop: Machine) -> None:
     before = shop.succeed("podman", "inspect", "--format", "{{.State.Pid}}", "front")
-    shop.succeed(f"kill -KILL {before}")
+    # The shell's own: the image has no such program.
+    shop.succeed("sh", "-c", f"kill -KILL {before}")
     pid = "podman inspect --format '{{.State.Pid}}' front"
-    shop.succeed("sh", "-c", f"until p=$({pid}) && [ $p != {before} ] && [ $p != 0 ]; do sleep .5; done")
+    shop.succeed("sh", "-c", f"until p=$({pid}) && [ $p != {before} ] && [ $p != 0 ]; do sleep .5; done", within=60)
     assert "the box answers" in shop.wait_http(8091)
 
 
 def test_a_file_of_kubernetes_is_played(shop: Machine) -> None:
     assert "the box answers" in shop.wait_http(8092)
+
+
+def test_a_container_has_users_of_its_own_and_no_copy_of_its_files(machine: Machine) -> None:
+    machine.write(f"{QUADLETS}/apart.container", APART)
+    machine.succeed("systemctl daemon-reload")
+    before = int(machine.succeed("du --summarize --bytes --one-file-system /var/lib/containers").split()[0])
+    machine.succeed("systemctl start apart.service")
+    assert "the box answers" in machine.wait_http(8094)
+    process = machine.succeed("podman", "inspect", "--format", "{{.State.Pid}}", "systemd-apart")
+    inside, outside, count = machine.read(f"/proc/{process}/uid_map").split()
+    print(f"UserNS=auto: {inside} is {outside} outside, {count} in all")
+    assert inside == "0"
+    assert int(outside) >= 100000
+    grown = int(machine.succeed("du --summarize --bytes --one-file-system /var/lib/containers").split()[0]) - before
+    print(f"UserNS=auto: {grown} bytes written")
+    assert grown < 1 << 20  # the image has two million
+    machine.succeed("systemctl stop apart.service")
 
 
 def test_a_user_without_rights_has_a_container_with_a_port_that_outlives_the_login(machine: Machine) -> None:

@@ -18,6 +18,7 @@ HERE = {
     "docker.io/library/nginx:1.27": BOX,
     " nginx:1.27": f" {BOX}",
     "--publish 8080:80": "--publish 8087:8080",
+    "PublishPort=8080:80": "PublishPort=8087:8080",
 }
 FILES = {
     "Dockerfile": f"FROM {BOX}\nRUN touch /built\n",
@@ -36,7 +37,7 @@ def read_commands(title: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("title", ["Pods", "containerd", "Docker"])
+@pytest.mark.parametrize("title", ["podman", "Pods", "containerd", "Docker"])
 def test_commands_of_the_page_work(machine: Machine, title: str) -> None:
     machine.succeed("mkdir -p /run/page")
     for name, text in FILES.items():
