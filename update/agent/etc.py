@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from firstboot.config.machine_words import ETC_UPPER, OF_THE_MACHINE
 from firstboot.drift.both_sides import BOTH_SIDES, GONE, BothSides, hash_path, read_both_sides
@@ -50,19 +49,19 @@ def note_drift(host: Host, version: str) -> list[str]:
     Raises:
         UpdateError
     """
-    before = _read_json(host, DEFAULTS)
-    if before is None or before["version"] == version:
+    source, defaults = _read_defaults(host)
+    if source in ("", version):
         return []
-    earlier = read_drift(host, before["version"])
+    earlier = read_drift(host, source)
     paths: dict[str, str] = {}
     with _mount_root(host) as root:
         for path in sorted(_list_own(host)):
             own, now = _hash(host.locate(ETC_UPPER + path.removeprefix("/etc"))), _hash(root / path.lstrip("/"))
-            was = before["defaults"].get(path, GONE)
+            was = defaults.get(path, GONE)
             is_open = earlier is not None and path in earlier.paths
             if own != now and (now != was or is_open):
                 paths[path] = own
-    write_file(host.locate(BOTH_SIDES), json.dumps(BothSides(version, before["version"], paths)._asdict()).encode())
+    write_file(host.locate(BOTH_SIDES), json.dumps(BothSides(version, source, paths)._asdict()).encode())
     return list(paths)
 
 
@@ -177,14 +176,15 @@ def _read_text(path: Path) -> str | None:
         return None
 
 
-def _read_json(host: Host, path: str) -> dict[str, Any] | None:
+def _read_defaults(host: Host) -> tuple[str, dict[str, str]]:
+    """The version whose files were hashed, and how they looked; no version where nothing was noted."""
     try:
-        data: dict[str, Any] = json.loads(host.locate(path).read_bytes())
+        data = json.loads(host.locate(DEFAULTS).read_bytes())
+        return str(data["version"]), dict(data["defaults"])
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UpdateError(f"{path} cannot be read: {error}") from None
-    return data
+        return "", {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UpdateError(f"{DEFAULTS} cannot be read: {error!r}") from None
 
 
 def _mount_root(host: Host) -> AbstractContextManager[Path]:

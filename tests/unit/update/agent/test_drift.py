@@ -152,11 +152,12 @@ def test_a_file_that_is_closed_to_the_agent_is_compared_by_its_size(
     assert listed(machine, capsys) == ["/etc/both", "/etc/mine"]
 
 
+@pytest.mark.parametrize("notes", ["{", "[]", "{}", '{"version": "1", "defaults": 3}'])
 def test_notes_that_cannot_be_read_keep_no_version_from_being_good(
-    machine: FakeMachine, etc: Etc, payload: Make, capsys: pytest.CaptureFixture[str]
+    machine: FakeMachine, etc: Etc, payload: Make, capsys: pytest.CaptureFixture[str], notes: str
 ) -> None:
     def change() -> None:
-        (machine.root / "var/lib/update/etc.json").write_text("{")
+        (machine.root / "var/lib/update/etc.json").write_text(notes)
 
     update(machine, etc, payload("2"), "2", change)
     assert "what it changes in /etc cannot be compared" in capsys.readouterr().out
