@@ -13,12 +13,12 @@ the result is and what its hash is: anything else is refused, and the full part 
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from update.errors import UpdateError
+from update.unpacking import ZSTD, open_zstd
 
 METHOD = "blocks-zstd"
 MAGIC = b"build-os delta 1\n"
@@ -26,7 +26,6 @@ COPY, LITERAL, END = b"C", b"L", b"E"
 CHUNK = 1 << 20
 # Frames that need more memory than this are refused.
 MEMORY_MIB = 32
-ZSTD = ("zstd",)
 
 
 def apply_delta(old: Path, delta: Path, out: BinaryIO, *, size: int, sha256: str, zstd: Sequence[str] = ZSTD) -> None:
@@ -40,28 +39,12 @@ def apply_delta(old: Path, delta: Path, out: BinaryIO, *, size: int, sha256: str
         zstd: the program, with words before its options.
 
     Raises:
-        UpdateError: it is no such delta, or is for another old part; what was written then is to be thrown away.
-        OSError: one of the files cannot be read or written, or zstd is not there.
+        UpdateError: it is no such delta, or is for another old part, or zstd is not there; what was written then is to
+            be thrown away.
+        OSError: one of the files cannot be read or written.
     """
-    command = [*zstd, "--decompress", "--stdout", "--quiet", f"--memory={MEMORY_MIB}MB", "--", str(delta)]
-    with (
-        old.open("rb", buffering=0) as base,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
-    ):
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            apply_records(process.stdout, base, out, size, sha256)
-        except UpdateError as error:
-            process.kill()
-            said = process.stderr.read().decode(errors="replace").strip()
-            raise UpdateError(f"{delta.name}: {said.splitlines()[-1] if said else error}") from None
-        except BaseException:
-            process.kill()
-            raise
-        process.stderr.read()
-        if process.wait() != 0:
-            raise UpdateError(f"{delta.name}: is damaged behind its end")
+    with old.open("rb", buffering=0) as base, open_zstd(delta, MEMORY_MIB, zstd) as records:
+        apply_records(records, base, out, size, sha256)
 
 
 def apply_records(records: IO[bytes], old: IO[bytes], out: IO[bytes], size: int, sha256: str) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from firstboot.config.named_tuple import NamedTuple
 from update.errors import UpdateError
+from update.unpacking import open_zstd
 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/systemd"
 _CHUNK = 1 << 20
 # Of memory that a file of somebody else's may make zstd take: what the publisher compresses with stays far below.
-_WINDOW = "--memory=64MiB"
+MEMORY_MIB = 64
 TIMEOUT = 900  # seconds that a program may take: a slot is written by one, on a slow disk
 # The Boot Loader Interface (systemd.io/BOOT_LOADER_INTERFACE).
 _LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
@@ -59,24 +60,9 @@ def decompress(path: Path) -> Iterator[bytes]:
     Raises:
         UpdateError: it is damaged, or the program is not there.
     """
-    command = ["zstd", "--decompress", "--stdout", "--quiet", _WINDOW, "--", str(path)]
-    try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except OSError as error:
-        raise UpdateError(f"the program zstd cannot be started: {error.strerror}") from None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        while chunk := process.stdout.read(_CHUNK):
+    with open_zstd(path, MEMORY_MIB) as stream:
+        while chunk := stream.read(_CHUNK):
             yield chunk
-        said = process.stderr.read(1000).decode("utf-8", "replace").strip()
-        if process.wait() != 0:
-            raise UpdateError(f"{path} cannot be unpacked: {said}")
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
 
 
 class Host(NamedTuple):
