@@ -71,6 +71,7 @@ def list_findings(arch: str | None, console: Console) -> Iterator[Finding]:
     yield _space("the store", store.root)
     yield _space("this directory", Path.cwd())
     yield _mirror()
+    yield from _find_keys()
     yield from _accel(store, arch or (here or Arch.AMD64), console)
 
 
@@ -91,6 +92,15 @@ def _space(what: str, path: Path) -> Finding:
             "missing", text, f"a build needs {format_size(ROOM)}; 'build-os cache clear --stages' frees some"
         )
     return Finding("ok", text)
+
+
+def _find_keys() -> Iterator[Finding]:
+    """The keys that 'build-os publish' takes from here."""
+    from firstboot.config.update_words import is_for_development
+
+    path = Path("update-keys/root.json")
+    if path.is_file() and is_for_development(path.read_bytes()):
+        yield Finding("note", f"{path} is of development keys", "'build-os key DIR --for updates' makes others")
 
 
 def _mirror() -> Finding:

@@ -25,14 +25,13 @@ from tuf.api.metadata import Metadata, Root
 from builder.core.errors import InputError
 from builder.core.files import write_file
 from builder.publishing.signing_command import CommandSigner, SigningCommand, add_signature, read_public_key
+from firstboot.config.update_words import DEVELOPMENT
 
 NOWHERE: Mapping[str, Path] = MappingProxyType({})
 ROOT_FILE = "root.json"
 ONLINE_ROLES = ("targets", "snapshot", "timestamp")
 # Days for which what a role signs is valid. Whoever keeps old metadata from machines is noticed when it has expired.
 DAYS: Mapping[str, int] = {"root": 730, "targets": 365, "snapshot": 30, "timestamp": 7}
-# Of root.json: its keys were made to try things out. TUF lets metadata have fields of others (section 4.1).
-DEVELOPMENT = "x-build-os-development"
 MAX_KEYS = 20
 # What python-tuf raises for metadata that is not what it should be; what it does not foresee included.
 BAD_METADATA = (RepositoryError, SecuresystemsError, ValueError, LookupError, TypeError, AttributeError)

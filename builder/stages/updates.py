@@ -16,6 +16,7 @@ from builder.tree.bytecode import compile_below
 from builder.tree.materialise import read_tree
 from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree
+from firstboot.config.update_words import is_for_development
 from update.agent.migrations import PENDING
 from update.agent.settings import ROOT, SETTINGS
 
@@ -24,6 +25,9 @@ PACKAGE = "/usr/lib/python3/dist-packages/update"
 COMMAND = "/usr/bin/os-update"
 # -I: what the caller's directory and environment hold is not imported.
 SCRIPT = '#!/bin/sh\nexec /usr/bin/python3 -I -m update.agent.command "$@"\n'
+# Shown above the prompt of a console (agetty(8)).
+ISSUE = "/usr/lib/issue.d/60-development-keys.issue"
+DEVELOPMENT_KEYS = "This machine takes updates that development keys have signed: do not rely on it.\n"
 UNITS = "/usr/lib/systemd/system"
 MIGRATE, MIGRATED = "update-migrate.service", "update-migrated.service"
 TARGET = "/usr/lib/systemd/system/boot-complete.target.d/60-definition.conf"
@@ -60,7 +64,10 @@ class Updates:
         text = json.dumps(make_settings(self.settings, self.arch), sort_keys=True)
         tree.put(SETTINGS, make_file(f"{text}\n", origin=ORIGIN))
         if self.root is not None:
-            tree.put(ROOT, make_file(self.root.read_bytes(), origin=ORIGIN))
+            root = self.root.read_bytes()
+            tree.put(ROOT, make_file(root, origin=ORIGIN))
+            if is_for_development(root):
+                tree.put(ISSUE, make_file(DEVELOPMENT_KEYS, origin=ORIGIN))
         tree.put(TARGET, make_file(make_target(self.settings), origin=ORIGIN))
         order_migrations(tree, self.settings.migrations, self.after_migrations)
         return tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import urlsplit
 
 SETTINGS_FILE = "/etc/os-update.json"
@@ -31,12 +32,23 @@ RATE_PATTERN = r"[1-9][0-9]{0,5}[KMG]"
 RATE_WORDS = "a rate is a number of KiB, MiB or GiB a second, like 500K or 2M"
 _UNITS = {"K": 10, "M": 20, "G": 30}
 
+DEVELOPMENT = "x-build-os-development"
+"""Of root.json: its keys were made to try things out. TUF lets metadata have fields of others (section 4.1)."""
+
 URL_WORDS = "this is no URL that starts with http:// or https://"
 
 
 def parse_rate(text: str) -> int:
     """Bytes of a text of :data:`RATE_PATTERN`."""
     return int(text[:-1]) << _UNITS[text[-1]]
+
+
+def is_for_development(root: bytes) -> bool:
+    """Whether a ``root.json`` is of keys that were made to try things out."""
+    try:
+        return bool(json.loads(root)["signed"].get(DEVELOPMENT) is True)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def is_server(url: str) -> bool:

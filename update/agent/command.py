@@ -32,7 +32,7 @@ from update.agent.lock import hold_lock
 from update.agent.migrations import begin_migration, end_migration, note_state_version
 from update.agent.payload import read_release
 from update.agent.rollback import find_other, start_other
-from update.agent.settings import read_settings
+from update.agent.settings import has_development_keys, read_settings
 from update.agent.state import Event, format_state, read_state, write_state
 from update.agent.take import Taking, check_wanted, take
 from update.errors import UpdateError
@@ -123,6 +123,7 @@ def _status(host: Host, options: argparse.Namespace) -> None:
         **{key: value for key, value in format_state(state).items() if key != "history"},
         "pin": taking.find_pin(),
         "drift": [] if both is None else [*both.paths],
+        "development_keys": has_development_keys(host),
         "fleet_lock": None if held is None else {"url": held.url, "group": held.group},
     }
     if options.json:
@@ -132,6 +133,8 @@ def _status(host: Host, options: argparse.Namespace) -> None:
     print(f"running   {identity.name} {identity.version} ({word})")
     if other is not None:
         print(f"other     {other}{_describe_other(report, other)}")
+    if report["development_keys"]:
+        print("keys      for development: whoever has made them to try things out can update this machine")
     if report["pin"] is not None:
         print(f"pinned    {report['pin']}")
     if report["drift"]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from firstboot.config.named_tuple import NamedTuple
-from firstboot.config.update_words import CHANNEL, GROUP, GROUP_PATTERN, SETTINGS_FILE, is_server
+from firstboot.config.update_words import CHANNEL, GROUP, GROUP_PATTERN, SETTINGS_FILE, is_for_development, is_server
 from update.agent.host import Host
 from update.documents import is_channel_name
 from update.errors import UpdateError
@@ -75,6 +75,14 @@ def read_migrations(host: Host) -> tuple[str, ...]:
         UpdateError: the image's file cannot be read.
     """
     return tuple(_take(_read(host, SETTINGS), "migrations", [], SETTINGS))
+
+
+def has_development_keys(host: Host) -> bool:
+    """Whether the image trusts keys that were made to try things out."""
+    try:
+        return is_for_development(host.locate(ROOT).read_bytes())
+    except OSError:
+        return False
 
 
 def read_settings(host: Host) -> Settings:

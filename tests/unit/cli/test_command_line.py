@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -617,3 +618,16 @@ def test_doctor_is_content_with_a_sound_machine(build_os: BuildOs, monkeypatch: 
     assert "MISS" not in outcome.out
     assert outcome.out.startswith("ok    Python 3.")
     assert {line[:4] for line in outcome.out.splitlines() if not line.startswith(" ")} <= {"ok  ", "note"}
+
+
+def test_doctor_says_that_keys_are_for_development(build_os: BuildOs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from builder.core import tools
+
+    monkeypatch.setattr(tools, "can_enter", lambda: None)
+    monkeypatch.setenv("BUILD_OS_MIRROR", "http://mirror.example/debian")
+    said = "note  update-keys/root.json is of development keys"
+    assert build_os("key", "update-keys", "--for", "updates", "--dev").status == 0
+    assert said in build_os("doctor").out
+    shutil.rmtree("update-keys")
+    assert build_os("key", "update-keys", "--for", "updates").status == 0
+    assert said not in build_os("doctor").out

@@ -58,6 +58,19 @@ def test_a_mistake_in_the_machine_s_own_file_stops_no_trial(machine: FakeMachine
     assert machine.list_images() == ["demo_1.efi", "demo_2.efi"]
 
 
+def test_status_says_that_the_image_trusts_development_keys(
+    machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = machine.root / "usr/share/build-os/updates/root.json"
+    root.parent.mkdir(parents=True)
+    texts = {'{"signed": {"x-build-os-development": true}}': True, '{"signed": {}}': False, "[": False}
+    for text, expected in texts.items():
+        root.write_text(text)
+        assert status(machine, capsys)["development_keys"] is expected
+        assert main(["status"], machine.host) == 0
+        assert ("keys      for development" in capsys.readouterr().out) is expected
+
+
 def test_a_unit_that_fails_is_the_reason_on_the_version_before(
     machine: FakeMachine, payload: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
