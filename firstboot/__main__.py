@@ -9,6 +9,7 @@ status, diff                 what was applied to this machine, and what has chan
 apply --check | --apply      make it so again; or say what that would do
 factory-reset                begin again at the next boot
 delete-config                take the config away from the platform, where a first boot could not
+recovery-key                 hand over the recovery key of the encrypted state partition
 metadata ...                 use what the platform says about the machine, at every boot
 -platform P -stage S ...     one stage, called as Ignition is
 """
@@ -27,6 +28,7 @@ FRONTS = {
     "diff": "firstboot.cli.drift",
     "factory-reset": "firstboot.cli.drift",
     "delete-config": "firstboot.cli.run",
+    "recovery-key": "firstboot.cli.run",
     "metadata": "firstboot.sources.metadata",
 }
 DIRECTORY, DRIFT, IGNITION = "firstboot.cli.directory", "firstboot.cli.drift", "firstboot.cli.ignition"

@@ -18,6 +18,7 @@ from builder.build.inputs import (
 )
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
+from builder.core.errors import InputError
 from builder.core.inputs import collect_inputs, hash_source
 from builder.core.kept import prune
 from builder.core.tools import Tools
@@ -25,6 +26,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.definition.resolved import Resolved
 from builder.definition.shipped import find_shipped_root
+from builder.definition.state import Encryption
 from builder.definition.where import point_at_names
 from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.manifest import Artifact, Manifest, is_current
@@ -59,6 +61,7 @@ def build_system(request: BuildRequest) -> BuildResult:
     for warning in loaded.warnings:
         request.console.warn(warning)
     resolved = loaded.resolved
+    require_key(request, resolved)
     with open_workspace(request) as workspace:
         lock = require_lock(workspace, resolved)
         plan = plan_system(workspace, resolved, lock)
@@ -158,6 +161,21 @@ def make_system_key(request: BuildRequest, resolved: Resolved, lock: Lock, plan:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def require_key(request: BuildRequest, resolved: Resolved) -> None:
+    """Refuse an image whose state nothing could open.
+
+    Raises:
+        InputError: the definition wants the TPM to open it for kernel images of a key, and this build has none.
+    """
+    if resolved.state.encryption is Encryption.TPM2 and request.key_pair is None:
+        raise InputError(
+            "the TPM opens the state for kernel images that are signed, and this build signs nothing",
+            details=("state.encryption: tpm2",),
+            hint="'build-os key keys', then build with --sign-key keys/secure-boot.key "
+            "--sign-certificate keys/secure-boot.crt",
+        )
+
+
 def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Signer | None:
     """What signs, if this build does.
 
@@ -220,11 +238,14 @@ def make_manifest(
         scripts={name: make_decision(decided).answer for name, decided in sorted(resolved.scripts.items())},
         timings=workspace.timings,
         signed_by=workspace.request.signed_by,
+        registers=made.registers,
     )
 
 
 def make_image_settings(resolved: Resolved) -> ImageSettings:
     """The part of a definition that the outputs depend on."""
+    encrypted = resolved.state.encryption is Encryption.TPM2
+    overlays = ("initrd", "initrd-encrypted-state") if encrypted else ("initrd",)
     return ImageSettings(
         name=resolved.name,
         version=resolved.version,
@@ -234,6 +255,7 @@ def make_image_settings(resolved: Resolved) -> ImageSettings:
         extra_command_line=resolved.command_line,
         modules=resolved.modules,
         credentials=resolved.credentials,
-        initrd_overlay=find_shipped_root() / "overlays" / "initrd",
+        initrd_overlays=tuple(find_shipped_root() / "overlays" / name for name in overlays),
+        encrypted_state=encrypted,
         layout=resolved.disk,
     )

@@ -29,6 +29,7 @@ from builder.definition.resolved import (
     parse_package_name,
 )
 from builder.definition.shipped import DirectoryKind, make_search_path
+from builder.definition.state import TPM_LIBRARIES, check_state, list_implied_features
 from builder.definition.template import Values
 from builder.definition.update_models import UPDATES, Updates, check_updates
 from builder.products.catalogue import SYSTEM_PRODUCTS
@@ -123,7 +124,9 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         raise AssertionError("a definition that was refused has a problem")
     findings.add(located, checks.check_definition(definition))
     search = make_search_path(path, shipped)
-    features = find_features(definition.features, located, search, findings)
+    findings.add(located, check_state(definition.state, definition.features))
+    implied = list_implied_features(definition.state)
+    features = find_features((*definition.features, *implied), located, search, findings)
     layers = [*features.values(), Layer(located, definition)]
     findings.add(
         located, checks.check_excluded_arguments(definition.kernel, [feature.contents for feature in features.values()])
@@ -183,9 +186,10 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         scripts={name: decision for part in contents for name, decision in part.scripts.items()},
         debconf={name: answer for part in contents for name, answer in part.debconf.items()},
         artifacts=merge_artifacts(artifacts),
-        tools_packages=definition.tools.packages,
+        tools_packages=(*definition.tools.packages, *(TPM_LIBRARIES if implied else ())),
         source_date_epoch=definition.source_date_epoch,
         python=python,
+        state=definition.state,
         updates=(definition.updates or Updates()) if UPDATES in features else None,
     )
     findings.add(located, _check_whole(resolved))

@@ -43,6 +43,7 @@ from builder.definition.scalars import (
     Version,
 )
 from builder.definition.scripts import Question, ScriptDecisions
+from builder.definition.state import State
 from builder.definition.update_models import Updates
 from builder.products.catalogue import CONTAINER_DEFAULT, DEFAULT
 
@@ -331,6 +332,7 @@ class Definition(Contents):
         description='Credentials that firmware and hypervisors may hand to services, by name or glob. `["*"]` is all, '
         "units for root among them. Default: all, and none where the build signs.",
     )
+    state: State = Field(State(), description="What protects the `state` partition.")
     updates: Updates | None = Field(None, description="What machines do about new versions of this image.")
     containers: tuple[ContainerUse, ...] = Field(
         (), description="Containers inside the image, run without pulling anything."

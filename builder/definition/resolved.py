@@ -32,6 +32,7 @@ from builder.definition.resolved_app import ResolvedApp
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision
 from builder.definition.shipped import NamedDirectory
+from builder.definition.state import State
 from builder.definition.template import Values
 from builder.definition.update_models import Updates
 from builder.products.catalogue import CONTAINER_DEFAULT
@@ -177,6 +178,7 @@ class Resolved:
         credentials: those of the platform that services may get; ``None`` leaves it to whether the build signs.
         source_date_epoch: what the definition says, if it does.
         python: Python environments, by name.
+        state: what protects the partition that a machine writes to.
         updates: what machines do about new versions; ``None`` without the feature ``updates``.
     """
 
@@ -213,6 +215,7 @@ class Resolved:
     tools_packages: tuple[str, ...] = ()
     source_date_epoch: int | None = None
     python: tuple[ResolvedEnvironment, ...] = ()
+    state: State = field(default_factory=State)
     updates: Updates | None = None
 
     @property

@@ -83,8 +83,8 @@ def make_partition_files(
 
 def write_esp_files(
     tree: Tree, uki: Path, directory: Path, *, arch: str, name: str, signer: Signer | None = None
-) -> None:
-    """What is on the EFI system partition: systemd-boot, its configuration, the UKI.
+) -> Path:
+    """What is on the EFI system partition: systemd-boot, its configuration, the UKI. Returns where systemd-boot is.
 
     Args:
         signer: signs systemd-boot, and brings the keys that it enrols in firmware that has none (``loader.conf(5)``).
@@ -109,6 +109,7 @@ def write_esp_files(
     # mtools copies times as they are.
     for entry in (*directory.rglob("*"), directory):
         os.utime(entry, (FAT_EPOCH, FAT_EPOCH))
+    return directory / "EFI/BOOT" / facts.boot_file
 
 
 def make_disk(

@@ -20,6 +20,7 @@ from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
 from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.initrd import make_initrd_tree, write_initrd
+from builder.outputs.registers import Registers, compute_registers
 from builder.outputs.root import Root, make_erofs, make_verity, split
 from builder.outputs.signing import Signer
 from builder.outputs.uki import (
@@ -27,7 +28,9 @@ from builder.outputs.uki import (
     fill_command_line,
     make_command_line,
     make_uki,
+    read_measured_sections,
     read_parts,
+    write_policy,
     write_root_hash,
 )
 from builder.stages.stage import Context
@@ -82,7 +85,9 @@ def make_outputs(
         with timer.measure_step("initrd", "initrd"):
             initrd = _initrd(tree.copy(), settings, context)
         with timer.measure_step("uki", "unified kernel image"):
-            parts = read_parts(tree, settings.arch)
+            parts = dict(read_parts(tree, settings.arch))
+            if settings.encrypted_state and signer is not None:
+                parts["pcrpkey"] = signer.read_public_key()
             kernel.write_bytes(parts["linux"])
             template = _uki(parts, initrd, words(NO_ROOT_HASH), settings, context)
         with timer.measure_step("facts", "facts for checking configs"):
@@ -92,13 +97,15 @@ def make_outputs(
     certificate = signature = None
     if signer is not None:
         with timer.measure_step("sign", "signatures"):
+            if settings.encrypted_state:
+                write_policy(uki, signer.sign_policy(read_measured_sections(uki, scratch)))
             uki.write_bytes(signer.sign_program(uki.read_bytes()))
             signature = scratch / "signature"
             signature.write_bytes(signer.sign_root_hash(root.roothash).ljust(SIGNATURE_SIZE, b"\0"))
             certificate = scratch / "certificate"
             certificate.write_bytes(signer.pair.der)
     with timer.measure_step("disk", "disk"):
-        write_esp_files(tree, uki, esp, arch=settings.arch, name=label, signer=signer)
+        loader = write_esp_files(tree, uki, esp, arch=settings.arch, name=label, signer=signer)
         make_disk(
             settings.layout,
             root,
@@ -110,7 +117,10 @@ def make_outputs(
             esp=esp,
             signature=signature,
         )
-    return ImageParts(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate, signature)
+    registers: Registers = {}
+    if signer is not None:
+        registers = compute_registers(loader, uki, signer.pair.der, phases=settings.encrypted_state)
+    return ImageParts(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate, signature, registers)
 
 
 def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable[[Path], Contents | None]) -> KeptEntry:
@@ -193,7 +203,9 @@ def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, settings: ImageSe
 
 
 def _initrd(tree: Tree, settings: ImageSettings, context: Context) -> Path:
-    picked = make_initrd_tree(tree, settings.initrd_overlay, settings.modules)
+    picked = make_initrd_tree(
+        tree, settings.initrd_overlays, settings.modules, encrypted_state=settings.encrypted_state
+    )
     inputs = {"build-os": hash_source("builder.outputs.initrd"), "files": picked.compute_digest()}
 
     def make(fresh: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.definition.model import Compression, Disk
+from builder.outputs.registers import Registers
 from builder.outputs.root import Root
 from builder.products.product import Part
 
@@ -17,8 +18,9 @@ class ImageSettings:
     Attributes:
         extra_command_line: words after the ones that find the root.
         credentials: as in :class:`builder.definition.resolved.Resolved`.
-        initrd_overlay: the units of our initrd.
+        initrd_overlays: the units of our initrd.
         modules: kernel modules the initrd carries besides ours.
+        encrypted_state: whether the TPM opens the state partition, for kernel images of the build's key.
     """
 
     name: str
@@ -28,9 +30,10 @@ class ImageSettings:
     level: int | None
     extra_command_line: tuple[str, ...]
     modules: tuple[str, ...]
-    initrd_overlay: Path
+    initrd_overlays: tuple[Path, ...]
     layout: Disk
     credentials: tuple[str, ...] | None = None
+    encrypted_state: bool = False
 
     def can_accept_credentials(self, *, signed: bool) -> bool:
         """Whether systemd takes all that the platform hands over.
@@ -53,6 +56,7 @@ class ImageParts:
     command_line: str
     certificate: Path | None = None
     signature: Path | None = None
+    registers: Registers = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[Part, Path]:

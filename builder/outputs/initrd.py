@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.core.tools import Tools
 from builder.tree.cpio import write_cpio
-from builder.tree.elf import find_closure
+from builder.tree.elf import find_closure, require_library
 from builder.tree.materialise import read_tree
 from builder.tree.modules import decompress_module, find_kernel_release, find_modules, index_modules, require_known
 from builder.tree.node import Kind, make_directory, make_file, make_symlink
@@ -43,6 +43,12 @@ PROGRAMS = (
     "/usr/sbin/e2fsck",
     "/usr/sbin/mke2fs",
 )
+# What makes and opens an encrypted state partition, and measures that the initrd begins and ends (PCR 11).
+ENCRYPTION_PROGRAMS = (
+    f"{SYSTEMD}/systemd-pcrextend",
+    "/usr/bin/systemd-cryptenroll",
+    "/usr/bin/systemd-cryptsetup",
+)
 LINKS = (
     ("/init", "usr/lib/systemd/systemd"),
     ("/usr/sbin/init", "../lib/systemd/systemd"),
@@ -51,6 +57,9 @@ LINKS = (
 )
 # Loaded on demand through dlopen, and needed here.
 LIBRARIES = ("libkmod.so.2", "libblkid.so.1", "libmount.so.1", "libcryptsetup.so.12", "libfdisk.so.1")
+
+TPM_LIBRARIES = ("libtss2-esys.so.0", "libtss2-mu.so.0", "libtss2-rc.so.0")
+TPM_DEVICE = "libtss2-tcti-device.so.0"  # by a name that is put together when a device is found
 
 # systemd's own units that the way to the root needs; what they want beyond this list is left out.
 UNITS = (
@@ -109,6 +118,7 @@ WANTS = (
     ("initrd-root-fs.target", "systemd-repart.service"),
     ("initrd.target", "initrd-cleanup.service"),
 )
+ENCRYPTION_UNIT = "systemd-pcrphase-initrd.service"
 RULES = (
     "50-udev-default.rules",
     "55-dm.rules",
@@ -131,12 +141,22 @@ MODULES = (
     # Not on the way, but systemd loads it first of all, for automounts, and complains where it is missing.
     "autofs4",
 )  # fmt: skip
+ENCRYPTION_MODULES = (
+    "dm-crypt", "xts", "aesni-intel", "aes-ce-blk", "aes-neon-blk",
+    "tpm_tis", "tpm_crb",
+    "efivarfs",  # says that systemd-stub has measured
+)  # fmt: skip
 # Loaded at once, because nothing on the way asks for them by alias early enough.
 LOAD_NOW = ("dm-verity", "erofs", "loop", "overlay")
 
 
-def make_initrd_tree(image: Tree, overlay: Path, extra_modules: Sequence[str] = ()) -> Tree:
-    """Pick the initrd's files out of the image's tree and add our units from ``overlay``.
+def make_initrd_tree(
+    image: Tree, overlays: Sequence[Path], extra_modules: Sequence[str] = (), *, encrypted_state: bool = False
+) -> Tree:
+    """Pick the initrd's files out of the image's tree and add our units from ``overlays``.
+
+    Args:
+        encrypted_state: whether the TPM opens the state partition.
 
     Raises:
         TreeError: the image lacks a program, library or unit that the initrd needs.
@@ -147,12 +167,16 @@ def make_initrd_tree(image: Tree, overlay: Path, extra_modules: Sequence[str] = 
     for name in ("bin", "sbin", "lib", "lib64"):
         if f"/{name}" in image:
             tree.put(f"/{name}", image.require(f"/{name}", follow=False))
-    programs = [image.resolve(path, follow_last=False) for path in PROGRAMS]
-    for path in find_closure(image, programs, wanted=LIBRARIES):
+    names = (*PROGRAMS, *(ENCRYPTION_PROGRAMS if encrypted_state else ()))
+    programs = [image.resolve(path, follow_last=False) for path in names]
+    if encrypted_state:
+        programs.append(require_library(image, TPM_DEVICE))
+    libraries = (*LIBRARIES, *(TPM_LIBRARIES if encrypted_state else ()))
+    for path in find_closure(image, programs, wanted=libraries):
         tree.put(path, image.require(path, follow=False))
     for link, target in LINKS:
         tree.put(link, make_symlink(target, origin=ORIGIN))
-    _copy_units(image, tree)
+    _copy_units(image, tree, (ENCRYPTION_UNIT,) if encrypted_state else ())
     for name in RULES:
         path = f"/usr/lib/udev/rules.d/{name}"
         tree.put(path, image.require(path))
@@ -164,18 +188,19 @@ def make_initrd_tree(image: Tree, overlay: Path, extra_modules: Sequence[str] = 
         tree.put(f"/etc/{name}", image.require(f"/etc/{name}"))
     # Ours are for all kernels, and some lack some; what the definition names must be there.
     require_known(image, find_kernel_release(image), extra_modules)
-    _copy_modules(image, tree, (*MODULES, *extra_modules))
-    for path, node in read_tree(overlay, origin="overlay:initrd").walk():
-        if path != "/" and not (node.kind is Kind.DIRECTORY and path in tree):
-            tree.put(path, node)
+    _copy_modules(image, tree, (*MODULES, *(ENCRYPTION_MODULES if encrypted_state else ()), *extra_modules))
+    for overlay in overlays:
+        for path, node in read_tree(overlay, origin=f"overlay:{overlay.name}").walk():
+            if path != "/" and not (node.kind is Kind.DIRECTORY and path in tree):
+                tree.put(path, node)
     return tree
 
 
-def _copy_units(image: Tree, tree: Tree) -> None:
+def _copy_units(image: Tree, tree: Tree, more: Sequence[str]) -> None:
     directory_path = f"{SYSTEMD}/system"
-    for name in UNITS:
+    for name in (*UNITS, *more):
         tree.put(f"{directory_path}/{name}", image.require(f"{directory_path}/{name}"))
-    for target, unit in WANTS:
+    for target, unit in (*WANTS, *(("initrd.target", name) for name in more)):
         tree.put(f"{directory_path}/{target}.wants/{unit}", make_symlink(f"../{unit}", origin=ORIGIN))
     tree.put(f"{directory_path}/default.target", make_symlink("initrd.target", origin=ORIGIN))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.files import hash_file, write_file
+from builder.outputs.registers import Registers
 
 SCHEMA = 1
 FILE = "build.json"
@@ -49,6 +50,7 @@ class Manifest:
     Attributes:
         key: of all inputs: a build with the same key makes the same artifacts.
         signed_by: the SHA-256 of the certificate (DER) whose key signed what firmware starts; empty if nobody's did.
+        registers: what a signed image leaves in a TPM, by :func:`builder.outputs.registers.compute_registers`.
         scripts: what the definition decided about maintainer scripts: package -> ``ignore``, ``effects``, ``sandbox``.
     """
 
@@ -67,6 +69,7 @@ class Manifest:
     scripts: Mapping[str, str]
     timings: Timings
     signed_by: str = ""
+    registers: Registers = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Replace the file. All it names must be durable before: who finds it takes the artifacts for whole."""

@@ -148,6 +148,38 @@ class Signer:
             )
             return target.read_bytes()
 
+    def read_public_key(self) -> bytes:
+        """The pair's public key in PEM, which is a kernel image's ``.pcrpkey``."""
+        with self._open() as (_, certificate, _, fds):
+            return self._public(
+                self.pair.certificate, "x509", "-in", str(certificate), "-noout", "-pubkey", fds=fds
+            ).encode()
+
+    def sign_policy(self, sections: Mapping[str, Path]) -> str:
+        """What lets a TPM open what is sealed for this key, in a kernel image's initrd: JSON, as in its ``.pcrsig``.
+
+        The policy is PCR 11 as systemd-stub(7) and systemd-pcrphase(8) leave it while the initrd runs, and no later.
+
+        Args:
+            sections: of the kernel image, as :func:`builder.outputs.uki.read_measured_sections` has them.
+
+        Raises:
+            ToolError: systemd-measure(1) cannot load the TPM's libraries, or use the key.
+        """
+        with self._open() as (key, _, scratch, fds):
+            public = scratch / "public.pem"
+            public.write_bytes(self.read_public_key())
+            return self.tools.run(
+                "systemd-measure",
+                "sign",
+                *(f"--{name}={path}" for name, path in sections.items()),
+                "--bank=sha256",
+                "--phase=enter-initrd",
+                f"--private-key={key}",
+                f"--public-key={public}",
+                pass_fds=fds,
+            )
+
     def sign_root_hash(self, roothash: str) -> bytes:
         """What is in a signature partition (UAPI.2, "Verity signature partitions")."""
         signature = self._detached(roothash.encode(), "-nocerts")

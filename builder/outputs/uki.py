@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.architecture import require_architecture
 from builder.core.errors import InputError
+from builder.core.pe import read_sections
 from builder.core.tools import Tools
 from builder.tree.modules import find_kernel_release
 from builder.tree.node import Node
 from builder.tree.tree import Tree
 from firstboot.config.kernel_words import FULL_MARK
 
+# Room for the signature of a policy, until the root hash is known: what is in it is not measured (systemd-stub(7)).
+NO_POLICY = json.dumps({"build-os": "the signature of a policy that is still to be made"}).encode().ljust(4096)
+POLICY_SECTIONS = (
+    "linux",
+    "osrel",
+    "cmdline",
+    "initrd",
+    "uname",
+    "sbat",
+    "pcrpkey",
+)  # as systemd-measure(1) names them
 EFI_STUBS = "/usr/lib/systemd/boot/efi"
 # Stands for a root hash that is not known yet: as long as one, and like nothing else in a kernel image.
 NO_ROOT_HASH = hashlib.sha256(b"build-os: the hash of a root that is still being written").hexdigest()
@@ -82,9 +95,15 @@ def read_parts(tree: Tree, arch: str) -> Mapping[str, bytes]:
 def make_uki(
     parts: Mapping[str, bytes], tools: Tools, scratch: Path, out: Path, *, arch: str, initrd: Path, cmdline: str
 ) -> None:
-    """Join the parts with ``ukify``."""
-    for name, data in {**parts, "cmdline": cmdline.encode()}.items():
+    """Join the parts with ``ukify``.
+
+    Args:
+        parts: those of :func:`read_parts`; with a ``pcrpkey``, the key (PEM) that signs policies for the TPM, there is
+            room for the signature of one, which :func:`write_policy` fills.
+    """
+    for name, data in {**parts, "cmdline": cmdline.encode(), "pcrsig": NO_POLICY}.items():
         (scratch / name).write_bytes(data)
+    with_policy = "pcrpkey" in parts
     tools.run(
         "ukify",
         "build",
@@ -95,6 +114,7 @@ def make_uki(
         f"--uname={parts['uname'].decode()}",
         f"--stub={scratch / 'stub'}",
         f"--efi-arch={require_architecture(arch).efi}",
+        *([f"--pcrpkey={scratch / 'pcrpkey'}", f"--section=.pcrsig:@{scratch / 'pcrsig'}"] if with_policy else []),
         f"--output={out}",
     )
 
@@ -106,3 +126,26 @@ def write_root_hash(template: Path, out: Path, roothash: str) -> None:
     """
     before, after = template.read_bytes().split(NO_ROOT_HASH.encode())
     out.write_bytes(before + roothash.encode() + after)
+
+
+def read_measured_sections(program: Path, scratch: Path) -> dict[str, Path]:
+    """The sections that systemd-stub(7) measures into PCR 11, each as a file, by the names of systemd-measure(1).
+
+    Raises:
+        ValueError: it is no PE file.
+    """
+    files = {}
+    with program.open("rb") as file:
+        for section in read_sections(program):
+            name = section.name.removeprefix(".")
+            if name in POLICY_SECTIONS:
+                file.seek(section.offset)
+                files[name] = scratch / f"measured-{name}"
+                files[name].write_bytes(file.read(section.size))
+    return files
+
+
+def write_policy(program: Path, signature: str) -> None:
+    """Put the signature of a policy, as systemd-measure(1) prints it, where :func:`make_uki` left room for one."""
+    before, after = program.read_bytes().split(NO_POLICY)
+    program.write_bytes(before + signature.strip().encode().ljust(len(NO_POLICY)) + after)

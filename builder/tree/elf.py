@@ -139,6 +139,18 @@ def find_closure(tree: Tree, paths: Iterable[str], *, wanted: Collection[str] = 
     return sorted(result)
 
 
+def require_library(tree: Tree, name: str) -> str:
+    """The path at which the loader finds a library that nothing says it will ask for.
+
+    Raises:
+        TreeError: it is in none of the loader's directories.
+    """
+    path = _find(tree, name, list_library_directories(tree), ())
+    if path is None:
+        raise TreeError(f"{name} is not in the image")
+    return path
+
+
 def _find(tree: Tree, name: str, directories: list[str], runpath: tuple[str, ...]) -> str | None:
     for directory in (*runpath, *directories):
         if tree.get(f"{directory}/{name}", follow=True) is not None:

@@ -7,25 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from builder.core.files import CHUNK
+from builder.core.pe import Section
 from update.gpt import HEAD, TYPES, parse_gpt
 
 TABLES = ("partition table", "backup partition table")
-
-
-@dataclass(frozen=True)
-class Section:
-    """A piece of a file: where it begins and how long it is, in bytes."""
-
-    name: str
-    offset: int
-    size: int
 
 
 def read_partitions(disk: Path) -> list[Section]:
@@ -48,30 +38,6 @@ def read_partitions(disk: Path) -> list[Section]:
     start = sections[0].offset if sections else end
     tail = sections[-1].offset + sections[-1].size if sections else end
     return [Section(TABLES[0], 0, start), *sections, Section(TABLES[1], tail, end - tail)]
-
-
-def read_sections(program: Path) -> list[Section]:
-    """The sections of a PE file, and its headers. Source: the PE/COFF specification, section table.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    data = program.read_bytes()
-    try:
-        pe = struct.unpack_from("<I", data, 0x3C)[0]
-        if data[pe : pe + 4] != b"PE\0\0":
-            raise ValueError(f"{program} is no PE file")
-        count, optional = struct.unpack_from("<H", data, pe + 6)[0], struct.unpack_from("<H", data, pe + 20)[0]
-        sections = []
-        for index in range(count):
-            entry = pe + 24 + optional + 40 * index
-            name = data[entry : entry + 8].rstrip(b"\0").decode("ascii", errors="replace")
-            virtual, _, raw, offset = struct.unpack_from("<IIII", data, entry + 8)
-            sections.append(Section(name, offset, min(virtual, raw)))
-    except struct.error as error:
-        raise ValueError(f"{program} is no PE file") from error
-    headers = min((part.offset for part in sections), default=len(data))
-    return [Section("headers", 0, headers), *sections]
 
 
 def read_members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.files import hash_file
+from builder.core.pe import Section, read_sections
 from builder.core.tools import Tools
 from builder.products.catalogue import PRODUCTS
 from builder.products.product import Part
-from builder.verify.artifacts import TABLES, Section, find_differing, read_members, read_partitions, read_sections
+from builder.verify.artifacts import TABLES, find_differing, read_members, read_partitions
 from builder.verify.compare import Built, Compared, find_manifest_differences
 from builder.verify.records import Change
 

@@ -14,6 +14,7 @@ from vm.spec.folder import MachineFolder
 from vm.spec.request import MachineRequest
 
 ANYTHING = MachineRequest()
+ENCRYPTED_STATE = "encrypted-state"  # the feature of images whose state a TPM opens
 
 
 def plan_machine(image: Image, folder: MachineFolder, accel: Accel, request: MachineRequest = ANYTHING) -> VmSpec:
@@ -42,7 +43,7 @@ def plan_machine(image: Image, folder: MachineFolder, accel: Accel, request: Mac
         rng=request.rng,
         icount=request.icount,
         hotplug=request.hotplug,
-        tpm=folder.tpm if request.tpm else None,
+        tpm=folder.tpm if request.tpm or ENCRYPTED_STATE in image.features else None,
         watchdog=request.watchdog,
     )
 
@@ -84,6 +85,11 @@ def _plan_firmware(image: Image, folder: MachineFolder, request: MachineRequest,
 def _plan_kernel(image: Image, request: MachineRequest) -> Kernel | None:
     if request.boot != "kernel":
         return None
+    if ENCRYPTED_STATE in image.features:
+        raise InputError(
+            f"the state of {image.name} is opened for kernel images that firmware measured, and --kernel has none",
+            hint="leave out --kernel",
+        )
     # Whoever loads the kernel says what it is told: the word that fills a signed line up is left out.
     words = [word for word in image.command_line.split() if not word.startswith(FULL_MARK)]
     command_line = " ".join([*words, request.arguments]).rstrip()

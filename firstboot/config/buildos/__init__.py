@@ -73,6 +73,10 @@ SETTINGS: dict[str, dict[str, tuple[Field, str]]] = {
             Field("python_apps", "python_apps", "models", f"{_HERE}.services:PythonApp", SPEC),
             "programs in Python, run as services in a sandbox",
         ),
+        "recovery_key": (
+            Field("recovery_key", "recovery_key", "model", f"{_HERE}.models:RecoveryKey", SPEC),
+            "who is handed the recovery key of an encrypted state partition",
+        ),
         "secrets": (
             Field("secrets", "secrets", "models", f"{_HERE}.models:Secret", SPEC),
             "values that are named here and written elsewhere",

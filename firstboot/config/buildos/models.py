@@ -43,6 +43,18 @@ class SwapFile(OwnModel):
     size_mib: Int = 0
 
 
+class RecoveryKey(OwnModel):
+    """Who is handed the recovery key of an encrypted state partition, instead of whoever looks at the console.
+
+    Attributes:
+        url: the machine sends it there, once, by PUT: JSON with ``machine_id``, ``hostname`` and ``key``.
+        http_headers: sent with it.
+    """
+
+    url: str = ""
+    http_headers: tuple[HttpHeader, ...] = ()
+
+
 class Parents(OwnModel):
     """The directories between a place that is there and a file, directory or link.
 

@@ -14,7 +14,7 @@ from firstboot.config.checks.nodes import check_path, clean
 from firstboot.config.explain import describe_kind
 from firstboot.config.lazy import import_lazily
 from firstboot.config.model import Model
-from firstboot.config.models import Config, Directory, File, Link, Node, Owner, Storage, Systemd, Unit, User
+from firstboot.config.models import Config, Directory, Dropin, File, Link, Node, Owner, Storage, Systemd, Unit, User
 from firstboot.config.origins import GeneratedFrom, Origins
 from firstboot.config.text import Located, Path, Problem
 
@@ -166,6 +166,12 @@ class SugarOutput:
             self._entries[("systemd", "units", len(self._units))] = self._draft.make_origin(at)
             self._units.append(Unit(name=name, contents=contents, enabled=enabled))
 
+    def add_drop_in(self, unit: str, name: str, contents: str, at: Path) -> None:
+        """Add to a unit that the image has, and have it start."""
+        if self.claim(unit, at):
+            self._entries[("systemd", "units", len(self._units))] = self._draft.make_origin(at)
+            self._units.append(Unit(name=unit, enabled=True, dropins=(Dropin(name=name, contents=contents),)))
+
     def has(self, path: str) -> bool:
         """Whether sugar has made something there."""
         return path in self._taken
@@ -178,6 +184,10 @@ class SugarOutput:
     def complain(self, path: Path, message: str, hint: str | None = None, *, on_key: bool = False) -> None:
         """Say what is wrong at a place."""
         self._draft.problems.append(Problem(path, message, hint, on_key=on_key))
+
+    def warn(self, path: Path, message: str, hint: str) -> None:
+        """Say what is allowed, and seldom meant."""
+        self._draft.problems.append(Problem(path, message, hint, "warning"))
 
     def is_path(self, path: str, at: Path) -> bool:
         """Whether it is an absolute path in its simplest form that units can name; complains if not."""
@@ -218,6 +228,7 @@ MAKERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("apps",), "apps", "configure_apps"),
     (("containers",), "containers", "make_containers"),
     (("python_apps",), "python_apps", "make_python_apps"),
+    (("recovery_key",), "recovery_key", "configure_recovery_key"),
     (("health_checks",), "health", "make_health_checks"),
     (("updates",), "updates", "write_settings"),
 )

@@ -15,7 +15,7 @@ from builder.build import inputs
 from builder.build.container import build_container
 from builder.build.inputs import fetch_missing_debs, require_lock
 from builder.build.request import BuildRequest
-from builder.build.system import is_up_to_date, make_image_settings, make_system_key, plan_system
+from builder.build.system import build_system, is_up_to_date, make_image_settings, make_system_key, plan_system
 from builder.build.workspace import Workspace, open_store, require_room
 from builder.core.architecture import Arch
 from builder.core.errors import CapabilityError, InputError
@@ -308,6 +308,14 @@ def test_a_container_is_not_signed(system_request: BuildRequest) -> None:
         build_container(replace(system_request, key_pair=pair))
 
 
+def test_a_state_that_only_signed_kernels_open_is_not_built_without_a_signature(system_request: BuildRequest) -> None:
+    text = system_request.definition.read_text()
+    system_request.definition.write_text(f"{text}\nstate: {{encryption: tpm2}}\n")
+    with pytest.raises(InputError, match="this build signs nothing") as caught:
+        build_system(system_request)
+    assert "--sign-key" in str(caught.value)
+
+
 def test_what_the_outputs_want_comes_from_the_definition(resolved: Resolved) -> None:
     wanted = make_image_settings(replace(resolved, command_line=("quiet",), modules=("mine",)))
     assert (wanted.name, wanted.version, wanted.extra_command_line, wanted.modules) == (
@@ -317,7 +325,7 @@ def test_what_the_outputs_want_comes_from_the_definition(resolved: Resolved) -> 
         ("mine",),
     )
     assert wanted.layout.slot == int(resolved.disk.slot)
-    assert (wanted.initrd_overlay / "usr").is_dir()
+    assert (wanted.initrd_overlays[0] / "usr").is_dir()
 
 
 def test_the_stages_are_read_aloud_in_order(resolved: Resolved) -> None:

@@ -19,7 +19,7 @@ BASE = "/usr/lib/modules/6.12"
 
 
 def test_it_has_what_it_needs_and_neither_shell_nor_python_nor_secrets(image: Tree, overlay: Path) -> None:
-    tree = make_initrd_tree(image, overlay)
+    tree = make_initrd_tree(image, [overlay])
     for path in (*PROGRAMS, *DATA, "/init", "/etc/initrd-release", "/etc/passwd"):
         assert tree.get(path, follow=True) is not None, path
     for path in ("/usr/bin/python3", "/usr/bin/bash", "/etc/shadow", f"{BASE}/vmlinuz"):
@@ -30,16 +30,16 @@ def test_it_has_what_it_needs_and_neither_shell_nor_python_nor_secrets(image: Tr
 
 
 def test_modules_come_unpacked_with_what_they_need_and_are_loaded_early(image: Tree, overlay: Path) -> None:
-    tree = make_initrd_tree(image, overlay, ["mine"])
+    tree = make_initrd_tree(image, [overlay], ["mine"])
     found = [path.removeprefix(f"{BASE}/") for path, n in tree.walk(BASE) if n.kind is Kind.FILE]
     assert found == ["kernel/dm-verity.ko", "kernel/mine.ko", "kernel/needed.ko", "modules.builtin"]
     assert tree.read(f"{BASE}/kernel/mine.ko") == b"mine"
     assert tree.read_text("/usr/lib/modules-load.d/initrd.conf").split() == list(LOAD_NOW)
-    assert f"{BASE}/kernel/mine.ko" not in make_initrd_tree(image, overlay)
+    assert f"{BASE}/kernel/mine.ko" not in make_initrd_tree(image, [overlay])
 
 
 def test_units_are_ours_and_wanted_by_us_alone(image: Tree, overlay: Path) -> None:
-    tree = make_initrd_tree(image, overlay)
+    tree = make_initrd_tree(image, [overlay])
     system = "/usr/lib/systemd/system"
     assert tree.read(f"{system}/sysroot.mount") == b"ours"
     assert tree.read(f"{system}/systemd-repart.service") == b"ours"
@@ -63,18 +63,18 @@ def test_units_are_ours_and_wanted_by_us_alone(image: Tree, overlay: Path) -> No
 def test_what_the_image_lacks_is_named(image: Tree, overlay: Path, path: str) -> None:
     image.remove(path)
     with pytest.raises(TreeError, match=f"the image has no {path}"):
-        make_initrd_tree(image, overlay)
+        make_initrd_tree(image, [overlay])
 
 
 def test_a_missing_program_is_told_before_a_missing_kernel(overlay: Path) -> None:
     with pytest.raises(TreeError, match="the image has no /usr/"):
-        make_initrd_tree(Tree(), overlay)
+        make_initrd_tree(Tree(), [overlay])
 
 
 def test_the_same_image_gives_the_same_initrd(image: Tree, overlay: Path) -> None:
-    one = make_initrd_tree(image, overlay)
+    one = make_initrd_tree(image, [overlay])
     copy = Tree(dict(reversed([(p, n.copy_with(origin="x", mtime=9)) for p, n in image.walk()])))
-    two = make_initrd_tree(copy, overlay)
+    two = make_initrd_tree(copy, [overlay])
     archives = []
     for tree in (one, two):
         out = io.BytesIO()
@@ -95,19 +95,19 @@ def test_the_archive_is_written_with_the_modules_indexed_and_nothing_left(
     writing_tools.programs["zstd"] = zstd
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    write_initrd(make_initrd_tree(image, overlay), writing_tools, scratch, tmp_path / "out")
+    write_initrd(make_initrd_tree(image, [overlay]), writing_tools, scratch, tmp_path / "out")
     assert b"usr/lib/modules/6.12/modules.dep.bin\0" in seen[0]
     assert list(scratch.iterdir()) == []
 
 
 def test_a_module_that_the_definition_names_must_exist(image: Tree, overlay: Path) -> None:
-    make_initrd_tree(image, overlay, ["loop"])
+    make_initrd_tree(image, [overlay], ["loop"])
     with pytest.raises(TreeError, match=r"kernel 6\.12 has no module mime \(did you mean 'mine'\?\)"):
-        make_initrd_tree(image, overlay, ["mime"])
+        make_initrd_tree(image, [overlay], ["mime"])
 
 
 def test_places_to_mount_on_are_there_and_usr_is_merged(image: Tree, overlay: Path) -> None:
-    tree = make_initrd_tree(image, overlay)
+    tree = make_initrd_tree(image, [overlay])
     for path in ("/dev", "/proc", "/sys", "/run", "/tmp", "/sysroot", "/etc/mine"):
         assert tree.require(path).kind is Kind.DIRECTORY
     assert {name: tree.require(f"/{name}", follow=False).target for name in ("bin", "lib64")} == {

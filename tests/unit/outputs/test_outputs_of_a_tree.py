@@ -32,7 +32,7 @@ def wanted(overlay: Path) -> ImageSettings:
         level=None,
         extra_command_line=("console=ttyS0",),
         modules=("mine",),
-        initrd_overlay=overlay,
+        initrd_overlays=(overlay,),
         layout=Disk(),
     )
 

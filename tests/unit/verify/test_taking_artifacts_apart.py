@@ -13,10 +13,11 @@ from uuid import UUID
 import pytest
 
 from builder.core.files import hash_file
+from builder.core.pe import Section, read_sections
 from builder.tree.cpio import write_cpio
 from builder.tree.node import make_file
 from builder.tree.tree import Tree
-from builder.verify.artifacts import Section, find_differing, hash_part, read_members, read_partitions, read_sections
+from builder.verify.artifacts import find_differing, hash_part, read_members, read_partitions
 from builder.verify.compare import Built, compare
 from builder.verify.locate import Locator
 from builder.verify.records import Change

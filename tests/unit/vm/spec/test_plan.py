@@ -209,3 +209,11 @@ def test_firmware_trusts_the_images_own_key_or_microsofts_or_the_one_that_is_nam
     # Nobody yet: in setup mode firmware takes the keys that it is given.
     empty = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
     assert trusted(own, tmp_path, secure_boot=True, variables=empty) == ("OVMF_VARS_4M.fd", None)
+
+
+def test_a_machine_whose_state_a_tpm_opens_has_one_and_is_started_by_its_firmware(tmp_path: Path) -> None:
+    image, folder = read_image(build(tmp_path, features=["base", "encrypted-state"])), MachineFolder(tmp_path / "vm")
+    assert plan_machine(image, folder, Accel.TCG).tpm == folder.tpm
+    with pytest.raises(InputError, match="opened for kernel images that firmware measured") as caught:
+        plan_machine(image, folder, Accel.TCG, MachineRequest(boot="kernel"))
+    assert "--kernel" in str(caught.value)
