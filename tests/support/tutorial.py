@@ -21,12 +21,14 @@ from tests.support.users import REPOSITORY
 from vm.fakes.web import WebServer
 
 NAME, TAG = "library/nginx", "1.29"
+PAGE = "an answer\n"
 SERVER = """\
 kind: container
 name: nginx
 version: "1.29"
 packages: [busybox-static]
-entrypoint: [/usr/bin/busybox, httpd, -f, -p, "80", -h, /usr/share/doc/busybox-static]
+overlays: [page]
+entrypoint: [/usr/bin/busybox, httpd, -f, -p, "80", -h, /usr/share/page]
 ports: ["80"]
 """
 
@@ -60,7 +62,9 @@ class Tutorial:
 
 def make_nginx(store: Store, out: Path) -> ImageParts:
     """An image that serves on port 80, made here: what matters is whose registry it is in."""
-    out.mkdir(parents=True, exist_ok=True)
+    page = out / "overlays/page/usr/share/page/index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(PAGE, encoding="utf-8")
     (out / "nginx.yaml").write_text(SERVER, encoding="utf-8")
     with closing(QuietConsole(out / "build.log")) as console:
         build_container(BuildRequest(out / "nginx.yaml", out / "nginx", store, console))
