@@ -64,7 +64,7 @@ class FileBook:
         """Who holds locks of which group.
 
         Raises:
-            InputError: the file is none of ours.
+            InputError: the file cannot be read, or is none of ours.
         """
         try:
             data = json.loads(self.path.read_bytes())
@@ -73,6 +73,8 @@ class FileBook:
             return {group: _parse_holders(entry) for group, entry in data["groups"].items()}
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{self.path} is no file of locks: {error}") from None
 

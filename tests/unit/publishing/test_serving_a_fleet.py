@@ -201,6 +201,12 @@ def test_what_cannot_be_served_is_said(
     assert message in outcome.err
 
 
+def test_a_file_of_locks_that_is_a_directory_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run_command(capsys, "serve", "--locks", str(tmp_path), "--list-locks")
+    assert outcome.status == 2
+    assert f"cannot read {tmp_path}: Is a directory" in outcome.err
+
+
 def test_a_group_has_at_least_one_lock() -> None:
     assert parse_group("web=3") == ("web", 3)
     for text in ("web=0", "web=-1", "=1", "web=x", "a b=1"):
