@@ -68,7 +68,11 @@ def take(taking: Taking, release: Release, directory: Path, say: Say) -> None:
         UpdateError: it was not written; a version that is half written cannot be booted.
     """
     host, identity = taking.host, taking.identity
-    remember_defaults(host, identity.version)
+    try:
+        remember_defaults(host, identity.version)
+    except UpdateError as error:
+        # That keeps nobody from an update.
+        say(f"what the new version changes in /etc cannot be told afterwards: {error}")
     disk = find_disk(host)
     slot = choose_slot(list_partitions(host, disk), disk, identity)
     check_sizes(slot, release)

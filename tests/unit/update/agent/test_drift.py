@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.unit.update.agent.conftest import FakeMachine
 from update.agent.command import main
+from update.errors import UpdateError
 
 pytestmark = pytest.mark.unit
 
@@ -161,4 +162,20 @@ def test_notes_that_cannot_be_read_keep_no_version_from_being_good(
 
     update(machine, etc, payload("2"), "2", change)
     assert "what it changes in /etc cannot be compared" in capsys.readouterr().out
+    assert machine.list_images() == ["demo_1.efi", "demo_2.efi"]
+
+
+def test_a_machine_that_cannot_compare_takes_the_version_all_the_same(
+    machine: FakeMachine, etc: Etc, payload: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = machine.run
+
+    def refuse(argv: Sequence[str], timeout: float = 0) -> str:
+        if "--bind" in argv:
+            raise UpdateError("mount failed with status 32")
+        return run(argv, timeout)
+
+    monkeypatch.setattr(machine, "run", refuse)
+    update(machine, etc, payload("2"), "2", lambda: change_to_2(etc))
+    assert "cannot be told afterwards: mount failed with status 32" in capsys.readouterr().out
     assert machine.list_images() == ["demo_1.efi", "demo_2.efi"]
