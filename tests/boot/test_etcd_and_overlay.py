@@ -224,6 +224,21 @@ def test_a_member_that_is_cut_off_catches_up(members: list[Machine]) -> None:
     assert (status, said.count("while-away-")) == (0, 20)
 
 
+def test_a_member_behind_a_cut_network_takes_no_writes_and_catches_up(members: list[Machine]) -> None:
+    one, two, three = members
+    assert etcdctl(one, "put across before") == (0, "OK")
+    three.net_down()
+    # Those who are two go on, with a leader of theirs; the one alone answers with what it knows, and takes nothing.
+    wait_in(one, "etcdctl put across after >/dev/null")
+    assert etcdctl(two, "get across --print-value-only") == (0, "after")
+    status, said = etcdctl(three, "put lonely yes")
+    assert status != 0, said
+    assert etcdctl(three, "get across --consistency=s --print-value-only") == (0, "before")
+    three.net_up()
+    wait_in(three, "etcdctl get across --print-value-only | grep -qx after")
+    assert etcdctl(one, "get lonely --print-value-only") == (0, "")
+
+
 def test_without_two_members_nothing_is_written_and_nothing_lost(members: list[Machine]) -> None:
     one, two, three = members
     assert etcdctl(one, "put last-word kept") == (0, "OK")

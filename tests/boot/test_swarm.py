@@ -49,6 +49,9 @@ while True:
     time.sleep(0.25)
 """
 
+LIST = "docker service ps page --filter desired-state=running --format '{{.Node}} {{.CurrentState}}'"
+ALL_ON_MANAGER = f"test $({LIST} | grep -c '^swarm-1 Running') = 4"
+
 
 def make_keys(tools: Tools, folder: Path) -> None:
     """What docs/clusters.md makes: the key that workers ask with, and the one that the manager is known by."""
@@ -109,14 +112,40 @@ def test_two_configs_make_a_swarm(nodes: list[Machine]) -> None:
     assert not {"2375", "2376"} & ports
 
 
-def test_a_service_answers_while_a_machine_is_lost(nodes: list[Machine]) -> None:
-    manager, worker = nodes
+def create_service(nodes: list[Machine]) -> None:
+    """Four containers, two on each machine, behind port 8080 of both."""
+    manager, _worker = nodes
     for machine in nodes:
         machine.succeed("sh", "-c", IMPORT)
     manager.succeed(
         "docker service create --detach --name page --replicas 4 --publish 8080:8080 --no-resolve-image page:1"
     )
     wait_in(manager, "docker service ls --format '{{.Replicas}}' | grep -qx 4/4")
+
+
+def test_a_worker_that_was_cut_off_gives_up_what_others_have_taken_over(nodes: list[Machine]) -> None:
+    manager, worker = nodes
+    create_service(nodes)
+    worker.net_down()
+    wait_in(manager, ALL_ON_MANAGER)
+    # Swarm's word: whoever cannot reach a manager lets its containers run on.
+    assert len(worker.succeed("docker ps --quiet --filter name=page").split()) == 2
+    worker.net_up()
+    wait_in(manager, "test $(docker node ls --format '{{.Status}}' | grep -c Ready) = 2")
+    # Four are wanted and four there are: the two that ran on are stopped.
+    wait_in(worker, "test $(docker ps --quiet --filter name=page | wc -l) = 0")
+    assert manager.succeed("docker service ls --format {{.Replicas}}") == "4/4"
+    for machine in nodes:
+        asked = machine.succeed("sh", "-c", f"for n in 1 2 3 4 5 6 7 8; do {GET}; done")
+        assert len(set(asked.split())) == 4
+    manager.succeed("docker service rm page")
+    for machine in nodes:
+        wait_in(machine, "test $(docker ps --quiet --filter name=page | wc -l) = 0")
+
+
+def test_a_service_answers_while_a_machine_is_lost(nodes: list[Machine]) -> None:
+    manager, worker = nodes
+    create_service(nodes)
     where = manager.succeed("docker service ps page --format {{.Node}}").split()
     assert sorted(where) == ["swarm-1", "swarm-1", "worker-1", "worker-1"]
     # The routing mesh: each machine answers for all containers, wherever they are.
@@ -128,11 +157,7 @@ def test_a_service_answers_while_a_machine_is_lost(nodes: list[Machine]) -> None
     manager.succeed("systemd-run --quiet --unit=ask python3 -I /run/ask.py")
     wait_in(manager, "test $(journalctl --boot --output=cat --unit=ask | grep -vc ' - ') -ge 8")
     worker.unplug()
-    wait_in(
-        manager,
-        "test $(docker service ps page --filter desired-state=running --format '{{.Node}} {{.CurrentState}}'"
-        " | grep -c '^swarm-1 Running') = 4",
-    )
+    wait_in(manager, ALL_ON_MANAGER)
     wait_in(manager, "test $(journalctl --boot --output=cat --unit=ask | tail -n 20 | grep -vc ' - ') = 20")
     manager.succeed("systemctl stop ask.service")
     lines = [line.split() for line in manager.succeed("journalctl --boot --output=cat --unit=ask").splitlines()]
