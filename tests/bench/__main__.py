@@ -8,6 +8,7 @@ python -m tests.bench --only layers           what versions of a container share
 python -m tests.bench --only preloaded        a container inside the image, beside one that is pulled at the first boot
 python -m tests.bench --only registries       pull, push and copy, beside skopeo and oras
 python -m tests.bench --only probe            what a test's probe adds to a boot
+python -m tests.bench --only runtimes         containers by each runtime: bytes, first answer, memory
 python -m tests.bench --only shop             an app in Python: power-on to its first answer, memory, imports, one file
 python -m tests.bench --only wheels           wheels into an environment, beside uv and pip; what bytecode saves
 
@@ -46,6 +47,7 @@ from tests.bench import (
     preloaded,
     probe,
     registries,
+    runtimes,
     shop,
     wheels,
 )
@@ -159,6 +161,7 @@ def main() -> None:
             "preloaded",
             "probe",
             "registries",
+            "runtimes",
             "shop",
             "wheels",
         ),
@@ -177,7 +180,9 @@ def main() -> None:
             wheels.measure_wheels(args.runs)
         if args.only in (None, "shop"):
             shop.measure(Path(directory) / "shop", args.runs)
-        if args.only in ("wheels", "shop"):
+        if args.only in (None, "runtimes"):
+            runtimes.measure(Path(directory) / "runtimes", args.runs)
+        if args.only in ("wheels", "shop", "runtimes"):
             return
         if manifest is None:
             manifest = demo_manifest()

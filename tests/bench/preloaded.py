@@ -59,15 +59,15 @@ def measure(work: Path, runs: int) -> None:
     """Build both systems, compare what they weigh, boot them in turns until the container answers."""
     store = Store.open()
     work.mkdir(parents=True)
-    image = _make_image(work, store)
+    image = make_image(work, store)
     layers = sum(map(len, image.layers))
     with WebServer() as web:
         registry = RegistryServer(web)
         registry.add("web", "1", image)
-        plain = _build(work / "plain", SYSTEM.format(name="plain"), store)
+        plain = build(work / "plain", SYSTEM.format(name="plain"), store)
         text = SYSTEM.format(name="preloaded") + PRELOADED.format(image=f"{registry.host}/web:1")
-        preloaded = _build(work / "preloaded", text, store)
-        grown = _measure_root(preloaded) - _measure_root(plain)
+        preloaded = build(work / "preloaded", text, store)
+        grown = measure_root(preloaded) - measure_root(plain)
         print("a container of a registry inside the image")
         print(f"  {'layers':<34} {layers / 1e6:7.2f} MB")
         print(f"  {'the image is larger by':<34} {grown / 1e6:7.2f} MB  {grown / layers:.2f} of the layers", flush=True)
@@ -84,7 +84,7 @@ def measure(work: Path, runs: int) -> None:
         print(f"  {title:<34} {wall:7.2f} s  {cpu:7.2f} CPU s", flush=True)
 
 
-def _make_image(work: Path, store: Store) -> ImageParts:
+def make_image(work: Path, store: Store) -> ImageParts:
     payload = work / "overlays/payload/usr/share/payload"
     payload.parent.mkdir(parents=True)
     (payload.parent / "index.html").write_text("it answers\n")
@@ -100,13 +100,13 @@ def _make_image(work: Path, store: Store) -> ImageParts:
     return ImageParts(manifest, config, tuple(layers))
 
 
-def _build(directory: Path, text: str, store: Store) -> Path:
+def build(directory: Path, text: str, store: Store) -> Path:
     directory.mkdir()
     (directory / "os.yaml").write_text(text)
     return build_system(BuildRequest(directory / "os.yaml", directory / "out", store, QuietConsole())).manifest
 
 
-def _measure_root(manifest: Path) -> int:
+def measure_root(manifest: Path) -> int:
     """Bytes of the disk image that are used."""
     path, _ = read_image(manifest).choose_disk()
     return path.stat().st_blocks * 512
