@@ -26,7 +26,7 @@ else:
 
 KEY = "/run/build-os/recovery-key"
 ESCROW = "/etc/recovery-key.json"
-HANDED_OVER = "/run/state/recovery-key/handed-over"
+PENDING = "/run/state/recovery-key/pending"  # as long as the initrd is to make another one
 _SECONDS = 30.0
 _SCREEN = """\
 build-os: the recovery key of this machine's state partition, which opens it where the TPM does not any more:
@@ -61,8 +61,7 @@ def hand_over(places: Places, log: Log) -> int:
                 log.complain(f"the recovery key could not be handed over: {error}")
                 return 1
             to = "escrow"
-        root.make_directory(HANDED_OVER.rpartition("/")[0], 0o700)
-        root.write_durably(HANDED_OVER, json.dumps({"to": to}).encode() + b"\n", mode=0o600)
+        root.remove_durably(PENDING)
         root.remove_durably(KEY)
         log.note(f"the recovery key of the state partition was handed over ({to})")
     return 0

@@ -219,6 +219,7 @@ def note(what: str, since: float) -> None:
 def take_by_itself(machine: Machine) -> None:
     """What the timer starts, until the machine has rebooted by itself."""
     machine.write("/run/measured.py", MEASURED)
+    machine.succeed("mkdir", "-p", "/run/systemd/system/os-update.service.d")
     machine.write("/run/systemd/system/os-update.service.d/measured.conf", MEASURE)
     machine.succeed("systemctl", "daemon-reload")
     started = time.monotonic()
@@ -230,9 +231,10 @@ def take_by_itself(machine: Machine) -> None:
 def check_memory(machine: Machine) -> None:
     """Of the update that came before this boot."""
     said = machine.succeed("/bin/sh", "-c", "journalctl --no-pager -u os-update.service -o cat | grep '^memory '")
-    sizes = [int(line.split()[2]) for line in said.splitlines()[-2:]]
-    print(f"memory of the agent and of the largest program: {sizes} KiB")
-    assert sum(sizes) <= MOST_MEMORY
+    own, largest = [int(line.split()[2]) for line in said.splitlines()[-2:]]
+    # What is started counts as large as the agent until it has become another program.
+    print(f"memory of the agent and of the largest program: {own}, {largest} KiB")
+    assert max(own, largest) <= MOST_MEMORY
 
 
 def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Machine, repository: Repository) -> None:
