@@ -88,7 +88,7 @@ def show_boot(machine: Machine) -> None:
 
 def show_memory(machine: Machine) -> None:
     """What is in use when nothing happens."""
-    fields = machine.succeed("free --bytes | grep Mem:").split()
+    fields = machine.succeed("sh", "-c", "free --bytes | grep Mem:").split()
     print(f"  {'memory in use, idle':<40} {int(fields[2]) / 1e6:7.1f} MB", flush=True)
     for unit in UNITS:
         used = int(machine.unit(f"{unit}.service")["MemoryCurrent"]) / 1e6
