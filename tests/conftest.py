@@ -93,11 +93,11 @@ def key_pair(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
 
 
 @pytest.fixture(scope="session")
-def signed_demo(key_pair: KeyPair, store: Store) -> Path:
-    """``build.json`` of the demo, signed."""
+def signed_demo(key_pair: KeyPair, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``build.json`` of the demo, signed by a key of this run: another that goes on beside it has its own."""
     from tests.support.machines import build
 
-    return build(REPOSITORY / "configs" / "demo.yaml", REPOSITORY / "out" / "signed", store, key_pair)
+    return build(REPOSITORY / "configs" / "demo.yaml", tmp_path_factory.mktemp("signed"), store, key_pair)
 
 
 @pytest.fixture(scope="session")
