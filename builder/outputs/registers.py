@@ -18,7 +18,7 @@ from builder.core.pe import hash_program, read_sections
 Registers = Mapping[str, str | Mapping[str, str]]
 
 # In the order in which systemd-stub(7) measures them (UAPI.5, "PE sections").
-SECTIONS = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat", ".pcrpkey")
+MEASURED_SECTIONS = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat", ".pcrpkey")
 PHASES = ("enter-initrd", "leave-initrd", "sysinit", "ready")  # systemd-pcrphase(8)
 _SEPARATOR = bytes(4)
 _LIST_HEADER = 28  # EFI_SIGNATURE_LIST, before its first entry (UEFI 2.10, 32.4.1)
@@ -64,7 +64,7 @@ def _extend(register: bytes, measured: Iterable[bytes]) -> bytes:
 def _list_of_kernel(program: Path) -> Iterable[bytes]:
     data = program.read_bytes()
     sections = {section.name: section for section in read_sections(program)}
-    for name in SECTIONS:
+    for name in MEASURED_SECTIONS:
         if name in sections:
             section = sections[name]
             yield name.encode() + b"\0"

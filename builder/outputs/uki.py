@@ -11,6 +11,7 @@ from builder.core.architecture import require_architecture
 from builder.core.errors import InputError
 from builder.core.pe import read_sections
 from builder.core.tools import Tools
+from builder.outputs.registers import MEASURED_SECTIONS
 from builder.tree.modules import find_kernel_release
 from builder.tree.node import Node
 from builder.tree.tree import Tree
@@ -18,15 +19,6 @@ from firstboot.config.kernel_words import FULL_MARK
 
 # Room for the signature of a policy, until the root hash is known: what is in it is not measured (systemd-stub(7)).
 NO_POLICY = json.dumps({"build-os": "the signature of a policy that is still to be made"}).encode().ljust(4096)
-POLICY_SECTIONS = (
-    "linux",
-    "osrel",
-    "cmdline",
-    "initrd",
-    "uname",
-    "sbat",
-    "pcrpkey",
-)  # as systemd-measure(1) names them
 EFI_STUBS = "/usr/lib/systemd/boot/efi"
 # Stands for a root hash that is not known yet: as long as one, and like nothing else in a kernel image.
 NO_ROOT_HASH = hashlib.sha256(b"build-os: the hash of a root that is still being written").hexdigest()
@@ -137,8 +129,8 @@ def read_measured_sections(program: Path, scratch: Path) -> dict[str, Path]:
     files = {}
     with program.open("rb") as file:
         for section in read_sections(program):
-            name = section.name.removeprefix(".")
-            if name in POLICY_SECTIONS:
+            if section.name in MEASURED_SECTIONS:
+                name = section.name.removeprefix(".")
                 file.seek(section.offset)
                 files[name] = scratch / f"measured-{name}"
                 files[name].write_bytes(file.read(section.size))
