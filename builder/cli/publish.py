@@ -5,6 +5,7 @@
   build-os publish repository --channel testing --deltas 2
   build-os publish repository --version 1.1 --rollout 24h
   build-os publish repository --refresh        sign anew what expires; from a timer, daily
+  build-os publish repository --push oci://registry.example/team/web       the same, and all of it to a registry
   build-os publish repository --list
 
 The definition has 'update' in its outputs. Metadata are those of TUF: machines with the root.json refuse what is old,
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import add_out
+from builder.cli.registries import add_registry_options, make_options
 from builder.core.console import Console
 
 if TYPE_CHECKING:
+    from builder.oci.registry.reference import Reference
     from builder.publishing.channels import Offer
     from builder.publishing.publish import Origin
     from builder.publishing.repository import Repository
@@ -68,15 +71,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prune", type=int, metavar="N", help="keep the newest N versions, and barriers")
     parser.add_argument(
+        "--push",
+        metavar="oci://HOST/NAME",
+        help="bring the repository, as it is then, to this one of a registry as well",
+    )
+    parser.add_argument(
         "--name", metavar="NAME", help="which image, where the repository has several and --out does not tell"
     )
     parser.add_argument("--json", action="store_true", help="with --list and --show: for programs")
+    add_registry_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Publish, or show."""
     from builder.core.errors import InputError
     from builder.publishing import publish
+    from builder.publishing.registry import parse_repository_place
     from builder.publishing.signing_command import parse_signing_command
     from update.documents import is_channel_name
 
@@ -89,6 +99,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     now = int(time.time())
     if args.list or args.show:
         return _show(args, now)
+    place = None if args.push is None else parse_repository_place(args.push)
     offer = _make_offer(args, now)
     origin = None if args.version or args.withdraw or args.refresh else _find_origin(args, console)
     sweep = args.prune is not None
@@ -109,8 +120,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.note(f"removed: {', '.join(pruned) or 'no version'}")
     if published is not None:
         console.note(f"{published.version} is in {args.channel}: {'; '.join(publish.describe_saving(published))}")
+    if place is not None:
+        _push(args, place, console)
     _warn_of_expiry(repository, console, now)
     return 0
+
+
+def _push(args: argparse.Namespace, place: Reference, console: Console) -> None:
+    from builder.oci.registry.open import open_client
+    from builder.oci.registry.push import Publisher
+    from builder.publishing.registry import describe_push, push_repository
+
+    with open_client(place, make_options(args), mirrors=False) as client:
+        pushed = push_repository(args.directory, Publisher(client), console, prune=args.prune is not None)
+    console.note(describe_push(pushed, place.name))
 
 
 def _find_origin(args: argparse.Namespace, console: Console) -> Origin:

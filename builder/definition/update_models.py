@@ -67,7 +67,9 @@ class Updates(BaseModel):
         description="A new version that is not well after so many minutes is started again, or given up.",
     )
     url: str | None = Field(
-        None, description="Where versions are published: `http://` or `https://`, the directory with `metadata`."
+        None,
+        description="Where versions are published: `http://` or `https://`, the directory with `metadata`; or "
+        "`oci://HOST/NAME`, a repository of a registry.",
     )
     root: RelativePath | None = Field(
         None,
@@ -106,8 +108,8 @@ def check_updates(updates: Updates | None, features: tuple[str, ...], directory:
     if updates.fleet_lock is not None and not words.is_server(updates.fleet_lock.url):
         yield Problem(("updates", "fleet_lock", "url"), words.URL_WORDS)
     if updates.url is not None:
-        if not words.is_server(updates.url):
-            yield Problem(("updates", "url"), words.URL_WORDS)
+        if not words.is_place(updates.url):
+            yield Problem(("updates", "url"), words.PLACE_WORDS)
         if updates.root is None:
             message = "nothing says who may publish there"
             yield Problem(("updates", "url"), message, "set root to the root.json that 'build-os publish' made")

@@ -23,8 +23,8 @@ from builder.core.errors import InputError, SourceError
 from builder.core.files import CHUNK, hash_file, open_replacement, sync_names, write_file
 from builder.publishing.keys import BAD_METADATA, DAYS, compute_expiry, read_root
 from builder.publishing.signing_command import add_signature
+from update.registry import METADATA, TARGETS
 
-METADATA, TARGETS = "metadata", "targets"
 LOCK = ".lock"
 TIMESTAMP_FILE = "timestamp.json"
 NUMBERED = re.compile(r"([1-9][0-9]{0,8})\.(root|targets|snapshot)\.json")

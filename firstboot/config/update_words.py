@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import urlsplit
+
+from firstboot.config.oci.reference import HOST, REPOSITORY
 
 SETTINGS_FILE = "/etc/os-update.json"
 """What a machine itself says; :mod:`update.agent.settings` reads it over what the image says."""
@@ -37,6 +40,9 @@ DEVELOPMENT = "x-build-os-development"
 
 URL_WORDS = "this is no URL that starts with http:// or https://"
 
+REGISTRY_SCHEMES = {"oci": "https", "oci+http": "http"}
+PLACE_WORDS = "this is no URL that starts with http:// or https://, and no oci://HOST/NAME"
+
 
 def parse_rate(text: str) -> int:
     """Bytes of a text of :data:`RATE_PATTERN`."""
@@ -58,3 +64,17 @@ def is_server(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         return False
+
+
+def find_registry(url: str) -> tuple[str, str, str] | None:
+    """Of ``oci://HOST/NAME``, a repository of a registry: how it is spoken to (``https``), host and name."""
+    scheme, _, rest = url.partition("://")
+    host, _, name = rest.partition("/")
+    if scheme not in REGISTRY_SCHEMES or not re.fullmatch(HOST, host) or not re.fullmatch(REPOSITORY, name):
+        return None
+    return REGISTRY_SCHEMES[scheme], host, name
+
+
+def is_place(url: str) -> bool:
+    """Whether versions can be published at a URL."""
+    return is_server(url) or find_registry(url) is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -63,11 +63,11 @@ class Fetcher(FetcherInterface):
                 yield chunk
 
     @contextmanager
-    def _open(self, url: str, offset: int) -> Iterator[requests.Response]:
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+    def _open(self, url: str, offset: int, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
+        asked = {**(headers or {}), **({"Range": f"bytes={offset}-"} if offset else {})}
         try:
             with self._session.get(
-                url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)
+                url, headers=asked, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)
             ) as response:
                 if url.startswith("https:") and not response.url.startswith("https:"):
                     raise DownloadError(f"{url} leads to {response.url}, which is not encrypted")

@@ -6,10 +6,11 @@ from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import SETTINGS_FILE
 from update.agent.busy import find_objection
 from update.agent.choose import Asking, Choice, choose_version
-from update.agent.fetcher import Fetcher, Limits
+from update.agent.fetcher import Limits
 from update.agent.fleet_lock import claim_lock, release_lock
 from update.agent.host import Host
 from update.agent.old_parts import find_old_parts, forget_old_parts
+from update.agent.registry import make_fetcher
 from update.agent.repository import Repository, clear_downloads
 from update.agent.state import read_state, write_state
 from update.agent.take import Say, Taking, check_wanted, take
@@ -40,7 +41,7 @@ def look(taking: Taking, limits: Limits | None = None) -> Offer:
             f"nothing says where versions are published: the definition's updates.url does, or url in {SETTINGS_FILE}; "
             "'os-update apply --from PATH' takes one that lies here"
         )
-    fetcher = Fetcher((limits or Limits())._replace(rate=settings.rate))
+    fetcher = make_fetcher(host, settings.url.rstrip("/"), (limits or Limits())._replace(rate=settings.rate))
     repository = Repository(host, settings.url, identity, fetcher)
     channel = repository.read_channel(settings.channel)
     asking = Asking(identity.version, host.read_machine_id(), host.now(), taking.state.failed, taking.find_pin())

@@ -12,7 +12,17 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from firstboot.config.named_tuple import NamedTuple
-from firstboot.config.update_words import CHANNEL, GROUP, GROUP_PATTERN, SETTINGS_FILE, is_for_development, is_server
+from firstboot.config.update_words import (
+    CHANNEL,
+    GROUP,
+    GROUP_PATTERN,
+    PLACE_WORDS,
+    SETTINGS_FILE,
+    URL_WORDS,
+    is_for_development,
+    is_place,
+    is_server,
+)
 from update.agent.host import Host
 from update.documents import is_channel_name
 from update.errors import UpdateError
@@ -114,7 +124,7 @@ def read_settings(host: Host) -> Settings:
     return Settings(
         _take(data, "arch", "", where),
         _take(data, "tries", TRIES, where),
-        _take_url(data, where),
+        _take_place(data, where),
         channel,
         rate,
         data.get("window"),
@@ -140,7 +150,14 @@ def _take_lock(data: Any, where: str) -> FleetLock | None:
 def _take_url(data: Mapping[str, Any], where: str) -> str:
     url = _take(data, "url", "", where)
     if url and not is_server(url):
-        raise UpdateError(f"{where}: url: '{url}' is no URL that starts with http:// or https://")
+        raise UpdateError(f"{where}: url: '{url}': {URL_WORDS}")
+    return url
+
+
+def _take_place(data: Mapping[str, Any], where: str) -> str:
+    url = _take(data, "url", "", where)
+    if url and not is_place(url):
+        raise UpdateError(f"{where}: url: '{url}': {PLACE_WORDS}")
     return url
 
 

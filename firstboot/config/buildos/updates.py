@@ -21,7 +21,8 @@ def write_settings(output: SugarOutput) -> None:
         return
     before = output.complaints
     said: dict[str, Any] = {"enabled": updates.enabled, "url": updates.url}
-    _check_server(updates.url, (*AT, "url"), output)
+    if updates.url is not None and not words.is_place(updates.url):
+        output.complain((*AT, "url"), words.PLACE_WORDS)
     for name, pattern, what in (
         ("channel", words.CHANNEL_PATTERN, words.CHANNEL_WORDS),
         ("pin", words.VERSION_PATTERN, words.VERSION_WORDS),
@@ -55,14 +56,10 @@ def _make_window(window: UpdateWindow, at: Path, output: SugarOutput) -> dict[st
 
 def _make_lock(lock: FleetLock, output: SugarOutput) -> dict[str, str]:
     at = (*AT, "fleet_lock")
-    _check_server(lock.url, (*at, "url"), output)
+    if lock.url is not None and not words.is_server(lock.url):
+        output.complain((*at, "url"), words.URL_WORDS)
     _check_text(lock.group, words.GROUP_PATTERN, words.GROUP_WORDS, (*at, "group"), output)
     return {key: value for key, value in (("url", lock.url), ("group", lock.group)) if value is not None}
-
-
-def _check_server(url: str | None, at: Path, output: SugarOutput) -> None:
-    if url is not None and not words.is_server(url):
-        output.complain(at, words.URL_WORDS)
 
 
 def _check_text(text: str | None, pattern: str, what: str, at: Path, output: SugarOutput) -> None:

@@ -4,25 +4,46 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import json
 import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
+from update.agent import fetcher, online
+from update.agent.fetcher import Limits
 from update.agent.host import Host
-from update.documents import RELEASE_FILE, Release, ReleasePart, TransferFile, format_release
+from update.agent.settings import ROOT, SETTINGS
+from update.documents import (
+    RELEASE_FILE,
+    Channel,
+    ChannelRelease,
+    Release,
+    ReleasePart,
+    TransferFile,
+    format_channel,
+    format_release,
+)
 from update.errors import UpdateError
 from update.gpt import HEAD, TYPES, parse_gpt
+from vm.fakes.web import Reply, WebServer
 
 SECTOR, ENTRY = 512, 128
 SLOT = 64 * 1024  # bytes of a partition for a root
 LAYOUT = [("esp", "esp"), *[(kind, label) for label in "AB" for kind in ("root", "root-verity", "root-verity-sig")]]
 LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 ROOTHASH = "0123456789abcdef" * 4
+Make = Callable[..., Path]
+ROLES = ("root", "timestamp", "snapshot", "targets")
+NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def type_of(name: str) -> UUID:
@@ -200,3 +221,82 @@ def payload(tmp_path: Path) -> Callable[..., Path]:
         return directory
 
     return make
+
+
+class Publisher:
+    """A repository, and how it can be wrong."""
+
+    def __init__(self, server: WebServer) -> None:
+        self.server = server
+        self.keys = {role: CryptoSigner.generate_ed25519() for role in ROLES}
+        self.expires = dict.fromkeys(ROLES, NOW + timedelta(days=10))
+        self.version = 1
+        self.targets: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}  # of its directory, by path
+        self.root = self.make_root()
+
+    def make_root(self) -> bytes:
+        root = Root(expires=self.expires["root"], consistent_snapshot=True)
+        for role in ROLES:
+            root.add_key(self.keys[role].public_key, role)
+        return self._sign(root, "root")
+
+    def _sign(self, signed: Any, role: str) -> bytes:
+        metadata = Metadata(signed)
+        metadata.sign(self.keys[role])
+        return metadata.to_bytes()
+
+    def add(self, path: str, data: bytes) -> None:
+        self.targets[path] = data
+
+    def publish(self) -> None:
+        """Sign all of it as the version that is next."""
+        number = self.version
+        targets = Targets(version=number, expires=self.expires["targets"])
+        for path, data in self.targets.items():
+            targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+            directory, slash, name = path.rpartition("/")
+            self.serve(f"targets/{directory}{slash}{hashlib.sha256(data).hexdigest()}.{name}", data)
+        snapshot = Snapshot(version=number, expires=self.expires["snapshot"], meta={"targets.json": MetaFile(number)})
+        timestamp = Timestamp(version=number, expires=self.expires["timestamp"], snapshot_meta=MetaFile(number))
+        self.serve(f"metadata/{number}.targets.json", self._sign(targets, "targets"))
+        self.serve(f"metadata/{number}.snapshot.json", self._sign(snapshot, "snapshot"))
+        self.serve("metadata/timestamp.json", self._sign(timestamp, "timestamp"))
+        self.version += 1
+
+    def serve(self, path: str, data: bytes) -> None:
+        self.files[path] = data
+        self.server.put(f"/{path}", Reply(data))
+
+    def locate(self, name: str) -> str:
+        """The path at which the server has a file of the version."""
+        path = next(path for path in self.targets if path.endswith(f"/{name}"))
+        directory = path.rpartition("/")[0]
+        return f"/targets/{directory}/{hashlib.sha256(self.targets[path]).hexdigest()}.{name}"
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture
+def publisher(machine: FakeMachine, server: WebServer, payload: Make, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    """It has version 2 in the channel ``stable``, and the machine knows of it."""
+    publisher = Publisher(server)
+    for file in payload("2", root=b"root of 2" * 5000).iterdir():
+        publisher.add(f"demo/amd64/2/{file.name}", file.read_bytes())
+    channel = Channel("demo", "amd64", "stable", (ChannelRelease("2", 0),))
+    publisher.add("demo/amd64/channels/stable.json", format_channel(channel))
+    publisher.publish()
+    settings = {"arch": "amd64", "tries": 3, "url": server.url("").rstrip("/")}
+    (machine.root / SETTINGS.lstrip("/")).write_text(json.dumps(settings))
+    root = machine.root / ROOT.lstrip("/")
+    root.parent.mkdir(parents=True)
+    root.write_bytes(publisher.root)
+    machine.time = NOW.timestamp()
+    limits = Limits(slowest=1000, slow_seconds=0.3, metadata_seconds=0.5, pause=0)
+    monkeypatch.setattr(fetcher, "READ_SECONDS", 1)
+    monkeypatch.setattr(online, "Limits", lambda: limits)
+    return publisher

@@ -8,8 +8,7 @@ from typing import BinaryIO
 
 import pytest
 
-from tests.unit.update.agent.conftest import FakeMachine
-from tests.unit.update.agent.test_repository import Publisher, publisher, server
+from tests.unit.update.agent.conftest import FakeMachine, Publisher, publisher, server
 from update.agent import repository
 from update.agent.command import main
 from update.delta import METHOD

@@ -2,109 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
-from tests.unit.update.agent.conftest import FakeMachine
-from update.agent import fetcher, online
+from tests.unit.update.agent.conftest import NOW, ROLES, FakeMachine, Publisher
+from update.agent import fetcher
 from update.agent.command import main
 from update.agent.fetcher import Limits
-from update.agent.settings import ROOT, SETTINGS
 from update.agent.state import read_state
-from update.documents import Channel, ChannelRelease, format_channel
 from vm.fakes.web import HttpRequest, Reply, WebServer
 
 pytestmark = pytest.mark.unit
 
-Make = Callable[..., Path]
-ROLES = ("root", "timestamp", "snapshot", "targets")
 DAY = timedelta(days=1)
-NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-class Publisher:
-    """A repository, and how it can be wrong."""
-
-    def __init__(self, server: WebServer) -> None:
-        self.server = server
-        self.keys = {role: CryptoSigner.generate_ed25519() for role in ROLES}
-        self.expires = dict.fromkeys(ROLES, NOW + 10 * DAY)
-        self.version = 1
-        self.targets: dict[str, bytes] = {}
-        self.root = self._make_root()
-
-    def _make_root(self) -> bytes:
-        root = Root(expires=self.expires["root"], consistent_snapshot=True)
-        for role in ROLES:
-            root.add_key(self.keys[role].public_key, role)
-        return self._sign(root, "root")
-
-    def _sign(self, signed: Any, role: str) -> bytes:
-        metadata = Metadata(signed)
-        metadata.sign(self.keys[role])
-        return metadata.to_bytes()
-
-    def add(self, path: str, data: bytes) -> None:
-        self.targets[path] = data
-
-    def publish(self) -> None:
-        """Sign all of it as the version that is next."""
-        number = self.version
-        targets = Targets(version=number, expires=self.expires["targets"])
-        for path, data in self.targets.items():
-            targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
-            directory, slash, name = path.rpartition("/")
-            self.serve(f"targets/{directory}{slash}{hashlib.sha256(data).hexdigest()}.{name}", data)
-        snapshot = Snapshot(version=number, expires=self.expires["snapshot"], meta={"targets.json": MetaFile(number)})
-        timestamp = Timestamp(version=number, expires=self.expires["timestamp"], snapshot_meta=MetaFile(number))
-        self.serve(f"metadata/{number}.targets.json", self._sign(targets, "targets"))
-        self.serve(f"metadata/{number}.snapshot.json", self._sign(snapshot, "snapshot"))
-        self.serve("metadata/timestamp.json", self._sign(timestamp, "timestamp"))
-        self.version += 1
-
-    def serve(self, path: str, data: bytes) -> None:
-        self.server.put(f"/{path}", Reply(data))
-
-    def locate(self, name: str) -> str:
-        """The path at which the server has a file of the version."""
-        path = next(path for path in self.targets if path.endswith(f"/{name}"))
-        directory = path.rpartition("/")[0]
-        return f"/targets/{directory}/{hashlib.sha256(self.targets[path]).hexdigest()}.{name}"
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with WebServer() as server:
-        yield server
-
-
-@pytest.fixture
-def publisher(machine: FakeMachine, server: WebServer, payload: Make, monkeypatch: pytest.MonkeyPatch) -> Publisher:
-    """It has version 2 in the channel ``stable``, and the machine knows of it."""
-    publisher = Publisher(server)
-    for file in payload("2", root=b"root of 2" * 5000).iterdir():
-        publisher.add(f"demo/amd64/2/{file.name}", file.read_bytes())
-    channel = Channel("demo", "amd64", "stable", (ChannelRelease("2", 0),))
-    publisher.add("demo/amd64/channels/stable.json", format_channel(channel))
-    publisher.publish()
-    settings = {"arch": "amd64", "tries": 3, "url": server.url("").rstrip("/")}
-    (machine.root / SETTINGS.lstrip("/")).write_text(json.dumps(settings))
-    root = machine.root / ROOT.lstrip("/")
-    root.parent.mkdir(parents=True)
-    root.write_bytes(publisher.root)
-    machine.time = NOW.timestamp()
-    limits = Limits(slowest=1000, slow_seconds=0.3, metadata_seconds=0.5, pause=0)
-    monkeypatch.setattr(fetcher, "READ_SECONDS", 1)
-    monkeypatch.setattr(online, "Limits", lambda: limits)
-    return publisher
 
 
 def test_a_version_is_found_downloaded_and_written(
@@ -307,7 +222,10 @@ def test_without_a_repository_it_says_where_versions_could_come_from(
     [
         ("{", "/etc/os-update.json cannot be read"),
         ('{"root": "x"}', "'root' is none of its keys, which are url, channel, rate, window, fleet_lock, pin, enabled"),
-        ('{"url": "ftp://x"}', "'ftp://x' is no URL that starts with http:// or https://"),
+        (
+            '{"url": "ftp://x"}',
+            "url: 'ftp://x': this is no URL that starts with http:// or https://, and no oci://HOST/NAME",
+        ),
         ('{"channel": "A B"}', "'A B' cannot be the name of a channel"),
         ('{"rate": "fast"}', "rate: 'fast' is not what is expected there"),
     ],

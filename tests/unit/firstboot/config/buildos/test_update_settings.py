@@ -66,7 +66,10 @@ def test_what_is_not_said_is_as_the_image_says(config: Config, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{url: updates.example}", "3 updates.url: this is no URL that starts with http:// or https://"),
+        (
+            "{url: updates.example}",
+            "3 updates.url: this is no URL that starts with http:// or https://, and no oci://HOST/NAME",
+        ),
         ("{channel: A B}", "3 updates.channel: a channel's name is"),
         ("{pin: a_b}", "3 updates.pin: a version is"),
         ("{rate: 2MB}", "3 updates.rate: a rate is a number of KiB"),
