@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from builder.products.product import MIB, Identity, Part
 from builder.publishing.publish import find_release
 from builder.publishing.repository import open_repository
 from tests.support.command import Outcome, run_command
+from tests.support.registry import RegistryServer
 from update.delta import apply_delta
 from update.documents import make_release_path
 from update.errors import UpdateError
+from vm.fakes.web import WebServer
 
 pytestmark = pytest.mark.image
 
@@ -65,16 +68,28 @@ def read_commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
+@pytest.fixture
+def registry() -> Iterator[RegistryServer]:
+    with WebServer() as web:
+        yield RegistryServer(web)
+
+
 def test_the_page_publishes_two_versions_and_a_delta_makes_one_of_the_other(
-    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tools: Tools,
+    registry: RegistryServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     versions = iter(ROOTS)
     run = partial(run_command, capsys)
     seen: list[Outcome] = []
     for line in read_commands():
-        words = re.findall(r'"([^"]*)"|(\S+)', line)
+        words = re.findall(r'"([^"]*)"|(\S+)', line.replace("registry.example", registry.host))
         program, *arguments = [quoted or plain for quoted, plain in words]
+        if "--push" in arguments:
+            arguments.append("--tls-verify=false")
         if arguments == ["build"]:
             build(next(versions), tools)
         elif program == "build-os":
@@ -82,6 +97,8 @@ def test_the_page_publishes_two_versions_and_a_delta_makes_one_of_the_other(
             assert seen[-1].status == 0, seen[-1]
     assert next(versions, None) is None
     assert any("web for amd64: 1.0.0, 1.1.0" in outcome.out for outcome in seen)
+
+    assert "timestamp.json" in registry.repository("team/web").tags
 
     repository = open_repository(Path("repository"), None)
     release = find_release(repository, "web", "amd64", "1.1.0")
