@@ -114,10 +114,16 @@ def install_pod(
         ("StopWhenUnneeded", "yes"),
         ("Wants", "metadata-guard.service"),
         ("After", "metadata-guard.service network.target"),
+        ("StartLimitIntervalSec", "300"),
+        ("StartLimitBurst", "10"),
     ]
     made = [
         ("Type", "oneshot"),
         ("RemainAfterExit", "yes"),
+        # Engines change the same rules when they like. The container waits for it, and does not fail with the first try.
+        ("Restart", "on-failure"),
+        ("RestartMode", "direct"),
+        ("RestartSec", "1"),
         ("ExecStartPre", "/usr/bin/dash /usr/lib/build-os/require-metadata-guard"),
         ("ExecStart", f"{NETWORK} add {' '.join([name, *publish])}"),
         ("ExecStop", f"{NETWORK} remove {name}"),

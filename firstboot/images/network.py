@@ -6,16 +6,19 @@ specification says (SPEC.md 1.0, "Section 2: Execution Protocol"), with ``portMa
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CONFIGURATIONS = Path("/etc/cni/net.d")
 PLUGINS = Path("/usr/lib/cni")
 KEPT = Path("/run/build-os/networks")
+"""What each namespace was connected to, and the lock of all of them."""
 
 
 def add_network(name: str, published: Sequence[str]) -> None:
@@ -28,11 +31,15 @@ def add_network(name: str, published: Sequence[str]) -> None:
         OSError, ValueError: there is no network, or what describes it cannot be read.
         subprocess.CalledProcessError: a plugin or ip(8) failed.
     """
+    with _one_at_a_time():
+        _add_network(name, published)
+
+
+def _add_network(name: str, published: Sequence[str]) -> None:
     network = read_network()
     # A lease on the disk may be of a boot that ended by a power cut.
-    remove_network(name, otherwise=network)
+    _remove_network(name, network)
     ports = [parse_port(port) for port in published]
-    KEPT.mkdir(parents=True, exist_ok=True)
     (KEPT / f"{name}.json").write_text(json.dumps({"network": network, "ports": ports}), encoding="utf-8")
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-netns", name, "link", "set", "lo", "up"], check=True)
@@ -44,12 +51,23 @@ def add_network(name: str, published: Sequence[str]) -> None:
         result = _call("ADD", name, make_plugin_config(network, plugin, ports, result)) or result
 
 
-def remove_network(name: str, *, otherwise: dict[str, Any] | None = None) -> None:
-    """Disconnect the namespace and delete it; what is not there is no problem.
+def remove_network(name: str) -> None:
+    """Disconnect the namespace and delete it; what is not there is no problem."""
+    with _one_at_a_time():
+        _remove_network(name, None)
 
-    Args:
-        otherwise: the network that it is taken out of if nothing says to which it was connected.
-    """
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Plugins look whether a chain of rules is there before they make it, and lose when another one made it meanwhile."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_network(name: str, otherwise: dict[str, Any] | None) -> None:
+    """``otherwise`` is the network that it is taken out of if nothing says to which it was connected."""
     kept = KEPT / f"{name}.json"
     data = json.loads(kept.read_bytes()) if kept.exists() else {"network": otherwise, "ports": []}
     if data["network"] is not None:

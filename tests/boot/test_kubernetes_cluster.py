@@ -133,7 +133,7 @@ def make_keys(tools: Tools, folder: Path) -> str:
     return f"sha256:{hashlib.sha256(public.read_bytes()).hexdigest()}"
 
 
-def make_config(folder: Path, name: str, configs: tuple[str, ...], **values: str) -> Path:
+def make_config(folder: Path, name: str, configs: tuple[str, ...], /, **values: str) -> Path:
     out = folder / f"{name}.json"
     command = [sys.executable, "-m", "builder", "config", "merge", "--files-dir", folder, "-o", out]
     for key, value in values.items():
