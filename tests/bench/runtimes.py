@@ -223,7 +223,8 @@ def _measure_preloaded(manifest: Path, runtime: Runtime, image: str) -> tuple[An
 
 
 def _look(machine: Machine, runtime: Runtime | None = None, image: str = "") -> Idle:
-    memory = int(machine.succeed("free --bytes").splitlines()[1].split()[2])
+    fields = dict(line.split(":", 1) for line in machine.read("/proc/meminfo").splitlines())
+    memory = (int(fields["MemTotal"].split()[0]) - int(fields["MemAvailable"].split()[0])) << 10
     # Those of user space have a program.
     processes = len(machine.run("sh", "-c", "readlink /proc/[0-9]*/exe").stdout.split())
     if runtime is None:

@@ -12,7 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,14 @@ def nodes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
         yield machines
 
 
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Prints how long something took: for docs/clusters.md."""
+    started = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - started:.0f} s")
+
+
 def kubectl(machine: Machine, arguments: str) -> str:
     return machine.succeed("sh", "-c", f"{KUBECTL} kubectl {arguments}")
 
@@ -201,7 +211,10 @@ def list_pods(machine: Machine) -> dict[str, str]:
 
 def test_two_configs_make_a_cluster(nodes: list[Machine]) -> None:
     first, second = nodes
-    wait_in(first, "test $(kubectl get nodes --no-headers 2>/dev/null | grep -cw Ready) = 2")
+    for number, machine in enumerate(nodes, 1):
+        with timed(f"{machine.folder.root.name} is ready, waited for after those before it"):
+            wait_in(first, f"kubectl get node node-{number} --no-headers 2>/dev/null | grep -qw Ready")
+        print(f"  {machine.timeline.seconds:.0f} s after it was switched on, {machine.cpu_seconds():.0f} CPU s")
     # Nobody is let in without a name, on neither side, and who has one is asked for the right.
     for url in (
         "https://10.77.0.10:10250/pods",
@@ -222,8 +235,9 @@ def test_two_configs_make_a_cluster(nodes: list[Machine]) -> None:
 def test_pods_on_both_machines_reach_each_other(nodes: list[Machine]) -> None:
     first, _second = nodes
     first.write("/run/page.yaml", DEPLOYMENT)
-    kubectl(first, "apply -f /run/page.yaml")
-    wait_in(first, "kubectl rollout status deployment/page --timeout=60s")
+    with timed("two pods are made, on two machines"):
+        kubectl(first, "apply -f /run/page.yaml")
+        wait_in(first, "kubectl rollout status deployment/page --timeout=60s")
     pods = list_pods(first)
     assert set(pods) == {"node-1", "node-2"}
     name = "get pods -l app=page -o jsonpath='{.items[?(@.spec.nodeName==\"%s\")].metadata.name}'"
@@ -236,10 +250,13 @@ def test_pods_on_both_machines_reach_each_other(nodes: list[Machine]) -> None:
 
 def test_a_machine_is_lost_and_its_pods_are_started_elsewhere(nodes: list[Machine]) -> None:
     first, second = nodes
-    kubectl(first, "scale deployment/page --replicas=4")
-    wait_in(first, "kubectl rollout status deployment/page --timeout=60s")
+    with timed("from two pods to four"):
+        kubectl(first, "scale deployment/page --replicas=4")
+        wait_in(first, "kubectl rollout status deployment/page --timeout=60s")
     second.unplug()
-    wait_in(first, "kubectl get node node-2 --no-headers | grep -qw NotReady")
+    with timed("the lost machine is known to be lost"):
+        wait_in(first, "kubectl get node node-2 --no-headers | grep -qw NotReady")
     on_first = "kubectl get pods -l app=page --field-selector=spec.nodeName=node-1,status.phase=Running --no-headers"
-    wait_in(first, f"test $({on_first} | wc -l) = 4")
-    assert "4/4" in kubectl(first, "get deployment page --no-headers")
+    with timed("then all four pods run on the one that is left"):
+        wait_in(first, f"test $({on_first} | wc -l) = 4")
+    wait_in(first, "kubectl get deployment page --no-headers | grep -qw 4/4")
