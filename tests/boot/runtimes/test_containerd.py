@@ -12,8 +12,7 @@ from tests.boot.runtimes.guest_processes import list_ancestors
 from tests.support.cri import RUNNING, Client
 from vm.machine import Machine
 
-# Until it has been measured on a quiet machine: programs in Go are slow to start under emulation.
-pytestmark = [pytest.mark.boot, pytest.mark.slow]
+pytestmark = pytest.mark.boot
 
 BOX = f"{HOST}/box:1.0.0"
 

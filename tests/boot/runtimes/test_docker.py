@@ -11,8 +11,7 @@ from tests.boot.runtimes.conftest import HOST
 from tests.boot.runtimes.guest_processes import list_ancestors
 from vm.machine import Machine
 
-# Until it has been measured on a quiet machine: programs in Go are slow to start under emulation.
-pytestmark = [pytest.mark.boot, pytest.mark.slow]
+pytestmark = pytest.mark.boot
 
 BOX = f"{HOST}/box:1.0.0"
 HEALTH = ("--health-cmd", "wget -q -O /dev/null 127.0.0.1:8080", "--health-interval", "2s")

@@ -19,7 +19,7 @@ from vm.fakes import Fakes
 from vm.fakes.registry import Registry
 from vm.machine import Machine
 
-pytestmark = [pytest.mark.boot, pytest.mark.slow]
+pytestmark = pytest.mark.boot
 
 CHECKS = Path(__file__).parents[2] / "support/runtime_spec.py"
 FETCH = "import sys, urllib.request as u; u.urlretrieve(sys.argv[1], sys.argv[2])"

@@ -12,7 +12,7 @@ from tests.boot.runtimes.guest_processes import list_processes
 from vm.fakes.registry import Registry
 from vm.machine import Machine
 
-pytestmark = [pytest.mark.boot, pytest.mark.slow]
+pytestmark = pytest.mark.boot
 
 BOX = "localhost/box:1.0.0"
 QUADLETS = "/etc/containers/systemd"

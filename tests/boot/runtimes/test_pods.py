@@ -9,7 +9,7 @@ import pytest
 from tests.boot.runtimes.guest_processes import list_ancestors, read_status
 from vm.machine import Machine
 
-pytestmark = [pytest.mark.boot, pytest.mark.slow]
+pytestmark = pytest.mark.boot
 
 ROOT = "/usr/lib/build-os/container-images/roots/pod"
 

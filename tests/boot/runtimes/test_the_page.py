@@ -9,7 +9,7 @@ import pytest
 from tests.boot.runtimes.conftest import HOST, REPOSITORY
 from vm.machine import Machine
 
-pytestmark = [pytest.mark.boot, pytest.mark.slow]
+pytestmark = pytest.mark.boot
 
 BOX = f"{HOST}/box:1.0.0"
 # What the page says -> what it is here: another registry, which speaks HTTP, and a port that is free.
