@@ -120,7 +120,7 @@ def install_pod(
     made = [
         ("Type", "oneshot"),
         ("RemainAfterExit", "yes"),
-        # Engines change the same rules when they like. The container waits for it, and does not fail with the first try.
+        # Engines change the same rules when they like. The container waits, and does not fail with the first try.
         ("Restart", "on-failure"),
         ("RestartMode", "direct"),
         ("RestartSec", "1"),

@@ -59,7 +59,7 @@ def remove_network(name: str) -> None:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Plugins look whether a chain of rules is there before they make it, and lose when another one made it meanwhile."""
+    """Plugins look whether a chain of rules is there before they make it, and fail if another made it meanwhile."""
     KEPT.mkdir(parents=True, exist_ok=True)
     with (KEPT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
