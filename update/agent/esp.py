@@ -2,6 +2,9 @@
 
 Names are systemd's (UAPI.1, "Boot counting"): ``NAME_VERSION.efi`` has proven itself, ``NAME_VERSION+LEFT-DONE.efi`` is
 on trial, and with no tries left it is started only where there is nothing else.
+
+Linux renames on FAT in two steps: the new name is there without content first, and a disk that loses power in between
+has that. Firmware starts no such file, so it counts as none (``tests/boot/test_every_moment_of_an_update.py`` sees it).
 """
 
 from __future__ import annotations
@@ -63,6 +66,20 @@ def mount_esp(host: Host) -> Iterator[Path]:
 
 def list_images(esp: Path, name: str) -> list[KernelImage]:
     """The kernel images of an OS, by its name."""
+    return [image for image in _list_names(esp, name) if not _is_cut(image)]
+
+
+def find_image(esp: Path, name: str, version: str) -> KernelImage | None:
+    """The kernel image of a version of an OS."""
+    return next((image for image in list_images(esp, name) if image.version == version), None)
+
+
+def has_cut_image(esp: Path, name: str, version: str) -> bool:
+    """Whether a version's kernel image has lost its content because the power went while it was renamed."""
+    return any(image.version == version and _is_cut(image) for image in _list_names(esp, name))
+
+
+def _list_names(esp: Path, name: str) -> list[KernelImage]:
     wanted = re.compile(re.escape(name) + "_(" + VERSION_PATTERN + ")")
     images = []
     for path in sorted((esp / IMAGES).glob("*.efi")):
@@ -74,9 +91,8 @@ def list_images(esp: Path, name: str) -> list[KernelImage]:
     return images
 
 
-def find_image(esp: Path, name: str, version: str) -> KernelImage | None:
-    """The kernel image of a version of an OS."""
-    return next((image for image in list_images(esp, name) if image.version == version), None)
+def _is_cut(image: KernelImage) -> bool:
+    return image.path.stat().st_size == 0
 
 
 def require_good_image(esp: Path, name: str, version: str) -> KernelImage:
@@ -97,12 +113,12 @@ def require_good_image(esp: Path, name: str, version: str) -> KernelImage:
 
 
 def remove_other_images(esp: Path, name: str, version: str) -> list[str]:
-    """Remove the kernel images of all versions but this one, whose slot is to be written next.
+    """Remove all kernel images but that of this version, which runs: the other slot is to be written next.
 
     Returns:
         The versions.
     """
-    gone = [image for image in list_images(esp, name) if image.version != version]
+    gone = [image for image in _list_names(esp, name) if image.version != version or _is_cut(image)]
     for image in gone:
         image.path.unlink()
     sync(esp)
@@ -116,10 +132,10 @@ def rename_image(image: KernelImage, name: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have what was changed on a file system on the disk: FAT has no other way for directories."""
+    """Have what was changed on a file system on the disk: of FAT, files before the directories that name them."""
+    os.sync()
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.sync()

@@ -139,8 +139,9 @@ def _note_failed(host: Host, state: State, identity: Identity) -> str:
     assert pending is not None
     with esps.mount_esp(host) as esp:
         image = esps.find_image(esp, identity.name, pending.version)
-    if image is None and not pending.boots:
-        # The power went before its kernel image was there: it is taken once more.
+        is_cut = esps.has_cut_image(esp, identity.name, pending.version)
+    if image is None and (is_cut or not pending.boots):
+        # The power went before its kernel image was there, or when the counter was taken away: it is taken once more.
         write_state(host, state._replace(pending=None))
         return f"version {pending.version} was not written to its end"
     if image is not None and image.left != 0:

@@ -149,6 +149,26 @@ def test_power_that_goes_between_the_blessing_and_its_note_is_made_up_for(machin
     assert read_state(machine.host).pending is None
 
 
+@pytest.mark.parametrize("name", ["demo_2+3-0.efi", "demo_2.efi"], ids=["when-written", "when-blessed"])
+def test_a_kernel_image_that_lost_its_content_while_it_was_renamed_is_written_once_more(
+    machine: FakeMachine, payload: Make, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The power went: FAT has the new name then, and not what is in the file."""
+    take(machine, payload("2"))
+    if name == "demo_2.efi":
+        on_trial(machine, "2", "b" * 32)
+        machine.rename("demo_2+2-1.efi", name)
+    (machine.esp / "EFI/Linux" / name).write_bytes(b"")
+    machine.boot("1", "c" * 32)
+    capsys.readouterr()
+    assert main(["boot"], machine.host) == 0
+    assert capsys.readouterr().out == "version 2 was not written to its end\n"
+    assert status(machine, capsys)["pending"] is None
+    take(machine, payload("2"))
+    assert machine.list_images() == ["demo_1.efi", "demo_2+3-0.efi"]
+    assert (machine.esp / "EFI/Linux/demo_2+3-0.efi").stat().st_size > 0
+
+
 def test_a_machine_that_is_on_no_trial_is_never_restarted(machine: FakeMachine, payload: Make) -> None:
     assert main(["give-up"], machine.host) == 0
     take(machine, payload("2"))
