@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest
 AGAIN := --vm-rerun 1 --vm-results out/test-results
 UNIT := $(PYTEST) -q -m unit -o faulthandler_timeout=60 -o faulthandler_exit_on_timeout=true tests
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test unit image-test boot-test slow-test fuzz bench filters schema reference format lock-python clean
+.PHONY: help venv demo demo-update check test unit image-test boot-test slow-test fuzz bench filters schema reference format lock-python clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ venv: $(VENV)/.done  ## .venv with the build-os command in it
 
 demo: venv  ## build the demo, boot it, see its container answer (KEEP=1 leaves it running)
 	$(BIN)/build-os demo $(if $(KEEP),--keep)
+
+demo-update: venv  ## two versions, a server on loopback, a machine that updates itself and goes back
+	$(BIN)/build-os demo --updates
 
 check: venv  ## format, lint, types, import contracts, unit tests: under a minute
 	$(BIN)/ruff format --check --quiet .

@@ -2,6 +2,7 @@
 
 build-os demo
 build-os demo --keep        leave the machine running and say how to log in
+build-os demo --updates     another one: two versions, a server, a machine that updates itself and goes back
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from builder.cli.demo_updates import show_update
 from builder.core.console import Console, format_seconds, format_size
 
 HELP = "build, boot and show the demo"
@@ -29,7 +31,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("out"), metavar="DIR", help="for artifacts (default: out)"
     )
-    parser.add_argument("--keep", action="store_true", help="leave the machine running")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--keep", action="store_true", help="leave the machine running")
+    what.add_argument("--updates", action="store_true", help="show how a machine updates itself, and goes back")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -47,6 +51,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from vm.spec.plan import plan_machine
     from vm.spec.request import MachineRequest
 
+    if args.updates:
+        return show_update(args.out, console)
     configs = find_shipped_root() / "configs"
     checked = read_config(configs / "machines" / "demo.yaml")
     with console.open_step("build"):
