@@ -29,7 +29,6 @@ from builder.debian.lock import (
     parse_date,
 )
 from builder.debian.mirror import Mirrors, find_mirrors, find_snapshots, list_default_suites
-from builder.debian.release import Freshness
 from builder.definition.load import load, load_container, read_kind
 from builder.definition.requirements import normalise
 from builder.definition.resolved import (
@@ -46,12 +45,16 @@ from builder.definition.where import point_at_names
 from builder.images.locking import fetch_images, find_stale_images, list_images, lock_images
 from builder.stages.packages import make_decision
 from builder.toolstree import EXCLUDE, list_tool_packages, open_tools
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
     from builder.core.tools import Tools
+    from builder.debian import release
     from builder.debian.archive import PackageArchive
     from builder.debian.index import Package
     from builder.debian.resolve import ResolveRequest
+else:
+    release = import_lazily("builder.debian.release")
 
 # The solver and the network are imported where something is resolved: most builds find their lock as it should be.
 
@@ -479,8 +482,8 @@ def _say_replaced(wanted: PackageSet, archive: PackageArchive, packages: Sequenc
         console.note(line)
 
 
-def _freshness() -> Freshness:
-    return Freshness(datetime.now(UTC), check_valid_until=os.environ.get(CHECK_VALID_UNTIL, "yes") != "no")
+def _freshness() -> release.Freshness:
+    return release.Freshness(datetime.now(UTC), check_valid_until=os.environ.get(CHECK_VALID_UNTIL, "yes") != "no")
 
 
 def require_known(names: Sequence[str], lock: Lock) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.console import Console
 from builder.core.store import Store
-from builder.core.tools import Tools
-from builder.outputs.signing import KeyPair
-from builder.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.core.tools import Tools
+    from builder.outputs.signing import KeyPair
+    from builder.tree.tree import Tree
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.build.inputs import (
     fetch_missing_debs,
@@ -30,7 +31,6 @@ from builder.definition.state import Encryption
 from builder.definition.where import point_at_names
 from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.manifest import Artifact, Manifest, is_current
-from builder.outputs.signing import Signer
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from builder.products.product import Identity, Part
 from builder.stages import list_stages
@@ -48,6 +48,13 @@ from builder.stages.plan import (
 from builder.stages.stage import Context
 from builder.toolstree import derive_tools_key
 from builder.tree.tree import Tree
+from firstboot.config.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from builder.outputs import signing
+    from builder.outputs.signing import Signer
+else:
+    signing = import_lazily("builder.outputs.signing")
 
 
 def build_system(request: BuildRequest) -> BuildResult:
@@ -84,9 +91,7 @@ def build_system(request: BuildRequest) -> BuildResult:
             with point_at_names(resolved):
                 tree = run_plan(plan, context, workspace.timings.stages, request.watch)
             lock = record_runs(workspace, resolved, lock, context.runs)
-            made = make_outputs(
-                tree, plan.key, make_image_settings(resolved), context, workspace.timings.outputs, signer
-            )
+            made = make_outputs(tree, make_image_settings(resolved), context, workspace.timings.outputs, signer)
             sbom = make_image_sbom(resolved, lock, tree, made.root.roothash)
             epoch = resolved.source_date_epoch or 0
             products = [SYSTEM_PRODUCTS[name] for name in resolved.outputs]
@@ -106,6 +111,7 @@ def build_system(request: BuildRequest) -> BuildResult:
                 request.console,
                 identity,
                 workspace.timings.outputs,
+                made.pieces,
             )
         tools = open_lasting_tools(workspace, resolved, lock, tools)
         manifest = make_manifest(workspace, resolved, lock, plan, made, tools, artifacts)
@@ -184,7 +190,7 @@ def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Sign
     """
     if request.key_pair is None:
         return None
-    signer = Signer(request.key_pair, tools, resolved.source_date_epoch or 0)
+    signer = signing.Signer(request.key_pair, tools, resolved.source_date_epoch or 0)
     signer.require_pair()
     return signer
 

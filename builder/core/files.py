@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +38,7 @@ def open_replacement(path: Path, *, mode: int = 0o644, durable: bool = False) ->
     """
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    beside = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}")
     try:
         with _open_new(beside) as file:
             yield file

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import stat
 import tempfile
@@ -59,12 +58,13 @@ class Section:
 PACKS = Section("packs", 2)
 STAGES = Section("stages", 2, last=20)
 PRESETS = Section("presets", 2, last=20)
-OUTPUTS = Section("outputs", 2, last=8)  # up to 250 MB each
+OUTPUTS = Section("outputs", 3, last=16)  # up to 30 MB each
+ROOTS = Section("roots", 1, last=6, by_content=False)  # up to 250 MB each, which every build would read
 TOOLS = Section("tools", 2, by_content=False)
 FILTERS = Section("filters", 2, last=8)
 MACHINES = Section("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
 BUILDS = Section("builds", 1, last=100)
-KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, TOOLS, FILTERS, MACHINES, BUILDS)
+KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, ROOTS, TOOLS, FILTERS, MACHINES, BUILDS)
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def add_entry(
         sync_file_system(directory)
         files = {f"{key}/{name}": describe_file(f"{directory}/{name}") for name in names}
     entry.path.parent.mkdir(parents=True, exist_ok=True)
-    gone = entry.path.with_name(f".old-{key}-{secrets.token_hex(4)}")
+    gone = entry.path.with_name(f".old-{key}-{os.urandom(4).hex()}")
     # Two builds may make the same at the same time: files and their seal are exchanged as one.
     with store.lock(f"keep-{section.name}", QuietConsole(), "keeping what it made"):
         faster = read_entry(store, section, key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -23,6 +22,8 @@ def run_parallel(*functions: Callable[[], T], jobs: int | None = None) -> Sequen
     Raises:
         BaseException: of the first function, in their order, that failed; the others have ended, or were not begun.
     """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - brings logging, and many commands run nothing
+
     pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
     futures = [pool.submit(copy_context().run, function) for function in functions]
     try:

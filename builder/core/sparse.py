@@ -88,24 +88,30 @@ def copy_sparse(source: Path, target: Path) -> None:
     with source.open("rb") as reading, target.open("wb") as writing:
         os.truncate(writing.fileno(), os.fstat(reading.fileno()).st_size)
         for offset, length in find_extents(reading):
-            _copy(reading.fileno(), writing.fileno(), offset, length)
+            copy_range(reading.fileno(), writing.fileno(), offset, offset, length)
 
 
 def copy_blocks(source: Path, target: Path) -> None:
     """A copy of a file without holes; on file systems that can, the two share their blocks."""
     with source.open("rb") as reading, target.open("wb") as writing:
-        _copy(reading.fileno(), writing.fileno(), 0, os.fstat(reading.fileno()).st_size)
+        copy_range(reading.fileno(), writing.fileno(), 0, 0, os.fstat(reading.fileno()).st_size)
 
 
-def _copy(reading: int, writing: int, offset: int, length: int) -> None:
+def copy_range(reading: int, writing: int, offset: int, target: int, length: int) -> None:
+    """Copy bytes from one descriptor to another; on file systems that can, the two share their blocks.
+
+    Raises:
+        OSError: the file ends before, or one of them cannot be used.
+    """
     end = offset + length
     while offset < end:
         try:
-            done = os.copy_file_range(reading, writing, end - offset, offset, offset)
+            done = os.copy_file_range(reading, writing, end - offset, offset, target)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
-            done = os.pwrite(writing, read_exactly(reading, min(CHUNK, end - offset), offset), offset)
+            done = os.pwrite(writing, read_exactly(reading, min(CHUNK, end - offset), offset), target)
         if done == 0:
             raise OSError("a disk got shorter while it was read")
         offset += done
+        target += done

@@ -6,7 +6,8 @@ Layout below :attr:`Store.root`::
     packs/KEY.*               a deb's files decompressed once, and the index of them
     stages/KEY.*              a tree after a stage
     presets/, builds/         which units start; what the last build of a definition was made from
-    outputs/KEY/              what outputs made
+    outputs/KEY/              initrds and kernel images
+    roots/KEY/                what seldom changes of roots, and its hash tree
     tools/KEY/                the tools tree, unpacked
     filters/KEY.seal          what its filters of text answered
     machines/KEY/             machines that booted once, for tests
@@ -50,6 +51,7 @@ SECTIONS = (
     "presets",
     "builds",
     "outputs",
+    "roots",
     "tools",
     "filters",
     "machines",

@@ -74,7 +74,7 @@ SecretName = Annotated[str, _secret_check, _secret_schema]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
 
 class AppListen(_Model):

@@ -78,7 +78,7 @@ class LayerCompression(enum.StrEnum):
 class Model(BaseModel):
     """Strict, frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
 
 class Presets(Model):

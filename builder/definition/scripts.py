@@ -16,7 +16,7 @@ Owner = Annotated[str, StringConstraints(pattern=f"^{_ACCOUNT}(:{_ACCOUNT})?$")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
 
 class ScriptEffect(_Model):

@@ -25,7 +25,7 @@ class Encryption(enum.StrEnum):
 class State(BaseModel):
     """The ``state`` partition: the machine's part of ``/etc``, and ``/var``."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
     encryption: Encryption = Field(
         Encryption.NONE,

@@ -31,7 +31,7 @@ TimeZone = Annotated[str, _zone_check, _zone_schema]
 class Window(BaseModel):
     """When machines may reboot by themselves."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
     days: tuple[Day, ...] = Field(DAYS, min_length=1, description="On which days. Default: all.")
     begin: Hour = Field(description='From when on, like `"02:00"`.')
@@ -46,7 +46,7 @@ GroupName = Annotated[str, _group_check, _group_schema]
 class FleetLock(BaseModel):
     """Whom a machine asks before it reboots by itself."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
     url: str = Field(description="Where a server of the protocol FleetLock is: `http://` or `https://`.")
     group: GroupName = Field(words.GROUP, description="The group of machines that share a number of locks.")
@@ -55,7 +55,7 @@ class FleetLock(BaseModel):
 class Updates(BaseModel):
     """What machines of this image do about new versions. It wants the feature `updates`."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
 
     tries: int = Field(
         3, ge=1, le=9, description="How often a new version is started before the one before it gets its turn."

@@ -18,7 +18,9 @@ from builder.definition.model import SIGNATURE_SIZE, Disk
 from builder.outputs.root import Root, make_stable_uuid
 from builder.outputs.signing import Signer
 from builder.outputs.uki import EFI_STUBS
+from builder.products.product import Piece
 from builder.tree.tree import Tree
+from update.gpt import HEAD, parse_gpt
 
 FULL = 0.70
 # systemd-sysupdate writes the next version into a partition with this label.
@@ -72,8 +74,8 @@ def make_partition_files(
     signed = {} if signature is None else {"CopyBlocks": signature, **a}
     return {
         "10-esp.conf": text("esp", "esp", layout.esp, esp_uuid, Format="vfat", CopyFiles=f"{esp_files}:/"),
-        "20-root-a.conf": text(kind, name, layout.slot, root.data_uuid, CopyBlocks=root.image, **a),
-        "21-verity-a.conf": text(f"{kind}-verity", name, layout.verity, root.hash_uuid, CopyBlocks=root.hash_tree, **a),
+        "20-root-a.conf": text(kind, name, layout.slot, root.data_uuid, **a),
+        "21-verity-a.conf": text(f"{kind}-verity", name, layout.verity, root.hash_uuid, **a),
         "22-signature-a.conf": text(f"{kind}-verity-sig", name, SIGNATURE_SIZE, signature_uuid, **signed),
         "30-root-b.conf": empty(kind, layout.slot),
         "31-verity-b.conf": empty(f"{kind}-verity", layout.verity),
@@ -123,11 +125,15 @@ def make_disk(
     name: str,
     esp: Path,
     signature: Path | None = None,
-) -> None:
-    """Write the raw disk, a sparse file of the layout's size.
+) -> tuple[Piece, ...]:
+    """Write the raw disk, a sparse file of the layout's size, but for the root and its hash tree, which are large and
+    lie in files of their own already.
 
     Args:
         signature: of the root hash, :data:`SIGNATURE_SIZE` bytes.
+
+    Returns:
+        Where those two belong.
 
     Raises:
         InputError: a partition is over 70 % full.
@@ -154,3 +160,6 @@ def make_disk(
         f"--seed={make_stable_uuid('disk', name)}",
         out,
     )
+    with out.open("rb") as file:
+        places = {(part.type, part.name): part.start for part in parse_gpt(file.read(HEAD))}
+    return (Piece(places["root", name], root.image), Piece(places["root-verity", name], root.hash_tree))

@@ -11,13 +11,12 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.files import hash_file
 from builder.core.inputs import hash_source
-from builder.core.kept import OUTPUTS, Contents, KeptEntry, keep
-from builder.core.parallel import run_parallel
+from builder.core.kept import OUTPUTS, ROOTS, KeptEntry, Section, keep
 from builder.definition.model import SIGNATURE_SIZE
 from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
+from builder.outputs.hash_tree import Known
 from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.initrd import make_initrd_tree, write_initrd
 from builder.outputs.registers import Registers, compute_registers
@@ -55,7 +54,6 @@ class Timer:
 
 def make_outputs(
     tree: Tree,
-    tree_key: str,
     settings: ImageSettings,
     context: Context,
     seconds: dict[str, float],
@@ -63,7 +61,8 @@ def make_outputs(
 ) -> ImageParts:
     """Make root, initrd, UKI and raw disk.
 
-    All but the disk are kept in the store under keys of their inputs; what is signed is never kept there.
+    What seldom changes of the root, initrd and UKI are kept in the store under keys of their inputs; what is signed is
+    never kept there.
     """
     timer = Timer(context, seconds)
     label = f"{settings.name}_{settings.version}"
@@ -77,7 +76,7 @@ def make_outputs(
 
     def make_root() -> Root:
         with timer.measure_step("root", "root file system"):
-            return _root(tree, tree_key, settings, context)
+            return _root(tree, settings, context)
 
     with ThreadPoolExecutor(1) as pool:
         # While mkfs.erofs compresses, what boots it is made from the same tree; neither changes it.
@@ -106,7 +105,7 @@ def make_outputs(
             certificate.write_bytes(signer.pair.der)
     with timer.measure_step("disk", "disk"):
         loader = write_esp_files(tree, uki, esp, arch=settings.arch, name=label, signer=signer)
-        make_disk(
+        pieces = make_disk(
             settings.layout,
             root,
             context.tools,
@@ -120,13 +119,17 @@ def make_outputs(
     registers: Registers = {}
     if signer is not None:
         registers = compute_registers(loader, uki, signer.pair.der, phases=settings.encrypted_state)
-    return ImageParts(root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate, signature, registers)
+    return ImageParts(
+        root, kernel, initrd, uki, disk, facts, words(root.roothash), certificate, signature, registers, pieces
+    )
 
 
-def _keep(context: Context, what: str, inputs: Mapping[str, str], make: Callable[[Path], Contents | None]) -> KeptEntry:
+def _keep(
+    context: Context, section: Section, what: str, inputs: Mapping[str, str], make: Callable[[Path], None]
+) -> KeptEntry:
     """An output from the store, or made now; which one, and by which programs, is among what it is made of."""
     inputs = {"what": what, "tools": context.tools.root.name, **inputs}
-    return keep(context.store, OUTPUTS, inputs, make, context.console, context.scratch)
+    return keep(context.store, section, inputs, make, context.console, context.scratch)
 
 
 def _root_inputs(settings: ImageSettings) -> dict[str, str]:
@@ -138,22 +141,16 @@ def _root_inputs(settings: ImageSettings) -> dict[str, str]:
     }
 
 
-def _root(tree: Tree, tree_key: str, settings: ImageSettings, context: Context) -> Root:
-    def make(fresh: Path) -> Contents:
-        image = fresh / "root.erofs"
-        parts, rest = split(remove_kernel(tree))
-        write_erofs(rest, context, settings, image, onto=_kept_root(parts, settings, context))
-        roothash, sha256 = run_parallel(
-            lambda: make_verity(image, context.tools, fresh / "root.verity", name=settings.name),
-            lambda: hash_file(image),
-        )
-        return Contents(value=roothash, hashes={image.name: sha256})
-
-    entry = _keep(context, "root", {"tree": tree_key, **_root_inputs(settings)}, make)
-    return Root(entry.path / "root.erofs", entry.path / "root.verity", entry.value)
+def _root(tree: Tree, settings: ImageSettings, context: Context) -> Root:
+    """Not kept itself: of what is, it is made as fast as it is read through."""
+    image, hash_tree = context.scratch / "root.erofs", context.scratch / "root.verity"
+    parts, rest = split(remove_kernel(tree))
+    known = _kept_root(parts, settings, context)
+    write_erofs(rest, context, settings, image, onto=known.image if known else None)
+    return Root(image, hash_tree, make_verity(image, hash_tree, name=settings.name, known=known))
 
 
-def _kept_root(parts: Sequence[Tree], settings: ImageSettings, context: Context) -> Path | None:
+def _kept_root(parts: Sequence[Tree], settings: ImageSettings, context: Context) -> Known | None:
     """What seldom changes, as an image that most builds find in the store: each part onto those before it."""
     if not parts:
         return None
@@ -162,10 +159,12 @@ def _kept_root(parts: Sequence[Tree], settings: ImageSettings, context: Context)
 
     def make(fresh: Path) -> None:
         before = _kept_root(parts[:-1], settings, context)
-        write_erofs(parts[-1], context, settings, fresh / "root.erofs", onto=before)
+        write_erofs(parts[-1], context, settings, fresh / "root.erofs", onto=before.image if before else None)
+        make_verity(fresh / "root.erofs", fresh / "root.verity", name=settings.name, known=before)
 
     inputs = {"parts": " ".join(content), **_root_inputs(settings)}
-    return _keep(context, "parts of the root", inputs, make).path / "root.erofs"
+    entry = _keep(context, ROOTS, "parts of the root", inputs, make)
+    return Known(entry.path / "root.erofs", entry.path / "root.verity")
 
 
 def write_erofs(tree: Tree, context: Context, settings: ImageSettings, out: Path, onto: Path | None = None) -> None:
@@ -199,16 +198,23 @@ def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, settings: ImageSe
         out, scratch = fresh / "uki.efi", context.scratch
         make_uki(parts, context.tools, scratch, out, arch=settings.arch, initrd=initrd, cmdline=words)
 
-    return _keep(context, "uki", inputs, make).path / "uki.efi"
+    return _keep(context, OUTPUTS, "uki", inputs, make).path / "uki.efi"
 
 
 def _initrd(tree: Tree, settings: ImageSettings, context: Context) -> Path:
     picked = make_initrd_tree(
         tree, settings.initrd_overlays, settings.modules, encrypted_state=settings.encrypted_state
     )
-    inputs = {"build-os": hash_source("builder.outputs.initrd"), "files": picked.compute_digest()}
+    # Of what packages brought, where it lies in the store says what it is, and need not be read.
+    packages = Tree({path: node for path, node in picked.walk() if node.origin.startswith("package:")})
+    others = Tree({path: node for path, node in picked.walk() if not node.origin.startswith("package:")})
+    inputs = {
+        "build-os": hash_source("builder.outputs.initrd"),
+        "files of packages": hashlib.sha256(packages.encode()).hexdigest(),
+        "other files": others.compute_digest(),
+    }
 
     def make(fresh: Path) -> None:
         write_initrd(picked, context.tools, context.scratch, fresh / "initrd.zst")
 
-    return _keep(context, "initrd", inputs, make).path / "initrd.zst"
+    return _keep(context, OUTPUTS, "initrd", inputs, make).path / "initrd.zst"

@@ -8,7 +8,7 @@ from pathlib import Path
 from builder.definition.model import Compression, Disk
 from builder.outputs.registers import Registers
 from builder.outputs.root import Root
-from builder.products.product import Part
+from builder.products.product import Part, Piece
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class ImageParts:
-    """Files in the scratch directory or the store; the caller puts them where they are wanted."""
+    """Files in the scratch directory or the store; the caller puts them where they are wanted.
+
+    Attributes:
+        pieces: what ``disk`` lacks.
+    """
 
     root: Root
     kernel: Path
@@ -57,6 +61,7 @@ class ImageParts:
     certificate: Path | None = None
     signature: Path | None = None
     registers: Registers = field(default_factory=dict)
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def parts(self) -> dict[Part, Path]:

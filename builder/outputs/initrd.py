@@ -209,8 +209,7 @@ def _copy_modules(image: Tree, tree: Tree, wanted: Sequence[str]) -> None:
     release = find_kernel_release(image)
     base = f"/usr/lib/modules/{release}"
     for path in find_modules(image, release, wanted):
-        where, node = decompress_module(path, image.require(path))
-        tree.put(where, node)
+        tree.put(path, image.require(path))
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         if f"{base}/{name}" in image:
             tree.put(f"{base}/{name}", image.require(f"{base}/{name}"))
@@ -218,8 +217,22 @@ def _copy_modules(image: Tree, tree: Tree, wanted: Sequence[str]) -> None:
     tree.put("/usr/lib/modules-load.d/initrd.conf", make_file(text, origin=ORIGIN))
 
 
+def unpack_modules(tree: Tree) -> Tree:
+    """The same with its kernel modules decompressed: unpacking under emulation costs more than the bytes do.
+
+    Raises:
+        TreeError: a module is broken.
+    """
+    return Tree(dict(decompress_module(path, node) for path, node in tree.walk()))
+
+
 def write_initrd(tree: Tree, tools: Tools, scratch: Path, out: Path) -> None:
-    """Index the modules and write the tree as a zstd-compressed cpio archive."""
+    """Unpack and index the modules and write the tree as a zstd-compressed cpio archive.
+
+    Raises:
+        TreeError: a module is broken.
+    """
+    tree = unpack_modules(tree)
     index_modules(tree, tools, scratch, origin=ORIGIN)
     plain = scratch / "initrd.cpio"
     with plain.open("wb") as file_:

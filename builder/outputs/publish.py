@@ -16,7 +16,7 @@ from builder.core.tools import Tools
 from builder.outputs import sbom as sboms
 from builder.outputs.manifest import Artifact
 from builder.products.making import make_products
-from builder.products.product import Identity, Part, Product
+from builder.products.product import Identity, Part, Piece, Product
 
 
 def publish(
@@ -29,6 +29,7 @@ def publish(
     console: Console,
     identity: Identity,
     seconds: dict[str, float],
+    pieces: Sequence[Piece] = (),
 ) -> dict[str, Artifact]:
     """Write the products and move everything into ``out``, each file whole or not at all.
 
@@ -37,6 +38,7 @@ def publish(
         companions: other files that are left beside them, with their suffix (no dot), by kind.
         sbom: the bill of materials.
         seconds: receives how long the products took.
+        pieces: what the disk among the parts lacks.
 
     Returns:
         The artifacts, by kind: the companions, then the products.
@@ -56,7 +58,7 @@ def publish(
         files["sbom"] = (target, sboms.FORMAT)
         started = time.monotonic()
         with console.open_step(f"write {', '.join(product.name for product in products)}"):
-            written = make_products(products, parts, fresh, tools, identity)
+            written = make_products(products, parts, fresh, tools, identity, pieces)
         seconds["formats"] = time.monotonic() - started
         files |= {product.name: (written[product.name], product.format) for product in products}
         with console.open_step("hash artifacts"):

@@ -21,6 +21,7 @@ from pathlib import Path
 from builder.core.errors import ToolError
 from builder.core.sparse import copy_blocks
 from builder.core.tools import Tools
+from builder.outputs.hash_tree import Known, write_hash_tree
 from builder.tree.node import Kind, Node, make_directory
 from builder.tree.tar import write_tar
 from builder.tree.tree import Tree, get_parent
@@ -165,15 +166,11 @@ def _unread(pipe: int) -> int:
     return count[0]
 
 
-def make_verity(image: Path, tools: Tools, out: Path, *, name: str) -> str:
-    """Write the hash tree; returns the root hash. Salt and UUID follow from the name, so the bits repeat."""
-    salt = hashlib.sha256(f"verity {name}".encode()).hexdigest()
-    out.unlink(missing_ok=True)
-    text = tools.run(
-        "veritysetup", "format", f"--salt={salt}", f"--uuid={make_stable_uuid('verity', name)}", image, out
-    )
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "Root hash":
-            return value.strip()
-    raise AssertionError(f"veritysetup printed no root hash: {text}")
+def make_verity(image: Path, out: Path, *, name: str, known: Known | None = None) -> str:
+    """Write the hash tree; returns the root hash. Salt and UUID follow from the name, so the bits repeat.
+
+    Args:
+        known: an image of the same name, with its tree, that this one was written onto.
+    """
+    salt = hashlib.sha256(f"verity {name}".encode()).digest()
+    return write_hash_tree(image, out, salt=salt, uuid=make_stable_uuid("verity", name), known=known)

@@ -116,8 +116,13 @@ def write_root_hash(template: Path, out: Path, roothash: str) -> None:
 
     So the root need not be waited for, and most builds need no ``ukify`` at all. A signature is made after this.
     """
-    before, after = template.read_bytes().split(NO_ROOT_HASH.encode())
-    out.write_bytes(before + roothash.encode() + after)
+    data, place = template.read_bytes(), NO_ROOT_HASH.encode()
+    start = data.index(place)
+    end = start + len(place)
+    if data.find(place, end) != -1:
+        raise AssertionError(f"{template.name} has two places for the root hash")
+    with out.open("wb") as file:
+        file.writelines((memoryview(data)[:start], roothash.encode(), memoryview(data)[end:]))
 
 
 def read_measured_sections(program: Path, scratch: Path) -> dict[str, Path]:

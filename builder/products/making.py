@@ -14,18 +14,24 @@ from contextvars import copy_context
 from pathlib import Path
 
 from builder.core.errors import InputError
-from builder.core.sparse import copy_sparse
+from builder.core.sparse import copy_range, copy_sparse
 from builder.core.tools import Tools
-from builder.products.product import Conversion, Identity, Job, Part, Product
+from builder.products.product import Conversion, Identity, Job, Part, Piece, Product, Writer
 
 
 def make_products(
-    products: Sequence[Product], parts: Mapping[Part, Path], directory: Path, tools: Tools, identity: Identity
+    products: Sequence[Product],
+    parts: Mapping[Part, Path],
+    directory: Path,
+    tools: Tools,
+    identity: Identity,
+    pieces: Sequence[Piece] = (),
 ) -> dict[str, Path]:
     """Write products into a directory, as many at a time as there are processors.
 
     Args:
         parts: what they need, at least.
+        pieces: what the disk lacks that is among them. They are put into it if a product needs it whole.
 
     Returns:
         Their paths, by name; each file appears under its name when it is whole.
@@ -40,6 +46,9 @@ def make_products(
     directory.mkdir(parents=True, exist_ok=True)
     outs = {product.name: directory / product.make_file_name(identity.name) for product in products}
     conversions = dict.fromkeys(product.conversion for product in products if product.conversion is not None)
+    if any(needs_whole_disk(product, parts, pieces) for product in products):
+        put_into_disk(parts[Part.RAW], pieces)
+        pieces = ()
     # A converted disk that is a product is moved; it is copied only where several products are the same thing.
     moved = {p.conversion: p for p in products if p.finish is None and p.conversion is not None}
     with tempfile.TemporaryDirectory(dir=directory, prefix=".products-") as scratch:
@@ -50,7 +59,7 @@ def make_products(
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             running = {
                 conversion: pool.submit(
-                    copy_context().run, _convert, conversion, parts[Part.RAW], path, tools, identity
+                    copy_context().run, _convert, conversion, parts[Part.RAW], path, tools, identity, pieces
                 )
                 for conversion, path in converted.items()
             }
@@ -90,8 +99,39 @@ def make_convert_argv(conversion: Conversion, raw: Path, out: Path) -> tuple[str
     return ("qemu-img", "convert", "-f", "raw", *conversion.options, str(raw), str(out))
 
 
-def _convert(conversion: Conversion, raw: Path, out: Path, tools: Tools, identity: Identity) -> None:
-    tools.run(*make_convert_argv(conversion, raw, out))
+def needs_whole_disk(product: Product, parts: Mapping[Part, Path], pieces: Sequence[Piece]) -> bool:
+    """Whether a product is made of the disk as one file."""
+    if Part.RAW not in product.needs:
+        return False
+    writer = None if product.conversion is None else product.conversion.writer
+    return writer is None or not _can_write(writer, parts[Part.RAW], pieces)
+
+
+def _can_write(writer: Writer, raw: Path, pieces: Sequence[Piece]) -> bool:
+    status = raw.stat()
+    used = min(status.st_size, status.st_blocks * 512) + sum(piece.path.stat().st_size for piece in pieces)
+    return writer.can_write(status.st_size, used)
+
+
+def put_into_disk(disk: Path, pieces: Sequence[Piece]) -> None:
+    """Make a disk whole.
+
+    Raises:
+        OSError: the file system is full.
+    """
+    with disk.open("r+b") as writing:
+        for piece in pieces:
+            with piece.path.open("rb") as reading:
+                copy_range(reading.fileno(), writing.fileno(), 0, piece.offset, piece.path.stat().st_size)
+
+
+def _convert(
+    conversion: Conversion, raw: Path, out: Path, tools: Tools, identity: Identity, pieces: Sequence[Piece]
+) -> None:
+    if conversion.writer is not None and _can_write(conversion.writer, raw, pieces):
+        conversion.writer.write(raw, pieces, out)
+    else:
+        tools.run(*make_convert_argv(conversion, raw, out))
     out.chmod(0o644)
     if conversion.stamp is not None:
         conversion.stamp(out, identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,27 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Content of a disk that lies in a file of its own: where on the disk it begins, in bytes."""
+
+    offset: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What writes a format from a disk and the pieces that it lacks, so that nobody has to put them together.
+
+    Attributes:
+        can_write: whether it knows how a disk of this size, of which so many bytes are used, is laid out.
+        write: from the disk and its pieces, to a file.
+    """
+
+    can_write: Callable[[int, int], bool]
+    write: Callable[[Path, Sequence[Piece], Path], None]
+
+
+@dataclass(frozen=True)
 class Conversion:
     """A format that qemu-img converts the disk to. Products that name the same one share what was converted.
 
@@ -68,11 +89,13 @@ class Conversion:
         stamp: replaces, in place, what it stamps on the image at random or with the time, so that two conversions of
             one disk are the same bytes. It checks what it finds, because a newer qemu-img may lay things out otherwise
             (:func:`make_stamp_error`).
+        writer: does the same without qemu-img: the same bytes, of a disk in pieces.
     """
 
     name: str
     options: tuple[str, ...]
     stamp: Callable[[Path, Identity], None] | None = None
+    writer: Writer | None = None
 
 
 def make_stamp_error(path: Path, what: str) -> ToolError:

@@ -8,21 +8,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from builder.core.console import Console
-from builder.debian.database import install_database
 from builder.debian.lock import LockedPackage, LockedRun
-from builder.debian.pack import Pack
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, find_unused_decisions
-from builder.debian.scripts.diversions import find_diversions
-from builder.debian.scripts.order import sort_for_configuration
-from builder.debian.unpack import unpack_all, unpack_tree
 from builder.definition.scalars import Scalar
 from builder.definition.scripts import ScriptDecision, ScriptDeclared, ScriptEffect, ScriptIgnored
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
+from firstboot.config.lazy import import_lazily
 
 if TYPE_CHECKING:
+    from builder.debian import database, unpack
+    from builder.debian.pack import Pack
+    from builder.debian.scripts import diversions, order
     from builder.debian.scripts.language.evaluator import Commands
     from builder.debian.scripts.work import Work
+else:
+    # A build that unpacks nothing needs to know what this stage is made of, and no more.
+    database, unpack = import_lazily("builder.debian.database"), import_lazily("builder.debian.unpack")
+    diversions = import_lazily("builder.debian.scripts.diversions")
+    order = import_lazily("builder.debian.scripts.order")
 
 # Decompression keeps a core busy; reading and hashing the next deb fits beside it.
 JOBS = (os.cpu_count() or 1) + 1
@@ -47,9 +51,11 @@ class Packages:
 
         with open_commands(context.tools, context.store) as commands:
             with context.console.open_step("unpack packages"):
-                packs = unpack_all(self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch)
-                tree = unpack_tree(packs, tree, find_diversions(packs, commands))
-                install_database(tree, packs)
+                packs = unpack.unpack_all(
+                    self.packages, context.store, context.console, jobs=JOBS, refetch=context.refetch
+                )
+                tree = unpack.unpack_tree(packs, tree, diversions.find_diversions(packs, commands))
+                database.install_database(tree, packs)
             work = make_work(tree, packs, context, commands, self.decisions, self.answers, self.excluded)
             configure(work, context.console)
         context.runs.extend(list_runs("image", work))
@@ -94,7 +100,7 @@ def make_work(
     by_name = {pack.name: pack for pack in packs}
     scripts = {
         name: {script: text for script in SCRIPTS if (text := by_name[name].find_script(script)) is not None}
-        for name in sort_for_configuration({pack.name: pack.control for pack in packs})
+        for name in order.sort_for_configuration({pack.name: pack.control for pack in packs})
     }
     architectures = {pack.package.architecture for pack in packs} - {"all"}
     versions = {pack.name: pack.package.version for pack in packs}

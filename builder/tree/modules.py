@@ -89,12 +89,12 @@ def require_known(tree: Tree, release: str, names: Iterable[str]) -> None:
 
 
 def decompress_module(path: str, node: Node) -> tuple[str, Node]:
-    """A module without its ``.xz``: unpacking under emulation costs more than the bytes do.
+    """A module without its ``.xz``; all else is as it was.
 
     Raises:
         TreeError: it is broken, or unpacks to more than any module has.
     """
-    if not path.endswith(".xz"):
+    if not path.endswith(".ko.xz"):
         return path, node
     xz = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=MAX_MODULE)
     try:

@@ -71,6 +71,7 @@ def plant_stage(root: Path) -> None:
         write(entry.path.with_name(f"{entry.key}.tree"), tree.encode())
         seal(entry, files={**entry.files, f"{entry.key}.tree": row(tree.encode())})
     shutil.rmtree(root / "outputs")
+    shutil.rmtree(root / "roots")
 
 
 def plant_output(root: Path) -> None:
@@ -82,13 +83,22 @@ def plant_output(root: Path) -> None:
             write(path, path.read_bytes() + b"!" * 4096)
             files[name] = row(path.read_bytes())
         seal(entry, files=files)
+    for entry in entries(root, kept.ROOTS):
+        for name in entry.files:
+            path = entry.path.parent / name
+            write(path, path.read_bytes() + b"!" * 4096)
+        seal(entry, files={name: describe_file(f"{entry.path.parent}/{name}") for name in entry.files})
 
 
 def plant_preset(root: Path) -> None:
     """One unit more starts."""
     for entry in entries(root, kept.PRESETS):
         seal(entry, value={**entry.value, "/etc/systemd/system/multi-user.target.wants/planted.service": "/dev/null"})
-    for path in (*(root / "stages").glob("*.seal"), *(root / "outputs").glob("*.seal")):
+    for path in (
+        *(root / "stages").glob("*.seal"),
+        *(root / "outputs").glob("*.seal"),
+        *(root / "roots").glob("*.seal"),
+    ):
         path.unlink()
 
 
@@ -102,6 +112,7 @@ def plant_tools(root: Path) -> None:
     names = [f"{entry.key}/usr/bin/{name}" for name in ("zstd", "zstd.real")]
     seal(entry, files={**entry.files, **{name: describe_file(f"{entry.path.parent}/{name}") for name in names}})
     shutil.rmtree(root / "outputs")
+    shutil.rmtree(root / "roots")
 
 
 def plant_pack(root: Path) -> None:
@@ -115,6 +126,7 @@ def plant_pack(root: Path) -> None:
     os.utime(tar, ns=(status.st_atime_ns, status.st_mtime_ns))
     seal(entry, files={tar.name: row(content)})
     shutil.rmtree(root / "outputs")
+    shutil.rmtree(root / "roots")
 
 
 PLANTS: dict[str, Plant] = {
@@ -143,7 +155,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory, store: Store, demo: Path) -> 
 @pytest.fixture
 def planted(warm: Path) -> Path:
     """The store as it was built: snapshots name files by their path, so it stays where it is."""
-    for section in ("stages", "presets", "outputs", "packs", "tools"):
+    for section in ("stages", "presets", "outputs", "roots", "packs", "tools"):
         shutil.rmtree(warm / section, ignore_errors=True)
         shutil.copytree(warm.parent / "copy" / section, warm / section, symlinks=True, copy_function=os.link)
     return warm
@@ -159,7 +171,8 @@ def test_an_ordinary_build_believes_its_store(demo: Path, planted: Path, tmp_pat
 def plant_everything(root: Path) -> None:
     """All of it, and a machine that never booted."""
     for plant in PLANTS.values():
-        (root / "outputs").mkdir(exist_ok=True)
+        for section in ("outputs", "roots"):
+            (root / section).mkdir(exist_ok=True)
         plant(root)
     machine = root / kept.MACHINES.name / ("0" * 64)
     machine.mkdir(parents=True, exist_ok=True)

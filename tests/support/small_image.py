@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import lzma
+import struct
+from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -11,9 +14,9 @@ from builder.core.tools import Tools
 from builder.outputs.initrd import DATA, PROGRAMS, RULES, UNITS
 from builder.tree.node import make_file, make_symlink
 from builder.tree.tree import Tree
+from update.gpt import HEAD, SECTOR, SIGNATURE, TYPES
 
 KERNEL = "/usr/lib/modules/6.12"
-ROOT_HASH = "00112233445566778899aabbccddeeff" + "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 
 @pytest.fixture
@@ -64,12 +67,9 @@ def writing_tools(fake_tools: Tools) -> Tools:
     """Every program that outputs run, as a function that writes a file of a few bytes."""
 
     def mkfs(*arguments: str) -> str:
-        Path(arguments[-2]).write_bytes(b"erofs of %d bytes" % len(Path(arguments[-1]).read_bytes()))
+        data = b"erofs of %d bytes" % len(Path(arguments[-1]).read_bytes())
+        Path(arguments[-2]).write_bytes(data.ljust(2 * 4096, b"\0"))
         return ""
-
-    def veritysetup(*arguments: str) -> str:
-        Path(arguments[-1]).write_text("hashes")
-        return f"Root hash:      \t{ROOT_HASH}\n"
 
     def depmod(flag: str, root: str, release: str) -> str:
         (Path(root) / f"usr/lib/modules/{release}/modules.dep.bin").write_text("index")
@@ -85,13 +85,13 @@ def writing_tools(fake_tools: Tools) -> Tools:
         return ""
 
     def repart(*arguments: str) -> str:
-        Path(arguments[-1]).write_text("disk")
+        definitions = Path(next(word.partition("=")[2] for word in arguments if word.startswith("--definitions=")))
+        Path(arguments[-1]).write_bytes(make_table([path.read_text() for path in sorted(definitions.iterdir())]))
         return ""
 
     fake_tools.programs.update(
         {
             "mkfs.erofs": mkfs,
-            "veritysetup": veritysetup,
             "depmod": depmod,
             "zstd": zstd,
             "ukify": ukify,
@@ -99,3 +99,18 @@ def writing_tools(fake_tools: Tools) -> Tools:
         }
     )
     return fake_tools
+
+
+def make_table(definitions: Sequence[str]) -> bytes:
+    """A partition table (UEFI 2.10, section 5.3) of what is asked for by ``repart.d(5)``, one after the other."""
+    entries, start = [], HEAD
+    for text in definitions:
+        lines = dict(line.partition("=")[::2] for line in text.splitlines())
+        kind = lines["Type"].replace("-x86-64", "").replace("-arm64", "")
+        size = int(lines["SizeMinBytes"])
+        head = next(known for known, name in TYPES.items() if name == kind).bytes_le + UUID(lines["UUID"]).bytes_le
+        sectors = struct.pack("<QQQ", start // SECTOR, (start + size) // SECTOR - 1, 0)
+        entries.append((head + sectors + lines["Label"].encode("utf-16-le")).ljust(128, b"\0"))
+        start += size
+    header = SIGNATURE.ljust(72, b"\0") + struct.pack("<QII", 2, len(entries), 128)
+    return bytes(SECTOR) + header.ljust(SECTOR, b"\0") + b"".join(entries)

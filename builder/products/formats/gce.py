@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.files import open_replacement
-from builder.core.pigz import open_gzip
 from builder.core.sparse import Extent, find_extents, read_extents
 from builder.products.product import GIB, Job, Part, Product
-from builder.tree.tar import Writer, make_ustar_header, seal
 from builder.tree.tar_headers import BLOCK
+from firstboot.config.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from builder.core import pigz
+    from builder.tree import tar
+    from builder.tree.tar import Writer
+else:
+    # Every command that reads a definition imports this module, for the list of products.
+    pigz, tar = import_lazily("builder.core.pigz"), import_lazily("builder.tree.tar")
 
 MEMBER = b"disk.raw"
 IN_HEADER = 4  # sparse entries in the header
@@ -49,7 +57,7 @@ def make_sparse_headers(extents: list[Extent], size: int, created: int) -> bytes
     # An empty entry at the end tells the size of a file that ends in a hole.
     ends_in_hole = not extents or sum(extents[-1]) < size
     entries = [_entry(*extent) for extent in [*extents, *([(size, 0)] if ends_in_hole else [])]]
-    plain = make_ustar_header(MEMBER, b"S", 0o644, 0, 0, 0, created)
+    plain = tar.make_ustar_header(MEMBER, b"S", 0o644, 0, 0, 0, created)
     rest = entries[IN_HEADER:]
     head = b"".join(
         (
@@ -67,7 +75,7 @@ def make_sparse_headers(extents: list[Extent], size: int, created: int) -> bytes
             bytes(17),
         )
     )
-    blocks = [seal(head)]
+    blocks = [tar.seal(head)]
     while rest:
         now, rest = rest[:IN_EXTENSION], rest[IN_EXTENSION:]
         block = b"".join(now).ljust(IN_EXTENSION * 24, b"\0") + (b"\1" if rest else b"\0")
@@ -86,7 +94,7 @@ def format_number(value: int) -> bytes:
 
 def finish_disk_tar(job: Job) -> None:
     """Write the disk as a compressed tar."""
-    with open_replacement(job.out) as file, open_gzip(job.tools, file, level=1) as packed:
+    with open_replacement(job.out) as file, pigz.open_gzip(job.tools, file, level=1) as packed:
         write_disk_tar(job.parts[Part.RAW], packed, created=job.identity.created)
 
 

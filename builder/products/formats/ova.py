@@ -10,13 +10,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.errors import InputError
 from builder.core.files import hash_file, open_replacement
 from builder.products.formats.vmdk import DISK_NAME, VMDK
 from builder.products.product import Job, Part, Product
-from builder.tree.tar import Writer, make_ustar_header
 from builder.tree.tar_headers import BLOCK
+from firstboot.config.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from builder.tree import tar
+    from builder.tree.tar import Writer
+else:
+    tar = import_lazily("builder.tree.tar")  # see gce.py
 
 HARDWARE = "vmx-17"  # vSphere 7
 CPUS, MEMORY_MIB = 2, 2048
@@ -71,7 +78,7 @@ def write_ova(vmdk: Path, out: Writer, appliance: Appliance, *, created: int) ->
 
 
 def _header(name: str, size: int, created: int) -> bytes:
-    return make_ustar_header(name.encode(), b"0", 0o644, 0, 0, size, created)
+    return tar.make_ustar_header(name.encode(), b"0", 0o644, 0, 0, size, created)
 
 
 def make_ovf(appliance: Appliance) -> str:

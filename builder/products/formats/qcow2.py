@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from builder.products.formats.qcow2_file import can_write, write_qcow2
 from builder.products.formats.raw import finish_gzip
-from builder.products.product import GIB, Conversion, Product
+from builder.products.product import GIB, Conversion, Product, Writer
 
-QCOW2 = Conversion("qcow2", ("-O", "qcow2", "-o", "compat=1.1"))
+QCOW2 = Conversion("qcow2", ("-O", "qcow2", "-o", "compat=1.1"), writer=Writer(can_write, write_qcow2))
 QCOW2_ZLIB = Conversion("qcow2-zlib", ("-O", "qcow2", "-o", "compat=1.1,compression_type=zlib", "-c"))
 PLAIN = "qcow2, compat 1.1"
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 from builder.core.files import open_replacement
-from builder.core.pigz import open_gzip
 from builder.products.product import MIB, Job, Product
+from firstboot.config.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from builder.core import pigz
+else:
+    pigz = import_lazily("builder.core.pigz")  # see gce.py
 
 
 def finish_gzip(job: Job) -> None:
     """Compress the disk, at level 1: the root is compressed already, and zeros shrink at any level."""
     with (
         open_replacement(job.out) as file,
-        open_gzip(job.tools, file, level=1) as packed,
+        pigz.open_gzip(job.tools, file, level=1) as packed,
         job.disk.open("rb") as source,
     ):
         shutil.copyfileobj(source, packed, MIB)

@@ -60,7 +60,7 @@ def system_request(tmp_path: Path, image: Tree, writing_tools: Tools, monkeypatc
     ) -> dict[str, Path]:
         paths = {product.name: directory / f"mine.{product.name}" for product in products}
         for name, path in paths.items():
-            path.write_text(f"{name} of {parts[Part.RAW].read_text()}")
+            path.write_text(f"{name} of {parts[Part.RAW].stat().st_size} bytes")
             path.chmod(0o600)
         return paths
 
@@ -82,8 +82,8 @@ def test_a_build_leaves_artifacts_that_are_described_and_nothing_else(system_req
     assert manifest == Path("out/build.json")
     found = visible(system_request.out)
     del found["build.json"]
-    assert found["mine.qcow2"] == "qcow2 of disk"
-    assert found["mine.raw"] == "raw of disk"
+    assert found["mine.qcow2"].startswith("qcow2 of ")
+    assert found["mine.raw"].startswith("raw of ")
     kinds = ("qcow2", "raw", "efi", "vmlinuz", "initrd", "cdx.json", "facts.json")
     assert found.keys() == {f"mine.{kind}" for kind in kinds}
     data = read_manifest(manifest)

@@ -22,8 +22,11 @@ from builder.outputs.uki import (
     read_parts,
     write_root_hash,
 )
+from builder.products.product import Piece
 from builder.tree.node import make_file
 from builder.tree.tree import Tree, TreeError
+from tests.support.small_image import make_table
+from update.gpt import HEAD
 
 pytestmark = pytest.mark.unit
 
@@ -49,10 +52,10 @@ def test_the_partitions_are_those_of_two_slots() -> None:
         "Format=vfat\nCopyFiles=/scratch/esp:/\n",
         "20-root-a.conf": "[Partition]\nType=root-x86-64\nLabel=demo_1.0\n"
         "UUID=00112233-4455-6677-8899-aabbccddeeff\nSizeMinBytes=2147483648\nSizeMaxBytes=2147483648\n"
-        "CopyBlocks=/store/root.erofs\nReadOnly=yes\n",
+        "ReadOnly=yes\n",
         "21-verity-a.conf": "[Partition]\nType=root-x86-64-verity\nLabel=demo_1.0\n"
         "UUID=0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0\nSizeMinBytes=33554432\nSizeMaxBytes=33554432\n"
-        "CopyBlocks=/store/root.verity\nReadOnly=yes\n",
+        "ReadOnly=yes\n",
         "22-signature-a.conf": "[Partition]\nType=root-x86-64-verity-sig\nLabel=demo_1.0\n"
         f"UUID={uuids['signature']}\nSizeMinBytes=16384\nSizeMaxBytes=16384\n",
         "30-root-b.conf": "[Partition]\nType=root-x86-64\nLabel=_empty\n"
@@ -139,12 +142,17 @@ def test_repart_is_told_everything_that_would_differ_between_machines(tmp_path: 
 
     def repart(*arguments: str) -> str:
         directory = next(a.removeprefix("--definitions=") for a in arguments if a.startswith("--definitions="))
-        written.update({path.name: path.read_text() for path in Path(directory).iterdir()})
+        written.update({path.name: path.read_text() for path in sorted(Path(directory).iterdir())})
+        Path(arguments[-1]).write_bytes(make_table([*written.values()]))
         return ""
 
     fake_tools.programs["systemd-repart"] = repart
     root = Root(tmp_path / "root", tmp_path / "verity", HASH)
-    make_disk(LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="demo", esp=tmp_path / "esp")
+    pieces = make_disk(
+        LAYOUT, root, fake_tools, tmp_path, tmp_path / "out", arch="amd64", name="demo", esp=tmp_path / "esp"
+    )
+    places = [HEAD + LAYOUT.esp, HEAD + LAYOUT.esp + LAYOUT.slot]
+    assert pieces == (Piece(places[0], root.image), Piece(places[1], root.hash_tree))
     assert written == dict(make_partition_files(LAYOUT, root, arch="amd64", name="demo", esp_files=tmp_path / "esp"))
     (call,) = fake_tools.calls
     assert f"--seed={make_stable_uuid('disk', 'demo')}" in call

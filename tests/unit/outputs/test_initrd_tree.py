@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.tools import Tools
 from builder.outputs import initrd as module
-from builder.outputs.initrd import DATA, LOAD_NOW, PROGRAMS, RULES, make_initrd_tree, write_initrd
+from builder.outputs.initrd import DATA, LOAD_NOW, PROGRAMS, RULES, make_initrd_tree, unpack_modules, write_initrd
 from builder.tree.node import Kind
 from builder.tree.tree import Tree, TreeError
 
@@ -30,7 +30,7 @@ def test_it_has_what_it_needs_and_neither_shell_nor_python_nor_secrets(image: Tr
 
 
 def test_modules_come_unpacked_with_what_they_need_and_are_loaded_early(image: Tree, overlay: Path) -> None:
-    tree = make_initrd_tree(image, [overlay], ["mine"])
+    tree = unpack_modules(make_initrd_tree(image, [overlay], ["mine"]))
     found = [path.removeprefix(f"{BASE}/") for path, n in tree.walk(BASE) if n.kind is Kind.FILE]
     assert found == ["kernel/dm-verity.ko", "kernel/mine.ko", "kernel/needed.ko", "modules.builtin"]
     assert tree.read(f"{BASE}/kernel/mine.ko") == b"mine"

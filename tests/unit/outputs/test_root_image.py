@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import tarfile
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from builder.core.errors import CapabilityError, ToolError
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.outputs.hash_tree import Known
 from builder.outputs.image import Timer, remove_kernel
 from builder.outputs.root import make_erofs, make_verity, split
 from builder.stages.stage import Context
@@ -95,21 +97,33 @@ def test_content_that_is_gone_from_the_store_is_reported_whatever_mkfs_makes_of_
         make_erofs(tree, fake_tools, tmp_path / "root.erofs", compression="lz4", name="demo")
 
 
-def test_the_root_hash_is_read_from_what_veritysetup_prints(tmp_path: Path, fake_tools: object) -> None:
-    out = tmp_path / "hashes"
-    out.write_text("of before")
+def test_the_hash_tree_depends_on_the_name_and_the_content_alone(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(random.Random(1).randbytes(300 * 4096))  # three blocks of hashes
+    first = make_verity(image, tmp_path / "first", name="demo")
+    assert make_verity(image, tmp_path / "again", name="demo") == first
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "again").read_bytes()
+    assert make_verity(image, tmp_path / "other", name="other") != first
 
-    def veritysetup(*arguments: str) -> str:
-        assert not out.exists()
-        return "VERITY header information for x\nUUID:            \tabc\nHash type:       \t1\nRoot hash:      \tfeed\n"
 
-    fake_tools.programs["veritysetup"] = veritysetup
-    assert make_verity(tmp_path / "image", fake_tools, out, name="demo") == "feed"
-    assert make_verity(tmp_path / "image", fake_tools, out, name="demo") == "feed"
-    assert fake_tools.calls[0] == fake_tools.calls[1]
-    salts = [word for word in fake_tools.calls[0] if word.startswith("--salt=")]
-    make_verity(tmp_path / "image", fake_tools, out, name="other")
-    assert salts[0] not in fake_tools.calls[2]
+@pytest.mark.parametrize("blocks", [200, 256, 300, 301, 600])
+@pytest.mark.parametrize("changed", [(), (0,), (127, 128), (199,)])
+def test_a_hash_tree_is_the_same_whether_another_image_was_known_or_not(
+    tmp_path: Path, blocks: int, changed: tuple[int, ...]
+) -> None:
+    data = random.Random(1).randbytes(600 * 4096)
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.write_bytes(data[: 300 * 4096])
+    make_verity(before, tmp_path / "before.tree", name="demo")
+    after.write_bytes(data[: blocks * 4096])
+    with after.open("r+b") as file:
+        for block in changed:
+            file.seek(block * 4096 + 5)
+            file.write(b"changed")
+    alone = make_verity(after, tmp_path / "alone", name="demo")
+    known = Known(before, tmp_path / "before.tree")
+    assert make_verity(after, tmp_path / "known", name="demo", known=known) == alone
+    assert (tmp_path / "known").read_bytes() == (tmp_path / "alone").read_bytes()
 
 
 def test_a_root_has_parts_and_every_directory_is_as_it_is_to_be_in_the_last(tree: Tree) -> None:

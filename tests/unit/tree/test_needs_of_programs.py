@@ -20,7 +20,8 @@ pytestmark = pytest.mark.unit
 
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 15, 29
 SHT_STRTAB, SHT_DYNAMIC, SHT_NOTE = 3, 6, 7
-PT_INTERP = 3
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
+BEFORE = 64 + 4 * 56  # the header, and those of four segments
 
 
 def note(*entries: dict[str, object], kind: int = DLOPEN_NOTE, name: bytes = b"FDO\0") -> bytes:
@@ -54,7 +55,7 @@ def elf(
 
     def place(data: bytes) -> int:
         body.extend(bytes(-len(body) % 8))
-        at = 64 + 56 + len(body)
+        at = BEFORE + len(body)
         body.extend(data)
         return at
 
@@ -77,11 +78,16 @@ def elf(
         for name, kind, at, size, link, entry in sections
     )
     ident = b"\x7fELF\2\1\1" + bytes(9)
-    header = ident + struct.pack(
-        "<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 64 + 56 + len(body), 0, 64, 56, 1 if interpreter else 0, 64, 5, 4
-    )
-    segment = struct.pack("<IIQQQQQQ", PT_INTERP, 4, interp_at, interp_at, interp_at, len(interp), len(interp), 1)
-    return header + segment + bytes(body) + table
+    header = ident + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, BEFORE + len(body), 0, 64, 56, 4, 64, 5, 4)
+    end = BEFORE + len(body)
+    segments = [
+        (PT_LOAD, 0, end),
+        (PT_DYNAMIC, dynamic_at, len(dynamic)),
+        (PT_INTERP if interpreter else 0, interp_at, len(interp)),
+        (PT_NOTE, notes_at, len(notes)),
+    ]
+    program = b"".join(struct.pack("<IIQQQQQQ", kind, 4, at, at, at, size, size, 1) for kind, at, size in segments)
+    return header + program + bytes(body) + table
 
 
 def test_libraries_paths_and_loader_are_read() -> None:
