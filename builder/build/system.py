@@ -17,6 +17,7 @@ from builder.build.inputs import (
     record_runs,
     require_lock,
 )
+from builder.build.last_build import find_built_tree
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
 from builder.core.errors import InputError
@@ -77,6 +78,7 @@ def build_system(request: BuildRequest) -> BuildResult:
             tree = load_snapshot(workspace.kept, plan.key) if request.with_tree else None
             return BuildResult(workspace.manifest, reused=plan.reused, tree=tree)
         # Here, not above: a build that has nothing to do is over before these are imported.
+        from builder.outputs.budget import require_budget
         from builder.outputs.image import make_outputs
         from builder.outputs.publish import publish
         from builder.outputs.sbom import make_image_sbom
@@ -112,6 +114,14 @@ def build_system(request: BuildRequest) -> BuildResult:
                 identity,
                 workspace.timings.outputs,
                 made.pieces,
+                lambda artifacts: require_budget(
+                    resolved.budget,
+                    artifacts,
+                    resolved.outputs,
+                    made.root.image.stat().st_size,
+                    tree,
+                    lambda: find_built_tree(workspace.kept, request.definition),
+                ),
             )
         tools = open_lasting_tools(workspace, resolved, lock, tools)
         manifest = make_manifest(workspace, resolved, lock, plan, made, tools, artifacts)
@@ -163,6 +173,7 @@ def make_system_key(request: BuildRequest, resolved: Resolved, lock: Lock, plan:
         hash_source("builder.build.system"),
         lock.sha256,
         request.signed_by,
+        repr(resolved.budget),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -24,6 +24,7 @@ COMMANDS = (
     "plan",
     "build",
     "verify",
+    "size",
     "run",
     "machine",
     "ssh",

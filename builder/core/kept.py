@@ -63,7 +63,7 @@ ROOTS = Section("roots", 1, last=6, by_content=False)  # up to 250 MB each, whic
 TOOLS = Section("tools", 2, by_content=False)
 FILTERS = Section("filters", 2, last=8)
 MACHINES = Section("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
-BUILDS = Section("builds", 1, last=100)
+BUILDS = Section("builds", 1, last=200)
 KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, ROOTS, TOOLS, FILTERS, MACHINES, BUILDS)
 
 

@@ -172,6 +172,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         units=units,
         presets=merge_presets(contents),
         disk=definition.disk,
+        budget=definition.budget,
         root=definition.root,
         remove=tuple(dict.fromkeys(glob for part in contents for glob in part.remove)),
         keep=tuple(dict.fromkeys(glob for part in contents for glob in part.keep)),

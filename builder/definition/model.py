@@ -146,6 +146,17 @@ class Disk(Model):
         return Size(-(-needed // MIB) * MIB)
 
 
+class Budget(Model):
+    """How large what a build makes may become. A build that exceeds it fails, and names what takes the room."""
+
+    image: Size | None = Field(None, description="Each disk or archive that `outputs` asks for.")
+    root: Size | None = Field(None, description="The root file system, compressed.")
+    boot: Size | None = Field(
+        None, description="The unified kernel image: what firmware loads, and what a machine boots."
+    )
+    initrd: Size | None = Field(None, description="The initrd in it, compressed.")
+
+
 class Root(Model):
     """The root file system (EROFS under dm-verity)."""
 
@@ -321,6 +332,9 @@ class Definition(Contents):
     root: Root = Field(Root(), description="The root file system.")
     outputs: tuple[ProductName, ...] = Field(
         (DEFAULT,), description="Formats to write: for virtual machines, disks and clouds."
+    )
+    budget: Budget = Field(
+        Budget(), description="How large `image`, `root`, `boot` and `initrd` may become, like `160M`."
     )
     firstboot: RelativePath | None = Field(
         None,

@@ -16,6 +16,7 @@ from builder.core.architecture import Arch
 from builder.definition.artifacts import ResolvedArtifact
 from builder.definition.environments import ResolvedEnvironment
 from builder.definition.model import (
+    Budget,
     Contents,
     Definition,
     Disk,
@@ -180,6 +181,7 @@ class Resolved:
         python: Python environments, by name.
         state: what protects the partition that a machine writes to.
         updates: what machines do about new versions; ``None`` without the feature ``updates``.
+        budget: how large what is built may become.
     """
 
     path: Path
@@ -217,6 +219,7 @@ class Resolved:
     python: tuple[ResolvedEnvironment, ...] = ()
     state: State = field(default_factory=State)
     updates: Updates | None = None
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def values(self) -> Values:

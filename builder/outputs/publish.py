@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def publish(
     identity: Identity,
     seconds: dict[str, float],
     pieces: Sequence[Piece] = (),
+    judge: Callable[[Mapping[str, Artifact]], None] = lambda _: None,
 ) -> dict[str, Artifact]:
     """Write the products and move everything into ``out``, each file whole or not at all.
 
@@ -39,6 +40,7 @@ def publish(
         sbom: the bill of materials.
         seconds: receives how long the products took.
         pieces: what the disk among the parts lacks.
+        judge: is told of the artifacts before they are moved, and raises if they must not be.
 
     Returns:
         The artifacts, by kind: the companions, then the products.
@@ -65,11 +67,13 @@ def publish(
             for path, _ in files.values():
                 path.chmod(0o644)
             # OpenSSL leaves Python's lock while it hashes, and the disk writes meanwhile.
-            artifacts = run_parallel(*(partial(_make_durable, path, form) for path, form in files.values()))
+            measured = run_parallel(*(partial(_make_durable, path, form) for path, form in files.values()))
+        artifacts = dict(zip(files, measured, strict=True))
+        judge(artifacts)
         for path, _ in files.values():
             path.replace(out / path.name)
         sync_names(out)
-    return dict(zip(files, artifacts, strict=True))
+    return artifacts
 
 
 def _make_durable(path: Path, form: str) -> Artifact:

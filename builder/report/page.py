@@ -8,6 +8,7 @@ from html import escape
 
 from builder.core.console import format_seconds, format_size
 from builder.core.spans import Span
+from builder.report.sizes import Sizes, format_sizes
 from builder.report.timeline import draw_timeline
 from builder.report.treemap import draw_legend, draw_treemap
 from builder.tree.tree import Tree
@@ -52,6 +53,17 @@ class Facts:
     artifacts: tuple[tuple[str, int, str], ...]
 
 
+def make_size_page(title: str, sizes: Sizes, before: Sizes | None, tree: Tree) -> str:
+    """What takes room, as one HTML file: the map, and the numbers of ``build-os size``."""
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{format_size(sizes.total)} of files in {len(tree)} entries, before compression. {draw_legend()}</p>",
+        draw_treemap(tree),
+        f"<pre>{escape(chr(10).join(format_sizes(sizes, before)))}</pre>",
+    ]
+    return _wrap(title, body)
+
+
 def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
     """The report as one HTML file; without a tree there is no treemap."""
     busy = facts.cpu / facts.wall if facts.wall else 0.0
@@ -75,5 +87,9 @@ def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
             f"<p>{format_size(tree.count_bytes())} in {len(tree)} entries, before compression. {draw_legend()}</p>",
             draw_treemap(tree),
         ]
-    head = f'<meta charset="utf-8"><title>{escape(facts.title)}</title><style>{STYLE}</style>'
+    return _wrap(facts.title, body)
+
+
+def _wrap(title: str, body: Sequence[str]) -> str:
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"

@@ -21,6 +21,7 @@ from builder.tree.tree import Tree
 
 # Content smaller than this stays in the snapshot itself.
 SPILL = 2048
+EARLIER = "\0earlier"  # no path has that
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,26 @@ def derive_stage_key(stage: Stage, before: str, inputs: Mapping[str, str]) -> st
 
 
 def record_plan(plan: Plan, store: Store, definition: Path) -> None:
-    """Remember what this build was made from, so that the next plan can say what changed."""
+    """Remember what this build was made from, so that the next plan can say what changed; and what the one before, if
+    that made another tree."""
+    last = find_recorded_key(store, definition)
+    if last is not None and last != plan.key:
+        before = read_entry(store, BUILDS, _name_of(definition))
+        assert before is not None
+        seal_entry(store, BUILDS, _name_of(definition, EARLIER), value=before.value)
     value = {p.stage.name: {"key": p.key, "inputs": p.inputs} for p in plan.stages}
     seal_entry(store, BUILDS, _name_of(definition), value=value)
 
 
-def _name_of(definition: Path) -> str:
-    return hashlib.sha256(str(definition.absolute()).encode(errors="surrogateescape")).hexdigest()
+def find_recorded_key(store: Store, definition: Path, *, earlier: bool = False) -> str | None:
+    """The key of the finished tree of a definition's last build; or of the one before, that had another."""
+    entry = read_entry(store, BUILDS, _name_of(definition, EARLIER if earlier else ""))
+    rows = [] if entry is None else [*entry.value.values()]
+    return str(rows[-1]["key"]) if rows else None
+
+
+def _name_of(definition: Path, which: str = "") -> str:
+    return hashlib.sha256(f"{definition.absolute()}{which}".encode(errors="surrogateescape")).hexdigest()
 
 
 def make_snapshot_path(store: Store, key: str) -> Path:
