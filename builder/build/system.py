@@ -78,7 +78,7 @@ def build_system(request: BuildRequest) -> BuildResult:
             tree = load_snapshot(workspace.kept, plan.key) if request.with_tree else None
             return BuildResult(workspace.manifest, reused=plan.reused, tree=tree)
         # Here, not above: a build that has nothing to do is over before these are imported.
-        from builder.outputs.budget import require_budget
+        from builder.build.budget import require_budget
         from builder.outputs.image import make_outputs
         from builder.outputs.publish import publish
         from builder.outputs.sbom import make_image_sbom

@@ -193,13 +193,14 @@ def check_disk(disk: Disk) -> Iterator[Problem]:
 
 
 def check_root(root: Root) -> Iterator[Problem]:
-    """Only zstd has levels."""
+    """lz4 has no levels, and the others have different ones."""
     if root.level is None:
         return
-    if not 1 <= root.level <= 22:
-        yield Problem(("root", "level"), f"{root.level} is no level of zstd; they are 1 to 22")
+    name, last = ("lz4hc", 12) if root.compression is Compression.LZ4HC else ("zstd", 22)
+    if not 1 <= root.level <= last:
+        yield Problem(("root", "level"), f"{root.level} is no level of {name}; they are 1 to {last}")
     if root.compression is Compression.LZ4:
-        yield Problem(("root", "level"), "lz4 has no levels", "remove it, or set compression: zstd")
+        yield Problem(("root", "level"), "lz4 has no levels", "remove it, or set compression: zstd or lz4hc")
 
 
 def check_variables(variables: dict[str, str | int | float | bool]) -> Iterator[Problem]:

@@ -57,6 +57,7 @@ class Compression(enum.StrEnum):
     """How the root file system is compressed."""
 
     LZ4 = "lz4"
+    LZ4HC = "lz4hc"
     ZSTD = "zstd"
 
 
@@ -161,11 +162,13 @@ class Root(Model):
     """The root file system (EROFS under dm-verity)."""
 
     compression: Compression = Field(
-        Compression.LZ4, description="`lz4` builds and boots fastest, `zstd` is about a third smaller."
+        Compression.LZ4,
+        description="`lz4` builds and boots fastest; `lz4hc` is read as fast and about an eighth smaller, "
+        "and packages take seven times as long to compress, once; `zstd` is smaller still, and slower to read.",
     )
     level: int | None = Field(
         None,
-        description="The level of `zstd`, 1 to 22. Default: 3.",
+        description="The level of `zstd`, 1 to 22 (default: 3), or of `lz4hc`, 1 to 12 (default: 9).",
         json_schema_extra={"minimum": 1, "maximum": 22},
     )
 

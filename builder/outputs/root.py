@@ -29,6 +29,7 @@ from builder.tree.tree import Tree, get_parent
 # mkfs.erofs(1) -z and -C; measured in docs/performance.md. Larger clusters read less well at random.
 CLUSTER = "-C65536"
 ZSTD_LEVEL = 3
+LZ4HC_LEVEL = 9
 # What ends a stream that broke off: mkfs.erofs must not take it for a whole one.
 NO_TAR = b"\xff" * 512
 # Of each part but the last, the origins of what is in it: what packages brought, or a handler made of it; then what is
@@ -70,6 +71,8 @@ def make_compression_arguments(compression: str, level: int | None) -> tuple[str
     """mkfs.erofs's words for an algorithm."""
     if compression == "zstd":
         return (f"-zzstd,level={level or ZSTD_LEVEL}", CLUSTER)
+    if compression == "lz4hc":
+        return (f"-zlz4hc,level={level or LZ4HC_LEVEL}", CLUSTER)
     return (f"-z{compression}", CLUSTER)
 
 

@@ -76,7 +76,7 @@ def test_content_that_ends_early_ends_mkfs_as_well(tree: Tree, tools: Tools, tmp
         make_erofs(short, tools, tmp_path / "root", compression="lz4", name="x")
 
 
-@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("compression", ["lz4", "lz4hc", "zstd"])
 def test_a_root_in_parts_is_the_same_as_in_one(tree: Tree, compression: str, tools: Tools, tmp_path: Path) -> None:
     parts, rest = split(tree)
     assert len(parts) == 2

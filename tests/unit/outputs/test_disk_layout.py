@@ -292,7 +292,8 @@ def test_partition_uuids_are_the_halves_of_the_root_hash() -> None:
     ("compression", "level", "first"),
     [
         ("lz4", None, "-zlz4"),
-        ("lz4hc", 9, "-zlz4hc"),
+        ("lz4hc", None, "-zlz4hc,level=9"),
+        ("lz4hc", 12, "-zlz4hc,level=12"),
         ("zstd", None, "-zzstd,level=3"),
         ("zstd", 19, "-zzstd,level=19"),
     ],

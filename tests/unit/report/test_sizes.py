@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from builder.build.budget import require_budget
 from builder.core.errors import InputError
 from builder.definition.model import Budget
 from builder.definition.scalars import Size
-from builder.outputs.budget import require_budget
 from builder.outputs.manifest import Artifact
 from builder.report.page import make_size_page
 from builder.report.sizes import decode_sizes, encode_sizes, format_sizes, list_changes, measure_sizes
