@@ -8,6 +8,7 @@ import platform
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.architecture import find_host_arch, require_architecture
 from builder.core.console import Console
@@ -17,11 +18,16 @@ from builder.core.scratch import open_scratch
 from builder.core.store import Store
 from builder.core.tools import FOR_SCRIPTS, Tools
 from builder.debian.lock import LockedPackage
-from builder.debian.unpack import unpack_all, unpack_tree
 from builder.tree.elf import find_closure
 from builder.tree.materialise import write_node
 from builder.tree.node import Kind, Node
 from builder.tree.tree import Tree
+from firstboot.config.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from builder.debian import unpack
+else:
+    unpack = import_lazily("builder.debian.unpack")  # most builds find the tree in the store
 
 # What outputs and stages run. Machines run in the emulator for their own architecture.
 PACKAGES = (
@@ -107,8 +113,8 @@ def open_tools(
     if look_up(store, TOOLS, key)[0] is None:
 
         def make(fresh: Path) -> None:
-            packs = unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1, refetch=refetch)
-            _write(unpack_tree(packs), fresh)
+            packs = unpack.unpack_all(packages, store, console, jobs=(os.cpu_count() or 1) + 1, refetch=refetch)
+            _write(unpack.unpack_tree(packs), fresh)
 
         with (
             store.lock(f"tools-{key}", console, "unpacking the tools tree"),

@@ -30,8 +30,8 @@ print("MODULES", *sys.modules, file=sys.stderr)
 HEAVY = {
     *("requests", "urllib3", "ssl", "asyncio", "concurrent.futures", "logging", "multiprocessing", "tuf", "solv"),
     *("pysequoia", "cryptography", "packaging", "elftools", "isal"),
-    *("builder.core.pigz", "builder.tree.tar", "builder.debian.database", "builder.debian.unpack"),
-    *("builder.debian.release", "builder.outputs.image", "builder.outputs.signing", "builder.oci.registry.client"),
+    *("builder.core.pigz", "builder.debian.database", "builder.debian.unpack", "builder.outputs.image"),
+    *("builder.debian.release", "builder.outputs.signing", "builder.oci.registry.client"),
 }
 
 

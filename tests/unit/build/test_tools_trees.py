@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from builder import toolstree
 from builder.core.console import QuietConsole
 from builder.core.errors import CapabilityError
 from builder.core.store import Store
+from builder.debian import unpack
 from builder.debian.lock import LockedPackage
 from builder.toolstree import open_tools
 from builder.tree.node import make_directory, make_file, make_symlink
@@ -41,8 +41,8 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     tree.put("/usr/bin/zstd", make_file("zstd", 0o755, origin="package:a"))
     tree.put("/etc/default", make_directory(origin="package:a"))
     tree.put("/bin", make_symlink("usr/bin", origin="package:a"))
-    monkeypatch.setattr(toolstree, "unpack_all", lambda packages, *_, **__: seen.append(packages) or [])
-    monkeypatch.setattr(toolstree, "unpack_tree", lambda packs: tree)
+    monkeypatch.setattr(unpack, "unpack_all", lambda packages, *_, **__: seen.append(packages) or [])
+    monkeypatch.setattr(unpack, "unpack_tree", lambda packs: tree)
     return seen
 
 
@@ -138,7 +138,7 @@ def test_a_tools_tree_that_cannot_be_written_leaves_nothing(store: Store, monkey
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(toolstree, "write_node", fail)
+    monkeypatch.setattr("builder.toolstree.write_node", fail)
     with pytest.raises(OSError, match="No space left"):
         open_tools((locked(),), store, CONSOLE)
     assert [path for room in ("tools", "scratch") for path in (store.root / room).glob("*")] == []
