@@ -62,7 +62,8 @@ def test_a_warning_does_not_spoil_a_success() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "program", "machine"), [("amd64", "qemu-system-x86_64", "q35"), ("arm64", "qemu-system-aarch64", "virt")]
+    ("arch", "program", "machine"),
+    [("amd64", "qemu-system-x86_64", "q35,sata=off"), ("arm64", "qemu-system-aarch64", "virt")],
 )
 def test_the_probe_uses_the_processor_that_machines_get(arch: str, program: str, machine: str) -> None:
     argv = make_probe_argv(arch, Path("/t/fw"), Path("/t/marks"))
