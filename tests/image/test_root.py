@@ -12,7 +12,7 @@ from builder.debian.lock import Lock
 from builder.definition.load import load
 from builder.locking import make_lock_path
 from builder.stages import list_stages
-from builder.stages.plan import load_snapshot, make_plan
+from builder.stages.plan import Plan, load_snapshot, make_plan
 from builder.toolstree import derive_tools_key
 from builder.tree.tree import Tree
 from tests.suite import units
@@ -25,13 +25,41 @@ pytestmark = pytest.mark.image
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 
+SYSTEM = "/usr/lib/systemd/system"
+# Units of ours in place of systemd's, since a drop-in takes no order back: the lines that theirs has and ours has not,
+# and the other way round.
+IN_PLACE = {
+    "systemd-resolved.service": (
+        {
+            "After=systemd-sysctl.service systemd-sysusers.service",
+            "Before=sysinit.target network.target nss-lookup.target shutdown.target initrd-switch-root.target",
+            "WantedBy=sysinit.target",
+        },
+        {
+            "After=sysinit.target systemd-sysctl.service systemd-sysusers.service",
+            "Before=network.target nss-lookup.target shutdown.target initrd-switch-root.target",
+            "WantedBy=multi-user.target",
+        },
+    ),
+    "systemd-user-sessions.service": (
+        {"After=remote-fs.target nss-user-lookup.target network.target home.mount"},
+        {"After=remote-fs.target nss-user-lookup.target home.mount"},
+    ),
+}
+
+
 @pytest.fixture(scope="module")
-def root(demo: Path, store: Store) -> Tree:
-    """The tree that the image was made of; made again if other builds have pushed it out of the store since."""
+def plan(demo: Path, store: Store) -> Plan:
+    """The stages of the demo, whose trees are in the store; made again if other builds have pushed them out since."""
     build(DEMO, demo.parent, store)
     resolved = load(DEMO).resolved
     lock = Lock.load(make_lock_path(resolved.path))
-    plan = make_plan(list_stages(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
+    return make_plan(list_stages(resolved, lock), store, resolved.path, tools=derive_tools_key(lock.tools))
+
+
+@pytest.fixture(scope="module")
+def root(plan: Plan, store: Store) -> Tree:
+    """The tree that the image was made of."""
     return load_snapshot(store, plan.key)
 
 
@@ -45,6 +73,20 @@ def test_a_broken_root_is_noticed_by_the_right_check_and_no_other(root: Tree, na
     broken = root.copy()
     MUTATIONS[name].change(broken)
     assert CHECKS.failing(broken) == MUTATIONS[name].fails
+
+
+@pytest.mark.parametrize("unit", IN_PLACE)
+def test_a_unit_in_place_of_systemds_is_like_it_but_for_what_is_said(
+    plan: Plan, root: Tree, store: Store, unit: str
+) -> None:
+    packages = next(planned.key for planned in plan.stages if planned.stage.name == "packages")
+    theirs, ours = (
+        [line for line in tree.read_text(f"{SYSTEM}/{unit}").splitlines() if line and not line.startswith("#")]
+        for tree in (load_snapshot(store, packages), root)
+    )
+    only_theirs, only_ours = IN_PLACE[unit]
+    assert ({*theirs} - {*ours}, {*ours} - {*theirs}) == (only_theirs, only_ours)
+    assert len(theirs) == len(ours)
 
 
 @pytest.fixture(scope="module")
