@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest
 AGAIN := --vm-rerun 1 --vm-results out/test-results
 UNIT := $(PYTEST) -q -m unit -o faulthandler_timeout=60 -o faulthandler_exit_on_timeout=true tests
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-update check test unit image-test boot-test slow-test fuzz bench filters schema reference format lock-python clean
+.PHONY: help venv demo demo-update check test unit image-test boot-test slow-test fuzz bench boot-profile filters schema reference format lock-python clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ slow-test: venv  ## proofs that CI leaves out: minutes, and downloads
 
 bench: venv  ## the numbers of docs/performance.md, beside mkosi where it is installed
 	$(BIN)/python -m tests.bench
+
+boot-profile: venv  ## where the instructions of a boot go: a picture, and the runs before, in out/boot-profile
+	$(BIN)/python -m tests.bench --only boot-profile
 
 filters: venv  ## ask sed, grep and the like anew what unit tests want to know of them
 	RECORD_FILTERS=1 $(PYTEST) -q -m unit tests/unit/debian/scripts tests/unit/stages

@@ -2,6 +2,7 @@
 
 python -m tests.bench                 builds, their floor, and mkosi where it is installed; growth; boots
 python -m tests.bench --runs 5 --only build --no-peer
+python -m tests.bench --only boot-profile     where the instructions of a boot go, drawn into out/boot-profile
 python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
 python -m tests.bench --only config           what the provisioner adds to an image; 1,000 configs on the host
 python -m tests.bench --only layers           what versions of a container share; layers unpacked, beside umoci
@@ -38,6 +39,7 @@ from builder.locking import make_lock_path
 from builder.outputs.manifest import read_manifest
 from tests.bench import (
     boot,
+    boot_profile,
     firstboot,
     floor,
     growth,
@@ -154,6 +156,7 @@ def main() -> None:
             "build",
             "growth",
             "boot",
+            "boot-profile",
             "config",
             "firstboot",
             "ignition",
@@ -202,6 +205,8 @@ def main() -> None:
         config = REPOSITORY / "configs" / "machines" / "demo.yaml"
         if args.only in (None, "boot"):
             boot.measure(manifest, config, args.runs)
+        if args.only in (None, "boot-profile"):
+            boot_profile.measure(manifest, REPOSITORY / "out/boot-profile")
         if args.only in (None, "probe"):
             probe.measure(manifest, config, args.runs)
 
