@@ -282,9 +282,11 @@ def programs_of_enabled_units_exist(tree: Tree) -> None:
         ):
             unit = tree.get(path, follow=True)
             text = unit.content.read().decode() if unit is not None else ""
-            for program in re.findall(r"^ExecStart=[@+!:]*(/\S+)", text, re.MULTILINE):
-                if tree.get(program, follow=True) is None:
-                    lost.append(f"{path}: {program}")
+            for line in re.findall(r"^ExecStart=[@+!:]*(/(?:.*\\\n)*.*)", text, re.MULTILINE):
+                # The first word, and what a shell is told to start.
+                for program in {line.split()[0], *re.findall(r"(?<=[\s'])/usr/s?bin/[\w.+-]+", line)}:
+                    if tree.get(program, follow=True) is None:
+                        lost.append(f"{path}: {program}")
     assert lost == []
 
 
