@@ -146,7 +146,8 @@ ENCRYPTION_MODULES = (
     "tpm_tis", "tpm_crb",
     "efivarfs",  # says that systemd-stub has measured
 )  # fmt: skip
-# Loaded at once, because nothing on the way asks for them by alias early enough.
+# Loaded at once, because nothing on the way asks for them by alias early enough. Without loop, systemd-repart makes
+# the file system in memory and not on the disk, and a first boot ends there.
 LOAD_NOW = ("dm-verity", "erofs", "loop", "overlay")
 
 
