@@ -20,7 +20,16 @@ from builder.core.console import QuietConsole
 from builder.core.spans import Span
 from builder.report.page import STYLE
 from builder.report.timeline import draw_timeline
-from tests.support.boot_profile import ARGUMENTS, PHASES, Profile, count_before_kernel, parse_trace, read_trace
+from tests.support.boot_profile import (
+    ARGUMENTS,
+    EXECUTOR,
+    PHASES,
+    Profile,
+    Run,
+    count_before_kernel,
+    parse_trace,
+    read_trace,
+)
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
 from vm.spec.plan import plan_machine
@@ -111,18 +120,23 @@ def make_page(measured: Profile, history: Iterable[Mapping[str, object]]) -> str
 
 
 def list_spans(measured: Profile) -> list[Span]:
-    """Each phase, and in it each process of some size, from its first to its last moment."""
+    """Each phase, and in it each process of some size, from its first to its last moment.
+
+    What systemd needs to set a service up, its sandbox for the most part, is said by itself.
+    """
     spans = []
     for name, start, end in measured.list_phases():
         spans.append(Span(f"{name}: {measured.count(name):.2f}", (), start, end))
-        taken: dict[tuple[int, str], list[float]] = {}
+        taken: dict[int, list[Run]] = {}
         for run in measured.runs:
             if start <= run.started < end:
-                first_last_sum = taken.setdefault((run.pid, run.program), [run.started, run.ended, 0.0])
-                first_last_sum[1] = run.ended
-                first_last_sum[2] += run.ended - run.started
+                taken.setdefault(run.pid, []).append(run)
         title = spans[-1].title
-        for (pid, program), (first, last, total) in taken.items():
+        for pid, runs in taken.items():
+            total = sum(run.ended - run.started for run in runs)
+            setting_up = sum(run.ended - run.started for run in runs if run.program == EXECUTOR)
             if total >= SMALLEST:
-                spans.append(Span(f"{program} [{pid}]: {total * 1000:.0f} million", (title,), first, last))
+                name = f"{runs[-1].program} [{pid}]: {total * 1000:.0f} million"
+                name += f", {setting_up * 1000:.0f} set up" if setting_up else ""
+                spans.append(Span(name, (title,), runs[0].started, runs[-1].ended))
     return spans
