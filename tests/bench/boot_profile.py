@@ -57,8 +57,12 @@ def profile(manifest: Path, config: Path = DEMO_CONFIG, *, memory: int = 2048) -
 
 
 def measure(manifest: Path, out: Path) -> None:
-    """Print the phases, note them down in ``out``, and draw the picture there."""
-    measured = profile(manifest)
+    """Boot it, print the phases, note them down in ``out``, and draw the picture there."""
+    show(profile(manifest), out)
+
+
+def show(measured: Profile, out: Path) -> None:
+    """The same of a boot that was measured."""
     out.mkdir(parents=True, exist_ok=True)
     row = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
