@@ -123,7 +123,8 @@ def parse_trace(lines: Iterable[str], *, before: float | None = None) -> Profile
     """
     programs: dict[int, str] = {0: "kernel, first steps"}
     runs: list[Run] = []
-    modules, requests = [], []
+    modules: list[tuple[float, str]] = []
+    requests: list[tuple[float, str]] = []
     begins = [0.0]
     last, started = 0.0, False
     for line in lines:
@@ -147,18 +148,19 @@ def parse_trace(lines: Iterable[str], *, before: float | None = None) -> Profile
         elif event == "sched_process_fork" and (child := _FORK.search(rest)):
             programs[int(child["pid"])] = programs.get(pid, match["comm"])
         elif event == "module_load":
-            modules.append(rest.split()[0])
+            modules.append((when, rest.split()[0]))
         elif event == "module_request":
-            requests.append(rest.split()[0])
+            requests.append((when, rest.split()[0]))
     prompts = [run.ended for run in runs if run.program == "agetty"]
     if len(begins) != 3 or not prompts:
         raise ValueError("the trace shows no boot up to a login prompt")
+    prompt = max(prompts)
     return Profile(
         before,
-        (begins[0], begins[1], begins[2], max(prompts)),
-        tuple(run for run in runs if run.started < max(prompts)),
-        tuple(modules),
-        tuple(requests),
+        (begins[0], begins[1], begins[2], prompt),
+        tuple(run for run in runs if run.started < prompt),
+        tuple(name for when, name in modules if when < prompt),
+        tuple(name for when, name in requests if when < prompt),
     )
 
 
