@@ -85,11 +85,11 @@ def arm64_demo(store: Store) -> Path:
 
 
 @pytest.fixture(scope="session")
-def key_pair(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+def key_pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     """What signs images in this run of the tests, and in no other."""
     from builder.outputs.signing import make_key_pair
 
-    return make_key_pair(tools, tmp_path_factory.mktemp("keys"), "tests")
+    return make_key_pair(tmp_path_factory.mktemp("keys"), "tests", development=True)
 
 
 @pytest.fixture(scope="session")

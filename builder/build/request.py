@@ -26,6 +26,7 @@ class BuildRequest:
         relock: bring the lock up to date if it is missing or stale, instead of refusing.
         key_pair: signs what firmware starts, if there is one.
         no_cache: use nothing of what the store keeps but downloads.
+        release: others are to rely on what comes of it: refuse development keys.
         with_tree: have :attr:`BuildResult.tree` also where there is nothing to do.
         adapt_tools: what to make of the tools tree before it is used; :mod:`builder.verify` turns its clock.
         watch: is shown the tree after each stage that runs, with the stage's name.
@@ -39,6 +40,7 @@ class BuildRequest:
     relock: bool = True
     key_pair: KeyPair | None = None
     no_cache: bool = False
+    release: bool = False
     with_tree: bool = False
     adapt_tools: Callable[[Tools], Tools] | None = None
     watch: Callable[[str, Tree], None] | None = None

@@ -50,6 +50,7 @@ from builder.stages.stage import Context
 from builder.toolstree import derive_tools_key
 from builder.tree.tree import Tree
 from firstboot.config.lazy import import_lazily
+from firstboot.config.update_words import is_for_development
 
 if TYPE_CHECKING:
     from builder.outputs import signing
@@ -70,6 +71,7 @@ def build_system(request: BuildRequest) -> BuildResult:
         request.console.warn(warning)
     resolved = loaded.resolved
     require_key(request, resolved)
+    refuse_development_keys(request, resolved)
     with open_workspace(request) as workspace:
         lock = require_lock(workspace, resolved)
         plan = plan_system(workspace, resolved, lock)
@@ -88,7 +90,7 @@ def build_system(request: BuildRequest) -> BuildResult:
         plan = plan_around_damage(workspace, resolved, lock, plan)
         fetch_missing_debs(workspace, resolved, lock)
         tools = open_build_tools(workspace, resolved, lock)
-        signer = make_signer(request, resolved, tools)
+        signer = make_signer(request, resolved)
         with open_context(workspace, resolved, lock, tools) as context:
             with point_at_names(resolved):
                 tree = run_plan(plan, context, workspace.timings.stages, request.watch)
@@ -193,7 +195,29 @@ def require_key(request: BuildRequest, resolved: Resolved) -> None:
         )
 
 
-def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Signer | None:
+def refuse_development_keys(request: BuildRequest, resolved: Resolved) -> None:
+    """A release is signed, and updated, by keys that somebody looks after.
+
+    Raises:
+        InputError: it would not be.
+    """
+    if not request.release:
+        return
+    if request.key_pair is not None and request.key_pair.is_development:
+        raise InputError(
+            f"{request.key_pair.certificate} is of a development key, and this is to be a release",
+            hint="'build-os key DIR' without --dev makes others",
+        )
+    named = None if resolved.updates is None else resolved.updates.root
+    if named is not None and is_for_development((resolved.path.parent / named).read_bytes()):
+        raise InputError(
+            f"{named} is of development keys, and this is to be a release",
+            details=("updates.root",),
+            hint="'build-os key DIR --for updates' without --dev makes others",
+        )
+
+
+def make_signer(request: BuildRequest, resolved: Resolved) -> Signer | None:
     """What signs, if this build does.
 
     Raises:
@@ -201,7 +225,7 @@ def make_signer(request: BuildRequest, resolved: Resolved, tools: Tools) -> Sign
     """
     if request.key_pair is None:
         return None
-    signer = signing.Signer(request.key_pair, tools, resolved.source_date_epoch or 0)
+    signer = signing.Signer(request.key_pair, resolved.source_date_epoch or 0)
     signer.require_pair()
     return signer
 

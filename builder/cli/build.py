@@ -47,6 +47,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cache", action="store_true", help="use downloads alone, which are checked by hash; always so when signing"
     )
+    parser.add_argument(
+        "--release",
+        action="store_true",
+        help="others rely on it: as with --locked and --no-cache, and development keys are refused",
+    )
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw when what was done, as one HTML file")
 
 
@@ -63,9 +68,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         Store.open(),
         console,
         offline=args.offline,
-        relock=can_relock(args, os.environ, make_lock_path(path), console),
+        relock=not args.release and can_relock(args, os.environ, make_lock_path(path), console),
         key_pair=choose_key_pair(args, os.environ),
-        no_cache=args.no_cache,
+        no_cache=args.no_cache or args.release,
+        release=args.release,
         with_tree=args.timeline is not None,
     )
     result = build_definition(request)

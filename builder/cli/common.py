@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from builder.outputs.signing import KeyPair
 
 DEFAULT_DEFINITION = "os.yaml"
-SIGN_KEY, SIGN_CERTIFICATE = "BUILD_OS_SIGN_KEY", "BUILD_OS_SIGN_CERTIFICATE"
+SIGN_KEY, SIGN_COMMAND, SIGN_CERTIFICATE = "BUILD_OS_SIGN_KEY", "BUILD_OS_SIGN_COMMAND", "BUILD_OS_SIGN_CERTIFICATE"
 
 
 def add_definition(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +57,12 @@ def add_signing(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("signing for Secure Boot")
     group.add_argument("--sign-key", type=Path, metavar="FILE", help=f"private key, PEM (else ${SIGN_KEY})")
     group.add_argument(
+        "--sign-command",
+        metavar="COMMAND",
+        help=f"signs {{file}} with a key that is kept elsewhere (RSA, PKCS #1 v1.5, SHA-256), and writes the signature "
+        f"(else ${SIGN_COMMAND})",
+    )
+    group.add_argument(
         "--sign-certificate", type=Path, metavar="FILE", help=f"its certificate, PEM or DER (else ${SIGN_CERTIFICATE})"
     )
 
@@ -67,16 +73,25 @@ def choose_key_pair(args: argparse.Namespace, environment: Mapping[str, str]) ->
     Raises:
         InputError: it is half a pair, cannot be read, or is none.
     """
-    key = args.sign_key or _path(environment, SIGN_KEY)
+    key, command = args.sign_key, args.sign_command
+    if key is None and command is None:
+        key, command = _path(environment, SIGN_KEY), environment.get(SIGN_COMMAND) or None
     certificate = args.sign_certificate or _path(environment, SIGN_CERTIFICATE)
-    if key is None and certificate is None:
+    if key is None and command is None and certificate is None:
         return None
+    if key is not None and command is not None:
+        raise InputError("a key and a command are both to sign", hint="leave out one of --sign-key and --sign-command")
     if certificate is None:
         raise InputError("a private key signs together with its certificate", hint="add --sign-certificate FILE")
-    if key is None:
-        raise InputError("a certificate alone signs nothing", hint="add --sign-key FILE")
-    from builder.outputs.signing import read_key_pair
+    from builder.outputs.signing import KeyPair, read_key_pair
 
+    if command is not None:
+        from builder.core.efi_keys import read_certificate
+        from builder.signatures.signing_command import parse_signing_command
+
+        return KeyPair(parse_signing_command(command), certificate, read_certificate(certificate))
+    if key is None:
+        raise InputError("a certificate alone signs nothing", hint="add --sign-key FILE, or --sign-command COMMAND")
     return read_key_pair(key, certificate)
 
 

@@ -6,6 +6,7 @@ build-os doctor
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -95,12 +96,19 @@ def _space(what: str, path: Path) -> Finding:
 
 
 def _find_keys() -> Iterator[Finding]:
-    """The keys that 'build-os publish' takes from here."""
+    """The keys that 'build-os publish' and 'build-os key' take from here, and those of the environment."""
+    from builder.core.efi_keys import read_certificate
+    from builder.core.errors import InputError
+    from builder.outputs.signing import is_of_development
     from firstboot.config.update_words import is_for_development
 
     path = Path("update-keys/root.json")
     if path.is_file() and is_for_development(path.read_bytes()):
         yield Finding("note", f"{path} is of development keys", "'build-os key DIR --for updates' makes others")
+    for path in {Path("keys/secure-boot.crt"), Path(os.environ.get("BUILD_OS_SIGN_CERTIFICATE", ""))}:
+        with contextlib.suppress(InputError):
+            if is_of_development(read_certificate(path)):
+                yield Finding("note", f"{path} is of a development key", "'build-os key DIR' makes others")
 
 
 def _mirror() -> Finding:

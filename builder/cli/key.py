@@ -4,7 +4,15 @@ Keep the key where only builds that are released can read it; whoever has it can
 
   build-os key                         into the directory 'keys'
   build-os key ~/keys
+  build-os key dev-keys --dev          marked as made to try things out
   build-os build --sign-key ~/keys/secure-boot.key --sign-certificate ~/keys/secure-boot.crt
+
+Or tell firmware that trusts DIR/secure-boot.crt of other keys, and of images that it is to start no more. Machines with
+the feature 'updates' take the file by 'os-update firmware-keys FILE'.
+
+  build-os key keys --trust new/secure-boot.crt            writes keys/db.auth
+  build-os key keys --revoke out/demo.efi                  writes keys/dbx.auth
+  build-os key keys --revoke old/secure-boot.crt
 
 Or for updates: the keys that 'build-os publish' signs with, and DIR/root.json, which machines have.
 
@@ -22,7 +30,7 @@ import sys
 import time
 from pathlib import Path
 
-from builder.cli.common import add_definition, require_definition
+from builder.cli.common import add_definition
 from builder.core.console import Console
 
 HELP = "make keys, for Secure Boot or for updates"
@@ -37,6 +45,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="who signs, for people who look (default: the definition's name)")
     parser.add_argument(
         "--for", dest="purpose", choices=("secure-boot", "updates"), default="secure-boot", help="(%(default)s)"
+    )
+    parser.add_argument("--dev", action="store_true", help="mark them as made to try things out: no release has them")
+    firmware = parser.add_argument_group("for firmware that trusts the key")
+    firmware.add_argument(
+        "--trust", action="append", default=[], type=Path, metavar="FILE", help="a certificate that it trusts as well"
+    )
+    firmware.add_argument(
+        "--revoke",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a kernel image or certificate of which it starts nothing any more; may be repeated",
     )
     updates = parser.add_argument_group("for updates")
     updates.add_argument("--root-keys", type=int, default=1, metavar="N", help="how many keys the root has (1)")
@@ -59,20 +80,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     updates.add_argument(
         "--sign-command",
         metavar="COMMAND",
-        help="signs {file} for {role} with a root's key that is kept elsewhere, and writes the signature",
+        help="signs {file} for {role} with a key that is kept elsewhere, and writes the signature",
     )
-    updates.add_argument("--dev", action="store_true", help="mark them as made to try things out")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Make them; print the paths."""
-    return _make_for_updates(args, console) if args.purpose == "updates" else _make_for_secure_boot(args, console)
+    if args.purpose == "updates":
+        return _make_for_updates(args, console)
+    return _change_firmware(args) if args.trust or args.revoke else _make_for_secure_boot(args, console)
 
 
 def _make_for_updates(args: argparse.Namespace, console: Console) -> int:
     from builder.publishing.keys import make_update_keys
     from builder.publishing.rotation import replace_root
-    from builder.publishing.signing_command import parse_signing_command
+    from builder.signatures.signing_command import parse_signing_command
 
     elsewhere = dict(_parse_public(text) for text in args.public)
     command = None if args.sign_command is None else parse_signing_command(args.sign_command)
@@ -105,22 +127,62 @@ def _parse_public(text: str) -> tuple[str, Path]:
 
 
 def _make_for_secure_boot(args: argparse.Namespace, console: Console) -> int:
-    """By the definition's tools."""
-    from builder.build.inputs import fetch_missing_debs, open_build_tools, require_lock
-    from builder.build.request import BuildRequest
-    from builder.build.workspace import open_store
-    from builder.core.store import Store
-    from builder.locking import load_any
     from builder.outputs.signing import make_key_pair
 
-    path = require_definition(args.definition)
-    resolved = load_any(path)
-    # By tools that nobody else has had in their hands.
-    with open_store(BuildRequest(path, path.parent, Store.open(), console, no_cache=True)) as workspace:
-        lock = require_lock(workspace, resolved)
-        fetch_missing_debs(workspace, resolved, lock)
-        tools = open_build_tools(workspace, resolved, lock)
-        pair = make_key_pair(tools, args.directory, args.name or resolved.name)
+    pair = make_key_pair(args.directory, args.name or _find_name(args.definition), development=args.dev)
     console.note(f"SHA-256 of the certificate: {pair.fingerprint}")
+    if args.dev:
+        console.note("they are marked: 'build-os build --release' refuses them")
     sys.stdout.write(f"{pair.key}\n{pair.certificate}\n")
     return 0
+
+
+def _change_firmware(args: argparse.Namespace) -> int:
+    """Sign changes of what firmware trusts."""
+    from builder.core.efi_keys import read_certificate
+    from builder.core.errors import InputError
+    from builder.core.files import write_file
+    from builder.outputs.signing import KeyPair, Signer, read_key_pair
+    from builder.signatures.signing_command import parse_signing_command
+
+    certificate = args.directory / "secure-boot.crt"
+    if args.sign_command is not None:
+        pair = KeyPair(parse_signing_command(args.sign_command), certificate, read_certificate(certificate))
+    else:
+        pair = read_key_pair(args.directory / "secure-boot.key", certificate)
+    signer, made = Signer(pair, int(time.time())), {}
+    if args.trust:
+        made["db.auth"] = signer.sign_trust(map(read_certificate, args.trust))
+    if args.revoke:
+        programs, certificates = [], []
+        for path in args.revoke:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise InputError(f"cannot read {path}: {error.strerror}") from error
+            if data[:2] == b"MZ":
+                programs.append(data)
+            else:
+                certificates.append(read_certificate(path))
+        if pair.der in certificates:
+            raise InputError(
+                "a key does not revoke itself: firmware that trusts only this one would start nothing more",
+                hint="trust another one first, and revoke the old one with that",
+            )
+        try:
+            made["dbx.auth"] = signer.sign_revocation(programs, certificates)
+        except ValueError as error:
+            raise InputError(f"what is revoked is no kernel image: {error}") from error
+    for name, data in made.items():
+        write_file(args.directory / name, data)
+        sys.stdout.write(f"{args.directory / name}\n")
+    return 0
+
+
+def _find_name(path: Path) -> str:
+    """Of the definition, where there is one."""
+    if not path.is_file():
+        return "build-os"
+    from builder.locking import load_any
+
+    return load_any(path).name

@@ -66,6 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     offer.add_argument("--rollout-start", metavar="TIME", help="when that begins, like 2026-11-28T14:00:00Z (now)")
     offer.add_argument("--notes", metavar="TEXT", help="what is new")
     offer.add_argument("--notes-file", type=Path, metavar="FILE", help="the same, from a file")
+    parser.add_argument("--release", action="store_true", help="others rely on it: refuse development keys")
     parser.add_argument(
         "--deltas", type=int, default=2, metavar="N", help="make deltas from the N versions before (2); 0 for none"
     )
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import InputError
     from builder.publishing import publish
     from builder.publishing.registry import parse_repository_place
-    from builder.publishing.signing_command import parse_signing_command
+    from builder.signatures.signing_command import parse_signing_command
     from update.documents import is_channel_name
 
     for name, least in (("deltas", 0), ("prune", 1)):
@@ -104,7 +105,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     origin = None if args.version or args.withdraw or args.refresh else _find_origin(args, console)
     sweep = args.prune is not None
     command = None if args.sign_command is None else parse_signing_command(args.sign_command)
-    with publish.change_repository(args.directory, args.keys, console, now, sweep=sweep, command=command) as repository:
+    with publish.change_repository(
+        args.directory, args.keys, console, now, sweep=sweep, command=command, release=args.release
+    ) as repository:
         published = None
         if origin is not None:
             published = publish.publish_build(repository, origin, args.channel, offer, args.deltas, console, now)
@@ -152,6 +155,14 @@ def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
         )
     if args.name not in (None, image.name):
         raise InputError(f"{args.out} has {image.name}, not {args.name}")
+    if args.release and "certificate" in image.artifacts:
+        from builder.outputs.signing import is_of_development
+
+        if is_of_development(image.require_artifact("certificate").path.read_bytes()):
+            raise InputError(
+                f"{image.name} {image.version} is signed by development keys, and this is to be a release",
+                hint="build it by 'build-os build --release' with keys of 'build-os key DIR' without --dev",
+            )
     payload = image.require_artifact(PRODUCT).path
     return Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console))
 

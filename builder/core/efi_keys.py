@@ -9,20 +9,18 @@ import re
 import struct
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from builder.core.errors import InputError
+from update.efi import APPEND_WRITE, KEY_ATTRIBUTES, SECURITY_DATABASE, SHA256, X509, find_element
 
 _GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")  # EFI_GLOBAL_VARIABLE
-_SECURITY_DATABASE = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")  # EFI_IMAGE_SECURITY_DATABASE_GUID
-_X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")  # EFI_CERT_X509_GUID
 _PKCS7 = uuid.UUID("4aafd29d-68df-49ee-8aa9-347d375665a7")  # EFI_CERT_TYPE_PKCS7_GUID
 # Who may replace the keys, who may change what is trusted, whose programs are started. The first ends setup mode, so
 # it is enrolled last.
-KEY_VARIABLES: Mapping[str, uuid.UUID] = {"db": _SECURITY_DATABASE, "KEK": _GLOBAL, "PK": _GLOBAL}
-# EFI_VARIABLE_NON_VOLATILE, _BOOTSERVICE_ACCESS, _RUNTIME_ACCESS, _TIME_BASED_AUTHENTICATED_WRITE_ACCESS
-KEY_ATTRIBUTES = 0x27
+KEY_VARIABLES: Mapping[str, uuid.UUID] = {"db": SECURITY_DATABASE, "KEK": _GLOBAL, "PK": _GLOBAL}
+REVOKED = "dbx"  # what firmware does not start, whoever signed it
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.S)
 _SEQUENCE = 0x30
@@ -59,54 +57,41 @@ def make_signature_list(certificate: bytes) -> bytes:
     """``EFI_SIGNATURE_LIST`` with one certificate. The owner is a name without a meaning; ours follows from it."""
     owner = uuid.UUID(bytes=hashlib.sha256(certificate).digest()[:16])
     entry = owner.bytes_le + certificate
-    return _X509.bytes_le + struct.pack("<III", 28 + len(entry), 0, len(entry)) + entry
+    return X509.bytes_le + struct.pack("<III", 28 + len(entry), 0, len(entry)) + entry
 
 
-def make_signed_update(name: str, content: bytes, epoch: int, sign: Callable[[bytes], bytes]) -> bytes:
+def make_hash_list(digests: Iterable[bytes]) -> bytes:
+    """``EFI_SIGNATURE_LIST`` of programs, by the SHA-256 that :func:`builder.core.pe.hash_program` computes."""
+    entries = b"".join(bytes(16) + digest for digest in digests)
+    return SHA256.bytes_le + struct.pack("<III", 28 + len(entries), 0, 16 + 32) + entries
+
+
+def make_signed_update(
+    name: str, content: bytes, epoch: int, sign: Callable[[bytes], bytes], *, append: bool = False
+) -> bytes:
     """What firmware takes as a new value of a variable (``EFI_VARIABLE_AUTHENTICATION_2``): a ``.auth`` file.
 
     Args:
-        name: of :data:`KEY_VARIABLES`.
+        name: of :data:`KEY_VARIABLES`, or :data:`REVOKED`.
+        append: it is put beside what the variable has. Who writes it says so, too.
         epoch: seconds since 1970; firmware takes no update that is older than the last one.
-        sign: makes a detached PKCS #7 signature without attributes, in DER, of what it is given.
+        sign: makes the ``SignedData`` (PKCS #7, DER) of what it is given, detached and without attributes. The
+            specification wants it bare.
     """
     year, month, day, hour, minute, second, *_ = time.gmtime(epoch)
     stamp = struct.pack("<HBBBBBxIhBx", year, month, day, hour, minute, second, 0, 0, 0)
-    vendor = KEY_VARIABLES[name]
-    what = name.encode("utf-16-le") + vendor.bytes_le + struct.pack("<I", KEY_ATTRIBUTES) + stamp + content
-    signature = _signed_data(sign(what))
+    vendor = SECURITY_DATABASE if name == REVOKED else KEY_VARIABLES[name]
+    attributes = KEY_ATTRIBUTES | (APPEND_WRITE if append else 0)
+    what = name.encode("utf-16-le") + vendor.bytes_le + struct.pack("<I", attributes) + stamp + content
+    signature = sign(what)
     revision, kind = 0x0200, 0x0EF1  # WIN_CERT_TYPE_EFI_GUID
     head = struct.pack("<IHH", 24 + len(signature), revision, kind) + _PKCS7.bytes_le
     return stamp + head + signature + content
 
 
-def _signed_data(content_info: bytes) -> bytes:
-    """The ``SignedData`` inside of a ``ContentInfo`` (RFC 2315, 7): the specification wants it bare."""
-    start, _ = _element(content_info, 0)
-    kind_start, kind_size = _element(content_info, start)
-    inner, size = _element(content_info, kind_start + kind_size)
-    return content_info[inner : inner + size]
-
-
-def _element(data: bytes, at: int) -> tuple[int, int]:
-    """(where its content begins, how long that is) of the DER element at an offset (X.690, 8.1).
-
-    Raises:
-        IndexError: it is cut short.
-    """
-    first = data[at + 1]
-    if first < 0x80:
-        return at + 2, first
-    count = first & 0x7F
-    end = at + 2 + count
-    if end > len(data):
-        raise IndexError(at)
-    return end, int.from_bytes(data[at + 2 : end], "big")
-
-
 def _is_one_sequence(data: bytes) -> bool:
     try:
-        start, size = _element(data, 0)
+        start, size = find_element(data, 0)
     except IndexError:
         return False
     return data[0] == _SEQUENCE and start + size == len(data)

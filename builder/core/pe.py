@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+_PE32_PLUS = 0x20B
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,45 @@ def read_sections(program: Path) -> list[Section]:
     return [Section("headers", 0, headers), *sections]
 
 
-def hash_program(program: bytes) -> bytes:
-    """What firmware measures of a program, and what is signed of it: all but its checksum and its signature.
+def append_signature(program: bytes, signature: bytes) -> bytes:
+    """A PE file with a signature (PKCS #7) at its end, where its fifth data directory says so.
 
-    Source: "Windows Authenticode Portable Executable Signature Format", for SHA-256.
+    Args:
+        program: it has none yet, and a size that 8 divides; :func:`fill_program`.
+
+    Raises:
+        ValueError: it is signed already.
     """
     optional = struct.unpack_from("<I", program, 0x3C)[0] + 24
-    checksum, entry = optional + 64, optional + 112 + 4 * 8  # PE32+; the fifth data directory
-    start, size = struct.unpack_from("<II", program, entry)
-    end = start if size else len(program)
-    return hashlib.sha256(program[:checksum] + program[checksum + 4 : entry] + program[entry + 8 : end]).digest()
+    checksum, entry = optional + 64, optional + 112 + 4 * 8
+    if struct.unpack_from("<II", program, entry) != (0, 0):
+        raise ValueError("the program is signed already")
+    size = _round_up(8 + len(signature))
+    head = struct.pack("<IHH", size, 0x0200, 0x0002)  # WIN_CERT_REVISION_2_0, WIN_CERT_TYPE_PKCS_SIGNED_DATA
+    signed = bytearray(program + (head + signature).ljust(size, b"\0"))
+    struct.pack_into("<II", signed, entry, len(program), size)
+    struct.pack_into("<I", signed, checksum, 0)
+    # The sum of its 16-bit words, carries put back, is the number they form modulo 65,535.
+    total = int.from_bytes(signed, "little") % 0xFFFF or 0xFFFF
+    struct.pack_into("<I", signed, checksum, total + len(signed))
+    return bytes(signed)
+
+
+def fill_program(program: bytes) -> bytes:
+    """The program as it is signed: so long that a signature can follow.
+
+    Raises:
+        ValueError: it is no program for 64-bit firmware.
+    """
+    try:
+        (pe,) = struct.unpack_from("<I", program, 0x3C)
+        (magic,) = struct.unpack_from("<H", program, pe + 24)
+    except struct.error:
+        raise ValueError("it is no EFI program") from None
+    if program[pe : pe + 4] != b"PE\0\0" or magic != _PE32_PLUS:
+        raise ValueError("it is no EFI program")
+    return program.ljust(_round_up(len(program)), b"\0")
+
+
+def _round_up(size: int) -> int:
+    return -(-size // 8) * 8

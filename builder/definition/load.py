@@ -29,7 +29,7 @@ from builder.definition.resolved import (
     parse_package_name,
 )
 from builder.definition.shipped import DirectoryKind, make_search_path
-from builder.definition.state import TPM_LIBRARIES, check_state, list_implied_features
+from builder.definition.state import check_state, list_implied_features
 from builder.definition.template import Values
 from builder.definition.update_models import UPDATES, Updates, check_updates
 from builder.products.catalogue import SYSTEM_PRODUCTS
@@ -187,7 +187,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         scripts={name: decision for part in contents for name, decision in part.scripts.items()},
         debconf={name: answer for part in contents for name, answer in part.debconf.items()},
         artifacts=merge_artifacts(artifacts),
-        tools_packages=(*definition.tools.packages, *(TPM_LIBRARIES if implied else ())),
+        tools_packages=tuple(definition.tools.packages),
         source_date_epoch=definition.source_date_epoch,
         python=python,
         state=definition.state,

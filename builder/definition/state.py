@@ -11,8 +11,6 @@ from firstboot.config.located import Problem
 
 ENCRYPTED_STATE = "encrypted-state"  # the feature that brings what opens it
 RECOVERY_KEY = "state-recovery-key"  # and the one for when the TPM does not
-# What systemd-measure(1) loads to sign a policy, in the tools tree.
-TPM_LIBRARIES = ("libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64")
 
 
 class Encryption(enum.StrEnum):

@@ -19,15 +19,15 @@ from builder.outputs.facts import make_facts
 from builder.outputs.hash_tree import Known
 from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.initrd import make_initrd_tree, write_initrd
-from builder.outputs.registers import Registers, compute_registers
+from builder.outputs.registers import IN_INITRD, Registers, compute_policy, compute_registers
 from builder.outputs.root import Root, make_erofs, make_verity, split
 from builder.outputs.signing import Signer
 from builder.outputs.uki import (
+    DEVELOPMENT_KEYS,
     NO_ROOT_HASH,
     fill_command_line,
     make_command_line,
     make_uki,
-    read_measured_sections,
     read_parts,
     write_policy,
     write_root_hash,
@@ -72,7 +72,9 @@ def make_outputs(
     def words(roothash: str) -> str:
         credentials = settings.can_accept_credentials(signed=signer is not None)
         line = make_command_line(roothash, settings.extra_command_line, import_credentials=credentials)
-        return line if signer is None else fill_command_line(line)
+        if signer is None:
+            return line
+        return fill_command_line(f"{line} {DEVELOPMENT_KEYS}" if signer.pair.is_development else line)
 
     def make_root() -> Root:
         with timer.measure_step("root", "root file system"):
@@ -97,7 +99,7 @@ def make_outputs(
     if signer is not None:
         with timer.measure_step("sign", "signatures"):
             if settings.encrypted_state:
-                write_policy(uki, signer.sign_policy(read_measured_sections(uki, scratch)))
+                write_policy(uki, signer.sign_policy(compute_policy(uki, IN_INITRD)))
             uki.write_bytes(signer.sign_program(uki.read_bytes()))
             signature = scratch / "signature"
             signature.write_bytes(signer.sign_root_hash(root.roothash).ljust(SIGNATURE_SIZE, b"\0"))

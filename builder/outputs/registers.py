@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from builder.core.efi_keys import KEY_VARIABLES, make_signature_list
-from builder.core.pe import hash_program, read_sections
+from builder.core.pe import read_sections
+from update.efi import hash_program
 
 Registers = Mapping[str, str | Mapping[str, str]]
 
 # In the order in which systemd-stub(7) measures them (UAPI.5, "PE sections").
 MEASURED_SECTIONS = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat", ".pcrpkey")
 PHASES = ("enter-initrd", "leave-initrd", "sysinit", "ready")  # systemd-pcrphase(8)
+IN_INITRD = PHASES[:1]
 _SEPARATOR = bytes(4)
+_SHA256, _POLICY_PCR = 0x000B, 0x0000017F  # TPM_ALG_SHA256, TPM_CC_PolicyPCR
 _LIST_HEADER = 28  # EFI_SIGNATURE_LIST, before its first entry (UEFI 2.10, 32.4.1)
 
 
@@ -37,12 +40,7 @@ def compute_registers(loader: Path, kernel_image: Path, certificate: bytes, *, p
         certificate: DER.
         phases: whether the image's initrd and root measure how far they are.
     """
-    moments = {"kernel": _extend(bytes(32), _list_of_kernel(kernel_image))}
-    if phases:
-        value = moments["kernel"]
-        for count, phase in enumerate(PHASES, 1):
-            value = _extend(value, [phase.encode()])
-            moments[":".join(PHASES[:count])] = value
+    moments = _compute_moments(kernel_image, PHASES if phases else ())
     programs = (hash_program(path.read_bytes()) for path in (loader, kernel_image))
     started = _extend(bytes(32), [b"Calling EFI Application from Boot Option", _SEPARATOR])
     for digest in programs:
@@ -53,6 +51,28 @@ def compute_registers(loader: Path, kernel_image: Path, certificate: bytes, *, p
         "11": {moment: value.hex() for moment, value in moments.items()},
         "12": bytes(32).hex(),
     }
+
+
+def compute_policy(kernel_image: Path, phases: Sequence[str]) -> bytes:
+    """The policy that PCR 11 is as it is after these phases of a kernel image's boot, as a TPM computes it.
+
+    Source: TPM 2.0 Library, part 3, ``TPM2_PolicyPCR``: the policy before (none), the command's code, one selection of
+    SHA-256 with the bit of register 11, and the digest of what is selected.
+    """
+    register = _compute_moments(kernel_image, phases)[":".join(phases)]
+    selection = struct.pack(">IHB", 1, _SHA256, 3) + (1 << 11).to_bytes(3, "little")
+    digest = hashlib.sha256(register).digest()
+    return hashlib.sha256(bytes(32) + struct.pack(">I", _POLICY_PCR) + selection + digest).digest()
+
+
+def _compute_moments(kernel_image: Path, phases: Sequence[str]) -> dict[str, bytes]:
+    """PCR 11 at each moment of a boot: after the kernel image was measured, and after each phase."""
+    value = _extend(bytes(32), _list_of_kernel(kernel_image))
+    moments = {"kernel": value}
+    for count, phase in enumerate(phases, 1):
+        value = _extend(value, [phase.encode()])
+        moments[":".join(phases[:count])] = value
+    return moments
 
 
 def _extend(register: bytes, measured: Iterable[bytes]) -> bytes:

@@ -1,47 +1,69 @@
 """Signatures for Secure Boot with keys of one's own: of EFI programs, of the root hash, of firmware's variables.
 
-The private key is read by the programs that sign, through a file descriptor: it is in no command line, no log, and
-nothing of it is kept. All that is signed is the same for the same key: RSA with PKCS #1 v1.5 has no random part.
+A private key is read where it is asked to sign, or it is where only a command of the user's reaches it: it is in no
+command line, no log, and nothing of it is kept. All that is signed is the same for the same key: RSA with PKCS #1 v1.5
+has no random part.
 """
 
 from __future__ import annotations
 
 import base64
+import datetime
+import hashlib
 import json
 import re
-import ssl
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from builder.core.clock import stop_clock
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
 from builder.core.efi_keys import (
     KEY_VARIABLES,
+    REVOKED,
     make_fingerprint,
+    make_hash_list,
     make_signature_list,
     make_signed_update,
     read_certificate,
 )
-from builder.core.errors import InputError, ToolError
+from builder.core.errors import InputError
 from builder.core.files import open_replacement
-from builder.core.tools import Tools
+from builder.core.pe import append_signature, fill_program
+from builder.signatures.pkcs7 import sign_authenticode, sign_detached, wrap_signed_data
+from builder.signatures.signing_command import SigningCommand, parse_signing_command
+from update.efi import hash_program
 
 _MAKE_A_PAIR = "'build-os key DIR' makes a pair"
 _PRIVATE = re.compile(r"-----BEGIN ([A-Z ]*)PRIVATE KEY-----(\s+Proc-Type: 4,ENCRYPTED)?")
 _MAX_KEY = 1 << 20
-_RSA = bytes.fromhex("06092a864886f70d010101")  # rsaEncryption (RFC 8017, appendix A.1), as DER has it
 _RSA_BITS = 2048  # what every firmware knows, and shim's and Microsoft's own keys have
 _YEARS = 10
+# Of a certificate whose key was made to try things out.
+_DEVELOPMENT = "development keys of build-os"
 
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A private key (PEM) and its certificate, as files; ``der`` is the certificate itself."""
+    """A private key, and its certificate.
 
-    key: Path
+    Attributes:
+        key: a file (PEM), or what signs with a key that is kept elsewhere.
+        certificate: a file, PEM or DER.
+        der: the certificate itself.
+    """
+
+    key: Path | SigningCommand
     certificate: Path
     der: bytes
 
@@ -51,9 +73,79 @@ class KeyPair:
         return make_fingerprint(self.der)
 
     @property
-    def paths(self) -> tuple[str, str]:
-        """Key and certificate, from wherever one looks."""
-        return str(self.key.absolute()), str(self.certificate.absolute())
+    def is_development(self) -> bool:
+        """Whether the certificate says that the key was made to try things out."""
+        return is_of_development(self.der)
+
+    def read_certificate(self) -> x509.Certificate:
+        """The certificate as a value.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            return x509.load_der_x509_certificate(self.der)
+        except ValueError as error:
+            raise InputError(
+                f"{self.certificate} is no certificate", details=[str(error)], hint=_MAKE_A_PAIR
+            ) from error
+
+    def read_public_key(self) -> rsa.RSAPublicKey:
+        """The certificate's key.
+
+        Raises:
+            InputError: it is of a kind that firmware does not verify.
+        """
+        try:
+            key = self.read_certificate().public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise InputError(
+                f"{self.certificate} is of no RSA key, and firmware verifies no other signatures", hint=_MAKE_A_PAIR
+            )
+        return key
+
+    def sign(self, data: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2).
+
+        Raises:
+            InputError: the key cannot be used, is another one than the certificate's, or the command signs nothing.
+        """
+        public = self.read_public_key()
+        if isinstance(self.key, SigningCommand):
+            signature, who = self.key.sign(data, "Secure Boot", {}), "what the signing command wrote is no signature of"
+        else:
+            private = _load_private_key(self.key)
+            signature = private.sign(data, padding.PKCS1v15(), SHA256())
+            who = f"{self.key} is not the key of"
+        try:
+            public.verify(signature, data, padding.PKCS1v15(), SHA256())
+        except InvalidSignature:
+            raise InputError(
+                f"{who} the certificate {self.certificate}",
+                hint="it signs with RSA, PKCS #1 v1.5 and SHA-256"
+                if isinstance(self.key, SigningCommand)
+                else "give the two files that were made together",
+            ) from None
+        return signature
+
+    def describe(self) -> Mapping[str, str]:
+        """What :func:`parse_key_pair` makes the same pair of, from wherever one looks."""
+        certificate = str(self.certificate.absolute())
+        if isinstance(self.key, SigningCommand):
+            return {"command": self.key.text, "certificate": certificate}
+        return {"key": str(self.key.absolute()), "certificate": certificate}
+
+
+def is_of_development(certificate: bytes) -> bool:
+    """Whether a certificate (DER) says that its key was made to try things out."""
+    try:
+        subject = x509.load_der_x509_certificate(certificate).subject
+    except ValueError:
+        return False
+    units = subject.get_attributes_for_oid(x509.NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return any(unit.value == _DEVELOPMENT for unit in units)
 
 
 def read_key_pair(key: Path, certificate: Path) -> KeyPair:
@@ -62,34 +154,20 @@ def read_key_pair(key: Path, certificate: Path) -> KeyPair:
     Raises:
         InputError: one cannot be read, or is something else; the key asks for a passphrase.
     """
-    try:
-        with key.open("rb") as file:
-            text = file.read(_MAX_KEY).decode("ascii", "replace")
-    except OSError as error:
-        raise InputError(f"cannot read the private key {key}: {error.strerror}") from error
-    block = _PRIVATE.search(text)
-    if block is None:
-        raise InputError(f"{key} is no private key in PEM", hint=_MAKE_A_PAIR)
-    if block[1] == "ENCRYPTED " or block[2]:
-        raise InputError(
-            f"the private key {key} is encrypted, and a build asks nobody for a passphrase",
-            hint=f"decrypt it for the build, into memory: openssl pkey -in {key} -out /dev/shm/FILE",
-        )
+    _read_private_key(key)
     return KeyPair(key, certificate, read_certificate(certificate))
 
 
-class Opened(NamedTuple):
-    """A pair as programs of the tools tree see it, whose /etc and /usr are not the host's.
+def parse_key_pair(text: Mapping[str, str]) -> KeyPair:
+    """What :meth:`KeyPair.describe` says.
 
-    Attributes:
-        key: a path that leads to the key while ``fds`` are handed on.
-        scratch: a directory for what is signed.
+    Raises:
+        InputError: see :func:`read_key_pair`.
     """
-
-    key: str
-    certificate: Path
-    scratch: Path
-    fds: tuple[int, ...]
+    certificate = Path(text["certificate"])
+    if "command" in text:
+        return KeyPair(parse_signing_command(text["command"]), certificate, read_certificate(certificate))
+    return read_key_pair(Path(text["key"]), certificate)
 
 
 @dataclass(frozen=True)
@@ -97,11 +175,10 @@ class Signer:
     """Signs with a pair.
 
     Attributes:
-        epoch: seconds since 1970: when it says that it signed.
+        epoch: seconds since 1970: from when on firmware takes no older change of what it trusts.
     """
 
     pair: KeyPair
-    tools: Tools
     epoch: int
 
     def require_pair(self) -> None:
@@ -110,123 +187,79 @@ class Signer:
         Raises:
             InputError: the files do not belong together, or are for another kind of signature.
         """
-        with self._open() as (key, certificate, _, fds):
-            of_key = self._public(self.pair.key, "pkey", "-in", key, "-pubout", fds=fds)
-            of_certificate = self._public(
-                self.pair.certificate, "x509", "-in", str(certificate), "-noout", "-pubkey", fds=fds
-            )
-        if of_key != of_certificate:
-            raise InputError(
-                f"{self.pair.certificate} is not the certificate of {self.pair.key}",
-                hint="give the two files that were made together",
-            )
-        if _RSA not in base64.b64decode("".join(of_key.splitlines()[1:-1])):
-            raise InputError(
-                f"{self.pair.key} is no RSA key, and firmware verifies no other signatures", hint=_MAKE_A_PAIR
-            )
+        self.pair.sign(b"")
 
     def sign_program(self, program: bytes) -> bytes:
         """An EFI program with an Authenticode signature.
 
-        systemd-sbsign 257 writes down when it signs, and asks only the clock.
-
         Raises:
-            ToolError: it is no EFI program.
+            ValueError: it is no EFI program, or is signed.
         """
-        with self._open() as (key, certificate, scratch, fds):
-            source, target = scratch / "program.efi", scratch / "signed.efi"
-            source.write_bytes(program)
-            self.tools.run(
-                "systemd-sbsign",
-                "sign",
-                f"--private-key={key}",
-                f"--certificate={certificate}",
-                f"--output={target}",
-                source,
-                env=stop_clock(self.tools, self.epoch),
-                pass_fds=fds,
-            )
-            return target.read_bytes()
+        padded = fill_program(program)
+        return append_signature(padded, sign_authenticode(hash_program(padded), self.pair.der, self.pair.sign))
 
     def read_public_key(self) -> bytes:
         """The pair's public key in PEM, which is a kernel image's ``.pcrpkey``."""
-        with self._open() as (_, certificate, _, fds):
-            return self._public(
-                self.pair.certificate, "x509", "-in", str(certificate), "-noout", "-pubkey", fds=fds
-            ).encode()
+        return self.pair.read_public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-    def sign_policy(self, sections: Mapping[str, Path]) -> str:
-        """What lets a TPM open what is sealed for this key, in a kernel image's initrd: JSON, as in its ``.pcrsig``.
+    def sign_policy(self, policy: bytes) -> str:
+        """What lets a TPM open what is sealed for this key: JSON, as in a kernel image's ``.pcrsig``.
 
-        The policy is PCR 11 as systemd-stub(7) and systemd-pcrphase(8) leave it while the initrd runs, and no later.
+        The same as systemd-measure(1) prints.
 
         Args:
-            sections: of the kernel image, as :func:`builder.outputs.uki.read_measured_sections` has them.
-
-        Raises:
-            ToolError: systemd-measure(1) cannot load the TPM's libraries, or use the key.
+            policy: of PCR 11 in the SHA-256 bank, :func:`builder.outputs.registers.compute_policy`.
         """
-        with self._open() as (key, _, scratch, fds):
-            public = scratch / "public.pem"
-            public.write_bytes(self.read_public_key())
-            return self.tools.run(
-                "systemd-measure",
-                "sign",
-                *(f"--{name}={path}" for name, path in sections.items()),
-                "--bank=sha256",
-                "--phase=enter-initrd",
-                f"--private-key={key}",
-                f"--public-key={public}",
-                pass_fds=fds,
-            )
+        public = self.pair.read_public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        signed = {
+            "pcrs": [11],
+            "pkfp": hashlib.sha256(public).hexdigest(),
+            "pol": policy.hex(),
+            "sig": base64.b64encode(self.pair.sign(policy)).decode(),
+        }
+        return json.dumps({"sha256": [signed]}, separators=(",", ":"))
 
     def sign_root_hash(self, roothash: str) -> bytes:
         """What is in a signature partition (UAPI.2, "Verity signature partitions")."""
-        signature = self._detached(roothash.encode(), "-nocerts")
+        signature = sign_detached(roothash.encode(), self.pair.der, self.pair.sign, bring=False)
         parts = {
             "rootHash": roothash,
             "certificateFingerprint": self.pair.fingerprint,
-            "signature": base64.b64encode(signature).decode(),
+            "signature": base64.b64encode(wrap_signed_data(signature)).decode(),
         }
         return json.dumps(parts).encode()
 
     def make_enrolment(self) -> Mapping[str, bytes]:
         """``.auth`` files that make firmware in setup mode trust the certificate, by variable: PK, KEK, db."""
         content = make_signature_list(self.pair.der)
-        return {name: make_signed_update(name, content, self.epoch, self._detached) for name in KEY_VARIABLES}
+        return {name: make_signed_update(name, content, self.epoch, self._sign_detached) for name in KEY_VARIABLES}
 
-    def _detached(self, data: bytes, *options: str) -> bytes:
-        """PKCS #7 in DER, of what is elsewhere; without attributes, so without a time."""
-        with self._open() as (key, certificate, scratch, fds):
-            source, target = scratch / "data", scratch / "signature"
-            source.write_bytes(data)
-            self.tools.run(
-                "openssl",
-                *("smime", "-sign", "-binary", "-noattr", "-md", "sha256", "-outform", "DER", *options),
-                *("-inkey", key, "-signer", certificate, "-in", source, "-out", target),
-                pass_fds=fds,
-            )
-            return target.read_bytes()
+    def sign_trust(self, certificates: Iterable[bytes]) -> bytes:
+        """A ``.auth`` file by which firmware that trusts this pair trusts other certificates (DER), too: for ``db``."""
+        content = b"".join(map(make_signature_list, certificates))
+        return make_signed_update("db", content, self.epoch, self._sign_detached, append=True)
 
-    @contextmanager
-    def _open(self) -> Iterator[Opened]:
-        with tempfile.TemporaryDirectory() as directory, self.pair.key.open("rb") as key:
-            certificate = Path(directory, "certificate.pem")
-            certificate.write_text(ssl.DER_cert_to_PEM_cert(self.pair.der), encoding="ascii")
-            yield Opened(f"/proc/self/fd/{key.fileno()}", certificate, Path(directory), (key.fileno(),))
+    def sign_revocation(self, programs: Iterable[bytes], certificates: Iterable[bytes] = ()) -> bytes:
+        """A ``.auth`` file by which firmware that trusts this pair starts some programs no more: for ``dbx``.
 
-    def _public(self, path: Path, *command: str, fds: tuple[int, ...]) -> str:
-        try:
-            return self.tools.run("openssl", *command, pass_fds=fds)
-        except ToolError as error:
-            raise InputError(f"{path} cannot be used", details=error.details[1:], hint=_MAKE_A_PAIR) from error
+        Args:
+            programs: EFI programs, signed or not.
+            certificates: in DER; nothing that they signed is started either.
+        """
+        digests = [hash_program(fill_program(program)) for program in programs]
+        content = (make_hash_list(digests) if digests else b"") + b"".join(map(make_signature_list, certificates))
+        return make_signed_update(REVOKED, content, self.epoch, self._sign_detached, append=True)
+
+    def _sign_detached(self, data: bytes) -> bytes:
+        return sign_detached(data, self.pair.der, self.pair.sign)
 
 
-def make_key_pair(tools: Tools, directory: Path, name: str) -> KeyPair:
+def make_key_pair(directory: Path, name: str, *, development: bool = False) -> KeyPair:
     """A new pair in a directory: ``secure-boot.key``, which only its owner can read, and ``secure-boot.crt``.
 
     Args:
         name: who signs, for people who look at the certificate.
+        development: the certificate says that it is for trying things out.
 
     Raises:
         InputError: one of them is there already.
@@ -237,15 +270,62 @@ def make_key_pair(tools: Tools, directory: Path, name: str) -> KeyPair:
             raise InputError(
                 f"{path} is there already, and images may be signed with it", hint="name another directory"
             )
+    private = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
     with (
         open_replacement(key, mode=0o600, durable=True) as secret,
         open_replacement(certificate, durable=True) as public,
     ):
-        tools.run(
-            "openssl",
-            *("req", "-x509", "-batch", "-noenc", "-newkey", f"rsa:{_RSA_BITS}", "-sha256"),
-            *("-days", str(365 * _YEARS), "-subj", f"/CN={name}"),
-            *("-keyout", f"/proc/self/fd/{secret.fileno()}", "-out", f"/proc/self/fd/{public.fileno()}"),
-            pass_fds=(secret.fileno(), public.fileno()),
-        )
+        secret.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        public.write(_make_certificate(private, name, development=development).public_bytes(Encoding.PEM))
     return read_key_pair(key, certificate)
+
+
+def _make_certificate(private: rsa.RSAPrivateKey, name: str, *, development: bool) -> x509.Certificate:
+    """It signs itself, as ``openssl req -x509`` makes one."""
+    unit = [x509.NameAttribute(x509.NameOID.ORGANIZATIONAL_UNIT_NAME, _DEVELOPMENT)] if development else []
+    try:
+        who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name), *unit])
+    except ValueError as error:
+        raise InputError(f"a certificate cannot be for '{name}': {error}", hint="--name names somebody else") from error
+    identifier = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, SHA256())
+    )
+
+
+def _read_private_key(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_KEY)
+    except OSError as error:
+        raise InputError(f"cannot read the private key {path}: {error.strerror}") from error
+    block = _PRIVATE.search(data.decode("ascii", "replace"))
+    if block is None:
+        raise InputError(f"{path} is no private key in PEM", hint=_MAKE_A_PAIR)
+    if block[1] == "ENCRYPTED " or block[2]:
+        raise InputError(
+            f"the private key {path} is encrypted, and a build asks nobody for a passphrase",
+            hint=f"decrypt it for the build, into memory: openssl pkey -in {path} -out /dev/shm/FILE",
+        )
+    return data
+
+
+def _load_private_key(path: Path) -> rsa.RSAPrivateKey:
+    try:
+        key = load_pem_private_key(_read_private_key(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path} cannot be used", details=[str(error)], hint=_MAKE_A_PAIR) from error
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise InputError(f"{path} is no RSA key, and firmware verifies no other signatures", hint=_MAKE_A_PAIR)
+    return key

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from builder.core.architecture import require_architecture
 from builder.core.errors import InputError
-from builder.core.pe import read_sections
 from builder.core.tools import Tools
-from builder.outputs.registers import MEASURED_SECTIONS
 from builder.tree.modules import find_kernel_release
 from builder.tree.node import Node
 from builder.tree.tree import Tree
@@ -27,6 +25,7 @@ NO_ROOT_HASH = hashlib.sha256(b"build-os: the hash of a root that is still being
 COMMAND_LINE = 2047
 # systemd takes nothing from SMBIOS, fw_cfg, the boot loader and this command line (systemd.system-credentials(7)).
 NO_CREDENTIALS = "systemd.import_credentials=no"
+DEVELOPMENT_KEYS = "build_os.keys=development"  # a unit of the feature base says so on consoles
 
 
 def find_kernel(tree: Tree) -> Node:
@@ -123,23 +122,6 @@ def write_root_hash(template: Path, out: Path, roothash: str) -> None:
         raise AssertionError(f"{template.name} has two places for the root hash")
     with out.open("wb") as file:
         file.writelines((memoryview(data)[:start], roothash.encode(), memoryview(data)[end:]))
-
-
-def read_measured_sections(program: Path, scratch: Path) -> dict[str, Path]:
-    """The sections that systemd-stub(7) measures into PCR 11, each as a file, by the names of systemd-measure(1).
-
-    Raises:
-        ValueError: it is no PE file.
-    """
-    files = {}
-    with program.open("rb") as file:
-        for section in read_sections(program):
-            if section.name in MEASURED_SECTIONS:
-                name = section.name.removeprefix(".")
-                file.seek(section.offset)
-                files[name] = scratch / f"measured-{name}"
-                files[name].write_bytes(file.read(section.size))
-    return files
 
 
 def write_policy(program: Path, signature: str) -> None:

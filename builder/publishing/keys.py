@@ -24,7 +24,8 @@ from tuf.api.metadata import Metadata, Root
 
 from builder.core.errors import InputError
 from builder.core.files import write_file
-from builder.publishing.signing_command import CommandSigner, SigningCommand, add_signature, read_public_key
+from builder.publishing.signing_command import CommandSigner, add_signature, read_public_key
+from builder.signatures.signing_command import SigningCommand
 from firstboot.config.update_words import DEVELOPMENT
 
 NOWHERE: Mapping[str, Path] = MappingProxyType({})

@@ -20,7 +20,7 @@ from builder.publishing.deltas import BLOCKS, make_delta
 from builder.publishing.keys import ROOT_FILE, find_signers, is_development
 from builder.publishing.payload import Payload, open_payload
 from builder.publishing.repository import LOCK, Repository, open_repository
-from builder.publishing.signing_command import SigningCommand
+from builder.signatures.signing_command import SigningCommand
 from update.delta import METHOD
 from update.documents import (
     CHANNELS,
@@ -74,6 +74,7 @@ def change_repository(
     *,
     sweep: bool = False,
     command: SigningCommand | None = None,
+    release: bool = False,
 ) -> Iterator[Repository]:
     """A repository to be changed, by one publisher at a time; it is signed and written when the block has ended.
 
@@ -81,9 +82,10 @@ def change_repository(
         now: seconds since 1970.
         sweep: remove, at the end, the files that nothing leads to.
         command: signs with keys that are not in ``keys``.
+        release: others rely on what is published: refuse development keys.
 
     Raises:
-        InputError, SourceError: see :func:`open_repository`; a key is missing.
+        InputError, SourceError: see :func:`open_repository`; a key is missing, or for development.
         OSError: the disk is full, or fails; the repository is as it was then.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,11 @@ def change_repository(
         repository = open_repository(directory, keys / ROOT_FILE)
         root = repository.root.signed
         if is_development(root):
+            if release:
+                raise InputError(
+                    f"{directory} is signed by development keys, and this is to be a release",
+                    hint="'build-os key DIR --for updates' without --dev makes others",
+                )
             console.warn(f"{directory} is signed by development keys: machines that people rely on want others")
         if root.expires.timestamp() < now:
             raise InputError(

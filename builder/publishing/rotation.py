@@ -19,7 +19,8 @@ from builder.publishing.keys import (
     make_command_signer,
     read_root,
 )
-from builder.publishing.signing_command import CommandSigner, SigningCommand, add_signature, read_public_key
+from builder.publishing.signing_command import CommandSigner, add_signature, read_public_key
+from builder.signatures.signing_command import SigningCommand
 
 
 def replace_root(

@@ -1,11 +1,10 @@
-"""Keys that are kept elsewhere, in a token, an HSM, a service: a program of the publisher's signs with them."""
+"""Keys of TUF's roles that are kept elsewhere, by :mod:`builder.signatures.signing_command`.
+
+A signature of Ed25519 has 64 bytes, one of ECDSA is in DER, one of RSA is by PSS with SHA-256.
+"""
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +15,9 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
 from builder.core.errors import InputError
+from builder.signatures.signing_command import SigningCommand
 
-SECONDS = 300.0  # somebody may have to touch a token
-MAX_SIGNATURE = 16 << 10
 _MAX_KEY = 64 << 10
-
-
-@dataclass(frozen=True)
-class SigningCommand:
-    """A command line: its words, in which ``{file}``, ``{role}``, ``{key}`` and ``{scheme}`` are filled in.
-
-    It writes the signature of the file, as it is, to standard output: of Ed25519 64 bytes, of ECDSA in DER, of RSA by
-    PSS with SHA-256.
-    """
-
-    words: tuple[str, ...]
-
-    def sign(self, payload: bytes, role: str, key: Key) -> bytes:
-        """The signature of a role's metadata.
-
-        Raises:
-            InputError: the program is not there, fails, or takes too long.
-        """
-        with tempfile.NamedTemporaryFile(prefix="build-os-sign-") as file:
-            file.write(payload)
-            file.flush()
-            values = {"{file}": file.name, "{role}": role, "{key}": key.keyid, "{scheme}": key.scheme}
-            argv = [_fill_in(word, values) for word in self.words]
-            try:
-                done = subprocess.run(
-                    argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=SECONDS, check=False
-                )
-            except OSError as error:
-                raise InputError(f"cannot start the signing command {argv[0]}: {error.strerror}") from error
-            except subprocess.TimeoutExpired:
-                raise InputError(f"the signing command took longer than {SECONDS:.0f} s") from None
-        if done.returncode != 0 or not 0 < len(done.stdout) <= MAX_SIGNATURE:
-            raise InputError(
-                f"the signing command has signed nothing for {role}",
-                details=[shlex.join(argv), f"status {done.returncode}, {len(done.stdout)} bytes"],
-            )
-        return done.stdout
 
 
 class CommandSigner(Signer):
@@ -83,7 +44,8 @@ class CommandSigner(Signer):
         Raises:
             InputError: it was not, or not with this key.
         """
-        signature = Signature(self._key.keyid, self._command.sign(payload, self._role, self._key).hex())
+        values = {"{role}": self._role, "{key}": self._key.keyid, "{scheme}": self._key.scheme}
+        signature = Signature(self._key.keyid, self._command.sign(payload, self._role, values).hex())
         try:
             self._key.verify_signature(signature, payload)
         except SecuresystemsError as error:
@@ -109,21 +71,6 @@ def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
         raise
 
 
-def parse_signing_command(text: str) -> SigningCommand:
-    """The words of a command line; no shell looks at it.
-
-    Raises:
-        InputError: it cannot be split, or names no file to sign.
-    """
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError as error:
-        raise InputError(f"the signing command cannot be split into words: {error}") from error
-    if not any("{file}" in word for word in words):
-        raise InputError("the signing command does not say {file}, which is what it is to sign")
-    return SigningCommand(words)
-
-
 def read_public_key(path: Path) -> Key:
     """A public key in PEM.
 
@@ -139,9 +86,3 @@ def read_public_key(path: Path) -> Key:
         raise InputError(
             f"{path} is no public key that verifies updates", hint="those are Ed25519, RSA or ECDSA with P-256, in PEM"
         ) from error
-
-
-def _fill_in(word: str, values: dict[str, str]) -> str:
-    for name, value in values.items():
-        word = word.replace(name, value)
-    return word

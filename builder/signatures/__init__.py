@@ -1,1 +1,1 @@
-"""Signatures of files and of images by a key that the user names: OpenPGP, minisign, and bare public keys in PEM."""
+"""Signatures by a key that the user names: OpenPGP, minisign and PEM are checked, PKCS #7 is made; and by commands."""

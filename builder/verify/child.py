@@ -17,7 +17,7 @@ from builder.core.errors import BuildError
 from builder.core.files import write_file
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.outputs.signing import read_key_pair
+from builder.outputs.signing import parse_key_pair
 from builder.verify.records import Recorder
 from builder.verify.surroundings import describe_surroundings, format_surroundings
 
@@ -38,7 +38,7 @@ def build(spec: Mapping[str, Any]) -> None:
             offline=True,
             adapt_tools=lambda tools: shift_clock(tools, spec["days"]),
             watch=recorder.record,
-            key_pair=read_key_pair(*map(Path, spec["key_pair"])) if spec["key_pair"] else None,
+            key_pair=parse_key_pair(spec["key_pair"]) if spec["key_pair"] else None,
         )
         try:
             build_definition(request)

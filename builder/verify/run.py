@@ -133,7 +133,7 @@ def _build(request: BuildRequest, directory: Path, *, perturbed: bool) -> Built:
         "seed": 1,
         "jobs": JOBS,
         "order": "shuffled" if perturbed else "the file system's",
-        "key_pair": None if request.key_pair is None else request.key_pair.paths,
+        "key_pair": None if request.key_pair is None else request.key_pair.describe(),
     }
     write_file(directory / "spec.json", json.dumps(spec))
     environment = {**os.environ, "BUILD_OS_CACHE": str(places["store"])}

@@ -15,7 +15,11 @@ import pytest
 
 from builder.core.architecture import require_architecture
 from builder.core.image import Artifact, Image, read_image
+from builder.outputs.signing import Signer, make_key_pair, read_key_pair
 from firstboot.apply.kernel.addon import make_addon
+from tests.support.authenticode import remove_signature
+from tests.support.command import run_command
+from tests.support.machines import build
 from update.gpt import HEAD, parse_gpt
 from vm.guest.credentials import make_stub_argument
 from vm.machine import Machine
@@ -27,6 +31,7 @@ from vm.waiting.deadline import Deadline, choose_timeout_scale
 if TYPE_CHECKING:
     from builder.core.store import Store
     from builder.core.tools import Tools
+    from builder.outputs.signing import KeyPair
     from vm.accel.choice import Verdict
     from vm.spec import VmSpec
 
@@ -135,6 +140,9 @@ def test_a_signed_image_starts_locked_down_and_obeys_nobody_but_its_config_and_r
         assert obeyed == set()
         assert machine.read("/proc/cmdline").split() == beset.command_line.split()
         assert machine.run("ls", "/run/credentials/@system", "/run/credentials/@encrypted").stdout == ""
+        # Keys of tests are for development, and every console says so.
+        assert "build_os.keys=development" in beset.command_line.split()
+        assert "Development keys have signed this system" in machine.succeed("agetty --show-issue")
 
         # What docs/security.md says of one root shell: /etc and /var keep what it writes, /usr does not.
         unit = "[Service]\nType=oneshot\nExecStart=/usr/bin/touch /run/stayed\n[Install]\nWantedBy=sysinit.target\n"
@@ -188,3 +196,53 @@ def test_firmware_without_keys_is_given_those_of_the_image_and_then_refuses_othe
         # It starts again by itself; the lines of its first start are no longer waited for then.
         machine.wait_console(REFUSED)
         assert machine.transcript.find(re.compile("Custom Secure Boot keys successfully enrolled"), 0)
+
+
+@pytest.mark.slow
+def test_a_machine_is_told_of_another_key_and_later_of_an_image_that_it_starts_no_more(
+    key_pair: KeyPair, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rotation and revocation: files of ``build-os key``, taken by a machine that runs, and what firmware does."""
+    (tmp_path / "os.yaml").write_text('name: trust\nversion: "1"\nfeatures: [base, updates]\n')
+    image = read_image(build(tmp_path / "os.yaml", tmp_path / "out", store, key_pair))
+    old, new = key_pair.certificate.parent, tmp_path / "new"
+    make_key_pair(new, "the next key")
+    # The same system once more, by a key that nothing trusts yet; a filling character of its command line differs.
+    unsigned = remove_signature(image.require_artifact("uki").path.read_bytes())
+    unsigned = unsigned.replace(b"build_os.full=-", b"build_os.full==")
+    another = tmp_path / "another.efi"
+    another.write_bytes(
+        Signer(read_key_pair(new / "secure-boot.key", new / "secure-boot.crt"), 0).sign_program(unsigned)
+    )
+    for arguments in (("--trust", str(new / "secure-boot.crt")), ("--revoke", str(another))):
+        assert run_command(capsys, "key", str(old), *arguments).status == 0
+    # A change that another key has signed, which firmware does not take.
+    assert run_command(capsys, "key", str(new), "--trust", str(old / "secure-boot.crt")).status == 0
+
+    disk = tmp_path / "disk.raw"
+    tools.run("qemu-img", "convert", "-O", "raw", image.require_artifact("qcow2").path, disk)
+    with disk.open("rb") as file:
+        tools.run("mcopy", "-i", f"{disk}@@{parse_gpt(file.read(HEAD))[0].start}", another, "::/parked.efi")
+    others = {kind: artifact for kind, artifact in image.artifacts.items() if kind != "qcow2"}
+    image = replace(image, artifacts={**others, "raw": Artifact(disk, "raw", disk.stat().st_size, "")})
+
+    home = MachineFolder(tmp_path / "machine")
+    spec = plan_machine(image, home, vm_accel.accel, MachineRequest(memory=1024, net="none", secure_boot=True))
+    deadline = Deadline(600, choose_timeout_scale(vm_accel.accel, os.environ))
+    with Machine(spec, tools, deadline, folder=home.root, store=store, allow=(REFUSED,)) as machine:
+        machine.wait_unit("multi-user.target")
+        for name, path in (("stranger", new / "db.auth"), ("trust", old / "db.auth")):
+            machine.write(f"/run/{name}/{path.name}", path.read_bytes())
+        stranger = machine.run("os-update", "firmware-keys", "/run/stranger/db.auth")
+        assert "firmware refuses the change of db" in stranger.stderr
+        assert "1 more entry" in machine.succeed("os-update firmware-keys /run/trust/db.auth")
+        machine.succeed("mkdir /run/esp && mount /dev/disk/by-partlabel/esp /run/esp")
+        machine.succeed("mv /run/esp/parked.efi /run/esp/EFI/Linux/trust_2.efi && umount /run/esp")
+        machine.reboot()
+        # systemd-boot starts the newest name first, and firmware trusts its key now.
+        machine.wait_unit("multi-user.target")
+        assert machine.read("/proc/cmdline").split()[-1].startswith("build_os.full==")
+        machine.write("/run/revoke/dbx.auth", (old / "dbx.auth").read_bytes())
+        assert "1 more entry" in machine.succeed("os-update firmware-keys /run/revoke/dbx.auth")
+        machine.run("systemctl", "reboot", "--no-block")
+        machine.wait_console(REFUSED)

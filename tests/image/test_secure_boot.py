@@ -71,7 +71,7 @@ def test_what_firmware_starts_is_signed_and_one_bit_more_or_less_is_noticed(
     signed = indirect_data(signature(program))
     verify(tools, tmp_path, signature(program), signed, key_pair.certificate)
     assert signed.endswith(digest(program))
-    stranger = make_key_pair(tools, tmp_path / "keys", "stranger")
+    stranger = make_key_pair(tmp_path / "keys", "stranger")
     with pytest.raises(ToolError):
         verify(tools, tmp_path, signature(program), signed, stranger.certificate)
     changed = bytearray(program)
@@ -116,7 +116,7 @@ def test_the_same_key_gives_the_same_bits(
         kind: artifact.sha256 for kind, artifact in image.artifacts.items()
     }
     # And another key is a reason to build, into the same directory.
-    other = make_key_pair(tools, tmp_path / "keys", "other")
+    other = make_key_pair(tmp_path / "keys", "other")
     changed = json.loads(build(DEMO, tmp_path / "again", store, other).read_text())["artifacts"]
     assert {kind for kind in again if again[kind]["sha256"] != changed[kind]["sha256"]} == {
         *("qcow2", "uki", "certificate")
@@ -140,7 +140,7 @@ def test_nothing_of_the_key_is_in_the_output_or_the_store(
 def test_a_pair_that_is_none_ends_the_build_before_anything_is_made(
     key_pair: KeyPair, store: Store, tools: Tools, tmp_path: Path
 ) -> None:
-    other = make_key_pair(tools, tmp_path / "keys", "other")
+    other = make_key_pair(tmp_path / "keys", "other")
     mixed = KeyPair(key_pair.key, other.certificate, other.der)
     elliptic = tmp_path / "ec.key"
     tools.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", elliptic)
@@ -148,8 +148,8 @@ def test_a_pair_that_is_none_ends_the_build_before_anything_is_made(
     broken = tmp_path / "broken.key"
     broken.write_text("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n")
     for pair, what in (
-        (mixed, "is not the certificate of"),
-        (KeyPair(elliptic, tmp_path / "ec.crt", _der(tmp_path / "ec.crt")), "is no RSA key"),
+        (mixed, "is not the key of the certificate"),
+        (KeyPair(elliptic, tmp_path / "ec.crt", _der(tmp_path / "ec.crt")), "is of no RSA key"),
         (KeyPair(broken, key_pair.certificate, key_pair.der), r"broken\.key cannot be used"),
     ):
         with pytest.raises(InputError, match=what):

@@ -33,3 +33,10 @@ def indirect_data(pkcs7: bytes) -> bytes:
     sequence = at + 2
     assert pkcs7[sequence] == 0x30
     return pkcs7[sequence + 2 : sequence + 2 + pkcs7[sequence + 1]]
+
+
+def remove_signature(program: bytes) -> bytes:
+    """The PE file as it was before it was signed."""
+    entry = struct.unpack_from("<I", program, 0x3C)[0] + 24 + 112 + 4 * 8
+    start, _ = struct.unpack_from("<II", program, entry)
+    return program[:entry] + bytes(8) + program[entry + 8 : start]

@@ -7,6 +7,7 @@ rollback [--once] [--now]   start the version before; with --once for one boot o
 pin VERSION, unpin          take only this version; any again
 drift [--json]              files of /etc that the image and this machine have both changed
 history [--json]            what happened to which version, and why
+firmware-keys FILE          tell firmware whom it trusts as well, or what it starts no more
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from update.agent import trial
 from update.agent.archive import clear_archive, unpack_archive
 from update.agent.esp import find_image, mount_esp
 from update.agent.etc import describe_drift, keep_own, read_drift, show_difference, take_default
+from update.agent.firmware_keys import ENCRYPTED_STATE, read_change, refuse_to_lock_out, write_change
 from update.agent.fleet_lock import read_held
 from update.agent.host import Host
 from update.agent.identity import read_identity
@@ -96,6 +98,11 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--keep", metavar="PATH", help="the machine's file is right: list it no more")
     what.add_argument("--take", metavar="PATH", help="replace the machine's file by the image's")
     add("history", "say what happened to which version, and why").add_argument("--json", action="store_true")
+    keys = add("firmware-keys", "tell firmware of other keys (db.auth), or of images that it starts no more (dbx.auth)")
+    keys.add_argument("file", metavar="FILE", type=Path, help="as 'build-os key --trust' and '--revoke' make it")
+    keys.add_argument(
+        "--recovery-key", action="store_true", help="that of the encrypted state is at hand, for the next boot"
+    )
     # What units call.
     for name in ("auto", "boot", "bless", "give-up", "migrate", "migrated", "steady"):
         commands.add_parser(name)
@@ -205,6 +212,23 @@ def _rollback(host: Host, options: argparse.Namespace) -> None:
         host.run(_REBOOT)
 
 
+def _change_firmware_keys(host: Host, options: argparse.Namespace) -> None:
+    name, data, entries = read_change(options.file)
+    with hold_lock(host):
+        identity = read_identity(host)
+        if name == "dbx":
+            with mount_esp(host) as esp:
+                refuse_to_lock_out(esp, identity.name, identity.version, entries)
+        if host.locate(ENCRYPTED_STATE).exists() and not options.recovery_key:
+            raise UpdateError(
+                "the TPM opens this machine's state for firmware that trusts what it trusts now: after this, the next "
+                "boot asks for the recovery key. Say --recovery-key if it is at hand"
+            )
+        write_change(host, name, data)
+    what = "trusts" if name == "db" else "does not start any more what belongs to"
+    _say(f"firmware {what} {len(entries)} more {'entry' if len(entries) == 1 else 'entries'}, from the next boot on")
+
+
 def _pin(host: Host, options: argparse.Namespace) -> None:
     if not is_version(options.version):
         raise UpdateError(f"'{options.version}' is not a version")
@@ -288,6 +312,7 @@ COMMANDS: dict[str, Callable[[Host, argparse.Namespace], None]] = {
     "pin": _pin,
     "unpin": _unpin,
     "drift": _drift,
+    "firmware-keys": _change_firmware_keys,
     "history": _history,
     "boot": _boot,
     "bless": _bless,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import uuid
 
-from builder.core.efi_keys import KEY_ATTRIBUTES, KEY_VARIABLES, make_signature_list
+from builder.core.efi_keys import KEY_VARIABLES, make_signature_list
+from update.efi import KEY_ATTRIBUTES
 
 _VOLUME_SIGNATURE, _VOLUME_SIGNATURE_AT, _VOLUME_HEADER_SIZE_AT = b"_FVH", 40, 48
 _STORE = uuid.UUID("aaf32c78-947b-439a-a180-2e144ec37792")  # gEfiAuthenticatedVariableGuid

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from collections import namedtuple
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,14 @@ from builder.build import inputs
 from builder.build.container import build_container
 from builder.build.inputs import fetch_missing_debs, require_lock
 from builder.build.request import BuildRequest
-from builder.build.system import build_system, is_up_to_date, make_image_settings, make_system_key, plan_system
+from builder.build.system import (
+    build_system,
+    is_up_to_date,
+    make_image_settings,
+    make_system_key,
+    plan_system,
+    refuse_development_keys,
+)
 from builder.build.workspace import Workspace, open_store, require_room
 from builder.core.architecture import Arch
 from builder.core.errors import CapabilityError, InputError
@@ -26,10 +35,12 @@ from builder.definition.load import Loaded, load
 from builder.definition.model import Disk
 from builder.definition.resolved import Resolved
 from builder.definition.scalars import Size
+from builder.definition.update_models import Updates
 from builder.locking import hash_recipe, load_any, make_lock_path
-from builder.outputs.signing import KeyPair
+from builder.outputs.signing import KeyPair, make_key_pair
 from builder.stages import list_stages
 from builder.toolstree import list_tool_packages
+from firstboot.config.update_words import DEVELOPMENT
 
 pytestmark = pytest.mark.unit
 
@@ -300,6 +311,30 @@ def test_who_signs_is_a_reason_to_build_and_where_the_key_lies_is_none(
     signed = key_with(KeyPair(Path("a.key"), Path("a.crt"), b"certificate"))
     assert key_with(KeyPair(Path("elsewhere"), Path("elsewhere.too"), b"certificate")) == signed
     assert len({key_with(None), signed, key_with(KeyPair(Path("a.key"), Path("a.crt"), b"another"))}) == 3
+
+
+def test_a_release_is_signed_by_no_development_key(
+    system_request: BuildRequest, resolved: Resolved, tmp_path: Path
+) -> None:
+    pair = make_key_pair(tmp_path / "dev", "me", development=True)
+    refuse_development_keys(replace(system_request, key_pair=pair), resolved)
+    with pytest.raises(InputError, match=r"secure-boot\.crt is of a development key, and this is to be a release"):
+        refuse_development_keys(replace(system_request, key_pair=pair, release=True), resolved)
+    refuse_development_keys(
+        replace(system_request, key_pair=make_key_pair(tmp_path / "keys", "me"), release=True), resolved
+    )
+
+
+def test_a_release_is_updated_by_no_development_keys(system_request: BuildRequest, resolved: Resolved) -> None:
+    root = resolved.path.parent / "root.json"
+    updated = replace(resolved, updates=Updates(url="https://updates.example.com", root="root.json"))
+    for development in (False, True):
+        root.write_text(json.dumps({"signed": {DEVELOPMENT: True} if development else {}}))
+        refuse_development_keys(system_request, updated)
+        with (
+            nullcontext() if not development else pytest.raises(InputError, match=r"root\.json is of development keys")
+        ):
+            refuse_development_keys(replace(system_request, release=True), updated)
 
 
 def test_a_container_is_not_signed(system_request: BuildRequest) -> None:

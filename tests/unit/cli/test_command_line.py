@@ -631,3 +631,24 @@ def test_doctor_says_that_keys_are_for_development(build_os: BuildOs, monkeypatc
     shutil.rmtree("update-keys")
     assert build_os("key", "update-keys", "--for", "updates").status == 0
     assert said not in build_os("doctor").out
+
+
+def test_doctor_says_that_a_key_for_secure_boot_is_for_development(
+    build_os: BuildOs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builder.core import tools
+
+    monkeypatch.setattr(tools, "can_enter", lambda: None)
+    monkeypatch.setenv("BUILD_OS_MIRROR", "http://mirror.example/debian")
+    said = "note  keys/secure-boot.crt is of a development key"
+    assert said not in build_os("doctor").out
+    assert build_os("key", "--dev").status == 0
+    assert said in build_os("doctor").out
+    shutil.rmtree("keys")
+    # Of no definition, and without tools: a key is made on any machine.
+    made = build_os("key", "--name", "us")
+    assert (made.status, made.out.split()) == (0, ["keys/secure-boot.key", "keys/secure-boot.crt"])
+    assert said not in build_os("doctor").out
+    monkeypatch.setenv("BUILD_OS_SIGN_CERTIFICATE", "elsewhere/secure-boot.crt")
+    assert build_os("key", "elsewhere", "--dev").status == 0
+    assert "note  elsewhere/secure-boot.crt is of a development key" in build_os("doctor").out

@@ -62,11 +62,10 @@ def test_a_list_has_one_certificate_with_its_sizes() -> None:
 def test_an_update_says_when_and_is_signed_over_all_that_firmware_looks_at() -> None:
     signed = []
     inner = b"\x30\x81\x80" + bytes(128)
-    content_info = bytes.fromhex("30819106092a864886f70d010702a08183") + inner
 
     def sign(what: bytes) -> bytes:
         signed.append(what)
-        return content_info
+        return inner
 
     update = make_signed_update("PK", b"the list", EPOCH, sign)
     stamp = struct.pack("<HBBBBBBIhBB", 2026, 11, 25, 12, 34, 56, 0, 0, 0, 0, 0)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.pe import read_sections
-from builder.outputs.uki import NO_POLICY, read_measured_sections, write_policy
+from builder.outputs.registers import IN_INITRD, PHASES, compute_policy
+from builder.outputs.uki import NO_POLICY, write_policy
 
 pytestmark = pytest.mark.unit
 
@@ -28,14 +29,14 @@ def program(path: Path, **parts: bytes) -> Path:
     return path
 
 
-def test_what_firmware_measures_is_what_is_signed_and_nothing_of_the_padding(tmp_path: Path) -> None:
-    uki = program(tmp_path / "uki", text=b"stub", linux=b"kernel", cmdline=b"a=b", pcrpkey=b"key", pcrsig=NO_POLICY)
-    files = read_measured_sections(uki, tmp_path)
-    assert {name: path.read_bytes() for name, path in files.items()} == {
-        "linux": b"kernel",
-        "cmdline": b"a=b",
-        "pcrpkey": b"key",
-    }
+def test_a_policy_is_of_what_is_measured_and_of_nothing_else(tmp_path: Path) -> None:
+    parts = {"text": b"stub", "linux": b"kernel", "cmdline": b"a=b", "pcrpkey": b"key", "pcrsig": NO_POLICY}
+    policy = compute_policy(program(tmp_path / "uki", **parts), IN_INITRD)
+    unmeasured = {**parts, "text": b"another", "pcrsig": b"signed"}
+    assert compute_policy(program(tmp_path / "uki", **unmeasured), IN_INITRD) == policy
+    for name in ("linux", "cmdline", "pcrpkey"):
+        assert compute_policy(program(tmp_path / "uki", **{**parts, name: b"changed"}), IN_INITRD) != policy
+    assert compute_policy(program(tmp_path / "uki", **parts), PHASES) != policy
 
 
 def test_the_signature_takes_the_room_that_was_left_for_it(tmp_path: Path) -> None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import struct
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from builder.cli.common import add_signing, choose_key_pair
-from builder.core.errors import CapabilityError, InputError, ToolError
-from builder.outputs.signing import KeyPair, Signer, make_key_pair, read_key_pair
+from builder.core.efi_keys import make_signature_list
+from builder.core.errors import InputError
+from builder.outputs.signing import KeyPair, Signer, make_key_pair, parse_key_pair, read_key_pair
+from builder.signatures.signing_command import SigningCommand
+from tests.support import authenticode
 from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
 
 CERTIFICATE = b"\x30\x03\x02\x01\x01"
 SECRET = "c2VjcmV0c2VjcmV0"
-RSA = bytes.fromhex("06092a864886f70d010101")
-
-
-def public_key(content: bytes) -> str:
-    """As openssl prints it."""
-    text = base64.b64encode(content).decode()
-    return f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"
 
 
 @pytest.fixture
@@ -36,9 +36,14 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return key, certificate
 
 
-@pytest.fixture
-def pair(files: tuple[Path, Path]) -> KeyPair:
-    return read_key_pair(*files)
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return make_key_pair(tmp_path_factory.mktemp("keys"), "me")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return make_key_pair(tmp_path_factory.mktemp("keys"), "another")
 
 
 def chosen(arguments: list[str], **environment: str) -> KeyPair | None:
@@ -67,6 +72,7 @@ def test_the_command_line_goes_before_the_environment(files: tuple[Path, Path]) 
     ("given", "what", "hint"),
     [
         ("--sign-key", "a private key signs together with its certificate", "--sign-certificate FILE"),
+        ("--sign-command", "a private key signs together with its certificate", "--sign-certificate FILE"),
         ("--sign-certificate", "a certificate alone signs nothing", "--sign-key FILE"),
     ],
 )
@@ -100,146 +106,150 @@ def test_a_key_that_cannot_be_read_is_named(files: tuple[Path, Path]) -> None:
         read_key_pair(*files)
 
 
+# --- a key that is kept elsewhere ------------------------------------------------------------------
+
+
+def test_a_command_is_taken_from_the_command_line_or_the_environment(pair: KeyPair) -> None:
+    command, certificate = "sign --key 'a b' {file}", str(pair.certificate)
+    elsewhere = chosen(["--sign-command", command, "--sign-certificate", certificate])
+    assert elsewhere == chosen([], BUILD_OS_SIGN_COMMAND=command, BUILD_OS_SIGN_CERTIFICATE=certificate)
+    assert elsewhere is not None
+    assert elsewhere.key == SigningCommand(("sign", "--key", "a b", "{file}"))
+    assert elsewhere.fingerprint == pair.fingerprint
+    assert parse_key_pair(elsewhere.describe()) == elsewhere
+    assert parse_key_pair(pair.describe()) == pair
+
+
+def test_a_command_of_the_command_line_goes_before_a_key_of_the_environment(pair: KeyPair) -> None:
+    arguments = ["--sign-command", "sign {file}", "--sign-certificate", str(pair.certificate)]
+    elsewhere = chosen(arguments, BUILD_OS_SIGN_KEY="/gone")
+    assert elsewhere is not None
+    assert elsewhere.key == SigningCommand(("sign", "{file}"))
+
+
+def test_a_key_and_a_command_are_one_too_many(pair: KeyPair) -> None:
+    with pytest.raises(InputError, match="a key and a command are both to sign"):
+        chosen(["--sign-key", str(pair.key), "--sign-command", "sign {file}", "--sign-certificate", "x"])
+
+
 # --- whether they belong together ------------------------------------------------------------------
 
 
-def answers(fake_tools: Any, of_key: str | Exception, of_certificate: str | Exception) -> None:
-    def openssl(command: str, *_: str) -> str:
-        answer = of_key if command == "pkey" else of_certificate
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    fake_tools.programs["openssl"] = openssl
+def test_a_pair_is_taken(pair: KeyPair) -> None:
+    Signer(pair, 0).require_pair()
 
 
-def test_a_pair_is_taken(pair: KeyPair, fake_tools: Any) -> None:
-    answers(fake_tools, public_key(RSA + b"1"), public_key(RSA + b"1"))
-    Signer(pair, fake_tools, 0).require_pair()
+def test_files_of_two_pairs_are_refused(pair: KeyPair, other: KeyPair) -> None:
+    with pytest.raises(InputError, match=r"secure-boot\.key is not the key of the certificate .*secure-boot\.crt"):
+        Signer(replace(pair, certificate=other.certificate, der=other.der), 0).require_pair()
 
 
-def test_files_of_two_pairs_are_refused(pair: KeyPair, fake_tools: Any) -> None:
-    answers(fake_tools, public_key(RSA + b"1"), public_key(RSA + b"2"))
-    with pytest.raises(InputError, match=r"my\.crt is not the certificate of .*my\.key"):
-        Signer(pair, fake_tools, 0).require_pair()
-
-
-def test_a_key_of_another_kind_is_refused(pair: KeyPair, fake_tools: Any) -> None:
-    answers(fake_tools, public_key(b"elliptic"), public_key(b"elliptic"))
+def test_a_key_of_another_kind_is_refused(pair: KeyPair, tmp_path: Path) -> None:
+    elliptic = tmp_path / "my.key"
+    key = ec.generate_private_key(ec.SECP256R1())
+    elliptic.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with pytest.raises(InputError, match="no RSA key, and firmware verifies no other"):
-        Signer(pair, fake_tools, 0).require_pair()
+        Signer(replace(pair, key=elliptic), 0).require_pair()
 
 
-def test_what_openssl_says_is_passed_on_and_its_command_is_not(pair: KeyPair, fake_tools: Any) -> None:
-    failed = ToolError("openssl failed with status 1", details=("+ openssl pkey", "Could not find private key"))
-    answers(fake_tools, failed, public_key(RSA))
-    with pytest.raises(InputError, match=r"my\.key cannot be used") as caught:
-        Signer(pair, fake_tools, 0).require_pair()
-    assert caught.value.details == ("Could not find private key",)
+def test_a_damaged_key_and_a_damaged_certificate_are_named(pair: KeyPair, files: tuple[Path, Path]) -> None:
+    with pytest.raises(InputError, match=r"my\.key cannot be used"):
+        Signer(replace(pair, key=files[0]), 0).require_pair()
+    with pytest.raises(InputError, match=r"my\.crt is no certificate"):
+        Signer(read_key_pair(*files), 0).require_pair()
 
 
 # --- what is signed --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def signer(pair: KeyPair, fake_tools: Any) -> Signer:
-    library = fake_tools.root / "usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-    library.parent.mkdir(parents=True)
-    library.touch()
-
-    def sbsign(*arguments: str) -> str:
-        options = dict(word.split("=", 1) for word in arguments[1:-1])
-        Path(options["--output"]).write_bytes(Path(arguments[-1]).read_bytes() + b" signed")
-        return ""
-
-    def openssl(*arguments: str) -> str:
-        source, target = (Path(arguments[arguments.index(name) + 1]) for name in ("-in", "-out"))
-        signed = source.read_bytes()[:100].ljust(100)
-        target.write_bytes(bytes.fromhex("307306092a864886f70d010702a066") + b"\x30\x64" + signed)
-        return ""
-
-    fake_tools.programs.update({"systemd-sbsign": sbsign, "openssl": openssl})
-    return Signer(pair, fake_tools, 1_000_000_000)
+def make_program(content: bytes = b"code") -> bytes:
+    """The least that is a program for 64-bit firmware: headers, no sections."""
+    optional = struct.pack("<H", 0x20B).ljust(112 + 16 * 8, b"\0")
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
+    return head + struct.pack("<HHIIIHH", 0x8664, 0, 0, 0, 0, len(optional), 0) + optional + content
 
 
-def test_programs_never_see_where_the_key_is_nor_what_is_in_it(signer: Signer, fake_tools: Any) -> None:
-    assert signer.sign_program(b"MZ") == b"MZ signed"
-    signer.sign_root_hash("ab" * 32)
-    signer.make_enrolment()
-    words = [word for call in fake_tools.calls for word in call]
-    assert len(fake_tools.calls) == 5
-    assert not [word for word in words if "my.key" in word or SECRET in word]
-    assert sum(word.removeprefix("--private-key=").startswith("/proc/self/fd/") for word in words) == 5
+def verify(pkcs7: bytes, content: bytes, pair: KeyPair) -> None:
+    """The signature is at the end of what both forms have, and over what the reader gives."""
+    pair.read_public_key().verify(pkcs7[-256:], content, padding.PKCS1v15(), SHA256())
 
 
-def test_nothing_that_is_signed_is_left_beside_the_result(
-    signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    room = tmp_path / "tmp"
-    room.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(room))
-    signer.sign_program(b"MZ")
-    signer.make_enrolment()
-    assert list(room.iterdir()) == []
+def test_a_program_is_signed_where_firmware_looks_for_it(pair: KeyPair) -> None:
+    program = make_program()
+    signed = Signer(pair, 0).sign_program(program)
+    pkcs7 = authenticode.signature(signed)
+    assert authenticode.indirect_data(pkcs7).endswith(authenticode.digest(signed))
+    assert pair.der in pkcs7
+    assert signed[len(program) - 4 : len(program)] == b"code"
+    assert len(signed) % 8 == 0
+    assert signed == Signer(pair, 1).sign_program(program)
+    assert Signer(pair, 0).sign_program(make_program(b"else")) != signed
 
 
-def test_a_root_hash_is_signed_as_partitions_have_it(signer: Signer) -> None:
-    text = json.loads(signer.sign_root_hash("ab" * 32))
+@pytest.mark.parametrize("program", [b"", b"MZ", b"MZ" + bytes(200), make_program().replace(b"PE\0\0", b"NE\0\0")])
+def test_what_is_no_program_is_not_signed(pair: KeyPair, program: bytes) -> None:
+    with pytest.raises(ValueError, match="it is no EFI program"):
+        Signer(pair, 0).sign_program(program)
+
+
+def test_a_signed_program_is_not_signed_again(pair: KeyPair) -> None:
+    signer = Signer(pair, 0)
+    with pytest.raises(ValueError, match="is signed already"):
+        signer.sign_program(signer.sign_program(make_program()))
+
+
+def test_a_root_hash_is_signed_as_partitions_have_it(pair: KeyPair) -> None:
+    text = json.loads(Signer(pair, 0).sign_root_hash("ab" * 32))
     assert text["rootHash"] == "ab" * 32
-    assert text["certificateFingerprint"] == signer.pair.fingerprint
-    assert b"ab" * 32 in base64.b64decode(text["signature"])
+    assert text["certificateFingerprint"] == pair.fingerprint
+    verify(base64.b64decode(text["signature"]), b"ab" * 32, pair)
+    assert pair.der not in base64.b64decode(text["signature"])
     assert text.keys() == {"rootHash", "certificateFingerprint", "signature"}
 
 
-def test_three_variables_are_enrolled_and_the_one_that_ends_setup_mode_is_the_last(signer: Signer) -> None:
-    updates = signer.make_enrolment()
+def test_three_variables_are_enrolled_and_the_one_that_ends_setup_mode_is_the_last(pair: KeyPair) -> None:
+    updates = Signer(pair, 1_000_000_000).make_enrolment()
     assert list(updates) == ["db", "KEK", "PK"]
-    assert all(update.endswith(CERTIFICATE) for update in updates.values())
+    assert all(update.endswith(make_signature_list(pair.der)) for update in updates.values())
     assert all(update[:8] == bytes.fromhex("d107 09 09 01 2e 28 00") for update in updates.values())
-
-
-def test_tools_from_before_signing_say_what_to_do(pair: KeyPair, fake_tools: Any) -> None:
-    with pytest.raises(CapabilityError, match=r"no libfaketime[^$]*lock --update"):
-        Signer(pair, fake_tools, 0).sign_program(b"MZ")
 
 
 # --- a new pair ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["secure-boot.key", "secure-boot.crt"])
-def test_a_pair_that_is_there_is_never_written_over(tmp_path: Path, fake_tools: Any, name: str) -> None:
+def test_a_pair_that_is_there_is_never_written_over(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("precious")
     with pytest.raises(InputError, match=f"{name} is there already"):
-        make_key_pair(fake_tools, tmp_path, "me")
+        make_key_pair(tmp_path, "me")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "precious"
-    assert fake_tools.calls == []
-
-
-def keys_by_openssl(*words: str) -> str:
-    """What ``openssl req`` writes, as far as we look at it."""
-    for option, text in (("-keyout", f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n"), ("-out", "")):
-        target = Path(words[words.index(option) + 1])
-        target.write_bytes(text.encode() or CERTIFICATE)
-    return ""
 
 
 def test_a_pair_survives_a_power_cut_and_its_key_is_for_its_owner_alone(
-    tmp_path: Path, fake_tools: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_tools.programs["openssl"] = keys_by_openssl
     disk = SyncedDisk(monkeypatch)
-    pair = make_key_pair(fake_tools, tmp_path / "keys", "me")
+    pair = make_key_pair(tmp_path / "keys", "me")
+    assert isinstance(pair.key, Path)
     for path in (pair.key, pair.certificate):
         assert disk.after_a_power_cut(path) == path.read_bytes()
     assert pair.key.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_pair_that_could_not_be_made_is_in_nobodys_way(tmp_path: Path, fake_tools: Any) -> None:
-    def failing(*_: str) -> str:
-        raise ToolError("openssl failed with status 1")
+def test_a_certificate_says_who_signs_and_for_ten_years(pair: KeyPair) -> None:
+    certificate = pair.read_certificate()
+    assert certificate.subject.rfc4514_string() == "CN=me"
+    assert 3640 < (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days < 3660
+    assert not pair.is_development
 
-    fake_tools.programs["openssl"] = failing
-    with pytest.raises(ToolError):
-        make_key_pair(fake_tools, tmp_path, "me")
-    fake_tools.programs["openssl"] = keys_by_openssl
-    assert make_key_pair(fake_tools, tmp_path, "me").der == CERTIFICATE
+
+def test_a_name_that_no_certificate_can_have_is_in_nobodys_way(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a certificate cannot be for"):
+        make_key_pair(tmp_path, "n" * 65)
+    assert list(tmp_path.iterdir()) == []
+    assert make_key_pair(tmp_path, "n" * 64).certificate.exists()
+
+
+def test_keys_to_try_things_out_say_so(tmp_path: Path) -> None:
+    assert make_key_pair(tmp_path, "me", development=True).is_development

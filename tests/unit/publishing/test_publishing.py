@@ -382,6 +382,11 @@ def test_development_keys_say_so(tmp_path: Path, build: Build, console: Console,
         publish.publish_build(repo, build("1.0"), "stable", Offer(), 0, console, NOW)
     assert "signed by development keys" in console.warn.call_args[0][0]
     assert describe_repository(open_repository(tmp_path / "r", None), NOW)["development"] is True
+    with (
+        pytest.raises(InputError, match="signed by development keys, and this is to be a release"),
+        publish.change_repository(tmp_path / "r", keys, console, NOW, release=True),
+    ):
+        pass
 
 
 def test_an_expired_root_is_not_published_with(directory: Path, keys: Path, console: Console) -> None:
