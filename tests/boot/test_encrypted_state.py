@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from builder.core.image import Artifact, Image, read_image
+from tests.support.attestation import Quote, Refused, replay_log, verify_quote
 from tests.support.machines import build
 from update.gpt import HEAD, Partition, parse_gpt
 from vm.machine import Machine
@@ -173,6 +174,32 @@ def test_another_kernel_image_of_the_same_key_opens_the_state(
         machine.fail(
             "systemd-cryptenroll", "--unlock-tpm2-device=auto", "--recovery-key", "/run/build-os/state-partition"
         )
+        check_quote(machine, kernels[1])
+
+
+def check_quote(machine: Machine, image: Image) -> None:
+    """Who is told what the build said can ask a machine's TPM whether it runs this image, and is not lied to."""
+    said = json.loads((image.directory / "build.json").read_text())["registers"]
+    expected = {int(number): value for number, value in said.items()}
+    expected[11] = said["11"]["enter-initrd:leave-initrd:sysinit:ready"]
+    registers = {number: bytes.fromhex(value) for number, value in expected.items()}
+    nonce = os.urandom(20)
+    machine.write("/run/quote.py", (Path(__file__).parent / "guest/quote.py").read_text())
+    answer = json.loads(machine.succeed("python3", "/run/quote.py", nonce.hex(), *map(str, sorted(registers))))
+    quote = Quote(*(bytes.fromhex(answer[name]) for name in ("public", "quoted", "signature")))
+    verify_quote(quote, nonce, registers)
+    with pytest.raises(Refused, match="an old one"):
+        verify_quote(quote, os.urandom(20), registers)
+    with pytest.raises(Refused, match="in another state"):
+        verify_quote(quote, nonce, {**registers, 11: bytes.fromhex(said["11"]["enter-initrd"])})
+    with pytest.raises(Refused, match="not by this key"):
+        verify_quote(quote._replace(quoted=quote.quoted[:-1] + bytes([quote.quoted[-1] ^ 1])), nonce, registers)
+    # Firmware's own log leads to the same registers; how far the boot is, systemd has added to 11 since.
+    replayed = replay_log(bytes.fromhex(answer["log"]))
+    assert {number: replayed.get(number, bytes(32)) for number in (4, 7, 11, 12)} == {
+        **registers,
+        11: bytes.fromhex(said["11"]["kernel"]),
+    }
 
 
 def test_without_its_tpm_the_recovery_key_opens_the_state(
