@@ -69,6 +69,7 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
         (store.root / room).mkdir(exist_ok=True)
         (private / room).symlink_to(store.root / room)
     os.environ["BUILD_OS_CACHE"] = str(private)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
     definition, out = work / "configs" / "demo.yaml", work / "out"
     build = [sys.executable, "-m", "builder", "build", definition, "-o", out]
     changing = work / "overlays" / "base" / "etc" / "bench"
