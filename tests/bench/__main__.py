@@ -11,6 +11,7 @@ python -m tests.bench --only registries       pull, push and copy, beside skopeo
 python -m tests.bench --only probe            what a test's probe adds to a boot
 python -m tests.bench --only runtimes         containers by each runtime: bytes, first answer, memory
 python -m tests.bench --only shop             an app in Python: power-on to its first answer, memory, imports, one file
+python -m tests.bench --only updates          a version to a machine, beside swupdate and systemd-sysupdate
 python -m tests.bench --only wheels           wheels into an environment, beside uv and pip; what bytecode saves
 
 Build-os, mkosi and the floor take turns, so that whatever else the machine does is there for each of them.
@@ -51,6 +52,7 @@ from tests.bench import (
     registries,
     runtimes,
     shop,
+    updates,
     wheels,
 )
 from tests.bench.measuring import Run, compare, measured, show
@@ -167,6 +169,7 @@ def main() -> None:
             "registries",
             "runtimes",
             "shop",
+            "updates",
             "wheels",
         ),
     )
@@ -175,7 +178,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="build-os-bench-", ignore_cleanup_errors=True) as directory:
         if args.only in (None, "registries"):
             registries.measure(Path(directory) / "registries", args.runs)
-        if args.only == "registries":
+        if args.only in (None, "updates"):
+            updates.measure(Path(directory) / "updates", args.runs)
+        if args.only in ("registries", "updates"):
             return
         manifest = None
         if args.only in (None, "build"):

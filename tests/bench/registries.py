@@ -11,16 +11,15 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from builder.core.store import Store
 from builder.core.tools import Tools
-from tests.bench.measuring import Run, compare, show
+from tests.bench.measuring import Run, compare, measured_apart, show
 from tests.support.debian_programs import open_programs
 from tests.support.docker_registry import DockerRegistry, run_docker_registry
 from tests.support.registry import CONFIG, LAYER, MANIFEST, describe
@@ -28,15 +27,6 @@ from tests.support.registry import CONFIG, LAYER, MANIFEST, describe
 MIB = 1 << 20
 # Layers of bytes that cannot be compressed, as layers of the world are.
 IMAGES = {"5 MB": (2, 5 * MIB // 2), "500 MB in 12 layers": (12, 40 * MIB), "100 layers of 200 kB": (100, 200_000)}
-STARTER = """
-import os, sys, time
-started = time.monotonic()
-child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(child, 0)
-print()
-print(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
 WORDS = re.compile(rb'"(?:GET|HEAD|POST|PATCH|PUT) /v2/')
 
 
@@ -129,10 +119,10 @@ def _ours(work: Path) -> Peer:
     environment = {**os.environ, "BUILD_OS_CACHE": str(work / "pulled"), "HOME": str(work)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
     for command in ("pull", "copy"):
-        _measure([sys.executable, "-m", "builder", command, "--help"], environment)
+        measured_apart([sys.executable, "-m", "builder", command, "--help"], environment)
 
     def run(*words: str) -> Run:
-        return _measure([sys.executable, "-m", "builder", *words], environment)
+        return measured_apart([sys.executable, "-m", "builder", *words], environment)
 
     return Peer(
         "build-os",
@@ -168,16 +158,4 @@ def _oras(tools: Tools, work: Path) -> Peer:
 
 
 def _run(tools: Tools, work: Path, *command: str) -> Run:
-    return _measure(tools.make_argv(*command), tools.make_environment({"HOME": str(work)}))
-
-
-def _measure(command: Sequence[str], environment: Mapping[str, str]) -> Run:
-    """As :func:`tests.bench.measuring.measured`, but by a process so small that what it starts does not seem as large
-    as this one: the kernel counts what a process had before execve(2), and these take less than we do."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", STARTER, *command], env=dict(environment), capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        sys.exit(f"{command} failed:\n{done.stderr.decode(errors='replace')}")
-    wall, cpu, peak = done.stdout.splitlines()[-1].split()
-    return Run(float(wall), float(cpu), int(peak) * 1024)
+    return measured_apart(tools.make_argv(*command), tools.make_environment({"HOME": str(work)}))
