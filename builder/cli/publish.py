@@ -132,10 +132,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _push(args: argparse.Namespace, place: Reference, console: Console) -> None:
     from builder.oci.registry.open import open_client
     from builder.oci.registry.push import Publisher
-    from builder.publishing.registry import describe_push, push_repository
+    from builder.publishing.registry import describe_push, send_repository
 
     with open_client(place, make_options(args), mirrors=False) as client:
-        pushed = push_repository(args.directory, Publisher(client), console, prune=args.prune is not None)
+        pushed = send_repository(args.directory, Publisher(client), console, prune=args.prune is not None)
     console.note(describe_push(pushed, place.name))
 
 

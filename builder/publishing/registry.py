@@ -64,7 +64,7 @@ def parse_repository_place(text: str) -> Reference:
     return reference
 
 
-def push_repository(directory: Path, publisher: Publisher, console: Console, *, prune: bool = False) -> Pushed:
+def send_repository(directory: Path, publisher: Publisher, console: Console, *, prune: bool = False) -> Pushed:
     """Bring what a directory has to a repository of a registry.
 
     Args:

@@ -97,6 +97,14 @@ def test_the_root_verifies_and_one_changed_bit_is_found(
             file.seek(partition["start"])
             target.write_bytes(file.read(300 << 20 if target is root else partition["size"]))
     tools.run("veritysetup", "verify", root, hashes, manifest["roothash"])
+    # In the superblock of the hash tree: how many blocks there are. In the tree: the first hash.
+    for offset in (72, 4096):
+        damaged = tmp_path / "damaged"
+        data = bytearray(hashes.read_bytes())
+        data[offset] ^= 1
+        damaged.write_bytes(data)
+        with pytest.raises(Exception, match="veritysetup failed"):
+            tools.run("veritysetup", "verify", root, damaged, manifest["roothash"])
     with root.open("r+b") as file:
         file.seek(100 << 20)
         byte = file.read(1)[0]

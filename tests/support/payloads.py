@@ -44,25 +44,31 @@ def compress(tools: Tools, data: bytes, target: Path) -> None:
 
 
 def write_payload(
-    manifest: Path, target: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]] = lambda parts: parts
+    manifest: Path,
+    target: Path,
+    change: Callable[[dict[str, bytes]], dict[str, bytes]] = lambda parts: parts,
+    *,
+    version: str = "",
 ) -> Release:
     """A version in a directory, as ``os-update apply --from`` takes it.
 
     Args:
-        change: damages the parts before they are described: hashes will fit what lies there.
+        change: damages the parts before they are described: hashes, and the root hash, will fit what lies there.
+        version: in place of what was built.
     """
     image = read_image(manifest)
     tools = Tools(image.tools, QuietConsole())
     target.mkdir(parents=True, exist_ok=True)
-    roothash = re.findall(r"roothash=([0-9a-f]{64})", image.command_line)[0]
+    parts = change(read_parts(manifest))
+    roothash = re.findall(rb"roothash=([0-9a-f]{64})", parts["uki"])[0].decode()
     uuids = {"root": str(UUID(roothash[:32])), "verity": str(UUID(roothash[32:]))}
     described = {}
-    for part, data in change(read_parts(manifest)).items():
+    for part, data in parts.items():
         path = target / f"{part}.zst"
         compress(tools, data, path)
         file = TransferFile(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
         described[part] = ReleasePart(len(data), hashlib.sha256(data).hexdigest(), uuids.get(part), (file,))
-    release = Release(image.name, image.version, image.arch, roothash, described)
+    release = Release(image.name, version or image.version, image.arch, roothash, described)
     (target / RELEASE_FILE).write_bytes(format_release(release))
     return release
 

@@ -89,6 +89,16 @@ def test_every_fault_of_a_first_boot_is_shown_by_tests_that_exist() -> None:
             assert f"def {test or 'test_'}" in (ROOT / path).read_text(encoding="utf-8"), f"{fault}: {path}::{test}"
 
 
+def test_every_fault_of_an_update_is_shown_by_tests_that_exist() -> None:
+    rows = table("docs/faults.md", "row | fault of an update")
+    assert [row[0] for row in rows] == [str(number) for number in range(28, 51)]
+    for _, fault, _happens, shown in rows:
+        named = re.findall(r"`(tests/[\w/.]+)(?:::(\w+))?`", shown)
+        assert named or shown.startswith("not tested: "), fault
+        for path, test in named:
+            assert f"def {test or 'test_'}" in (ROOT / path).read_text(encoding="utf-8"), f"{fault}: {path}::{test}"
+
+
 def test_every_variable_of_the_environment_is_documented() -> None:
     sources = [path for name in ("builder", "vm", "firstboot", "update") for path in (ROOT / name).rglob("*.py")]
     used = {name for path in sources for name in re.findall(r"BUILD_OS_[A-Z_]+", path.read_text(encoding="utf-8"))}

@@ -16,7 +16,7 @@ from builder.core.errors import InputError
 from builder.oci.registry.open import RegistryOptions, open_client
 from builder.oci.registry.push import Publisher as RegistryPublisher
 from builder.oci.registry.rules import Rules
-from builder.publishing.registry import Pushed, parse_repository_place, push_repository
+from builder.publishing.registry import Pushed, parse_repository_place, send_repository
 from tests.support.registry import RegistryServer
 from tests.unit.update.agent.conftest import FakeMachine, Publisher
 from update.agent import fetcher, online
@@ -46,7 +46,7 @@ class Place:
         (self.directory / "metadata/1.root.json").write_bytes(self.publisher.root)
         options = RegistryOptions(tls_verify=False, environment={}, rules=Rules())
         with open_client(parse_repository_place(f"oci://{self.registry.host}/{name}"), options) as client:
-            return push_repository(self.directory, RegistryPublisher(client), QuietConsole(), prune=prune)
+            return send_repository(self.directory, RegistryPublisher(client), QuietConsole(), prune=prune)
 
     @property
     def blobs(self) -> dict[str, bytes]:

@@ -1,0 +1,270 @@
+"""One machine, and all kinds of versions that are not well: each ends on the version before, and it is said how soon.
+
+They are made of three builds. What only shows when it runs (it is not well in time, it hangs) is built in; what keeps a
+version from running at all is done to its parts, whose hashes then fit.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.core.console import QuietConsole
+from builder.core.image import read_image
+from builder.core.store import Store
+from builder.core.tools import Tools
+from tests.boot.test_updates import expect_the_worst, note, status
+from tests.support.machines import booted, build_text
+from tests.support.payloads import make_carrier, write_payload
+from vm.machine import Machine
+
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
+
+OUT = Path(__file__).parents[2] / "out" / "bad-versions"
+# Version 4 is not given long; the good ones are, on a busy host.
+MINUTES = {"1": 20, "4": 5, "5": 20, "8": 20}
+TRIES = {"8": 2}
+DEFINITION = """\
+name: tried
+version: "{version}"
+features: [base, updates]
+overlays: [trial]
+units: [trial]
+outputs: [raw, update]
+disk: {{size: 3G, esp: 260M, slot: 600M}}
+kernel: {{command_line: [systemd.default_device_timeout_sec=300, systemd.default_timeout_start_sec=600]}}
+updates:
+  tries: {tries}
+  boot_minutes: {minutes}
+  health: [trial.service]
+"""
+UNIT = """\
+[Unit]
+Description=What Becomes of This Version
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/sh /usr/lib/trial
+TimeoutStartSec=infinity
+"""
+SCRIPT = """\
+. /usr/lib/os-release
+case "$IMAGE_VERSION" in
+4) exec sleep infinity ;;
+5) echo "systemd hangs from here on" >/dev/console; kill -SEGV 1; exec sleep infinity ;;
+esac
+"""
+Parts = dict[str, bytes]
+
+
+def build_version(version: str, store: Store) -> Path:
+    out = OUT / version
+    for path, text in {"units/trial/trial.service": UNIT, "overlays/trial/usr/lib/trial": SCRIPT}.items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_text(text)
+    text = DEFINITION.format(version=version, tries=TRIES.get(version, 1), minutes=MINUTES[version])
+    return build_text(text, out, store)
+
+
+def rename_version(parts: Parts, version: str) -> Parts:
+    """The kernel image says what it is of, and is sorted by that."""
+    before = re.findall(rb"IMAGE_VERSION=(.)\n", parts["uki"])[0]
+    uki = parts["uki"].replace(b"IMAGE_VERSION=" + before + b"\n", f"IMAGE_VERSION={version}\n".encode())
+    return {**parts, "uki": uki}
+
+
+def replace_root_hash(parts: Parts, roothash: str) -> Parts:
+    uki = re.sub(rb"roothash=[0-9a-f]{64}", f"roothash={roothash}".encode(), parts["uki"])
+    return {**parts, "uki": uki}
+
+
+class Crafting:
+    """Makes what is wrong with a version, of the parts of one that is well."""
+
+    def __init__(self, manifest: Path, room: Path) -> None:
+        image = read_image(manifest)
+        self._initrd = image.require_artifact("initrd").path.read_bytes()
+        self._tools, self._room = Tools(image.tools, QuietConsole()), room
+
+    def damage_initrd(self, parts: Parts) -> Parts:
+        """The kernel finds nothing to start, and panics."""
+        begin = parts["uki"].index(self._initrd)
+        uki = bytearray(parts["uki"])
+        uki[begin : begin + len(self._initrd)] = bytes(len(self._initrd))
+        return {**parts, "uki": bytes(uki)}
+
+    def spoil_verity(self, parts: Parts) -> Parts:
+        """Another root hash than that of the tree."""
+        return replace_root_hash(parts, "5eed" * 16)
+
+    def empty_root(self, parts: Parts) -> Parts:
+        """All fits, and there is nothing in it."""
+        directory, root, verity = self._room / "empty", self._room / "empty.erofs", self._room / "empty.verity"
+        directory.mkdir(exist_ok=True)
+        root.unlink(missing_ok=True)
+        self._tools.run("mkfs.erofs", "--quiet", root, directory)
+        said = self._tools.run("veritysetup", "format", root, verity)
+        roothash = re.findall(r"Root hash:\s+([0-9a-f]{64})", said)[0]
+        return replace_root_hash({**parts, "root": root.read_bytes(), "verity": verity.read_bytes()}, roothash)
+
+    def increase_root(self, parts: Parts) -> Parts:
+        """More than the slot has room for."""
+        return {**parts, "root": bytes(601 << 20)}
+
+
+@pytest.fixture(scope="module")
+def manifests(store: Store) -> dict[str, Path]:
+    return {version: build_version(version, store) for version in MINUTES}
+
+
+@pytest.fixture(scope="module")
+def carrier(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with all versions but the first, of which 2, 3, 6, 7 and 9 are made. It is kept while it is what would be
+    made."""
+    made_of = [Path(__file__), *manifests.values()]
+    kept = OUT / "carrier.erofs"
+    if kept.exists() and all(kept.stat().st_mtime > path.stat().st_mtime for path in made_of):
+        return kept
+    room = tmp_path_factory.mktemp("carrier")
+    craft = Crafting(manifests["1"], room)
+    made: dict[str, Callable[[Parts], Parts]] = {
+        "2": craft.damage_initrd,
+        "3": craft.spoil_verity,
+        "6": craft.empty_root,
+        "7": craft.increase_root,
+        "9": craft.empty_root,
+    }
+    for version in "458":
+        write_payload(manifests[version], room / "versions" / version)
+    for version, change in made.items():
+        target = room / "versions" / version
+        write_payload(
+            manifests["1"], target, lambda parts, c=change, v=version: rename_version(c(parts), v), version=version
+        )
+    tools = Tools(read_image(manifests["1"]).tools, QuietConsole())
+    return make_carrier(tools, room / "versions", room / "carrier.erofs").replace(kept)
+
+
+@pytest.fixture(scope="module")
+def machine(
+    manifests: dict[str, Path], carrier: Path, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("machine") / "machine"
+    options: dict[str, Any] = {"media": [carrier], "memory": 768, "seconds": 900, "watchdog": True}
+    with booted(manifests["1"], folder, store, **options) as machine:
+        yield machine
+
+
+def mount(machine: Machine) -> None:
+    wanted = "mkdir -p /run/versions && mount -t erofs -o ro /dev/vdb /run/versions"
+    machine.succeed("/bin/sh", "-c", f"mountpoint -q /run/versions || {{ {wanted}; }}")
+
+
+def take(machine: Machine, version: str) -> None:
+    mount(machine)
+    machine.succeed("os-update", "apply", "--from", f"/run/versions/{version}")
+    assert status(machine)["pending"]["version"] == version
+
+
+def wait_for_return(machine: Machine, version: str, starts: int = 1) -> str:
+    """What is said of a version after it was started so often, and the one before runs again."""
+    expect_the_worst(machine)
+    begun = time.monotonic()
+    machine.run_until_reboot("systemctl", "reboot")
+    for _ in range(starts):
+        machine.wait_reset()
+    started = time.monotonic()
+    machine.wait_reboot()
+    machine.wait_unit("multi-user.target")
+    note(f"version {version}: from its last start to the version before", started)
+    note(f"version {version}: from the reboot to the version before", begun)
+    said = status(machine)
+    assert said["pending"] is None
+    reason = str(said["failed"][version]["reason"])
+    print(f"version {version}: {reason}")
+    return reason
+
+
+def test_what_finds_no_room_is_refused_before_anything_is_written(machine: Machine) -> None:
+    mount(machine)
+    # First: what is unpacked once is not unpacked again.
+    machine.succeed("/bin/sh", "-c", "fallocate -l $(($(df --output=avail -B1 /var | tail -1) - 9000000)) /var/full")
+    refused = machine.fail("os-update", "apply", "--from", "/run/versions/8")
+    assert re.search(r"/var/lib/update.* [0-9]+ .*[0-9]+", refused.stderr), refused.stderr
+    print(refused.stderr)
+    machine.succeed("rm", "/var/full")
+    refused = machine.fail("os-update", "apply", "--from", "/run/versions/7")
+    assert f"root of version 7 has {601 << 20} bytes, and partition" in refused.stderr
+    fill = "mkdir -p /run/esp && mount /dev/vda1 /run/esp && { cat /dev/zero > /run/esp/full 2>/dev/null; sync; }"
+    machine.succeed("/bin/sh", "-c", f"{fill}; umount /run/esp")
+    refused = machine.fail("os-update", "apply", "--from", "/run/versions/8")
+    assert re.search(r"the EFI system partition.* [0-9]+ .*[0-9]+", refused.stderr), refused.stderr
+    print(refused.stderr)
+    machine.succeed("/bin/sh", "-c", "mount /dev/vda1 /run/esp && rm /run/esp/full && umount /run/esp")
+    said = status(machine)
+    assert (said["running"], said["pending"], said["failed"]) == ("1", None, {})
+
+
+def test_a_damaged_system_partition_and_table_of_partitions_keep_no_machine_from_starting(machine: Machine) -> None:
+    """Garbage for the loader, a kernel image without a byte, the mark of an unclean end, and no first table."""
+    damage = [
+        "mount /dev/vda1 /run/esp",
+        "head -c 4096 /dev/urandom > /run/esp/loader/loader.conf",
+        ": > /run/esp/EFI/Linux/tried_9.efi",
+        "umount /run/esp",
+        r"printf '\1' | dd of=/dev/vda1 bs=1 seek=65 conv=notrunc,fsync",
+        "dd if=/dev/zero of=/dev/vda bs=512 seek=1 count=33 conv=notrunc,fsync",
+    ]
+    machine.succeed("/bin/sh", "-ec", "\n".join(damage))
+    expect_the_worst(machine)
+    machine.run_until_reboot("systemctl", "reboot")
+    machine.wait_reboot()
+    machine.wait_unit("multi-user.target")
+    assert status(machine)["running"] == "1"
+    assert machine.succeed("/bin/sh", "-c", "dd if=/dev/vda bs=512 skip=1 count=1 | head -c 8") == "EFI PART"
+    machine.succeed("/bin/sh", "-ec", "mkdir -p /run/esp; mount /dev/vda1 /run/esp; rm /run/esp/EFI/Linux/tried_9.efi")
+    machine.succeed("umount", "/run/esp")
+
+
+@pytest.mark.parametrize("version", ["2", "3", "6"], ids=["early-panic", "wrong-verity", "empty-root"])
+def test_a_version_that_never_runs_is_given_up(machine: Machine, version: str) -> None:
+    take(machine, version)
+    assert "after 1 start it had not come as far as its own log" in wait_for_return(machine, version)
+    assert status(machine)["running"] == "1"
+
+
+def test_a_version_that_is_not_well_in_time_is_given_up(machine: Machine) -> None:
+    take(machine, "4")
+    assert "was not reached in time; still starting: trial.service" in wait_for_return(machine, "4")
+
+
+def test_a_version_that_hangs_is_reset_by_the_watchdog(machine: Machine) -> None:
+    take(machine, "5")
+    assert "it had not become well: it panicked, hung or lost power" in wait_for_return(machine, "5")
+
+
+def test_a_machine_goes_back_for_one_boot_and_tries_as_often_as_it_is_told(machine: Machine) -> None:
+    take(machine, "8")
+    machine.run_until_reboot("systemctl", "reboot")
+    machine.wait_reboot()
+    machine.wait_unit("systemd-bless-boot.service")
+    assert status(machine)["running"] == "8"
+    assert "version 1 is started at the next boot, once" in machine.succeed("os-update", "rollback", "--once")
+    machine.run_until_reboot("systemctl", "reboot")
+    machine.wait_reboot()
+    machine.wait_unit("multi-user.target")
+    said = status(machine)
+    assert (said["running"], said["on_trial"], "8" in said["failed"]) == ("1", False, False)
+    machine.run_until_reboot("systemctl", "reboot")
+    machine.wait_reboot()
+    machine.wait_unit("multi-user.target")
+    assert status(machine)["running"] == "8"
+    take(machine, "9")
+    assert "after 2 starts" in wait_for_return(machine, "9", starts=2)
+    assert status(machine)["running"] == "8"
