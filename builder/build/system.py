@@ -280,6 +280,7 @@ def make_manifest(
         timings=workspace.timings,
         signed_by=workspace.request.signed_by,
         registers=made.registers,
+        tree=plan.key,
     )
 
 

@@ -20,6 +20,7 @@ from builder.definition.model import (
     Contents,
     Definition,
     Disk,
+    ExtensionDefinition,
     Feature,
     Kernel,
     KernelAdditions,
@@ -92,6 +93,16 @@ def check_container(container: ContainerDefinition) -> Iterator[Problem]:
             yield Problem(("environment", name), f"'{name}' is no variable's name", on_key=True)
         if "\0" in value:
             yield Problem(("environment", name), "an environment variable cannot hold a NUL")
+
+
+def check_extension(extension: ExtensionDefinition) -> Iterator[Problem]:
+    """All that can be said about an extension's definition alone."""
+    yield from check_duplicates(("features",), extension.features)
+    yield from check_contents(extension)
+    yield from check_variables(extension.variables)
+    for index, _ in enumerate(extension.presets.mask):
+        hint = "mask it in the system's definition, or on the machine"
+        yield Problem(("presets", "mask", index), "an extension adds to a system, and takes nothing away", hint)
 
 
 def check_label(name: str, version: str) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,8 +35,14 @@ from builder.definition.update_models import UPDATES, Updates, check_updates
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from firstboot.config.located import Located, LocatedError, Problem, decode, find_suggestion, load_yaml
 
-Kind = Literal["system", "container"]
-_KINDS: tuple[Kind, ...] = ("system", "container")
+Kind = Literal["system", "container", "extension"]
+_KINDS: tuple[Kind, ...] = ("system", "container", "extension")
+_ARTICLES: Mapping[Kind, str] = {"system": "a", "container": "a", "extension": "an"}
+# Where a definition of a kind is named, or what it names.
+_PLACES: Mapping[Kind, str] = {
+    "container": "a container is built by itself, or named under a system's 'containers'",
+    "extension": "an extension is built by itself, and says under 'of' which system it extends",
+}
 # What a runtime needs, where that has another name: a package, and the feature that brings it.
 _RUNTIME_PACKAGES = {
     Runtime.CRI: "containerd",
@@ -87,7 +93,9 @@ def _kind(located: Located) -> Kind:
     for kind in _KINDS:
         if written == kind:
             return kind
-    problem = Problem(("kind",), "a definition's kind is system or container", find_suggestion(str(written), _KINDS))
+    problem = Problem(
+        ("kind",), "a definition's kind is system, container or extension", find_suggestion(str(written), _KINDS)
+    )
     raise InputError(str(LocatedError(located, [problem])))
 
 
@@ -102,8 +110,7 @@ def load(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -
     Raises:
         InputError: its text shows all problems at once, each under the user's own line.
     """
-    hint = "a container is built by itself, or named under a system's 'containers'"
-    return _load(_require_kind(path, "system", hint), path, arch, shipped)
+    return _load(require_kind(path, "system"), path, arch, shipped)
 
 
 def load_base(packages: Iterable[str], directory: Path) -> Loaded:
@@ -204,7 +211,7 @@ def load_container(path: Path, *, arch: Arch | None = None, shipped: Path | None
     Raises:
         InputError: its text shows all problems at once, each under the user's own line.
     """
-    located = _require_kind(path, "container", "a container's definition says 'kind: container'")
+    located = require_kind(path, "container")
     findings = Findings()
     definition = findings.parse(ContainerDefinition, located)
     resolved = None
@@ -238,11 +245,19 @@ def _open(path: Path) -> Located:
         raise InputError(str(error)) from None
 
 
-def _require_kind(path: Path, kind: Kind, hint: str) -> Located:
+def require_kind(path: Path, kind: Kind) -> Located:
+    """A definition's text, if it describes what is wanted.
+
+    Raises:
+        InputError: it cannot be read, or is of another kind.
+    """
     located = _open(path)
     actual = _kind(located)
     if actual != kind:
-        problem = Problem(("kind",), f"this describes a {actual}, and a {kind} is wanted here", hint)
+        hint = _PLACES.get(actual, f"{_ARTICLES[kind]} {kind}'s definition says 'kind: {kind}'")
+        problem = Problem(
+            ("kind",), f"this describes {_ARTICLES[actual]} {actual}, and {_ARTICLES[kind]} {kind} is wanted here", hint
+        )
         raise InputError(str(LocatedError(located, [problem])))
     return located
 

@@ -12,7 +12,7 @@ from builder.definition.container_risks import find_container_risks
 from builder.definition.dependencies import find_dependency_problems
 from builder.definition.entries import find_entry_problems
 from builder.definition.findings import Findings, read_yaml
-from builder.definition.model import Definition, Feature
+from builder.definition.model import Contents, Feature
 from builder.definition.shipped import DirectoryKind, NamedDirectory, SearchPath
 from builder.definition.template import Values, find_template_problems
 from builder.definition.unitfile import find_unit_files, find_unit_problems
@@ -24,7 +24,7 @@ class Layer:
     """A file whose contents are merged, and where its problems are shown; a feature's has its path."""
 
     located: Located
-    contents: Definition | Feature
+    contents: Contents
     path: Path | None = None
 
 

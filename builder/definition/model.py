@@ -181,6 +181,13 @@ class ToolPackages(Model):
     )
 
 
+class ExtensionType(enum.StrEnum):
+    """What an extension is laid over (UAPI.4)."""
+
+    SYSEXT = "sysext"
+    CONFEXT = "confext"
+
+
 class Runtime(enum.StrEnum):
     """What runs a container of the image."""
 
@@ -312,7 +319,7 @@ class Feature(Contents):
 class Definition(Contents):
     """A system: an immutable operating system image."""
 
-    kind: Literal["system"] = Field("system", description="`system` (the default) or `container`.")
+    kind: Literal["system"] = Field("system", description="`system` (the default), `container` or `extension`.")
     name: ImageName = Field(description="The image's name: lower-case letters, digits and `-`.")
     version: Version = Field(
         description="The image's version, compared as UAPI.10 says: letters, digits, `.`, `-`, `~`, `^`."
@@ -439,3 +446,20 @@ class ContainerDefinition(Model):
     compression: LayerCompression = Field(
         LayerCompression.NONE, description="Of the layers: `none`, `gzip`, or `zstd`."
     )
+
+
+class ExtensionDefinition(Contents):
+    """An extension of a system: an image of what the system lacks, which is laid over it on the machine."""
+
+    kind: Literal["extension"] = Field(description="`extension`.")
+    name: ImageName = Field(description="The extension's name: lower-case letters, digits and `-`.")
+    of: RelativePath = Field(
+        description="The definition of the system that it extends, relative to this file. Its version is that system's."
+    )
+    type: ExtensionType = Field(
+        ExtensionType.SYSEXT,
+        description="`sysext` is laid over `/usr`, by systemd-sysext; `confext` over `/etc`, by systemd-confext.",
+    )
+    description: str = Field("", description="What a machine gains by it, in one sentence, for the catalogue.")
+    features: tuple[PartName, ...] = Field((), description="Named bundles besides the system's, merged in this order.")
+    variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")

@@ -321,9 +321,9 @@ def merge_presets(parts: Iterable[Contents]) -> Presets:
     )
 
 
-def merge_kernel(parts: Iterable[Definition | Feature]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def merge_kernel(parts: Iterable[Contents]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(command line, modules) of all parts, each value once; without what a later part excludes."""
-    kernels = [part.kernel for part in parts]
+    kernels = [part.kernel for part in parts if isinstance(part, Definition | Feature)]
     words: dict[str, None] = {}
     for kernel in kernels:
         excluded = kernel.exclude if isinstance(kernel, Kernel) else ()

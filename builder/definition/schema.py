@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from builder.definition.model import ContainerDefinition, Definition, Feature
+from builder.definition.model import ContainerDefinition, Definition, ExtensionDefinition, Feature
 from builder.definition.scalars import Size
 
 
@@ -27,8 +27,8 @@ class _Generator(GenerateJsonSchema):
 
 
 def make_schema() -> dict[str, Any]:
-    """Draft 2020-12. A file is a system unless it says ``kind: container``. Features: ``$defs/Feature``."""
-    models: list[type[BaseModel]] = [Definition, ContainerDefinition, Feature]
+    """Draft 2020-12. A file is a system unless its ``kind`` says otherwise. Features: ``$defs/Feature``."""
+    models: list[type[BaseModel]] = [Definition, ContainerDefinition, ExtensionDefinition, Feature]
     _, generated = models_json_schema(
         [(model, "validation") for model in models],
         schema_generator=_Generator,
@@ -40,7 +40,11 @@ def make_schema() -> dict[str, Any]:
         "type": "object",
         "if": {"properties": {"kind": {"const": "container"}}, "required": ["kind"]},
         "then": {"$ref": "#/$defs/ContainerDefinition"},
-        "else": {"$ref": "#/$defs/Definition"},
+        "else": {
+            "if": {"properties": {"kind": {"const": "extension"}}, "required": ["kind"]},
+            "then": {"$ref": "#/$defs/ExtensionDefinition"},
+            "else": {"$ref": "#/$defs/Definition"},
+        },
         "$defs": generated["$defs"],
     }
 

@@ -44,6 +44,21 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Extends:
+    """What an extension is made for: the system's name, and the key of its tree, which is that of one build exactly.
+
+    Attributes:
+        type: ``sysext`` or ``confext``.
+        description: what a machine gains by it.
+    """
+
+    name: str
+    tree: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything ``build.json`` says.
 
@@ -52,6 +67,8 @@ class Manifest:
         signed_by: the SHA-256 of the certificate (DER) whose key signed what firmware starts; empty if nobody's did.
         registers: what a signed image leaves in a TPM, by :func:`builder.outputs.registers.compute_registers`.
         scripts: what the definition decided about maintainer scripts: package -> ``ignore``, ``effects``, ``sandbox``.
+        tree: of a system, the key of its finished tree: an extension is made for one.
+        extends: of an extension.
     """
 
     name: str
@@ -70,6 +87,8 @@ class Manifest:
     timings: Timings
     signed_by: str = ""
     registers: Registers = field(default_factory=dict)
+    tree: str = ""
+    extends: Extends | None = None
 
     def write(self, path: Path) -> None:
         """Replace the file. All it names must be durable before: who finds it takes the artifacts for whole."""

@@ -58,11 +58,12 @@ def publish(
         target = fresh / f"{identity.name}{sboms.SUFFIX}"
         target.write_bytes(sbom)
         files["sbom"] = (target, sboms.FORMAT)
-        started = time.monotonic()
-        with console.open_step(f"write {', '.join(product.name for product in products)}"):
-            written = make_products(products, parts, fresh, tools, identity, pieces)
-        seconds["formats"] = time.monotonic() - started
-        files |= {product.name: (written[product.name], product.format) for product in products}
+        if products:
+            started = time.monotonic()
+            with console.open_step(f"write {', '.join(product.name for product in products)}"):
+                written = make_products(products, parts, fresh, tools, identity, pieces)
+            seconds["formats"] = time.monotonic() - started
+            files |= {product.name: (written[product.name], product.format) for product in products}
         with console.open_step("hash artifacts"):
             for path, _ in files.values():
                 path.chmod(0o644)

@@ -22,6 +22,7 @@ from typing import Any
 
 from builder.artifacts.locking import list_artifacts
 from builder.debian.lock import Lock, LockedArtifact, LockedDecision, LockedPackage, LockedWheel
+from builder.definition.extensions import ResolvedExtension
 from builder.definition.resolved import OciLayout, RegistryImage, Resolved, ResolvedContainer
 from builder.oci.registry.reference import parse_reference
 from builder.outputs.licences import find_declared_licences, list_identifiers
@@ -126,6 +127,24 @@ def make_container_sbom(resolved: ResolvedContainer, lock: Lock, tree: Tree, dig
     below, base = _list_below(resolved, lock), _find_base(resolved, lock)
     roots = [Root("image", lock.packages, wheels=_wheels_of(lock, "image"), below=below, base=base)]
     return make_sbom(product, tree, roots, lock.decisions, lock.artifacts, _list_versions(resolved))
+
+
+def make_extension_sbom(extension: ResolvedExtension, lock: Lock, tree: Tree, roothash: str) -> bytes:
+    """The bill of an extension's image, whose root this is.
+
+    Args:
+        lock: what the extension brings; what its system has is in the bill of that.
+    """
+    system = extension.system
+    properties = {
+        "roothash": roothash,
+        "recipe_sha256": lock.recipe_sha256,
+        "extends": f"{system.name} {system.version}",
+    }
+    created = system.source_date_epoch or 0
+    product = Product("extension", extension.name, system.version, system.arch, system.suite, created, properties)
+    roots = [Root("image", lock.packages, wheels=_wheels_of(lock, "image"))]
+    return make_sbom(product, tree, roots, lock.decisions, lock.artifacts, _list_versions(extension.whole))
 
 
 def _list_below(container: ResolvedContainer, lock: Lock) -> tuple[tuple[str, tuple[LockedPackage, ...]], ...]:

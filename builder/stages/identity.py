@@ -13,6 +13,9 @@ from builder.tree.tree import Tree
 ORIGIN = "stage:identity"
 OS_RELEASE = "/usr/lib/os-release"
 CREDENTIALS = "/usr/lib/build-os/credentials"  # read by firstboot/credentials.py
+# The feature by which machines take extensions, and what those are compared with (os-release(5)).
+EXTENSIONS = "extensions"
+LEVELS = ("SYSEXT_LEVEL", "CONFEXT_LEVEL")
 # Made on the machine at its first boot, and never in an image that many machines share.
 OF_ONE_MACHINE = (
     "/etc/ssh/ssh_host_rsa_key",
@@ -29,6 +32,11 @@ OF_ONE_MACHINE = (
 )
 LOCAL_TIME = "/etc/localtime"
 UTC = ("/usr/share/zoneinfo/Etc/UTC", "/usr/share/zoneinfo/UTC")
+
+
+def make_level(name: str, version: str) -> str:
+    """What an extension must say that is for this version of a system, and for no other."""
+    return f"{name}_{version}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class Identity:
             f"IMAGE_VERSION={self.version}",
             f"DEFAULT_HOSTNAME={self.image}",
         ]
+        if EXTENSIONS in self.features:
+            lines += [f"{level}={make_level(self.image, self.version)}" for level in LEVELS]
         tree.put(
             OS_RELEASE,
             tree.require(OS_RELEASE).copy_with(content=make_file("\n".join(lines) + "\n", origin=ORIGIN).content),

@@ -179,17 +179,17 @@ def declare_var(tree: Tree) -> None:
     for path, node in tree.walk("/var"):
         if path == "/var":
             continue
-        name = _word(path)
+        name = quote_word(path)
         owner = f"{node.mode:04o} {node.uid} {node.gid}"
         match node.kind:
             case Kind.DIRECTORY if path not in spoken_for:
                 lines.append(f"d {name} {owner} - -")
             case Kind.SYMLINK if path not in spoken_for:
-                lines.append(f"L {name} - - - - {_escaped(node.target)}")
+                lines.append(f"L {name} - - - - {quote_field(node.target)}")
             case Kind.FILE:
                 moved.append((f"{FACTORY}{path}", node.copy_with(mode=node.mode & ~0o022)))
                 if path not in spoken_for:
-                    lines.append(f"C {name} {owner} - {FACTORY}{_escaped(path)}")
+                    lines.append(f"C {name} {owner} - {FACTORY}{quote_field(path)}")
             case _:
                 pass
     for path, node in moved:
@@ -197,16 +197,16 @@ def declare_var(tree: Tree) -> None:
     tree.put(OURS, make_file("\n".join(lines) + "\n", origin=ORIGIN))
 
 
-def _escaped(text: str) -> str:
+def quote_field(text: str) -> str:
     """As ``tmpfiles.d(5)`` reads its last field: C escapes and specifiers are resolved, quotes are not."""
     return text.replace("\\", "\\\\").replace("%", "%%").replace("\n", "\\n")
 
 
-def _word(path: str) -> str:
+def quote_word(path: str) -> str:
     """As ``tmpfiles.d(5)`` reads the other fields: what is no word by itself stands in quotes."""
     if not set(path) & set(" \t\"'"):
-        return _escaped(path)
-    return '"' + _escaped(path).replace('"', '\\"') + '"'
+        return quote_field(path)
+    return '"' + quote_field(path).replace('"', '\\"') + '"'
 
 
 def _declared(tree: Tree) -> Iterable[str]:
