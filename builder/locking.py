@@ -29,6 +29,7 @@ from builder.debian.lock import (
     parse_date,
 )
 from builder.debian.mirror import Mirrors, find_mirrors, find_snapshots, list_default_suites
+from builder.definition.extensions import load_extension
 from builder.definition.load import load, load_container, read_kind
 from builder.definition.requirements import normalise
 from builder.definition.resolved import (
@@ -75,12 +76,18 @@ def hash_recipe(resolved: Resolved | ResolvedContainer) -> str:
 
 
 def load_any(path: Path) -> Resolved | ResolvedContainer:
-    """A system's or a container's definition, resolved.
+    """A definition, resolved; an extension's as the system with all that it brings, which is what its lock is of.
 
     Raises:
         InputError: it has problems; shows them all.
     """
-    return load_container(path).resolved if read_kind(path) == "container" else load(path).resolved
+    match read_kind(path):
+        case "container":
+            return load_container(path).resolved
+        case "extension":
+            return load_extension(path).resolved.whole
+        case "system":
+            return load(path).resolved
 
 
 def list_decisions(resolved: Resolved | ResolvedContainer) -> tuple[LockedDecision, ...]:

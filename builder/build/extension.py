@@ -52,7 +52,7 @@ def build_extension(request: BuildRequest) -> BuildResult:
     with open_workspace(request) as workspace:
         system_lock = require_lock(workspace, extension.system)
         lock = require_extension_lock(workspace, extension, system_lock)
-        plans = [plan_system(workspace, resolved, lock) for resolved, lock in _pair(extension, system_lock, lock)]
+        plans = plan_both(workspace, extension, system_lock, lock)
         key = make_extension_key(request, extension, lock, plans)
         if not request.reason_to_start_anew and is_current(workspace.manifest, key):
             request.console.note(f"nothing to do: {workspace.manifest} is up to date")
@@ -119,8 +119,28 @@ def build_extension(request: BuildRequest) -> BuildResult:
         return BuildResult(workspace.manifest, time.monotonic() - started, plans[1].reused, tree)
 
 
-def _pair(extension: ResolvedExtension, system_lock: Lock, lock: Lock) -> list[tuple[Resolved, Lock]]:
-    return [(extension.system, system_lock), (extension.whole, lock)]
+def plan_both(workspace: Workspace, extension: ResolvedExtension, system_lock: Lock, lock: Lock) -> list[Plan]:
+    """What would run for the system, and for the system with the extension."""
+    return [
+        plan_system(workspace, extension.system, system_lock),
+        plan_system(workspace, extension.whole, lock),
+    ]
+
+
+def is_extension_up_to_date(workspace: Workspace, extension: ResolvedExtension, lock: Lock) -> bool:
+    """Whether the output directory holds exactly what a build would make.
+
+    Raises:
+        LockError: the system's lock cannot be read.
+    """
+    path = make_lock_path(extension.system.path)
+    if not path.exists():
+        return False
+    system_lock = Lock.load(path)
+    if list_other_rows(system_lock, lock):
+        return False
+    plans = plan_both(workspace, extension, system_lock, lock)
+    return is_current(workspace.manifest, make_extension_key(workspace.request, extension, lock, plans))
 
 
 def run_system(workspace: Workspace, resolved: Resolved, lock: Lock, plan: Plan) -> tuple[Tree, Lock]:
@@ -157,21 +177,34 @@ def require_extension_lock(workspace: Workspace, extension: ResolvedExtension, s
             return old
         if request.offline:
             raise InputError(f"there is no current {path}", hint="build once with a network")
-        with request.console.open_step("lock"):
-            newest = system_lock if old is None else replace(system_lock, packages=_add_own(system_lock, old))
-            lock = make_lock(extension.whole, workspace.kept, request.console, newest=newest, update=())
-        if changes := list_other_rows(system_lock, lock):
-            raise InputError(
-                f"the extension '{extension.name}' needs other versions than the system has",
-                details=changes,
-                hint=f"'build-os lock {extension.system.path.name} --update' renews the system's; then build both",
-            )
-        lock.dump(path)
-        request.console.note(
-            f"{'made' if old is None else 'renewed'} {path}: {len(lock.packages) - len(system_lock.packages)} packages "
-            "besides the system's"
+        return renew_extension_lock(workspace, extension, system_lock, old)
+
+
+def renew_extension_lock(
+    workspace: Workspace, extension: ResolvedExtension, system_lock: Lock, old: Lock | None
+) -> Lock:
+    """Make the extension's lock anew, and write it.
+
+    Args:
+        old: whose packages keep their versions, but for the system's.
+
+    Raises:
+        InputError: it needs other versions than the system has.
+    """
+    console, path = workspace.console, make_lock_path(extension.path)
+    newest = system_lock if old is None else replace(system_lock, packages=_add_own(system_lock, old))
+    with console.open_step("lock"):
+        lock = make_lock(extension.whole, workspace.kept, console, newest=newest, update=())
+    if changes := list_other_rows(system_lock, lock):
+        raise InputError(
+            f"the extension '{extension.name}' needs other versions than the system has",
+            details=changes,
+            hint=f"'build-os lock {extension.system.path.name} --update' renews the system's; then build both",
         )
-        return lock
+    lock.dump(path)
+    own = len(lock.packages) - len(system_lock.packages)
+    console.note(f"{'made' if old is None else 'renewed'} {path}: {own} packages besides the system's")
+    return lock
 
 
 def _add_own(system_lock: Lock, old: Lock) -> tuple[LockedPackage, ...]:

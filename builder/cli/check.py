@@ -50,10 +50,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Load everything; say that it is fine."""
     from builder.cli.configs import read_config
-    from builder.definition.load import Loaded, load, load_container, read_kind
+    from builder.definition.extensions import LoadedExtension, load_extension
+    from builder.definition.load import Loaded, LoadedContainer, load, load_container, read_kind
 
     path = require_definition(args.definition)
-    loaded = load_container(path) if read_kind(path) == "container" else load(path)
+    loaded: Loaded | LoadedContainer | LoadedExtension
+    match read_kind(path):
+        case "container":
+            loaded = load_container(path)
+        case "extension":
+            loaded = load_extension(path)
+        case "system":
+            loaded = load(path)
     if isinstance(loaded, Loaded):
         check_apps(loaded.resolved)
     warnings = [*loaded.warnings]

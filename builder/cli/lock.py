@@ -68,6 +68,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import InputError
     from builder.core.store import Store
     from builder.debian.lock import Lock
+    from builder.definition.load import read_kind
     from builder.locking import (
         describe_changes,
         load_any,
@@ -98,6 +99,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 require_proven(lock, resolved, workspace.kept, console)
                 require_verified(lock, resolved, workspace.kept, console)
         return 0
+    if read_kind(path) == "extension":
+        return _lock_extension(path, console, update=args.update is not None)
     old = Lock.load(target) if target.exists() else None
     if args.update and old is None:
         raise InputError(f"there is no {target} to update", hint="'build-os lock' makes it, everything at its newest")
@@ -110,6 +113,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.note(line)
     wheels = f", {len(lock.wheels)} wheels" if lock.wheels else ""
     console.note(f"{len(lock.packages)} packages, {len(lock.tools)} for the tools{wheels}")
+    sys.stdout.write(f"{target}\n")
+    return 0
+
+
+def _lock_extension(path: Path, console: Console, *, update: bool) -> int:
+    """What the system has keeps its versions; ``update`` is for what the extension brings."""
+    from builder.build.extension import renew_extension_lock
+    from builder.build.inputs import require_lock
+    from builder.build.request import BuildRequest
+    from builder.build.workspace import open_store
+    from builder.core.store import Store
+    from builder.debian.lock import Lock
+    from builder.definition.extensions import load_extension
+    from builder.locking import make_lock_path
+
+    extension, target = load_extension(path).resolved, make_lock_path(path)
+    with open_store(BuildRequest(path, path.parent, Store.open(), console)) as workspace:
+        system_lock = require_lock(workspace, extension.system)
+        old = Lock.load(target) if target.exists() and not update else None
+        renew_extension_lock(workspace, extension, system_lock, old)
     sys.stdout.write(f"{target}\n")
     return 0
 

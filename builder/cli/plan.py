@@ -26,12 +26,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the plan."""
+    from builder.build.extension import is_extension_up_to_date
     from builder.build.request import BuildRequest
     from builder.build.system import is_up_to_date, plan_system
     from builder.build.workspace import Workspace
     from builder.core.store import Store
     from builder.debian.lock import Lock
-    from builder.definition.load import load
+    from builder.definition.extensions import load_extension
+    from builder.definition.load import load, read_kind
     from builder.locking import hash_recipe, make_lock_path
     from builder.stages import list_stages
     from builder.stages.plan import format_plan, make_plan
@@ -39,13 +41,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     path = require_definition(args.definition)
     request = BuildRequest(path, args.out, Store.open(), console, key_pair=choose_key_pair(args, os.environ))
     workspace = Workspace(request, request.store)
-    resolved = load(path).resolved
+    extension = load_extension(path).resolved if read_kind(path) == "extension" else None
+    resolved = load(path).resolved if extension is None else extension.whole
     target = make_lock_path(resolved.path)
     wanted = hash_recipe(resolved)
     lock = Lock.load(target) if target.exists() else None
     if lock is not None and lock.recipe_sha256 == wanted:
         plan = plan_system(workspace, resolved, lock)
-        current = is_up_to_date(workspace, resolved, lock, plan)
+        if extension is None:
+            current = is_up_to_date(workspace, resolved, lock, plan)
+        else:
+            current = is_extension_up_to_date(workspace, extension, lock)
     else:
         # Which packages there will be, only the archive knows; that all stages run then, we know without.
         reason = f"there is no {target.name} yet" if lock is None else f"{target.name} is stale and will be renewed"
@@ -57,8 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         sys.stdout.write(json.dumps({"current": current, "stages": rows}, indent=1) + "\n")
         return 0
     sys.stdout.write("".join(f"{line}\n" for line in format_plan(plan)))
-    what = (
-        "up to date: a build would do nothing" if current else "made anew: root, disk, " + ", ".join(resolved.outputs)
-    )
+    files = ("root", "disk", *resolved.outputs) if extension is None else (f"{extension.image_name}.raw",)
+    what = "up to date: a build would do nothing" if current else f"made anew: {', '.join(files)}"
     sys.stdout.write(f"{'outputs':<10}  {what}\n")
     return 0

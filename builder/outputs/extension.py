@@ -99,15 +99,17 @@ def _list_parents(path: str) -> Iterator[str]:
 
 def _list_new(sides: _Sides) -> Iterator[tuple[str, Node]]:
     """What the system lacks, but for what nobody wants."""
-    new = Tree(
-        {
-            path: node
-            for path, node in sides.whole.walk()
-            if path == "/" or (sides.system.get(path) is None and not _is_record(path))
-        }
-    )
-    remove_matching(new, sides.extension.remove, sides.extension.keep)
-    yield from ((path, node) for path, node in new.walk() if path != "/")
+    new = {path for path, _ in sides.whole.walk() if sides.system.get(path) is None and not _is_record(path)}
+    wanted = _leave_out(new, sides.whole, sides.extension)
+    yield from ((path, node) for path, node in sides.whole.walk() if path in wanted)
+
+
+def _leave_out(paths: set[str], tree: Tree, extension: ResolvedExtension) -> set[str]:
+    """Those of a tree's paths that the extension does not leave out."""
+    parents = {parent for path in paths for parent in _list_parents(path)}
+    left = Tree({path: node for path, node in tree.walk() if path == "/" or path in paths or path in parents})
+    remove_matching(left, extension.remove, extension.keep)
+    return {path for path in paths if path in left}
 
 
 def _is_record(path: str) -> bool:
@@ -116,20 +118,18 @@ def _is_record(path: str) -> bool:
 
 def _require_no_collisions(sides: _Sides) -> None:
     """Refuse to be laid over what the system has."""
-    changed = Tree(
-        {
-            path: node
-            for path, node in sides.system.walk()
-            if path == "/" or not (_is_record(path) or path in ACCOUNTS or _is_same(node, sides.whole.get(path)))
-        }
-    )
-    remove_matching(changed, sides.extension.remove, sides.extension.keep)
+    changed = {
+        path
+        for path, node in sides.system.walk()
+        if not (_is_record(path) or path in ACCOUNTS or _is_same(node, sides.whole.get(path)))
+    }
     lines = []
-    for path, node in changed.walk():
+    for path in sorted(_leave_out(changed, sides.system, sides.extension)):
         other = sides.whole.get(path)
-        if path != "/" and not (node.kind is Kind.DIRECTORY and _is_same(node, other)):
-            would = "would take it away" if other is None else f"{_describe(other)} would bring another"
-            lines.append(f"{path}: the system has it from {_describe(node)}, and {would}")
+        would = "would take it away" if other is None else f"{_describe(other)} would bring another"
+        lines.append(
+            f"{path}: the system has it from {_describe(sides.system.require(path, follow=False))}, and {would}"
+        )
     lines += _find_changed_accounts(sides)
     if lines:
         raise InputError(
@@ -270,7 +270,7 @@ def _declare_accounts(new: dict[str, Node], sides: _Sides) -> Iterator[str]:
     users = [row for row in passwd if row[0] not in there[PASSWD] and ("u", row[0]) not in known]
     own = {row[0] for row in users}
     for row in group:
-        if row[0] not in there[GROUP] and row[0] not in own and ("g", row[0]) not in known | {("u", row[0])}:
+        if row[0] not in there[GROUP] and row[0] not in own and not known & {("g", row[0]), ("u", row[0])}:
             yield f"g {row[0]} -"
     for name, _, _, number, comment, home, shell in users:
         main = next((row[0] for row in group if row[NUMBER] == number), "")

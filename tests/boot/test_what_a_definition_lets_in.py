@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.core.image import read_image
+from builder.build import BuildRequest, build_extension
+from builder.core.console import QuietConsole
+from builder.core.image import Image, read_image
 from tests.support.machines import build_text
 from vm.guest.credentials import Credential, write_credentials
 from vm.machine import Machine
@@ -36,6 +39,14 @@ features: [base, extensions]
 overlays: [trusted]
 credentials: [web.token, "app.*"]
 """
+EXTENSION = """\
+kind: extension
+name: store
+of: os.yaml
+description: Keys and values.
+packages: [redis-server]
+"""
+NAME = "store_1.0.0.raw"
 RELEASE = "usr/lib/extension-release.d/extension-release"
 EVIL = "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n"
 HANDED = (
@@ -47,36 +58,36 @@ HANDED = (
 
 
 @pytest.fixture(scope="module")
-def extension(tools: Tools, key_pair: KeyPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A signed image with one file, as systemd-repart makes it."""
-    room = tmp_path_factory.mktemp("extension")
-    tree = room / "tree"
-    (tree / RELEASE).parent.mkdir(parents=True)
-    (tree / f"{RELEASE}.good").write_text("ID=_any\n")
-    (tree / "usr/share").mkdir()
-    (tree / "usr/share/good").write_text("signed\n")
-    keys = (f"--private-key={key_pair.key}", f"--certificate={key_pair.certificate}")
-    tools.run("systemd-repart", "--make-ddi=sysext", f"--copy-source={tree}", *keys, room / "good.raw")
-    return room / "good.raw"
+def extensible(key_pair: KeyPair, store: Store) -> Image:
+    trust = OUT / "overlays/trusted/usr/lib/verity.d"
+    trust.mkdir(parents=True, exist_ok=True)
+    (trust / "tests.crt").write_bytes(key_pair.certificate.read_bytes())
+    return read_image(build_text(DEFINITION, OUT, store))
+
+
+@pytest.fixture(scope="module")
+def extension(extensible: Image, key_pair: KeyPair, store: Store) -> Path:
+    """An extension for just this image, signed."""
+    definition, out = OUT / "store.yaml", OUT / "extension"
+    definition.write_text(EXTENSION)
+    with closing(QuietConsole(out / "build.log")) as console:
+        build_extension(BuildRequest(definition, out, store, console, key_pair=key_pair))
+    return out / NAME
 
 
 @pytest.fixture(scope="module")
 def machine(
+    extensible: Image,
     extension: Path,
-    key_pair: KeyPair,
     tools: Tools,
     store: Store,
     vm_accel: Verdict,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Machine]:
-    trust = OUT / "overlays/trusted/usr/lib/verity.d"
-    trust.mkdir(parents=True, exist_ok=True)
-    (trust / "tests.crt").write_bytes(key_pair.certificate.read_bytes())
-    image = read_image(build_text(DEFINITION, OUT, store))
     room = tmp_path_factory.mktemp("machine")
     home = MachineFolder(room / "machine")
     spec = plan_machine(
-        image, home, vm_accel.accel, MachineRequest(boot="kernel", memory=1024, net="none", media=[extension])
+        extensible, home, vm_accel.accel, MachineRequest(boot="kernel", memory=1024, net="none", media=[extension])
     )
     # The probe comes with the config, as to a signed image: nobody tells this one to take all that it is handed.
     assert spec.takes is Credentials.IF_TOLD
@@ -118,9 +129,38 @@ def test_an_extension_that_nobody_signed_is_not_merged(machine: Machine) -> None
     machine.succeed("rm /var/lib/extensions/evil.raw")
 
 
-def test_an_extension_that_is_signed_is_merged(machine: Machine) -> None:
-    machine.succeed("sh", "-c", "cat /dev/vdb > /var/lib/extensions/good.raw")
+def test_an_extension_that_was_changed_is_not_merged(machine: Machine) -> None:
+    target = f"/var/lib/extensions/{NAME}"
+    machine.succeed("sh", "-c", f"cat /dev/vdb > {target}")
+    # In the middle of the root, which the hash tree speaks for; then of the signature, at the end of the image.
+    for place in ("$(($(stat -c %s FILE) / 2))", "$(($(stat -c %s FILE) - 40000))"):
+        words = f"printf 0123456789abcdef | dd of=FILE bs=1 conv=notrunc seek={place}"
+        machine.succeed("sh", "-c", words.replace("FILE", target))
+    machine.run("systemctl restart systemd-sysext.service")
+    machine.fail("redis-cli --version")
+    machine.succeed(f"rm {target}")
+
+
+def test_an_extension_for_another_version_is_passed_over(machine: Machine, tools: Tools, key_pair: KeyPair) -> None:
+    machine.succeed("sh", "-c", "sed s/_1.0.0$/_0.9/ /usr/lib/os-release > /run/os-release")
+    machine.succeed("sh", "-c", f"cat /dev/vdb > /var/lib/extensions/{NAME}")
+    machine.succeed("mount", "--bind", "/run/os-release", "/usr/lib/os-release")
     machine.succeed("systemctl restart systemd-sysext.service")
-    assert machine.read("/usr/share/good") == "signed\n"
-    machine.succeed("systemctl stop systemd-sysext.service")
-    machine.fail("test -e /usr/share/good")
+    machine.fail("redis-cli --version")
+    machine.succeed("umount", "/usr/lib/os-release")
+
+
+def test_an_extension_that_is_signed_is_merged_and_its_service_runs(machine: Machine) -> None:
+    system = "find /usr -xdev -path /usr/lib/build-os/extensions -prune -o -type f -printf '%p %m %s\\n' | sort"
+    before = set(machine.succeed("sh", "-c", system).splitlines())
+    machine.succeed("sh", "-c", f"cat /dev/vdb > /var/lib/extensions/{NAME}")
+    machine.reboot()
+    machine.wait_unit("multi-user.target")
+    machine.wait_unit("redis-server.service")
+    assert machine.succeed("redis-cli set who me && redis-cli get who").split() == ["OK", "me"]
+    assert machine.succeed("stat -c %U:%a /etc/redis/redis.conf /var/lib/redis").split() == ["redis:640", "redis:750"]
+    # What the system has is as it was, and cannot be written.
+    assert before - set(machine.succeed("sh", "-c", system).splitlines()) == set()
+    machine.fail("touch /usr/bin/mine")
+    machine.succeed("systemctl stop redis-server.service systemd-sysext.service")
+    machine.fail("redis-cli --version")

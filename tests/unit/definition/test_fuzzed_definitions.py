@@ -15,9 +15,10 @@ from pydantic import BaseModel
 
 from builder.core.architecture import Arch
 from builder.core.errors import InputError
+from builder.definition.extensions import load_extension
 from builder.definition.init import STARTER
 from builder.definition.load import load, load_container, read_kind
-from builder.definition.model import ContainerDefinition, Definition, Disk, Kernel, Presets, Root
+from builder.definition.model import ContainerDefinition, Definition, Disk, ExtensionDefinition, Kernel, Presets, Root
 from builder.definition.template import Values, render_text
 from builder.definition.unitfile import find_unit_problems
 from firstboot.config.located import LocatedError
@@ -63,8 +64,15 @@ def like(*models: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
 
 @examples(200)
 @given(
-    base=st.sampled_from([{}, {"name": "demo", "version": "1"}, {"kind": "container", "name": "web", "version": "1"}]),
-    extra=like(Definition, ContainerDefinition),
+    base=st.sampled_from(
+        [
+            {},
+            {"name": "demo", "version": "1"},
+            {"kind": "container", "name": "web", "version": "1"},
+            {"kind": "extension", "name": "tools", "of": "of.yaml"},
+        ]
+    ),
+    extra=like(Definition, ContainerDefinition, ExtensionDefinition),
     inner=st.dictionaries(
         st.sampled_from(["disk", "kernel", "presets", "root"]), like(Disk, Kernel, Presets, Root), max_size=2
     ),
@@ -72,12 +80,11 @@ def like(*models: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
 def test_any_mapping_is_a_value_or_a_config_error(base: Any, extra: Any, inner: Any) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "os.yaml"
+        path.with_name("of.yaml").write_text("name: of\nversion: '1'\nfeatures: [base, extensions]\n", encoding="utf-8")
         path.write_text(json.dumps({**extra, **inner, **base}), encoding="utf-8")
         with contextlib.suppress(InputError):
-            if read_kind(path) == "system":
-                load(path, arch=Arch.AMD64, shipped=ROOT)
-            else:
-                load_container(path, arch=Arch.AMD64, shipped=ROOT)
+            loaders = {"system": load, "container": load_container, "extension": load_extension}
+            loaders[read_kind(path)](path, arch=Arch.AMD64, shipped=ROOT)
 
 
 @examples(200)

@@ -22,6 +22,7 @@ import yaml
 from builder.cli.main import COMMANDS, make_parser
 from builder.core import errors
 from builder.core.architecture import Arch
+from builder.definition.extensions import load_extension
 from builder.definition.init import _NAMES, STARTER
 from builder.definition.load import load, load_container
 from firstboot import report
@@ -174,6 +175,8 @@ def definition_warnings(path: Path, kind: str) -> list[str]:
     try:
         if kind == "container":
             return [*load_container(path, arch=Arch.AMD64, shipped=ROOT).warnings]
+        if kind == "extension":
+            return [*load_extension(path, arch=Arch.AMD64, shipped=ROOT).warnings]
         loaded = load(path, arch=Arch.AMD64, shipped=ROOT)
         resolved = loaded.resolved
         if resolved.firstboot is not None:
