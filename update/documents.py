@@ -9,7 +9,7 @@ with another ``format``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from firstboot.config.named_tuple import NamedTuple
@@ -26,6 +26,9 @@ MAX_SECONDS = 10 * 366 * 24 * 3600
 PARTS = ("root", "verity", "signature", "uki")
 REQUIRED_PARTS = ("root", "verity", "uki")
 ZSTD = "zstd"
+# What an extension is laid over (UAPI.4): /usr, or /etc.
+EXTENSION_TYPES = ("sysext", "confext")
+CATALOGUE_FILE = "extensions.json"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ARCH = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _CHANNEL = re.compile(CHANNEL_PATTERN)
@@ -80,6 +83,21 @@ class Delta(NamedTuple):
     method: str
 
 
+class ReleaseExtension(NamedTuple):
+    """An extension of a version, which machines take that have it.
+
+    Attributes:
+        type: one of :data:`EXTENSION_TYPES`.
+        description: what a machine gains by it, for people.
+        part: its image.
+    """
+
+    name: str
+    type: str
+    description: str
+    part: ReleasePart
+
+
 class Release(NamedTuple):
     """A version, as ``release.json`` describes it. ``arch`` is Debian's name, ``roothash`` dm-verity's."""
 
@@ -89,6 +107,11 @@ class Release(NamedTuple):
     roothash: str
     parts: Mapping[str, ReleasePart]
     deltas: tuple[Delta, ...] = ()
+    extensions: tuple[ReleaseExtension, ...] = ()
+
+    def find_extension(self, name: str) -> ReleaseExtension | None:
+        """An extension, by its name."""
+        return next((extension for extension in self.extensions if extension.name == name), None)
 
 
 class Rollout(NamedTuple):
@@ -173,6 +196,7 @@ def parse_release(data: bytes, where: str = RELEASE_FILE) -> Release:
             raise document.complain("parts", f"has no {name}")
     made = {name: _parse_part(parts[name]) for name in PARTS if name in parts}
     deltas = tuple(_parse_delta(item) for item in document.take("deltas", []).parse_items())
+    extensions = tuple(_parse_extension(item) for item in document.take("extensions", []).parse_items())
     release = Release(
         name=document.take("name").parse_text(_NAME, "an image's name"),
         version=document.take("version").parse_version(),
@@ -180,12 +204,16 @@ def parse_release(data: bytes, where: str = RELEASE_FILE) -> Release:
         roothash=document.take("roothash").parse_text(_SHA256, "64 hexadecimal digits"),
         parts=made,
         deltas=deltas,
+        extensions=extensions,
     )
-    names = [file.name for part in made.values() for file in part.files] + [delta.name for delta in deltas]
+    all_parts = [*made.values(), *(extension.part for extension in extensions)]
+    names = [file.name for part in all_parts for file in part.files] + [delta.name for delta in deltas]
     if twice := find_twice(names):
         raise BadDocument(f"{where}: two files have the name {twice}")
     if RELEASE_FILE in names:
         raise BadDocument(f"{where}: a part has the name {RELEASE_FILE}")
+    if twice := find_twice(extension.name for extension in extensions):
+        raise BadDocument(f"{where}: extensions has {twice} twice")
     if twice := find_twice(f"{delta.part} from {delta.source}" for delta in deltas):
         raise BadDocument(f"{where}: deltas has {twice} twice")
     for number, delta in enumerate(deltas):
@@ -204,18 +232,7 @@ def format_release(release: Release) -> bytes:
             "version": release.version,
             "arch": release.arch,
             "roothash": release.roothash,
-            "parts": {
-                name: {
-                    "size": part.size,
-                    "sha256": part.sha256,
-                    "uuid": part.uuid,
-                    "files": [
-                        {"name": file.name, "size": file.size, "sha256": file.sha256, "compression": file.compression}
-                        for file in part.files
-                    ],
-                }
-                for name, part in release.parts.items()
-            },
+            "parts": {name: _encode_part(part) for name, part in release.parts.items()},
             "deltas": [
                 {
                     "from": delta.source,
@@ -228,8 +245,54 @@ def format_release(release: Release) -> bytes:
                 }
                 for delta in release.deltas
             ],
+            # A version without any is written as before there were such.
+            **({"extensions": [_encode_extension(row) for row in release.extensions]} if release.extensions else {}),
         }
     )
+
+
+def format_catalogue(name: str, arch: str, releases: Iterable[Release]) -> bytes:
+    """``extensions.json``: which extensions an image has, in which of these versions, and how large they are.
+
+    For programs and people that look around; machines read ``release.json`` of one version.
+    """
+    entries: dict[str, dict[str, object]] = {}
+    for release in releases:
+        for row in release.extensions:
+            # The newest version says what it is.
+            entry = entries.setdefault(row.name, {"name": row.name, "versions": []})
+            entry |= {"type": row.type, "description": row.description}
+            versions = entry["versions"]
+            assert isinstance(versions, list)
+            transfer = sum(file.size for file in row.part.files)
+            versions.append({"version": release.version, "size": row.part.size, "transfer": transfer})
+    return write_document({"name": name, "arch": arch, "extensions": [entries[key] for key in sorted(entries)]})
+
+
+def make_catalogue_path(name: str, arch: str) -> str:
+    """Where the catalogue of an image's extensions is among the targets."""
+    return f"{name}/{arch}/{CATALOGUE_FILE}"
+
+
+def _encode_part(part: ReleasePart) -> dict[str, object]:
+    return {
+        "size": part.size,
+        "sha256": part.sha256,
+        "uuid": part.uuid,
+        "files": [
+            {"name": file.name, "size": file.size, "sha256": file.sha256, "compression": file.compression}
+            for file in part.files
+        ],
+    }
+
+
+def _encode_extension(extension: ReleaseExtension) -> dict[str, object]:
+    return {
+        "name": extension.name,
+        "type": extension.type,
+        "description": extension.description or None,
+        **_encode_part(extension.part),
+    }
 
 
 def parse_channel(data: bytes, where: str = "channel") -> Channel:
@@ -290,6 +353,15 @@ def _parse_part(value: Value) -> ReleasePart:
         value.take("sha256").parse_text(_SHA256, "64 hexadecimal digits"),
         None if uuid.value is None else uuid.parse_uuid(),
         files,
+    )
+
+
+def _parse_extension(value: Value) -> ReleaseExtension:
+    return ReleaseExtension(
+        value.take("name").parse_text(_NAME, "an extension's name"),
+        value.take("type").parse_text(re.compile("|".join(EXTENSION_TYPES)), f"one of {', '.join(EXTENSION_TYPES)}"),
+        value.take("description", None).parse_prose() or "",
+        _parse_part(value),
     )
 
 

@@ -21,13 +21,14 @@ from builder.build.request import BuildRequest, BuildResult
 from builder.build.system import make_signer, plan_around_damage, plan_system
 from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
 from builder.core.errors import InputError
+from builder.core.image import Extends
 from builder.core.inputs import hash_source
 from builder.debian.lock import Lock, LockedPackage, LockError
 from builder.definition.extensions import ResolvedExtension, load_extension
 from builder.definition.resolved import Resolved
 from builder.definition.where import point_at_names
 from builder.locking import make_lock, make_lock_path, require_current
-from builder.outputs.manifest import Extends, Manifest, is_current
+from builder.outputs.manifest import Manifest, is_current
 from builder.products.product import Identity
 from builder.stages.packages import make_decision
 from builder.stages.plan import Plan, record_plan, run_plan

@@ -3,6 +3,7 @@
   build-os key update-keys --for updates       once: keys, and the root.json that machines have
   build-os publish repository                  the version in out/, in the channel 'stable'
   build-os publish repository --channel testing --deltas 2
+  build-os publish repository --extension out/store      with an extension that was built for it
   build-os publish repository --version 1.1 --rollout 24h
   build-os publish repository --refresh        sign anew what expires; from a timer, daily
   build-os publish repository --push oci://registry.example/team/web       the same, and all of it to a registry
@@ -48,6 +49,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="signs {file} for {role} with keys that are kept elsewhere, and writes the signature",
     )
     add_out(parser)
+    parser.add_argument(
+        "--extension",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="with it an extension that was built for it; may be repeated",
+    )
     what = parser.add_argument_group("what is done, if not to publish what is in out/").add_mutually_exclusive_group()
     what.add_argument(
         "--version", metavar="VERSION", help="offer a version that is published already, with other words"
@@ -143,6 +152,7 @@ def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
     from builder.core.errors import InputError
     from builder.core.image import read_image
     from builder.core.tools import Tools
+    from builder.publishing.extensions import read_extension
     from builder.publishing.publish import Origin
 
     image = read_image(args.out)
@@ -164,7 +174,8 @@ def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
                 hint="build it by 'build-os build --release' with keys of 'build-os key DIR' without --dev",
             )
     payload = image.require_artifact(PRODUCT).path
-    return Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console))
+    extensions = tuple(read_extension(build, image) for build in args.extension)
+    return Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console), extensions)
 
 
 def _make_offer(args: argparse.Namespace, now: int) -> Offer:

@@ -34,10 +34,26 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Extends:
+    """What an extension is made for: the system's name, and the key of its tree, which is that of one build exactly.
+
+    Attributes:
+        type: ``sysext`` or ``confext``.
+        description: what a machine gains by it.
+    """
+
+    name: str
+    tree: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Image:
     """A built image. All paths are absolute; ``tools`` is the root of the tools tree that built it.
 
-    ``definition`` is what it was built of, as it was named then.
+    ``definition`` is what it was built of, as it was named then. ``tree`` is the key of a system's tree, ``signed_by``
+    the SHA-256 of the certificate of whom signed it, and ``extends`` what an extension is made for.
     """
 
     name: str
@@ -50,6 +66,9 @@ class Image:
     directory: Path
     artifacts: Mapping[str, Artifact]
     definition: Path | None = None
+    tree: str = ""
+    signed_by: str = ""
+    extends: Extends | None = None
 
     def require_artifact(self, kind: str) -> Artifact:
         """The artifact of this kind (``raw``, ``uki``, ``kernel`` ...).
@@ -121,6 +140,9 @@ class _Build(BaseModel):
     tools: str
     artifacts: dict[str, _Artifact]
     definition: str | None = None
+    tree: str = ""
+    signed_by: str = ""
+    extends: Extends | None = None
 
 
 def read_image(path: Path) -> Image:
@@ -165,6 +187,9 @@ def read_image(path: Path) -> Image:
             for kind, entry in build.artifacts.items()
         },
         definition=None if build.definition is None else Path(build.definition),
+        tree=build.tree,
+        signed_by=build.signed_by,
+        extends=build.extends,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.files import hash_file, write_file
+from builder.core.image import Extends
 from builder.outputs.registers import Registers
 
 SCHEMA = 1
@@ -41,21 +42,6 @@ class Timings:
     tools: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     outputs: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Extends:
-    """What an extension is made for: the system's name, and the key of its tree, which is that of one build exactly.
-
-    Attributes:
-        type: ``sysext`` or ``confext``.
-        description: what a machine gains by it.
-    """
-
-    name: str
-    tree: str
-    type: str
-    description: str
 
 
 @dataclass(frozen=True)

@@ -93,4 +93,8 @@ def format_release_lines(release: Release) -> str:
         size = sum(file.size for file in part.files)
         lines.append(f"  {name}: {format_size(part.size)}, {format_size(size)} to transfer")
         lines += [f"    from {d.source}: {format_size(d.size)}" for d in release.deltas if d.part == name]
+    for extension in release.extensions:
+        size = sum(file.size for file in extension.part.files)
+        words = f"{format_size(extension.part.size)}, {format_size(size)} to transfer"
+        lines.append(f"  {extension.type} {extension.name}: {words}")
     return "\n".join(lines)

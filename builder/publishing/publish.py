@@ -17,6 +17,12 @@ from builder.core.locks import hold_lock
 from builder.core.tools import Tools
 from builder.publishing.channels import Offer, add_release, list_pruned, remove_releases
 from builder.publishing.deltas import BLOCKS, make_delta
+from builder.publishing.extensions import (
+    ExtensionOrigin,
+    compress_extensions,
+    merge_extensions,
+    put_catalogue,
+)
 from builder.publishing.keys import ROOT_FILE, find_signers, is_development
 from builder.publishing.payload import Payload, open_payload
 from builder.publishing.repository import LOCK, Repository, open_repository
@@ -52,6 +58,7 @@ class Origin:
     version: str
     arch: str
     tools: Tools
+    extensions: tuple[ExtensionOrigin, ...] = ()
 
 
 @dataclass
@@ -147,22 +154,29 @@ def publish_build(
                 hint="run 'build-os build' again",
             )
         there = find_release(repository, release.name, release.arch, release.version)
-        if there is not None and there._replace(deltas=()) != release:
+        if there is not None and there._replace(deltas=(), extensions=()) != release:
             raise InputError(
                 f"{release.name} {release.version} is published already, and is something else",
                 details=[f"published with the root hash {there.roothash}", f"built with        {release.roothash}"],
                 hint="machines may run it: give what changed another version",
             )
+        new = compress_extensions(origin.extensions, Path(directory), origin.tools)
+        place = partial(make_release_path, release.name, release.arch, release.version)
+        published = there
         if there is None:
             _require_own_version(repository, release)
             made = _make_deltas(repository, payload, Path(directory), deltas, origin.tools, console)
             there = release._replace(deltas=tuple(made))
-            place = partial(make_release_path, release.name, release.arch, release.version)
             for file in payload.list_files():
                 repository.add(place(file.name), payload.directory / file.name)
             for delta in made:
                 repository.add(place(delta.name), Path(directory) / delta.name)
+        there = merge_extensions(there, new)
+        for file in (file for extension in new for file in extension.part.files):
+            repository.add(place(file.name), Path(directory) / file.name)
+        if there != published:
             repository.add(place(RELEASE_FILE), format_release(there))
+            put_catalogue(repository, release.name, release.arch, list_releases(repository, release.name, release.arch))
         put_release(repository, there, channel, offer, now)
     sizes: dict[str, int] = {}
     for delta in there.deltas:
@@ -171,6 +185,12 @@ def publish_build(
         replaced = {delta.part for delta in there.deltas if delta.source == source}
         sizes[source] += sum(f.size for name, part in there.parts.items() if name not in replaced for f in part.files)
     return Published(release.version, sum(file.size for file in payload.list_files()), sizes)
+
+
+def list_releases(repository: Repository, name: str, arch: str) -> list[Release]:
+    """The versions of an image as they are published, the oldest first."""
+    releases = [find_release(repository, name, arch, version) for version in list_versions(repository, name, arch)]
+    return [release for release in releases if release is not None]
 
 
 def put_release(repository: Repository, release: Release, channel: str, offer: Offer, now: int) -> None:
@@ -214,6 +234,7 @@ def prune_releases(repository: Repository, name: str, arch: str, keep: int) -> l
     gone = tuple(make_release_path(name, arch, version, "") for version in pruned)
     for path in [path for path in repository.files if path.startswith(gone)]:
         repository.remove(path)
+    put_catalogue(repository, name, arch, list_releases(repository, name, arch))
     return pruned
 
 

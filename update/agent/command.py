@@ -5,6 +5,7 @@ check [--json]              ask the repository for a newer version
 apply [--from PATH] [--now]  take the version that it offers, or one that lies here
 rollback [--once] [--now]   start the version before; with --once for one boot only
 pin VERSION, unpin          take only this version; any again
+extensions list|add|remove  what extends the version that runs, on this machine
 drift [--json]              files of /etc that the image and this machine have both changed
 history [--json]            what happened to which version, and why
 firmware-keys FILE          tell firmware whom it trusts as well, or what it starts no more
@@ -27,6 +28,7 @@ from update.agent.archive import clear_archive, unpack_archive
 from update.agent.esp import find_image, mount_esp
 from update.agent.etc import describe_drift, keep_own, read_drift, show_difference, take_default
 from update.agent.firmware_keys import ENCRYPTED_STATE, read_change, refuse_to_lock_out, write_change
+from update.agent.extensions import remove_extension
 from update.agent.fleet_lock import read_held
 from update.agent.host import Host
 from update.agent.identity import read_identity
@@ -97,6 +99,13 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--show", metavar="PATH", help="how the machine's file differs from the image's")
     what.add_argument("--keep", metavar="PATH", help="the machine's file is right: list it no more")
     what.add_argument("--take", metavar="PATH", help="replace the machine's file by the image's")
+    extensions = add("extensions", "list what extends this machine's system, add to it, and remove from it")
+    verbs = extensions.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("list", help="what the version that runs has, and what this machine has of it").add_argument(
+        "--json", action="store_true"
+    )
+    verbs.add_parser("add", help="take one, now and of each new version").add_argument("name", metavar="NAME")
+    verbs.add_parser("remove", help="take one away").add_argument("name", metavar="NAME")
     add("history", "say what happened to which version, and why").add_argument("--json", action="store_true")
     keys = add("firmware-keys", "tell firmware of other keys (db.auth), or of images that it starts no more (dbx.auth)")
     keys.add_argument("file", metavar="FILE", type=Path, help="as 'build-os key --trust' and '--revoke' make it")
@@ -280,6 +289,24 @@ def _drift(host: Host, options: argparse.Namespace) -> None:
             print(path)
 
 
+def _extensions(host: Host, options: argparse.Namespace) -> None:
+    with hold_lock(host):
+        match options.verb:
+            case "add":
+                online.add_extension(_prepare(host), options.name, _say)
+                return
+            case "remove":
+                remove_extension(host, options.name)
+                _say(f"{options.name} is taken away; what it had started runs until it is stopped")
+                return
+        rows = online.list_extensions(_prepare(host))
+    if options.json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        print(f"{'*' if row['installed'] else ' '} {row['name']:<20} {row['type']:<8} {row['description']}".rstrip())
+
+
 def _boot(host: Host, options: argparse.Namespace) -> None:  # noqa: ARG001 - every command has the same door
     note_state_version(host)
     if line := trial.begin(host):
@@ -313,6 +340,7 @@ COMMANDS: dict[str, Callable[[Host, argparse.Namespace], None]] = {
     "unpin": _unpin,
     "drift": _drift,
     "firmware-keys": _change_firmware_keys,
+    "extensions": _extensions,
     "history": _history,
     "boot": _boot,
     "bless": _bless,

@@ -6,6 +6,7 @@ from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import SETTINGS_FILE
 from update.agent.busy import find_objection
 from update.agent.choose import Asking, Choice, choose_version
+from update.agent.extensions import choose_extensions, install_extensions, list_installed, merge
 from update.agent.fetcher import Limits
 from update.agent.fleet_lock import claim_lock, release_lock
 from update.agent.host import Host
@@ -36,18 +37,69 @@ def look(taking: Taking, limits: Limits | None = None) -> Offer:
         UpdateError: there is none, it cannot be reached, or does not prove what it says.
     """
     host, settings, identity = taking.host, taking.settings, taking.identity
-    if not settings.url:
-        raise UpdateError(
-            f"nothing says where versions are published: the definition's updates.url does, or url in {SETTINGS_FILE}; "
-            "'os-update apply --from PATH' takes one that lies here"
-        )
-    fetcher = make_fetcher(host, settings.url.rstrip("/"), (limits or Limits())._replace(rate=settings.rate))
-    repository = Repository(host, settings.url, identity, fetcher)
+    repository = open_repository(taking, limits)
     channel = repository.read_channel(settings.channel)
     asking = Asking(identity.version, host.read_machine_id(), host.now(), taking.state.failed, taking.find_pin())
     choice = choose_version(channel, asking)
     write_state(host, read_state(host)._replace(checked=int(host.now()), available=choice.version or ""))
     return Offer(repository, choice)
+
+
+def open_repository(taking: Taking, limits: Limits | None = None) -> Repository:
+    """The repository that this machine takes versions from.
+
+    Raises:
+        UpdateError: there is none, it cannot be reached, or does not prove what it says.
+    """
+    settings = taking.settings
+    if not settings.url:
+        raise UpdateError(
+            f"nothing says where versions are published: the definition's updates.url does, or url in {SETTINGS_FILE}; "
+            "'os-update apply --from PATH' takes one that lies here"
+        )
+    fetcher = make_fetcher(taking.host, settings.url.rstrip("/"), (limits or Limits())._replace(rate=settings.rate))
+    return Repository(taking.host, settings.url, taking.identity, fetcher)
+
+
+def list_extensions(taking: Taking) -> list[dict[str, object]]:
+    """The extensions of the version that runs, as the repository has them, and whether this machine does.
+
+    Raises:
+        UpdateError
+    """
+    release, _ = open_repository(taking).open_release(taking.identity.version)
+    there = {extension.name for extension in list_installed(taking.host, taking.identity.version)}
+    return [
+        {
+            "name": row.name,
+            "type": row.type,
+            "description": row.description,
+            "size": row.part.size,
+            "installed": row.name in there,
+        }
+        for row in release.extensions
+    ]
+
+
+def add_extension(taking: Taking, name: str, say: Say) -> None:
+    """Download an extension of the version that runs, and have it merged.
+
+    Raises:
+        UpdateError: the version has none of this name, or it is not what was signed.
+    """
+    repository, version = open_repository(taking), taking.identity.version
+    release, directory = repository.open_release(version)
+    extension = release.find_extension(name)
+    if extension is None:
+        known = ", ".join(row.name for row in release.extensions) or "none"
+        raise UpdateError(f"version {version} has no extension '{name}'; it has: {known}")
+    say(f"downloading the extension '{name}' of version {version}")
+    repository.download_extensions(release, directory, [extension])
+    keep = {there.version for there in list_installed(taking.host)} | {version}
+    install_extensions(taking.host, release, [extension], directory, keep)
+    clear_downloads(taking.host)
+    merge(taking.host, {extension.type})
+    say(f"{name} is merged")
 
 
 def take_offer(taking: Taking, offer: Offer, say: Say) -> bool:
@@ -69,8 +121,9 @@ def take_offer(taking: Taking, offer: Offer, say: Say) -> bool:
     say(f"downloading version {version}")
     release, directory = offer.repository.open_release(version)
     check_wanted(taking, release)
+    extensions = choose_extensions(taking.host, taking.identity.version, release)
     old = find_old_parts(taking.host, taking.identity) if release.deltas else {}
-    offer.repository.download(release, directory, old, say)
+    offer.repository.download(release, directory, old, say, extensions)
     take(taking, release, directory, say)
     clear_downloads(taking.host)
     forget_old_parts(taking.host)

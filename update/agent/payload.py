@@ -98,7 +98,7 @@ def unpack(host: Host, release: Release, directory: Path) -> dict[str, Path]:
     made = {}
     for part, name in names.items():
         target = host.locate(STAGED) / name
-        _unpack_part(host, release.parts[part], part, directory, target)
+        unpack_part(host, release.parts[part], part, directory, target)
         made[part] = target
     _check_boots_this_root(release, made["uki"])
     return made
@@ -109,7 +109,12 @@ def locate_whole(part: str) -> str:
     return f"{part}.whole"
 
 
-def _unpack_part(host: Host, part: ReleasePart, name: str, directory: Path, target: Path) -> None:
+def unpack_part(host: Host, part: ReleasePart, name: str, directory: Path, target: Path) -> None:
+    """Check the files of a part, unpack them into one, check that, and have it on the disk.
+
+    Raises:
+        UpdateError: they are not what ``release.json`` says, or there is no room.
+    """
     whole, size = hashlib.sha256(), 0
     with target.open("wb") as out:
         for path in _list_sources(part, name, directory):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,6 +30,8 @@ from update.documents import (
     RELEASE_FILE,
     Channel,
     Release,
+    ReleaseExtension,
+    ReleasePart,
     TransferFile,
     make_channel_path,
     make_release_path,
@@ -106,12 +108,20 @@ class Repository:
         write_file(directory / RELEASE_FILE, data)
         return release, directory
 
-    def download(self, release: Release, directory: Path, old: Mapping[str, Path], say: Callable[[str], None]) -> None:
+    def download(
+        self,
+        release: Release,
+        directory: Path,
+        old: Mapping[str, Path],
+        say: Callable[[str], None],
+        extensions: Sequence[ReleaseExtension] = (),
+    ) -> None:
         """All that a version consists of, each of it proven: parts by delta where there is one that fits, else in full.
 
         Args:
             old: the parts of the version that runs.
             say: told of deltas that do not fit.
+            extensions: those that the machine has, of this version.
 
         Raises:
             UpdateError: something cannot be had, or is not what was signed; or there is no room.
@@ -130,9 +140,22 @@ class Repository:
                 except (UpdateError, OSError) as error:
                     whole.unlink(missing_ok=True)
                     say(f"{name} is downloaded in full, because its delta cannot be used: {error}")
-            require_space(directory, sum(file.size for file in part.files), DOWNLOADS)
-            for file in part.files:
-                self._download_file(release, file, directory)
+            self._download_part(release, part, directory)
+        self.download_extensions(release, directory, extensions)
+
+    def download_extensions(self, release: Release, directory: Path, extensions: Sequence[ReleaseExtension]) -> None:
+        """The files of extensions of a version.
+
+        Raises:
+            UpdateError: as :meth:`download`.
+        """
+        for extension in extensions:
+            self._download_part(release, extension.part, directory)
+
+    def _download_part(self, release: Release, part: ReleasePart, directory: Path) -> None:
+        require_space(directory, sum(file.size for file in part.files), DOWNLOADS)
+        for file in part.files:
+            self._download_file(release, file, directory)
 
     def _download_file(self, release: Release, file: TransferFile, directory: Path) -> None:
         path = make_release_path(release.name, release.arch, release.version, file.name)

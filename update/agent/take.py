@@ -11,6 +11,7 @@ from update.agent import esp as esps
 from update.agent.disk import check_sizes, check_written, choose_slot, find_disk, list_partitions
 from update.agent.etc import remember_defaults
 from update.agent.firmware_keys import require_trusted
+from update.agent.extensions import choose_extensions, install_extensions
 from update.agent.host import Host
 from update.agent.identity import Identity
 from update.agent.payload import check_release, clear_staged, unpack
@@ -77,11 +78,13 @@ def take(taking: Taking, release: Release, directory: Path, say: Say) -> None:
     disk = find_disk(host)
     slot = choose_slot(list_partitions(host, disk), disk, identity)
     check_sizes(slot, release)
+    extensions = choose_extensions(host, identity.version, release)
     with esps.mount_esp(host) as esp:
         esps.require_good_image(esp, identity.name, identity.version)
     say(f"checking and unpacking version {release.version}")
     parts = unpack(host, release, directory)
     require_trusted(host, parts["uki"], release.version)
+    install_extensions(host, release, extensions, directory, (identity.version, release.version))
     with esps.mount_esp(host) as esp:
         # First: from here on the slot's old version can no longer be started, and nobody is to try.
         for version in esps.remove_other_images(esp, identity.name, identity.version):

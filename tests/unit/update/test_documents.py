@@ -14,9 +14,11 @@ from update.documents import (
     ChannelRelease,
     Delta,
     Release,
+    ReleaseExtension,
     ReleasePart,
     Rollout,
     TransferFile,
+    format_catalogue,
     format_channel,
     format_release,
     make_channel_path,
@@ -245,3 +247,46 @@ def test_where_documents_lie() -> None:
 @pytest.mark.parametrize("seconds", [-62_135_596_800, 0, 1_700_000_000, 253_402_300_799])
 def test_a_time_is_read_as_it_was_written(seconds: int) -> None:
     assert parse_time(format_time(seconds)) == seconds
+
+
+STORE = ReleaseExtension("store", "sysext", "Keys and values.", part("extension-store", None))
+
+
+def test_a_version_may_have_extensions() -> None:
+    release = RELEASE._replace(extensions=(STORE, STORE._replace(name="x", description="", part=part("x", None))))
+    assert parse_release(format_release(release)) == release
+    assert release.find_extension("store") == STORE
+    assert release.find_extension("other") is None
+    # Without any it is what it was before there were such.
+    assert b"extensions" not in format_release(RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "message"),
+    [
+        ((STORE, STORE._replace(part=part("other", None))), "extensions has store twice"),
+        ((STORE._replace(part=part("root")),), "two files have the name root.zst"),
+        ((STORE._replace(type="portable"),), "one of sysext, confext"),
+        ((STORE._replace(name="../store"),), "an extension's name"),
+        ((STORE._replace(description="\x1b[2J"),), "cannot be printed"),
+    ],
+)
+def test_an_extension_that_makes_no_sense_is_refused(extensions: tuple[ReleaseExtension, ...], message: str) -> None:
+    with pytest.raises(BadDocument, match=message):
+        parse_release(format_release(RELEASE._replace(extensions=extensions)))
+
+
+def test_the_catalogue_says_which_versions_have_which_extension() -> None:
+    newer = RELEASE._replace(
+        version="1.2",
+        extensions=(STORE._replace(description="Newer words."), STORE._replace(name="tools", type="confext")),
+    )
+    catalogue = json.loads(format_catalogue("web-1", "amd64", [RELEASE._replace(extensions=(STORE,)), newer]))
+    assert (catalogue["name"], catalogue["arch"], catalogue["format"]) == ("web-1", "amd64", 1)
+    store, tools = catalogue["extensions"]
+    assert (store["name"], store["type"], store["description"]) == ("store", "sysext", "Newer words.")
+    assert store["versions"] == [
+        {"version": "1.1~rc1", "size": 4096, "transfer": 100},
+        {"version": "1.2", "size": 4096, "transfer": 100},
+    ]
+    assert (tools["name"], [row["version"] for row in tools["versions"]]) == ("tools", ["1.2"])
