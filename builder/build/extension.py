@@ -68,7 +68,7 @@ def build_extension(request: BuildRequest) -> BuildResult:
         require_room(request.store.root, request.out)
         fetch_missing_debs(workspace, extension.whole, lock)
         tools = open_build_tools(workspace, extension.system, system_lock)
-        signer = make_signer(request, extension.system, tools)
+        signer = make_signer(request, extension.system)
         with request.console.open_step(f"the system {extension.system.name}"):
             system, system_lock = run_system(workspace, extension.system, system_lock, plans[0])
         with request.console.open_step(f"the system with {extension.name}"):
@@ -178,10 +178,10 @@ def require_extension_lock(workspace: Workspace, extension: ResolvedExtension, s
             return old
         if request.offline:
             raise InputError(f"there is no current {path}", hint="build once with a network")
-        return renew_extension_lock(workspace, extension, system_lock, old)
+        return lock_extension(workspace, extension, system_lock, old)
 
 
-def renew_extension_lock(
+def lock_extension(
     workspace: Workspace, extension: ResolvedExtension, system_lock: Lock, old: Lock | None
 ) -> Lock:
     """Make the extension's lock anew, and write it.

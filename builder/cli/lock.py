@@ -119,7 +119,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _lock_extension(path: Path, console: Console, *, update: bool) -> int:
     """What the system has keeps its versions; ``update`` is for what the extension brings."""
-    from builder.build.extension import renew_extension_lock
+    from builder.build.extension import lock_extension
     from builder.build.inputs import require_lock
     from builder.build.request import BuildRequest
     from builder.build.workspace import open_store
@@ -132,7 +132,7 @@ def _lock_extension(path: Path, console: Console, *, update: bool) -> int:
     with open_store(BuildRequest(path, path.parent, Store.open(), console)) as workspace:
         system_lock = require_lock(workspace, extension.system)
         old = Lock.load(target) if target.exists() and not update else None
-        renew_extension_lock(workspace, extension, system_lock, old)
+        lock_extension(workspace, extension, system_lock, old)
     sys.stdout.write(f"{target}\n")
     return 0
 

@@ -144,9 +144,9 @@ def execute_definition(block: Block, of: Page, directory: Path) -> None:
     for name, text in {**of.files, str(path.relative_to(directory)): block.body}.items():
         write(directory / name, text)
     make_named_directories([*of.files.values(), block.body], directory)
-    if "description" in data and block.file:
+    if "description" in data and "kind" not in data and block.file:
         path = write(directory / "os.yaml", user_of_feature(Path(block.file).stem, of))
-    elif not ("name" in data and "version" in data):
+    elif not ("name" in data and ("version" in data or "of" in data)):
         raise Refused(f"line {block.line}: no test knows what this is; a part of something is a 'yaml fragment'")
     # A relative path, so that messages name the file as a reader would see it.
     if warnings := definition_warnings(path.relative_to(directory), data.get("kind", "system")):
