@@ -181,9 +181,7 @@ def require_extension_lock(workspace: Workspace, extension: ResolvedExtension, s
         return lock_extension(workspace, extension, system_lock, old)
 
 
-def lock_extension(
-    workspace: Workspace, extension: ResolvedExtension, system_lock: Lock, old: Lock | None
-) -> Lock:
+def lock_extension(workspace: Workspace, extension: ResolvedExtension, system_lock: Lock, old: Lock | None) -> Lock:
     """Make the extension's lock anew, and write it.
 
     Args:
