@@ -291,14 +291,13 @@ def _drift(host: Host, options: argparse.Namespace) -> None:
 
 def _extensions(host: Host, options: argparse.Namespace) -> None:
     with hold_lock(host):
-        match options.verb:
-            case "add":
-                online.add_extension(_prepare(host), options.name, _say)
-                return
-            case "remove":
-                remove_extension(host, options.name)
-                _say(f"{options.name} is taken away; what it had started runs until it is stopped")
-                return
+        if options.verb == "add":
+            online.add_extension(_prepare(host), options.name, _say)
+            return
+        if options.verb == "remove":
+            remove_extension(host, options.name)
+            _say(f"{options.name} is taken away; what it had started runs until it is stopped")
+            return
         rows = online.list_extensions(_prepare(host))
     if options.json:
         print(json.dumps(rows))
