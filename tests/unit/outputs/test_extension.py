@@ -164,6 +164,9 @@ def test_an_account_of_the_system_stays_what_it_is(system: Tree) -> None:
     with pytest.raises(InputError) as caught:
         make_extension_tree(system, whole, describe())
     assert caught.value.details == ("/etc/passwd: 'daemon' would be another",)
+    whole.put("/etc/passwd", make_file(PASSWD.replace("x:1:1:", "x:1:2:"), origin=""))
+    with pytest.raises(InputError):
+        make_extension_tree(system, whole, describe())
 
 
 def test_nothing_new_is_no_extension(system: Tree) -> None:
