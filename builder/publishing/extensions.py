@@ -56,7 +56,7 @@ def read_extension(build: Path, system: Image) -> ExtensionOrigin:
     return ExtensionOrigin(built.name, extends.type, extends.description, built.require_artifact(ARTIFACT).path)
 
 
-def compress_extensions(origins: Sequence[ExtensionOrigin], directory: Path, tools: Tools) -> list[ReleaseExtension]:
+def prepare_extensions(origins: Sequence[ExtensionOrigin], directory: Path, tools: Tools) -> list[ReleaseExtension]:
     """Their images as they are transferred, in files of the directory.
 
     Raises:

@@ -19,8 +19,8 @@ from builder.publishing.channels import Offer, add_release, list_pruned, remove_
 from builder.publishing.deltas import BLOCKS, make_delta
 from builder.publishing.extensions import (
     ExtensionOrigin,
-    compress_extensions,
     merge_extensions,
+    prepare_extensions,
     put_catalogue,
 )
 from builder.publishing.keys import ROOT_FILE, find_signers, is_development
@@ -160,7 +160,7 @@ def publish_build(
                 details=[f"published with the root hash {there.roothash}", f"built with        {release.roothash}"],
                 hint="machines may run it: give what changed another version",
             )
-        new = compress_extensions(origin.extensions, Path(directory), origin.tools)
+        new = prepare_extensions(origin.extensions, Path(directory), origin.tools)
         place = partial(make_release_path, release.name, release.arch, release.version)
         published = there
         if there is None:
