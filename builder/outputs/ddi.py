@@ -38,11 +38,11 @@ def make_ddi(tree: Tree, ddi: Ddi, tools: Tools, scratch: Path, out: Path, signe
         signer: signs the root hash; without it nothing says who made the image.
 
     Raises:
-        ToolError: mkfs.erofs, veritysetup or systemd-repart failed.
+        ToolError: mkfs.erofs or systemd-repart failed.
     """
     image, hash_tree = scratch / f"{ddi.name}.erofs", scratch / f"{ddi.name}.verity"
     make_erofs(tree, tools, image, compression=ddi.compression, level=ddi.level, name=ddi.name)
-    root = Root(image, hash_tree, make_verity(image, tools, hash_tree, name=ddi.name))
+    root = Root(image, hash_tree, make_verity(image, hash_tree, name=ddi.name))
     signature = None
     if signer is not None:
         signature = scratch / f"{ddi.name}.signature"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.update.agent.conftest import FakeMachine
-from tests.unit.update.agent.test_repository import Publisher, publisher, server
+from tests.unit.update.agent.conftest import FakeMachine, Publisher
 from update.agent.command import main
 from update.documents import (
     RELEASE_FILE,
@@ -26,7 +25,6 @@ from vm.fakes.web import Reply
 pytestmark = pytest.mark.unit
 
 Make = Callable[..., Path]
-__all__ = ["publisher", "server"]  # fixtures
 
 
 def extend(directory: Path, name: str, data: bytes, kind: str = "sysext") -> Release:
