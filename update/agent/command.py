@@ -27,8 +27,8 @@ from update.agent import trial
 from update.agent.archive import clear_archive, unpack_archive
 from update.agent.esp import find_image, mount_esp
 from update.agent.etc import describe_drift, keep_own, read_drift, show_difference, take_default
-from update.agent.firmware_keys import ENCRYPTED_STATE, read_change, refuse_to_lock_out, write_change
 from update.agent.extensions import remove_extension
+from update.agent.firmware_keys import ENCRYPTED_STATE, read_change, refuse_to_lock_out, write_change
 from update.agent.fleet_lock import read_held
 from update.agent.host import Host
 from update.agent.identity import read_identity

@@ -10,8 +10,8 @@ from firstboot.config.update_words import SETTINGS_FILE
 from update.agent import esp as esps
 from update.agent.disk import check_sizes, check_written, choose_slot, find_disk, list_partitions
 from update.agent.etc import remember_defaults
-from update.agent.firmware_keys import require_trusted
 from update.agent.extensions import choose_extensions, install_extensions
+from update.agent.firmware_keys import require_trusted
 from update.agent.host import Host
 from update.agent.identity import Identity
 from update.agent.payload import check_release, clear_staged, unpack
