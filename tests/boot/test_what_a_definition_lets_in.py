@@ -137,7 +137,7 @@ def test_an_extension_that_nobody_signed_is_not_merged(machine: Machine) -> None
 
 
 @pytest.mark.parametrize(("kind", "offset"), [("root", 1024), ("root-verity-sig", 20)])
-def test_an_extension_that_was_changed_is_refused(machine: Machine, extension: Path, kind: str, offset: int) -> None:
+def test_a_changed_extension_is_not_merged(machine: Machine, extension: Path, kind: str, offset: int) -> None:
     """In the superblock of its file system, or in what its signature signs: what the kernel says of a changed block that
     is read later, the harness takes for the end of the machine."""
     with extension.open("rb") as file:
