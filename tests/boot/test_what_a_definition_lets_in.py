@@ -138,8 +138,8 @@ def test_an_extension_that_nobody_signed_is_not_merged(machine: Machine) -> None
 
 @pytest.mark.parametrize(("kind", "offset"), [("root", 1024), ("root-verity-sig", 20)])
 def test_a_changed_extension_is_not_merged(machine: Machine, extension: Path, kind: str, offset: int) -> None:
-    """In the superblock of its file system, or in what its signature signs: what the kernel says of a changed block that
-    is read later, the harness takes for the end of the machine."""
+    """In the superblock of its file system, or in what its signature signs. What the kernel says of a changed block
+    that it reads later, the harness takes for the machine's end."""
     with extension.open("rb") as file:
         place = next(row for row in parse_gpt(file.read(HEAD)) if row.type == kind).start + offset
     target = f"/var/lib/extensions/{NAME}"
