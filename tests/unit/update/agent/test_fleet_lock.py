@@ -195,7 +195,7 @@ def test_a_machine_says_its_group_and_the_image_the_server(
     assert one.calls[-1] == REBOOT
     for said, message in (
         ({"fleet_lock": {"group": "a b"}}, "fleet_lock: group: 'a b' is not letters"),
-        ({"fleet_lock": {"url": "lock.example"}}, "fleet_lock: url: 'lock.example' is no URL"),
+        ({"fleet_lock": {"url": "lock.example"}}, "fleet_lock: url: 'lock.example': this is no URL"),
         ({"pin": "no version"}, "pin: 'no version' is not a version"),
     ):
         settings(one, **said)
