@@ -43,8 +43,7 @@ def hash_program(program: Program) -> bytes:
         ValueError: it is no program.
     """
     try:
-        optional = struct.unpack_from("<I", program, 0x3C)[0] + 24
-        checksum, entry = optional + 64, optional + 112 + 4 * 8  # PE32+; the fifth data directory
+        checksum, entry = find_signature_fields(program)
         start, size = struct.unpack_from("<II", program, entry)
     except struct.error:
         raise ValueError("it is no EFI program") from None
@@ -57,28 +56,39 @@ def hash_program(program: Program) -> bytes:
     return digest.digest()
 
 
-def is_revoked(program: Program, revoked: Iterable[Entry]) -> bool:
-    """Whether firmware would not start a program: by its hash, or by the certificate of who signed it.
+def find_signature_fields(program: Program) -> tuple[int, int]:
+    """Where a program says its checksum, and where its signature is: the fifth data directory of a PE32+.
 
     Raises:
-        ValueError: it is no program.
+        struct.error: it is cut short.
     """
-    digest = hash_program(program)
+    optional = struct.unpack_from("<I", program, 0x3C)[0] + 24
+    return optional + 64, optional + 112 + 4 * 8
+
+
+def is_revoked(program: Program, digest: bytes, revoked: Iterable[Entry]) -> bool:
+    """Whether firmware would not start a program: by its hash, or by the certificate of who signed it.
+
+    Args:
+        digest: of the program, :func:`hash_program`.
+    """
     return any(
         entry.data == digest if entry.kind == SHA256 else entry.kind == X509 and program.find(entry.data) >= 0
         for entry in revoked
     )
 
 
-def is_vouched_for(program: Program, trusted: Iterable[Entry]) -> bool:
+def is_vouched_for(program: Program, digest: bytes, trusted: Iterable[Entry]) -> bool:
     """Whether firmware finds what it trusts in a program: its hash, a certificate, or the name of the issuer of one.
 
     It verifies the signature itself. This tells a program that it cannot accept, whatever else it says.
 
+    Args:
+        digest: of the program, :func:`hash_program`.
+
     Raises:
-        ValueError: it is no program, or a certificate is damaged.
+        ValueError: a certificate is damaged.
     """
-    digest = hash_program(program)
     return any(
         entry.data == digest if entry.kind == SHA256 else program.find(read_subject(entry.data)) >= 0
         for entry in trusted

@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from update.efi import find_signature_fields
+
 _PE32_PLUS = 0x20B
 
 
@@ -51,8 +53,7 @@ def append_signature(program: bytes, signature: bytes) -> bytes:
     Raises:
         ValueError: it is signed already.
     """
-    optional = struct.unpack_from("<I", program, 0x3C)[0] + 24
-    checksum, entry = optional + 64, optional + 112 + 4 * 8
+    checksum, entry = find_signature_fields(program)
     if struct.unpack_from("<II", program, entry) != (0, 0):
         raise ValueError("the program is signed already")
     size = _round_up(8 + len(signature))

@@ -22,6 +22,7 @@ from update.efi import (
     KEY_ATTRIBUTES,
     SECURITY_DATABASE,
     Entry,
+    hash_program,
     is_revoked,
     is_vouched_for,
     read_signature_lists,
@@ -74,7 +75,8 @@ def refuse_to_lock_out(esp: Path, name: str, version: str, revoked: list[Entry])
         raise UpdateError(f"version {version} has not proven itself yet: nothing is revoked before it has")
     for path in (image.path, *_list_loaders(esp)):
         try:
-            needed = is_revoked(path.read_bytes(), revoked)
+            program = path.read_bytes()
+            needed = is_revoked(program, hash_program(program), revoked)
         except ValueError:
             continue
         if needed:
@@ -95,8 +97,9 @@ def require_trusted(host: Host, program: Path, version: str) -> None:
         try:
             trusted = [*read_signature_lists(_read_variable(host, "db", SECURITY_DATABASE))]
             revoked = [*read_signature_lists(_read_variable(host, "dbx", SECURITY_DATABASE))]
-            refused = is_revoked(content, revoked)
-            accepted = is_vouched_for(content, trusted)
+            digest = hash_program(content)
+            refused = is_revoked(content, digest, revoked)
+            accepted = is_vouched_for(content, digest, trusted)
         except ValueError as error:
             raise UpdateError(f"whether firmware would start version {version} cannot be told: {error}") from None
     if refused:
