@@ -83,13 +83,10 @@ def choose_key_pair(args: argparse.Namespace, environment: Mapping[str, str]) ->
         raise InputError("a key and a command are both to sign", hint="leave out one of --sign-key and --sign-command")
     if certificate is None:
         raise InputError("a private key signs together with its certificate", hint="add --sign-certificate FILE")
-    from builder.outputs.signing import KeyPair, read_key_pair
+    from builder.outputs.signing import read_command_pair, read_key_pair
 
     if command is not None:
-        from builder.core.efi_keys import read_certificate
-        from builder.signatures.signing_command import parse_signing_command
-
-        return KeyPair(parse_signing_command(command), certificate, read_certificate(certificate))
+        return read_command_pair(command, certificate)
     if key is None:
         raise InputError("a certificate alone signs nothing", hint="add --sign-key FILE, or --sign-command COMMAND")
     return read_key_pair(key, certificate)

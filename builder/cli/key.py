@@ -142,12 +142,11 @@ def _change_firmware(args: argparse.Namespace) -> int:
     from builder.core.efi_keys import read_certificate
     from builder.core.errors import InputError
     from builder.core.files import write_file
-    from builder.outputs.signing import KeyPair, Signer, read_key_pair
-    from builder.signatures.signing_command import parse_signing_command
+    from builder.outputs.signing import Signer, read_command_pair, read_key_pair
 
     certificate = args.directory / "secure-boot.crt"
     if args.sign_command is not None:
-        pair = KeyPair(parse_signing_command(args.sign_command), certificate, read_certificate(certificate))
+        pair = read_command_pair(args.sign_command, certificate)
     else:
         pair = read_key_pair(args.directory / "secure-boot.key", certificate)
     signer, made = Signer(pair, int(time.time())), {}

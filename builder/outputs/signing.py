@@ -114,20 +114,16 @@ class KeyPair:
         """
         public = self.read_public_key()
         if isinstance(self.key, SigningCommand):
-            signature, who = self.key.sign(data, "Secure Boot", {}), "what the signing command wrote is no signature of"
+            signature = self.key.sign(data, "Secure Boot", {})
+            who = "what the signing command wrote is no signature of"
+            hint = "it signs with RSA, PKCS #1 v1.5 and SHA-256"
         else:
-            private = _load_private_key(self.key)
-            signature = private.sign(data, padding.PKCS1v15(), SHA256())
-            who = f"{self.key} is not the key of"
+            signature = _load_private_key(self.key).sign(data, padding.PKCS1v15(), SHA256())
+            who, hint = f"{self.key} is not the key of", "give the two files that were made together"
         try:
             public.verify(signature, data, padding.PKCS1v15(), SHA256())
         except InvalidSignature:
-            raise InputError(
-                f"{who} the certificate {self.certificate}",
-                hint="it signs with RSA, PKCS #1 v1.5 and SHA-256"
-                if isinstance(self.key, SigningCommand)
-                else "give the two files that were made together",
-            ) from None
+            raise InputError(f"{who} the certificate {self.certificate}", hint=hint) from None
         return signature
 
     def describe(self) -> Mapping[str, str]:
@@ -158,6 +154,15 @@ def read_key_pair(key: Path, certificate: Path) -> KeyPair:
     return KeyPair(key, certificate, read_certificate(certificate))
 
 
+def read_command_pair(command: str, certificate: Path) -> KeyPair:
+    """A command line that signs with a key that is kept elsewhere, and the certificate of that.
+
+    Raises:
+        InputError: the line makes no sense, or the file cannot be read or is no certificate.
+    """
+    return KeyPair(parse_signing_command(command), certificate, read_certificate(certificate))
+
+
 def parse_key_pair(text: Mapping[str, str]) -> KeyPair:
     """What :meth:`KeyPair.describe` says.
 
@@ -166,7 +171,7 @@ def parse_key_pair(text: Mapping[str, str]) -> KeyPair:
     """
     certificate = Path(text["certificate"])
     if "command" in text:
-        return KeyPair(parse_signing_command(text["command"]), certificate, read_certificate(certificate))
+        return read_command_pair(text["command"], certificate)
     return read_key_pair(Path(text["key"]), certificate)
 
 
