@@ -105,13 +105,11 @@ def _build(room: Path, version: str, store: Store, console: Console) -> Path:
 
 def _publish(room: Path, manifest: Path, console: Console) -> Published:
     from builder.core.image import read_image
-    from builder.core.tools import Tools
     from builder.publishing import publish
     from builder.publishing.channels import Offer
 
-    image, now = read_image(manifest), int(time.time())
-    payload = image.require_artifact("update").path
-    origin = publish.Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console))
+    now = int(time.time())
+    origin = publish.make_origin(read_image(manifest), console)
     with publish.change_repository(room / "repository", room / "keys", console, now) as repository:
         return publish.publish_build(repository, origin, "stable", Offer(), 2, console, now)
 

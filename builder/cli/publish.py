@@ -19,6 +19,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from update.documents import Release
 
 HELP = "publish what was built, for machines that update themselves"
-PRODUCT = "update"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -151,18 +151,11 @@ def _push(args: argparse.Namespace, place: Reference, console: Console) -> None:
 def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
     from builder.core.errors import InputError
     from builder.core.image import read_image
-    from builder.core.tools import Tools
     from builder.publishing.extensions import read_extension
-    from builder.publishing.publish import Origin
+    from builder.publishing.publish import make_origin
 
     image = read_image(args.out)
-    if PRODUCT not in image.artifacts:
-        built = ", ".join(sorted(image.artifacts)) or "nothing"
-        raise InputError(
-            f"{image.name} was built without the payload of an update",
-            details=(f"{image.directory} has: {built}",),
-            hint=f"add '{PRODUCT}' to the definition's outputs and build again",
-        )
+    origin = make_origin(image, console)
     if args.name not in (None, image.name):
         raise InputError(f"{args.out} has {image.name}, not {args.name}")
     if args.release and "certificate" in image.artifacts:
@@ -173,9 +166,7 @@ def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
                 f"{image.name} {image.version} is signed by development keys, and this is to be a release",
                 hint="build it by 'build-os build --release' with keys of 'build-os key DIR' without --dev",
             )
-    payload = image.require_artifact(PRODUCT).path
-    extensions = tuple(read_extension(build, image) for build in args.extension)
-    return Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console), extensions)
+    return replace(origin, extensions=tuple(read_extension(build, image) for build in args.extension))
 
 
 def _make_offer(args: argparse.Namespace, now: int) -> Offer:

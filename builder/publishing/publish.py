@@ -13,6 +13,7 @@ from pathlib import Path
 from builder.core.console import Console, format_size
 from builder.core.errors import InputError, SourceError
 from builder.core.files import hash_file
+from builder.core.image import Image
 from builder.core.locks import hold_lock
 from builder.core.tools import Tools
 from builder.publishing.channels import Offer, add_release, list_pruned, remove_releases
@@ -48,6 +49,8 @@ SCRATCH = ".new-"
 # A delta that is larger than this part of what it replaces is not worth a machine's work.
 WORTH = 0.6
 
+PRODUCT = "update"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -59,6 +62,22 @@ class Origin:
     arch: str
     tools: Tools
     extensions: tuple[ExtensionOrigin, ...] = ()
+
+
+def make_origin(image: Image, console: Console) -> Origin:
+    """What is published of a build.
+
+    Raises:
+        InputError: it was made without the payload of an update.
+    """
+    if PRODUCT not in image.artifacts:
+        raise InputError(
+            f"{image.name} was built without the payload of an update",
+            details=(f"{image.directory} has: {', '.join(sorted(image.artifacts)) or 'nothing'}",),
+            hint=f"add '{PRODUCT}' to the definition's outputs and build again",
+        )
+    payload = image.require_artifact(PRODUCT).path
+    return Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console))
 
 
 @dataclass
