@@ -8,11 +8,11 @@ from pathlib import Path
 from builder.core.architecture import require_architecture
 from builder.core.tools import Tools
 from builder.definition.model import SIGNATURE_SIZE
+from builder.outputs.disk import format_partition
+from builder.outputs.hash_tree import BLOCK
 from builder.outputs.root import Root, make_erofs, make_stable_uuid, make_verity
 from builder.outputs.signing import Signer
 from builder.tree.tree import Tree
-
-BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,7 @@ def make_partition_files(ddi: Ddi, root: Root, signature: Path | None) -> dict[s
 
     def text(kind: str, uuid: object, source: Path) -> str:
         size = -(-source.stat().st_size // BLOCK) * BLOCK
-        lines = {
-            "Type": kind,
-            "Label": ddi.name,
-            "UUID": uuid,
-            "CopyBlocks": source,
-            "SizeMinBytes": size,
-            "SizeMaxBytes": size,
-            "ReadOnly": "yes",
-        }
-        return "[Partition]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
+        return format_partition(kind, ddi.name, size, uuid, CopyBlocks=source, ReadOnly="yes")
 
     files = {
         "10-root.conf": text(kind, root.data_uuid, root.image),

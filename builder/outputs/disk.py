@@ -55,32 +55,39 @@ def make_partition_files(
     """
     kind = f"root-{require_architecture(arch).partition}"
 
-    def text(kind: str, label: str, size: int, uuid: object, **more: object) -> str:
-        lines = {
-            "Type": kind,
-            "Label": label,
-            "UUID": uuid,
-            "SizeMinBytes": int(size),
-            "SizeMaxBytes": int(size),
-            **more,
-        }
-        return "[Partition]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
-
     def empty(kind: str, size: int) -> str:
-        return text(kind, EMPTY, size, make_stable_uuid(kind, "B"))
+        return format_partition(kind, EMPTY, size, make_stable_uuid(kind, "B"))
 
     esp_uuid, signature_uuid = make_stable_uuid("esp", name), make_stable_uuid(f"{kind}-verity-sig", "A")
     a = {"ReadOnly": "yes"}
     signed = {} if signature is None else {"CopyBlocks": signature, **a}
     return {
-        "10-esp.conf": text("esp", "esp", layout.esp, esp_uuid, Format="vfat", CopyFiles=f"{esp_files}:/"),
-        "20-root-a.conf": text(kind, name, layout.slot, root.data_uuid, **a),
-        "21-verity-a.conf": text(f"{kind}-verity", name, layout.verity, root.hash_uuid, **a),
-        "22-signature-a.conf": text(f"{kind}-verity-sig", name, SIGNATURE_SIZE, signature_uuid, **signed),
+        "10-esp.conf": format_partition("esp", "esp", layout.esp, esp_uuid, Format="vfat", CopyFiles=f"{esp_files}:/"),
+        "20-root-a.conf": format_partition(kind, name, layout.slot, root.data_uuid, **a),
+        "21-verity-a.conf": format_partition(f"{kind}-verity", name, layout.verity, root.hash_uuid, **a),
+        "22-signature-a.conf": format_partition(f"{kind}-verity-sig", name, SIGNATURE_SIZE, signature_uuid, **signed),
         "30-root-b.conf": empty(kind, layout.slot),
         "31-verity-b.conf": empty(f"{kind}-verity", layout.verity),
         "32-signature-b.conf": empty(f"{kind}-verity-sig", SIGNATURE_SIZE),
     }
+
+
+def format_partition(kind: str, label: str, size: int, uuid: object, **more: object) -> str:
+    """The text of one partition's ``repart.d(5)`` file.
+
+    Args:
+        size: in bytes.
+        more: further lines of it, by key.
+    """
+    lines = {
+        "Type": kind,
+        "Label": label,
+        "UUID": uuid,
+        "SizeMinBytes": int(size),
+        "SizeMaxBytes": int(size),
+        **more,
+    }
+    return "[Partition]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
 
 
 def write_esp_files(
