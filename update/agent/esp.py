@@ -18,7 +18,7 @@ from pathlib import Path
 from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import VERSION_PATTERN
 from update.agent.disk import find_disk, find_node, list_partitions
-from update.agent.host import Host
+from update.agent.host import Host, sync_directory
 from update.agent.mounts import mount
 from update.errors import UpdateError
 
@@ -134,8 +134,4 @@ def rename_image(image: KernelImage, name: str) -> None:
 def sync(path: Path) -> None:
     """Have what was changed on a file system on the disk: of FAT, files before the directories that name them."""
     os.sync()
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path)

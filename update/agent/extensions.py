@@ -7,7 +7,6 @@ back finds what it had.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import VERSION_PATTERN
-from update.agent.host import Host
+from update.agent.host import Host, sync_directory
 from update.agent.payload import unpack_part
 from update.agent.space import require_space
 from update.documents import EXTENSION_TYPES, Release, ReleaseExtension
@@ -93,11 +92,7 @@ def install_extensions(
             with suppress(OSError):
                 new.unlink()
             raise
-        descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(target)
 
 
 def remove_extension(host: Host, name: str) -> None:

@@ -65,6 +65,19 @@ def decompress(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory on the disk.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Host(NamedTuple):
     """The machine.
 

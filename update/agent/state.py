@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firstboot.config.named_tuple import NamedTuple
-from update.agent.host import Host
+from update.agent.host import Host, sync_directory
 from update.errors import UpdateError
 
 DIRECTORY = "/var/lib/update"
@@ -150,10 +150,6 @@ def write_file(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except OSError as error:
         raise UpdateError(f"{path} cannot be written: {error.strerror}") from None
