@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.store import Store
     from builder.outputs.manifest import FILE, read_manifest
     from builder.report.page import make_size_page
-    from builder.report.sizes import encode_sizes, format_sizes, measure_sizes
+    from builder.report.sizes import SHOWN, encode_sizes, format_sizes, measure_sizes
 
     path = require_definition(args.definition)
     store = Store.open()
@@ -62,9 +62,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.html is not None:
         write_file(args.html, make_size_page(f"{data['name']} {data['version']}", sizes, before, tree))
         console.note(f"wrote {args.html}")
-    text = (
-        encode_sizes(sizes) if args.json else "\n".join(format_sizes(sizes, before, 10**6 if args.all else 12)) + "\n"
-    )
+    shown = 10**6 if args.all else SHOWN
+    text = encode_sizes(sizes) if args.json else "\n".join(format_sizes(sizes, before, shown)) + "\n"
     sys.stdout.write(text)
     return 0
 

@@ -6,6 +6,13 @@ import hashlib
 import struct
 
 
+def make_program(content: bytes = b"code") -> bytes:
+    """The least that is a program for 64-bit firmware: headers, no sections."""
+    optional = struct.pack("<H", 0x20B).ljust(112 + 16 * 8, b"\0")
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
+    return head + struct.pack("<HHIIIHH", 0x8664, 0, 0, 0, 0, len(optional), 0) + optional + content
+
+
 def digest(program: bytes) -> bytes:
     """The SHA-256 over all of a PE file but its checksum, where its signature is, and the signature."""
     optional = struct.unpack_from("<I", program, 0x3C)[0] + 24

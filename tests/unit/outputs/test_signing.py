@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from builder.core.errors import InputError
 from builder.outputs.signing import KeyPair, Signer, make_key_pair, parse_key_pair, read_key_pair
 from builder.signatures.signing_command import SigningCommand
 from tests.support import authenticode
+from tests.support.authenticode import make_program
 from tests.support.power import SyncedDisk
 
 pytestmark = pytest.mark.unit
@@ -160,13 +160,6 @@ def test_a_damaged_key_and_a_damaged_certificate_are_named(pair: KeyPair, files:
 
 
 # --- what is signed --------------------------------------------------------------------------------
-
-
-def make_program(content: bytes = b"code") -> bytes:
-    """The least that is a program for 64-bit firmware: headers, no sections."""
-    optional = struct.pack("<H", 0x20B).ljust(112 + 16 * 8, b"\0")
-    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
-    return head + struct.pack("<HHIIIHH", 0x8664, 0, 0, 0, 0, len(optional), 0) + optional + content
 
 
 def verify(pkcs7: bytes, content: bytes, pair: KeyPair) -> None:

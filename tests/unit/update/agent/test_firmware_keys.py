@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import struct
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import given
 
 from builder.core.efi_keys import make_hash_list, make_signature_list
 from builder.outputs.signing import KeyPair, Signer, make_key_pair, read_key_pair
+from tests.support.authenticode import make_program
 from tests.support.fuzz import examples, mutated
 from tests.unit.update.agent.conftest import FakeMachine
 from update.agent.command import main
@@ -26,13 +26,6 @@ from update.errors import UpdateError
 pytestmark = pytest.mark.unit
 
 VARIABLE = "sys/firmware/efi/efivars/{}-d719b2cb-3d3a-4596-a3bc-dad00e67656f"
-
-
-def make_program(content: bytes) -> bytes:
-    """The least that is a program for 64-bit firmware: headers, no sections."""
-    optional = struct.pack("<H", 0x20B).ljust(112 + 16 * 8, b"\0")
-    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 64) + b"PE\0\0"
-    return head + struct.pack("<HHIIIHH", 0x8664, 0, 0, 0, 0, len(optional), 0) + optional + content
 
 
 @pytest.fixture(scope="module")
