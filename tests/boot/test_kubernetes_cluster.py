@@ -105,7 +105,8 @@ def make_image(store: Store, version: str) -> Path:
     shutil.rmtree(OUT / "programs", ignore_errors=True)
     shutil.copytree(PROGRAMS, OUT / "programs")
     for name in IMAGES:
-        packages = "iptables, conntrack, kmod" if name == "kube-proxy" else "ca-certificates"
+        # base-files brings /lib64, in which programs that are not static look for what loads them.
+        packages = "base-files, base-passwd, iptables, conntrack, kmod" if name == "kube-proxy" else "ca-certificates"
         text = IMAGE.format(name=name, version=version, packages=packages, program=f"../programs/{name}")
         (OUT / "containers" / f"{name}.yaml").write_text(text)
     return build_text(DEFINITION + "".join(ONE_MORE.format(name=name) for name in IMAGES) + SIZES, OUT, store)
