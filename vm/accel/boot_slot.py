@@ -1,6 +1,7 @@
-"""Under emulation only one machine boots at a time on a host, in the order in which they ask; any number may run.
+"""Under emulation only one machine starts its kernel at a time on a host, in the order in which they ask.
 
-Two that boot together on two processors miss timer interrupts while their kernels calibrate clocks, and then stall.
+Two kernels that start together on two processors miss timer interrupts while they calibrate clocks, and then stall.
+Once the guest's programs run, in the initrd or later, any number of machines may go on.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class BootSlot:
             return self._is_held
 
     def give_back(self) -> None:
-        """The machine has booted, or never will."""
+        """The machine's kernel has started, or never will."""
         with self._guard:
             held, self._held = self._held, ExitStack()
             self._is_held = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,19 @@ class FirstbootEvents:
 
     Args:
         result: where the last event is written, for people.
+        heard: called after each event.
     """
 
-    def __init__(self, sock: socket.socket, notifier: Notifier, seconds: Clock, result: Path | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        notifier: Notifier,
+        seconds: Clock,
+        result: Path | None = None,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
         self._notifier = notifier
+        self._heard = heard
         self._seconds = seconds
         self._result = result
         self._events: list[Event] = []
@@ -84,6 +93,7 @@ class FirstbootEvents:
                 with contextlib.suppress(OSError):  # the host's disk is full: the event itself matters more
                     write_file(self._result, json.dumps(message, indent=2, ensure_ascii=False) + "\n")
             self._events.append(event)  # after the file: who waits for the event may want to read it
+            self._heard()
         self._notifier.notify()
 
 

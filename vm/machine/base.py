@@ -180,7 +180,13 @@ class BaseMachine:
         seconds = lambda: self.transcript.seconds  # noqa: E731 - the clock that all listeners share
         self.qmp = Qmp(connection.qmp, self._notifier, self._exit_news)
         self._run.callback(self.qmp.close)
-        self.firstboot = FirstbootEvents(connection.firstboot, self._notifier, seconds, self.folder.firstboot_result)
+        self.firstboot = FirstbootEvents(
+            connection.firstboot,
+            self._notifier,
+            seconds,
+            self.folder.firstboot_result,
+            self.release_boot_slot,  # the kernel has long begun: from here on another machine does not disturb it
+        )
         self._run.callback(self.firstboot.channel.close)
         self.firstboot.channel.start()
         self.probe = Probe(

@@ -528,6 +528,21 @@ def test_a_machine_that_never_comes_up_holds_nobody_up_for_ever(tmp_path: Path) 
     assert not stuck.is_held
 
 
+def test_the_next_machine_may_boot_once_the_first_boot_of_one_has_begun(
+    start: Start, qemu: FakeQemu, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    taken: list[float] = []
+    waits = threading.Thread(target=lambda: taken.append(BootSlot(store, QuietConsole(), Accel.TCG).take()))
+    with start(store=store):
+        waits.start()
+        waits.join(0.2)
+        assert taken == []
+        qemu.reports(event="started", image="demo")
+        waits.join(20)
+        assert len(taken) == 1
+
+
 def test_the_time_of_a_turn_that_was_given_back_does_not_end_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
