@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+# Each keeps up to two machines running, of 2 GiB.
+BOOT_WORKERS := 2
 # A unit test that hangs says where, and ends the run.
 # A test that fails is run once more at the end; if it passes then, the run is green and says which was flaky.
 AGAIN := --vm-rerun 1 --vm-results out/test-results
@@ -53,8 +55,8 @@ unit: venv  ## only the unit tests
 image-test: venv  ## tests that build images
 	$(PYTEST) -q -m "image and not slow" $(AGAIN)/image tests
 
-boot-test: venv  ## tests that boot virtual machines
-	$(PYTEST) -q -m "boot and not slow" $(AGAIN)/boot tests
+boot-test: venv  ## tests that boot virtual machines, in BOOT_WORKERS (2) processes
+	$(PYTEST) -q -m "boot and not slow" -n $(BOOT_WORKERS) --dist loadfile $(AGAIN)/boot tests/boot
 
 fuzz: venv  ## every fuzz test, FUZZ (30) times as long, below OF (tests/unit): it says how many examples were tried
 	FUZZ=$(or $(FUZZ),30) $(PYTEST) -q $(shell grep -rl 'tests.support.fuzz' $(or $(OF),tests/unit))
