@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from builder.artifacts.placed_artifact import PlacedArtifact
-from builder.core.console import QuietConsole
+from builder.core.console import Console, QuietConsole
 from builder.debian.database import install_database
 from builder.debian.installed import merge_database
 from builder.debian.lock import LockedImage, LockedPackage
@@ -24,6 +24,7 @@ from builder.stages.packages import configure, format_answer, list_runs, make_de
 from builder.stages.python import install_environments
 from builder.stages.seal import remove_matching
 from builder.stages.stage import Context
+from builder.tree.elf import list_unloadable
 from builder.tree.tree import Tree
 
 # What no program in a container reads; the same for every container.
@@ -34,6 +35,7 @@ UNREAD = (
     "/usr/share/lintian/*",
     "/usr/share/doc/*",
 )
+PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin")
 KEPT = ("/usr/share/doc/*/copyright",)
 MEDIA_TYPES = {
     LayerCompression.NONE: LAYER,
@@ -90,6 +92,16 @@ def _install_packages(
         work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
         configure(work, context.console, steps=QuietConsole())
     context.runs.extend(list_runs(container.package_set.name, work))
+
+
+def warn_of_loaders(tree: Tree, name: str, console: Console) -> None:
+    """Tell of programs that the kernel answers with "no such file or directory", because their loader is not there."""
+    for loader, programs in list_unloadable(tree, PROGRAMS).items():
+        others = f" and {len(programs) - 1} more" if len(programs) > 1 else ""
+        console.warn(
+            f"container {name}: {programs[0]}{others} cannot start: there is no {loader} in it "
+            "(packages: [base-files, base-passwd, libc6] bring the loader of Debian's programs and the way to it)"
+        )
 
 
 def make_image_config(container: ResolvedContainer, epoch: int) -> ImageConfig:
@@ -166,6 +178,7 @@ def make_image(
     """Assemble a container image, of one layer or with one on its base's; its content stays in the store."""
     root = None if base is None else base.tree
     tree = make_container_tree(container, packages, context, epoch, environments, artifacts, root)
+    warn_of_loaders(tree, container.name, context.console)
     config = make_image_config(container, epoch)
     if root is None:
         return assemble(tree, config)

@@ -10,7 +10,8 @@ import struct
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from builder.tree.node import Kind
+from builder.tree.node import Content, Kind
+from builder.tree.pieces import read_pieces
 from builder.tree.tree import Tree, TreeError
 
 MAGIC = b"\x7fELF"
@@ -76,6 +77,44 @@ def read_needs(data: bytes) -> Needs:
         return Needs(tuple(needed), tuple(optional), tuple(runpath), interpreter)
     except (struct.error, LookupError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise TreeError(f"damaged ELF file: {error}") from error
+
+
+def read_interpreter(content: Content) -> str | None:
+    """The dynamic loader that a program asks for; None if it is static, or no program. Reads its first MiB at most.
+
+    Raises:
+        OSError: the file is gone or cut short.
+    """
+    head = next(read_pieces(content), b"")
+    if not head.startswith(MAGIC) or head[4:6] != ELF64_LITTLE:
+        return None
+    try:
+        table, _, _, _, size, count = _HEADER.unpack_from(head, 32)
+        for index in range(count):
+            kind, _, offset, _, _, length, _, _ = _SEGMENT.unpack_from(head, table + index * size)
+            if kind == PT_INTERP:
+                return _require_piece(head, offset, length).rstrip(b"\0").decode()
+    except (struct.error, ValueError):
+        return None  # damaged, or laid out as no linker does it
+    return None
+
+
+def list_unloadable(tree: Tree, directories: Iterable[str]) -> dict[str, list[str]]:
+    """Programs that cannot start because the loader that they ask for is not in the tree, by loader.
+
+    Args:
+        directories: where programs are looked for; those that are not there are passed over.
+    """
+    result: dict[str, list[str]] = {}
+    for directory in dict.fromkeys(map(tree.resolve, directories)):
+        for name in tree.list_children(directory):
+            node = tree.require(f"{directory}/{name}", follow=False)
+            if node.kind is not Kind.FILE or not node.is_executable:
+                continue
+            loader = read_interpreter(node.content)
+            if loader is not None and tree.get(loader, follow=True) is None:
+                result.setdefault(loader, []).append(f"{directory}/{name}")
+    return result
 
 
 def _require_piece(data: bytes, offset: int, length: int) -> bytes:

@@ -9,10 +9,13 @@ import pytest
 from builder.definition.model import Runtime
 from builder.definition.resolved import EmbeddedContainer, OciLayout
 from builder.oci.image import ImageConfig, write_layout
+from builder.stages.container_images import warn_of_loaders
 from builder.stages.containers import PRESET, Containers
 from builder.stages.stage import Context
 from builder.tree.node import make_file
 from builder.tree.tree import Tree
+from tests.support.elf import elf
+from tests.unit.stages.conftest import Recorder
 
 pytestmark = pytest.mark.unit
 
@@ -50,3 +53,15 @@ def test_units_of_containers_start_by_presets_as_all_units_do(layout: Path, cont
 def test_without_units_of_their_own_there_is_no_preset(layout: Path, context: Context) -> None:
     containers = (use(layout, Runtime.PODMAN, enable=True), use(layout, Runtime.DOCKER, enable=False))
     assert PRESET not in Containers(containers, {}, "amd64", 0).apply(Tree(), context)
+
+
+def test_a_container_whose_programs_lack_their_loader_is_told_of(context: Context) -> None:
+    tree = Tree()
+    for name in ("iptables", "ip6tables"):
+        tree.put(f"/usr/sbin/{name}", make_file(elf(interpreter="/lib64/ld.so.2"), 0o755, origin="t"))
+    warn_of_loaders(tree, "proxy", context.console)
+    assert isinstance(context.console, Recorder)
+    (said,) = context.console.said
+    assert said.startswith(
+        "warning: container proxy: /usr/sbin/ip6tables and 1 more cannot start: there is no /lib64/ld.so.2 in it"
+    )
