@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from builder.core.console import format_size
 from builder.core.errors import InputError
-from builder.definition.model import Budget
+from builder.definition.model import ExtensionBudget
 from builder.outputs.manifest import Artifact
 from builder.report.sizes import format_difference, list_changes, measure_sizes
 from builder.tree.tree import Tree
 
 SHOWN = 5  # culprits
-# What a budget's names mean, of the artifacts that every build has.
+# What a budget's names mean, of the artifacts that every build of a system has.
 COMPANIONS = {"boot": "uki", "initrd": "initrd"}
 
 
 def require_budget(
-    budget: Budget,
+    budget: ExtensionBudget,
     artifacts: Mapping[str, Artifact],
     products: Sequence[str],
     root: int,
@@ -27,7 +27,7 @@ def require_budget(
     """Refuse what has become too large.
 
     Args:
-        products: the kinds of the artifacts that the definition asks for.
+        products: the kinds of the artifacts that are an image.
         root: of the root's image, in bytes.
         tree: what is in the image; its largest packages are named.
         find_before: finds what was in the last one; what has grown since is named first.
@@ -38,7 +38,8 @@ def require_budget(
     sizes = [("root", budget.root, "the root file system", root)]
     sizes += [("image", budget.image, artifacts[name].path, artifacts[name].size) for name in products]
     for name, kind in COMPANIONS.items():
-        sizes.append((name, getattr(budget, name), artifacts[kind].path, artifacts[kind].size))
+        if kind in artifacts:
+            sizes.append((name, getattr(budget, name), artifacts[kind].path, artifacts[kind].size))
     problems = [
         f"{what} has {format_size(size)}, {format_size(size - limit)} more than budget.{name} ({limit}) allows"
         for name, limit, what, size in sizes

@@ -17,11 +17,12 @@ from builder.build.inputs import (
     record_runs,
     require_lock,
 )
+from builder.build.last_build import find_built_tree
 from builder.build.request import BuildRequest, BuildResult
-from builder.build.system import make_signer, plan_around_damage, plan_system
+from builder.build.system import make_signer, plan_around_damage, plan_system, refuse_development_keys
 from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
 from builder.core.errors import InputError
-from builder.core.image import Extends
+from builder.core.image import CERTIFICATE, EXTENSION, Extends
 from builder.core.inputs import hash_source
 from builder.debian.lock import Lock, LockedPackage, LockError
 from builder.definition.extensions import ResolvedExtension, load_extension
@@ -31,7 +32,7 @@ from builder.locking import make_lock, make_lock_path, require_current
 from builder.outputs.manifest import Manifest, is_current
 from builder.products.product import Identity
 from builder.stages.packages import make_decision
-from builder.stages.plan import Plan, record_plan, run_plan
+from builder.stages.plan import Plan, is_usable, load_snapshot, record_plan, run_plan, save_snapshot
 from builder.tree.tree import Tree
 
 SUFFIX = "raw"
@@ -50,15 +51,20 @@ def build_extension(request: BuildRequest) -> BuildResult:
     extension = loaded.resolved
     if request.key_pair is None:
         request.console.warn("nothing is signed, and machines take only extensions that are: --sign-key signs it")
+    refuse_development_keys(request, extension.system)
     with open_workspace(request) as workspace:
         system_lock = require_lock(workspace, extension.system)
         lock = require_extension_lock(workspace, extension, system_lock)
         plans = plan_both(workspace, extension, system_lock, lock)
         key = make_extension_key(request, extension, lock, plans)
-        if not request.reason_to_start_anew and is_current(workspace.manifest, key):
+        has_tree = not request.with_tree or is_usable(workspace.kept, key)
+        if not request.reason_to_start_anew and has_tree and is_current(workspace.manifest, key):
             request.console.note(f"nothing to do: {workspace.manifest} is up to date")
-            return BuildResult(workspace.manifest)
+            return BuildResult(
+                workspace.manifest, tree=load_snapshot(workspace.kept, key) if request.with_tree else None
+            )
         # Here, not above: a build that has nothing to do is over before these are imported.
+        from builder.build.budget import require_budget
         from builder.outputs.ddi import Ddi, make_ddi
         from builder.outputs.extension import make_extension_tree
         from builder.outputs.publish import publish
@@ -77,7 +83,7 @@ def build_extension(request: BuildRequest) -> BuildResult:
             open_context(workspace, extension.whole, lock, tools) as context,
             request.console.open_step(f"extension {extension.name}"),
         ):
-            tree = make_extension_tree(system, whole, extension)
+            tree = save_snapshot(workspace.kept, key, make_extension_tree(system, whole, extension))
             if request.watch is not None:
                 request.watch("extension", tree)
             settings = extension.system.root
@@ -86,17 +92,30 @@ def build_extension(request: BuildRequest) -> BuildResult:
             began = time.monotonic()
             root = make_ddi(tree, ddi, tools, context.scratch, image, signer)
             workspace.timings.outputs["image"] = time.monotonic() - began
+            files = {EXTENSION: (image, SUFFIX)}
+            if signer is not None:
+                certificate = context.scratch / "certificate"
+                certificate.write_bytes(signer.pair.der)
+                files[CERTIFICATE] = (certificate, "cer")
             workspace.manifest.unlink(missing_ok=True)
             artifacts = publish(
                 (),
                 {},
-                {"extension": (image, SUFFIX)},
+                files,
                 make_extension_sbom(extension, keep_own_packages(lock, system_lock), tree, root.roothash),
                 request.out,
                 tools,
                 request.console,
                 Identity(extension.image_name, extension.system.version, extension.system.arch, root.roothash),
                 workspace.timings.outputs,
+                judge=lambda artifacts: require_budget(
+                    extension.budget,
+                    artifacts,
+                    [EXTENSION],
+                    root.image.stat().st_size,
+                    tree,
+                    lambda: find_built_tree(workspace.kept, request.definition),
+                ),
             )
         Manifest(
             name=extension.name,
@@ -116,7 +135,7 @@ def build_extension(request: BuildRequest) -> BuildResult:
             signed_by=request.signed_by,
             extends=Extends(extension.system.name, plans[0].key, extension.type, extension.description),
         ).write(workspace.manifest)
-        record_plan(plans[1], workspace.kept, request.definition)
+        record_plan(plans[1], workspace.kept, request.definition, key)
         return BuildResult(workspace.manifest, time.monotonic() - started, plans[1].reused, tree)
 
 
@@ -254,5 +273,6 @@ def make_extension_key(request: BuildRequest, extension: ResolvedExtension, lock
         hash_source("builder.outputs.ddi"),
         lock.sha256,
         request.signed_by,
+        repr(extension.budget),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -152,21 +152,17 @@ def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
     from builder.core.errors import InputError
     from builder.core.image import read_image
     from builder.publishing.extensions import read_extension
-    from builder.publishing.publish import make_origin
+    from builder.publishing.publish import make_origin, refuse_development_key
 
     image = read_image(args.out)
     origin = make_origin(image, console)
     if args.name not in (None, image.name):
         raise InputError(f"{args.out} has {image.name}, not {args.name}")
-    if args.release and "certificate" in image.artifacts:
-        from builder.outputs.signing import is_of_development
-
-        if is_of_development(image.require_artifact("certificate").path.read_bytes()):
-            raise InputError(
-                f"{image.name} {image.version} is signed by development keys, and this is to be a release",
-                hint="build it by 'build-os build --release' with keys of 'build-os key DIR' without --dev",
-            )
-    return replace(origin, extensions=tuple(read_extension(build, image) for build in args.extension))
+    extensions = tuple(read_extension(build, image) for build in args.extension)
+    if args.release:
+        for built in (image, *map(read_image, args.extension)):
+            refuse_development_key(built)
+    return replace(origin, extensions=extensions)
 
 
 def _make_offer(args: argparse.Namespace, now: int) -> Offer:

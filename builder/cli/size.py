@@ -50,7 +50,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     tree = find_built_tree(store, path)
     if data is None or tree is None:
         raise InputError(
-            f"{path} is not built into {args.out}, or not kept any more", hint="'build-os build' builds it"
+            f"{path} is not built into {args.out}, or not kept any more",
+            hint="'build-os build' builds it; without a key, since a build that signs leaves nothing in the store",
         )
     artifacts = {artifact["path"]: artifact["size"] for artifact in data["artifacts"].values()}
     sizes = measure_sizes(tree, dict(sorted(artifacts.items(), key=lambda row: -row[1])))

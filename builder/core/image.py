@@ -15,6 +15,7 @@ from builder.core.errors import InputError
 SCHEMA = 1
 BUILD_JSON = "build.json"
 CERTIFICATE = "certificate"
+EXTENSION = "extension"
 # What QEMU can boot from as it is, the smaller one first.
 BOOTABLE = ("qcow2", "raw")
 

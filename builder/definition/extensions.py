@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builder.core.architecture import Arch
@@ -14,7 +14,7 @@ from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, shorten_path
 from builder.definition.load import Loaded, load, require_kind
 from builder.definition.lookup import Layer, check_files, find_directories, find_features
-from builder.definition.model import ExtensionDefinition, ExtensionType, Feature
+from builder.definition.model import ExtensionBudget, ExtensionDefinition, ExtensionType, Feature
 from builder.definition.resolved import (
     Resolved,
     find_optional_units,
@@ -40,6 +40,7 @@ class ResolvedExtension:
         whole: the system as if its definition asked for all that the extension brings; its ``path`` is the extension's.
         remove: globs of what is left out of the extension.
         keep: globs of what stays although ``remove`` matches.
+        budget: how large it may become.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class ResolvedExtension:
     whole: Resolved
     remove: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    budget: ExtensionBudget = field(default_factory=ExtensionBudget)
 
     @property
     def image_name(self) -> str:
@@ -155,6 +157,7 @@ def _resolve(
         whole=whole,
         remove=tuple(dict.fromkeys(glob for part in contents for glob in part.remove)),
         keep=tuple(dict.fromkeys(glob for part in contents for glob in part.keep)),
+        budget=definition.budget,
     )
 
 

@@ -147,11 +147,16 @@ class Disk(Model):
         return Size(-(-needed // MIB) * MIB)
 
 
-class Budget(Model):
+class ExtensionBudget(Model):
+    """How large an extension may become. A build that exceeds it fails, and names what takes the room."""
+
+    image: Size | None = Field(None, description="Each disk or archive that `outputs` asks for; an extension's image.")
+    root: Size | None = Field(None, description="The root file system, compressed.")
+
+
+class Budget(ExtensionBudget):
     """How large what a build makes may become. A build that exceeds it fails, and names what takes the room."""
 
-    image: Size | None = Field(None, description="Each disk or archive that `outputs` asks for.")
-    root: Size | None = Field(None, description="The root file system, compressed.")
     boot: Size | None = Field(
         None, description="The unified kernel image: what firmware loads, and what a machine boots."
     )
@@ -462,4 +467,7 @@ class ExtensionDefinition(Contents):
     )
     description: str = Field("", description="What a machine gains by it, in one sentence, for the catalogue.")
     features: tuple[PartName, ...] = Field((), description="Named bundles besides the system's, merged in this order.")
+    budget: ExtensionBudget = Field(
+        ExtensionBudget(), description="How large its `image` and the `root` in it may become, like `20M`."
+    )
     variables: dict[str, Variable] = Field({}, description="Values for `*.j2` files, as `variables.NAME`.")

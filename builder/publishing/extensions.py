@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.errors import InputError
-from builder.core.image import Image, read_image
+from builder.core.image import EXTENSION, Image, read_image
 from builder.core.tools import Tools
 from builder.products.formats.update import compress_part
 from builder.publishing.repository import Repository
 from update.documents import Release, ReleaseExtension, format_catalogue, make_catalogue_path
 
-ARTIFACT = "extension"
 _BUILD_BOTH = "build the system and the extension again, of the same definitions"
 
 
@@ -53,7 +52,7 @@ def read_extension(build: Path, system: Image) -> ExtensionOrigin:
             f"nobody signed the extension '{built.name}', and no machine takes it",
             hint="build it with --sign-key and --sign-certificate",
         )
-    return ExtensionOrigin(built.name, extends.type, extends.description, built.require_artifact(ARTIFACT).path)
+    return ExtensionOrigin(built.name, extends.type, extends.description, built.require_artifact(EXTENSION).path)
 
 
 def prepare_extensions(origins: Sequence[ExtensionOrigin], directory: Path, tools: Tools) -> list[ReleaseExtension]:

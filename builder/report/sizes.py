@@ -99,7 +99,7 @@ def format_sizes(
 
 
 def _format_rows(rows: Sequence[tuple[str, int]], total: int, shown: int) -> list[str]:
-    lines = [f"  {format_size(size):>10}  {100 * size / total:4.1f} %  {name}" for name, size in rows[:shown]]
+    lines = [f"  {format_size(size):>10}  {100 * size / (total or 1):4.1f} %  {name}" for name, size in rows[:shown]]
     rest = rows[shown:]
     if rest:
         lines.append(f"  {format_size(sum(size for _, size in rest)):>10}          {len(rest)} more")

@@ -22,6 +22,7 @@ from builder.tree.tree import Tree
 # Content smaller than this stays in the snapshot itself.
 SPILL = 2048
 EARLIER = "\0earlier"  # no path has that
+MADE = "made of it"  # no stage is called so
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,21 @@ def derive_stage_key(stage: Stage, before: str, inputs: Mapping[str, str]) -> st
     return derive_key({"stage": type(stage).__qualname__, "before": before, **inputs})
 
 
-def record_plan(plan: Plan, store: Store, definition: Path) -> None:
+def record_plan(plan: Plan, store: Store, definition: Path, made: str | None = None) -> None:
     """Remember what this build was made from, so that the next plan can say what changed; and what the one before, if
-    that made another tree."""
+    that made another tree.
+
+    Args:
+        made: the key of the tree that was made of the plan's, if it is another.
+    """
     last = find_recorded_key(store, definition)
-    if last is not None and last != plan.key:
+    if last is not None and last != (made or plan.key):
         before = read_entry(store, BUILDS, _name_of(definition))
         assert before is not None
         seal_entry(store, BUILDS, _name_of(definition, EARLIER), value=before.value)
     value = {p.stage.name: {"key": p.key, "inputs": p.inputs} for p in plan.stages}
+    if made is not None:
+        value[MADE] = {"key": made, "inputs": {}}
     seal_entry(store, BUILDS, _name_of(definition), value=value)
 
 

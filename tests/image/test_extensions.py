@@ -14,9 +14,11 @@ from builder.build import BuildRequest, BuildResult, build_extension, build_syst
 from builder.core.console import QuietConsole
 from builder.core.errors import InputError
 from builder.outputs.ddi import Ddi, make_ddi
-from builder.outputs.signing import Signer
+from builder.outputs.signing import Signer, make_key_pair
+from builder.report.sizes import measure_sizes
 from builder.tree.node import Kind
 from builder.tree.tree import Tree
+from tests.support.command import run_command
 from update.gpt import HEAD, Partition, parse_gpt
 
 if TYPE_CHECKING:
@@ -167,7 +169,43 @@ def test_a_confext_is_files_of_etc(room: Path, store: Store) -> None:
     assert files == ["/etc/company/proxy", "/etc/extension-release.d/extension-release.company_1.0.0"]
 
 
+def test_what_takes_room_in_it_is_its_own(
+    room: Path,
+    extension: BuildResult,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BUILD_OS_CACHE", str(store.root))
+    sizes = json.loads(run_command(capsys, "size", str(room / "look.yaml"), "-o", str(room / "out/look"), "--json").out)
+    assert {"package:tcpdump", "package:libpcap0.8t64"} <= set(sizes["packages"])
+    assert not {"package:libc6", "package:systemd"} & set(sizes["packages"])
+    assert extension.tree is not None
+    assert sizes["total"] == sum(measure_sizes(extension.tree, {}).packages.values())
+    assert sizes["artifacts"]["look_1.0.0.raw"] == (room / "out/look/look_1.0.0.raw").stat().st_size
+
+
+def test_a_build_over_its_budget_leaves_nothing(room: Path, extension: BuildResult, store: Store) -> None:
+    (room / "large.yaml").write_text(EXTENSION.replace("look", "large") + "budget: {image: 1M}\n")
+    with pytest.raises(InputError, match=r"large_1\.0\.0\.raw has .* more than budget\.image \(1M\)") as caught:
+        build(room / "large.yaml", room / "out/large", store)
+    assert any(line.startswith("largest: ") and "package:tcpdump" in line for line in caught.value.details)
+    assert not (room / "out/large/build.json").exists()
+
+
+def test_a_release_is_signed_by_no_development_key(room: Path, tmp_path: Path, store: Store) -> None:
+    pair = make_key_pair(tmp_path / "keys", "me", development=True)
+    request = BuildRequest(
+        room / "look.yaml", tmp_path, store, QuietConsole(), relock=False, key_pair=pair, no_cache=True, release=True
+    )
+    with pytest.raises(InputError, match="is of a development key, and this is to be a release"):
+        build_extension(request)
+
+
 def test_a_second_build_has_nothing_to_do(room: Path, extension: BuildResult, store: Store) -> None:
     assert extension.seconds
     again = build(room / "look.yaml", room / "out/look", store)
     assert again.seconds == 0
+    assert again.tree is not None
+    assert extension.tree is not None
+    assert again.tree.encode() == extension.tree.encode()

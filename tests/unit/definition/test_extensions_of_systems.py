@@ -66,6 +66,11 @@ def test_it_has_the_version_of_its_system(fleet: Project) -> None:
     assert read(fleet, f"{SMALL}type: confext\n").type is ExtensionType.CONFEXT
 
 
+def test_it_may_have_a_budget_of_its_own(fleet: Project) -> None:
+    assert str(read(fleet, f"{SMALL}budget: {{image: 8M}}\n").budget.image) == "8M"
+    assert "unknown" in refuse(fleet, f"{SMALL}budget: {{boot: 8M}}\n")
+
+
 def test_its_lock_is_of_the_system_with_it(fleet: Project) -> None:
     path = fleet.write("tools.yaml", f"{SMALL}packages: [two]\n")
     fleet.write("os.yaml", "name: fleet\nversion: '42'\nfeatures: [base, extensions]\n")

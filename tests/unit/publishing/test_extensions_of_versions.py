@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from builder.core.console import QuietConsole
 from builder.core.errors import InputError
-from builder.core.image import Extends, Image, read_image
+from builder.core.image import Artifact, Extends, Image, read_image
+from builder.outputs.signing import make_key_pair
 from builder.publishing.channels import Offer
 from builder.publishing.extensions import ExtensionOrigin, read_extension
 from builder.publishing.publish import (
@@ -21,6 +23,7 @@ from builder.publishing.publish import (
     find_release,
     prune_releases,
     publish_build,
+    refuse_development_key,
 )
 from builder.publishing.repository import open_repository
 from tests.unit.publishing.conftest import NOW
@@ -128,3 +131,19 @@ def test_only_what_was_built_for_this_build_is_published(
     with pytest.raises(InputError) as caught:
         read_extension(tmp_path, system)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("development", [False, True])
+def test_a_release_has_no_extension_of_a_development_key(tmp_path: Path, system: Image, development: bool) -> None:
+    refuse_development_key(system)  # nobody signed it
+    pair = make_key_pair(tmp_path / "keys", "me", development=development)
+    path = tmp_path / "store_1.cer"
+    path.write_bytes(pair.der)
+    certificate = Artifact(path, "cer", len(pair.der), pair.fingerprint)
+    signed = replace(system, name="store", signed_by=pair.fingerprint, artifacts={"certificate": certificate})
+    with pytest.raises(InputError, match="store 1 is signed by development keys") if development else nullcontext():
+        refuse_development_key(signed)
+    with pytest.raises(InputError, match="nobody can tell who signed store 1"):
+        refuse_development_key(replace(signed, artifacts={}))
+    with pytest.raises(InputError, match="nobody can tell who signed store 1"):
+        refuse_development_key(replace(signed, signed_by="0" * 64))

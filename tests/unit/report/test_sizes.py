@@ -6,7 +6,7 @@ import pytest
 
 from builder.build.budget import require_budget
 from builder.core.errors import InputError
-from builder.definition.model import Budget
+from builder.definition.model import Budget, ExtensionBudget
 from builder.definition.scalars import Size
 from builder.outputs.manifest import Artifact
 from builder.report.page import make_size_page
@@ -63,6 +63,13 @@ def test_what_is_no_list_of_sizes_is_refused(text: str) -> None:
         decode_sizes(text)
 
 
+def test_a_tree_without_a_byte_has_no_size() -> None:
+    sizes = measure_sizes(Tree(), {"tools_1.raw": 0})
+    assert format_sizes(sizes)[0].startswith("0 B")
+    assert "         0 B   0.0 %  tools_1.raw" in format_sizes(sizes)
+    assert "<pre>0 B" in make_size_page("tools 1", sizes, None, Tree())
+
+
 def test_the_map_has_what_is_in_the_tables() -> None:
     tree = make_tree()
     page = make_size_page("demo <1>", measure_sizes(tree, {"demo.qcow2": 1000}), None, tree)
@@ -107,6 +114,16 @@ def test_a_build_over_a_budget_is_refused_with_what_has_grown(name: str, limit: 
     assert f"budget.{name} ({limit})" in error.what
     assert error.details[0] == "since the last build: +4.0 kB package:htop"
     assert "largest: 4.0 kB package:htop" in error.details
+
+
+def test_an_extension_has_a_budget_for_what_it_has() -> None:
+    image = {"extension": Artifact("tools_1.raw", 3 * MIB, "", "raw")}
+    tree = make_tree(htop=4000)
+    budget = ExtensionBudget(image=Size.parse("3M"), root=Size.parse("2M"))
+    require_budget(budget, image, ["extension"], 2 * MIB, tree, lambda: None)
+    with pytest.raises(InputError, match=r"tools_1\.raw has 3\.1 MB, .* more than budget\.image \(2M\)") as caught:
+        require_budget(ExtensionBudget(image=Size.parse("2M")), image, ["extension"], 2 * MIB, tree, make_tree)
+    assert caught.value.details[0] == "since the last build: +4.0 kB package:htop"
 
 
 def test_all_that_is_over_its_budget_is_named() -> None:
