@@ -2,6 +2,7 @@
 
 Versions 2 and 3 are published as docs/publishing.md says and taken from a web server by the unit that the timer starts:
 the second over a connection that is cut, the third as deltas of what the machine has. The fourth is brought on a disk.
+An extension of the machine goes with each of them but the fourth, which has none.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builder.build import BuildRequest, build_extension
 from builder.core.console import QuietConsole
+from builder.core.errors import InputError
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.outputs.signing import KeyPair, make_key_pair, read_key_pair
+from builder.publishing.extensions import read_extension
+from tests.support.asker import Asker
 from tests.support.machines import booted, build_text
 from tests.support.payloads import make_carrier, write_payload
 from vm.fakes import Fakes
@@ -34,9 +41,10 @@ OUT = REPOSITORY / "out" / "updates"
 DEFINITION = """\
 name: updated
 version: "{version}"
-features: [base, updates]
+features: [base, updates, extensions]
 overlays: [sick]
 units: [sick]
+presets: {{enable: [web.service]}}
 outputs: [raw, update]
 disk: {{size: 3G, esp: 260M, slot: 600M}}
 # On a busy host devices and services take longer than 90 seconds, and a version must not fail for that.
@@ -49,6 +57,47 @@ updates:
   boot_minutes: 20
   health: [healthy.service]
   migrations: [migrate.service]
+"""
+EXTENSION = """\
+kind: extension
+name: tool
+of: os.yaml
+description: Says of which version it is.
+overlays: [tool]
+units: [tool]
+presets: {enable: [tool.service]}
+"""
+TOOL = """\
+[Unit]
+Description=Say of Which Version the Extension Is
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/cp /usr/lib/tool /run/tool
+
+[Install]
+WantedBy=multi-user.target
+"""
+# Something that answers, to see for how long nothing does.
+WEB = """\
+[Unit]
+Description=A Web Server
+After=network.target
+
+[Service]
+ExecStart=/usr/bin/python3 -I /usr/lib/web.py
+
+[Install]
+WantedBy=multi-user.target
+"""
+SERVER = """\
+import socket
+with socket.create_server(("", 8080)) as server:
+    while True:
+        with server.accept()[0] as client:
+            client.recv(4096)
+            client.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
 """
 MIGRATE = """\
 [Unit]
@@ -94,19 +143,36 @@ def build_os(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "builder", *arguments], check=True, cwd=REPOSITORY)
 
 
-def build_version(version: str, store: Store) -> Path:
+def build_version(version: str, store: Store, trusted: KeyPair) -> Path:
     out = OUT / version
     files = {
         "units/sick/healthy.service": HEALTHY,
         "units/sick/migrate.service": MIGRATE,
         "overlays/sick/usr/lib/healthy": SICK,
+        "units/sick/web.service": WEB,
+        "overlays/sick/usr/lib/web.py": SERVER,
+        "overlays/sick/usr/lib/verity.d/tests.crt": trusted.certificate.read_text(),
         "overlays/sick/etc/both.conf": f"of version {version}\n",
+        "overlays/tool/usr/lib/tool": f"of version {version}\n",
+        "units/tool/tool.service": TOOL,
+        "tool.yaml": EXTENSION,
     }
     for path, text in files.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_text(text)
     (out / "root.json").write_bytes((OUT / "keys/root.json").read_bytes())
     return build_text(DEFINITION.format(version=version), out, store)
+
+
+def build_tool(version: str, store: Store, pair: KeyPair) -> None:
+    """The extension for a version that is built, if it is not there: what is signed is always made anew."""
+    out = OUT / version / "tool"
+    with suppress(InputError):
+        read_extension(out, read_image(OUT / version))
+        return
+    out.mkdir(exist_ok=True)
+    with closing(QuietConsole(out / "build.log")) as console:
+        build_extension(BuildRequest(OUT / version / "tool.yaml", out, store, console, key_pair=pair))
 
 
 class Repository:
@@ -122,7 +188,8 @@ class Repository:
         web.fallback = self.answer
 
     def publish(self, version: str) -> None:
-        build_os("publish", self.directory, "--keys", OUT / "keys", "--out", OUT / version)
+        words = ("--keys", OUT / "keys", "--out", OUT / version, "--extension", OUT / version / "tool")
+        build_os("publish", self.directory, *words)
 
     def answer(self, request: HttpRequest) -> Reply:
         if request.method == "POST":
@@ -162,7 +229,13 @@ VERSIONS = {"3": unchanged, "4": damage}
 def manifests(store: Store) -> dict[str, Path]:
     if not (OUT / "keys/root.json").exists():
         build_os("key", OUT / "keys", "--for", "updates", "--dev")
-    return {version: build_version(version, store) for version in "1234"}
+    if not (OUT / "trusted").exists():
+        make_key_pair(OUT / "trusted", "tests", development=True)
+    pair = read_key_pair(OUT / "trusted/secure-boot.key", OUT / "trusted/secure-boot.crt")
+    made = {version: build_version(version, store, pair) for version in "1234"}
+    for version in "123":
+        build_tool(version, store, pair)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +276,10 @@ def status(machine: Machine) -> dict[str, Any]:
     return found
 
 
+def list_tools(machine: Machine) -> list[str]:
+    return machine.succeed("ls", "/var/lib/extensions").split()
+
+
 def mount(machine: Machine) -> None:
     machine.succeed("/bin/sh", "-c", "mkdir -p /run/versions && mount -t erofs -o ro /dev/vdb /run/versions")
 
@@ -241,16 +318,22 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
     repository.publish("1")
     assert status(machine)["running"] == "1"
     assert "1" in machine.succeed("os-update", "check")
+    machine.succeed("os-update", "extensions", "add", "tool")
+    assert machine.read("/run/tool") == "of version 1\n"
     repository.publish("2")
     repository.deltas = False
     machine.write("/etc/mine.conf", "mine\n")
     machine.write("/var/lib/mine", "mine\n")
     machine.write("/etc/both.conf", "mine\n")
-    take_by_itself(machine)
-    started = time.monotonic()
-    machine.wait_probe()
-    machine.wait_unit("systemd-bless-boot.service")
-    note("from the reboot until the new version is good", started)
+    with Asker(machine, 8080) as asker:
+        asker.wait(3)
+        take_by_itself(machine)
+        started = time.monotonic()
+        machine.wait_probe()
+        machine.wait_unit("systemd-bless-boot.service")
+        note("from the reboot until the new version is good", started)
+        asker.wait(3)
+    print(f"a service did not answer for {asker.gap:.1f} s because of the update")
     found = status(machine)
     assert (found["running"], found["on_trial"], found["other"], found["pending"]) == ("2", False, "1", None)
     assert (machine.read("/etc/mine.conf"), machine.read("/var/lib/mine")) == ("mine\n", "mine\n")
@@ -264,6 +347,9 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
     assert difference.splitlines()[-2:] == ["-of version 2", "+mine"]
     machine.succeed("os-update", "drift", "--take", "/etc/both.conf")
     assert (machine.read("/etc/both.conf"), machine.succeed("os-update", "drift")) == ("of version 2\n", "")
+    # The extension for this version came along, and the other one's stays for the way back.
+    assert machine.read("/run/tool") == "of version 2\n"
+    assert list_tools(machine) == ["tool_1.raw", "tool_2.raw"]
     # The lock was asked for before the reboot, and is given back now.
     machine.succeed("/bin/sh", "-c", "until test ! -e /var/lib/update/fleet-lock.json; do sleep 1; done")
     assert repository.locks == ["/v1/pre-reboot", "/v1/steady-state"]
@@ -290,6 +376,9 @@ def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine, rep
     found = status(machine)
     assert (found["running"], found["on_trial"], found["pending"]) == ("2", False, None)
     assert "healthy.service failed (the third version is sick)" in found["failed"]["3"]["reason"]
+    # The extension went back as well: what version 3 had is there, and passed over.
+    assert machine.read("/run/tool") == "of version 2\n"
+    assert list_tools(machine) == ["tool_2.raw", "tool_3.raw"]
     # The older version is told that the state is newer.
     assert machine.read("/var/lib/migrations") == "1 2\n2 3\n3 2\n"
     print(f"deltas: {sum(repository.sent.values())} bytes sent: {repository.sent}")
@@ -304,6 +393,10 @@ def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine, rep
 
 
 def test_a_version_whose_root_is_damaged_goes_back(machine: Machine) -> None:
+    refused = machine.fail("os-update", "apply", "--from", "/run/versions/4")
+    assert "version 4 has no extension 'tool', which this machine has" in refused.stderr
+    machine.succeed("os-update", "extensions", "remove", "tool")
+    machine.fail("test", "-e", "/usr/lib/tool")
     machine.succeed("os-update", "apply", "--from", "/run/versions/4")
     expect_the_worst(machine)
     started = time.monotonic()

@@ -14,6 +14,8 @@ import pytest
 from builder.build import BuildRequest, build_extension
 from builder.core.console import QuietConsole
 from builder.core.image import Image, read_image
+from builder.outputs.ddi import Ddi, make_ddi
+from builder.outputs.signing import Signer
 from tests.support.machines import build_text
 from update.gpt import HEAD, parse_gpt
 from vm.guest.credentials import Credential, write_credentials
@@ -47,7 +49,15 @@ of: os.yaml
 description: Keys and values.
 packages: [redis-server]
 """
-NAME = "store_1.0.0.raw"
+CONFIGURATION = """\
+kind: extension
+name: company
+of: os.yaml
+type: confext
+description: The company's proxy.
+overlays: [company]
+"""
+NAME, CONFEXT = "store_1.0.0.raw", "company_1.0.0.raw"
 RELEASE = "usr/lib/extension-release.d/extension-release"
 EVIL = "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n"
 HANDED = (
@@ -77,9 +87,29 @@ def extension(extensible: Image, key_pair: KeyPair, store: Store) -> Path:
 
 
 @pytest.fixture(scope="module")
+def confext(
+    extensible: Image, key_pair: KeyPair, store: Store, tools: Tools, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """One of files of ``/etc``. It is built unsigned, which the store makes quick, and signed as a build does it."""
+    definition, out = OUT / "company.yaml", OUT / "confext"
+    definition.write_text(CONFIGURATION)
+    proxy = OUT / "overlays/company/etc/company/proxy"
+    proxy.parent.mkdir(parents=True, exist_ok=True)
+    proxy.write_text("http://proxy.example\n")
+    with closing(QuietConsole(out / "build.log")) as console:
+        tree = build_extension(BuildRequest(definition, out, store, console, with_tree=True)).tree
+    assert tree is not None
+    scratch = tmp_path_factory.mktemp("confext")
+    image = scratch / CONFEXT
+    make_ddi(tree, Ddi("company_1.0.0", extensible.arch, "lz4"), tools, scratch, image, Signer(key_pair, 0))
+    return image
+
+
+@pytest.fixture(scope="module")
 def machine(
     extensible: Image,
     extension: Path,
+    confext: Path,
     tools: Tools,
     store: Store,
     vm_accel: Verdict,
@@ -88,7 +118,10 @@ def machine(
     room = tmp_path_factory.mktemp("machine")
     home = MachineFolder(room / "machine")
     spec = plan_machine(
-        extensible, home, vm_accel.accel, MachineRequest(boot="kernel", memory=1024, net="none", media=[extension])
+        extensible,
+        home,
+        vm_accel.accel,
+        MachineRequest(boot="kernel", memory=1024, net="none", media=[extension, confext]),
     )
     # The probe comes with the config, as to a signed image: nobody tells this one to take all that it is handed.
     assert spec.takes is Credentials.IF_TOLD
@@ -173,3 +206,23 @@ def test_an_extension_that_is_signed_is_merged_and_its_service_runs(machine: Mac
     machine.fail("touch /usr/bin/mine")
     machine.succeed("systemctl stop redis-server.service systemd-sysext.service")
     machine.fail("test -e /usr/bin/redis-cli")
+
+
+def test_a_confext_that_is_signed_is_merged_and_one_that_nobody_signed_is_not(machine: Machine) -> None:
+    target = f"/var/lib/confexts/{CONFEXT}"
+    machine.succeed("sh", "-c", f"mkdir -p /var/lib/confexts && cat /dev/vdc > {target}")
+    machine.succeed("systemctl restart systemd-confext.service")
+    assert machine.read("/etc/company/proxy") == "http://proxy.example\n"
+    # What the machine had in /etc is seen through it, and nobody can write there meanwhile.
+    machine.succeed("test -s /etc/machine-id")
+    machine.fail("touch /etc/mine")
+    machine.succeed(f"systemctl stop systemd-confext.service && mv {target} /run")
+    machine.fail("test -e /etc/company")
+    machine.succeed("touch /etc/mine")
+    machine.succeed("mkdir -p /run/plain/etc/company /run/plain/etc/extension-release.d")
+    machine.write("/run/plain/etc/extension-release.d/extension-release.plain", "ID=_any\n")
+    machine.write("/run/plain/etc/company/proxy", "http://evil.example\n")
+    machine.succeed("mkfs.ext4 -q -d /run/plain /var/lib/confexts/plain.raw 4M")
+    machine.run("systemctl restart systemd-confext.service")
+    machine.fail("test -e /etc/company")
+    machine.succeed("rm /var/lib/confexts/plain.raw")
