@@ -28,6 +28,7 @@ from builder.cli.registries import add_registry_options, make_options
 from builder.core.console import Console
 
 if TYPE_CHECKING:
+    from builder.core.image import Image
     from builder.oci.registry.reference import Reference
     from builder.publishing.channels import Offer
     from builder.publishing.publish import Origin
@@ -152,7 +153,7 @@ def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
     from builder.core.errors import InputError
     from builder.core.image import read_image
     from builder.publishing.extensions import read_extension
-    from builder.publishing.publish import make_origin, refuse_development_key
+    from builder.publishing.publish import make_origin
 
     image = read_image(args.out)
     origin = make_origin(image, console)
@@ -163,6 +164,31 @@ def _find_origin(args: argparse.Namespace, console: Console) -> Origin:
         for built in (image, *map(read_image, args.extension)):
             refuse_development_key(built)
     return replace(origin, extensions=extensions)
+
+
+def refuse_development_key(image: Image) -> None:
+    """What others rely on was signed by a key that somebody looks after, if it was signed at all.
+
+    Raises:
+        InputError: it was not, or nobody can tell.
+    """
+    from builder.core.efi_keys import make_fingerprint
+    from builder.core.errors import InputError
+    from builder.outputs.signing import is_of_development
+
+    if not image.signed_by:
+        return
+    der = b"" if image.certificate is None else image.certificate.read_bytes()
+    if make_fingerprint(der) != image.signed_by:
+        raise InputError(
+            f"nobody can tell who signed {image.name} {image.version}: its certificate is not in {image.directory}",
+            hint="build it again",
+        )
+    if is_of_development(der):
+        raise InputError(
+            f"{image.name} {image.version} is signed by development keys, and this is to be a release",
+            hint="build it by 'build-os build --release' with keys of 'build-os key DIR' without --dev",
+        )
 
 
 def _make_offer(args: argparse.Namespace, now: int) -> Offer:

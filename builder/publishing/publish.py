@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from builder.core.console import Console, format_size
-from builder.core.efi_keys import make_fingerprint
 from builder.core.errors import InputError, SourceError
 from builder.core.files import hash_file
 from builder.core.image import Image
 from builder.core.locks import hold_lock
 from builder.core.tools import Tools
-from builder.outputs.signing import is_of_development
 from builder.publishing.channels import Offer, add_release, list_pruned, remove_releases
 from builder.publishing.deltas import BLOCKS, make_delta
 from builder.publishing.extensions import (
@@ -80,27 +78,6 @@ def make_origin(image: Image, console: Console) -> Origin:
         )
     payload = image.require_artifact(PRODUCT).path
     return Origin(payload, image.name, image.version, image.arch, Tools(image.tools, console))
-
-
-def refuse_development_key(image: Image) -> None:
-    """What others rely on was signed by a key that somebody looks after, if it was signed at all.
-
-    Raises:
-        InputError: it was not, or nobody can tell.
-    """
-    if not image.signed_by:
-        return
-    der = b"" if image.certificate is None else image.certificate.read_bytes()
-    if make_fingerprint(der) != image.signed_by:
-        raise InputError(
-            f"nobody can tell who signed {image.name} {image.version}: its certificate is not in {image.directory}",
-            hint="build it again",
-        )
-    if is_of_development(der):
-        raise InputError(
-            f"{image.name} {image.version} is signed by development keys, and this is to be a release",
-            hint="build it by 'build-os build --release' with keys of 'build-os key DIR' without --dev",
-        )
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from builder.cli.publish import refuse_development_key
 from builder.core.console import QuietConsole
 from builder.core.errors import InputError
 from builder.core.image import Artifact, Extends, Image, read_image
@@ -23,7 +24,6 @@ from builder.publishing.publish import (
     find_release,
     prune_releases,
     publish_build,
-    refuse_development_key,
 )
 from builder.publishing.repository import open_repository
 from tests.unit.publishing.conftest import NOW
