@@ -1,8 +1,8 @@
-"""One machine and four versions: it takes them one after the other, and goes back from those that are not well.
+"""One machine and five versions: it takes them one after the other, and goes back from those that are not well.
 
 Versions 2 and 3 are published as docs/publishing.md says and taken from a web server by the unit that the timer starts:
-the second over a connection that is cut, the third as deltas of what the machine has. The fourth is brought on a disk.
-An extension of the machine goes with each of them but the fourth, which has none.
+the second over a connection that is cut, the third as deltas of what the machine has. The others are brought on a disk.
+An extension of the machine goes with each of them but those, which have none.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ version: "{version}"
 features: [base, updates, extensions]
 overlays: [sick]
 units: [sick]
-presets: {{enable: [web.service]}}
+apps:
+  - {{name: web, directory: app, module: web, listen: {{ports: [8080]}}, ready: http, health: /health, gate: {gate}}}
 outputs: [raw, update]
 disk: {{size: 3G, esp: 260M, slot: 600M}}
 # On a busy host devices and services take longer than 90 seconds, and a version must not fail for that.
@@ -81,23 +82,17 @@ ExecStart=/usr/bin/cp /usr/lib/tool /run/tool
 [Install]
 WantedBy=multi-user.target
 """
-# Something that answers, to see for how long nothing does.
-WEB = """\
-[Unit]
-Description=A Web Server
-After=network.target
+# Something that answers, to see for how long nothing does. In version 5 it says nothing, and that counts there
+# alone, for a busy host is slower than an app may be.
+APP = """\
+import socket, time
 
-[Service]
-ExecStart=/usr/bin/python3 -I /usr/lib/web.py
-
-[Install]
-WantedBy=multi-user.target
-"""
-SERVER = """\
-import socket
-with socket.create_server(("", 8080)) as server:
+with socket.create_server(("", 8080)) as server, open("/usr/lib/os-release", encoding="utf-8") as release:
+    silent = "IMAGE_VERSION=5\\n" in release
     while True:
         with server.accept()[0] as client:
+            if silent:
+                time.sleep(3600)
             client.recv(4096)
             client.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
 """
@@ -151,8 +146,7 @@ def build_version(version: str, store: Store, trusted: KeyPair) -> Path:
         "units/sick/healthy.service": HEALTHY,
         "units/sick/migrate.service": MIGRATE,
         "overlays/sick/usr/lib/healthy": SICK,
-        "units/sick/web.service": WEB,
-        "overlays/sick/usr/lib/web.py": SERVER,
+        "app/web.py": APP,
         "overlays/sick/usr/lib/verity.d/tests.crt": trusted.certificate.read_text(),
         "overlays/sick/etc/both.conf": f"of version {version}\n",
         "overlays/tool/usr/lib/tool": f"of version {version}\n",
@@ -163,7 +157,7 @@ def build_version(version: str, store: Store, trusted: KeyPair) -> Path:
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_text(text)
     (out / "root.json").write_bytes((OUT / "keys/root.json").read_bytes())
-    return build_text(DEFINITION.format(version=version), out, store)
+    return build_text(DEFINITION.format(version=version, gate="true" if version == "5" else "false"), out, store)
 
 
 def build_tool(version: str, store: Store, pair: KeyPair) -> None:
@@ -224,7 +218,7 @@ def damage(parts: dict[str, bytes]) -> dict[str, bytes]:
     return {**parts, "root": bytes(root)}
 
 
-VERSIONS = {"3": unchanged, "4": damage}
+VERSIONS = {"3": unchanged, "4": damage, "5": unchanged}
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +228,7 @@ def manifests(store: Store) -> dict[str, Path]:
     if not (OUT / "trusted").exists():
         make_key_pair(OUT / "trusted", "tests", development=True)
     pair = read_key_pair(OUT / "trusted/secure-boot.key", OUT / "trusted/secure-boot.crt")
-    made = {version: build_version(version, store, pair) for version in "1234"}
+    made = {version: build_version(version, store, pair) for version in "12345"}
     for version in "123":
         build_tool(version, store, pair)
     return made
@@ -242,7 +236,7 @@ def manifests(store: Store) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def carrier(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with versions 3 and 4."""
+    """A disk with versions 3, 4 and 5."""
     room = tmp_path_factory.mktemp("carrier")
     for name, change in VERSIONS.items():
         write_payload(manifests[name[0]], room / "versions" / name, change)
@@ -425,6 +419,22 @@ def test_a_version_whose_root_is_damaged_goes_back(machine: Machine) -> None:
     found = status(machine)
     assert found["running"] == "2"
     assert "1 start" in found["failed"]["4"]["reason"]
+
+
+def test_a_version_whose_app_never_answers_goes_back(machine: Machine) -> None:
+    mount(machine)
+    machine.succeed("os-update", "apply", "--from", "/run/versions/5")
+    expect_the_worst(machine)
+    started = time.monotonic()
+    machine.run_until_reboot("systemctl", "reboot")
+    machine.wait_reset()
+    machine.wait_reboot()
+    machine.wait_unit("multi-user.target")
+    note("from the reboot into the silent app's version to the old one", started)
+    found = status(machine)
+    assert found["running"] == "2"
+    assert "health-web.service failed" in found["failed"]["5"]["reason"]
+    machine.wait_http(8080)
 
 
 def test_a_factory_reset_can_be_chosen_in_the_boot_menu(machine: Machine) -> None:
