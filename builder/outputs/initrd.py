@@ -6,6 +6,7 @@ provisioner from the root it has just verified, and switches there. It carries n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from builder.tree.cpio import write_cpio
 from builder.tree.elf import find_closure, require_library
 from builder.tree.materialise import read_tree
 from builder.tree.modules import decompress_module, find_kernel_release, find_modules, index_modules, require_known
-from builder.tree.node import Kind, make_directory, make_file, make_symlink
+from builder.tree.node import Kind, Node, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree
 
 ORIGIN = "stage:initrd"
 SYSTEMD = "/usr/lib/systemd"
+PIECE = 1 << 20  # bytes of files that are worth an archive of their own
 
 PROGRAMS = (
     f"{SYSTEMD}/systemd",
@@ -227,16 +229,37 @@ def unpack_modules(tree: Tree) -> Tree:
     return Tree(dict(decompress_module(path, node) for path, node in tree.walk()))
 
 
+def split_by_package(tree: Tree) -> list[Tree]:
+    """What is compressed by itself: each package that has a MiB or more, and before those all else, directories too.
+
+    The kernel unpacks one archive behind the other. So another version of a library changes the library's bytes and no
+    others, and an update carries little more than that.
+    """
+    sizes = Counter[str]()
+    for _, node in tree.walk():
+        sizes[node.origin] += node.size if node.kind is Kind.FILE else 0
+    large = sorted(origin for origin, size in sizes.items() if origin.startswith("package:") and size >= PIECE)
+    pieces: dict[str, dict[str, Node]] = {name: {} for name in ("", *large)}
+    for path, node in tree.walk():
+        name = node.origin if node.origin in large and node.kind is not Kind.DIRECTORY else ""
+        pieces[name][path] = node
+    return [Tree(nodes) for nodes in pieces.values()]
+
+
 def write_initrd(tree: Tree, tools: Tools, scratch: Path, out: Path) -> None:
-    """Unpack and index the modules and write the tree as a zstd-compressed cpio archive.
+    """Unpack and index the modules and write the tree as cpio archives, each compressed by zstd.
 
     Raises:
         TreeError: a module is broken.
     """
     tree = unpack_modules(tree)
     index_modules(tree, tools, scratch, origin=ORIGIN)
-    plain = scratch / "initrd.cpio"
-    with plain.open("wb") as file_:
-        write_cpio(tree, file_)
-    tools.run("zstd", "-q", "-f", "-10", "-T0", "--no-check", plain, "-o", out)
-    plain.unlink()
+    plain = []
+    for number, piece in enumerate(split_by_package(tree)):
+        plain.append(scratch / f"initrd-{number:02}.cpio")
+        with plain[-1].open("wb") as file_:
+            write_cpio(piece, file_)
+    # One frame of each, one behind the other: that is what --force agrees to.
+    tools.run("zstd", "-q", "--force", "-10", "-T0", "--no-check", *plain, "-o", out)
+    for path in plain:
+        path.unlink()

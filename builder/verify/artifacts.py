@@ -41,13 +41,16 @@ def read_partitions(disk: Path) -> list[Section]:
 
 
 def read_members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """(path, what it is and the hash of its content) of each member of a ``newc`` cpio archive.
+    """(path, what it is and the hash of its content) of each member of ``newc`` cpio archives, one behind the other.
 
     Raises:
         ValueError: it is none, or ends too early.
     """
+    at_end = False
     while True:
         header = archive.read(110)
+        if at_end and not header:
+            return
         if len(header) != 110 or header[:6] != b"070701":
             raise ValueError("this is no cpio archive")
         field = [int(header[at : at + 8], 16) for at in range(6, 110, 8)]
@@ -55,8 +58,9 @@ def read_members(archive: BinaryIO) -> Iterator[tuple[str, tuple[object, ...]]]:
         archive.read(-(110 + field[11]) % 4)
         data = archive.read(field[6])
         archive.read(-field[6] % 4)
-        if name == "TRAILER!!!":
-            return
+        at_end = name == "TRAILER!!!"
+        if at_end:
+            continue
         # Without the inode's number, which only counts the members before.
         _, mode, uid, gid, links, mtime = field[:6]
         yield name, (mode, uid, gid, links, mtime, *field[7:11], hashlib.sha256(data).hexdigest())

@@ -13,13 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from builder.build.last_build import find_built_tree
+from builder.core.files import hash_file
+from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.outputs.initrd import make_initrd_tree, write_initrd
 from builder.outputs.manifest import Artifact, Manifest, Timings
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from builder.products.making import make_products
 from builder.products.product import MIB, Identity, Part
+from builder.publishing.deltas import make_delta
 from builder.publishing.publish import find_release
 from builder.publishing.repository import open_repository
+from builder.tree.node import Inline
+from builder.verify.artifacts import read_members
 from tests.support.command import Outcome, run_command
 from tests.support.registry import RegistryServer
 from update.delta import apply_delta
@@ -29,10 +36,17 @@ from vm.fakes.web import WebServer
 
 pytestmark = pytest.mark.image
 
-PAGE = Path(__file__).parents[2] / "docs" / "publishing.md"
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "publishing.md"
 NOISE = random.Random(5).randbytes(4 * MIB)
 # 16 KiB in the middle are others, and what is behind them has moved.
 ROOTS = {"1.0.0": NOISE, "1.1.0": NOISE[: 2 * MIB] + random.Random(6).randbytes(16384) + NOISE[2 * MIB :]}
+
+
+def find_zstd(tools: Tools) -> tuple[str, ...]:
+    """That of the tools tree, as a command of this machine."""
+    loader, libraries = tools.require_loader(str(tools.root))
+    return loader, "--library-path", libraries, f"{tools.root}{tools.require('zstd')}"
 
 
 def build(version: str, tools: Tools) -> None:
@@ -110,8 +124,7 @@ def test_the_page_publishes_two_versions_and_a_delta_makes_one_of_the_other(
     Path("old").write_bytes(ROOTS["1.0.0"] + bytes(MIB))  # a slot is larger than what is in it
     file = repository.locate(make_release_path("web", "amd64", "1.1.0", delta.name))
     part = release.parts["root"]
-    loader, libraries = tools.require_loader(str(tools.root))
-    zstd = (loader, "--library-path", libraries, f"{tools.root}{tools.require('zstd')}")
+    zstd = find_zstd(tools)
     out = io.BytesIO()
     apply_delta(Path("old"), file, out, size=part.size, sha256=part.sha256, zstd=zstd)
     assert out.getvalue() == ROOTS["1.1.0"]
@@ -134,3 +147,34 @@ def test_the_page_publishes_two_versions_and_a_delta_makes_one_of_the_other(
     ):
         refused = run("publish", "repository", *arguments)
         assert (refused.status, message in refused.err) == (2, True), refused
+
+
+def test_a_library_that_is_also_in_the_initrd_costs_an_update_its_own_bytes(
+    demo: Path, store: Store, tools: Tools, tmp_path: Path
+) -> None:
+    assert demo.exists()
+    image = find_built_tree(store, REPOSITORY / "configs/demo.yaml")
+    assert image is not None
+    one = make_initrd_tree(image, [REPOSITORY / "overlays/initrd"])
+    path = next(path for path, _ in one.walk() if path.endswith("/libcrypto.so.3"))
+    library = one.require(path)
+    # Nothing of it is where it was, as in another version.
+    other = one.copy()
+    other.put(path, library.copy_with(content=Inline(library.content.read()[::-1])))
+    for name, tree in {"one": one, "other": other}.items():
+        (tmp_path / "scratch").mkdir(exist_ok=True)
+        write_initrd(tree, tools, tmp_path / "scratch", tmp_path / name)
+    make_delta("uki", tmp_path / "one", tmp_path / "other", tmp_path / "delta", tools)
+    (tmp_path / "library").write_bytes(other.require(path).content.read())
+    tools.run("zstd", "-q", "-10", tmp_path / "library")
+    alone, delta, whole = ((tmp_path / name).stat().st_size for name in ("library.zst", "delta", "other"))
+    print(f"initrd {whole}, library {alone}, delta {delta} bytes")
+    assert delta < alone * 1.2
+    with (tmp_path / "made").open("wb") as out:
+        digest = hash_file(tmp_path / "other")
+        apply_delta(tmp_path / "one", tmp_path / "delta", out, size=whole, sha256=digest, zstd=find_zstd(tools))
+    # The kernel unpacks one archive behind the other; so do we.
+    tools.run("zstd", "-q", "-d", tmp_path / "other", "-o", tmp_path / "plain")
+    with (tmp_path / "plain").open("rb") as file:
+        paths = {f"/{name}" for name, _ in read_members(file)}
+    assert {path for path, _ in other.walk() if path != "/" and not path.startswith("/usr/lib/modules/")} <= paths

@@ -9,8 +9,18 @@ import pytest
 
 from builder.core.tools import Tools
 from builder.outputs import initrd as module
-from builder.outputs.initrd import DATA, LOAD_NOW, PROGRAMS, RULES, make_initrd_tree, unpack_modules, write_initrd
-from builder.tree.node import Kind
+from builder.outputs.initrd import (
+    DATA,
+    LOAD_NOW,
+    PIECE,
+    PROGRAMS,
+    RULES,
+    make_initrd_tree,
+    split_by_package,
+    unpack_modules,
+    write_initrd,
+)
+from builder.tree.node import Kind, make_file, make_symlink
 from builder.tree.tree import Tree, TreeError
 
 pytestmark = pytest.mark.unit
@@ -81,6 +91,25 @@ def test_the_same_image_gives_the_same_initrd(image: Tree, overlay: Path) -> Non
         module.write_cpio(tree, out)
         archives.append(out.getvalue())
     assert archives[0] == archives[1]
+
+
+def test_a_large_package_is_compressed_by_itself_behind_the_directories_that_it_needs() -> None:
+    tree = Tree()
+    for name, size in (("ssl", PIECE), ("small", PIECE - 1), ("a", PIECE // 2), ("a/more", PIECE // 2)):
+        package = f"package:{name.partition('/')[0]}"
+        tree.put(f"/usr/lib/{name}/lib.so", make_file(b"x" * size, origin=package))
+    tree.put("/usr/lib/ssl/link", make_symlink("lib.so", origin="package:ssl"))
+    tree.put("/usr/ours", make_file(b"x" * PIECE, origin="stage:initrd"))
+    first, *others = split_by_package(tree)
+    assert [path for path, node in first.walk() if node.kind is not Kind.DIRECTORY] == [
+        "/usr/lib/small/lib.so",
+        "/usr/ours",
+    ]
+    assert {"/usr/lib/ssl", "/usr/lib/a/more"} <= {path for path, _ in first.walk()}
+    assert [[path for path, _ in piece.walk() if path != "/"] for piece in others] == [
+        ["/usr/lib/a/lib.so", "/usr/lib/a/more/lib.so"],
+        ["/usr/lib/ssl/lib.so", "/usr/lib/ssl/link"],
+    ]
 
 
 def test_the_archive_is_written_with_the_modules_indexed_and_nothing_left(

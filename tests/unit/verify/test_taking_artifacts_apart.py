@@ -113,10 +113,14 @@ def test_an_archive_is_taken_apart_by_its_members() -> None:
     tree.put("/usr/bin/a", make_file("a" * 5, 0o755, origin="x"))
     out = io.BytesIO()
     write_cpio(tree, out)
+    # An initrd is one archive behind the other.
+    write_cpio(Tree({"/usr/bin/b": make_file("b", origin="x")}), out)
     out.seek(0)
     found = dict(read_members(out))
-    assert list(found) == ["usr", "usr/bin", "usr/bin/a"]
+    assert list(found) == ["usr", "usr/bin", "usr/bin/a", "usr/bin/b"]
     assert found["usr/bin/a"][0] == 0o100755
+    with pytest.raises(ValueError, match="no cpio archive"):
+        list(read_members(io.BytesIO(out.getvalue() + b"x")))
 
 
 @pytest.mark.parametrize(
