@@ -25,7 +25,7 @@ from builder.core.errors import InputError
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.outputs.signing import KeyPair, make_key_pair, read_key_pair
+from builder.outputs.signing import make_key_pair, read_key_pair
 from builder.publishing.extensions import read_extension
 from tests.support.asker import Asker
 from tests.support.boot_menu import choose_in_menu
@@ -140,14 +140,14 @@ def build_os(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "builder", *arguments], check=True, cwd=REPOSITORY)
 
 
-def build_version(version: str, store: Store, trusted: KeyPair) -> Path:
+def build_version(version: str, store: Store) -> Path:
     out = OUT / version
     files = {
         "units/sick/healthy.service": HEALTHY,
         "units/sick/migrate.service": MIGRATE,
         "overlays/sick/usr/lib/healthy": SICK,
         "app/web.py": APP,
-        "overlays/sick/usr/lib/verity.d/tests.crt": trusted.certificate.read_text(),
+        "overlays/sick/usr/lib/verity.d/tests.crt": (OUT / "trusted/secure-boot.crt").read_text(),
         "overlays/sick/etc/both.conf": f"of version {version}\n",
         "overlays/tool/usr/lib/tool": f"of version {version}\n",
         "units/tool/tool.service": TOOL,
@@ -160,13 +160,23 @@ def build_version(version: str, store: Store, trusted: KeyPair) -> Path:
     return build_text(DEFINITION.format(version=version, gate="true" if version == "5" else "false"), out, store)
 
 
-def build_tool(version: str, store: Store, pair: KeyPair) -> None:
+def build_versions(versions: str, store: Store) -> dict[str, Path]:
+    """``build.json`` of each; the keys of all are made once."""
+    if not (OUT / "keys/root.json").exists():
+        build_os("key", OUT / "keys", "--for", "updates", "--dev")
+    if not (OUT / "trusted").exists():
+        make_key_pair(OUT / "trusted", "tests", development=True)
+    return {version: build_version(version, store) for version in versions}
+
+
+def build_tool(version: str, store: Store) -> None:
     """The extension for a version that is built, if it is not there: what is signed is always made anew."""
     out = OUT / version / "tool"
     with suppress(InputError):
         read_extension(out, read_image(OUT / version))
         return
     out.mkdir(exist_ok=True)
+    pair = read_key_pair(OUT / "trusted/secure-boot.key", OUT / "trusted/secure-boot.crt")
     with closing(QuietConsole(out / "build.log")) as console:
         build_extension(BuildRequest(OUT / version / "tool.yaml", out, store, console, key_pair=pair))
 
@@ -223,14 +233,9 @@ VERSIONS = {"3": unchanged, "4": damage, "5": unchanged}
 
 @pytest.fixture(scope="module")
 def manifests(store: Store) -> dict[str, Path]:
-    if not (OUT / "keys/root.json").exists():
-        build_os("key", OUT / "keys", "--for", "updates", "--dev")
-    if not (OUT / "trusted").exists():
-        make_key_pair(OUT / "trusted", "tests", development=True)
-    pair = read_key_pair(OUT / "trusted/secure-boot.key", OUT / "trusted/secure-boot.crt")
-    made = {version: build_version(version, store, pair) for version in "12345"}
+    made = build_versions("12345", store)
     for version in "123":
-        build_tool(version, store, pair)
+        build_tool(version, store)
     return made
 
 
