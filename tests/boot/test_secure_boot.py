@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -177,10 +178,16 @@ def test_a_root_with_changed_blocks_panics_and_is_not_gone_on_with(
     home = MachineFolder(tmp_path / "machine")
     damaged = replace(image, artifacts=artifacts)
     spec = plan_machine(damaged, home, vm_accel.accel, MachineRequest(memory=512, net="none", boot="kernel"))
-    deadline = Deadline(120, choose_timeout_scale(vm_accel.accel, os.environ))
+    deadline = Deadline(240, choose_timeout_scale(vm_accel.accel, os.environ))
     expected = (r"is corrupted", r"Kernel panic")
+    panic = r"Kernel panic - not syncing: dm-verity device corrupted"
     with Machine(spec, tools, deadline, folder=home.root, store=store, probe=False, allow=expected) as machine:
-        machine.wait_console(r"Kernel panic - not syncing: dm-verity device corrupted")
+        machine.wait_console(panic)
+        panicked = time.monotonic()
+        machine.wait_reset()
+        # There is nothing else to start. It comes back without end, and not at once.
+        assert time.monotonic() - panicked > 8
+        machine.wait_console(panic)
 
 
 def test_a_kernel_image_with_one_bit_turned_is_not_started(
