@@ -1,4 +1,4 @@
-"""A version on its way to a machine, beside Debian's swupdate and systemd-sysupdate by itself.
+"""A version on its way to a machine, beside Debian's swupdate and RAUC, and systemd-sysupdate by itself.
 
 The same root, hash tree and kernel image come from a web server on loopback, and end in files in the place of
 partitions. All programs run in a tree of Debian's packages, ours on its Python, as on a machine. Ours downloads,
@@ -37,11 +37,14 @@ VERSIONS = ("1", "2")
 DEBIANS = (
     "base-files",
     "cpio",
+    "curl",
     "openssl",
     "python3",
     "python3-requests",
     "python3-tuf",
     "python3-yaml",
+    "rauc",
+    "squashfs-tools",
     "swupdate",
     "systemd-container",
     "xz-utils",
@@ -130,6 +133,7 @@ def measure(work: Path, runs: int) -> None:
             "os-update, in full": lambda room: _run_agent(tools, server, keys, room, []),
             "os-update, by deltas": lambda room: _run_agent(tools, server, keys, room, sorted(old.iterdir())),
             "swupdate, zstd -9": _prepare_swupdate(tools, server, new),
+            "rauc, zstd -9": _prepare_rauc(tools, server, new),
             "systemd-sysupdate, xz -1": _prepare_sysupdate(tools, server, new),
         }
         print(
@@ -262,5 +266,42 @@ def _prepare_swupdate(tools: Tools, server: Server, new: Path) -> Callable[[Path
         slots.unlink(missing_ok=True)
         slots.symlink_to(target)
         return _run(tools, "swupdate", "-k", certificate, "-H", "bench:1.0", "-d", f"-u {server.url}/bench.swu")
+
+    return run
+
+
+def _prepare_rauc(tools: Tools, server: Server, new: Path) -> Callable[[Path], Run]:
+    """A bundle, which is a squashfs with a signed hash tree. 'rauc install' wants the system's bus and mounts what it
+    installs; so a bundle is downloaded, verified and unpacked, and each of its images written, by three commands."""
+    directory = server.directory / "rauc"
+    content = directory / "content"
+    content.mkdir(parents=True)
+    manifest = "[update]\ncompatible=bench\nversion=2\n[bundle]\nformat=verity\n"
+    for part in sorted(new.iterdir()):
+        shutil.copyfile(part, content / f"{part.name}.img")
+        manifest += f"[image.{part.name}]\nfilename={part.name}.img\n"
+    (content / "manifest.raucm").write_text(manifest)
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    subject = ("-subj", "/CN=bench")
+    tools.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-keyout", key, "-out", certificate, *subject)
+    signer = (f"--cert={certificate}", f"--key={key}", "--mksquashfs-args=-comp zstd -Xcompression-level 9 -quiet")
+    tools.run("rauc", *signer, "bundle", content, directory / "bench.raucb")
+
+    def run(room: Path) -> Run:
+        target, unpacked = room / "target", room / "unpacked"
+        target.mkdir()
+        text = "[system]\ncompatible=bench\nbootloader=noop\n"
+        for part in sorted(new.iterdir()):
+            slot = target / f"bench_2.{part.name}"
+            with slot.open("wb") as file:
+                file.truncate(part.stat().st_size)
+            text += f"[slot.{part.name}.0]\ndevice={slot}\ntype=raw\n"
+        (room / "system.conf").write_text(text)
+        bundle, options = room / "bench.raucb", (f"--conf={room / 'system.conf'}", f"--keyring={certificate}")
+        done = _run(tools, "curl", "--silent", "--fail", "--output", bundle, f"{server.url}/rauc/bench.raucb")
+        done += _run(tools, "rauc", *options, "extract", bundle, unpacked)
+        for part in sorted(new.iterdir()):
+            done += _run(tools, "rauc", *options, "write-slot", f"{part.name}.0", unpacked / f"{part.name}.img")
+        return done
 
     return run
