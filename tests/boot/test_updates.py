@@ -265,7 +265,7 @@ def machine(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine") / "machine"
-    with booted(manifests["1"], folder, store, media=[carrier], restrict=False, memory=768, seconds=900) as machine:
+    with booted(manifests["1"], folder, store, media=[carrier], restrict=False, memory=768, seconds=1800) as machine:
         url = repository.web.url("/", Fakes.HOST)
         server = {"url": url, "fleet_lock": {"url": url, "group": "one"}}
         machine.write("/etc/os-update.json", json.dumps(server))
@@ -279,6 +279,12 @@ def status(machine: Machine) -> dict[str, Any]:
 
 def list_tools(machine: Machine) -> list[str]:
     return machine.succeed("ls", "/var/lib/extensions").split()
+
+
+def read_tool(machine: Machine) -> str:
+    """What the extension's service has said in this boot."""
+    machine.wait_unit("tool.service")
+    return machine.read("/run/tool")
 
 
 def mount(machine: Machine) -> None:
@@ -320,7 +326,7 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
     assert status(machine)["running"] == "1"
     assert "1" in machine.succeed("os-update", "check")
     machine.succeed("os-update", "extensions", "add", "tool")
-    assert machine.read("/run/tool") == "of version 1\n"
+    assert read_tool(machine) == "of version 1\n"
     repository.publish("2")
     repository.deltas = False
     machine.write("/etc/mine.conf", "mine\n")
@@ -349,7 +355,7 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
     machine.succeed("os-update", "drift", "--take", "/etc/both.conf")
     assert (machine.read("/etc/both.conf"), machine.succeed("os-update", "drift")) == ("of version 2\n", "")
     # The extension for this version came along, and the other one's stays for the way back.
-    assert machine.read("/run/tool") == "of version 2\n"
+    assert read_tool(machine) == "of version 2\n"
     assert list_tools(machine) == ["tool_1.raw", "tool_2.raw"]
     # The lock was asked for before the reboot, and is given back now.
     machine.succeed("/bin/sh", "-c", "until test ! -e /var/lib/update/fleet-lock.json; do sleep 1; done")
@@ -372,7 +378,7 @@ def test_the_other_version_can_be_started_once_from_the_boot_menu(machine: Machi
     machine.wait_unit("multi-user.target")
     said = status(machine)
     assert (said["running"], said["on_trial"], said["failed"]) == ("1", False, {})
-    assert machine.read("/run/tool") == "of version 1\n"
+    assert read_tool(machine) == "of version 1\n"
     machine.reboot()
     machine.wait_unit("multi-user.target")
     assert status(machine)["running"] == "2"
@@ -393,7 +399,7 @@ def test_a_version_that_is_not_well_goes_back_and_says_why(machine: Machine, rep
     assert (found["running"], found["on_trial"], found["pending"]) == ("2", False, None)
     assert "healthy.service failed (the third version is sick)" in found["failed"]["3"]["reason"]
     # The extension went back as well: what version 3 had is there, and passed over.
-    assert machine.read("/run/tool") == "of version 2\n"
+    assert read_tool(machine) == "of version 2\n"
     assert list_tools(machine) == ["tool_2.raw", "tool_3.raw"]
     # The older version is told that the state is newer.
     assert machine.read("/var/lib/migrations").endswith("\n2 3\n3 2\n")
