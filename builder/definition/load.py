@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from builder.core.architecture import Arch, find_host_arch, require_architecture
 from builder.core.errors import InputError
@@ -18,6 +18,7 @@ from builder.definition.environments import find_environments
 from builder.definition.findings import Findings, read_yaml, shorten_path
 from builder.definition.lookup import Layer, check_files, find_directories, find_features
 from builder.definition.model import DEFAULT_SUITE, ContainerDefinition, Definition, Runtime
+from builder.definition.module_checks import check_modules, list_used_modules
 from builder.definition.resolved import (
     Resolved,
     ResolvedContainer,
@@ -34,6 +35,9 @@ from builder.definition.template import Values
 from builder.definition.update_models import UPDATES, Updates, check_updates
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from firstboot.config.located import Located, LocatedError, Problem, decode, find_suggestion, load_yaml
+
+if TYPE_CHECKING:
+    from firstboot.config.models import Config
 
 Kind = Literal["system", "container", "extension"]
 _KINDS: tuple[Kind, ...] = ("system", "container", "extension")
@@ -151,7 +155,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
     ]
     directory = path.absolute().parent
     containers = find_containers(definition, located, directory, target, shipped, findings)
-    firstboot = _find_firstboot(definition.firstboot, located, directory, findings)
+    firstboot, base_config = _find_firstboot(definition.firstboot, located, directory, findings)
     findings.add(located, check_updates(definition.updates, tuple(features), directory))
     python = find_environments(
         [(layer.located, layer.path or path, layer.contents.python) for layer in layers], findings
@@ -175,6 +179,7 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         kernel_package=definition.kernel.package or require_architecture(target).kernel_package,
         command_line=add_consoles(command_line, target),
         modules=modules,
+        platforms=definition.kernel.platforms,
         overlays=overlays,
         units=units,
         presets=merge_presets(contents),
@@ -201,6 +206,9 @@ def _load(located: Located, path: Path, arch: Arch | None, shipped: Path | None)
         updates=(definition.updates or Updates()) if UPDATES in features else None,
     )
     findings.add(located, _check_whole(resolved))
+    if definition.kernel.platforms or definition.remove:
+        used = list_used_modules(overlays, base_config)
+        findings.add(located, check_modules(used, modules, definition.kernel.platforms, definition.remove))
     findings.raise_errors()
     return Loaded(definition, located, resolved, findings.render_warnings())
 
@@ -270,22 +278,27 @@ def _require_arch(arch: Arch | None, located: Located, findings: Findings) -> Ar
     return arch or Arch.AMD64
 
 
-def _find_firstboot(name: str | None, located: Located, directory: Path, findings: Findings) -> Path | None:
-    """The base first-boot config; what is wrong inside is shown against that file."""
+def _find_firstboot(
+    name: str | None, located: Located, directory: Path, findings: Findings
+) -> tuple[Path | None, Config | None]:
+    """The base first-boot config, and what it says; what is wrong inside is shown against that file."""
     if name is None:
-        return None
+        return None, None
     path = directory / name
     if not path.is_file():
         findings.add(located, [Problem(("firstboot",), f"there is no file {shorten_path(path)}")])
-        return None
+        return None, None
     from firstboot.engine.compile import load as load_config  # noqa: PLC0415 - most definitions have no base config
 
+    config = None
     try:
-        for warning in load_config(decode(path.read_bytes(), shorten_path(path)), shorten_path(path)).warnings:
+        loaded = load_config(decode(path.read_bytes(), shorten_path(path)), shorten_path(path))
+        for warning in loaded.warnings:
             findings.add(warning.located, [warning.problem])
+        config = loaded.config
     except LocatedError as error:
         findings.add_error(error)
-    return path
+    return path, config
 
 
 def _check_runtimes(resolved: Resolved) -> Iterator[Problem]:

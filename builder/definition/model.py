@@ -31,6 +31,7 @@ from builder.definition.scalars import (
     PackageRequest,
     PartName,
     PathGlob,
+    PlatformName,
     ProductName,
     RegistryPrefix,
     RelativePath,
@@ -114,6 +115,11 @@ class Kernel(KernelAdditions):
     package: PackageRequest | None = Field(
         None,
         description=f"The package the kernel comes from. Default, by `arch`: {_KERNELS}.",
+    )
+    platforms: tuple[PlatformName, ...] = Field(
+        (),
+        description="The platforms whose devices the image has drivers for, like `[qemu, aws]`; drivers of what none "
+        "of them has are left out. Default: all.",
     )
 
 

@@ -182,6 +182,7 @@ class Resolved:
         state: what protects the partition that a machine writes to.
         updates: what machines do about new versions; ``None`` without the feature ``updates``.
         budget: how large what is built may become.
+        platforms: those whose devices the image has drivers for; empty means all.
     """
 
     path: Path
@@ -220,6 +221,7 @@ class Resolved:
     state: State = field(default_factory=State)
     updates: Updates | None = None
     budget: Budget = field(default_factory=Budget)
+    platforms: tuple[str, ...] = ()
 
     @property
     def values(self) -> Values:

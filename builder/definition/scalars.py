@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from builder.core.platform_devices import PLATFORMS
 from builder.definition.bases import parse_base
 from builder.products.catalogue import CONTAINER_PRODUCTS, SYSTEM_PRODUCTS
 from firstboot.config.oci.reference import BadReference, parse_name, parse_repository
@@ -333,6 +334,18 @@ class _ProductNames:
 
 ProductName = Annotated[str, _ProductNames]
 """What a system can be written as."""
+
+
+class _PlatformNames:
+    """One of the platforms of which it is known what devices they have."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(list(PLATFORMS))
+
+
+PlatformName = Annotated[str, _PlatformNames]
+"""A platform, by Ignition's name."""
 
 
 class _ContainerProductNames:

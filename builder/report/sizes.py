@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from builder.core.console import format_size
+from builder.core.platform_devices import MODULES, choose_group
 from builder.report.treemap import choose_place, measure_origins
 from builder.tree.tree import Tree
 
@@ -27,12 +28,14 @@ class Sizes:
     Attributes:
         packages: by what brought it: ``package:bash``, ``overlay:base``, ``container:web``.
         artifacts: bytes of the files that the build wrote.
+        modules: kernel modules by what they are for, those that ``kernel.platforms`` may leave out by whose devices.
     """
 
     packages: Mapping[str, int]
     directories: Mapping[str, int]
     kinds: Mapping[str, int]
     artifacts: Mapping[str, int]
+    modules: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -42,13 +45,17 @@ class Sizes:
 
 def measure_sizes(tree: Tree, artifacts: Mapping[str, int]) -> Sizes:
     """What the files of a finished tree take."""
-    packages, directories, kinds = Counter[str](), Counter[str](), Counter[str]()
+    packages, directories, kinds, modules = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     for origin, files in measure_origins(tree).items():
         for path, size in files.items():
             packages[origin] += size
             directories["/".join(path.split("/")[: DEPTH + 1][: path.count("/")]) or "/"] += size
             kinds[choose_place(path)] += size
-    return Sizes(dict(packages.most_common()), dict(directories.most_common()), dict(kinds.most_common()), artifacts)
+            release, kernel, below = path.removeprefix(f"{MODULES}/").partition("/kernel/")
+            if kernel and "/" not in release:
+                modules[choose_group(below)] += size
+    tables = (packages, directories, kinds)
+    return Sizes(*(dict(table.most_common()) for table in tables), artifacts, dict(modules.most_common()))
 
 
 def encode_sizes(sizes: Sizes) -> str:
@@ -66,6 +73,7 @@ def decode_sizes(text: str) -> Sizes:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError("it was not written by 'build-os size --json'")
     parts: dict[str, Any] = {name: data.get(name) for name in ("packages", "directories", "kinds", "artifacts")}
+    parts["modules"] = data.get("modules", {})  # an earlier version did not say
     if not all(isinstance(part, dict) and all(isinstance(n, int) for n in part.values()) for part in parts.values()):
         raise ValueError("it is damaged")
     return Sizes(**parts)
@@ -86,6 +94,7 @@ def format_sizes(
         ("files of the build", sizes.artifacts),
         ("kind", sizes.kinds),
         ("package", sizes.packages),
+        ("kernel modules ('kernel.platforms' leaves drivers out)", sizes.modules),
         ("directory", sizes.directories),
     ):
         lines += ["", title, *_format_rows([*rows.items()], sum(rows.values()), shown)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import firstboot as provisioner
 import update as agent
 from builder.artifacts.placed_artifact import PlacedArtifact, list_placed
+from builder.core.platform_devices import MODULES
 from builder.debian.lock import Lock
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.definition.shipped import find_shipped_root
@@ -40,6 +41,7 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
             {name: format_answer(answer) for name, answer in definition.debconf.items()},
             definition.exclude,
         ),
+        *list_module_stages(definition),
         *list_container_stages(definition, lock, epoch),
         *([PythonEnvironments(environments, definition.arch)] if environments else []),
         FirstBoot(Path(provisioner.__file__).parent, definition.firstboot),
@@ -66,6 +68,17 @@ def list_update_stages(definition: Resolved) -> list[Stage]:
     root = None if settings.root is None else definition.path.parent / settings.root
     names = (*(app.name for app in definition.apps), *(container.name for container in definition.containers))
     return [Updates(Path(agent.__file__).parent, settings, definition.arch, root, names)]
+
+
+def list_module_stages(definition: Resolved) -> list[Stage]:
+    """What an image gets that has not all of its kernel's modules. An index must not name one that is not there."""
+    remove = tuple(glob for glob in definition.remove if glob.startswith(f"{MODULES}/"))
+    if not definition.platforms and not remove:
+        return []
+    from builder.stages.kernel_modules import KernelModules  # noqa: PLC0415 - most images have all
+
+    keep = tuple(glob for glob in definition.keep if glob.startswith(f"{MODULES}/"))
+    return [KernelModules(definition.platforms, remove, keep, definition.modules)]
 
 
 def list_container_stages(definition: Resolved, lock: Lock, epoch: int) -> list[Stage]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import lzma
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.suggest import make_suggestion
@@ -51,8 +52,40 @@ def parse_module_name(path: str) -> str:
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
-def find_modules(tree: Tree, release: str, wanted: Iterable[str]) -> list[str]:
-    """Paths of the wanted modules and their dependencies. Names built into the kernel, or unknown, are left out."""
+@dataclass(frozen=True)
+class Modules:
+    """A kernel's modules, as its index has them.
+
+    Attributes:
+        base: ``/usr/lib/modules/RELEASE``.
+        paths: name -> path below ``base``. ``-`` in names is ``_``.
+        needs: path -> paths of what is loaded before it.
+        asked_for: names that some alias stands for, which are not only loaded because others need them.
+    """
+
+    base: str
+    paths: Mapping[str, str]
+    needs: Mapping[str, Sequence[str]]
+    asked_for: frozenset[str] = frozenset()
+
+    def find_needed(self, wanted: Iterable[str]) -> set[str]:
+        """Paths of the wanted modules and of what they need. Names built into the kernel, or unknown, are left out."""
+        result: set[str] = set()
+        pending = [self.paths[name] for name in (w.replace("-", "_") for w in wanted) if name in self.paths]
+        while pending:
+            path = pending.pop()
+            if path not in result:
+                result.add(path)
+                pending.extend(self.needs.get(path, ()))
+        return result
+
+
+def read_modules(tree: Tree, release: str) -> Modules:
+    """What ``depmod`` has found out about a kernel's modules.
+
+    Raises:
+        TreeError: it was not run.
+    """
     base = f"/usr/lib/modules/{release}"
     paths: dict[str, str] = {}
     needs: dict[str, list[str]] = {}
@@ -64,14 +97,15 @@ def find_modules(tree: Tree, release: str, wanted: Iterable[str]) -> list[str]:
         words = line.replace("-", "_").split()  # both spellings are in use
         if len(words) > 3 and words[0] == "softdep" and words[2] == "pre:" and words[1] in paths:
             needs[paths[words[1]]] += [paths[name] for name in words[3:] if name in paths]
-    result: dict[str, None] = {}
-    pending = [paths[name] for name in (w.replace("-", "_") for w in wanted) if name in paths]
-    while pending:
-        path = pending.pop()
-        if path not in result:
-            result[path] = None
-            pending.extend(needs.get(path, ()))
-    return [f"{base}/{path}" for path in sorted(result)]
+    aliases = tree.read_text(f"{base}/modules.alias").splitlines() if f"{base}/modules.alias" in tree else []
+    asked_for = frozenset(line.rpartition(" ")[2].replace("-", "_") for line in aliases if line.startswith("alias "))
+    return Modules(base, paths, needs, asked_for)
+
+
+def find_modules(tree: Tree, release: str, wanted: Iterable[str]) -> list[str]:
+    """Paths of the wanted modules and their dependencies. Names built into the kernel, or unknown, are left out."""
+    modules = read_modules(tree, release)
+    return [f"{modules.base}/{path}" for path in sorted(modules.find_needed(wanted))]
 
 
 def require_known(tree: Tree, release: str, names: Iterable[str]) -> None:

@@ -42,6 +42,17 @@ def test_files_are_counted_once_by_package_directory_and_kind() -> None:
     assert decode_sizes(encode_sizes(sizes)) == sizes
 
 
+def test_kernel_modules_are_grouped_by_whose_devices_they_drive() -> None:
+    tree = make_tree()
+    for path in ("drivers/net/hyperv/hv_netvsc.ko.xz", "drivers/hv/hv_vmbus.ko.xz", "fs/btrfs/btrfs.ko.xz"):
+        tree.put(f"/usr/lib/modules/6/kernel/{path}", make_file(b"m" * 100, origin="package:linux"))
+    tree.put("/usr/lib/modules/6/modules.dep", make_file(b"x", origin="package:linux"))
+    sizes = measure_sizes(tree, {})
+    assert sizes.modules == {"a.ko": 300, "drivers of hyperv": 200, "fs": 100}
+    assert decode_sizes(encode_sizes(sizes)) == sizes
+    assert any("drivers of hyperv" in line for line in format_sizes(sizes))
+
+
 def test_what_a_package_has_added_is_said() -> None:
     before, now = measure_sizes(make_tree(gone=70), {}), measure_sizes(make_tree(htop=4000), {})
     assert list_changes(before.packages, now.packages) == [("package:htop", 4000), ("package:gone", -70)]
