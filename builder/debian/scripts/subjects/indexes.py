@@ -11,6 +11,16 @@ from builder.tree.node import make_file
 from builder.tree.shared_objects import CONFIG, find_libraries
 
 LDCONFIG = "/usr/sbin/ldconfig"
+HARDWARE = "/usr/lib/udev/hwdb.d"
+# The names of makers and models, for people who look at a list of devices: 12.5 of the database's 13.5 MB. No rule decides
+# anything by them.
+NAMES_OF_HARDWARE = (
+    "20-OUI.hwdb",
+    "20-acpi-vendor.hwdb",
+    "20-bluetooth-vendor-product.hwdb",
+    "20-pci-vendor-model.hwdb",
+    "20-usb-vendor-model.hwdb",
+)
 
 
 def make_library_cache(work: Work) -> None:
@@ -34,10 +44,15 @@ def make_module_index(work: Work) -> None:
 
 
 def make_hardware_database(work: Work) -> None:
-    """``hwdb.bin`` by ``systemd-hwdb``, where udev, whose program it is, would read it."""
-    if not work.has("/usr/lib/udev/hwdb.d") or not work.has("/usr/bin/systemd-hwdb"):
+    """``hwdb.bin`` by ``systemd-hwdb``, where udev, whose program it is, would read it.
+
+    Without :data:`NAMES_OF_HARDWARE`: a machine that wants those makes a database of its own, ``/etc/udev/hwdb.bin``.
+    """
+    if not work.has(HARDWARE) or not work.has("/usr/bin/systemd-hwdb"):
         return
-    with work.materialise_parts("/usr/lib/udev/hwdb.d") as part:
+    with work.materialise_parts(HARDWARE) as part:
+        for name in NAMES_OF_HARDWARE:
+            (part.root / HARDWARE[1:] / name).unlink(missing_ok=True)
         (part.root / "run").mkdir()
         # It writes the names of its sources into the database, so they must be where the image has them. It also looks
         # into /run, where this machine's own would be.

@@ -200,6 +200,21 @@ def test_systemds_databases_are_made_where_there_is_something_to_index(work_on: 
     assert work.tree.read("/var/lib/systemd/catalog/database") == b"catalog"
 
 
+def test_the_hardware_database_has_no_names_of_makers_for_people(work_on: Callable[..., Work]) -> None:
+    sources = ("20-pci-vendor-model.hwdb", "20-OUI.hwdb", "20-net-ifname.hwdb", "60-keyboard.hwdb")
+    work = work_on(dict.fromkeys([*(f"/usr/lib/udev/hwdb.d/{name}" for name in sources), "/usr/bin/systemd-hwdb"], ""))
+
+    def hwdb(*arguments: str) -> str:
+        udev = next(work.scratch.iterdir()) / "usr/lib/udev"
+        (udev / "hwdb.bin").write_text(" ".join(sorted(path.name for path in (udev / "hwdb.d").iterdir())))
+        return ""
+
+    work.tools.programs.update({"systemd-hwdb": hwdb})
+    make_hardware_database(work)
+    assert work.tree.read_text("/usr/lib/udev/hwdb.bin") == "20-net-ifname.hwdb 60-keyboard.hwdb"
+    assert all(f"/usr/lib/udev/hwdb.d/{name}" in work.tree for name in sources)
+
+
 def test_nothing_is_indexed_in_an_empty_tree(work_on: Callable[..., Work]) -> None:
     work = work_on({})
     for _, handler in INDEXES:
