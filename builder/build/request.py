@@ -71,9 +71,12 @@ class BuildResult:
         seconds: how long it took; 0 if there was nothing to do.
         reused: the stages that did not run.
         tree: the finished root, if stages ran or it was asked for.
+        answer: what a build says that finds nothing to do after this one, as (kind, text); empty where that is not
+            known.
     """
 
     manifest: Path
     seconds: float = 0.0
     reused: tuple[str, ...] = ()
     tree: Tree | None = None
+    answer: tuple[tuple[str, str], ...] = ()

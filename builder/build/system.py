@@ -20,9 +20,12 @@ from builder.build.inputs import (
 from builder.build.last_build import find_built_tree
 from builder.build.request import BuildRequest, BuildResult
 from builder.build.workspace import Workspace, open_workspace, require_room, sweep_out
+from builder.core import seen
 from builder.core.errors import InputError
 from builder.core.inputs import collect_inputs, hash_source
 from builder.core.kept import prune
+from builder.core.remembered import NOTE, WARNING
+from builder.core.seen import Seen
 from builder.core.tools import Tools
 from builder.debian.lock import Lock
 from builder.definition.load import load
@@ -40,6 +43,7 @@ from builder.stages.plan import (
     Plan,
     find_damaged_snapshot,
     forget_snapshot,
+    is_usable,
     load_snapshot,
     make_plan,
     make_snapshot_path,
@@ -75,10 +79,13 @@ def build_system(request: BuildRequest) -> BuildResult:
     with open_workspace(request) as workspace:
         lock = require_lock(workspace, resolved)
         plan = plan_system(workspace, resolved, lock)
+        nothing = f"nothing to do: {workspace.manifest} is up to date"
+        answer = (*((WARNING, warning) for warning in loaded.warnings), (NOTE, nothing))
         if is_up_to_date(workspace, resolved, lock, plan):
-            request.console.note(f"nothing to do: {workspace.manifest} is up to date")
+            request.console.note(nothing)
             tree = load_snapshot(workspace.kept, plan.key) if request.with_tree else None
-            return BuildResult(workspace.manifest, reused=plan.reused, tree=tree)
+            return BuildResult(workspace.manifest, reused=plan.reused, tree=tree, answer=answer)
+        looked_at = seen.pause()
         # Here, not above: a build that has nothing to do is over before these are imported.
         from builder.build.budget import require_budget
         from builder.outputs.image import make_outputs
@@ -130,7 +137,18 @@ def build_system(request: BuildRequest) -> BuildResult:
         manifest.write(workspace.manifest)
         record_plan(plan, workspace.kept, request.definition)
         prune(workspace.kept)
-        return BuildResult(workspace.manifest, time.monotonic() - started, plan.reused, tree)
+        if looked_at is not None:
+            look_at_results(looked_at, workspace, plan, manifest)
+        return BuildResult(workspace.manifest, time.monotonic() - started, plan.reused, tree, answer)
+
+
+def look_at_results(looked_at: Seen, workspace: Workspace, plan: Plan, manifest: Manifest) -> None:
+    """Gather what the next build would look at, if it had nothing to do, of what this one has made."""
+    looked_at.forget_below((str(workspace.kept.root), str(workspace.request.out)))
+    looked_at.is_ours = True
+    seen.start(looked_at)
+    if not (is_usable(workspace.kept, plan.key) and is_current(workspace.manifest, manifest.key)):
+        looked_at.is_certain = False
 
 
 def plan_system(workspace: Workspace, resolved: Resolved, lock: Lock) -> Plan:

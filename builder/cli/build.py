@@ -58,6 +58,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Build; print the manifest's path."""
     from builder.build import BuildRequest, build_definition
+    from builder.core.remembered import OUTPUT
     from builder.core.store import Store
     from builder.locking import make_lock_path
 
@@ -82,7 +83,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.timeline is not None:
         write_timeline(args.timeline, result, console)
     sys.stdout.write(f"{result.manifest}\n")
+    if result.answer:
+        args.answer = [*result.answer, (OUTPUT, f"{result.manifest}\n")]
     return 0
+
+
+def can_be_remembered(args: argparse.Namespace) -> bool:
+    """Whether what a build with nothing to do says may be said again: not where it starts anew, or draws."""
+    return not (args.no_cache or args.release or args.timeline or choose_key_pair(args, os.environ))
 
 
 def write_timeline(path: Path, result: BuildResult, console: Console) -> None:

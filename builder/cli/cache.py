@@ -15,7 +15,7 @@ from builder.core.console import Console, format_size
 HELP = "show or clear what is kept between builds"
 GROUPS = {
     "downloads": ("blobs", "partial", "indexes", "images"),
-    "stages": ("packs", "stages", "presets", "builds", "outputs", "roots"),
+    "stages": ("packs", "stages", "presets", "builds", "outputs", "roots", "answers"),
     "tools": ("tools", "filters"),
     "machines": ("machines",),
 }

@@ -49,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Load everything; say that it is fine."""
-    from builder.cli.configs import read_config
+    from builder.core.remembered import NOTE, WARNING
     from builder.definition.extensions import LoadedExtension, load_extension
     from builder.definition.load import Loaded, LoadedContainer, load, load_container, read_kind
 
@@ -67,6 +67,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     warnings = [*loaded.warnings]
     values = read_values(args)
     for config in args.config:
+        from builder.cli.configs import read_config  # brings all that configs are compared with
+
         checked = read_config(config, values)
         against = compare_with_image(path, args.image, config, values)
         warnings.extend(against.warnings if against.image else checked.warnings)
@@ -82,7 +84,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.warn(warning)
     count = "no problems" if not warnings else "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
     console.note(f"{path}: {count}")
+    args.answer = [*((WARNING, warning) for warning in warnings), (NOTE, f"{path}: {count}")]
     return 0
+
+
+def can_be_remembered(args: argparse.Namespace) -> bool:
+    """Whether the same may be said again: of a definition alone."""
+    return not args.config
 
 
 def check_apps(resolved: Resolved) -> None:
@@ -93,6 +101,7 @@ def check_apps(resolved: Resolved) -> None:
     """
     if not any(app.app.python for app in resolved.apps):
         return
+    from builder.core import seen
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.definition.where import point_at_names
@@ -100,6 +109,7 @@ def check_apps(resolved: Resolved) -> None:
     from builder.stages.app_wheels import require_entry_points
 
     path = make_lock_path(resolved.path)
+    seen.note(path)
     if path.exists():
         with point_at_names(resolved):
             require_entry_points(resolved.apps, Lock.load(path).wheels, Store.open())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from builder.core.console import make_console
+from builder.core.console import Console, make_console
 from builder.core.errors import BuildError, CapabilityError, InputError
 
 COMMANDS = (
@@ -120,7 +121,7 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, can_be_remembered=getattr(module, "can_be_remembered", lambda _: False))
     return parser
 
 
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     console = make_console(args.progress, Path(log) / "build.log" if log else None)
     status = 1
     try:
-        status = args.run(args, console)
+        status = run(args, console)
     except BuildError as error:
         status = error.exit_code
         _report(error, args.debug, console.log_path)
@@ -162,6 +163,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     finally:
         console.close()
     sys.exit(status)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Run a command, or say again what it said, if it would change nothing and nothing has changed."""
+    if not args.can_be_remembered(args):
+        return int(args.run(args, console))
+    from builder.core import remembered, seen
+    from builder.core.store import Store
+
+    store = Store.open()
+    key = remembered.derive_answer_key(args.typed, os.environ)
+    if (lines := remembered.recall(store, key)) is not None:
+        remembered.say(lines, console)
+        return 0
+    looked_at = seen.Seen()
+    seen.start(looked_at)
+    args.answer = None
+    try:
+        status = int(args.run(args, console))
+    finally:
+        seen.pause()
+    if status == 0 and args.answer is not None:
+        remembered.remember(store, key, looked_at, args.answer)
+    return status
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal(2)'s own shape

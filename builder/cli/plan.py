@@ -30,6 +30,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.build.request import BuildRequest
     from builder.build.system import is_up_to_date, plan_system
     from builder.build.workspace import Workspace
+    from builder.core import seen
+    from builder.core.remembered import OUTPUT
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.definition.extensions import load_extension
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     resolved = load(path).resolved if extension is None else extension.whole
     target = make_lock_path(resolved.path)
     wanted = hash_recipe(resolved)
+    seen.note(target)
     lock = Lock.load(target) if target.exists() else None
     if lock is not None and lock.recipe_sha256 == wanted:
         plan = plan_system(workspace, resolved, lock)
@@ -60,10 +63,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
         plan, current = make_plan(stages, request.store, path, tools="", anew=reason), False
     if args.json:
         rows = [{"stage": p.stage.name, "key": p.key, "run": p.run, "reason": p.reason} for p in plan.stages]
-        sys.stdout.write(json.dumps({"current": current, "stages": rows}, indent=1) + "\n")
+        text = json.dumps({"current": current, "stages": rows}, indent=1) + "\n"
+        sys.stdout.write(text)
+        args.answer = [(OUTPUT, text)]
         return 0
-    sys.stdout.write("".join(f"{line}\n" for line in format_plan(plan)))
     files = ("root", "disk", *resolved.outputs) if extension is None else (f"{extension.image_name}.raw",)
     what = "up to date: a build would do nothing" if current else f"made anew: {', '.join(files)}"
-    sys.stdout.write(f"{'outputs':<10}  {what}\n")
+    text = "".join(f"{line}\n" for line in (*format_plan(plan), f"{'outputs':<10}  {what}"))
+    sys.stdout.write(text)
+    args.answer = [(OUTPUT, text)]
     return 0
+
+
+def can_be_remembered(args: argparse.Namespace) -> bool:
+    """Whether the same plan may be shown again: not one that asks for a key."""
+    return choose_key_pair(args, os.environ) is None

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder.core import seen
 from builder.core.console import Console, QuietConsole
 from builder.core.errors import BuildError
 from builder.core.files import hash_file, open_replacement, sync_file_system
@@ -62,9 +63,10 @@ OUTPUTS = Section("outputs", 3, last=16)  # up to 30 MB each
 ROOTS = Section("roots", 1, last=6, by_content=False)  # up to 250 MB each, which every build would read
 TOOLS = Section("tools", 2, by_content=False)
 FILTERS = Section("filters", 2, last=8)
+ANSWERS = Section("answers", 1, last=50)  # 200 kB each
 MACHINES = Section("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
 BUILDS = Section("builds", 1, last=200)
-KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, ROOTS, TOOLS, FILTERS, MACHINES, BUILDS)
+KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, ROOTS, TOOLS, FILTERS, MACHINES, BUILDS, ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,7 @@ def _compare(entry: KeptEntry, *, read: bool) -> bool:
 
 
 def _is_as(path: str, row: Row, *, read: bool) -> bool:
+    seen.note(path)
     if len(row) != 2:
         return describe_file(path) == row
     status = os.lstat(path)

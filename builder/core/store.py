@@ -10,6 +10,7 @@ Layout below :attr:`Store.root`::
     roots/KEY/                what seldom changes of roots, and its hash tree
     tools/KEY/                the tools tree, unpacked
     filters/KEY.seal          what its filters of text answered
+    answers/KEY.seal          what commands said that changed nothing, and what they had looked at
     machines/KEY/             machines that booted once, for tests
     indexes/, partial/        lists of packages ready to be searched; downloads that were cut short
     images/HEX/               an image of a registry as an OCI layout, by hard links of its blobs
@@ -54,6 +55,7 @@ SECTIONS = (
     "roots",
     "tools",
     "filters",
+    "answers",
     "machines",
 )
 

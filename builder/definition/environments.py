@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.core import seen
 from builder.definition.findings import Findings, shorten_path
 from builder.definition.requirements import (
     Refused,
@@ -157,6 +158,8 @@ def _read(environment: PythonEnvironment, directory: Path) -> tuple[Requirements
     project = directory / environment.project
     if not (project / "pyproject.toml").is_file():
         raise _Misplaced((("project",), f"there is no {shorten_path(project / 'pyproject.toml')}", None))
+    for name in LOCKS:
+        seen.note(project / name)
     lock = next((project / name for name in LOCKS if (project / name).is_file()), None)
     return read_project(project / "pyproject.toml", environment.extras), lock
 

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.core import seen
 from builder.definition.findings import shorten_path
 from firstboot.config.located import Problem, find_suggestion
 
@@ -43,6 +44,7 @@ class SearchPath:
     def find(self, part: DirectoryKind, name: str) -> Path | None:
         """The file of a feature or the directory of an overlay or of units."""
         for place in self._places(part):
+            seen.note(place)  # what appears there later may come first
             path = place / (f"{name}.yaml" if part is DirectoryKind.FEATURE else name)
             if path.is_file() if part is DirectoryKind.FEATURE else path.is_dir():
                 return path
@@ -86,6 +88,11 @@ def make_search_path(definition: Path, shipped: Path | None = None) -> SearchPat
     """
     here = definition.absolute().parent
     above = [here, *here.parents]
-    repository = next((number for number, path in enumerate(above) if (path / ".git").exists()), None)
+    repository = None
+    for number, path in enumerate(above):
+        seen.note(path / ".git")
+        if (path / ".git").exists():
+            repository = number
+            break
     own = above[:2] if repository is None else above[: repository + 1]
     return SearchPath(tuple(dict.fromkeys([*own, shipped or find_shipped_root()])))

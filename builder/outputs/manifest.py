@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder.core import seen
 from builder.core.files import hash_file, write_file
 from builder.core.image import Extends
 from builder.outputs.registers import Registers
@@ -98,11 +99,13 @@ def is_current(path: Path, key: str) -> bool:
     try:
         written = path.stat().st_mtime_ns
         for artifact in data["artifacts"].values():
+            seen.note(path.parent / artifact["path"])
             status = (path.parent / artifact["path"]).stat()
             # Somebody who boots an artifact read-write changes its time.
             if status.st_size != artifact["size"] or status.st_mtime_ns > written:
                 return False
         tools = Path(data["tools"])
+        seen.note(tools)
         return tools.name != "" and tools.is_dir()  # an empty path is where we are
     except (OSError, ValueError, TypeError, LookupError, AttributeError):  # gone, or edited into something else
         return False

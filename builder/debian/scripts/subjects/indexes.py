@@ -12,8 +12,8 @@ from builder.tree.shared_objects import CONFIG, find_libraries
 
 LDCONFIG = "/usr/sbin/ldconfig"
 HARDWARE = "/usr/lib/udev/hwdb.d"
-# The names of makers and models, for people who look at a list of devices: 12.5 of the database's 13.5 MB. No rule decides
-# anything by them.
+# The names of makers and models, for people who look at a list of devices: 12.5 of the database's 13.5 MB. No rule
+# decides anything by them.
 NAMES_OF_HARDWARE = (
     "20-OUI.hwdb",
     "20-acpi-vendor.hwdb",
