@@ -29,6 +29,7 @@ COMMANDS = (
     "run",
     "machine",
     "ssh",
+    "dev",
     "app",
     "test",
     "demo",

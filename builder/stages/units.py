@@ -57,7 +57,7 @@ class Units:
 
     def apply(self, tree: Tree, context: Context) -> Tree:
         """The tree with the units, and ``/etc/systemd`` as ``systemctl preset-all`` leaves it."""
-        self._install(tree)
+        lay_units(tree, self.units, self.values)
         shipped = {name for directory in (UNITS, "/etc/systemd/system") for name in _children(tree, directory)}
         enable, disable = (
             [unit for unit in units if unit not in self.optional or _is_shipped(unit, shipped)]
@@ -72,21 +72,6 @@ class Units:
             tree.put(f"/etc/systemd/system/{unit}", make_symlink("/dev/null", origin=ORIGIN))
         return tree
 
-    def _install(self, tree: Tree) -> None:
-        for directory in self.units:
-            staged = Tree()
-            lay_over(staged, [directory], self.values)
-            for path, node in staged.walk():
-                name = path.lstrip("/")
-                if path == "/":
-                    continue
-                if name.endswith(".preset"):
-                    tree.put(f"{PRESETS}/{name}", node)
-                elif name.partition("/")[0].removesuffix(".d").endswith(QUADLET_SUFFIXES):
-                    tree.put(f"{QUADLETS}/{name}", node)
-                else:
-                    tree.put(f"{UNITS}/{name}", node)
-
     def _sources(self) -> dict[str, Path]:
         """The user's file behind each unit and drop-in of ours, by its path in the image."""
         return {
@@ -95,6 +80,27 @@ class Units:
             for path in sorted(directory.path.rglob("*"))
             if path.is_file()
         }
+
+
+def lay_units(tree: Tree, units: Iterable[NamedDirectory], values: Values) -> None:
+    """Put the files of directories of units where systemd and podman look for them.
+
+    Raises:
+        InputError: a template does not fill in.
+    """
+    for directory in units:
+        staged = Tree()
+        lay_over(staged, [directory], values)
+        for path, node in staged.walk():
+            name = path.lstrip("/")
+            if path == "/":
+                continue
+            if name.endswith(".preset"):
+                tree.put(f"{PRESETS}/{name}", node)
+            elif name.partition("/")[0].removesuffix(".d").endswith(QUADLET_SUFFIXES):
+                tree.put(f"{QUADLETS}/{name}", node)
+            else:
+                tree.put(f"{UNITS}/{name}", node)
 
 
 def _require_units(units: Iterable[str], shipped: set[str]) -> None:

@@ -13,12 +13,22 @@ from typing import Any
 import pytest
 
 from builder.build.app_environment import AppEnvironment, make_environment_archive
+from builder.build.live import (
+    PROGRAM,
+    Live,
+    Outcome,
+    decide_changes,
+    decode_outcome,
+    describe_live,
+    encode_changes,
+)
 from builder.cli.app import locate_modules, lock_app_environment, make_archive, make_request, require_app
 from builder.cli.configs import read_config
 from builder.core.console import QuietConsole
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.definition.load import load
 from builder.provisioning.values import read_values
 from tests.boot.conftest import REPOSITORY
 from tests.support.machines import booted, build
@@ -252,3 +262,56 @@ def test_a_pushed_version_brings_its_own_wheels(
     assert ask(machine, "8082") == {"number": 2, "text": "pushed"}
     machine.succeed(f"{SWITCH} revert counter")
     assert ask(machine, "8082") == {"number": 1, "text": "image"}
+
+
+def live_of(project: Path) -> Live:
+    return describe_live(load(project / "os.yaml").resolved)
+
+
+def bring_along(machine: Machine, before: Live, now: Live) -> Outcome:
+    """What 'build-os dev' does, by the probe's way in."""
+    data = encode_changes(decide_changes(before, now))
+    return decode_outcome(machine.succeed("python3", "-IS", "-c", PROGRAM.read_text(), stdin=data))
+
+
+def test_a_machine_that_runs_is_given_units_and_files_of_etc(machine: Machine, project: Path) -> None:
+    mine = project / "units" / "mine"
+    definition = project / "os.yaml"
+    before, text = live_of(project), definition.read_text()
+    mine.mkdir(parents=True)
+    (mine / "mine.service").write_text(
+        "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+    )
+    etc = project / "overlays" / "mine" / "etc"
+    etc.mkdir(parents=True)
+    (etc / "mine.conf").write_text("one\n")
+    definition.write_text(text + "\noverlays: [mine]\nunits: [mine]\npresets: {enable: [mine.service]}\n")
+    try:
+        first = live_of(project)
+        assert bring_along(machine, before, first) == Outcome()
+        assert machine.succeed("cat /etc/mine.conf") == "one"
+        assert machine.succeed("systemctl is-active mine.service") == "active"
+        assert machine.succeed("systemctl is-enabled mine.service") == "enabled"
+
+        # A drop-in for a unit of the image, and another text for one that was put here: both start again.
+        (mine / "ticker.service.d").mkdir()
+        (mine / "ticker.service.d" / "10-mine.conf").write_text("[Service]\nEnvironment=MINE=yes\n")
+        (mine / "mine.service").write_text((mine / "mine.service").read_text().replace("infinity", "1d"))
+        (etc / "mine.conf").write_text("two\n")
+        machine.succeed("python3", "-IS", "-c", "open('/etc/mine.conf', 'w').write('the machine\\n')")
+        second = live_of(project)
+        assert bring_along(machine, first, second) == Outcome(kept=("/etc/mine.conf",))
+        assert "MINE=yes" in machine.succeed("systemctl show --property=Environment ticker.service")
+        assert "/usr/bin/sleep 1d" in machine.succeed("systemctl show --property=ExecStart mine.service")
+        assert machine.succeed("systemctl is-active mine.service") == "active"
+        assert machine.succeed("cat /etc/mine.conf") == "the machine"
+
+        # And away again: nothing of it starts at the next boot.
+        machine.succeed("python3", "-IS", "-c", "open('/etc/mine.conf', 'w').write('two\\n')")
+        definition.write_text(text)
+        assert bring_along(machine, second, before) == Outcome()
+        assert machine.run("systemctl", "is-active", "mine.service").stdout.strip() == "inactive"
+        assert machine.run("test", "-e", "/etc/mine.conf").status == 1
+        assert machine.run("test", "-e", "/etc/systemd/system/multi-user.target.wants/mine.service").status == 1
+    finally:
+        definition.write_text(text)

@@ -1,0 +1,189 @@
+"""``build-os dev``: what is noticed, what a machine is asked then, and what a person is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder.build.live import describe_live
+from builder.cli import dev
+from builder.core.console import QuietConsole
+from builder.core.errors import InputError
+from builder.core.tools import Tools
+from vm.registry.ssh import SshTarget
+
+pytestmark = pytest.mark.unit
+
+SYSTEM = 'name: app\nversion: "1"\noverlays: [mine]\nunits: [mine]\n'
+UNIT = "units/mine/app.service"
+
+
+class Recorder(QuietConsole):
+    """Remembers what the user would have been told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def warn(self, text: str) -> None:
+        self.said.append(f"warning: {text}")
+
+
+class Session:
+    """A person who changes files: one step each time that somebody waits, then Ctrl-C."""
+
+    def __init__(self, root: Path, tools: Tools) -> None:
+        self.root, self.console = root, Recorder()
+        self.asked: list[dict[str, object]] = []
+        self.answer: dict[str, object] = {"kept": [], "failed": []}
+        self.steps: list[Callable[[], object]] = []
+        self.renewed = 0
+        self.apps: list[str] = []
+        self.machine = dev.Followed(
+            SshTarget(2222, "root"), tools, describe_live(dev.look_at(Path("os.yaml")).resolved), self.renew
+        )
+
+    def renew(self) -> dev.Followed:
+        self.renewed += 1
+        self.machine.live = describe_live(dev.look_at(Path("os.yaml")).resolved)
+        self.machine.pending = []
+        return self.machine
+
+    def wait(self, seconds: float) -> bool:
+        if not self.steps:
+            raise KeyboardInterrupt
+        return self.steps.pop(0)() is True
+
+    def write(self, name: str, text: str) -> Callable[[], object]:
+        def step() -> None:
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(text)
+
+        return step
+
+    def follow(self, *steps: Callable[[], object]) -> str:
+        self.steps = [*steps, lambda: None]
+        dev.follow(self.machine, Path("os.yaml"), self.console, self.wait)
+        return "\n".join(self.console.said[1:])
+
+
+@pytest.fixture
+def session(tmp_path: Path, fake_tools: Tools, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dev, "SETTLED", 0.0)
+    for name, text in {
+        "os.yaml": SYSTEM,
+        "overlays/mine/etc/motd": "hello\n",
+        UNIT: "[Service]\nExecStart=/usr/bin/true\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    made = Session(tmp_path, fake_tools)
+
+    def ask(machine: dev.Followed, command: list[str], data: bytes) -> str:
+        made.asked.append(json.loads(data))
+        return json.dumps(made.answer)
+
+    monkeypatch.setattr(dev, "ask", ask)
+    monkeypatch.setattr(dev, "send_app", lambda *words: made.apps.append(words[3]))
+    return made
+
+
+def test_a_unit_that_is_saved_is_put_and_started_again(session: Session) -> None:
+    said = session.follow(session.write(UNIT, "[Service]\nExecStart=/usr/bin/false\n"))
+    (asked,) = session.asked
+    assert asked["commands"] == [["systemctl", "daemon-reload"], ["systemctl", "try-restart", "app.service"]]
+    assert "put: /run/systemd/system/app.service, in the place of /usr/lib/systemd/system/app.service" in said
+    assert "done: systemctl try-restart app.service" in said
+    assert "new image" not in said
+
+
+def test_each_change_is_put_once_and_against_the_one_before(session: Session) -> None:
+    motd = "overlays/mine/etc/motd"
+    session.follow(session.write(motd, "two\n"), lambda: None, session.write(motd, "three\n"), lambda: None)
+    first, second = (asked["files"][0] for asked in session.asked)  # type: ignore[index] # JSON
+    assert first["before"] != second["before"]
+    assert [row["path"] for row in (first, second)] == ["/etc/motd"] * 2
+
+
+def test_a_new_file_of_an_overlay_is_noticed_and_one_beside_it_is_not(session: Session) -> None:
+    session.follow(session.write("overlays/mine/etc/issue", "new\n"), session.write("notes.txt", "x"))
+    assert [[row["path"] for row in asked["files"]] for asked in session.asked] == [["/etc/issue"]]  # type: ignore[attr-defined] # JSON
+
+
+def test_a_file_that_the_machine_has_changed_and_a_command_that_fails_are_told(session: Session) -> None:
+    session.answer = {"kept": ["/etc/motd"], "failed": [[["systemctl", "try-restart", "app.service"], "it broke"]]}
+    said = session.follow(
+        session.write("overlays/mine/etc/motd", "mine\n"), session.write(UNIT, "[Service]\nExecStart=/bin/no\n")
+    )
+    assert "warning: /etc/motd stays as it is: the machine has changed it itself" in said
+    assert "warning: systemctl try-restart app.service: it broke" in said
+    assert "put: /etc/motd" not in said
+    assert "done: systemctl try-restart" not in said
+
+
+def test_what_needs_a_new_image_is_said_once_and_built_when_asked(session: Session) -> None:
+    said = session.follow(
+        lambda: True,  # there is nothing to build yet
+        session.write("os.yaml", SYSTEM + "packages: [htop]\n"),
+        session.write("overlays/mine/usr/bin/tool", "#!/bin/sh\n"),
+        session.write("overlays/mine/etc/motd", "two\n"),
+        lambda: True,
+        session.write("overlays/mine/etc/motd", "three\n"),
+    )
+    assert "warning: needs a new image: packages changed (Enter builds it and boots)" in said
+    assert "warning: needs a new image: packages changed, /usr/bin/tool is of the verified image" in said
+    assert said.count("needs a new image") == 2
+    assert session.renewed == 1
+    assert len(session.asked) == 2
+
+
+def test_who_takes_it_back_needs_no_new_image(session: Session) -> None:
+    said = session.follow(session.write("os.yaml", SYSTEM + "packages: [htop]\n"), session.write("os.yaml", SYSTEM))
+    assert said.endswith("no new image is needed any more")
+    assert session.asked == []
+
+
+def test_a_definition_that_is_wrong_is_shown_and_looked_at_again_when_it_is_saved(session: Session) -> None:
+    said = session.follow(
+        session.write("os.yaml", "name: ["),
+        lambda: None,
+        lambda: None,
+        session.write("os.yaml", SYSTEM),
+        session.write("overlays/mine/etc/motd", "two\n"),
+    )
+    assert said.count("YAML syntax") == 1
+    assert "put: /etc/motd" in said
+
+
+def test_an_apps_own_files_are_watched_and_sent(session: Session) -> None:
+    (session.root / "app").mkdir()
+    (session.root / "app/web.py").write_text("A = 1\n")
+    (session.root / "os.yaml").write_text(
+        SYSTEM + "features: [base]\napps: [{name: shop, directory: app, module: web, description: S}]\n"
+    )
+    session.renew()
+    session.follow(session.write("app/web.py", "A = 22\n"), lambda: None, session.write("app/more.py", "B = 1\n"))
+    assert session.apps == ["shop", "shop"]
+
+
+def test_only_what_a_person_edits_is_watched(session: Session) -> None:
+    watched = dev.look_at(Path("os.yaml")).paths
+    assert f"{session.root}/os.yaml" in watched
+    assert f"{session.root}/overlays/mine/etc/motd" in watched
+    assert [path for path in watched if path.endswith(".pyc") or "site-packages" in path] == []
+
+
+def test_a_machine_that_was_not_booted_here_is_not_replaced(session: Session) -> None:
+    def refuse() -> dev.Followed:
+        raise InputError("web-1 was not booted by this")
+
+    session.machine.renew = refuse
+    said = session.follow(session.write("os.yaml", SYSTEM + "packages: [htop]\n"), lambda: True)
+    assert "warning: web-1 was not booted by this" in said
