@@ -312,9 +312,9 @@ def build_and_boot(args: argparse.Namespace, path: Path, console: Console) -> No
         BuildError: it cannot be built, or does not come up.
     """
     from builder.build import BuildRequest, build_definition
-    from builder.cli import main as front
     from builder.cli import run as runner
     from builder.cli.build import format_table
+    from builder.cli.main import make_parser
     from builder.core.errors import InputError
     from builder.core.store import Store
 
@@ -328,7 +328,7 @@ def build_and_boot(args: argparse.Namespace, path: Path, console: Console) -> No
     words += ["--config", str(args.config)] if args.config else []
     words += [word for pair in args.publish for word in ("--publish", pair)]
     words += ["--kernel"] if args.kernel else []
-    runner.run(front.make_parser("run").parse_args(words), console)
+    runner.run(make_parser("run").parse_args(words), console)
 
 
 def open_keyboard() -> Callable[[float], bool]:

@@ -54,8 +54,8 @@ def measure_sizes(tree: Tree, artifacts: Mapping[str, int]) -> Sizes:
             release, kernel, below = path.removeprefix(f"{MODULES}/").partition("/kernel/")
             if kernel and "/" not in release:
                 modules[choose_group(below)] += size
-    tables = (packages, directories, kinds)
-    return Sizes(*(dict(table.most_common()) for table in tables), artifacts, dict(modules.most_common()))
+    by_package, by_directory, by_kind = (dict(table.most_common()) for table in (packages, directories, kinds))
+    return Sizes(by_package, by_directory, by_kind, artifacts, dict(modules.most_common()))
 
 
 def encode_sizes(sizes: Sizes) -> str:
