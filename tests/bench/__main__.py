@@ -210,7 +210,11 @@ def main() -> None:
             preloaded.measure(Path(directory) / "preloaded", args.runs)
         config = REPOSITORY / "configs" / "machines" / "demo.yaml"
         if args.only in (None, "boot"):
-            boot.measure(manifest, config, args.runs)
+            peer = None
+            if not args.no_peer:
+                definition = REPOSITORY / "configs" / "demo.yaml"
+                peer = mkosi.make_image(Path(directory) / "mkosi-boot", tools_of(manifest), definition)
+            boot.measure(manifest, config, args.runs, peer)
         if args.only in (None, "boot-profile"):
             boot_profile.measure(manifest, REPOSITORY / "out/boot-profile")
         if args.only in (None, "probe"):

@@ -126,6 +126,18 @@ def prepare(work: Path, tools: Path, definition: Path) -> Peer | None:
     return peer
 
 
+def make_image(work: Path, tools: Path, definition: Path) -> Path | None:
+    """Its disk of the same packages, raw, or say why there is none."""
+    if shutil.which("mkosi") is None:
+        print("mkosi is not installed: no peer is measured")
+        return None
+    cache = work / "cache"
+    cache.mkdir(parents=True)
+    plain = work / "plain"
+    _write_definition(plain, definition, cache, "no", _search_path(work, tools))
+    return next(plain.glob("*.raw")) if _build(plain) else None
+
+
 def _write_definition(work: Path, definition: Path, cache: Path, incremental: str, more: str) -> None:
     resolved = load(definition).resolved
     packages = ",".join(package.name for package in Lock.load(make_lock_path(resolved.path)).packages)

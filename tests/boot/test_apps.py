@@ -264,6 +264,17 @@ def test_a_pushed_version_brings_its_own_wheels(
     assert ask(machine, "8082") == {"number": 1, "text": "image"}
 
 
+def test_an_image_for_qemu_alone_has_the_drivers_of_its_devices_and_no_others(machine: Machine) -> None:
+    assert machine.succeed("modprobe --show-depends virtio_net").startswith("insmod /")
+    for module in ("hv_vmbus", "xen-blkfront", "ena"):
+        assert machine.run("modprobe", "--show-depends", module).status != 0
+    loaded = set(machine.succeed("cut -d' ' -f1 /proc/modules").split())
+    assert {"virtio_blk", "virtio_net", "dm_verity", "overlay"} <= loaded | {
+        name.rpartition("/")[2].removesuffix(".ko").replace("-", "_")
+        for name in machine.succeed("/bin/sh", "-c", "cat /lib/modules/*/modules.builtin").split()
+    }
+
+
 def live_of(project: Path) -> Live:
     return describe_live(load(project / "os.yaml").resolved)
 
