@@ -224,7 +224,7 @@ def test_a_member_that_is_cut_off_catches_up(members: list[Machine]) -> None:
     assert (status, said.count("while-away-")) == (0, 20)
 
 
-def test_a_member_behind_a_cut_network_takes_no_writes_and_catches_up(members: list[Machine]) -> None:
+def test_a_member_behind_a_cut_network_acknowledges_no_writes_and_catches_up(members: list[Machine]) -> None:
     one, two, three = members
     assert etcdctl(one, "put across before") == (0, "OK")
     three.net_down()
@@ -236,7 +236,11 @@ def test_a_member_behind_a_cut_network_takes_no_writes_and_catches_up(members: l
     assert etcdctl(three, "get across --consistency=s --print-value-only") == (0, "before")
     three.net_up()
     wait_in(three, "etcdctl get across --print-value-only | grep -qx after")
-    assert etcdctl(one, "get lonely --print-value-only") == (0, "")
+    # What was not acknowledged may be written nevertheless: a member hands it to the leader that it still believes in, and
+    # TCP delivers that when the network is back. Whatever became of it, all members say the same.
+    assert etcdctl(three, "put together again") == (0, "OK")
+    said_by = {etcdctl(member, "get lonely --print-value-only") for member in members}
+    assert said_by in ({(0, "")}, {(0, "yes")})
 
 
 def test_without_two_members_nothing_is_written_and_nothing_lost(members: list[Machine]) -> None:
