@@ -223,6 +223,7 @@ def _measure_preloaded(manifest: Path, runtime: Runtime, image: str) -> tuple[An
 
 
 def _look(machine: Machine, runtime: Runtime | None = None, image: str = "") -> Idle:
+    machine.run("systemctl", "is-system-running", "--wait")  # what starts after the prompt has started, and has ended
     fields = dict(line.split(":", 1) for line in machine.read("/proc/meminfo").splitlines())
     memory = (int(fields["MemTotal"].split()[0]) - int(fields["MemAvailable"].split()[0])) << 10
     # Those of user space have a program.
