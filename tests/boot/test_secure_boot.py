@@ -240,6 +240,7 @@ def test_a_machine_is_told_of_another_key_and_later_of_an_image_that_it_starts_n
     deadline = Deadline(600, choose_timeout_scale(vm_accel.accel, os.environ))
     with Machine(spec, tools, deadline, folder=home.root, store=store, allow=(REFUSED,)) as machine:
         machine.wait_unit("multi-user.target")
+        machine.succeed("mkdir /run/stranger /run/trust")
         for name, path in (("stranger", new / "db.auth"), ("trust", old / "db.auth")):
             machine.write(f"/run/{name}/{path.name}", path.read_bytes())
         stranger = machine.run("os-update", "firmware-keys", "/run/stranger/db.auth")
@@ -251,6 +252,7 @@ def test_a_machine_is_told_of_another_key_and_later_of_an_image_that_it_starts_n
         # systemd-boot starts the newest name first, and firmware trusts its key now.
         machine.wait_unit("multi-user.target")
         assert machine.read("/proc/cmdline").split()[-1].startswith("build_os.full==")
+        machine.succeed("mkdir /run/revoke")
         machine.write("/run/revoke/dbx.auth", (old / "dbx.auth").read_bytes())
         assert "1 more entry" in machine.succeed("os-update firmware-keys /run/revoke/dbx.auth")
         machine.run("systemctl", "reboot", "--no-block")
