@@ -246,8 +246,10 @@ def test_a_machine_is_told_of_another_key_and_later_of_an_image_that_it_starts_n
         stranger = machine.run("os-update", "firmware-keys", "/run/stranger/db.auth")
         assert "firmware refuses the change of db" in stranger.stderr
         assert "1 more entry" in machine.succeed("os-update firmware-keys /run/trust/db.auth")
-        machine.succeed("mkdir /run/esp && mount /dev/disk/by-partlabel/esp /run/esp")
-        machine.succeed("mv /run/esp/parked.efi /run/esp/EFI/Linux/trust_2.efi && umount /run/esp")
+        machine.succeed("mkdir /run/esp")
+        machine.succeed("mount /dev/disk/by-partlabel/esp /run/esp")
+        machine.succeed("mv /run/esp/parked.efi /run/esp/EFI/Linux/trust_2.efi")
+        machine.succeed("umount /run/esp")
         machine.reboot()
         # systemd-boot starts the newest name first, and firmware trusts its key now.
         machine.wait_unit("multi-user.target")
