@@ -50,12 +50,16 @@ def write_hash_tree(image: Path, out: Path, *, salt: bytes, uuid: UUID, known: K
     while len(level) > BLOCK:
         level = _hash_level(level, salted)
         levels.append(level)
+    if blocks == 1:  # its hash is the root hash, and there is no level
+        root, levels = level[:DIGEST], []
+    else:
+        root = _hash_block(level, salted)
     head = _SUPERBLOCK.pack(b"verity\0\0", 1, 1, uuid.bytes, b"sha256", BLOCK, BLOCK, blocks, len(salt), salt)
     with out.open("wb") as file:
         file.write(head.ljust(BLOCK, b"\0"))
         for level in reversed(levels):
             file.write(level)
-    return _hash_block(levels[-1], salted).hex()
+    return root.hex()
 
 
 def _hash_image(image: Path, blocks: int, salted: hashlib._Hash, known: Known | None) -> bytes:
@@ -82,6 +86,8 @@ def _hash_image(image: Path, blocks: int, salted: hashlib._Hash, known: Known | 
 def _read_lowest_level(known: Known) -> bytes:
     """The hashes of an image's blocks: the end of its tree."""
     blocks = known.image.stat().st_size // BLOCK
+    if blocks == 1:
+        return b""
     with known.tree.open("rb") as file:
         file.seek(-(-(-blocks // FAN_OUT) * BLOCK), os.SEEK_END)
         return file.read()

@@ -236,8 +236,8 @@ def test_a_member_behind_a_cut_network_acknowledges_no_writes_and_catches_up(mem
     assert etcdctl(three, "get across --consistency=s --print-value-only") == (0, "before")
     three.net_up()
     wait_in(three, "etcdctl get across --print-value-only | grep -qx after")
-    # What was not acknowledged may be written nevertheless: a member hands it to the leader that it still believes in, and
-    # TCP delivers that when the network is back. Whatever became of it, all members say the same.
+    # What was not acknowledged may be written nevertheless: a member hands it to the leader that it still believes in,
+    # and TCP delivers that when the network is back. Whatever became of it, all members say the same.
     assert etcdctl(three, "put together again") == (0, "OK")
     said_by = {etcdctl(member, "get lonely --print-value-only") for member in members}
     assert said_by in ({(0, "")}, {(0, "yes")})

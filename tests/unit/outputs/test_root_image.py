@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import random
@@ -104,6 +105,16 @@ def test_the_hash_tree_depends_on_the_name_and_the_content_alone(tmp_path: Path)
     assert make_verity(image, tmp_path / "again", name="demo") == first
     assert (tmp_path / "first").read_bytes() == (tmp_path / "again").read_bytes()
     assert make_verity(image, tmp_path / "other", name="other") != first
+
+
+def test_one_block_has_no_tree_and_its_hash_is_the_root_hash(tmp_path: Path) -> None:
+    image, tree = tmp_path / "image", tmp_path / "tree"
+    image.write_bytes(bytes(range(256)) * 16)
+    salt = hashlib.sha256(b"verity demo").digest()
+    expected = hashlib.sha256(salt + image.read_bytes()).hexdigest()
+    assert make_verity(image, tree, name="demo") == expected
+    assert tree.stat().st_size == 4096
+    assert make_verity(image, tmp_path / "again", name="demo", known=Known(image, tree)) == expected
 
 
 @pytest.mark.parametrize("blocks", [200, 256, 300, 301, 600])
