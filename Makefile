@@ -73,8 +73,9 @@ boot-profile: venv  ## where the instructions of a boot go: a picture, and the r
 filters: venv  ## ask sed, grep and the like anew what unit tests want to know of them
 	RECORD_FILTERS=1 $(PYTEST) -q -m unit tests/unit/debian/scripts tests/unit/stages
 
-schema: venv  ## write configs/schema.json anew
+schema: venv  ## write configs/schema.json and configs/matrix-schema.json anew
 	$(BIN)/build-os schema > configs/schema.json.new && mv configs/schema.json.new configs/schema.json
+	$(BIN)/build-os schema --matrix > configs/matrix-schema.json.new && mv configs/matrix-schema.json.new configs/matrix-schema.json
 
 reference: venv  ## write docs/config-reference.md, configs/machine-schema.json, the lists of platforms and the tables of outputs anew
 	$(BIN)/python -m builder.products.tables .

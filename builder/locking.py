@@ -69,6 +69,15 @@ def make_lock_path(definition: Path) -> Path:
     return definition.with_suffix(SUFFIX)
 
 
+def locate_lock(resolved: Resolved | ResolvedContainer, variant: str = "") -> Path:
+    """The lock of a definition, or of a variant of it, which has one of its own (``os.arm64.lock``) where the
+    definition's does not fit it."""
+    path = make_lock_path(resolved.path)
+    if not variant or (path.exists() and Lock.load(path).recipe_sha256 == hash_recipe(resolved)):
+        return path
+    return path.with_name(f"{path.stem}.{variant}{SUFFIX}")
+
+
 def hash_recipe(resolved: Resolved | ResolvedContainer) -> str:
     """The hash that ties a lock to what was asked for, the tools' names included."""
     text = "\n".join([hash_package_sets(resolved), *list_tool_packages(resolved.arch), *EXCLUDE])

@@ -24,8 +24,8 @@ from builder.locking import (
     has_environments,
     hash_recipe,
     list_decisions,
+    locate_lock,
     make_lock,
-    make_lock_path,
     renew_environments,
     require_current,
 )
@@ -43,7 +43,8 @@ def require_lock(workspace: Workspace, resolved: Resolved | ResolvedContainer) -
     Raises:
         InputError: it is not as it should be, and we were told not to touch it, or have no network for that.
     """
-    request, path = workspace.request, make_lock_path(resolved.path)
+    request = workspace.request
+    path = locate_lock(resolved, request.variation.locked_as)
     with measure(workspace, "lock"):
         old = Lock.load(path) if path.exists() else None
         if old is None and not request.relock:
@@ -93,7 +94,7 @@ def record_runs(
     recorded = lock.replace_runs(runs)
     if recorded == lock or not workspace.request.relock:
         return lock
-    path = make_lock_path(resolved.path)
+    path = locate_lock(resolved, workspace.request.variation.locked_as)
     recorded.dump(path)
     workspace.console.note(f"{path} records what scripts changed that were run")
     return recorded

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.console import Console
 from builder.core.store import Store
+from builder.definition.variation import Variation
 
 if TYPE_CHECKING:
     from builder.core.tools import Tools
@@ -30,6 +31,7 @@ class BuildRequest:
         with_tree: have :attr:`BuildResult.tree` also where there is nothing to do.
         adapt_tools: what to make of the tools tree before it is used; :mod:`builder.verify` turns its clock.
         watch: is shown the tree after each stage that runs, with the stage's name.
+        variation: what is built otherwise than the definition of a system says.
     """
 
     definition: Path
@@ -44,6 +46,13 @@ class BuildRequest:
     with_tree: bool = False
     adapt_tools: Callable[[Tools], Tools] | None = None
     watch: Callable[[str, Tree], None] | None = None
+    variation: Variation = field(default_factory=Variation)
+
+    @property
+    def recorded_as(self) -> Path:
+        """The name under which the store remembers what was built last: each variation has one of its own."""
+        words = str(self.variation)
+        return self.definition.with_name(f"{self.definition.name} {words}") if words else self.definition
 
     @property
     def reason_to_start_anew(self) -> str:

@@ -70,7 +70,7 @@ def build_system(request: BuildRequest) -> BuildResult:
         InputError, CapabilityError, ToolError, SourceError: see :mod:`builder.core.errors`.
     """
     started = time.monotonic()
-    loaded = load(request.definition)
+    loaded = load(request.definition, variation=request.variation)
     for warning in loaded.warnings:
         request.console.warn(warning)
     resolved = loaded.resolved
@@ -129,13 +129,13 @@ def build_system(request: BuildRequest) -> BuildResult:
                     resolved.outputs,
                     made.root.image.stat().st_size,
                     tree,
-                    lambda: find_built_tree(workspace.kept, request.definition),
+                    lambda: find_built_tree(workspace.kept, request.recorded_as),
                 ),
             )
         tools = open_lasting_tools(workspace, resolved, lock, tools)
         manifest = make_manifest(workspace, resolved, lock, plan, made, tools, artifacts)
         manifest.write(workspace.manifest)
-        record_plan(plan, workspace.kept, request.definition)
+        record_plan(plan, workspace.kept, request.recorded_as)
         prune(workspace.kept)
         if looked_at is not None:
             look_at_results(looked_at, workspace, plan, manifest)
@@ -157,7 +157,7 @@ def plan_system(workspace: Workspace, resolved: Resolved, lock: Lock) -> Plan:
     return make_plan(
         list_stages(resolved, lock),
         workspace.kept,
-        request.definition,
+        request.recorded_as,
         tools=derive_tools_key(lock.tools),
         anew=request.reason_to_start_anew,
     )

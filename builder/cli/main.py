@@ -25,6 +25,7 @@ COMMANDS = (
     "plan",
     "build",
     "verify",
+    "matrix",
     "size",
     "run",
     "machine",

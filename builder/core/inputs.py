@@ -12,6 +12,8 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -87,14 +89,36 @@ def _flatten(label: str, value: Any) -> Iterator[tuple[str, str]]:
         raise TypeError(f"a stage cannot depend on a {type(value).__name__}: {label}")
 
 
+# Path -> what is below it, within remember_files.
+_remembered: ContextVar[dict[Path, list[tuple[str, str]]] | None] = ContextVar("remembered", default=None)
+
+
+@contextmanager
+def remember_files() -> Iterator[None]:
+    """Within this block each file is read once: for who asks of many results at one moment what they are made of."""
+    outer = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(outer)
+
+
 def _flatten_path(label: str, path: Path) -> Iterator[tuple[str, str]]:
-    if path.is_dir() and not path.is_symlink():
-        for entry in sorted(path.rglob("*")):
-            if "__pycache__" in entry.parts:
-                continue
-            yield f"{label}:{entry.relative_to(path)}", _entry_hash(entry)
+    known = _remembered.get()
+    if known is None:
+        rows = _hash_path(path)
     else:
-        yield f"{label}:{path.name}", _entry_hash(path)
+        rows = known[path] if path in known else known.setdefault(path, _hash_path(path))
+    for name, digest in rows:
+        yield f"{label}:{name}", digest
+
+
+def _hash_path(path: Path) -> list[tuple[str, str]]:
+    """Names and hashes of a file, or of all that is below a directory."""
+    if not path.is_dir() or path.is_symlink():
+        return [(path.name, _entry_hash(path))]
+    entries = [entry for entry in sorted(path.rglob("*")) if "__pycache__" not in entry.parts]
+    return [(str(entry.relative_to(path)), _entry_hash(entry)) for entry in entries]
 
 
 def _entry_hash(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -33,6 +33,7 @@ from builder.definition.shipped import DirectoryKind, make_search_path
 from builder.definition.state import check_state, list_implied_features
 from builder.definition.template import Values
 from builder.definition.update_models import UPDATES, Updates, check_updates
+from builder.definition.variation import Variation
 from builder.products.catalogue import SYSTEM_PRODUCTS
 from firstboot.config.located import Located, LocatedError, Problem, decode, find_suggestion, load_yaml
 
@@ -103,18 +104,24 @@ def _kind(located: Located) -> Kind:
     raise InputError(str(LocatedError(located, [problem])))
 
 
-def load(path: Path, *, arch: Arch | None = None, shipped: Path | None = None) -> Loaded:
+def load(
+    path: Path, *, arch: Arch | None = None, shipped: Path | None = None, variation: Variation | None = None
+) -> Loaded:
     """Read a system's definition and all it names.
 
     Args:
         path: the YAML file.
         arch: the architecture if the definition names none; default: this machine's.
         shipped: where shipped features, overlays and units are; default: where they were installed.
+        variation: what is to be otherwise than the file says.
 
     Raises:
         InputError: its text shows all problems at once, each under the user's own line.
     """
-    return _load(require_kind(path, "system"), path, arch, shipped)
+    located = require_kind(path, "system")
+    if variation is not None:
+        located = located._replace(data=variation.apply_to(located.data))
+    return _load(located, path, arch, shipped)
 
 
 def load_base(packages: Iterable[str], directory: Path) -> Loaded:
@@ -316,12 +323,17 @@ def _check_runtimes(resolved: Resolved) -> Iterator[Problem]:
                 return
 
 
-def _check_whole(resolved: Resolved) -> Iterator[Problem]:
-    """What can be said once everything is merged."""
-    for index, name in enumerate(resolved.outputs):
-        problem = SYSTEM_PRODUCTS[name].find_size_problem(int(resolved.disk.size))
+def check_outputs(outputs: Sequence[str], disk: int) -> Iterator[Problem]:
+    """Whether a disk of this size in bytes can be written in these formats."""
+    for index, name in enumerate(outputs):
+        problem = SYSTEM_PRODUCTS[name].find_size_problem(disk)
         if problem is not None:
             yield Problem(("outputs", index), problem, "change disk.size, or take the output out")
+
+
+def _check_whole(resolved: Resolved) -> Iterator[Problem]:
+    """What can be said once everything is merged."""
+    yield from check_outputs(resolved.outputs, int(resolved.disk.size))
     yield from _check_runtimes(resolved)
     names: dict[str, Path] = {}
     for index, use in enumerate(resolved.containers):

@@ -306,7 +306,8 @@ Variable = Annotated[Scalar, PlainValidator(_scalar), WithJsonSchema({"type": ["
 """A value for templates."""
 
 
-def _one_or_many(value: Any) -> Any:
+def wrap_one(value: Any) -> Any:
+    """One value where a list of them belongs."""
     match value:
         case str():
             return (value,)
@@ -318,7 +319,7 @@ def _one_or_many(value: Any) -> Any:
 
 Mirrors = Annotated[
     tuple[str, ...],
-    BeforeValidator(_one_or_many),
+    BeforeValidator(wrap_one),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """One URL or a list of them."""

@@ -15,7 +15,7 @@ from builder.definition.model import ContainerDefinition, Definition, ExtensionD
 from builder.definition.scalars import Size
 
 
-class _Generator(GenerateJsonSchema):
+class SchemaGenerator(GenerateJsonSchema):
     """Writes defaults as the user would: a size as ``8G``, not as its bytes."""
 
     def field_title_should_be_set(self, make_schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
@@ -31,7 +31,7 @@ def make_schema() -> dict[str, Any]:
     models: list[type[BaseModel]] = [Definition, ContainerDefinition, ExtensionDefinition, Feature]
     _, generated = models_json_schema(
         [(model, "validation") for model in models],
-        schema_generator=_Generator,
+        schema_generator=SchemaGenerator,
         ref_template="#/$defs/{model}",
     )
     return {

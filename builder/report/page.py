@@ -61,7 +61,7 @@ def make_size_page(title: str, sizes: Sizes, before: Sizes | None, tree: Tree) -
         draw_treemap(tree),
         f"<pre>{escape(chr(10).join(format_sizes(sizes, before)))}</pre>",
     ]
-    return _wrap(title, body)
+    return wrap_page(title, body)
 
 
 def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
@@ -87,9 +87,10 @@ def make_page(facts: Facts, spans: Sequence[Span], tree: Tree | None) -> str:
             f"<p>{format_size(tree.count_bytes())} in {len(tree)} entries, before compression. {draw_legend()}</p>",
             draw_treemap(tree),
         ]
-    return _wrap(facts.title, body)
+    return wrap_page(facts.title, body)
 
 
-def _wrap(title: str, body: Sequence[str]) -> str:
+def wrap_page(title: str, body: Sequence[str]) -> str:
+    """A whole page around its parts, in HTML."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"

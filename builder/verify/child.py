@@ -17,6 +17,7 @@ from builder.core.errors import BuildError
 from builder.core.files import write_file
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.definition.variation import parse_variation
 from builder.outputs.signing import parse_key_pair
 from builder.verify.records import Recorder
 from builder.verify.surroundings import describe_surroundings, format_surroundings
@@ -39,6 +40,7 @@ def build(spec: Mapping[str, Any]) -> None:
             adapt_tools=lambda tools: shift_clock(tools, spec["days"]),
             watch=recorder.record,
             key_pair=parse_key_pair(spec["key_pair"]) if spec["key_pair"] else None,
+            variation=parse_variation(spec["variation"]),
         )
         try:
             build_definition(request)

@@ -122,6 +122,7 @@ def _build(request: BuildRequest, directory: Path, *, perturbed: bool) -> Built:
     os.umask(umask)
     spec = {
         "definition": str(request.definition.absolute()),
+        "variation": request.variation.describe(),
         "directory": str(directory),
         "cwd": str(places["ünï cödé"]),
         "home": str(places["home"]),

@@ -25,6 +25,7 @@ from builder.core.architecture import Arch
 from builder.definition.extensions import load_extension
 from builder.definition.init import _NAMES, STARTER
 from builder.definition.load import load, load_container
+from builder.matrix.cells import load_matrix
 from firstboot import report
 from firstboot.cli import directory as firstboot_commands
 from firstboot.cli import drift as drift_command
@@ -126,6 +127,8 @@ def execute(block: Block, of: Page, directory: Path) -> None:
         yaml.safe_load(block.text)
     elif Path(block.file or "").name == denylist.FILE:
         denylist.load_denylist(write(directory / denylist.FILE, block.body))
+    elif re.search(r"^definitions:", block.body, re.M):
+        execute_matrix(block, of, directory)
     elif block.language == "json" or "variant:" in block.body.splitlines()[0]:
         name = "fw_cfg opt/com.coreos/config"
         try:
@@ -136,6 +139,15 @@ def execute(block: Block, of: Page, directory: Path) -> None:
             raise Refused("\n".join(map(str, loaded.warnings)))
     else:
         execute_definition(block, of, directory)
+
+
+def execute_matrix(block: Block, of: Page, directory: Path) -> None:
+    for name, text in {**of.files, "matrix.yaml": block.body}.items():
+        write(directory / name, text)
+    try:
+        load_matrix(Path("matrix.yaml"))
+    except errors.BuildError as error:
+        raise Refused(str(error)) from None
 
 
 def execute_definition(block: Block, of: Page, directory: Path) -> None:

@@ -1,0 +1,228 @@
+"""Many images of few definitions: planned together, built, verified and tested beside each other.
+
+matrix.yaml says which; a cell is one of them. One that fails stops no other. What cells have in common is done once.
+
+  build-os matrix plan                            what there is, what would run, and why
+  build-os matrix build                           all cells, each into out/matrix/CELL
+  build-os matrix build --only 'demo-arm64-*'
+  build-os matrix build --failed                  those that failed the last time
+  build-os matrix build --changed-since main      those that git says are others now
+  build-os matrix verify                          each twice, and compared
+  build-os matrix test                            the tests, on each image that was built
+
+Prints the path of matrix.json; beside it is a page for people, index.html.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cli.common import add_locked, can_relock
+from builder.core.console import Console, format_seconds
+
+if TYPE_CHECKING:
+    from builder.build import BuildRequest
+    from builder.core.store import Store
+    from builder.matrix.cells import Cell, LoadedMatrix
+    from builder.matrix.plan import PlannedCell
+    from builder.matrix.records import Outcome
+
+HELP = "plan, build, verify and test many images"
+ACTIONS = ("plan", "build", "verify", "test")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("action", choices=ACTIONS, help="what to do")
+    parser.add_argument(
+        "file", nargs="?", type=Path, default=Path("matrix.yaml"), metavar="MATRIX", help="(default: matrix.yaml)"
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("out/matrix"), metavar="DIR", help="for artifacts (default: out/matrix)"
+    )
+    which = parser.add_argument_group("which cells")
+    which.add_argument("--only", action="append", default=[], metavar="GLOB", help="by name; may be repeated")
+    which.add_argument("--failed", action="store_true", help="only those that failed the last time")
+    which.add_argument("--changed-since", metavar="REV", help="only those that are others than at a revision of git's")
+    which.add_argument("--cell", metavar="NAME", help="this one alone, in this process, as a part of a larger run")
+    parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (test: 1)")
+    parser.add_argument("--offline", action="store_true", help="download nothing")
+    parser.add_argument("--json", action="store_true", help="plan: as JSON")
+    add_locked(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Do what is asked for the cells that are meant."""
+    from builder.core.errors import InputError
+    from builder.core.store import Store
+    from builder.matrix.cells import choose_cells, load_matrix
+
+    if args.jobs is not None and args.jobs < 1:
+        raise InputError("--jobs: at least one cell at a time")
+    if not args.file.is_file():
+        raise InputError(f"there is no {args.file}", hint="docs/scale.md says how to write one")
+    matrix, store = load_matrix(args.file), Store.open()
+    if args.cell is not None:
+        (cell,) = choose_cells(matrix.cells, [args.cell])[:1]
+        return run_cell(args, cell, matrix, store)
+    cells = _choose(args, matrix, store)
+    if args.action == "plan":
+        return show_plan(args, matrix, cells, store)
+    return run_all(args, matrix, cells, store, console)
+
+
+def _choose(args: argparse.Namespace, matrix: LoadedMatrix, store: Store) -> tuple[Cell, ...]:
+    """The cells that the command line means; all if it names none."""
+    from builder.matrix.cells import choose_cells
+    from builder.matrix.changes import list_changed
+    from builder.matrix.records import read_outcomes
+
+    cells = choose_cells(matrix.cells, args.only) if args.only else matrix.cells
+    if args.failed:
+        command = "build" if args.action == "plan" else args.action
+        last = {cell.id: read_outcomes(args.out / cell.id).get(command) for cell in cells}
+        cells = tuple(cell for cell in cells if (outcome := last[cell.id]) is not None and outcome.status != 0)
+    if args.changed_since is not None:
+        cells = list_changed(cells, args.file, args.changed_since, store)
+    return cells
+
+
+def show_plan(args: argparse.Namespace, matrix: LoadedMatrix, cells: tuple[Cell, ...], store: Store) -> int:
+    """Print it; changes nothing."""
+    import json
+
+    from builder.matrix.plan import plan_cells
+    from builder.matrix.report import format_plan, make_results
+    from builder.matrix.run import count_jobs
+
+    planned = plan_cells(cells, args.out, store)
+    if args.json:
+        sys.stdout.write(json.dumps(make_results(args.file, planned), indent=1, ensure_ascii=False) + "\n")
+    else:
+        jobs = count_jobs(args.jobs or matrix.matrix.limits.jobs)
+        sys.stdout.write("".join(f"{line}\n" for line in format_plan(planned, jobs)))
+    return 0
+
+
+def run_all(
+    args: argparse.Namespace, matrix: LoadedMatrix, cells: tuple[Cell, ...], store: Store, console: Console
+) -> int:
+    """Run the cells, a process for each; print the path of the results."""
+    from time import monotonic
+
+    from builder.matrix.plan import REFUSED, plan_cells
+    from builder.matrix.records import Outcome
+    from builder.matrix.report import write_report
+    from builder.matrix.run import Crew, choose_status, count_jobs, run_cells
+    from builder.matrix.work import lock_cells
+
+    started = monotonic()
+    planned = plan_cells(cells, args.out, store)
+    outcomes: dict[str, Outcome] = {}
+    if args.action != "test":
+        outcomes |= lock_cells(
+            planned, args.out, console, lambda row, path: _make_request(args, row.cell, store, console, path)
+        )
+        planned = plan_cells(cells, args.out, store)
+    for row in planned:
+        if row.state == REFUSED:
+            outcomes[row.cell.id] = Outcome(2, 0.0, row.reason)
+            console.warn(f"{row.cell.id} is refused:\n{row.reason}")
+        elif row.cell.id in outcomes:
+            console.warn(f"{row.cell.id} has no lock: {outcomes[row.cell.id].error}")
+    to_run = [row for row in planned if row.cell.id not in outcomes and not (args.action == "build" and row.is_built)]
+    limits = matrix.matrix.limits
+    jobs = count_jobs(args.jobs or (1 if args.action == "test" else limits.jobs))
+    crew = Crew(lambda row: _make_argv(args, row), args.action, args.out, console, limits.seconds)
+    with console.open_step(f"{args.action} {len(to_run)} of {len(planned)} cells, {jobs} at once"):
+        outcomes |= run_cells(to_run, crew, jobs)
+    after = plan_cells(cells, args.out, store)
+    path = write_report(args.out, args.file, after)
+    failed = [name for name, outcome in outcomes.items() if outcome.status != 0]
+    console.note(
+        f"{len(planned) - len(failed)} of {len(planned)} cells are well, in {format_seconds(monotonic() - started)}"
+    )
+    sys.stdout.write(f"{path}\n")
+    return choose_status(outcomes.values())
+
+
+def _make_argv(args: argparse.Namespace, row: PlannedCell) -> list[str]:
+    """The command line that does one cell."""
+    words = [sys.executable, "-m", "builder", "matrix", args.action, str(args.file), "-o", str(args.out)]
+    words += ["--cell", row.cell.id, "--progress", "plain"]
+    return words + [f"--{name}" for name in ("offline", "locked", "debug") if getattr(args, name)]
+
+
+def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: Store) -> int:
+    """One cell, here."""
+    from builder.core.console import make_console
+    from builder.core.errors import InputError
+    from builder.definition.load import load
+    from builder.locking import locate_lock
+    from builder.matrix.plan import REFUSED, plan_cells
+    from builder.matrix.work import build_cell, record_work
+
+    directory = args.out / cell.id
+    own = make_console(args.progress, directory / "build.log")
+    (row,) = plan_cells([cell], args.out, store)
+    if args.action == "plan":
+        return show_plan(args, matrix, (cell,), store)
+    if row.state == REFUSED:
+        raise InputError(row.reason)
+
+    def work() -> Outcome:
+        if args.action == "test":
+            return _test_cell(directory, matrix.matrix.tests)
+        path = locate_lock(load(cell.definition, variation=cell.variation).resolved, cell.variation.locked_as)
+        request = _make_request(args, cell, store, own, path)
+        return _verify_cell(request) if args.action == "verify" else build_cell(row, request)
+
+    try:
+        outcome = record_work(directory, args.action, work)
+    finally:
+        own.close()
+    sys.stdout.write(f"{directory / 'build.json'}\n")
+    return outcome.status
+
+
+def _make_request(args: argparse.Namespace, cell: Cell, store: Store, console: Console, lock: Path) -> BuildRequest:
+    from builder.build import BuildRequest
+
+    return BuildRequest(
+        cell.definition,
+        args.out / cell.id,
+        store,
+        console,
+        offline=args.offline,
+        relock=can_relock(args, os.environ, lock, console),
+        variation=cell.variation,
+    )
+
+
+def _verify_cell(request: BuildRequest) -> Outcome:
+    from builder.core.errors import DifferenceError
+    from builder.matrix.records import Outcome
+    from builder.verify.run import verify
+
+    report = verify(request)
+    if not report.same:
+        raise DifferenceError("the two builds are not the same", details=[str(row) for row in report.differences])
+    return Outcome(0, 0.0)
+
+
+def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
+    """Tests in a process of pytest's own, as 'build-os test' runs them."""
+    from builder.core.errors import InputError
+    from builder.matrix.work import read_tests
+
+    if not (directory / "build.json").is_file():
+        raise InputError(f"there is no image in {directory}", hint="'build-os matrix build' makes it")
+    results = directory / "tests"
+    argv = [sys.executable, "-m", "builder", "test", "--image", str(directory / "build.json")]
+    done = subprocess.run([*argv, "--results", str(results), *patterns], check=False)
+    return read_tests(results / "results.json", done.returncode, 0.0)

@@ -1,0 +1,196 @@
+"""Decide for all cells together: what is built already, what runs and why, and which cells share what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from builder.build.request import BuildRequest
+from builder.build.system import is_up_to_date, make_system_key, plan_system
+from builder.build.workspace import Workspace
+from builder.core.console import QuietConsole
+from builder.core.errors import BuildError
+from builder.core.inputs import remember_files
+from builder.core.kept import PACKS, TOOLS, read_entry
+from builder.core.store import Store
+from builder.debian.lock import Lock
+from builder.definition.load import check_outputs, load
+from builder.definition.resolved import Resolved
+from builder.definition.variation import Variation
+from builder.locking import locate_lock, require_current
+from builder.matrix.cells import Cell
+from builder.matrix.records import Outcome, read_outcomes
+from builder.outputs.manifest import FILE
+from builder.stages.plan import Plan
+from builder.toolstree import derive_tools_key
+
+CURRENT, BUILD, LOCK, REFUSED = "up to date", "to build", "to lock", "refused"
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """What is to become of a cell.
+
+    Attributes:
+        state: ``up to date``, ``to build``, ``to lock`` (and then to build: which packages there will be, only the
+            archive knows), or ``refused``.
+        reason: why; the whole complaint of one that is refused.
+        ran: stage -> why it runs.
+        reused: the stages that do not run.
+        claims: what it makes that other cells may need, too: nobody else should make it at the same time.
+        shares: a cell before it that makes some of what it needs.
+        seconds: how long it will take, by what it or a cell of the same definition took; ``None`` if nobody knows.
+        key: of everything that decides the artifacts; empty if that is not known.
+        last: how each command ended the last time.
+    """
+
+    cell: Cell
+    state: str
+    reason: str = ""
+    ran: Mapping[str, str] | None = None
+    reused: tuple[str, ...] = ()
+    claims: frozenset[str] = frozenset()
+    shares: str = ""
+    seconds: float | None = None
+    key: str = ""
+    last: Mapping[str, Outcome] | None = None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is nothing to do for it."""
+        return self.state == CURRENT
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What cells have in common that differ in their outputs alone."""
+
+    resolved: Resolved | None = None
+    lock: Lock | None = None
+    plan: Plan | None = None
+    state: str = BUILD
+    reason: str = ""
+    claims: frozenset[str] = frozenset()
+
+
+def plan_cells(cells: Sequence[Cell], out: Path, store: Store) -> list[PlannedCell]:
+    """The plan of each cell, in order; changes nothing."""
+    groups: dict[tuple[Path, Variation], _Group] = {}
+    planned: list[PlannedCell] = []
+    with remember_files():
+        for cell in cells:
+            same = (cell.definition, replace(cell.variation, outputs=()))
+            if same not in groups:
+                groups[same] = _plan_group(*same, store)
+            planned.append(_plan_cell(cell, groups[same], out, store))
+    return _estimate(_share(planned))
+
+
+def _plan_group(definition: Path, variation: Variation, store: Store) -> _Group:
+    """Load, look at the lock, plan the stages."""
+    try:
+        resolved = load(definition, variation=variation).resolved
+    except BuildError as error:
+        return _Group(state=REFUSED, reason=str(error))
+    path = locate_lock(resolved, variation.locked_as)
+    if not path.exists():
+        return _Group(resolved, state=LOCK, reason=f"there is no {path.name}", claims=frozenset({f"lock {path}"}))
+    try:
+        lock = Lock.load(path)
+        require_current(lock, resolved, str(path))
+    except BuildError as error:
+        return _Group(resolved, state=LOCK, reason=error.what, claims=frozenset({f"lock {path}"}))
+    request = BuildRequest(definition, path.parent, store, QuietConsole(), variation=variation)
+    plan = plan_system(Workspace(request, store), resolved, lock)
+    return _Group(resolved, lock, plan, claims=_list_claims(plan, lock, store))
+
+
+def _list_claims(plan: Plan, lock: Lock, store: Store) -> frozenset[str]:
+    running = [planned for planned in plan.stages if planned.run]
+    claims = {f"stage {planned.key}" for planned in running if planned.stage.checkpoint}
+    tools = derive_tools_key(lock.tools)
+    missing = {*()} if read_entry(store, TOOLS, tools) is not None else {package.sha256 for package in lock.tools}
+    if missing:
+        claims.add(f"tools {tools}")
+    if len(running) == len(plan.stages):
+        missing |= {package.sha256 for package in lock.packages}
+    present = {path.name.partition(".")[0] for path in (store.root / PACKS.name).glob("*.seal")} if missing else set()
+    return frozenset(claims | {f"deb {sha256}" for sha256 in missing - present})
+
+
+def _plan_cell(cell: Cell, group: _Group, out: Path, store: Store) -> PlannedCell:
+    last = read_outcomes(out / cell.id)
+    if group.resolved is None or group.state == LOCK:
+        return PlannedCell(cell, group.state, group.reason, claims=group.claims, last=last)
+    assert group.lock is not None
+    assert group.plan is not None
+    outputs = cell.variation.outputs or group.resolved.outputs
+    problems = [*check_outputs(outputs, int(group.resolved.disk.size))]
+    if problems:
+        return PlannedCell(cell, REFUSED, "; ".join(problem.message for problem in problems), last=last)
+    resolved = replace(group.resolved, outputs=outputs)
+    request = BuildRequest(cell.definition, out / cell.id, store, QuietConsole(), variation=cell.variation)
+    workspace = Workspace(request, store)
+    plan = group.plan
+    ran = {planned.stage.name: planned.reason for planned in plan.stages if planned.run}
+    if not ran and (out / cell.id / FILE).exists() and is_up_to_date(workspace, resolved, group.lock, plan):
+        return PlannedCell(cell, CURRENT, reused=plan.reused, last=last)
+    reason = next(iter(ran.values()), "its files are not there, or of something else")
+    return PlannedCell(cell, BUILD, reason, ran, plan.reused, group.claims, last=last)
+
+
+def derive_keys(cells: Sequence[Cell], store: Store) -> dict[str, str]:
+    """The key of everything that decides a cell's artifacts, by its name; empty where it has no lock that fits, or
+    cannot be built."""
+    keys = {}
+    groups: dict[tuple[Path, Variation], _Group] = {}
+    with remember_files():
+        for cell in cells:
+            same = (cell.definition, replace(cell.variation, outputs=()))
+            if same not in groups:
+                groups[same] = _plan_group(*same, store)
+            group = groups[same]
+            keys[cell.id] = ""
+            if group.resolved is not None and group.lock is not None and group.plan is not None:
+                resolved = replace(group.resolved, outputs=cell.variation.outputs or group.resolved.outputs)
+                request = BuildRequest(cell.definition, Path(), store, QuietConsole(), variation=cell.variation)
+                keys[cell.id] = make_system_key(request, resolved, group.lock, group.plan)
+    return keys
+
+
+def _share(planned: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Say of each cell which one before it makes some of what it needs."""
+    makers: dict[str, str] = {}
+    result = []
+    for row in planned:
+        shares = next((makers[claim] for claim in sorted(row.claims) if claim in makers), "")
+        for claim in row.claims:
+            makers.setdefault(claim, row.cell.id)
+        result.append(replace(row, shares=shares))
+    return result
+
+
+def _estimate(planned: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Seconds from earlier runs: of the cell itself, else of one of the same definition; a stage that a cell before it
+    runs as well takes nothing."""
+    known: dict[Path, Outcome] = {}
+    for row in planned:
+        done = (row.last or {}).get("build")
+        if done is not None and done.stages and done.status == 0:
+            before = known.setdefault(row.cell.definition, done)
+            if before.seconds < done.seconds:  # one that ran more stages says more
+                known[row.cell.definition] = done
+    result = []
+    for row in planned:
+        own = (row.last or {}).get("build")
+        model = own if own is not None and own.stages and own.status == 0 else known.get(row.cell.definition)
+        if row.state == CURRENT or model is None:
+            result.append(replace(row, seconds=0.0 if row.state == CURRENT else None))
+            continue
+        whole = known[row.cell.definition]
+        running = () if row.shares else (row.ran if row.ran is not None else whole.stages)
+        stages = {**whole.stages, **model.stages}
+        rest = model.seconds - sum(model.stages.values())
+        result.append(replace(row, seconds=max(0.0, rest) + sum(stages.get(name, 0.0) for name in running)))
+    return result

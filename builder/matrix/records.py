@@ -1,0 +1,61 @@
+"""What is remembered of a cell between runs: ``cell.json`` in its directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builder.core.files import write_file
+
+SCHEMA = 1
+FILE = "cell.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one command ended for a cell.
+
+    Attributes:
+        status: its exit code; ``docs/exit-codes.md`` says what each means.
+        seconds: how long it took.
+        error: what it said, of a failure.
+        reused: the stages that did not run, of a build.
+        ran: stage -> why it ran.
+        stages: seconds by stage.
+        size: bytes of all artifacts.
+        tests: outcome -> how many, of tests.
+    """
+
+    status: int
+    seconds: float
+    error: str = ""
+    reused: tuple[str, ...] = ()
+    ran: Mapping[str, str] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
+    size: int = 0
+    tests: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_outcomes(directory: Path) -> dict[str, Outcome]:
+    """What each command did last, by its name; none of a cell that was not run, or by another version."""
+    try:
+        data = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA:
+            return {}
+        return {name: _parse_outcome(row) for name, row in data["outcomes"].items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return {}
+
+
+def write_outcome(directory: Path, command: str, outcome: Outcome) -> None:
+    """Remember how a command ended."""
+    outcomes = {**read_outcomes(directory), command: outcome}
+    rows = {name: asdict(row) for name, row in outcomes.items()}
+    write_file(directory / FILE, json.dumps({"schema": SCHEMA, "outcomes": rows}, indent=1) + "\n")
+
+
+def _parse_outcome(row: dict[str, Any]) -> Outcome:
+    return Outcome(**{**row, "reused": tuple(row["reused"])})

@@ -1,0 +1,154 @@
+"""Carry a plan out on this machine: a process for each cell, as many at once as may be, none twice at the same work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.core.console import Console, format_seconds
+from builder.core.tools import stop
+from builder.matrix.plan import PlannedCell
+from builder.matrix.records import Outcome, read_outcomes, write_outcome
+
+# What a build has in memory at most, with what its programs have.
+MEMORY = 2 << 30
+LOG = "output.log"
+TAIL_LINES = 8
+TOOK_TOO_LONG = 5  # docs/exit-codes.md: not what was asked, within its deadline
+
+
+@dataclass
+class Crew:
+    """Processes that work on cells.
+
+    Attributes:
+        argv: the command line for a cell, which leaves its own outcome in the cell's directory.
+        command: ``build``, ``verify``, ``test``.
+        seconds: how long one may take.
+    """
+
+    argv: Callable[[PlannedCell], Sequence[str]]
+    command: str
+    out: Path
+    console: Console
+    seconds: float | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def work_on(self, row: PlannedCell) -> Outcome:
+        """Run one cell; what it says is in ``output.log`` in its directory."""
+        directory = self.out / row.cell.id
+        directory.mkdir(parents=True, exist_ok=True)
+        started = time.time()
+        with (directory / LOG).open("wb") as log:
+            if self._ended.is_set():
+                return Outcome(130, 0.0, "not begun")
+            process = subprocess.Popen(
+                self.argv(row), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
+            self._running[row.cell.id] = process
+            try:
+                status = process.wait(self.seconds)
+                error = ""
+            except subprocess.TimeoutExpired:
+                stop(process)
+                status, error = TOOK_TOO_LONG, f"took longer than limits.seconds, {self.seconds:.0f} s"
+            finally:
+                del self._running[row.cell.id]
+        said = read_outcomes(directory).get(self.command)
+        if said is not None and (directory / "cell.json").stat().st_mtime >= started and said.status == status:
+            return said
+        # It was killed, or ended before it knew what it was to do.
+        outcome = Outcome(status, time.time() - started, error or _read_tail(directory / LOG))
+        write_outcome(directory, self.command, outcome)
+        return outcome
+
+    def end(self) -> None:
+        """End all that runs; nothing more begins."""
+        self._ended.set()
+        for process in list(self._running.values()):
+            stop(process, patience=20.0)  # a build puts away what it has begun
+
+
+def run_cells(planned: Sequence[PlannedCell], crew: Crew, jobs: int) -> dict[str, Outcome]:
+    """Run every cell; one that fails stops no other.
+
+    A cell waits while another makes something that it needs as well: it finds that in the store afterwards.
+    """
+    waiting = sorted(planned, key=lambda row: -len(row.claims))
+    running: dict[Future[Outcome], PlannedCell] = {}
+    outcomes: dict[str, Outcome] = {}
+    made: set[str] = set()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while waiting or running:
+                while len(running) < jobs and (row := choose_next(waiting, running.values(), made)) is not None:
+                    waiting.remove(row)
+                    running[pool.submit(crew.work_on, row)] = row
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    row, outcome = running.pop(future), future.result()
+                    outcomes[row.cell.id] = outcome
+                    if outcome.status == 0:
+                        made |= row.claims
+                    say_outcome(row, outcome, crew)
+                    crew.console.report_progress(len(outcomes), len(planned), "cells")
+        except BaseException:
+            crew.end()
+            raise
+    return outcomes
+
+
+def choose_next(
+    waiting: Sequence[PlannedCell], running: Iterable[PlannedCell], made: set[str] | frozenset[str]
+) -> PlannedCell | None:
+    """The first cell that needs nothing of what is being made just now; ``None`` if all have to wait."""
+    busy = {claim for row in running for claim in row.claims} - made
+    return next((row for row in waiting if not (row.claims - made) & busy), None)
+
+
+def count_jobs(limit: int | None, memory: int | None = None) -> int:
+    """How many cells at once: what was asked for, else what processors and free memory (bytes) bear."""
+    if limit is not None:
+        return limit
+    free = _read_free_memory() if memory is None else memory
+    return max(1, min(os.cpu_count() or 1, free // MEMORY))
+
+
+def _read_free_memory() -> int:
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return MEMORY
+
+
+def say_outcome(row: PlannedCell, outcome: Outcome, crew: Crew) -> None:
+    """One line about a cell that has ended."""
+    if outcome.status == 0:
+        reused = f", {len(outcome.reused)} stages reused" if outcome.reused else ""
+        crew.console.note(f"{row.cell.id}: done in {format_seconds(outcome.seconds)}{reused}")
+        return
+    first = outcome.error.strip().splitlines()[0] if outcome.error.strip() else "it said nothing"
+    crew.console.warn(f"{row.cell.id} failed with status {outcome.status}: {first} ({crew.out / row.cell.id / LOG})")
+
+
+def choose_status(outcomes: Iterable[Outcome]) -> int:
+    """The exit code of all: that of the failures if it is one, 1 if they are of several kinds."""
+    failed = {outcome.status for outcome in outcomes if outcome.status != 0}
+    if not failed:
+        return 0
+    status = failed.pop() if len(failed) == 1 else 1
+    return status if 0 < status < 128 else 1
+
+
+def _read_tail(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [index for index, line in enumerate(lines) if line.startswith("error: ")]
+    return "\n".join(lines[errors[-1] :] if errors else lines[-TAIL_LINES:]).removeprefix("error: ")

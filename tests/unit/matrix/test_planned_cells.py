@@ -1,0 +1,241 @@
+"""What a plan says of each cell before anything runs, and which cells may run beside each other."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from builder.core.architecture import Arch
+from builder.core.console import PlainConsole, QuietConsole
+from builder.core.store import Store
+from builder.definition.variation import Variation
+from builder.matrix.plan import LOCK, REFUSED, PlannedCell, plan_cells
+from builder.matrix.records import Outcome, read_outcomes, write_outcome
+from builder.matrix.report import draw_page, format_plan, make_results
+from builder.matrix.run import Crew, choose_next, choose_status, count_jobs, run_cells
+from tests.support.command import run_command
+from tests.unit.matrix.conftest import MakeMatrix, write_lock
+
+pytestmark = pytest.mark.unit
+
+
+def test_cells_of_one_lock_share_their_stages(make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path) -> None:
+    made = make_matrix("outputs: [raw, gce]\n", locked=True)
+    first, second = plan_cells(made.cells, tmp_path / "out", empty_store)
+    assert (first.state, first.shares) == ("to build", "")
+    assert (second.state, second.shares) == ("to build", "one-raw")
+    assert first.claims == second.claims != frozenset()
+    assert set(first.ran or {}) == set(second.ran or {})
+
+
+def test_a_cell_without_a_lock_says_which_it_would_have(
+    make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path
+) -> None:
+    made = make_matrix("arch: [amd64, arm64]\n", locked=True)
+    amd64, arm64 = plan_cells(made.cells, tmp_path / "out", empty_store)
+    assert amd64.state == "to build"  # the definition's own lock fits it
+    assert (arm64.state, arm64.reason) == (LOCK, "there is no one.arm64.lock")
+    write_lock(tmp_path / "one.yaml", tmp_path / "one.arm64.lock", Variation(Arch.ARM64))
+    assert plan_cells(made.cells, tmp_path / "out", empty_store)[1].state == "to build"
+
+
+def test_a_cell_that_is_refused_leaves_the_others_alone(
+    make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path
+) -> None:
+    made = make_matrix("features: {plain: [], wrong: [nothing]}\n", locked=True)
+    plain, wrong = plan_cells(made.cells, tmp_path / "out", empty_store)
+    assert plain.state == "to build"
+    assert wrong.state == REFUSED
+    assert "there is no feature 'nothing'" in wrong.reason
+    text = "\n".join(format_plan([plain, wrong], 2))
+    assert "one-wrong  refused" in text
+    assert text.endswith("2 cells: 1 to build, 1 refused; 2 of which nobody knows how long they take")
+
+
+def test_earlier_runs_say_how_long_it_will_take(make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = make_matrix("outputs: [raw, gce, aws]\n", locked=True)
+    stages = {"packages": 8.0, "seal": 1.0}
+    write_outcome(out / "one-raw", "build", Outcome(0, 12.0, stages=stages))
+    write_outcome(out / "one-gce", "build", Outcome(0, 5.0, stages={"seal": 1.0}))
+    raw, gce, aws = plan_cells(made.cells, out, empty_store)
+    assert raw.seconds == 12.0  # all its stages, and 3 s for the rest
+    assert gce.seconds == 4.0  # the stages are made by the first
+    assert aws.seconds == 3.0  # as the one of this definition that did most
+    assert raw.last is not None
+    assert raw.last["build"].stages == stages
+
+
+def test_a_thousand_cells_are_planned_in_five_seconds(
+    make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path
+) -> None:
+    """Of processor time: the machine may have more to do."""
+    sets = "".join(f"  v{number}: {{place: p{number}}}\n" for number in range(25))
+    outputs = "[raw, qcow2, gce, aws, azure]"
+    text = f"arch: [amd64, arm64]\noutputs: {outputs}\nvariables:\n{sets}"
+    made = make_matrix(text, ("one", "two", "three", "four"), locked=True)
+    for name in ("one", "two", "three", "four"):
+        write_lock(tmp_path / f"{name}.yaml", tmp_path / f"{name}.arm64.lock", Variation(Arch.ARM64))
+    assert len(made.cells) == 1000
+    started = time.process_time()
+    planned = plan_cells(made.cells, tmp_path / "out", empty_store)
+    assert time.process_time() - started < 5.0
+    assert {row.state for row in planned} == {"to build"}
+
+
+# --- running ---------------------------------------------------------------------------------------
+
+
+def make_rows(make_matrix: MakeMatrix, **claims: str) -> list[PlannedCell]:
+    """A row for each name, which makes what is named by the letters."""
+    (cell,) = make_matrix("").cells
+    return [PlannedCell(replace(cell, id=name), "to build", claims=frozenset(what)) for name, what in claims.items()]
+
+
+def test_a_cell_waits_for_what_another_makes_and_then_finds_it(make_matrix: MakeMatrix) -> None:
+    a, b, c = make_rows(make_matrix, a="xy", b="yz", c="z")
+    assert choose_next([a, b, c], [], set()) is a
+    assert choose_next([b, c], [a], set()) is c
+    assert choose_next([b], [a], set()) is None
+    assert choose_next([b], [c], {"z"}) is b
+
+
+class FakeCrew(Crew):
+    """Works without processes, and looks at who works beside whom."""
+
+    def prepare(self, work: Callable[[str], Outcome]) -> FakeCrew:
+        self.work, self.beside, self.lock = work, set[frozenset[str]](), threading.Lock()
+        self.now: set[str] = set()
+        return self
+
+    def work_on(self, row: PlannedCell) -> Outcome:
+        with self.lock:
+            self.now.add(row.cell.id)
+            self.beside.add(frozenset(self.now))
+        try:
+            return self.work(row.cell.id)
+        finally:
+            with self.lock:
+                self.now.remove(row.cell.id)
+
+
+def make_crew(tmp_path: Path, work: Callable[[str], Outcome]) -> FakeCrew:
+    return FakeCrew(lambda _: [], "build", tmp_path, QuietConsole()).prepare(work)
+
+
+def test_a_cell_that_fails_stops_no_other(
+    make_matrix: MakeMatrix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = make_rows(make_matrix, a="x", b="x", c="x")
+    crew = make_crew(tmp_path, lambda name: Outcome(4 if name == "a" else 0, 1.0, "mkfs failed"))
+    crew.console = PlainConsole()
+    outcomes = run_cells(rows, crew, jobs=2)
+    assert {name: outcome.status for name, outcome in outcomes.items()} == {"a": 4, "b": 0, "c": 0}
+    assert "warning: a failed with status 4: mkfs failed" in capsys.readouterr().err
+
+
+def test_the_same_work_is_never_done_twice_at_once(make_matrix: MakeMatrix, tmp_path: Path) -> None:
+    rows = make_rows(make_matrix, a="x", b="x", c="y", d="y")
+    met = threading.Barrier(2)
+    first = iter([True, True, False, False])  # two are there at the same time, or the test hangs
+
+    def work(name: str) -> Outcome:
+        if next(first):
+            met.wait(60)
+        return Outcome(0, 1.0)
+
+    crew = make_crew(tmp_path, work)
+    run_cells(rows, crew, jobs=4)
+    assert frozenset("ab") not in crew.beside
+    assert frozenset("cd") not in crew.beside
+
+
+def test_an_interrupt_ends_all_cells_and_begins_none(make_matrix: MakeMatrix, tmp_path: Path) -> None:
+    rows = make_rows(make_matrix, a="x", b="y", c="z")
+    ended: list[str] = []
+
+    def work(name: str) -> Outcome:
+        raise KeyboardInterrupt
+
+    crew = make_crew(tmp_path, work)
+    crew.end = partial(ended.append, "ended")  # type: ignore[method-assign,assignment]
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(rows, crew, jobs=1)
+    assert ended == ["ended"]
+    assert crew.beside == {frozenset("a")}
+
+
+def test_the_exit_code_is_that_of_the_failures() -> None:
+    def status(*codes: int) -> int:
+        return choose_status([Outcome(code, 0.0) for code in codes])
+
+    assert (status(0, 0), status(0, 6, 6), status(2, 6), status(0, 143), status(-9)) == (0, 6, 1, 1, 1)
+
+
+def test_as_many_cells_at_once_as_memory_bears() -> None:
+    assert count_jobs(7) == 7
+    assert count_jobs(None, memory=1 << 30) == 1
+    assert count_jobs(None, memory=1 << 40) >= 1
+
+
+# --- what stays ------------------------------------------------------------------------------------
+
+
+def test_what_came_of_a_cell_is_read_back(tmp_path: Path) -> None:
+    outcome = Outcome(4, 2.5, "mkfs failed", ("packages",), {"users": "name changed"}, {"users": 0.5}, 7, {"passed": 3})
+    write_outcome(tmp_path, "build", outcome)
+    write_outcome(tmp_path, "test", Outcome(0, 1.0))
+    assert read_outcomes(tmp_path) == {"build": outcome, "test": Outcome(0, 1.0)}
+    (tmp_path / "cell.json").write_text('{"schema": 1, "outcomes": {"build": {"status": "x"')
+    assert read_outcomes(tmp_path) == {}
+
+
+def test_the_page_and_the_json_have_every_cell(make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = make_matrix("outputs: [raw, gce]\n", locked=True)
+    write_outcome(out / "one-gce", "build", Outcome(4, 2.0, "mkfs <failed>"))
+    planned = plan_cells(made.cells, out, empty_store)
+    page = draw_page(made.path, planned)
+    assert "mkfs &lt;failed&gt;" in page
+    assert "<b>failed</b>" in page
+    rows = json.loads(json.dumps(make_results(made.path, planned)))["cells"]
+    assert [(row["id"], row["outputs"], row["state"]) for row in rows] == [
+        ("one-raw", ["raw"], "to build"),
+        ("one-gce", ["gce"], "to build"),
+    ]
+    assert rows[1]["last"]["build"] == {"status": 4, "seconds": 2.0, "error": "mkfs <failed>"}
+
+
+# --- the command -----------------------------------------------------------------------------------
+
+
+def test_the_plan_changes_nothing_and_says_what_would_run(
+    make_matrix: MakeMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_matrix("outputs: [raw, gce]\n", locked=True)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    outcome = run_command(capsys, "matrix", "plan", "--only", "*-gce", "--jobs", "1")
+    assert outcome.status == 0
+    assert outcome.out.startswith("one-gce  to build, because it has not run before;")
+    rows = json.loads(run_command(capsys, "matrix", "plan", "--json").out)["cells"]
+    assert [row["id"] for row in rows] == ["one-raw", "one-gce"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_without_a_matrix_the_command_says_where_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run_command(capsys, "matrix", "build")
+    assert (outcome.status, outcome.err) == (
+        2,
+        "error: there is no matrix.yaml\n  = docs/scale.md says how to write one\n",
+    )
