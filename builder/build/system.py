@@ -86,6 +86,13 @@ def build_system(request: BuildRequest) -> BuildResult:
             tree = load_snapshot(workspace.kept, plan.key) if request.with_tree else None
             return BuildResult(workspace.manifest, reused=plan.reused, tree=tree, answer=answer)
         looked_at = seen.pause()
+        if workspace.kept.tier is not None and not request.with_tree:
+            from builder.build.shared import bring_build
+
+            if bring_build(workspace, resolved, lock, make_system_key(request, resolved, lock, plan)):
+                request.console.note(f"{workspace.manifest} is as the shared cache has it")
+                names = tuple(planned.stage.name for planned in plan.stages)
+                return BuildResult(workspace.manifest, time.monotonic() - started, names)
         # Here, not above: a build that has nothing to do is over before these are imported.
         from builder.build.budget import require_budget
         from builder.outputs.image import make_outputs
@@ -137,9 +144,14 @@ def build_system(request: BuildRequest) -> BuildResult:
         manifest.write(workspace.manifest)
         record_plan(plan, workspace.kept, request.recorded_as)
         prune(workspace.kept)
+        seconds = time.monotonic() - started
+        if workspace.kept.tier is not None:
+            from builder.build.shared import publish_build
+
+            publish_build(workspace, seconds)
         if looked_at is not None:
             look_at_results(looked_at, workspace, plan, manifest)
-        return BuildResult(workspace.manifest, time.monotonic() - started, plan.reused, tree, answer)
+        return BuildResult(workspace.manifest, seconds, plan.reused, tree, answer)
 
 
 def look_at_results(looked_at: Seen, workspace: Workspace, plan: Plan, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ Where the definition asks for something else than its lock has, the lock is rene
   build-os build --offline              download nothing
   build-os build --locked               refuse a lock that is missing or stale
   build-os build --no-cache             from the downloads alone, for what is published
+  build-os build --cache /mnt/cache --cache-key keys/cache.pub     what other machines have made
   build-os build --timeline out.html    draw where the time went, and what takes room
   build-os build --sign-key secure-boot.key --sign-certificate secure-boot.crt      sign it for Secure Boot
 """
@@ -29,6 +30,7 @@ from builder.cli.common import (
     choose_key_pair,
     require_definition,
 )
+from builder.cli.sharing import add_sharing, open_sharing_store, say_what_came
 from builder.core.console import Console, format_seconds, format_size
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_signing(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing")
     add_locked(parser)
+    add_sharing(parser)
     parser.add_argument(
         "--no-cache", action="store_true", help="use downloads alone, which are checked by hash; always so when signing"
     )
@@ -59,14 +62,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Build; print the manifest's path."""
     from builder.build import BuildRequest, build_definition
     from builder.core.remembered import OUTPUT
-    from builder.core.store import Store
     from builder.locking import make_lock_path
 
     path = require_definition(args.definition)
     request = BuildRequest(
         path,
         args.out,
-        Store.open(),
+        open_sharing_store(args, console),
         console,
         offline=args.offline,
         relock=not args.release and can_relock(args, os.environ, make_lock_path(path), console),
@@ -76,6 +78,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         with_tree=args.timeline is not None,
     )
     result = build_definition(request)
+    if request.store.tier is not None:
+        say_what_came(request.store, console)
     if result.seconds:
         for line in format_table(result.manifest):
             console.note(line)

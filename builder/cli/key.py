@@ -21,6 +21,10 @@ Or for updates: the keys that 'build-os publish' signs with, and DIR/root.json, 
   build-os key update-keys --for updates --rotate targets
   build-os key update-keys --for updates --renew
   build-os key update-keys --for updates --public targets=targets.pem     that key is in a token
+
+Or for a cache that machines share: DIR/cache.key signs what is put there, who has DIR/cache.pub uses it.
+
+  build-os key keys --for cache
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from pathlib import Path
 from builder.cli.common import add_definition
 from builder.core.console import Console
 
-HELP = "make keys, for Secure Boot or for updates"
+HELP = "make keys, for Secure Boot, for updates or for a shared cache"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +48,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_definition(parser)
     parser.add_argument("--name", help="who signs, for people who look (default: the definition's name)")
     parser.add_argument(
-        "--for", dest="purpose", choices=("secure-boot", "updates"), default="secure-boot", help="(%(default)s)"
+        "--for",
+        dest="purpose",
+        choices=("secure-boot", "updates", "cache"),
+        default="secure-boot",
+        help="(%(default)s)",
     )
     parser.add_argument("--dev", action="store_true", help="mark them as made to try things out: no release has them")
     firmware = parser.add_argument_group("for firmware that trusts the key")
@@ -88,6 +96,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Make them; print the paths."""
     if args.purpose == "updates":
         return _make_for_updates(args, console)
+    if args.purpose == "cache":
+        return _make_for_cache(args.directory)
     return _change_firmware(args) if args.trust or args.revoke else _make_for_secure_boot(args, console)
 
 
@@ -124,6 +134,22 @@ def _parse_public(text: str) -> tuple[str, Path]:
     if not equals or not name or not path:
         raise InputError(f"--public: '{text}' is no name and file", hint="write it like targets=targets.pem")
     return name, Path(path)
+
+
+def _make_for_cache(directory: Path) -> int:
+    """A pair whose private half signs what is put into a cache that machines share."""
+    from builder.core.errors import InputError
+    from builder.core.files import write_file
+    from builder.signatures.pem import make_ed25519_pair
+
+    private, public = directory / "cache.key", directory / "cache.pub"
+    if private.exists():
+        raise InputError(f"{private} is there already", hint="name another directory, or delete it")
+    made = make_ed25519_pair()
+    write_file(private, made[0], mode=0o600, durable=True)
+    write_file(public, made[1], durable=True)
+    sys.stdout.write(f"{private}\n{public}\n")
+    return 0
 
 
 def _make_for_secure_boot(args: argparse.Namespace, console: Console) -> int:

@@ -4,7 +4,7 @@ matrix.yaml says which; a cell is one of them. One that fails stops no other. Wh
 
   build-os matrix plan                            what there is, what would run, and why
   build-os matrix build                           all cells, each into out/matrix/CELL
-  build-os matrix build --only 'demo-arm64-*'
+  build-os matrix build --only 'demo-*-raw'       by name
   build-os matrix build --failed                  those that failed the last time
   build-os matrix build --changed-since main      those that git says are others now
   build-os matrix verify                          each twice, and compared
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import add_locked, can_relock
+from builder.cli.sharing import add_sharing, list_sharing_words, open_sharing_store, say_what_came
 from builder.core.console import Console, format_seconds
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--json", action="store_true", help="plan: as JSON")
     add_locked(parser)
+    add_sharing(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -66,7 +68,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise InputError("--jobs: at least one cell at a time")
     if not args.file.is_file():
         raise InputError(f"there is no {args.file}", hint="docs/scale.md says how to write one")
-    matrix, store = load_matrix(args.file), Store.open()
+    matrix = load_matrix(args.file)
+    store = Store.open() if args.cell is None else open_sharing_store(args, console)
     if args.cell is not None:
         (cell,) = choose_cells(matrix.cells, [args.cell])[:1]
         return run_cell(args, cell, matrix, store)
@@ -155,6 +158,7 @@ def _make_argv(args: argparse.Namespace, row: PlannedCell) -> list[str]:
     """The command line that does one cell."""
     words = [sys.executable, "-m", "builder", "matrix", args.action, str(args.file), "-o", str(args.out)]
     words += ["--cell", row.cell.id, "--progress", "plain"]
+    words += list_sharing_words(args)
     return words + [f"--{name}" for name in ("offline", "locked", "debug") if getattr(args, name)]
 
 
@@ -180,7 +184,10 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
             return _test_cell(directory, matrix.matrix.tests)
         path = locate_lock(load(cell.definition, variation=cell.variation).resolved, cell.variation.locked_as)
         request = _make_request(args, cell, store, own, path)
-        return _verify_cell(request) if args.action == "verify" else build_cell(row, request)
+        outcome = _verify_cell(request) if args.action == "verify" else build_cell(row, request)
+        if store.tier is not None:
+            say_what_came(store, own)
+        return outcome
 
     try:
         outcome = record_work(directory, args.action, work)

@@ -6,6 +6,10 @@ Where they differ, the artifact, partition or section, file, package and stage a
 
   build-os verify
   build-os verify configs/demo.yaml --surroundings
+
+Or build once, from the downloads alone, and compare what a cache has that machines share:
+
+  build-os verify --against-cache --cache /mnt/cache --cache-key keys/cache.pub
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import (
@@ -26,6 +31,7 @@ from builder.cli.common import (
     choose_key_pair,
     require_definition,
 )
+from builder.cli.sharing import add_sharing, require_cache
 from builder.core.console import Console
 
 if TYPE_CHECKING:
@@ -44,6 +50,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--surroundings", action="store_true", help="list what differed around the two builds")
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--against-cache", action="store_true", help="build once from downloads alone, and compare what the cache has"
+    )
+    add_sharing(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -55,6 +65,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.verify.run import verify
 
     path = require_definition(args.definition)
+    if args.against_cache:
+        return _verify_cache(args, path, console)
     key_pair = choose_key_pair(args, os.environ)
     relock = can_relock(args, os.environ, make_lock_path(path), console)
     report = verify(
@@ -73,6 +85,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
             if report.cached
             else "a build that does not repeat is a bug in build-os: please report it with these lines",
         )
+    return 0
+
+
+def _verify_cache(args: argparse.Namespace, path: Path, console: Console) -> int:
+    """Build, and compare every entry of the shared cache that this build could have used."""
+    from builder.build import BuildRequest
+    from builder.core.errors import DifferenceError
+    from builder.core.store import Store
+    from builder.verify.against_cache import compare_with_cache
+
+    cache = require_cache(args, console)
+    request = BuildRequest(path, args.out, Store.open(), console, offline=args.offline, relock=False)
+    compared, wrong = compare_with_cache(request, cache)
+    if wrong:
+        raise DifferenceError(
+            f"the cache {cache.place.url} has what a build does not make",
+            details=wrong[:SHOWN],
+            hint="delete these entries, and find out who has the key that signed them",
+        )
+    console.note(f"{compared} entries of the cache are what a build makes")
     return 0
 
 

@@ -161,9 +161,30 @@ def keep(
     fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{section.name}-"))
     try:
         fresh.chmod(0o755)
-        return add_entry(store, section, key, fresh, inputs=inputs, contents=make(fresh) or Contents())
+        return add_entry(
+            store, section, key, fresh, inputs=inputs, contents=_bring_or_make(store, section, key, fresh, make)
+        )
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def derive_shared_name(section: Section, key: str) -> str:
+    """What an entry is called in a cache that machines share."""
+    return f"{section.name}-{section.version}-{key}"
+
+
+def _bring_or_make(
+    store: Store, section: Section, key: str, fresh: Path, make: Callable[[Path], Contents | None]
+) -> Contents:
+    """Fill the directory from the cache behind the store, or by our own work."""
+    if store.tier is None:
+        return make(fresh) or Contents()
+    if (brought := store.tier.bring(derive_shared_name(section, key), fresh)) is not None:
+        return Contents(brought.value, brought.hashes)
+    started = time.monotonic()
+    contents = make(fresh) or Contents()
+    store.tier.note_made(derive_shared_name(section, key), time.monotonic() - started)
+    return contents
 
 
 def look_up(

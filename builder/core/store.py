@@ -27,11 +27,11 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from builder.core.console import Console
 from builder.core.errors import CapabilityError, SourceError
@@ -68,6 +68,24 @@ def find_default_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "build-os"
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What came with the files of an entry that another machine made: its value, and hashes by file."""
+
+    value: Any
+    hashes: Mapping[str, str]
+
+
+class Tier(Protocol):
+    """A cache behind the store, which machines share (:mod:`builder.sharing`)."""
+
+    def bring(self, name: str, directory: Path) -> Brought | None:
+        """Fetch an entry into an empty directory; ``None``, and an empty directory, if it is not to be had."""
+
+    def note_made(self, name: str, seconds: float) -> None:
+        """Remember that this was made here, and how long it took."""
+
+
 class HashingWriter:
     """A file opened for writing that counts and hashes what passes."""
 
@@ -90,9 +108,14 @@ class HashingWriter:
 
 @dataclass(frozen=True)
 class Store:
-    """A directory of content-addressed files. Two builds may use one store at the same time."""
+    """A directory of content-addressed files. Two builds may use one store at the same time.
+
+    Attributes:
+        tier: what is asked for entries that are not here.
+    """
 
     root: Path
+    tier: Tier | None = field(default=None, compare=False)
 
     @classmethod
     def open(cls, root: Path | None = None) -> Store:

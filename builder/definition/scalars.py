@@ -306,8 +306,7 @@ Variable = Annotated[Scalar, PlainValidator(_scalar), WithJsonSchema({"type": ["
 """A value for templates."""
 
 
-def wrap_one(value: Any) -> Any:
-    """One value where a list of them belongs."""
+def _one_or_many(value: Any) -> Any:
     match value:
         case str():
             return (value,)
@@ -319,7 +318,7 @@ def wrap_one(value: Any) -> Any:
 
 Mirrors = Annotated[
     tuple[str, ...],
-    BeforeValidator(wrap_one),
+    BeforeValidator(_one_or_many),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """One URL or a list of them."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from builder.core.architecture import Arch
 from builder.definition.model import Model
-from builder.definition.scalars import ImageName, PartName, ProductName, RelativePath, Variable, wrap_one
+from builder.definition.scalars import ImageName, PartName, ProductName, RelativePath, Variable
 from builder.products.catalogue import SYSTEM_PRODUCTS
 
 MOST_CELLS = 1000
+
+
+def _wrap_one(value: Any) -> Any:
+    """One where a list belongs; and a list, which a strict model takes only from JSON itself."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 _FORMATS = {"enum": list(SYSTEM_PRODUCTS)}
 OutputSet = Annotated[
     tuple[ProductName, ...],
-    BeforeValidator(wrap_one),
+    BeforeValidator(_wrap_one),
     WithJsonSchema({"anyOf": [_FORMATS, {"type": "array", "items": _FORMATS}]}),
 ]
 """The formats of a cell: one, or a list."""

@@ -42,7 +42,7 @@ class Crew:
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _ended: threading.Event = field(default_factory=threading.Event)
 
-    def work_on(self, row: PlannedCell) -> Outcome:
+    def run_cell(self, row: PlannedCell) -> Outcome:
         """Run one cell; what it says is in ``output.log`` in its directory."""
         directory = self.out / row.cell.id
         directory.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def run_cells(planned: Sequence[PlannedCell], crew: Crew, jobs: int) -> dict[str
             while waiting or running:
                 while len(running) < jobs and (row := choose_next(waiting, running.values(), made)) is not None:
                     waiting.remove(row)
-                    running[pool.submit(crew.work_on, row)] = row
+                    running[pool.submit(crew.run_cell, row)] = row
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     row, outcome = running.pop(future), future.result()

@@ -83,9 +83,9 @@ def lock_cells(
         if row.state != LOCK:
             continue
         started = time.monotonic()
+        resolved = load(row.cell.definition, variation=row.cell.variation).resolved  # it was planned: it can be loaded
+        path = locate_lock(resolved, row.cell.variation.locked_as)
         try:
-            resolved = load(row.cell.definition, variation=row.cell.variation).resolved
-            path = locate_lock(resolved, row.cell.variation.locked_as)
             if path not in known:
                 with console.open_step(f"lock {path}"), open_store(make_request(row, path)) as workspace:
                     require_lock(workspace, resolved)

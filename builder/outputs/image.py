@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from builder.core.inputs import hash_source
 from builder.core.kept import OUTPUTS, ROOTS, KeptEntry, Section, keep
+from builder.core.store import Store
 from builder.definition.model import SIGNATURE_SIZE
 from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
@@ -159,7 +161,7 @@ def _kept_root(parts: Sequence[Tree], settings: ImageSettings, context: Context)
     if not parts:
         return None
     # Not the digest: where content lies in the store says what it is, and need not be read.
-    content = [hashlib.sha256(part.encode()).hexdigest() for part in parts]
+    content = [_hash_pointers(part, context.store) for part in parts]
 
     def make(fresh: Path) -> None:
         before = _kept_root(parts[:-1], settings, context)
@@ -176,6 +178,12 @@ def write_erofs(tree: Tree, context: Context, settings: ImageSettings, out: Path
     make_erofs(
         tree, context.tools, out, compression=settings.compression, level=settings.level, name=settings.name, onto=onto
     )
+
+
+def _hash_pointers(tree: Tree, store: Store) -> str:
+    """The hash of a tree by where its content lies in the store, wherever the store itself lies."""
+    root = json.dumps(f"{store.root}/")[:-1].encode()
+    return hashlib.sha256(tree.encode().replace(b"[" + root, b'["')).hexdigest()
 
 
 def remove_kernel(tree: Tree) -> Tree:
@@ -217,7 +225,7 @@ def _initrd(tree: Tree, settings: ImageSettings, context: Context) -> Path:
     others = Tree({path: node for path, node in picked.walk() if not node.origin.startswith("package:")})
     inputs = {
         "build-os": hash_source("builder.outputs.initrd"),
-        "files of packages": hashlib.sha256(packages.encode()).hexdigest(),
+        "files of packages": _hash_pointers(packages, context.store),
         "other files": others.compute_digest(),
     }
 

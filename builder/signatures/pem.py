@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
@@ -133,6 +135,13 @@ def parse_private_key(data: bytes, password: bytes | None = None) -> SigningKey:
     if isinstance(key, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey):
         return SigningKey(key)
     raise KeyFileError("is of a kind that signs nothing here; ECDSA, RSA and Ed25519 do")
+
+
+def make_ed25519_pair() -> tuple[bytes, bytes]:
+    """A new private key in PEM (PKCS #8), and its public half."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _hash(message: bytes | Path) -> bytes:

@@ -57,7 +57,8 @@ def test_cells_share_their_stages_and_one_that_is_refused_stops_none(
     first, second = (row["last"]["build"] for row in data["cells"] if row["id"].endswith("plain"))
     assert "packages" in first["ran"]
     assert "packages" in second["reused"]  # what the first has made
-    assert (tmp_path / "out/demo-gce-plain/demo.tar.gz").exists()
+    built = json.loads((tmp_path / "out/demo-gce-plain/build.json").read_text())
+    assert (tmp_path / "out/demo-gce-plain" / built["artifacts"]["gce"]["path"]).exists()
     assert "demo-raw-plain" in (tmp_path / "out/index.html").read_text()
 
     status, data, said = run_matrix("build", matrix, "-o", tmp_path / "out", "--only", "*-plain", env=environment)

@@ -187,7 +187,7 @@ def test_what_a_killed_build_left_in_the_output_directory_is_swept(system_reques
 
 def test_warnings_of_the_definition_are_shown(system_request: BuildRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = replace(load(Path("os.yaml")), warnings=("os.yaml:1: odd",))
-    monkeypatch.setattr(system, "load", lambda path: loaded)
+    monkeypatch.setattr(system, "load", lambda path, variation: loaded)
     said: list[str] = []
     monkeypatch.setattr(system_request.console, "warn", said.append)
     build_system(system_request)

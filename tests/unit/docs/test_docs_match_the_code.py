@@ -121,6 +121,7 @@ def test_every_dependency_has_a_reason() -> None:
     extras = project["optional-dependencies"]
     for header, wanted in (
         ("at run time", project["dependencies"]),
+        ("for the extra `scale`", extras["scale"]),
         ("for tests", extras["test"]),
         ("for development", [each for each in extras["dev"] if not each.startswith("build-os")]),
     ):

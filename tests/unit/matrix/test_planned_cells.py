@@ -115,7 +115,7 @@ class FakeCrew(Crew):
         self.now: set[str] = set()
         return self
 
-    def work_on(self, row: PlannedCell) -> Outcome:
+    def run_cell(self, row: PlannedCell) -> Outcome:
         with self.lock:
             self.now.add(row.cell.id)
             self.beside.add(frozenset(self.now))

@@ -1,0 +1,111 @@
+"""Whole builds in the cache that machines share: taken from there instead of being made, and put there by who may."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.build.inputs import open_build_tools
+from builder.build.workspace import Workspace, sweep_out
+from builder.core.errors import BuildError
+from builder.core.files import write_file
+from builder.core.kept import KEPT, KeptEntry, Section, derive_shared_name, list_entries, read_entry
+from builder.core.store import Store
+from builder.debian.lock import Lock
+from builder.definition.resolved import Resolved
+from builder.outputs.manifest import FILE, LOCAL, is_current, read_manifest
+from builder.sharing.archive import list_files
+from builder.sharing.cache import SharedCache, TooSlow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# The artifacts of a build, by the key of all that decides them.
+IMAGES = Section("images", 1)
+# Packs and snapshots point into a store by path, and are made of debs in seconds; a machine's memory is its own.
+SHARED = tuple(section for section in KEPT if section.name in ("tools", "presets", "roots", "outputs"))
+
+
+def find_shared_cache(store: Store) -> SharedCache | None:
+    """What is behind the store."""
+    return store.tier if isinstance(store.tier, SharedCache) else None
+
+
+def bring_build(workspace: Workspace, resolved: Resolved, lock: Lock, key: str) -> bool:
+    """Have the artifacts of this key in the output directory: they are there, or come from the shared cache."""
+    cache = find_shared_cache(workspace.kept)
+    if cache is None:
+        return False
+    if is_current(workspace.manifest, key):
+        return True
+    out = workspace.request.out
+    sweep_out(out)
+    out.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=out, prefix=".new-images-"))
+    try:
+        brought = cache.bring(derive_shared_name(IMAGES, key), fresh)
+        if brought is None or brought.value.get("key") != key:
+            return False
+        tools = open_build_tools(workspace, resolved, lock)
+        workspace.manifest.unlink(missing_ok=True)
+        for path in fresh.iterdir():
+            path.replace(out / path.name)
+        local = {"definition": str(resolved.path), "tools": str(tools.root), "timings": asdict(workspace.timings)}
+        write_file(workspace.manifest, json.dumps(brought.value | local, indent=1) + "\n", durable=True)
+        return True
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def publish_build(workspace: Workspace, seconds: float) -> None:
+    """Put what this build made into the shared cache, if this machine may; what cannot be put there is said."""
+    cache = find_shared_cache(workspace.kept)
+    if cache is None or cache.signing is None:
+        return
+    made = cache.take_made()
+    entries = [
+        (entry, made[derive_shared_name(section, entry.key)])
+        for section in SHARED
+        for name in made
+        if name.startswith(f"{section.name}-")
+        and (entry := read_entry(workspace.kept, section, name.rpartition("-")[2])) is not None
+    ]
+    try:
+        with workspace.console.open_step("share what was made"):
+            push_build(cache, workspace.request.out, seconds)
+            for entry, took in entries:
+                push_entry(cache, entry, took)
+    except (OSError, BuildError, TooSlow) as error:
+        workspace.console.warn(f"the cache {cache.place.url} does not take what was made: {error}")
+
+
+def push_build(cache: SharedCache, out: Path, seconds: float) -> bool:
+    """Put the artifacts of an output directory there; returns whether they are new."""
+    manifest = read_manifest(out / FILE)
+    if manifest is None:
+        return False
+    value: dict[str, Any] = {name: part for name, part in manifest.items() if name not in LOCAL}
+    files = {artifact["path"]: out / artifact["path"] for artifact in manifest["artifacts"].values()}
+    return cache.push(derive_shared_name(IMAGES, manifest["key"]), files, out, value=value, seconds=seconds)
+
+
+def push_entry(cache: SharedCache, entry: KeptEntry, seconds: float) -> bool:
+    """Put an entry of the store there; returns whether it is new."""
+    name = derive_shared_name(entry.section, entry.key)
+    scratch = entry.path.parent
+    return cache.push(name, list_entry_files(entry), scratch, value=entry.value, seconds=seconds)
+
+
+def list_entry_files(entry: KeptEntry) -> Mapping[str, Path]:
+    """The files of an entry by their names in it, with the directories that they are in."""
+    return list_files(entry.path) if entry.path.is_dir() else {}
+
+
+def list_shareable(store: Store) -> Iterable[KeptEntry]:
+    """All entries of the store that other machines can use."""
+    return (entry for section in SHARED for entry in list_entries(store, section))

@@ -1,0 +1,205 @@
+"""The shared cache as builds use it: entries of makers that are trusted, while that is faster than making them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from builder.core.console import Console, format_seconds, format_size
+from builder.core.errors import BuildError
+from builder.core.files import hash_file
+from builder.core.store import Brought
+from builder.sharing.archive import describe_files, list_files, unpack_archive, write_archive
+from builder.sharing.entry import SharedEntry, open_entry, sign_entry
+from builder.sharing.places import Place
+from builder.signatures.pem import SigningKey
+from builder.signatures.verify_key import SignatureRefused, VerifyKey
+
+T = TypeVar("T")
+# Seconds: what asking may take at least, what may be lost to a cache that is slow or gone before it is asked no more,
+# and what a push may take.
+LEAST, LOSS, PUSH = 2.0, 4.0, 300.0
+MAX_ARCHIVE = 16 << 30  # bytes
+
+
+class TooSlow(Exception):
+    """It took longer than making it."""
+
+
+@dataclass
+class Counts:
+    """What a build had of the cache.
+
+    Attributes:
+        hits, misses, refused: entries that were taken, were not there, were of nobody who is trusted.
+        fetched, pushed: bytes.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    refused: int = 0
+    fetched: int = 0
+    pushed: int = 0
+
+
+@dataclass
+class SharedCache:
+    """A shared cache that is in use.
+
+    Attributes:
+        trusted: whose entries are used.
+        signing: signs what is put there; ``None`` where nothing may be.
+    """
+
+    place: Place
+    trusted: Sequence[VerifyKey]
+    console: Console
+    signing: SigningKey | None = None
+    counts: Counts = field(default_factory=Counts)
+    _made: dict[str, float] = field(default_factory=dict)
+    _lost: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it has cost more than it may, and is asked no more."""
+        return self._lost > LOSS
+
+    def describe(self) -> str:
+        """What it has given, in a line."""
+        counts = self.counts
+        given = f"the cache gave {counts.hits} entries, {format_size(counts.fetched)}"
+        sent = f"; sent {format_size(counts.pushed)}" if counts.pushed else ""
+        return f"{given}; {counts.misses} were not there, {counts.refused} refused{sent}"
+
+    def bring(self, name: str, directory: Path) -> Brought | None:
+        """Fetch an entry into an empty directory; ``None``, and an empty directory, if it is not to be had."""
+        if self.is_given_up:
+            return None
+        started = time.monotonic()
+        try:
+            brought = self._bring(name, directory)
+        except SignatureRefused as error:
+            self.counts.refused += 1
+            self.console.warn(f"{name} in {self.place.url} is not used: {error}")
+            brought = None
+        except (OSError, ValueError, BuildError, TooSlow) as error:
+            self._lose(time.monotonic() - started, f"{name}: {error}")
+            brought = None
+        else:
+            if brought is None:
+                self.counts.misses += 1
+                self._lose(time.monotonic() - started, "it does not have much of this")
+        if brought is None:
+            _empty(directory)
+        return brought
+
+    def _bring(self, name: str, directory: Path) -> Brought | None:
+        envelope = _within(LEAST, lambda: self.place.read_entry(name))
+        if envelope is None:
+            return None
+        entry = open_entry(envelope, name, self.trusted)
+        if not 0 <= entry.size <= MAX_ARCHIVE:
+            raise ValueError(f"it has {entry.size} bytes")
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-shared-") as scratch:
+            archive = Path(scratch, "archive")
+            try:
+                _within(max(LEAST, entry.seconds), lambda: self._fetch(entry, archive))
+            except FileNotFoundError:  # pruned just now
+                return None
+            if archive.stat().st_size != entry.size or hash_file(archive) != entry.sha256:
+                raise SignatureRefused("its archive is not what was signed")
+            with archive.open("rb") as file:
+                unpack_archive(file, directory)
+        if describe_files(list_files(directory)) != entry.files:
+            raise SignatureRefused("its files are not what was signed")
+        with self._lock:
+            self.counts.hits += 1
+            self.counts.fetched += entry.size
+        return Brought(entry.value, {name: what[:64] for name, what in entry.files.items() if what[0] not in "-/"})
+
+    def _fetch(self, entry: SharedEntry, archive: Path) -> None:
+        with archive.open("wb") as file:
+            self.place.fetch(entry, file)
+
+    def _lose(self, seconds: float, why: str) -> None:
+        """Count what the cache has cost without giving anything."""
+        self.console.log(f"the cache {self.place.url}: {why}")
+        with self._lock:
+            before = self.is_given_up
+            self._lost += seconds
+        if self.is_given_up and not before:
+            lost = format_seconds(self._lost)
+            self.console.warn(f"the cache {self.place.url} has cost {lost} for nothing; building without it ({why})")
+
+    def note_made(self, name: str, seconds: float) -> None:
+        """Remember that this was made here, and what it took, for :meth:`take_made`."""
+        with self._lock:
+            self._made[name] = seconds
+
+    def take_made(self) -> dict[str, float]:
+        """What was made here since this was asked last: seconds by name."""
+        with self._lock:
+            made, self._made = self._made, {}
+        return made
+
+    def push(self, name: str, files: Mapping[str, Path], scratch: Path, *, value: Any = None, seconds: float) -> bool:
+        """Put an entry there, signed; returns whether it is new.
+
+        Raises:
+            BuildError, OSError: the cache does not take it.
+            TooSlow: it takes too long.
+        """
+        assert self.signing is not None
+        if _within(LEAST, lambda: self.place.read_entry(name)) is not None:
+            return False
+        with tempfile.TemporaryDirectory(dir=scratch, prefix=".new-shared-") as directory:
+            archive = Path(directory, "archive")
+            with archive.open("wb") as file:
+                write_archive(files, file)
+            size, what = archive.stat().st_size, describe_files(files)
+            entry = SharedEntry(name, hash_file(archive), size, what, value, seconds, int(time.time()))
+            signing = self.signing
+            _within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
+        self.counts.pushed += size
+        return True
+
+
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """What the work returns; given up after some seconds, whatever it waits for.
+
+    Raises:
+        TooSlow: it took longer. It goes on in its thread, and nobody looks at it any more.
+        BaseException: what the work raised.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TooSlow(f"it takes longer than {format_seconds(seconds)}")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,104 @@
+"""What is in a shared cache: lists, sums, pruning, and everything at once."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.core.kept import KEPT, Contents, add_entry, derive_shared_name, read_entry
+from builder.core.store import Store
+from builder.sharing.cache import SharedCache
+from builder.sharing.entry import SharedEntry, open_entry, peek_entry
+from builder.signatures.verify_key import SignatureRefused
+
+DAY = 86400.0
+SECTIONS = {f"{section.name}-{section.version}": section for section in KEPT}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An entry, as it says itself; and whether a key that is trusted says so, too."""
+
+    entry: SharedEntry
+    maker: str
+    trusted: bool
+
+
+def list_entries(cache: SharedCache) -> Iterator[Listed]:
+    """All entries; what is no entry is left out."""
+    for name in cache.place.list_names():
+        envelope = cache.place.read_entry(name)
+        if envelope is None:
+            continue
+        try:
+            entry, maker = peek_entry(envelope)
+        except SignatureRefused as error:
+            cache.console.warn(f"{name} in {cache.place.url}: {error}")
+            continue
+        try:
+            open_entry(envelope, name, cache.trusted)
+            trusted = True
+        except SignatureRefused:
+            trusted = False
+        yield Listed(entry, maker, trusted)
+
+
+def summarize(rows: Iterable[Listed]) -> list[dict[str, Any]]:
+    """Number and bytes by section and maker."""
+    sums: dict[tuple[str, str, bool], list[int]] = {}
+    for row in rows:
+        total = sums.setdefault((row.entry.section, row.maker, row.trusted), [0, 0])
+        total[0] += 1
+        total[1] += row.entry.size
+    return [
+        {"section": section, "maker": maker, "trusted": trusted, "count": count, "size": size}
+        for (section, maker, trusted), (count, size) in sorted(sums.items())
+    ]
+
+
+def prune_entries(cache: SharedCache, *, older_than: float | None, largest: int | None) -> tuple[int, int, int]:
+    """Delete entries that are older than so many days, then the oldest until the rest has no more than so many bytes,
+    then archives that nothing refers to. Returns entries, bytes and archives.
+
+    Who fetches one meanwhile builds instead.
+    """
+    rows = sorted(list_entries(cache), key=lambda row: row.entry.made)
+    left = sum(row.entry.size for row in rows)
+    gone = size = 0
+    used: set[str] = set()
+    for row in rows:
+        is_old = older_than is not None and time.time() - row.entry.made > older_than * DAY
+        if is_old or (largest is not None and left > largest):
+            cache.place.delete(row.entry.name)
+            gone, size, left = gone + 1, size + row.entry.size, left - row.entry.size
+        else:
+            used.add(row.entry.sha256)
+    return gone, size, cache.place.sweep(used)
+
+
+def bring_missing(cache: SharedCache, store: Store) -> int:
+    """Bring every entry that belongs into the store and is not there; returns how many."""
+    pulled = 0
+    for name in cache.place.list_names():
+        kind, _, key = name.rpartition("-")
+        section = SECTIONS.get(kind)
+        if section is None or read_entry(store, section, key) is not None:
+            continue
+        parent = store.root / section.name
+        parent.mkdir(exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{section.name}-"))
+        try:
+            fresh.chmod(0o755)
+            brought = cache.bring(derive_shared_name(section, key), fresh)
+            if brought is not None:
+                contents = Contents(brought.value, brought.hashes)
+                add_entry(store, section, key, fresh, inputs={}, contents=contents)
+                pulled += 1
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return pulled
