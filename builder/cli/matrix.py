@@ -9,6 +9,7 @@ matrix.yaml says which; a cell is one of them. One that fails stops no other. Wh
   build-os matrix build --changed-since main      those that git says are others now
   build-os matrix verify                          each twice, and compared
   build-os matrix test                            the tests, on each image that was built
+  build-os matrix emit github                     the same cells for GitHub; or for gitlab, kubernetes
 
 Prints the path of matrix.json; beside it is a page for people, index.html.
 """
@@ -34,14 +35,19 @@ if TYPE_CHECKING:
     from builder.matrix.records import Outcome
 
 HELP = "plan, build, verify and test many images"
-ACTIONS = ("plan", "build", "verify", "test")
+ACTIONS = ("plan", "build", "verify", "test", "emit")
+SYSTEMS = ("kubernetes", "github", "gitlab")
+DEFAULT_MATRIX = Path("matrix.yaml")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("action", choices=ACTIONS, help="what to do")
     parser.add_argument(
-        "file", nargs="?", type=Path, default=Path("matrix.yaml"), metavar="MATRIX", help="(default: matrix.yaml)"
+        "words",
+        nargs="*",
+        metavar="MATRIX",
+        help=f"(default: {DEFAULT_MATRIX}); emit: before it {', '.join(SYSTEMS)}",
     )
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("out/matrix"), metavar="DIR", help="for artifacts (default: out/matrix)"
@@ -50,33 +56,81 @@ def add(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--only", action="append", default=[], metavar="GLOB", help="by name; may be repeated")
     which.add_argument("--failed", action="store_true", help="only those that failed the last time")
     which.add_argument("--changed-since", metavar="REV", help="only those that are others than at a revision of git's")
-    which.add_argument("--cell", metavar="NAME", help="this one alone, in this process, as a part of a larger run")
+    which.add_argument(
+        "--cell",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="this one alone, in this process, as a part of a larger run; of several the one that --number says",
+    )
+    which.add_argument("--number", type=int, metavar="N", help="the N-th of those that --cell names, from 0")
     parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (test: 1)")
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--json", action="store_true", help="plan: as JSON")
     add_locked(parser)
     add_sharing(parser)
+    emit = parser.add_argument_group("emit")
+    emit.add_argument(
+        "--image", metavar="NAME", help="a container image with build-os, for Kubernetes with all it builds"
+    )
+    emit.add_argument("--install", metavar="COMMAND", help="what brings build-os onto a machine (pip install ...)")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Do what is asked for the cells that are meant."""
     from builder.core.errors import InputError
     from builder.core.store import Store
-    from builder.matrix.cells import choose_cells, load_matrix
+    from builder.matrix.cells import load_matrix
 
+    args.system, args.file = split_words(args.action, args.words)
     if args.jobs is not None and args.jobs < 1:
         raise InputError("--jobs: at least one cell at a time")
     if not args.file.is_file():
         raise InputError(f"there is no {args.file}", hint="docs/scale.md says how to write one")
     matrix = load_matrix(args.file)
-    store = Store.open() if args.cell is None else open_sharing_store(args, console)
-    if args.cell is not None:
-        (cell,) = choose_cells(matrix.cells, [args.cell])[:1]
-        return run_cell(args, cell, matrix, store)
+    store = open_sharing_store(args, console) if args.cell else Store.open()
+    if args.cell:
+        return run_cell(args, _choose_one(args, matrix), matrix, store)
     cells = _choose(args, matrix, store)
+    if args.action == "emit":
+        from builder.matrix.emit import INSTALL, Wanted, emit_matrix
+
+        wanted = Wanted(matrix, cells, args.out, args.image, args.install or INSTALL)
+        sys.stdout.write(emit_matrix(args.system, wanted))
+        return 0
     if args.action == "plan":
         return show_plan(args, matrix, cells, store)
     return run_all(args, matrix, cells, store, console)
+
+
+def split_words(action: str, words: list[str]) -> tuple[str | None, Path]:
+    """For which system cells are emitted, and the matrix.
+
+    Raises:
+        InputError: it is for none that is known, or there are more words than that.
+    """
+    from builder.core.errors import InputError
+
+    system = None
+    if action == "emit":
+        if not words or words[0] not in SYSTEMS:
+            raise InputError("say what is to run the cells", hint=f"build-os matrix emit {'|'.join(SYSTEMS)}")
+        system, words = words[0], words[1:]
+    if len(words) > 1:
+        raise InputError(f"one matrix at a time, not {', '.join(words)}")
+    return system, Path(words[0]) if words else DEFAULT_MATRIX
+
+
+def _choose_one(args: argparse.Namespace, matrix: LoadedMatrix) -> Cell:
+    """The cell that this process is for."""
+    from builder.core.errors import InputError
+    from builder.matrix.cells import choose_cells
+
+    if args.number is None and len(args.cell) > 1:
+        raise InputError("several cells are named, and this process does one", hint="--number N says which")
+    if not 0 <= (number := args.number or 0) < len(args.cell):
+        raise InputError(f"--number {number}: {len(args.cell)} cells are named, and the first is 0")
+    return choose_cells(matrix.cells, [args.cell[number]])[0]
 
 
 def _choose(args: argparse.Namespace, matrix: LoadedMatrix, store: Store) -> tuple[Cell, ...]:

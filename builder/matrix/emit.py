@@ -1,0 +1,162 @@
+"""The same cells for engines that people run already: a Job of Kubernetes, a workflow of GitHub, a pipeline of GitLab.
+
+Each job runs ``build-os matrix build --cell NAME`` against the same cache; none of them knows anything else of cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from builder.core.errors import InputError
+from builder.matrix.cells import Cell, LoadedMatrix
+
+VARIABLES = ("BUILD_OS_SHARED_CACHE", "BUILD_OS_CACHE_KEYS", "BUILD_OS_CACHE_SIGN_KEY")
+INSTALL = "pip install 'build-os[scale]'"
+SECONDS = 3600  # of a cell, where the matrix has no limit
+# What one matrix may have: docs.github.com, "Using a matrix for your jobs"; docs.gitlab.com, "parallel:matrix".
+MOST_OF_GITHUB, MOST_OF_GITLAB = 256, 200
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an emitted text is made of.
+
+    Attributes:
+        image: a container image with build-os and the definitions in its working directory.
+        install: what brings build-os onto a machine that has Python.
+    """
+
+    matrix: LoadedMatrix
+    cells: Sequence[Cell]
+    out: Path
+    image: str | None
+    install: str = INSTALL
+
+    @property
+    def argv(self) -> list[str]:
+        """The command, but for the cell."""
+        return ["build-os", "matrix", "build", self.matrix.path.as_posix(), "-o", self.out.as_posix(), "--locked"]
+
+    @property
+    def seconds(self) -> int:
+        """How long a cell may take."""
+        return self.matrix.matrix.limits.seconds or SECONDS
+
+
+def emit_matrix(system: str, wanted: Wanted) -> str:
+    """The text for a system.
+
+    Raises:
+        InputError: it cannot run so many cells, or something is not named that it needs.
+    """
+    document = SYSTEMS[system](wanted)
+    head = f"# Made by 'build-os matrix emit {system}' of {wanted.matrix.path.name}.\n"
+    return head + yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def make_github_workflow(wanted: Wanted) -> dict[str, Any]:
+    """A workflow: https://docs.github.com/actions/reference/workflow-syntax-for-github-actions."""
+    _require_few(wanted, MOST_OF_GITHUB, "a matrix of GitHub")
+    limit = wanted.matrix.matrix.limits.jobs
+    return {
+        "name": "build-os matrix",
+        "on": {"push": {}, "workflow_dispatch": {}},
+        "permissions": {"contents": "read"},
+        "jobs": {
+            "cell": {
+                "runs-on": "ubuntu-latest",
+                "timeout-minutes": -(-wanted.seconds // 60),
+                "strategy": {
+                    "fail-fast": False,
+                    **({"max-parallel": limit} if limit else {}),
+                    "matrix": {"cell": [cell.id for cell in wanted.cells]},
+                },
+                "env": {name: f"${{{{ vars.{name} }}}}" for name in VARIABLES},
+                "steps": [
+                    {"uses": "actions/checkout@v4"},
+                    {"run": wanted.install},
+                    {"run": f"{' '.join(wanted.argv)} --cell '${{{{ matrix.cell }}}}'"},
+                    {
+                        "uses": "actions/upload-artifact@v4",
+                        "if": "always()",
+                        "with": {
+                            "name": "${{ matrix.cell }}",
+                            "path": f"{wanted.out.as_posix()}/${{{{ matrix.cell }}}}",
+                        },
+                    },
+                ],
+            }
+        },
+    }
+
+
+def make_gitlab_pipeline(wanted: Wanted) -> dict[str, Any]:
+    """A child pipeline: https://docs.gitlab.com/ci/yaml/."""
+    _require_few(wanted, MOST_OF_GITLAB, "a matrix of GitLab")
+    out = wanted.out.as_posix()
+    return {
+        "stages": ["build"],
+        "cell": {
+            "stage": "build",
+            **({"image": wanted.image} if wanted.image else {}),
+            "interruptible": True,
+            "timeout": f"{-(-wanted.seconds // 60)} minutes",
+            "parallel": {"matrix": [{"CELL": [cell.id for cell in wanted.cells]}]},
+            "script": [*([] if wanted.image else [wanted.install]), f'{" ".join(wanted.argv)} --cell "$CELL"'],
+            "artifacts": {"when": "always", "paths": [f"{out}/$CELL"]},
+        },
+    }
+
+
+def make_kubernetes_job(wanted: Wanted) -> dict[str, Any]:
+    """An Indexed Job: https://kubernetes.io/docs/tasks/job/indexed-parallel-processing-static/."""
+    if wanted.image is None:
+        raise InputError("a Job needs an image", hint="--image HOST/NAME:TAG, with build-os and the definitions in it")
+    names = [word for cell in wanted.cells for word in ("--cell", cell.id)]
+    count = len(wanted.cells)
+    container = {
+        "name": "cell",
+        "image": wanted.image,
+        "command": [*wanted.argv, *names, "--number", "$(JOB_COMPLETION_INDEX)"],
+        "envFrom": [{"configMapRef": {"name": "build-os-cache", "optional": True}}],
+        "resources": {"requests": {"cpu": "1", "memory": "2Gi"}},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "build-os-matrix", "labels": {"app.kubernetes.io/name": "build-os"}},
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": count,
+            "parallelism": min(count, wanted.matrix.matrix.limits.jobs or count),
+            # A cell that fails stops no other.
+            "backoffLimitPerIndex": 1,
+            "maxFailedIndexes": count,
+            "template": {
+                "spec": {
+                    "restartPolicy": "Never",
+                    "activeDeadlineSeconds": wanted.seconds,
+                    "containers": [container],
+                }
+            },
+        },
+    }
+
+
+SYSTEMS: dict[str, Callable[[Wanted], dict[str, Any]]] = {
+    "kubernetes": make_kubernetes_job,
+    "github": make_github_workflow,
+    "gitlab": make_gitlab_pipeline,
+}
+
+
+def _require_few(wanted: Wanted, most: int, what: str) -> None:
+    if len(wanted.cells) > most:
+        raise InputError(
+            f"these are {len(wanted.cells)} cells, and {what} has at most {most}", hint="--only GLOB chooses some"
+        )
