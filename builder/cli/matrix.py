@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="this one alone, in this process, as a part of a larger run; of several the one that --number says",
     )
     which.add_argument("--number", type=int, metavar="N", help="the N-th of those that --cell names, from 0")
+    which.add_argument("--end-with-input", action="store_true", help=argparse.SUPPRESS)  # of who started this process
     parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (test: 1)")
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--json", action="store_true", help="plan: as JSON")
@@ -211,7 +214,7 @@ def run_all(
 def _make_argv(args: argparse.Namespace, row: PlannedCell) -> list[str]:
     """The command line that does one cell."""
     words = [sys.executable, "-m", "builder", "matrix", args.action, str(args.file), "-o", str(args.out)]
-    words += ["--cell", row.cell.id, "--progress", "plain"]
+    words += ["--cell", row.cell.id, "--end-with-input", "--progress", "plain"]
     words += list_sharing_words(args)
     return words + [f"--{name}" for name in ("offline", "locked", "debug") if getattr(args, name)]
 
@@ -225,6 +228,8 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
     from builder.matrix.plan import REFUSED, plan_cells
     from builder.matrix.work import build_cell, record_work
 
+    if args.end_with_input:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     directory = args.out / cell.id
     own = make_console(args.progress, directory / "build.log")
     (row,) = plan_cells([cell], args.out, store)
@@ -249,6 +254,13 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
         own.close()
     sys.stdout.write(f"{directory / 'build.json'}\n")
     return outcome.status
+
+
+def _end_with_input() -> None:
+    """End as by SIGTERM as soon as nobody is at the other end of standard input."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _make_request(args: argparse.Namespace, cell: Cell, store: Store, console: Console, lock: Path) -> BuildRequest:

@@ -50,8 +50,9 @@ class Crew:
         with (directory / LOG).open("wb") as log:
             if self._ended.is_set():
                 return Outcome(130, 0.0, "not begun")
+            # Its standard input ends with us, however we end, and so does it.
             process = subprocess.Popen(
-                self.argv(row), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+                self.argv(row), stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment
             )
             self._running[row.cell.id] = process
             try:
@@ -62,6 +63,8 @@ class Crew:
                 status, error = TOOK_TOO_LONG, f"took longer than limits.seconds, {self.seconds:.0f} s"
             finally:
                 del self._running[row.cell.id]
+                assert process.stdin is not None
+                process.stdin.close()
         said = read_outcomes(directory).get(self.command)
         if said is not None and (directory / "cell.json").stat().st_mtime >= started and said.status == status:
             return said

@@ -10,6 +10,7 @@ python -m tests.bench --only preloaded        a container inside the image, besi
 python -m tests.bench --only registries       pull, push and copy, beside skopeo and oras
 python -m tests.bench --only probe            what a test's probe adds to a boot
 python -m tests.bench --only runtimes         containers by each runtime: bytes, first answer, memory
+python -m tests.bench --only scale            a matrix of 12 cells; a second machine with a shared cache; 1,000 planned
 python -m tests.bench --only shop             an app in Python: power-on to its first answer, memory, imports, one file
 python -m tests.bench --only updates          a version to a machine, beside swupdate and systemd-sysupdate
 python -m tests.bench --only wheels           wheels into an environment, beside uv and pip; what bytecode saves
@@ -51,6 +52,7 @@ from tests.bench import (
     probe,
     registries,
     runtimes,
+    scale,
     shop,
     updates,
     wheels,
@@ -168,6 +170,7 @@ def main() -> None:
             "probe",
             "registries",
             "runtimes",
+            "scale",
             "shop",
             "updates",
             "wheels",
@@ -191,7 +194,9 @@ def main() -> None:
             shop.measure(Path(directory) / "shop", args.runs)
         if args.only in (None, "runtimes"):
             runtimes.measure(Path(directory) / "runtimes", args.runs)
-        if args.only in ("wheels", "shop", "runtimes"):
+        if args.only in (None, "scale"):
+            scale.measure(Path(directory) / "scale", args.runs)
+        if args.only in ("wheels", "shop", "runtimes", "scale"):
             return
         if manifest is None:
             manifest = demo_manifest()
