@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import add_locked, can_relock
-from builder.cli.sharing import add_sharing, list_sharing_words, open_sharing_store, say_what_came
+from builder.cli.sharing import add_sharing, find_cache, list_sharing_words, open_sharing_store, say_what_came
 from builder.core.console import Console, format_seconds
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         sys.stdout.write(emit_matrix(args.system, wanted))
         return 0
     if args.action == "plan":
-        return show_plan(args, matrix, cells, store)
+        return show_plan(args, matrix, cells, store, console)
     return run_all(args, matrix, cells, store, console)
 
 
@@ -152,7 +152,9 @@ def _choose(args: argparse.Namespace, matrix: LoadedMatrix, store: Store) -> tup
     return cells
 
 
-def show_plan(args: argparse.Namespace, matrix: LoadedMatrix, cells: tuple[Cell, ...], store: Store) -> int:
+def show_plan(
+    args: argparse.Namespace, matrix: LoadedMatrix, cells: tuple[Cell, ...], store: Store, console: Console
+) -> int:
     """Print it; changes nothing."""
     import json
 
@@ -161,6 +163,12 @@ def show_plan(args: argparse.Namespace, matrix: LoadedMatrix, cells: tuple[Cell,
     from builder.matrix.run import count_jobs
 
     planned = plan_cells(cells, args.out, store)
+    if (cache := find_cache(args, os.environ, console)) is not None:
+        from builder.build.shared import IMAGES
+        from builder.core.kept import derive_shared_name
+        from builder.matrix.plan import mark_shared
+
+        planned = mark_shared(planned, store, lambda key: cache.has(derive_shared_name(IMAGES, key)))
     if args.json:
         sys.stdout.write(json.dumps(make_results(args.file, planned), indent=1, ensure_ascii=False) + "\n")
     else:
@@ -234,7 +242,7 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
     own = make_console(args.progress, directory / "build.log")
     (row,) = plan_cells([cell], args.out, store)
     if args.action == "plan":
-        return show_plan(args, matrix, (cell,), store)
+        return show_plan(args, matrix, (cell,), store, own)
     if row.state == REFUSED:
         raise InputError(row.reason)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from builder.outputs.manifest import FILE
 from builder.stages.plan import Plan
 from builder.toolstree import derive_tools_key
 
-CURRENT, BUILD, LOCK, REFUSED = "up to date", "to build", "to lock", "refused"
+CURRENT, BUILD, LOCK, REFUSED, SHARED = "up to date", "to build", "to lock", "refused", "in the cache"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PlannedCell:
 
     Attributes:
         state: ``up to date``, ``to build``, ``to lock`` (and then to build: which packages there will be, only the
-            archive knows), or ``refused``.
+            archive knows), ``in the cache`` that machines share, or ``refused``.
         reason: why; the whole complaint of one that is refused.
         ran: stage -> why it runs.
         reused: the stages that do not run.
@@ -157,6 +157,20 @@ def derive_keys(cells: Sequence[Cell], store: Store) -> dict[str, str]:
                 request = BuildRequest(cell.definition, Path(), store, QuietConsole(), variation=cell.variation)
                 keys[cell.id] = make_system_key(request, resolved, group.lock, group.plan)
     return keys
+
+
+def mark_shared(planned: Sequence[PlannedCell], store: Store, has: Callable[[str], bool]) -> list[PlannedCell]:
+    """The plan, in which cells that a cache has whole are not built.
+
+    Args:
+        has: whether it has the build of a key.
+    """
+    keys = derive_keys([row.cell for row in planned if row.state == BUILD], store)
+    there = {name for name, key in keys.items() if key and has(key)}
+    return [
+        replace(row, state=SHARED, reason="", ran=None, shares="", seconds=None) if row.cell.id in there else row
+        for row in planned
+    ]
 
 
 def _share(planned: Sequence[PlannedCell]) -> list[PlannedCell]:

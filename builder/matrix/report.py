@@ -10,7 +10,7 @@ from typing import Any
 
 from builder.core.console import format_seconds, format_size
 from builder.core.files import write_file
-from builder.matrix.plan import CURRENT, LOCK, REFUSED, PlannedCell
+from builder.matrix.plan import CURRENT, LOCK, REFUSED, SHARED, PlannedCell
 from builder.report.page import wrap_page
 
 SCHEMA = 1
@@ -26,7 +26,7 @@ def format_plan(planned: Sequence[PlannedCell], jobs: int) -> list[str]:
     counts = [(state, sum(row.state == state for row in planned)) for state in dict.fromkeys(r.state for r in planned)]
     words = ", ".join(f"{count} {state}" for state, count in counts)
     known = sum(row.seconds or 0.0 for row in planned)
-    unknown = sum(row.seconds is None for row in planned)
+    unknown = sum(row.seconds is None and row.state != SHARED for row in planned)
     if known:
         words += f"; about {format_seconds(known)} of work, {jobs} at once"
     if unknown:
@@ -35,7 +35,7 @@ def format_plan(planned: Sequence[PlannedCell], jobs: int) -> list[str]:
 
 
 def _describe(row: PlannedCell) -> str:
-    if row.state in (CURRENT, REFUSED):
+    if row.state in (CURRENT, REFUSED, SHARED):
         return row.state
     words = f"{row.state}, because {row.reason}"
     if row.ran:

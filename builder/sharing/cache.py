@@ -100,6 +100,22 @@ class SharedCache:
             _empty(directory)
         return brought
 
+    def has(self, name: str) -> bool:
+        """Whether there is an entry that may be used; what it holds is looked at when it is fetched."""
+        if self.is_given_up:
+            return False
+        started = time.monotonic()
+        try:
+            envelope = _within(LEAST, lambda: self.place.read_entry(name))
+            if envelope is not None:
+                open_entry(envelope, name, self.trusted)
+            return envelope is not None
+        except SignatureRefused:
+            return False
+        except (OSError, BuildError, TooSlow) as error:
+            self._lose(time.monotonic() - started, f"{name}: {error}")
+            return False
+
     def _bring(self, name: str, directory: Path) -> Brought | None:
         envelope = _within(LEAST, lambda: self.place.read_entry(name))
         if envelope is None:

@@ -16,7 +16,7 @@ from builder.core.architecture import Arch
 from builder.core.console import PlainConsole, QuietConsole
 from builder.core.store import Store
 from builder.definition.variation import Variation
-from builder.matrix.plan import LOCK, REFUSED, PlannedCell, plan_cells
+from builder.matrix.plan import LOCK, REFUSED, PlannedCell, derive_keys, mark_shared, plan_cells
 from builder.matrix.records import Outcome, read_outcomes, write_outcome
 from builder.matrix.report import draw_page, format_plan, make_results
 from builder.matrix.run import Crew, choose_next, choose_status, count_jobs, run_cells
@@ -44,6 +44,15 @@ def test_a_cell_without_a_lock_says_which_it_would_have(
     assert (arm64.state, arm64.reason) == (LOCK, "there is no one.arm64.lock")
     write_lock(tmp_path / "one.yaml", tmp_path / "one.arm64.lock", Variation(Arch.ARM64))
     assert plan_cells(made.cells, tmp_path / "out", empty_store)[1].state == "to build"
+
+
+def test_a_plan_knows_what_a_cache_has(make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path) -> None:
+    made = make_matrix("outputs: [raw, gce]\n", locked=True)
+    planned = plan_cells(made.cells, tmp_path / "out", empty_store)
+    key = derive_keys(made.cells, empty_store)["one-gce"]
+    raw, gce = mark_shared(planned, empty_store, lambda wanted: wanted == key)
+    assert (raw.state, gce.state) == ("to build", "in the cache")
+    assert "one-gce  in the cache" in format_plan([raw, gce], 1)
 
 
 def test_a_cell_that_is_refused_leaves_the_others_alone(
