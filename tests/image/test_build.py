@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.tools import Tools
+from builder.outputs.hash_tree import write_hash_tree
 
 pytestmark = pytest.mark.image
 
@@ -85,6 +86,16 @@ def test_the_backup_partition_table_is_at_the_very_end(raw: Path) -> None:
     with raw.open("rb") as file:
         file.seek(-SECTOR, 2)
         assert file.read(8) == b"EFI PART"
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 129])
+def test_a_hash_tree_is_what_veritysetup_makes(tools: Tools, tmp_path: Path, blocks: int) -> None:
+    image, salt, name = tmp_path / "image", b"s" * 32, uuid.UUID(int=7)
+    image.write_bytes(bytes(range(256)) * (blocks * 16))
+    ours = write_hash_tree(image, tmp_path / "ours", salt=salt, uuid=name)
+    said = tools.run("veritysetup", "format", f"--salt={salt.hex()}", f"--uuid={name}", image, tmp_path / "theirs")
+    assert ours in said
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
 def test_the_root_verifies_and_one_changed_bit_is_found(
