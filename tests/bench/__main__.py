@@ -177,6 +177,7 @@ def main() -> None:
         ),
     )
     parser.add_argument("--no-peer", action="store_true", help="leave mkosi out, which takes most of the time")
+    parser.add_argument("--peer", type=Path, metavar="RAW", help="for boots: mkosi's disk, if it is built already")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="build-os-bench-", ignore_cleanup_errors=True) as directory:
         if args.only in (None, "registries"):
@@ -215,8 +216,8 @@ def main() -> None:
             preloaded.measure(Path(directory) / "preloaded", args.runs)
         config = REPOSITORY / "configs" / "machines" / "demo.yaml"
         if args.only in (None, "boot"):
-            peer = None
-            if not args.no_peer:
+            peer = args.peer
+            if peer is None and not args.no_peer:
                 definition = REPOSITORY / "configs" / "demo.yaml"
                 peer = mkosi.make_image(Path(directory) / "mkosi-boot", tools_of(manifest), definition)
             boot.measure(manifest, config, args.runs, peer)
