@@ -49,6 +49,8 @@ def make_facts(tree: Tree, layout: Disk, label: str) -> bytes:
     root: dict[str, Any] = {}
     places = {"": root}
     texts = {}
+    text_files = {text for text in TEXTS if not text.endswith("/")}
+    text_directories = tuple(text for text in TEXTS if text.endswith("/"))
     for path, node in tree.walk():
         if path == "/" or path.startswith(HIDDEN):
             continue
@@ -57,9 +59,7 @@ def make_facts(tree: Tree, layout: Disk, label: str) -> bytes:
             places[path] = places[above][name] = _directory(node)
         else:
             places[above][name] = _leaf(node)
-        if node.kind is Kind.FILE and any(
-            path.startswith(text) if text.endswith("/") else path == text for text in TEXTS
-        ):
+        if node.kind is Kind.FILE and (path in text_files or path.startswith(text_directories)):
             text = node.content.read().decode("utf-8", "replace")
             texts[path] = _without_comments(text) if path.startswith(COMMENTED) else text
     partitions = {"esp": layout.esp // MIB, label: layout.slot // MIB, "state": None}
