@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from builder.core.tools import Tools
     from builder.definition.resolved import Resolved
     from builder.tree.node import Node
+    from vm.registry.running import Registry
     from vm.registry.ssh import SshTarget
 
 HELP = "build, boot, and put each change into the machine while it runs"
@@ -283,8 +284,7 @@ def open_machine(args: argparse.Namespace, path: Path, console: Console) -> Iter
                 raise InputError(f"{args.machine} was not booted by this", hint="without -m, a machine is")
             boot.close()  # the connection first, then the machine
             live = describe_live(look_at(path).resolved)  # what changes while it is built comes after
-            build_and_boot(args, path, console)
-            name = make_name(args)
+            name = build_and_boot(args, path, registry, console)
             boot.callback(stop, registry, name, console)
             return connect(name, live)
 
@@ -305,10 +305,11 @@ def make_name(args: argparse.Namespace) -> str:
     return f"{read_image(args.out / 'build.json').name}-dev"
 
 
-def build_and_boot(args: argparse.Namespace, path: Path, console: Console) -> None:
-    """Build, and leave a machine running.
+def build_and_boot(args: argparse.Namespace, path: Path, registry: Registry, console: Console) -> str:
+    """Build, and leave a machine running; returns its name.
 
     Raises:
+        InputError: nobody could log in, or a machine of this name runs, which is not ours to stop.
         BuildError: it cannot be built, or does not come up.
     """
     from builder.build import BuildRequest, build_definition
@@ -324,11 +325,15 @@ def build_and_boot(args: argparse.Namespace, path: Path, console: Console) -> No
             console.note(line)
     if not runner.has_ssh_server(result.manifest):
         raise InputError("nobody can log in to this image", hint="add 'ssh' to features")
-    words = ["run", str(result.manifest), "--detach", "--name", make_name(args), "--memory", str(args.memory)]
+    name = make_name(args)
+    if name in {record.name for record in registry.list()}:
+        raise InputError(f"a machine named {name} runs already", hint=f"'build-os dev -m {name}' follows it")
+    words = ["run", str(result.manifest), "--detach", "--name", name, "--memory", str(args.memory)]
     words += ["--config", str(args.config)] if args.config else []
     words += [word for pair in args.publish for word in ("--publish", pair)]
     words += ["--kernel"] if args.kernel else []
     runner.run(make_parser("run").parse_args(words), console)
+    return name
 
 
 def open_keyboard() -> Callable[[float], bool]:

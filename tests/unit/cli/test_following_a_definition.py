@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -178,6 +179,31 @@ def test_only_what_a_person_edits_is_watched(session: Session) -> None:
     assert f"{session.root}/os.yaml" in watched
     assert f"{session.root}/overlays/mine/etc/motd" in watched
     assert [path for path in watched if path.endswith(".pyc") or "site-packages" in path] == []
+
+
+def test_a_machine_of_the_same_name_that_runs_already_is_left_alone(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = session.root / "out"
+    out.mkdir()
+    booted: list[object] = []
+    monkeypatch.setattr(
+        "builder.build.build_definition", lambda _: SimpleNamespace(seconds=0.0, manifest=out / "build.json")
+    )
+    monkeypatch.setattr("builder.cli.run.has_ssh_server", lambda _: True)
+    monkeypatch.setattr("builder.cli.run.run", lambda words, _: booted.append(words.name))
+    monkeypatch.setattr(dev, "make_name", lambda _: "app-dev")
+    args = SimpleNamespace(out=out, memory=512, config=None, publish=["8080:80"], kernel=True)
+
+    def boot(*running: str) -> str:
+        registry = SimpleNamespace(list=lambda: [SimpleNamespace(name=name) for name in running])
+        return dev.build_and_boot(args, Path("os.yaml"), registry, session.console)  # type: ignore[arg-type] # stand-ins
+
+    with pytest.raises(InputError, match="a machine named app-dev runs already"):
+        boot("app-dev")
+    assert booted == []
+    assert boot("web-1") == "app-dev"
+    assert booted == ["app-dev"]
 
 
 def test_a_machine_that_was_not_booted_here_is_not_replaced(session: Session) -> None:
