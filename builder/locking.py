@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,11 +69,13 @@ def make_lock_path(definition: Path) -> Path:
     return definition.with_suffix(SUFFIX)
 
 
-def locate_lock(resolved: Resolved | ResolvedContainer, variant: str = "") -> Path:
+def locate_lock(
+    resolved: Resolved | ResolvedContainer, variant: str = "", load_lock: Callable[[Path], Lock] = Lock.load
+) -> Path:
     """The lock of a definition, or of a variant of it, which has one of its own (``os.arm64.lock``) where the
     definition's does not fit it."""
     path = make_lock_path(resolved.path)
-    if not variant or (path.exists() and Lock.load(path).recipe_sha256 == hash_recipe(resolved)):
+    if not variant or (path.exists() and load_lock(path).recipe_sha256 == hash_recipe(resolved)):
         return path
     return path.with_name(f"{path.stem}.{variant}{SUFFIX}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 from builder.build.request import BuildRequest
@@ -12,13 +13,13 @@ from builder.build.workspace import Workspace
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError
 from builder.core.inputs import remember_files
-from builder.core.kept import PACKS, TOOLS, read_entry
+from builder.core.kept import PACKS, SEAL, TOOLS
 from builder.core.store import Store
 from builder.debian.lock import Lock
 from builder.definition.load import check_outputs, load
 from builder.definition.resolved import Resolved
 from builder.definition.variation import Variation
-from builder.locking import locate_lock, require_current
+from builder.locking import locate_lock, make_lock_path, require_current
 from builder.matrix.cells import Cell
 from builder.matrix.records import Outcome, read_outcomes
 from builder.outputs.manifest import FILE
@@ -74,49 +75,70 @@ class _Group:
     claims: frozenset[str] = frozenset()
 
 
+class _Planner:
+    """Plans what cells have in common, once; reads each lock once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._groups: dict[tuple[Path, Variation], _Group] = {}
+        self._load_lock = cache(Lock.load)
+
+    def plan_group(self, cell: Cell) -> _Group:
+        """The plan of the cells that differ from this one in their outputs alone."""
+        same = (cell.definition, replace(cell.variation, outputs=()))
+        if same not in self._groups:
+            self._groups[same] = self._plan(*same)
+        return self._groups[same]
+
+    def _plan(self, definition: Path, variation: Variation) -> _Group:
+        """Load, look at the lock, plan the stages."""
+        try:
+            resolved = load(definition, variation=variation).resolved
+        except BuildError as error:
+            return _Group(state=REFUSED, reason=str(error))
+        path = make_lock_path(resolved.path)
+        try:
+            path = locate_lock(resolved, variation.locked_as, self._load_lock)
+            if not path.exists():
+                reason = f"there is no {path.name}"
+                return _Group(resolved, state=LOCK, reason=reason, claims=frozenset({f"lock {path}"}))
+            lock = self._load_lock(path)
+            require_current(lock, resolved, str(path))
+        except BuildError as error:
+            return _Group(resolved, state=LOCK, reason=error.what, claims=frozenset({f"lock {path}"}))
+        request = BuildRequest(definition, path.parent, self._store, QuietConsole(), variation=variation)
+        plan = plan_system(Workspace(request, self._store), resolved, lock)
+        return _Group(resolved, lock, plan, claims=self._list_claims(plan, lock))
+
+    def _list_claims(self, plan: Plan, lock: Lock) -> frozenset[str]:
+        running = [planned for planned in plan.stages if planned.run]
+        claims = {f"stage {planned.key}" for planned in running if planned.stage.checkpoint}
+        tools = derive_tools_key(lock.tools)
+        missing: set[str] = set()
+        if tools not in self._tools:
+            claims.add(f"tools {tools}")
+            missing.update(package.sha256 for package in lock.tools)
+        if len(running) == len(plan.stages):
+            missing.update(package.sha256 for package in lock.packages)
+        return frozenset(claims | {f"deb {sha256}" for sha256 in missing - self._packs})
+
+    @cached_property
+    def _packs(self) -> set[str]:
+        """The debs that are unpacked."""
+        return {path.name.removesuffix(SEAL) for path in (self._store.root / PACKS.name).glob(f"*{SEAL}")}
+
+    @cached_property
+    def _tools(self) -> set[str]:
+        """The keys of the tools trees that are there."""
+        return {path.name.removesuffix(SEAL) for path in (self._store.root / TOOLS.name).glob(f"*{SEAL}")}
+
+
 def plan_cells(cells: Sequence[Cell], out: Path, store: Store) -> list[PlannedCell]:
     """The plan of each cell, in order; changes nothing."""
-    groups: dict[tuple[Path, Variation], _Group] = {}
-    planned: list[PlannedCell] = []
+    planner = _Planner(store)
     with remember_files():
-        for cell in cells:
-            same = (cell.definition, replace(cell.variation, outputs=()))
-            if same not in groups:
-                groups[same] = _plan_group(*same, store)
-            planned.append(_plan_cell(cell, groups[same], out, store))
+        planned = [_plan_cell(cell, planner.plan_group(cell), out, store) for cell in cells]
     return _estimate(_share(planned))
-
-
-def _plan_group(definition: Path, variation: Variation, store: Store) -> _Group:
-    """Load, look at the lock, plan the stages."""
-    try:
-        resolved = load(definition, variation=variation).resolved
-    except BuildError as error:
-        return _Group(state=REFUSED, reason=str(error))
-    path = locate_lock(resolved, variation.locked_as)
-    if not path.exists():
-        return _Group(resolved, state=LOCK, reason=f"there is no {path.name}", claims=frozenset({f"lock {path}"}))
-    try:
-        lock = Lock.load(path)
-        require_current(lock, resolved, str(path))
-    except BuildError as error:
-        return _Group(resolved, state=LOCK, reason=error.what, claims=frozenset({f"lock {path}"}))
-    request = BuildRequest(definition, path.parent, store, QuietConsole(), variation=variation)
-    plan = plan_system(Workspace(request, store), resolved, lock)
-    return _Group(resolved, lock, plan, claims=_list_claims(plan, lock, store))
-
-
-def _list_claims(plan: Plan, lock: Lock, store: Store) -> frozenset[str]:
-    running = [planned for planned in plan.stages if planned.run]
-    claims = {f"stage {planned.key}" for planned in running if planned.stage.checkpoint}
-    tools = derive_tools_key(lock.tools)
-    missing = {*()} if read_entry(store, TOOLS, tools) is not None else {package.sha256 for package in lock.tools}
-    if missing:
-        claims.add(f"tools {tools}")
-    if len(running) == len(plan.stages):
-        missing |= {package.sha256 for package in lock.packages}
-    present = {path.name.partition(".")[0] for path in (store.root / PACKS.name).glob("*.seal")} if missing else set()
-    return frozenset(claims | {f"deb {sha256}" for sha256 in missing - present})
 
 
 def _plan_cell(cell: Cell, group: _Group, out: Path, store: Store) -> PlannedCell:
@@ -144,13 +166,10 @@ def derive_keys(cells: Sequence[Cell], store: Store) -> dict[str, str]:
     """The key of everything that decides a cell's artifacts, by its name; empty where it has no lock that fits, or
     cannot be built."""
     keys = {}
-    groups: dict[tuple[Path, Variation], _Group] = {}
+    planner = _Planner(store)
     with remember_files():
         for cell in cells:
-            same = (cell.definition, replace(cell.variation, outputs=()))
-            if same not in groups:
-                groups[same] = _plan_group(*same, store)
-            group = groups[same]
+            group = planner.plan_group(cell)
             keys[cell.id] = ""
             if group.resolved is not None and group.lock is not None and group.plan is not None:
                 resolved = replace(group.resolved, outputs=cell.variation.outputs or group.resolved.outputs)

@@ -14,7 +14,7 @@ from builder.build.workspace import open_store
 from builder.core.console import Console
 from builder.core.errors import BuildError
 from builder.definition.load import load
-from builder.locking import locate_lock
+from builder.locking import locate_lock, make_lock_path
 from builder.matrix.plan import LOCK, PlannedCell
 from builder.matrix.records import Outcome, write_outcome
 from builder.outputs.manifest import read_manifest
@@ -84,8 +84,9 @@ def lock_cells(
             continue
         started = time.monotonic()
         resolved = load(row.cell.definition, variation=row.cell.variation).resolved  # it was planned: it can be loaded
-        path = locate_lock(resolved, row.cell.variation.locked_as)
+        path = make_lock_path(resolved.path)
         try:
+            path = locate_lock(resolved, row.cell.variation.locked_as)
             if path not in known:
                 with console.open_step(f"lock {path}"), open_store(make_request(row, path)) as workspace:
                     require_lock(workspace, resolved)

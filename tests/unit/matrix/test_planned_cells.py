@@ -46,6 +46,15 @@ def test_a_cell_without_a_lock_says_which_it_would_have(
     assert plan_cells(made.cells, tmp_path / "out", empty_store)[1].state == "to build"
 
 
+def test_a_lock_that_cannot_be_read_is_a_cell_s_own_trouble(
+    make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path
+) -> None:
+    made = make_matrix("features: {plain: [], shell: [ssh]}\n", ("one", "two"), locked=True)
+    (tmp_path / "one.lock").write_text("<<<<<<< HEAD")
+    states = [row.state for row in plan_cells(made.cells, tmp_path / "out", empty_store)]
+    assert states == [LOCK, LOCK, "to build", LOCK]
+
+
 def test_a_plan_knows_what_a_cache_has(make_matrix: MakeMatrix, empty_store: Store, tmp_path: Path) -> None:
     made = make_matrix("outputs: [raw, gce]\n", locked=True)
     planned = plan_cells(made.cells, tmp_path / "out", empty_store)
