@@ -17,6 +17,7 @@ from update.errors import UpdateError
 
 RESULT = "/run/update/result.json"
 TARGET = "boot-complete.target"
+OWN_UNIT = "update-give-up.service"  # in which this is asked: it is starting, too
 _MAX_REASON = 600
 
 
@@ -99,7 +100,8 @@ def explain(host: Host) -> str:
         reasons.append(f"{unit} failed" + (f" ({own[-1].strip()})" if own else ""))
     if not reasons:
         jobs = [line.split() for line in _ask(host, "list-jobs").splitlines()]
-        waiting = [words[1] for words in jobs if len(words) >= 4 and words[3] == "running"]
+        running = [words[1] for words in jobs if len(words) >= 4 and words[3] == "running"]
+        waiting = [unit for unit in running if unit != OWN_UNIT]
         reasons = [f"{TARGET} was not reached in time; still starting: {' '.join(waiting) or 'nothing'}"]
     return "; ".join(reasons)[:_MAX_REASON]
 

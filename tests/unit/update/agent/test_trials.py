@@ -101,7 +101,12 @@ def test_a_unit_that_fails_is_the_reason_on_the_version_before(
 def test_what_hangs_is_named(machine: FakeMachine, payload: Make) -> None:
     take(machine, payload("2"))
     on_trial(machine, "2", "b" * 32)
-    machine.answers = {"systemctl list-jobs": "12 slow.service start running\n13 boot-complete.target start waiting"}
+    jobs = (
+        "11 update-give-up.service start running",
+        "12 slow.service start running",
+        "13 boot-complete.target start waiting",
+    )
+    machine.answers = {"systemctl list-jobs": "\n".join(jobs)}
     assert main(["give-up"], machine.host) == 0
     pending = read_state(machine.host).pending
     assert pending is not None
