@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firstboot.apply.root import Root
-from firstboot.config.kernel_words import FACTORY_RESET
 from firstboot.config.lazy import import_lazily
 from firstboot.log import Log
 from firstboot.places import ATTEMPT, FIRST_BOOT, MARKER, RESET, STATE, STATE_VAR, WITNESS, Places, has_own_var
@@ -56,10 +55,9 @@ def prepare(places: Places, log: Log) -> int:
     Returns:
         The exit status: 0 decided, 1 the machine has to stop, and the console says why.
     """
-    asked = FACTORY_RESET in places.read_command_line().split()
     with Root(places.root) as root:
         try:
-            if is_first_boot(root, log, asked=asked):
+            if is_first_boot(root, log):
                 root.write(FIRST_BOOT, b"", mode=0o600)
             return 0
         except UnclearState as error:
@@ -74,24 +72,14 @@ def prepare(places: Places, log: Log) -> int:
     return 1
 
 
-def is_first_boot(root: Root, log: Log, *, asked: bool = False) -> bool:
+def is_first_boot(root: Root, log: Log) -> bool:
     """Look, and make everything ready for a first boot if this is one, or one that goes on.
-
-    Args:
-        asked: whether who started the machine chose a factory reset in the boot menu.
 
     Raises:
         UnclearState: neither it is one, nor a later boot of a machine that is whole.
         OSError: that cannot be seen.
     """
     attempt, complete, reset, witness = (_is_there(root, path) for path in (ATTEMPT, MARKER, RESET, WITNESS))
-    if asked and not reset:
-        log.note("a factory reset was chosen in the boot menu")
-        root.make_directory(_DIRECTORY, 0o700)
-        # From here on the next boot begins anew as well, whatever becomes of this one.
-        if complete:
-            root.rename_durably(MARKER, RESET.rpartition("/")[2])
-        reset = True
     if reset:
         log.note("a factory reset was asked for: everything on the state partition is removed")
         root.remove_durably(WITNESS)

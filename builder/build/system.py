@@ -329,6 +329,5 @@ def make_image_settings(resolved: Resolved) -> ImageSettings:
         credentials=resolved.credentials,
         initrd_overlays=tuple(find_shipped_root() / "overlays" / name for name in overlays),
         encrypted_state=encrypted,
-        reset_in_menu=resolved.state.reset_in_menu,
         layout=resolved.disk,
     )

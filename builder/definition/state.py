@@ -35,11 +35,6 @@ class State(BaseModel):
         description="Whether the first boot makes a key that opens it where the TPM does not any more, and shows it "
         "once on the console, or hands it to whom the first-boot config names.",
     )
-    reset_in_menu: bool = Field(
-        False,
-        description="Whether the boot menu has an entry for a factory reset: whoever is at the console can then empty "
-        "the partition, and the first boot runs again. Default: `false`.",
-    )
 
 
 def list_implied_features(state: State) -> tuple[str, ...]:

@@ -36,7 +36,6 @@ from builder.outputs.uki import (
 )
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
-from firstboot.config.kernel_words import FACTORY_RESET
 
 
 @dataclass
@@ -72,9 +71,9 @@ def make_outputs(
     scratch = context.scratch
     kernel, uki, disk, facts, esp = (scratch / name for name in ("vmlinuz", "uki.efi", "disk.raw", "facts.json", "esp"))
 
-    def words(roothash: str, *more: str) -> str:
+    def words(roothash: str) -> str:
         credentials = settings.can_accept_credentials(signed=signer is not None)
-        line = make_command_line(roothash, (*settings.extra_command_line, *more), import_credentials=credentials)
+        line = make_command_line(roothash, settings.extra_command_line, import_credentials=credentials)
         if signer is None:
             return line
         return fill_command_line(f"{line} {DEVELOPMENT_KEYS}" if signer.pair.is_development else line)
@@ -89,12 +88,11 @@ def make_outputs(
         with timer.measure_step("initrd", "initrd"):
             initrd = _initrd(tree.copy(), settings, context)
         with timer.measure_step("uki", "unified kernel image"):
-            parts = dict(read_parts(tree, settings.arch, with_profiles=settings.reset_in_menu))
+            parts = dict(read_parts(tree, settings.arch))
             if settings.encrypted_state and signer is not None:
                 parts["pcrpkey"] = signer.read_public_key()
             kernel.write_bytes(parts["linux"])
-            reset = words(NO_ROOT_HASH, FACTORY_RESET) if settings.reset_in_menu else None
-            template = _uki(parts, initrd, words(NO_ROOT_HASH), reset, settings, context)
+            template = _uki(parts, initrd, words(NO_ROOT_HASH), settings, context)
         with timer.measure_step("facts", "facts for checking configs"):
             facts.write_bytes(make_facts(remove_kernel(tree), settings.layout, label))
         root = making_root.result()
@@ -195,15 +193,12 @@ def _is_kernel(path: str) -> bool:
     return path.startswith("/usr/lib/modules/") and path.endswith("/vmlinuz")
 
 
-def _uki(
-    parts: Mapping[str, bytes], initrd: Path, words: str, reset: str | None, settings: ImageSettings, context: Context
-) -> Path:
+def _uki(parts: Mapping[str, bytes], initrd: Path, words: str, settings: ImageSettings, context: Context) -> Path:
     """The unified kernel image, but for the root hash."""
     inputs = {
         "build-os": hash_source("builder.outputs.uki"),
         "arch": settings.arch,
         "command line": words,
-        "reset": reset or "",
         # Of the initrd the directory's name is enough: it is kept under the key of all that is in it.
         "initrd": initrd.parent.name,
         **{name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
@@ -211,7 +206,7 @@ def _uki(
 
     def make(fresh: Path) -> None:
         out, scratch = fresh / "uki.efi", context.scratch
-        make_uki(parts, context.tools, scratch, out, arch=settings.arch, initrd=initrd, cmdline=words, reset=reset)
+        make_uki(parts, context.tools, scratch, out, arch=settings.arch, initrd=initrd, cmdline=words)
 
     return _keep(context, OUTPUTS, "uki", inputs, make).path / "uki.efi"
 

@@ -21,7 +21,6 @@ class ImageSettings:
         initrd_overlays: the units of our initrd.
         modules: kernel modules the initrd carries besides ours.
         encrypted_state: whether the TPM opens the state partition, for kernel images of the build's key.
-        reset_in_menu: whether the boot menu has an entry that empties the state partition.
     """
 
     name: str
@@ -35,7 +34,6 @@ class ImageSettings:
     layout: Disk
     credentials: tuple[str, ...] | None = None
     encrypted_state: bool = False
-    reset_in_menu: bool = False
 
     def can_accept_credentials(self, *, signed: bool) -> bool:
         """Whether systemd takes all that the platform hands over.

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from builder.core.efi_keys import KEY_VARIABLES, make_signature_list
-from builder.core.pe import Section, read_sections
+from builder.core.pe import read_sections
 from update.efi import hash_program
 
 Registers = Mapping[str, str | Mapping[str, str]]
 
 # In the order in which systemd-stub(7) measures them (UAPI.5, "PE sections").
-MEASURED_SECTIONS = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat", ".pcrpkey", ".profile")
+MEASURED_SECTIONS = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat", ".pcrpkey")
 PHASES = ("enter-initrd", "leave-initrd", "sysinit", "ready")  # systemd-pcrphase(8)
 IN_INITRD = PHASES[:1]
 _SEPARATOR = bytes(4)
@@ -83,11 +83,7 @@ def _extend(register: bytes, measured: Iterable[bytes]) -> bytes:
 
 def _list_of_kernel(program: Path) -> Iterable[bytes]:
     data = program.read_bytes()
-    sections: dict[str, Section] = {}
-    for section in read_sections(program):
-        if section.name in sections:  # from here on it is of another profile, which is not started by itself
-            break
-        sections[section.name] = section
+    sections = {section.name: section for section in read_sections(program)}
     for name in MEASURED_SECTIONS:
         if name in sections:
             section = sections[name]

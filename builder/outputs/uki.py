@@ -23,8 +23,6 @@ NO_ROOT_HASH = hashlib.sha256(b"build-os: the hash of a root that is still being
 
 # What a kernel takes, without the NUL: COMMAND_LINE_SIZE of x86 and arm64 (arch/*/include/.../setup.h).
 COMMAND_LINE = 2047
-# Titles of a boot menu are of the image, and of the profile (UAPI.5, "PE sections").
-RESET_PROFILE = "ID=factory-reset\nTITLE=Factory reset\n"
 # systemd takes nothing from SMBIOS, fw_cfg, the boot loader and this command line (systemd.system-credentials(7)).
 NO_CREDENTIALS = "systemd.import_credentials=no"
 DEVELOPMENT_KEYS = "build_os.keys=development"  # a unit of the feature base says so on consoles
@@ -75,53 +73,28 @@ def fill_command_line(words: str) -> str:
     return f"{words} {FULL_MARK}{'-' * left}"
 
 
-def read_parts(tree: Tree, arch: str, *, with_profiles: bool = False) -> Mapping[str, bytes]:
-    """What of the image's own goes into a unified kernel image; the EFI stub among it, so its architecture is right.
-
-    Args:
-        with_profiles: whether there will be others than the one that starts by itself.
-    """
-    efi = require_architecture(arch).efi
-    # What carries a profile to ukify is a program for firmware, too, and has nothing of its own.
-    carrier = {"carrier": tree.read(f"{EFI_STUBS}/addon{efi}.efi.stub")} if with_profiles else {}
+def read_parts(tree: Tree, arch: str) -> Mapping[str, bytes]:
+    """What of the image's own goes into a unified kernel image; the EFI stub among it, so its architecture is right."""
     return {
-        **carrier,
         "linux": find_kernel(tree).content.read(),
-        "stub": tree.read(f"{EFI_STUBS}/linux{efi}.efi.stub"),
+        "stub": tree.read(f"{EFI_STUBS}/linux{require_architecture(arch).efi}.efi.stub"),
         "os-release": tree.read("/usr/lib/os-release"),
         "uname": find_kernel_release(tree).encode(),
     }
 
 
 def make_uki(
-    parts: Mapping[str, bytes],
-    tools: Tools,
-    scratch: Path,
-    out: Path,
-    *,
-    arch: str,
-    initrd: Path,
-    cmdline: str,
-    reset: str | None = None,
+    parts: Mapping[str, bytes], tools: Tools, scratch: Path, out: Path, *, arch: str, initrd: Path, cmdline: str
 ) -> None:
     """Join the parts with ``ukify``.
 
     Args:
-        reset: the command line of a second profile, which the boot menu shows as a factory reset; it takes parts
-            that were read for that.
         parts: those of :func:`read_parts`; with a ``pcrpkey``, the key (PEM) that signs policies for the TPM, there is
             room for the signature of one, which :func:`write_policy` fills.
     """
     for name, data in {**parts, "cmdline": cmdline.encode(), "pcrsig": NO_POLICY}.items():
         (scratch / name).write_bytes(data)
     with_policy = "pcrpkey" in parts
-    made_for = f"--efi-arch={require_architecture(arch).efi}"
-    profile = scratch / "reset.efi"
-    if reset is not None:
-        (scratch / "reset-cmdline").write_text(reset)
-        (scratch / "profile").write_text(RESET_PROFILE)
-        words = (f"--profile=@{scratch / 'profile'}", f"--cmdline=@{scratch / 'reset-cmdline'}")
-        tools.run("ukify", "build", *words, f"--stub={scratch / 'carrier'}", made_for, f"--output={profile}")
     tools.run(
         "ukify",
         "build",
@@ -131,8 +104,7 @@ def make_uki(
         f"--os-release=@{scratch / 'os-release'}",
         f"--uname={parts['uname'].decode()}",
         f"--stub={scratch / 'stub'}",
-        made_for,
-        *([] if reset is None else [f"--join-profile={profile}"]),
+        f"--efi-arch={require_architecture(arch).efi}",
         *([f"--pcrpkey={scratch / 'pcrpkey'}", f"--section=.pcrsig:@{scratch / 'pcrsig'}"] if with_policy else []),
         f"--output={out}",
     )
@@ -143,14 +115,13 @@ def write_root_hash(template: Path, out: Path, roothash: str) -> None:
 
     So the root need not be waited for, and most builds need no ``ukify`` at all. A signature is made after this.
     """
-    before, *after = template.read_bytes().split(NO_ROOT_HASH.encode())
-    # One for each profile's command line: no other part has it.
-    if not after:
-        raise AssertionError(f"{template.name} has no place for the root hash")
+    data, place = template.read_bytes(), NO_ROOT_HASH.encode()
+    start = data.index(place)
+    end = start + len(place)
+    if data.find(place, end) != -1:
+        raise AssertionError(f"{template.name} has two places for the root hash")
     with out.open("wb") as file:
-        file.write(before)
-        for piece in after:
-            file.writelines((roothash.encode(), piece))
+        file.writelines((memoryview(data)[:start], roothash.encode(), memoryview(data)[end:]))
 
 
 def write_policy(program: Path, signature: str) -> None:

@@ -10,9 +10,6 @@ ADDON_MARK = "build_os.firstboot="
 FULL_MARK = "build_os.full="
 """Begins the word that fills the command line of a signed image up to what a kernel takes: nothing goes behind it."""
 
-FACTORY_RESET = "build_os.factory_reset=yes"
-"""On the command line of the boot menu's entry that empties the state partition."""
-
 # What build-os itself puts on the command line, or what would take the image away from under its root hash.
 _RESERVED = {
     "root": "the root is the verity device",
@@ -25,7 +22,6 @@ _RESERVED = {
     "rdinit": "the initrd is build-os's own",
     "initrd": "the initrd is part of the kernel image",
     "rw": "the root cannot be written",
-    "build_os.factory_reset": "each boot would empty the state; 'state.reset_in_menu' is for the boot menu",
     "systemd.import_credentials": "the definition's 'credentials' says what the image takes from the platform",
 }
 _RESERVED_PREFIX = {

@@ -16,7 +16,6 @@ import pytest
 
 from builder.core.image import Artifact, Image, read_image
 from tests.support.attestation import Quote, Refused, replay_log, verify_quote
-from tests.support.boot_menu import choose_in_menu
 from tests.support.machines import build
 from update.gpt import HEAD, Partition, parse_gpt
 from vm.machine import Machine
@@ -38,7 +37,7 @@ DEFINITION = """\
 name: sealed
 version: 1.0.0
 features: [base]
-state: {{encryption: tpm2, reset_in_menu: true}}
+state: {{encryption: tpm2}}
 kernel: {{command_line: [sealed.kernel={number}]}}
 """
 CANARY = "canary-of-an-encrypted-state"
@@ -223,19 +222,6 @@ def test_without_tpm_and_key_all_is_lost_and_the_machine_begins_anew(
     with switched_on(image, tools, store, vm_accel, tmp_path / "machine", None) as machine:
         machine.wait_console(PROMPT)
         machine.type("ERASE\r")
-        machine.wait_console("The state partition is new and empty")
-        machine.wait_reset()
-        machine.wait_unit("multi-user.target")
-        machine.fail("test", "-e", "/var/canary")
-        assert find_key(machine) != sealed.key
-
-
-def test_a_reset_from_the_boot_menu_needs_no_key(
-    sealed: Sealed, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path
-) -> None:
-    image = with_disk(sealed.image, sealed.disk)
-    with switched_on(image, tools, store, vm_accel, tmp_path / "machine", sealed.tpm) as machine:
-        choose_in_menu(machine, 1)
         machine.wait_console("The state partition is new and empty")
         machine.wait_reset()
         machine.wait_unit("multi-user.target")

@@ -51,7 +51,6 @@ outputs: [raw, update]
 disk: {{size: 3G, esp: 260M, slot: 600M}}
 # On a busy host devices and services take longer than 90 seconds, and a version must not fail for that.
 kernel: {{command_line: [systemd.default_device_timeout_sec=600, systemd.default_timeout_start_sec=600]}}
-state: {{reset_in_menu: true}}
 updates:
   # Nobody is there: the machine's own file says where its server is.
   url: https://updates.example/
@@ -373,7 +372,7 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
 def test_the_other_version_can_be_started_once_from_the_boot_menu(machine: Machine) -> None:
     machine.run_until_reboot("systemctl", "reboot")
     machine.wait_reset()
-    choose_in_menu(machine, 2)  # behind this version, and its reset
+    choose_in_menu(machine, 1)  # behind this version
     machine.wait_probe()
     machine.wait_unit("multi-user.target")
     said = status(machine)
@@ -446,21 +445,3 @@ def test_a_version_whose_app_never_answers_goes_back(machine: Machine) -> None:
     assert found["running"] == "2"
     assert "health-web.service failed" in found["failed"]["5"]["reason"]
     machine.wait_http(8080)
-
-
-def test_a_factory_reset_can_be_chosen_in_the_boot_menu(machine: Machine) -> None:
-    identity = machine.read("/etc/machine-id")
-    machine.succeed("test", "-e", "/var/lib/mine")
-    machine.run_until_reboot("systemctl", "reboot")
-    machine.wait_reset()
-    choose_in_menu(machine, 1)
-    machine.wait_firstboot()
-    machine.wait_unit("multi-user.target")
-    machine.fail("test", "-e", "/var/lib/mine")
-    assert machine.read("/etc/machine-id") != identity
-    assert status(machine)["running"] == "2"
-    # That was for one boot.
-    machine.write("/var/lib/mine", "mine again\n")
-    machine.reboot()
-    machine.wait_unit("multi-user.target")
-    assert machine.read("/var/lib/mine") == "mine again\n"

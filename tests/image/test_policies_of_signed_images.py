@@ -19,9 +19,9 @@ from tests.support.machines import build
 
 pytestmark = pytest.mark.image
 
-DEFINITION = 'name: sealed\nversion: "1"\nfeatures: [base]\nstate: {encryption: tpm2, reset_in_menu: true}\n'
+DEFINITION = 'name: sealed\nversion: "1"\nfeatures: [base]\nstate: {encryption: tpm2}\n'
 # In the order in which systemd-stub(7) measures them (UAPI.5, "PE sections").
-MEASURED = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat", ".pcrpkey", ".profile")
+MEASURED = (".linux", ".osrel", ".cmdline", ".initrd", ".uname", ".sbat", ".pcrpkey")
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,7 @@ def test_the_policy_is_that_of_the_registers_in_the_initrd_and_signed_by_the_bui
 ) -> None:
     program = images[0].require_artifact("uki").path
     data = program.read_bytes()
-    first = {part.name: part for part in reversed(read_sections(program))}  # those of the profile that starts by itself
-    sections = {name: data[part.offset : part.offset + part.size] for name, part in first.items()}
+    sections = {part.name: data[part.offset : part.offset + part.size] for part in read_sections(program)}
     pcr11 = bytes(32)
     for name in MEASURED:
         pcr11 = extend(extend(pcr11, name.encode() + b"\0"), sections[name])
@@ -70,26 +69,6 @@ def test_the_policy_is_that_of_the_registers_in_the_initrd_and_signed_by_the_bui
     files = (str(tmp_path / name) for name in ("key", "signature", "policy"))
     key, signature, what = files
     assert "Verified OK" in tools.run("openssl", "dgst", "-sha256", "-verify", key, "-signature", signature, what)
-
-
-def test_a_reset_in_the_boot_menu_is_the_same_image_with_one_word_more(images: tuple[Image, Image]) -> None:
-    program = images[0].require_artifact("uki").path
-    data = program.read_bytes()
-    parts = [
-        (part.name, data[part.offset : part.offset + part.size].decode())
-        for part in read_sections(program)
-        if part.name in (".profile", ".cmdline")
-    ]
-    assert [name for name, _ in parts] == [".cmdline", ".profile", ".profile", ".cmdline"]
-    assert "TITLE=Factory reset" in parts[2][1]
-    lines = [parts[index][1].rstrip("\0").split(" ") for index in (0, 3)]
-    fill = "build_os.full="
-    words = [[word for word in line if not word.startswith(fill)] for line in lines]
-    assert [word for word in words[1] if word not in words[0]] == ["build_os.factory_reset=yes"]
-    assert [word for word in words[0] if word not in words[1]] == []
-    assert f"roothash={images[0].roothash}" in words[1]
-    # Nothing can be put behind either.
-    assert [len(" ".join(line)) for line in lines] == [2047, 2047]
 
 
 def test_what_opens_the_state_is_in_no_other_initrd(images: tuple[Image, Image], demo: Path, tools: Tools) -> None:

@@ -18,7 +18,7 @@ def choose_in_menu(machine: Machine, down: int) -> None:
     thread = threading.Thread(target=hold, daemon=True)
     thread.start()
     try:
-        machine.wait_console("Factory reset")
+        machine.wait_console("Reboot Into Firmware")  # its last entry
     finally:
         is_there.set()
         thread.join()

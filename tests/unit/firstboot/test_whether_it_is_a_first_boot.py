@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from firstboot.apply.root import Root
-from firstboot.config.kernel_words import FACTORY_RESET
 from firstboot.drift import reset
 from firstboot.log import Log
 from firstboot.places import FIRST_BOOT
@@ -43,14 +42,6 @@ class Partition(Guest):
             assert not decision.exists()
             return self.console()
         return "first boot" if decision.exists() else "later boot"
-
-    def choose_reset(self) -> str:
-        """The same, for a boot whose entry in the boot menu was the reset."""
-        line = self.root / "proc/cmdline"
-        line.write_text(f"quiet {FACTORY_RESET}\n")
-        decision = self.prepare()
-        line.unlink()
-        return decision
 
     def use(self) -> None:
         """A first boot to its end, and a machine that was used."""
@@ -251,32 +242,16 @@ def test_nothing_but_a_request_an_attempt_or_emptiness_ends_in_a_first_boot(acco
         assert (set(guest.files()) >= there - {"firstboot/factory-reset"}) or may_be_emptied, there
 
 
-def test_a_factory_reset_that_was_chosen_in_the_boot_menu_is_for_that_boot(partition: Partition) -> None:
-    assert partition.choose_reset() == "first boot"  # also where nothing is there yet, or something unclear
-    partition.use()
-    assert partition.prepare() == "later boot"
-    assert partition.choose_reset() == "first boot"
-    assert list(partition.files()) == ["firstboot/attempt"]
-    partition.use()
-    assert partition.prepare() == "later boot"
-    (partition.state / "firstboot/complete").unlink()
-    assert "is gone from its state partition" in partition.prepare()
-    assert partition.choose_reset() == "first boot"
-
-
-@pytest.mark.parametrize("by", ["command", "menu"])
 @pytest.mark.parametrize("moment", range(40))
 def test_a_factory_reset_that_is_cut_short_at_any_moment_is_still_one(
-    partition: Partition, monkeypatch: pytest.MonkeyPatch, moment: int, by: str
+    partition: Partition, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     class PowerCut(BaseException):
         pass
 
     partition.use()
-    before = partition.files()
-    if by == "command":
-        with Root(partition.root) as root:
-            reset.request(root)
+    with Root(partition.root) as root:
+        reset.request(root)
     left = [moment]
 
     def counted(real: Any) -> Any:
@@ -292,15 +267,9 @@ def test_a_factory_reset_that_is_cut_short_at_any_moment_is_still_one(
         for name in ("rename", "unlink", "mkdir", "rmdir"):
             patch.setattr(os, name, counted(getattr(os, name)))
         try:
-            partition.prepare() if by == "command" else partition.choose_reset()
+            partition.prepare()
         except PowerCut:
             assert left[0] == 0
-    (partition.root / "proc/cmdline").unlink(missing_ok=True)
-    if partition.prepare() == "later boot":
-        # The power went before anything was changed, and nobody chose it again.
-        assert by == "menu"
-        assert partition.files() == before
-        return
     assert partition.prepare() == "first boot"
     assert list(partition.files()) == ["firstboot/attempt"]
 

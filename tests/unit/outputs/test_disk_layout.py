@@ -268,10 +268,6 @@ def test_a_root_hash_is_written_where_its_place_was_kept(tmp_path: Path) -> None
     template.write_text(f"MZ{words(NO_ROOT_HASH)}end")
     write_root_hash(template, tmp_path / "out", HASH)
     assert (tmp_path / "out").read_text() == f"MZ{words(HASH)}end"
-    # Each profile of the image has its own command line.
-    template.write_text(f"MZ{words(NO_ROOT_HASH)}and{words(NO_ROOT_HASH)} more")
-    write_root_hash(template, tmp_path / "out", HASH)
-    assert (tmp_path / "out").read_text() == f"MZ{words(HASH)}and{words(HASH)} more"
 
 
 # --- identities ------------------------------------------------------------------------------------
