@@ -95,9 +95,9 @@ def start(seen: Seen) -> None:
     if not _Process.has_hook:
         sys.addaudithook(_attend)
         _Process.has_hook = True
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
         # What was imported before: of ours; all else comes and goes with Python itself.
-        if module.__name__.startswith(("builder", "firstboot")) and (file := getattr(module, "__file__", None)):
+        if name.startswith(("builder", "firstboot", "update")) and (file := getattr(module, "__file__", None)):
             seen.add(file)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -170,6 +171,11 @@ def test_nothing_is_seen_before_the_start_and_after_the_end(tmp_path: Path) -> N
     assert f"{tmp_path}/file" not in looked_at.paths
     assert str(tmp_path) not in looked_at.paths
     assert all(path.endswith(".py") for path in looked_at.paths)  # our own modules
+
+
+def test_what_stands_in_a_modules_place_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "builder.odd", object())  # type: ignore[arg-type] # as some packages have it
+    assert look(lambda: None).is_certain
 
 
 def test_what_lies_below_a_directory_can_be_forgotten(tmp_path: Path) -> None:
