@@ -17,10 +17,11 @@ import pytest
 
 from builder.core.console import PlainConsole, QuietConsole
 from builder.core.errors import BuildError, InputError
+from builder.core.files import hash_file
 from builder.core.kept import OUTPUTS, TOOLS, Contents, KeptEntry, derive_shared_name, keep
 from builder.core.store import Store
 from builder.sharing import cache as cache_module
-from builder.sharing.archive import list_files, unpack_archive
+from builder.sharing.archive import list_files, unpack_archive, write_archive
 from builder.sharing.cache import SharedCache
 from builder.sharing.entry import SharedEntry, sign_entry
 from builder.sharing.listing import bring_missing, list_entries, prune_entries, summarize
@@ -190,6 +191,23 @@ def test_links_modes_and_second_names_arrive_as_they_were(machines: Machines) ->
     assert (brought.path / "sbin").readlink() == Path("/usr/bin")
     assert os.access(brought.path / "bin/same", os.X_OK)
     assert (brought.path / "bin/same").read_text() == "#!"
+
+
+def test_a_disk_keeps_its_holes(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.truncate(1 << 30)
+        for offset in (0, 300 << 20, (1 << 30) - 10):
+            file.seek(offset)
+            file.write(b"data" + bytes(2))
+    packed = io.BytesIO()
+    write_archive({"disk": disk}, packed)
+    assert len(packed.getvalue()) < 1 << 20
+    packed.seek(0)
+    (tmp_path / "there").mkdir()
+    unpack_archive(packed, tmp_path / "there")
+    assert (tmp_path / "there/disk").stat().st_blocks * 512 < 10 << 20
+    assert hash_file(tmp_path / "there/disk") == hash_file(disk)
 
 
 def test_an_archive_cannot_write_outside(tmp_path: Path) -> None:
