@@ -32,6 +32,7 @@ class Fleet:
     def __init__(self, room: Path) -> None:
         self.repository, self.locks, self.port = room / "repository", room / "locks.json", 0
         self.machines: list[Machine] = []
+        self.names: dict[str, str] = {}
 
     @contextmanager
     def serve(self) -> Iterator[None]:
@@ -48,10 +49,10 @@ class Fleet:
                 server.terminate()
 
     def list_locks(self) -> list[str]:
-        """Who holds one, by ID."""
+        """Who holds one, by name."""
         command = [sys.executable, "-m", "builder", "serve", "--locks", self.locks, "--list-locks"]
         said = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=REPOSITORY, text=True).stdout
-        return [line.split()[0].removeprefix("web/") for line in said.splitlines()]
+        return [self.names[line.split()[0].removeprefix("web/")] for line in said.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,11 @@ def fleet(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
         for name in ("one", "two"):
             folder = tmp_path_factory.mktemp("machine") / name
             options = {"name": name, "restrict": False, "memory": 768, "seconds": 1200}
-            fleet.machines.append(stack.enter_context(booted(manifests["1"], folder, store, **options)))
+            machine = stack.enter_context(booted(manifests["1"], folder, store, **options))
+            # It looks by itself once an hour, and again while it waits; here only when we say so.
+            machine.succeed("systemctl", "stop", "os-update.timer")
+            fleet.machines.append(machine)
+            fleet.names[find_id(machine)] = name
         yield fleet
 
 
@@ -76,15 +81,14 @@ def find_id(machine: Machine) -> str:
 def ask_to_reboot(machine: Machine) -> str:
     """What the timer starts, on a machine that has to wait; what it says."""
     machine.succeed("systemctl", "start", "os-update.service")
-    # It would look again by itself; here only when we say so.
     machine.succeed("systemctl", "stop", "os-update-again.timer")
+    assert machine.unit("os-update-again.timer")["ActiveState"] == "inactive"
     assert status(machine)["pending"]["version"] == "2"
     return machine.succeed("journalctl", "-b", "-u", "os-update.service", "-o", "cat")
 
 
 def test_two_machines_reboot_one_after_the_other_and_wait_while_their_server_is_gone(fleet: Fleet) -> None:
     one, two = fleet.machines
-    ids = [find_id(machine) for machine in fleet.machines]
     with fleet.serve():
         url = f"http://{HOST}:{fleet.port}/"
         for machine in (one, two):
@@ -93,7 +97,7 @@ def test_two_machines_reboot_one_after_the_other_and_wait_while_their_server_is_
             machine.succeed("os-update", "apply")
         started = time.monotonic()
         one.run_until_reboot("systemctl", "start", "os-update.service")
-        assert fleet.list_locks() == [ids[0]]
+        assert fleet.list_locks() == ["one"]
         assert f"the lock's server {url} says no" in ask_to_reboot(two)
         note("until the second was told to wait", started)
     # The first cannot give its lock back now, and the second gets none.
@@ -101,13 +105,13 @@ def test_two_machines_reboot_one_after_the_other_and_wait_while_their_server_is_
     one.wait_unit("systemd-bless-boot.service")
     assert status(one)["running"] == "2"
     assert f"the lock's server {url} does not answer" in ask_to_reboot(two)
-    assert fleet.list_locks() == [ids[0]]
+    assert fleet.list_locks() == ["one"]
     with fleet.serve():
         one.succeed("/bin/sh", "-c", "until test ! -e /var/lib/update/fleet-lock.json; do sleep 1; done")
         assert fleet.list_locks() == []
         started = time.monotonic()
         two.run_until_reboot("systemctl", "start", "os-update.service")
-        assert fleet.list_locks() == [ids[1]]
+        assert fleet.list_locks() == ["two"]
         two.wait_reboot()
         two.wait_unit("systemd-bless-boot.service")
         assert status(two)["running"] == "2"
