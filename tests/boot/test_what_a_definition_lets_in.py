@@ -216,7 +216,8 @@ def test_a_confext_that_is_signed_is_merged_and_one_that_nobody_signed_is_not(ma
     # What the machine had in /etc is seen through it, and nobody can write there meanwhile.
     machine.succeed("test -s /etc/machine-id")
     machine.fail("touch /etc/mine")
-    machine.succeed(f"systemctl stop systemd-confext.service && mv {target} /run")
+    machine.succeed("systemctl stop systemd-confext.service")
+    machine.succeed(f"mv {target} /run")
     machine.fail("test -e /etc/company")
     machine.succeed("touch /etc/mine")
     machine.succeed("mkdir -p /run/plain/etc/company /run/plain/etc/extension-release.d")
