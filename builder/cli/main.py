@@ -26,6 +26,7 @@ COMMANDS = (
     "build",
     "verify",
     "matrix",
+    "worker",
     "size",
     "run",
     "machine",

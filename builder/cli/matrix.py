@@ -26,7 +26,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.common import add_locked, can_relock
-from builder.cli.sharing import add_sharing, find_cache, list_sharing_words, open_sharing_store, say_what_came
+from builder.cli.sharing import (
+    add_sharing,
+    find_cache,
+    list_sharing_words,
+    open_sharing_store,
+    require_cache,
+    say_what_came,
+)
 from builder.core.console import Console, format_seconds
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ HELP = "plan, build, verify and test many images"
 ACTIONS = ("plan", "build", "verify", "test", "emit")
 SYSTEMS = ("kubernetes", "github", "gitlab")
 DEFAULT_MATRIX = Path("matrix.yaml")
+LOCAL = "local"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +75,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--number", type=int, metavar="N", help="the N-th of those that --cell names, from 0")
     which.add_argument("--end-with-input", action="store_true", help=argparse.SUPPRESS)  # of who started this process
+    parser.add_argument(
+        "--on", default=LOCAL, metavar="tcp://HOST:PORT", help="build: on the workers of a scheduler of Dask's"
+    )
     parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (test: 1)")
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--json", action="store_true", help="plan: as JSON")
@@ -86,6 +97,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.matrix.cells import load_matrix
 
     args.system, args.file = split_words(args.action, args.words)
+    if args.on != LOCAL and args.action != "build":
+        raise InputError(f"{args.action} runs on this machine", hint="--on is for 'build-os matrix build'")
     if args.jobs is not None and args.jobs < 1:
         raise InputError("--jobs: at least one cell at a time")
     if not args.file.is_file():
@@ -184,7 +197,7 @@ def run_all(
     from time import monotonic
 
     from builder.matrix.plan import REFUSED, plan_cells
-    from builder.matrix.records import Outcome
+    from builder.matrix.records import Outcome, write_outcome
     from builder.matrix.report import write_report
     from builder.matrix.run import Crew, choose_status, count_jobs, run_cells
     from builder.matrix.work import lock_cells
@@ -207,8 +220,17 @@ def run_all(
     limits = matrix.matrix.limits
     jobs = count_jobs(args.jobs or (1 if args.action == "test" else limits.jobs))
     crew = Crew(lambda row: _make_argv(args, row), args.action, args.out, console, limits.seconds)
+    if args.on != LOCAL and to_run:
+        far = build_elsewhere(args, matrix, to_run, console)
+        outcomes |= far
+        to_run = [row for row in to_run if far[row.cell.id].status == 0]  # they come from the cache now
     with console.open_step(f"{args.action} {len(to_run)} of {len(planned)} cells, {jobs} at once"):
-        outcomes |= run_cells(to_run, crew, jobs)
+        near = run_cells(to_run, crew, jobs)
+    for name in near:
+        if near[name].status == 0 and name in outcomes:
+            write_outcome(args.out / name, args.action, outcomes[name])
+        else:
+            outcomes[name] = near[name]
     after = plan_cells(cells, args.out, store)
     path = write_report(args.out, args.file, after)
     failed = [name for name, outcome in outcomes.items() if outcome.status != 0]
@@ -217,6 +239,23 @@ def run_all(
     )
     sys.stdout.write(f"{path}\n")
     return choose_status(outcomes.values())
+
+
+def build_elsewhere(
+    args: argparse.Namespace, matrix: LoadedMatrix, to_run: list[PlannedCell], console: Console
+) -> dict[str, Outcome]:
+    """Have cells built by workers; what they built is in the shared cache then."""
+    from builder.matrix.dask_engine import DaskEngine
+    from builder.matrix.records import write_outcome
+
+    cache = require_cache(args, console, to_write=True)
+    engine = DaskEngine(args.on, cache, console, matrix.matrix.limits.seconds, args.offline)
+    with console.open_step(f"build {len(to_run)} cells on {args.on}"):
+        outcomes = engine.run_cells(to_run, args.file)
+    for name, outcome in outcomes.items():
+        if outcome.status != 0:
+            write_outcome(args.out / name, args.action, outcome)
+    return outcomes
 
 
 def _make_argv(args: argparse.Namespace, row: PlannedCell) -> list[str]:

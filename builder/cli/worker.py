@@ -1,0 +1,72 @@
+"""Work for a scheduler of Dask's: build cells of matrices that other machines ask for, until Ctrl-C.
+
+Definitions come from the shared cache, and what was built goes there, so both keys are needed: one whose entries are
+used, and one that signs. Only a client of the same build-os gives this worker anything.
+
+  dask scheduler --host 127.0.0.1                        somewhere, once
+  build-os worker tcp://127.0.0.1:8786 --cache /mnt/cache --cache-sign-key keys/cache.key
+  build-os matrix build --on tcp://127.0.0.1:8786 --cache /mnt/cache --cache-sign-key keys/cache.key
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from builder.cli.sharing import KEYS, SIGN_KEY, URL, add_sharing, require_cache
+from builder.core.console import Console
+
+HELP = "build cells of matrices for other machines"
+AGAIN = 2.0  # seconds until a scheduler that has gone is looked for again
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    parser.add_argument("scheduler", metavar="tcp://HOST:PORT", help="Dask's scheduler")
+    parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (default: what memory bears)")
+    parser.add_argument("--once", action="store_true", help="end with the scheduler, instead of waiting for the next")
+    add_sharing(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Check this machine, then work."""
+    import asyncio
+
+    from builder.core.errors import CapabilityError, InputError
+    from builder.core.store import Store
+    from builder.core.tools import can_enter
+    from builder.matrix.dask_engine import import_distributed, serve_cells
+    from builder.matrix.run import count_jobs
+
+    if args.jobs is not None and args.jobs < 1:
+        raise InputError("--jobs: at least one cell at a time")
+    cache, store = require_cache(args, console, to_write=True), Store.open()
+    import_distributed()
+    if (why := can_enter()) is not None:
+        raise CapabilityError(f"this machine cannot build: {why}", hint="'build-os doctor' says more")
+    next(iter(cache.place.list_names()), None)  # it answers
+    keep_in_environment(args)
+    joined = False
+    while True:
+        try:
+            asyncio.run(serve_cells(args.scheduler, cache, store, count_jobs(args.jobs), console))
+            joined = True
+        except CapabilityError:
+            if args.once or not joined:
+                raise
+        if args.once:
+            return 0
+        console.note(f"{args.scheduler} has gone; waiting for it")
+        time.sleep(AGAIN)
+
+
+def keep_in_environment(args: argparse.Namespace) -> None:
+    """Have the processes that build the cells use the same cache, wherever they run."""
+    if args.cache:
+        os.environ[URL] = args.cache if "://" in args.cache else str(Path(args.cache).absolute())
+    if args.cache_key:
+        os.environ[KEYS] = os.pathsep.join(str(path.absolute()) for path in args.cache_key)
+    if args.cache_sign_key:
+        os.environ[SIGN_KEY] = str(args.cache_sign_key.absolute())

@@ -1,0 +1,83 @@
+"""What workers elsewhere are told, and what they are given to build of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.core.console import PlainConsole
+from builder.core.errors import InputError
+from builder.matrix import dask_engine
+from builder.matrix.dask_engine import CellTask, list_sources, name_resource, push_sources, work_on_cell
+from builder.sharing.cache import SharedCache
+from builder.sharing.places import DirectoryPlace
+from builder.signatures.pem import make_ed25519_pair, parse_private_key
+from tests.support.command import run_command
+from tests.unit.matrix.conftest import MakeMatrix
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory) -> SharedCache:
+    key = parse_private_key(make_ed25519_pair()[0])
+    return SharedCache(DirectoryPlace(tmp_path_factory.mktemp("cache")), [key.public], PlainConsole(), key)
+
+
+def test_definitions_and_locks_go_to_workers_and_what_was_built_does_not(
+    make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path
+) -> None:
+    made = make_matrix("outputs: [raw]\n", locked=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/disk").write_text("large")
+    (tmp_path / "overlays/mine/etc").mkdir(parents=True)
+    (tmp_path / "overlays/mine/etc/motd").write_text("hello")
+    top, files = list_sources(made.path)
+    assert (top, sorted(files)) == (tmp_path, ["matrix.yaml", "one.lock", "one.yaml", "overlays/mine/etc/motd"])
+    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
+    assert inside == "matrix.yaml"
+    assert push_sources(cache, made.path, [tmp_path / "one.yaml"])[0] == name
+    (tmp_path / "there").mkdir()
+    assert cache.bring(name, tmp_path / "there") is not None
+    assert (tmp_path / "there/one.yaml").read_text() == (tmp_path / "one.yaml").read_text()
+    assert (tmp_path / "there/overlays/mine/etc/motd").read_text() == "hello"
+    (tmp_path / "one.yaml").write_text("name: other\n")
+    assert push_sources(cache, made.path, [tmp_path / "one.yaml"])[0] != name
+
+
+def test_what_is_no_directory_of_definitions_is_not_sent(
+    make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_matrix("outputs: [raw]\n")
+    with pytest.raises(InputError, match="is not below"):
+        push_sources(cache, made.path, [Path("/elsewhere/one.yaml")])
+    monkeypatch.setattr(dask_engine, "MOST_SOURCES", 10)
+    with pytest.raises(InputError, match="too much to be definitions"):
+        push_sources(cache, made.path, [tmp_path / "one.yaml"])
+
+
+def test_a_worker_whose_cache_has_no_definitions_says_so(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_engine, "_cache", [cache])
+    task = CellTask(f"sources-1-{'0' * 64}", "matrix.yaml", "one-raw", "run", None, offline=True)
+    outcome = work_on_cell(task, None)
+    assert outcome["status"] == 3
+    assert "does not have the definitions" in outcome["error"]
+
+
+def test_a_worker_is_known_by_architecture_and_source() -> None:
+    kind, product, arch, source = name_resource().split("-")
+    assert (kind, product) == ("build", "os")
+    assert arch
+    assert len(source) == 16
+
+
+def test_only_builds_are_done_elsewhere(
+    make_matrix: MakeMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_matrix("outputs: [raw]\n", locked=True)
+    monkeypatch.chdir(tmp_path)
+    outcome = run_command(capsys, "matrix", "verify", "--on", "tcp://127.0.0.1:1")
+    assert (outcome.status, outcome.err.splitlines()[0]) == (2, "error: verify runs on this machine")
+    outcome = run_command(capsys, "matrix", "build", "--on", "tcp://127.0.0.1:1")
+    assert (outcome.status, outcome.err.splitlines()[-2]) == (2, "error: say which cache")
