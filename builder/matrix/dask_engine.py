@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,9 @@ class DaskEngine:
                     self._say(name, outcome)
                     self.console.report_progress(len(outcomes), len(planned), "cells")
             except BaseException:
-                client.cancel(list(futures.values()))
-                client.run(stop_run, run)
+                with suppress(OSError):  # of a scheduler that has gone
+                    client.cancel(list(futures.values()))
+                    client.run(stop_run, run)
                 raise
         return outcomes
 

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from builder.build.request import BuildRequest
-from builder.build.system import is_up_to_date, make_system_key, plan_system
+from builder.build.system import make_system_key, plan_system
 from builder.build.workspace import Workspace
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError
@@ -22,7 +22,7 @@ from builder.definition.variation import Variation
 from builder.locking import locate_lock, make_lock_path, require_current
 from builder.matrix.cells import Cell
 from builder.matrix.records import Outcome, read_outcomes
-from builder.outputs.manifest import FILE
+from builder.outputs.manifest import FILE, is_current
 from builder.stages.plan import Plan
 from builder.toolstree import derive_tools_key
 
@@ -153,10 +153,11 @@ def _plan_cell(cell: Cell, group: _Group, out: Path, store: Store) -> PlannedCel
         return PlannedCell(cell, REFUSED, "; ".join(problem.message for problem in problems), last=last)
     resolved = replace(group.resolved, outputs=outputs)
     request = BuildRequest(cell.definition, out / cell.id, store, QuietConsole(), variation=cell.variation)
-    workspace = Workspace(request, store)
     plan = group.plan
     ran = {planned.stage.name: planned.reason for planned in plan.stages if planned.run}
-    if not ran and (out / cell.id / FILE).exists() and is_up_to_date(workspace, resolved, group.lock, plan):
+    # By the key of all that decides the artifacts, wherever they were built: the stages may have run elsewhere.
+    manifest = out / cell.id / FILE
+    if manifest.exists() and is_current(manifest, make_system_key(request, resolved, group.lock, plan)):
         return PlannedCell(cell, CURRENT, reused=plan.reused, last=last)
     reason = next(iter(ran.values()), "its files are not there, or of something else")
     return PlannedCell(cell, BUILD, reason, ran, plan.reused, group.claims, last=last)

@@ -57,7 +57,7 @@ class Farm:
         store = self.directory / name
         if not store.exists():
             store.mkdir()
-            for section in ("blobs", "packs", "tools"):
+            for section in ("blobs", "packs", "tools", "roots", "outputs", "presets", "filters"):
                 (store / section).symlink_to(self.downloads.root / section)
         log = (self.directory / f"{name}.log").open("wb")
         environment = {**os.environ, "BUILD_OS_CACHE": str(store)}
@@ -124,6 +124,7 @@ def test_cells_are_built_by_workers_and_come_back_through_the_cache(farm: Farm) 
     assert "is as the shared cache has it" in said
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_cell_some_time_and_nothing_else(farm: Farm) -> None:
     farm.start_scheduler()
     worker = farm.start_worker("w1")
@@ -136,6 +137,7 @@ def test_a_worker_that_is_killed_costs_its_cell_some_time_and_nothing_else(farm:
     farm.wait(lambda: running_below(farm.directory / "w1") == [], "w1")  # what it had begun ends with it
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_started_again_goes_on_from_the_cache(farm: Farm) -> None:
     scheduler = farm.start_scheduler()
     farm.start_worker("w1")
