@@ -54,6 +54,7 @@ from tests.bench import (
     runtimes,
     scale,
     shop,
+    small_machines,
     updates,
     wheels,
 )
@@ -172,6 +173,7 @@ def main() -> None:
             "runtimes",
             "scale",
             "shop",
+            "small-machines",
             "updates",
             "wheels",
         ),
@@ -197,7 +199,9 @@ def main() -> None:
             runtimes.measure(Path(directory) / "runtimes", args.runs)
         if args.only in (None, "scale"):
             scale.measure(Path(directory) / "scale", args.runs)
-        if args.only in ("wheels", "shop", "runtimes", "scale"):
+        if args.only in (None, "small-machines"):
+            small_machines.measure(Path(directory) / "small-machines")
+        if args.only in ("wheels", "shop", "runtimes", "scale", "small-machines"):
             return
         if manifest is None:
             manifest = demo_manifest()
