@@ -56,7 +56,7 @@ image-test: venv  ## tests that build images
 	$(PYTEST) -q -m "image and not slow" $(AGAIN)/image tests
 
 boot-test: venv  ## tests that boot virtual machines, in BOOT_WORKERS (2) processes
-	$(PYTEST) -q -m "boot and not slow" -n $(BOOT_WORKERS) --dist loadfile $(AGAIN)/boot tests/boot
+	$(PYTEST) -q -m "boot and not slow" -n $(BOOT_WORKERS) --dist loadscope $(AGAIN)/boot tests/boot
 
 fuzz: venv  ## every fuzz test, FUZZ (30) times as long, below OF (tests/unit): it says how many examples were tried
 	FUZZ=$(or $(FUZZ),30) $(PYTEST) -q $(shell grep -rl 'tests.support.fuzz' $(or $(OF),tests/unit))

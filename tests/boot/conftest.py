@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,8 +14,26 @@ from tests.support.machines import booted
 from vm.machine import Machine
 from vm.testing.rerun import make_session_suffix
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
 REPOSITORY = Path(__file__).parent.parent.parent
 MACHINES = REPOSITORY / "configs" / "machines"
+RUNTIMES = "tests/boot/runtimes/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Tests that one machine serves go to one worker: those of a file, and all of the runtimes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByMachine(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return RUNTIMES if path.startswith(RUNTIMES) else path
+
+    return ByMachine(config, log)
 
 
 @pytest.fixture(scope="session")
