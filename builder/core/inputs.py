@@ -114,9 +114,12 @@ def _flatten_path(label: str, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _hash_path(path: Path) -> list[tuple[str, str]]:
-    """Names and hashes of a file, or of all that is below a directory."""
-    if not path.is_dir() or path.is_symlink():
-        return [(path.name, _entry_hash(path))]
+    """Names and hashes of a file, or of all that is below a directory.
+
+    What is named by a link is read through it; links below a directory are what they are.
+    """
+    if not path.is_dir():
+        return [(path.name, _entry_hash(path.resolve() if path.exists() else path))]
     entries = [entry for entry in sorted(path.rglob("*")) if "__pycache__" not in entry.parts]
     return [(str(entry.relative_to(path)), _entry_hash(entry)) for entry in entries]
 

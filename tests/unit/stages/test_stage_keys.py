@@ -90,6 +90,24 @@ def test_the_key_is_the_same_for_the_same_inputs() -> None:
     assert key_of(again, "before") == key_of(BASE, "before")
 
 
+def test_what_a_link_leads_to_is_looked_at(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Of:
+        name: ClassVar[str] = "of"
+        checkpoint: ClassVar[bool] = False
+        path: Path
+
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/file").write_text("before")
+    (tmp_path / "directory").symlink_to("real")
+    (tmp_path / "link").symlink_to("real/file")
+    (tmp_path / "broken").symlink_to("nowhere")
+    before = [collect_inputs(Of(tmp_path / name)) for name in ("directory", "link", "broken")]
+    (tmp_path / "real/file").write_text("after, and longer")
+    after = [collect_inputs(Of(tmp_path / name)) for name in ("directory", "link", "broken")]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True]
+
+
 def test_the_order_of_a_mapping_does_not_matter() -> None:
     one, other = replace(BASE, mapping={"a": 1, "b": 2}), replace(BASE, mapping={"b": 2, "a": 1})
     assert key_of(one, "") == key_of(other, "")
