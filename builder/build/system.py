@@ -158,6 +158,8 @@ def look_at_results(looked_at: Seen, workspace: Workspace, plan: Plan, manifest:
     """Gather what the next build would look at, if it had nothing to do, of what this one has made."""
     looked_at.forget_below((str(workspace.kept.root), str(workspace.request.out)))
     looked_at.is_ours = True
+    if workspace.request.definition.absolute().is_relative_to(workspace.request.out.absolute()):
+        looked_at.is_certain = False  # what was forgotten there was not all made by us
     seen.start(looked_at)
     if not (is_usable(workspace.kept, plan.key) and is_current(workspace.manifest, manifest.key)):
         looked_at.is_certain = False
@@ -191,9 +193,9 @@ def is_up_to_date(workspace: Workspace, resolved: Resolved, lock: Lock, plan: Pl
     After 'cache clear --stages' a build is a cold one, whatever lies in the output directory; so is one that starts
     anew, which has only itself to believe.
     """
-    return not any(planned.run for planned in plan.stages) and is_current(
-        workspace.manifest, make_system_key(workspace.request, resolved, lock, plan)
-    )
+    # First, whatever runs: what the outputs are made of is looked at before an answer is remembered.
+    key = make_system_key(workspace.request, resolved, lock, plan)
+    return not any(planned.run for planned in plan.stages) and is_current(workspace.manifest, key)
 
 
 def make_system_key(request: BuildRequest, resolved: Resolved, lock: Lock, plan: Plan) -> str:

@@ -167,6 +167,7 @@ def _read(environment: PythonEnvironment, directory: Path) -> tuple[Requirements
 def _read_beside(lock: Path, extras: tuple[str, ...]) -> Requirements:
     """What the project of a lock file asks for, if it is there."""
     project = lock.parent / "pyproject.toml"
+    seen.note(project)
     return read_project(project, extras) if project.is_file() else Requirements()
 
 

@@ -104,6 +104,16 @@ def test_a_change_of_what_was_seen_is_noticed(change: str, tmp_path: Path) -> No
     assert not is_unchanged(paths)
 
 
+def test_what_lies_behind_a_link_and_above_is_what_the_kernel_takes_for_it(tmp_path: Path) -> None:
+    (tmp_path / "real/configs").mkdir(parents=True)
+    (tmp_path / "real/shared.txt").write_text("before")
+    (tmp_path / "configs").symlink_to("real/configs")
+    paths = look((tmp_path / "configs/../shared.txt").read_text).paths
+    time.sleep(0.02)
+    (tmp_path / "real/shared.txt").write_text("after")
+    assert not is_unchanged(paths)
+
+
 def test_a_file_that_changes_while_it_is_read_was_seen_as_it_was_before(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("one")
