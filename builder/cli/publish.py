@@ -105,6 +105,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         number = getattr(args, name)
         if number is not None and number < least:
             raise InputError(f"--{name} {number} makes no sense", hint=f"give a number of versions, at least {least}")
+    if args.release and args.version:
+        raise InputError(
+            "--release does not go with --version: nobody can tell which key signed what is published already",
+            hint="publish it with --release from its build",
+        )
     if not is_channel_name(args.channel):
         raise InputError(f"{args.channel!r} is no name of a channel", hint="lower-case letters, digits, '.', '_', '-'")
     now = int(time.time())
@@ -120,7 +125,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     ) as repository:
         published = None
         if origin is not None:
-            published = publish.publish_build(repository, origin, args.channel, offer, args.deltas, console, now)
+            published = publish.publish_build(
+                repository, origin, args.channel, offer, args.deltas, console, now, for_release=args.release
+            )
         elif args.version:
             publish.put_release(repository, _require_release(repository, args, args.version), args.channel, offer, now)
         elif args.withdraw:

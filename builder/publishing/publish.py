@@ -35,6 +35,7 @@ from update.documents import (
     Channel,
     Delta,
     Release,
+    ReleaseExtension,
     format_channel,
     format_release,
     make_channel_path,
@@ -150,11 +151,14 @@ def publish_build(
     deltas: int,
     console: Console,
     now: int,
+    *,
+    for_release: bool = False,
 ) -> Published:
     """Add what was built, and offer it in a channel.
 
     Args:
         deltas: from how many of the versions before.
+        for_release: others rely on it, so extensions that were published before must be named again, to be looked at.
 
     Raises:
         InputError: this version is there with other content; the offer makes no sense.
@@ -180,6 +184,8 @@ def publish_build(
                 hint="machines may run it: give what changed another version",
             )
         new = prepare_extensions(origin.extensions, Path(directory), origin.tools)
+        if for_release and there is not None:
+            _require_named(there, new)
         place = partial(make_release_path, release.name, release.arch, release.version)
         published = there
         if there is None:
@@ -204,6 +210,17 @@ def publish_build(
         replaced = {delta.part for delta in there.deltas if delta.source == source}
         sizes[source] += sum(f.size for name, part in there.parts.items() if name not in replaced for f in part.files)
     return Published(release.version, sum(file.size for file in payload.list_files()), sizes)
+
+
+def _require_named(there: Release, new: Sequence[ReleaseExtension]) -> None:
+    names = {extension.name for extension in new}
+    others = [extension.name for extension in there.extensions if extension.name not in names]
+    if others:
+        raise InputError(
+            f"nobody can tell which keys signed the extensions of {there.version} that are published already: "
+            f"{', '.join(others)}",
+            hint="name each by --extension, with its build",
+        )
 
 
 def list_releases(repository: Repository, name: str, arch: str) -> list[Release]:

@@ -44,9 +44,9 @@ def store(tmp_path: Path) -> Callable[[bytes], ExtensionOrigin]:
     return make
 
 
-def publish(directory: Path, keys: Path, origin: Origin, *, keep: int | None = None) -> None:
+def publish(directory: Path, keys: Path, origin: Origin, *, keep: int | None = None, for_release: bool = False) -> None:
     with change_repository(directory, keys, QuietConsole(), NOW) as repository:
-        publish_build(repository, origin, "stable", Offer(), 0, QuietConsole(), NOW)
+        publish_build(repository, origin, "stable", Offer(), 0, QuietConsole(), NOW, for_release=for_release)
         if keep is not None:
             prune_releases(repository, origin.name, origin.arch, keep)
 
@@ -90,6 +90,17 @@ def test_one_can_be_added_to_a_published_version_and_not_changed(
     assert [entry["name"] for entry in read_catalogue(directory)["extensions"]] == ["store"]
     with pytest.raises(InputError, match="'store' of 1 is published already, and is something else"):
         publish(directory, keys, replace(origin, extensions=(store(b"another"),)))
+
+
+def test_a_release_has_no_extension_whose_signer_nobody_can_tell(
+    tmp_path: Path, keys: Path, build: Build, store: Any
+) -> None:
+    directory, origin = tmp_path / "repository", build("1")
+    named = replace(origin, extensions=(store(b"store"),))
+    publish(directory, keys, named)
+    with pytest.raises(InputError, match="which keys signed the extensions of 1 that are published already: store"):
+        publish(directory, keys, origin, for_release=True)
+    publish(directory, keys, named, for_release=True)
 
 
 @pytest.fixture
