@@ -148,8 +148,19 @@ def _make_for_cache(directory: Path) -> int:
     made = make_ed25519_pair()
     write_file(private, made[0], mode=0o600, durable=True)
     write_file(public, made[1], durable=True)
+    _hide_from_git(private)
     sys.stdout.write(f"{private}\n{public}\n")
     return 0
+
+
+def _hide_from_git(private: Path) -> None:
+    """Have git leave a key alone, and with it all that takes a repository's files."""
+    from builder.core.files import write_file
+
+    ignored, line = private.with_name(".gitignore"), f"/{private.name}"
+    text = ignored.read_text(encoding="utf-8") if ignored.exists() else ""
+    if line not in text.splitlines():
+        write_file(ignored, text + ("\n" if text and not text.endswith("\n") else "") + line + "\n")
 
 
 def _make_for_secure_boot(args: argparse.Namespace, console: Console) -> int:

@@ -39,6 +39,8 @@ LOOK = 1.0  # seconds between two looks at the scheduler
 ALONE = 60.0  # seconds without a worker that fits, after which nobody waits any more
 CONNECT = "10s"
 MOST_SOURCES = 200_000_000  # bytes
+# What a key in PEM has in its first line, of whatever kind it is, and in how many bytes that is looked for.
+PRIVATE_KEY, HEAD = b"PRIVATE KEY-----", 4096
 NOT_HERE = 3  # docs/exit-codes.md: something is missing on the machines that were asked
 _running: dict[str, list[subprocess.Popen[bytes]]] = {}
 _lock = threading.Lock()
@@ -244,19 +246,28 @@ def _list_parents(files: Mapping[str, Path], top: Path) -> dict[str, Path]:
 
 def list_sources(matrix: Path) -> tuple[Path, dict[str, Path]]:
     """The directory that everything is below, and its files by name: of a repository those that git knows or would
-    add, and locks."""
+    add, and locks. Private keys are none of them: who can read the cache is not who may sign."""
     directory = matrix.resolve().parent
     top = next((path for path in (directory, *directory.parents) if (path / ".git").exists()), None)
     if top is None:
         names = [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
-        return directory, {name: directory / name for name in names if not name.startswith("out/")}
+        return directory, _leave_out_keys({name: directory / name for name in names if not name.startswith("out/")})
     argv = ["git", "-C", str(top), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(argv, capture_output=True, check=True).stdout.decode(errors="surrogateescape")
     except (OSError, subprocess.CalledProcessError) as error:
         raise CapabilityError(f"git does not say what is in {top}: {error}") from error
     names = [*listed.split("\0"), *(path.relative_to(top).as_posix() for path in directory.rglob("*.lock"))]
-    return top, {name: top / name for name in names if name and (top / name).is_file()}
+    return top, _leave_out_keys({name: top / name for name in names if name and (top / name).is_file()})
+
+
+def _leave_out_keys(files: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: path for name, path in files.items() if not _is_private_key(path)}
+
+
+def _is_private_key(path: Path) -> bool:
+    with path.open("rb") as file:
+        return PRIVATE_KEY in file.read(HEAD)
 
 
 # --- who is asked ----------------------------------------------------------------------------------

@@ -46,6 +46,23 @@ def test_definitions_and_locks_go_to_workers_and_what_was_built_does_not(
     assert push_sources(cache, made.path, [tmp_path / "one.yaml"])[0] != name
 
 
+def test_private_keys_are_not_sent(make_matrix: MakeMatrix, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_matrix("outputs: [raw]\n", locked=True)
+    assert run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache").status == 0
+    (tmp_path / "keys/secure-boot.key").write_bytes(make_ed25519_pair()[0])
+    (tmp_path / "keys/old.pem").write_text("# a comment\n-----BEGIN RSA PRIVATE KEY-----\n")
+    sent = {name for name in list_sources(made.path)[1] if name.startswith("keys/")}
+    assert sent == {"keys/.gitignore", "keys/cache.pub"}
+
+
+def test_git_is_told_to_leave_the_key_of_a_cache_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache").status == 0
+    assert (tmp_path / "keys/.gitignore").read_text() == "/cache.key\n"
+    (tmp_path / ".gitignore").write_text("out/")
+    assert run_command(capsys, "key", str(tmp_path), "--for", "cache").status == 0
+    assert (tmp_path / ".gitignore").read_text() == "out/\n/cache.key\n"
+
+
 def test_what_is_no_directory_of_definitions_is_not_sent(
     make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
