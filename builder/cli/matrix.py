@@ -260,7 +260,8 @@ def build_elsewhere(
 
 def _make_argv(args: argparse.Namespace, row: PlannedCell) -> list[str]:
     """The command line that does one cell."""
-    words = [sys.executable, "-m", "builder", "matrix", args.action, str(args.file), "-o", str(args.out)]
+    # -P: a directory builder/ where we are started is not ours.
+    words = [sys.executable, "-P", "-m", "builder", "matrix", args.action, str(args.file), "-o", str(args.out)]
     words += ["--cell", row.cell.id, "--end-with-input", "--progress", "plain"]
     words += list_sharing_words(args)
     return words + [f"--{name}" for name in ("offline", "locked", "debug") if getattr(args, name)]
@@ -343,6 +344,6 @@ def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
     if not (directory / "build.json").is_file():
         raise InputError(f"there is no image in {directory}", hint="'build-os matrix build' makes it")
     results = directory / "tests"
-    argv = [sys.executable, "-m", "builder", "test", "--image", str(directory / "build.json")]
+    argv = [sys.executable, "-P", "-m", "builder", "test", "--image", str(directory / "build.json")]
     done = subprocess.run([*argv, "--results", str(results), *patterns], check=False)
     return read_tests(results / "results.json", done.returncode, 0.0)

@@ -286,7 +286,7 @@ def work_on_cell(task: CellTask, before: object) -> dict[str, Any]:  # noqa: ARG
         # Where names are looked up ends here, as in the repository.
         (sources / ".git").mkdir(exist_ok=True)
         out = scratch / "out"
-        argv = [sys.executable, "-m", "builder", "matrix", "build", task.matrix, "-o", str(out), "--locked"]
+        argv = [sys.executable, "-P", "-m", "builder", "matrix", "build", task.matrix, "-o", str(out), "--locked"]
         argv += [
             "--cell",
             task.cell,

@@ -10,6 +10,7 @@ from builder.core.console import PlainConsole
 from builder.core.errors import InputError
 from builder.matrix import dask_engine
 from builder.matrix.dask_engine import CellTask, list_sources, name_resource, push_sources, work_on_cell
+from builder.matrix.records import Outcome
 from builder.sharing.cache import SharedCache
 from builder.sharing.places import DirectoryPlace
 from builder.signatures.pem import make_ed25519_pair, parse_private_key
@@ -80,6 +81,27 @@ def test_a_worker_whose_cache_has_no_definitions_says_so(cache: SharedCache, mon
     outcome = work_on_cell(task, None)
     assert outcome["status"] == 3
     assert "does not have the definitions" in outcome["error"]
+
+
+def test_a_directory_builder_among_the_sources_is_not_what_builds(
+    make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_matrix("outputs: [raw]\n", locked=True)
+    (tmp_path / "builder").mkdir()
+    (tmp_path / "builder/__main__.py").write_text("raise SystemExit(99)")
+    ran: list[tuple[list[str], bool]] = []
+
+    def run(argv: list[str], directory: Path, *_: object) -> Outcome:
+        ran.append((argv, (directory / "builder/__main__.py").exists()))
+        return Outcome(0, 1.0)
+
+    monkeypatch.setattr(dask_engine, "_run", run)
+    monkeypatch.setattr(dask_engine, "_cache", [cache])
+    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
+    assert work_on_cell(CellTask(name, inside, "one-raw", "run", None, offline=True), None)["status"] == 0
+    ((argv, is_there),) = ran
+    assert is_there
+    assert argv[1:4] == ["-P", "-m", "builder"]
 
 
 def test_a_worker_is_known_by_architecture_and_source() -> None:
