@@ -86,11 +86,14 @@ def unpack_archive(file: BinaryIO, directory: Path) -> None:
     """Unpack into an empty directory; nothing leaves it, also through links.
 
     Raises:
-        ValueError: the archive is damaged, or wants to.
+        ValueError: the archive is damaged, wants to, or has what :func:`write_archive` does not write.
     """
     try:
         with _open_gzip(file, "rb") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
             for info in tar:
+                # A hard link would be another name of a file outside, which the next member of that name overwrites.
+                if not (info.isreg() or info.isdir() or info.issym()):
+                    raise ValueError(f"{info.name} in the archive is no file, directory or symbolic link")
                 if EXTENTS in info.pax_headers:
                     _unpack_sparse(tar, info, directory)
                 else:

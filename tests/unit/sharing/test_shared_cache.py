@@ -225,6 +225,29 @@ def test_an_archive_cannot_write_outside(tmp_path: Path) -> None:
     assert not (tmp_path / "written").exists()
 
 
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_an_archive_has_files_directories_and_symbolic_links_alone(tmp_path: Path, kind: bytes) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(outside)
+        tar.addfile(link)
+        other = tarfile.TarInfo("other")
+        other.type, other.linkname = kind, "link"
+        tar.addfile(other)
+        written = tarfile.TarInfo("other")
+        written.size = 6
+        tar.addfile(written, io.BytesIO(b"theirs"))
+    data.seek(0)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="other in the archive is no file, directory or symbolic link"):
+        unpack_archive(data, tmp_path / "there")
+    assert outside.read_text() == "mine"
+    assert (tmp_path / "there/link").readlink() == outside
+
+
 def test_a_name_cannot_lead_out_of_the_cache(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names no entry of a cache"):
         DirectoryPlace(tmp_path).read_entry("../../etc/passwd")
