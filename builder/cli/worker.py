@@ -63,10 +63,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def keep_in_environment(args: argparse.Namespace) -> None:
-    """Have the processes that build the cells use the same cache, wherever they run."""
-    if args.cache:
-        os.environ[URL] = args.cache if "://" in args.cache else str(Path(args.cache).absolute())
-    if args.cache_key:
-        os.environ[KEYS] = os.pathsep.join(str(path.absolute()) for path in args.cache_key)
-    if args.cache_sign_key:
-        os.environ[SIGN_KEY] = str(args.cache_sign_key.absolute())
+    """Have the processes that build the cells use the same cache, wherever they run: paths of the command line, and
+    those that the environment has, as absolute ones."""
+    keys = args.cache_key or [Path(word) for word in os.environ.get(KEYS, "").split(os.pathsep) if word]
+    sign_key = args.cache_sign_key or os.environ.get(SIGN_KEY)
+    if url := args.cache or os.environ.get(URL):
+        os.environ[URL] = url if "://" in url else str(Path(url).absolute())
+    if keys:
+        os.environ[KEYS] = os.pathsep.join(str(path.absolute()) for path in keys)
+    if sign_key:
+        os.environ[SIGN_KEY] = str(Path(sign_key).absolute())

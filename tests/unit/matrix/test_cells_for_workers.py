@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from builder.cli.main import make_parser
+from builder.cli.sharing import KEYS, SIGN_KEY, URL
+from builder.cli.worker import keep_in_environment
 from builder.core.console import PlainConsole
 from builder.core.errors import InputError
 from builder.matrix import dask_engine
@@ -102,6 +106,21 @@ def test_a_directory_builder_among_the_sources_is_not_what_builds(
     ((argv, is_there),) = ran
     assert is_there
     assert argv[1:4] == ["-P", "-m", "builder"]
+
+
+def test_paths_in_a_worker_s_environment_hold_wherever_cells_are_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ((URL, "cache"), (KEYS, "keys/a.pub:/b.pub"), (SIGN_KEY, "keys/cache.key")):
+        monkeypatch.setenv(name, value)
+    keep_in_environment(make_parser("worker").parse_args(["worker", "tcp://127.0.0.1:1"]))
+    here = [os.environ[name] for name in (URL, KEYS, SIGN_KEY)]
+    assert here == [f"{tmp_path}/cache", f"{tmp_path}/keys/a.pub:/b.pub", f"{tmp_path}/keys/cache.key"]
+    words = ["--cache", "oci://127.0.0.1:5000/cache", "--cache-key", "c.pub", "--cache-sign-key", "c.key"]
+    keep_in_environment(make_parser("worker").parse_args(["worker", "tcp://127.0.0.1:1", *words]))
+    here = [os.environ[name] for name in (URL, KEYS, SIGN_KEY)]
+    assert here == ["oci://127.0.0.1:5000/cache", f"{tmp_path}/c.pub", f"{tmp_path}/c.key"]
 
 
 def test_a_worker_is_known_by_architecture_and_source() -> None:
