@@ -345,8 +345,9 @@ _cache: list[SharedCache] = []
 
 
 def _open_cache() -> SharedCache:
-    """The cache that this worker was started with."""
-    return _cache[0]
+    """The cache that this worker was started with, for one cell: what it has cost others is no reason to give it up."""
+    given = _cache[0]
+    return SharedCache(given.place, given.trusted, given.console, given.signing)
 
 
 async def serve_cells(address: str, cache: SharedCache, store: Store, slots: int, console: Console) -> None:

@@ -87,6 +87,18 @@ def test_a_worker_whose_cache_has_no_definitions_says_so(cache: SharedCache, mon
     assert "does not have the definitions" in outcome["error"]
 
 
+def test_a_cache_that_was_slow_for_one_cell_is_asked_for_the_next(
+    make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_matrix("outputs: [raw]\n", locked=True)
+    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
+    monkeypatch.setattr(dask_engine, "_run", lambda *_: Outcome(0, 1.0))
+    monkeypatch.setattr(dask_engine, "_cache", [cache])
+    cache._lose(100.0, "slow")
+    assert cache.is_given_up
+    assert work_on_cell(CellTask(name, inside, "one-raw", "run", None, offline=True), None)["status"] == 0
+
+
 def test_a_directory_builder_among_the_sources_is_not_what_builds(
     make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
