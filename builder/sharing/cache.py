@@ -63,6 +63,7 @@ class SharedCache:
     signing: SigningKey | None = None
     counts: Counts = field(default_factory=Counts)
     _made: dict[str, float] = field(default_factory=dict)
+    _bad: set[str] = field(default_factory=set)  # entries that were fetched, and are not what they should be
     _lost: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -87,9 +88,12 @@ class SharedCache:
             brought = self._bring(name, directory)
         except SignatureRefused as error:
             self.counts.refused += 1
+            self._bad.add(name)
             self.console.warn(f"{name} in {self.place.url} is not used: {error}")
             brought = None
         except (OSError, ValueError, BuildError, TooSlow) as error:
+            if isinstance(error, ValueError):
+                self._bad.add(name)
             self._lose(time.monotonic() - started, f"{name}: {error}")
             brought = None
         else:
@@ -127,7 +131,8 @@ class SharedCache:
             archive = Path(scratch, "archive")
             try:
                 _within(max(LEAST, entry.seconds), lambda: self._fetch(entry, archive))
-            except FileNotFoundError:  # pruned just now
+            except FileNotFoundError:  # pruned just now, or lost
+                self._bad.add(name)
                 return None
             if archive.stat().st_size != entry.size or hash_file(archive) != entry.sha256:
                 raise SignatureRefused("its archive is not what was signed")
@@ -166,14 +171,16 @@ class SharedCache:
         return made
 
     def push(self, name: str, files: Mapping[str, Path], scratch: Path, *, value: Any = None, seconds: float) -> bool:
-        """Put an entry there, signed; returns whether it is new.
+        """Put an entry there, signed; returns whether it is new. One that nobody may use is replaced: all would make it
+        again and again.
 
         Raises:
             BuildError, OSError: the cache does not take it.
             TooSlow: it takes too long.
         """
         assert self.signing is not None
-        if _within(LEAST, lambda: self.place.read_entry(name)) is not None:
+        signing = self.signing
+        if self._has_good(name, [*self.trusted, signing.public]):
             return False
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".new-shared-") as directory:
             archive = Path(directory, "archive")
@@ -181,9 +188,20 @@ class SharedCache:
                 write_archive(files, file)
             size, what = archive.stat().st_size, describe_files(files)
             entry = SharedEntry(name, hash_file(archive), size, what, value, seconds, int(time.time()))
-            signing = self.signing
             _within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
+        self._bad.discard(name)
         self.counts.pushed += size
+        return True
+
+    def _has_good(self, name: str, trusted: Sequence[VerifyKey]) -> bool:
+        """Whether there is an entry that one of the keys signed, and of which nothing bad is known."""
+        envelope = _within(LEAST, lambda: self.place.read_entry(name))
+        if envelope is None or name in self._bad:
+            return False
+        try:
+            open_entry(envelope, name, trusted)
+        except SignatureRefused:
+            return False
         return True
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from builder.core.errors import InputError
-from builder.core.files import open_replacement
+from builder.core.files import hash_file, open_replacement
 from builder.sharing.archive import copy_stream
 from builder.sharing.entry import NAME, SharedEntry
 
@@ -89,7 +89,7 @@ class DirectoryPlace:
     def put(self, entry: SharedEntry, envelope: bytes, archive: Path) -> None:
         """See :class:`Place`."""
         there = self.root / locate_archive(entry.sha256)
-        if not there.is_file() or there.stat().st_size != entry.size:
+        if not there.is_file() or hash_file(there) != entry.sha256:
             with archive.open("rb") as source, open_replacement(there, durable=True) as file:
                 copy_stream(source, file)
         with open_replacement(self._locate(entry.name), durable=True) as file:

@@ -55,7 +55,7 @@ class RemotePlace:
     def put(self, entry: SharedEntry, envelope: bytes, archive: Path) -> None:
         """See :class:`builder.sharing.places.Place`."""
         there = f"{self._root}/{locate_archive(entry.sha256)}"
-        if not self._files.exists(there):
+        if not self._files.exists(there) or self._files.size(there) != entry.size:
             self._files.makedirs(there.rpartition("/")[0], exist_ok=True)
             self._files.put_file(str(archive), there)
         self._files.makedirs(f"{self._root}/entries", exist_ok=True)

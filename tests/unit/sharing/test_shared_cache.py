@@ -26,7 +26,7 @@ from builder.sharing.cache import SharedCache
 from builder.sharing.entry import SharedEntry, sign_entry
 from builder.sharing.listing import bring_missing, list_entries, prune_entries, summarize
 from builder.sharing.open import open_place
-from builder.sharing.places import DirectoryPlace, Place
+from builder.sharing.places import DirectoryPlace, Place, locate_archive
 from builder.sharing.registry import RegistryPlace
 from builder.signatures.pem import SigningKey, make_ed25519_pair, parse_private_key
 from tests.support.command import run_command
@@ -171,6 +171,52 @@ def test_what_was_changed_since_it_was_signed_is_made_here(
     assert machines.makes == ["first", "second"]
     assert cache_of(second).counts.refused == 1
     assert "is not used: " in capsys.readouterr().err
+
+
+def lose_archive(machines: Machines) -> None:
+    (archive,) = (machines.directory / "cache/blobs").rglob("sha256/*/*")
+    archive.unlink()
+
+
+def sign_by_a_stranger(machines: Machines) -> None:
+    machines.key, kept = make_key(), machines.key
+    path = machines.directory / f"cache/entries/{machines.name}.json"
+    path.write_text(json.dumps(sign_payload(machines)))
+    machines.key = kept
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_archive,
+        cut_archive,
+        lose_archive,
+        change_payload,
+        sign_other_name,
+        sign_other_files,
+        sign_by_a_stranger,
+        write_nonsense,
+    ],
+)
+def test_what_nobody_can_use_is_replaced_by_who_had_to_make_it(
+    machines: Machines, damage: Callable[[Machines], None]
+) -> None:
+    machines.build(machines.add("first"), push=True)
+    damage(machines)
+    machines.build(machines.add("second"), push=True)
+    assert machines.build(machines.add("third")) == "content"
+    assert machines.makes == ["first", "second"]
+
+
+def test_an_archive_of_the_right_size_and_another_content_is_written_again(tmp_path: Path) -> None:
+    place, archive = DirectoryPlace(tmp_path / "cache"), tmp_path / "archive"
+    archive.write_bytes(b"content")
+    entry = SharedEntry(f"outputs-3-{'0' * 64}", hash_file(archive), 7, {})
+    place.put(entry, b"{}", archive)
+    (there,) = (tmp_path / "cache/blobs").rglob("sha256/*/*")
+    there.write_bytes(b"CONTENT")
+    place.put(entry, b"{}", archive)
+    assert there.read_bytes() == b"content"
 
 
 def test_links_modes_and_second_names_arrive_as_they_were(machines: Machines) -> None:
@@ -441,6 +487,18 @@ def test_what_fsspec_knows_is_a_place(tmp_path: Path) -> None:
     assert machines.makes == ["first"]
     prune_entries(cache_of(machines.add("third")), older_than=None, largest=0)
     assert list(machines.place.list_names()) == []
+
+
+def test_half_an_object_at_a_url_is_written_again(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="the extra 'scale' is not installed")
+    place, archive = open_place("memory://half"), tmp_path / "archive"
+    archive.write_bytes(b"content")
+    entry = SharedEntry(f"outputs-3-{'0' * 64}", hash_file(archive), 7, {})
+    place.put(entry, b"{}", archive)
+    where = f"/half/{locate_archive(entry.sha256)}"
+    fsspec.filesystem("memory").pipe_file(where, b"con")
+    place.put(entry, b"{}", archive)
+    assert fsspec.filesystem("memory").cat_file(where) == b"content"
 
 
 def test_a_path_and_a_file_url_are_directories(tmp_path: Path) -> None:
