@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from builder.core.console import Console, format_seconds, format_size
 from builder.core.errors import BuildError
@@ -128,12 +128,14 @@ class SharedCache:
         if not 0 <= entry.size <= MAX_ARCHIVE:
             raise ValueError(f"it has {entry.size} bytes")
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-shared-") as scratch:
-            archive = Path(scratch, "archive")
+            archive, ended = Path(scratch, "archive"), threading.Event()
             try:
-                _within(max(LEAST, entry.seconds), lambda: self._fetch(entry, archive))
+                _within(max(LEAST, entry.seconds), lambda: self._fetch(entry, archive, ended))
             except FileNotFoundError:  # pruned just now, or lost
                 self._bad.add(name)
                 return None
+            finally:
+                ended.set()
             if archive.stat().st_size != entry.size or hash_file(archive) != entry.sha256:
                 raise SignatureRefused("its archive is not what was signed")
             with archive.open("rb") as file:
@@ -145,9 +147,9 @@ class SharedCache:
             self.counts.fetched += entry.size
         return Brought(entry.value, {name: what[:64] for name, what in entry.files.items() if what[0] not in "-/"})
 
-    def _fetch(self, entry: SharedEntry, archive: Path) -> None:
+    def _fetch(self, entry: SharedEntry, archive: Path, ended: threading.Event) -> None:
         with archive.open("wb") as file:
-            self.place.fetch(entry, file)
+            self.place.fetch(entry, cast("BinaryIO", _Bounded(file, entry.size, ended)))
 
     def _lose(self, seconds: float, why: str) -> None:
         """Count what the cache has cost without giving anything."""
@@ -203,6 +205,27 @@ class SharedCache:
         except SignatureRefused:
             return False
         return True
+
+
+class _Bounded:
+    """A file that takes so many bytes, until nobody waits for it any more."""
+
+    def __init__(self, file: BinaryIO, size: int, ended: threading.Event) -> None:
+        self._file, self._left, self._ended = file, size, ended
+
+    def write(self, piece: bytes) -> int:
+        """As a file does.
+
+        Raises:
+            OSError: it was given up.
+            SignatureRefused: it is more than was signed.
+        """
+        if self._ended.is_set():
+            raise OSError("nobody waits for it any more")
+        if len(piece) > self._left:
+            raise SignatureRefused("its archive is larger than what was signed")
+        self._left -= len(piece)
+        return self._file.write(piece)
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:

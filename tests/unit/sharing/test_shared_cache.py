@@ -365,6 +365,44 @@ def test_an_archive_that_comes_slower_than_it_is_made_is_left(
     ended.set()
 
 
+def test_no_more_is_written_than_was_signed(machines: Machines) -> None:
+    machines.build(machines.add("first"), push=True)
+    size, written = next(iter(list_entries(cache_of(machines.add("reader"))))).entry.size, []
+
+    def pour(_: SharedEntry, file: BinaryIO) -> None:
+        for _number in range(100):
+            written.append(file.write(bytes(1 + size // 3)))
+
+    second = machines.add("second")
+    cache_of(second).place = Hindered(machines.place, fetch=pour)  # type: ignore[assignment]
+    assert machines.build(second) == "content"
+    assert cache_of(second).counts.refused == 1
+    assert 0 < sum(written) <= size
+
+
+def test_nothing_more_is_written_of_what_was_given_up(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines.build(machines.add("first"), push=True)
+    monkeypatch.setattr(cache_module, "LEAST", 0.05)
+    entry = sign_payload(machines, seconds=0.01)
+    (machines.directory / f"cache/entries/{machines.name}.json").write_text(json.dumps(entry))
+    given_up, ended, errors = threading.Event(), threading.Event(), []
+
+    def drip(_: SharedEntry, file: BinaryIO) -> None:
+        given_up.wait(60)
+        try:
+            file.write(b"x")
+        except OSError as error:
+            errors.append(error)
+        ended.set()
+
+    second = machines.add("second")
+    cache_of(second).place = Hindered(machines.place, fetch=drip)  # type: ignore[assignment]
+    assert machines.build(second) == "content"
+    given_up.set()
+    assert ended.wait(60)
+    assert len(errors) == 1
+
+
 def test_a_worker_that_dies_while_it_uploads_leaves_nothing_that_is_used(machines: Machines) -> None:
     first = machines.add("first")
     place = machines.place
