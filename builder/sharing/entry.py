@@ -19,6 +19,7 @@ from builder.signatures.verify_key import SignatureRefused, VerifyKey
 
 SCHEMA = 1
 MAX_ENVELOPE = 4 << 20  # bytes
+MOST = 1 << 53  # bytes or seconds: what a float holds exactly
 NAME = re.compile(r"[a-z]+-[0-9]+-[0-9a-f]{64}")
 
 
@@ -98,6 +99,12 @@ def _parse(envelope: bytes) -> tuple[SharedEntry, str, bytes, bytes]:
         raise SignatureRefused("it is no entry of a cache") from error
     size: object = entry.size  # what JSON has there may be anything
     files: object = entry.files
-    if not sound or not isinstance(size, int) or not isinstance(files, dict):
+    numbers: tuple[object, ...] = (size, entry.made, entry.seconds)
+    if not sound or not isinstance(size, int) or not all(map(_is_amount, numbers)) or not isinstance(files, dict):
         raise SignatureRefused("it is an entry of another version")
     return entry, maker, payload, signature
+
+
+def _is_amount(value: object) -> bool:
+    """Whether it is a number that sums and comparisons bear, which JSON's are not all."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST

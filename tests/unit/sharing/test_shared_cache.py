@@ -464,6 +464,25 @@ def test_old_entries_and_those_over_the_size_go(machines: Machines) -> None:
     assert [name[-1] for name in machines.place.list_names()] == ["2", "3"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("made", "now"), ("made", None), ("made", 10**400), ("seconds", "a day"), ("seconds", float("nan")), ("size", -1)],
+)
+def test_a_document_without_sense_hinders_no_pruning(
+    machines: Machines, name: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machines.build(machines.add("first"), push=True)
+    kept, other = machines.name, f"outputs-3-{'0' * 64}"
+    cache = cache_of(machines.add("reader"))
+    nonsense = json.dumps(sign_payload(machines, name=other, **{name: value}))
+    (machines.directory / f"cache/entries/{other}.json").write_text(nonsense)
+    assert [row.entry.name for row in list_entries(cache)] == [kept]
+    assert f"{other} in {machines.place.url}: " in capsys.readouterr().err
+    assert prune_entries(cache, older_than=None, largest=0)[0] == 1
+    (machines.directory / "empty").mkdir()
+    assert cache.bring(other, machines.directory / "empty") is None
+
+
 def test_everything_can_be_brought_at_once(machines: Machines) -> None:
     machines.build(machines.add("first"), push=True)
     second = machines.add("second")
