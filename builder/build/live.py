@@ -142,6 +142,7 @@ def decide_changes(before: Live, now: Live) -> Changes:
     puts: list[Put] = []
     readers: dict[tuple[str, ...], None] = {}
     units: dict[str, str] = {}  # unit -> "added", "changed" or "removed"
+    was_there, is_there = _find_described_units(before.files), _find_described_units(now.files)
     for path in sorted(_find_different(before.files, now.files)):
         old, new = before.files.get(path), now.files.get(path)
         place, reader = _find_place(path)
@@ -153,8 +154,9 @@ def decide_changes(before: Live, now: Live) -> Changes:
             readers[reader] = None
         unit = _find_unit(path)
         if unit:
-            is_whole = path.rpartition("/")[2] == unit or path.startswith(f"{QUADLETS}/")
-            units[unit] = "removed" if is_whole and new is None else "added" if is_whole and old is None else "changed"
+            # Whether it comes or goes, no drop-in says, nor a file of it that has another place now.
+            gone, is_new = unit in was_there - is_there, unit in is_there - was_there
+            units[unit] = "removed" if gone else "added" if is_new else "changed"
     removed = [unit for unit, what in units.items() if what == "removed"]
     first = [("systemctl", "disable", "--now", unit) for unit in removed if now.presets.get(unit) != "mask"]
     enabled, others = _decide_presets(before.presets, now.presets, removed)
@@ -215,6 +217,11 @@ def _find_unit(path: str) -> str:
         stem, dot, kind = name.rpartition(".")
         return stem + QUADLET_SERVICES[dot + kind] if dot + kind in QUADLET_SERVICES else ""
     return ""
+
+
+def _find_described_units(paths: Iterable[str]) -> set[str]:
+    """The units that files describe, rather than add to; none of them is in a directory of its own."""
+    return {_find_unit(path) for path in paths if path.rpartition("/")[0] in (UNITS, ETC_UNITS, QUADLETS)}
 
 
 def _name_instances(unit: str) -> str:

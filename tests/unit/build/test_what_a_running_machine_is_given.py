@@ -87,6 +87,33 @@ def test_a_unit_that_is_gone_is_stopped_and_covered() -> None:
     assert (row["what"], row["target"]) == ("link", "/dev/null")
 
 
+def test_a_unit_that_goes_or_comes_with_its_drop_in_is_stopped_or_enabled() -> None:
+    both = {UNIT: "x", f"{UNIT}.d/10.conf": "[Service]"}
+    gone = change(both, {}, {"app_service": "enable"})
+    assert gone.first == (("systemctl", "disable", "--now", "app.service"),)
+    assert gone.commands == (("systemctl", "daemon-reload"),)
+    come = change({}, both, {"app_service": "enable"})
+    assert come.commands[1:] == (("systemctl", "enable", "--now", "app.service"),)
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [("/usr/share/containers/systemd/web.container", "web.service"), (UNIT, "app.service")],
+)
+def test_a_drop_in_that_goes_alone_starts_its_unit_again(path: str, service: str) -> None:
+    changes = change({path: "x", f"{path}.d/10.conf": "y"}, {path: "x"})
+    assert changes.first == ()
+    assert changes.commands[1:] == (("systemctl", "try-restart", service),)
+
+
+def test_a_unit_that_moves_between_usr_and_etc_is_started_again() -> None:
+    elsewhere = "/etc/systemd/system/app.service"
+    for before, now in ((UNIT, elsewhere), (elsewhere, UNIT)):
+        changes = change({before: "x"}, {now: "x"}, {"app_service": "enable"})
+        assert changes.first == ()
+        assert changes.commands[1:] == (("systemctl", "try-restart", "app.service"),)
+
+
 def test_presets_that_change_enable_disable_and_mask() -> None:
     before = live({UNIT: "x"}, app_service="enable", old_timer="enable", odd_service="mask")
     now = live({UNIT: "x"}, app_service="disable", new_timer="enable", bad_service="mask")
