@@ -57,8 +57,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Follow the definition until Ctrl-C."""
     path = require_definition(args.definition)
+    look = look_at(path)  # what is saved from now on, while it is built and boots, is put when it has
     with open_machine(args, path, console) as machine:
-        follow(machine, path, console, is_asked=open_keyboard())
+        follow(machine, path, look, console, is_asked=open_keyboard())
     return 0
 
 
@@ -128,22 +129,21 @@ def keep_sources(paths: dict[str, Description]) -> dict[str, Description]:
     }
 
 
-def follow(machine: Followed, path: Path, console: Console, is_asked: Callable[[float], bool]) -> None:
+def follow(machine: Followed, path: Path, look: Look, console: Console, is_asked: Callable[[float], bool]) -> None:
     """Put each change into the machine, until Ctrl-C.
 
     Args:
+        look: at the definition, before the machine was described by it.
         is_asked: waits for so many seconds; whether somebody wants the new image meanwhile.
     """
     from builder.core.errors import BuildError
 
-    look = look_at(path)
     console.note(f"watching {path} and the {len(look.paths)} files and directories that it is made of; Ctrl-C ends it")
     while True:
         try:
             wanted = is_asked(LOOK)
             if wanted and machine.pending:
                 machine = machine.renew()
-                look = look_at(path)
             if not look.has_changed():
                 continue
             started = time.monotonic()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +46,8 @@ class Session:
         self.answer: dict[str, object] = {"kept": [], "failed": []}
         self.steps: list[Callable[[], object]] = []
         self.renewed = 0
+        self.while_it_boots: Callable[[], object] = lambda: None
+        self.look = dev.look_at(Path("os.yaml"))
         self.apps: list[str] = []
         self.machine = dev.Followed(
             SshTarget(2222, "root"), tools, describe_live(dev.look_at(Path("os.yaml")).resolved), self.renew
@@ -54,6 +57,7 @@ class Session:
         self.renewed += 1
         self.machine.live = describe_live(dev.look_at(Path("os.yaml")).resolved)
         self.machine.pending = []
+        self.while_it_boots()
         return self.machine
 
     def wait(self, seconds: float) -> bool:
@@ -70,7 +74,7 @@ class Session:
 
     def follow(self, *steps: Callable[[], object]) -> str:
         self.steps = [*steps, lambda: None]
-        dev.follow(self.machine, Path("os.yaml"), self.console, self.wait)
+        dev.follow(self.machine, Path("os.yaml"), self.look, self.console, self.wait)
         return "\n".join(self.console.said[1:])
 
 
@@ -143,6 +147,25 @@ def test_what_needs_a_new_image_is_said_once_and_built_when_asked(session: Sessi
     assert said.count("needs a new image") == 2
     assert session.renewed == 1
     assert len(session.asked) == 2
+
+
+def test_what_is_saved_while_it_builds_and_boots_is_put_when_it_has(session: Session) -> None:
+    session.while_it_boots = session.write("overlays/mine/etc/motd", "meanwhile\n")
+    session.follow(session.write("os.yaml", SYSTEM + "packages: [htop]\n"), lambda: True)
+    assert [[row["path"] for row in asked["files"]] for asked in session.asked] == [["/etc/motd"]]  # type: ignore[attr-defined] # JSON
+
+
+def test_what_is_saved_while_the_first_machine_boots_is_put(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def open_machine(*_: object) -> Iterator[dev.Followed]:
+        session.write("overlays/mine/etc/motd", "meanwhile\n")()
+        yield session.machine
+
+    monkeypatch.setattr(dev, "open_machine", open_machine)
+    monkeypatch.setattr(dev, "open_keyboard", lambda: session.wait)
+    session.steps = [lambda: None]
+    dev.run(SimpleNamespace(definition=Path("os.yaml")), session.console)  # type: ignore[arg-type] # stand-in
+    assert "put: /etc/motd" in session.console.said
 
 
 def test_who_takes_it_back_needs_no_new_image(session: Session) -> None:
