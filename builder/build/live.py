@@ -45,6 +45,8 @@ READ_AGAIN: Mapping[str, tuple[str, ...]] = {
 # Units that are started again when they change; of others, systemd reads the new text and no more.
 RESTARTED = (".service", ".socket", ".timer", ".path")
 QUADLET_SERVICES = {".container": ".service", ".pod": "-pod.service", ".kube": ".service"}
+# What editors (vim, Emacs, nano) leave beside a file while it is written.
+OF_EDITORS = re.compile(r"(?:^|/)(?:[^/]*~|#[^/]*#|\.#[^/]*|\.[^/]*\.sw[a-px]|4913)$")
 # Of what a definition says, this is looked at by itself; all else needs a new image.
 LOOKED_AT = ("build-os", "path", "overlays", "units", "presets", "apps")
 
@@ -116,12 +118,15 @@ def describe_live(resolved: Resolved) -> Live:
     tree = Tree()
     lay_over(tree, resolved.overlays, resolved.values)
     lay_units(tree, resolved.units, resolved.values)
-    files = {path: node for path, node in tree.walk() if node.kind in (Kind.FILE, Kind.SYMLINK)}
+    kinds = (Kind.FILE, Kind.SYMLINK)
+    files = {path: node for path, node in tree.walk() if node.kind in kinds and not OF_EDITORS.search(path)}
     presets = {unit: verb for verb in ("enable", "disable", "mask") for unit in getattr(resolved.presets, verb)}
     inputs = collect_inputs(resolved)
     apps = {
         app.name: _digest(
-            label + known for label, known in inputs.items() if label.startswith(f"apps[{app.name}].files.")
+            label + known
+            for label, known in inputs.items()
+            if label.startswith(f"apps[{app.name}].files.") and not OF_EDITORS.search(label.rpartition(":")[2])
         )
         for app in resolved.apps
     }
@@ -282,10 +287,10 @@ class Outcome:
 
 
 def decode_outcome(text: str) -> Outcome:
-    """What :data:`PROGRAM` has printed.
+    """What :data:`PROGRAM` has printed, behind what root's shell may print.
 
     Raises:
         ValueError: it is something else.
     """
-    data = json.loads(text)
+    data = json.loads(text.strip().rpartition("\n")[2])
     return Outcome(tuple(data["kept"]), tuple((tuple(command), str(said)) for command, said in data["failed"]))

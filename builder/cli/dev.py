@@ -118,6 +118,7 @@ def look_at(path: Path) -> Look:
 def keep_sources(paths: dict[str, Description]) -> dict[str, Description]:
     """Of all that was looked at, what a person edits: neither Python nor build-os itself, and not the directories that
     the machine and the build write into."""
+    from builder.build.live import OF_EDITORS
     from builder.core.inputs import ROOT
 
     own = tuple(f"{ROOT}/{name}/" for name in ("builder", "firstboot", "update", "vm"))
@@ -125,7 +126,10 @@ def keep_sources(paths: dict[str, Description]) -> dict[str, Description]:
     return {
         path: known
         for path, known in paths.items()
-        if not path.startswith(ours) and path not in sys.path and not path.endswith((".pyc", "~", ".swp"))
+        if not path.startswith(ours)
+        and path not in sys.path
+        and not path.endswith(".pyc")
+        and not OF_EDITORS.search(path)
     }
 
 
@@ -152,7 +156,7 @@ def follow(machine: Followed, path: Path, look: Look, console: Console, is_asked
             bring_along(machine, path, look.resolved, started, console)
         except KeyboardInterrupt:
             return
-        except BuildError as error:  # of what is half-written just now
+        except (BuildError, OSError, ValueError) as error:  # of what is half-written, or gone, just now
             console.warn(str(error))
 
 
@@ -161,6 +165,7 @@ def look_again(before: Look, path: Path) -> Look:
 
     Raises:
         InputError: it is wrong.
+        OSError: a file went away meanwhile.
     """
     from builder.core.errors import BuildError
     from builder.core.seen import describe
@@ -168,7 +173,7 @@ def look_again(before: Look, path: Path) -> Look:
     now = {name: describe(name) for name in before.paths}
     try:
         return look_at(path)
-    except BuildError:
+    except (BuildError, OSError, ValueError):
         before.paths.update(now)
         raise
 

@@ -15,6 +15,7 @@ from builder.cli import dev
 from builder.core.console import QuietConsole
 from builder.core.errors import InputError
 from builder.core.tools import Tools
+from builder.definition.load import load
 from vm.registry.ssh import SshTarget
 
 pytestmark = pytest.mark.unit
@@ -186,6 +187,39 @@ def test_a_definition_that_is_wrong_is_shown_and_looked_at_again_when_it_is_save
     assert "put: /etc/motd" in said
 
 
+def test_a_file_that_vanishes_while_it_is_read_ends_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    motd = "overlays/mine/etc/motd"
+    times = []
+
+    def load_or_miss(path: Path) -> object:
+        times.append(path)
+        if len(times) == 1:
+            raise FileNotFoundError(2, "No such file or directory", motd)
+        return load(path)
+
+    monkeypatch.setattr("builder.definition.load.load", load_or_miss)
+    said = session.follow(session.write(motd, "two\n"), lambda: None, session.write(motd, "three\n"))
+    assert said.count(f"No such file or directory: '{motd}'") == 1
+    assert "put: /etc/motd" in said
+
+
+def test_a_shell_of_root_that_prints_does_not_matter(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = json.dumps(session.answer)
+    answers = [f"Welcome!\n{answer}\n", "Welcome!\n", answer]
+    monkeypatch.setattr(dev, "ask", lambda *_: answers.pop(0))
+    motd = "overlays/mine/etc/motd"
+    said = session.follow(*(session.write(motd, text) for text in ("two\n", "three\n", "four\n")))
+    assert said.count("put: /etc/motd") == 2
+    assert said.count("warning: ") == 1
+
+
+@pytest.mark.parametrize("name", ["motd~", ".motd.swp", ".motd.swx", "4913", ".#motd", "#motd#"])
+def test_what_editors_leave_beside_a_file_is_not_put(session: Session, name: str) -> None:
+    etc = "overlays/mine/etc"
+    session.follow(session.write(f"{etc}/{name}", "x"), session.write(f"{etc}/motd", "two\n"))
+    assert [[row["path"] for row in asked["files"]] for asked in session.asked] == [["/etc/motd"]]  # type: ignore[attr-defined] # JSON
+
+
 def test_an_apps_own_files_are_watched_and_sent(session: Session) -> None:
     (session.root / "app").mkdir()
     (session.root / "app/web.py").write_text("A = 1\n")
@@ -194,6 +228,7 @@ def test_an_apps_own_files_are_watched_and_sent(session: Session) -> None:
     )
     session.renew()
     session.follow(session.write("app/web.py", "A = 22\n"), lambda: None, session.write("app/more.py", "B = 1\n"))
+    session.follow(session.write("app/web.py~", "A = 1\n"))
     assert session.apps == ["shop", "shop"]
 
 
