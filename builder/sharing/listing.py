@@ -6,10 +6,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.core.errors import SourceError
 from builder.core.kept import KEPT, Contents, add_entry, derive_shared_name, read_entry
 from builder.core.store import Store
 from builder.sharing.cache import SharedCache
@@ -30,9 +32,14 @@ class Listed:
 
 
 def list_entries(cache: SharedCache) -> Iterator[Listed]:
-    """All entries; what is no entry is left out."""
-    for name in cache.place.list_names():
-        envelope = cache.place.read_entry(name)
+    """All entries; what is no entry is left out.
+
+    Raises:
+        SourceError: the cache cannot be read.
+    """
+    for name in list_names(cache):
+        with explain_place_errors(cache):
+            envelope = cache.place.read_entry(name)
         if envelope is None:
             continue
         try:
@@ -46,6 +53,29 @@ def list_entries(cache: SharedCache) -> Iterator[Listed]:
         except SignatureRefused:
             trusted = False
         yield Listed(entry, maker, trusted)
+
+
+def list_names(cache: SharedCache) -> list[str]:
+    """The names of all entries.
+
+    Raises:
+        SourceError: the cache cannot be read.
+    """
+    with explain_place_errors(cache):
+        return list(cache.place.list_names())
+
+
+@contextmanager
+def explain_place_errors(cache: SharedCache) -> Iterator[None]:
+    """Have errors of a disk or a connection say which cache it was.
+
+    Raises:
+        SourceError: instead of an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"the cache {cache.place.url} cannot be used: {error}") from error
 
 
 def summarize(rows: Iterable[Listed]) -> list[dict[str, Any]]:
@@ -66,6 +96,9 @@ def prune_entries(cache: SharedCache, *, older_than: float | None, largest: int 
     then archives that nothing refers to. Returns entries, bytes and archives.
 
     Who fetches one meanwhile builds instead.
+
+    Raises:
+        SourceError: the cache cannot be read or written.
     """
     rows = sorted(list_entries(cache), key=lambda row: row.entry.made)
     left = sum(row.entry.size for row in rows)
@@ -74,17 +107,23 @@ def prune_entries(cache: SharedCache, *, older_than: float | None, largest: int 
     for row in rows:
         is_old = older_than is not None and time.time() - row.entry.made > older_than * DAY
         if is_old or (largest is not None and left > largest):
-            cache.place.delete(row.entry.name)
+            with explain_place_errors(cache):
+                cache.place.delete(row.entry.name)
             gone, size, left = gone + 1, size + row.entry.size, left - row.entry.size
         else:
             used.add(row.entry.sha256)
-    return gone, size, cache.place.sweep(used)
+    with explain_place_errors(cache):
+        return gone, size, cache.place.sweep(used)
 
 
 def bring_missing(cache: SharedCache, store: Store) -> int:
-    """Bring every entry that belongs into the store and is not there; returns how many."""
+    """Bring every entry that belongs into the store and is not there; returns how many.
+
+    Raises:
+        SourceError: the cache cannot be read.
+    """
     pulled = 0
-    for name in cache.place.list_names():
+    for name in list_names(cache):
         kind, _, key = name.rpartition("-")
         section = SECTIONS.get(kind)
         if section is None or read_entry(store, section, key) is not None:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from builder.core.console import PlainConsole, QuietConsole
-from builder.core.errors import BuildError, InputError
+from builder.core.errors import BuildError, InputError, SourceError
 from builder.core.files import hash_file
 from builder.core.kept import OUTPUTS, TOOLS, Contents, KeptEntry, derive_shared_name, keep
 from builder.core.store import Store
@@ -28,6 +28,7 @@ from builder.sharing.listing import bring_missing, list_entries, prune_entries, 
 from builder.sharing.open import open_place
 from builder.sharing.places import DirectoryPlace, Place, locate_archive
 from builder.sharing.registry import RegistryPlace
+from builder.sharing.remote import RemotePlace
 from builder.signatures.pem import SigningKey, make_ed25519_pair, parse_private_key
 from tests.support.command import run_command
 from tests.support.registry import RegistryServer
@@ -544,6 +545,53 @@ def test_what_fsspec_knows_is_a_place(tmp_path: Path) -> None:
     assert machines.makes == ["first"]
     prune_entries(cache_of(machines.add("third")), older_than=None, largest=0)
     assert list(machines.place.list_names()) == []
+
+
+class LibraryError(Exception):
+    """As aiohttp and botocore have them: of no class that we know."""
+
+
+def raise_library_error(*_: object, **_named: object) -> None:
+    raise LibraryError("403, url='https://me:secret@store.example/cache/entries'")
+
+
+def test_errors_of_what_fsspec_uses_are_the_cache_s(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec", reason="the extra 'scale' is not installed")
+    place = open_place("memory://refusing")
+    assert isinstance(place, RemotePlace)
+    for name in ("cat_file", "open", "ls", "exists", "rm_file", "find"):
+        monkeypatch.setattr(place._files, name, raise_library_error)
+    archive, name = machines.directory / "archive", f"outputs-3-{'0' * 64}"
+    archive.write_bytes(b"content")
+    entry = SharedEntry(name, hash_file(archive), 7, {})
+    calls: list[Callable[[], object]] = [
+        lambda: place.read_entry(name),
+        lambda: place.fetch(entry, io.BytesIO()),
+        lambda: place.put(entry, b"{}", archive),
+        lambda: list(place.list_names()),
+        lambda: place.delete(name),
+        lambda: place.sweep(set()),
+    ]
+    for call in calls:
+        with pytest.raises(SourceError) as caught:
+            call()
+        assert str(caught.value) == (
+            "memory://refusing cannot be used: LibraryError: 403, url='https://***@store.example/cache/entries'"
+        )
+    machines.place = place
+    assert machines.build(machines.add("first")) == "content"
+
+
+@pytest.mark.parametrize("action", [("stats",), ("pull",), ("prune", "--older-than", "1")])
+def test_a_cache_that_is_gone_is_said_with_its_own_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], action: tuple[str, ...]
+) -> None:
+    run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache")
+    monkeypatch.setattr(DirectoryPlace, "list_names", refuse)
+    words = ("--cache", str(tmp_path / "c"), "--cache-sign-key", str(tmp_path / "keys/cache.key"))
+    outcome = run_command(capsys, "cache", *action, *words)
+    assert outcome.status == 6
+    assert f"error: the cache {tmp_path}/c cannot be used: Connection refused\n" in outcome.err
 
 
 def test_half_an_object_at_a_url_is_written_again(tmp_path: Path) -> None:
