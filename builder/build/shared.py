@@ -89,9 +89,15 @@ def push_build(cache: SharedCache, out: Path, seconds: float) -> bool:
     manifest = read_manifest(out / FILE)
     if manifest is None:
         return False
-    value: dict[str, Any] = {name: part for name, part in manifest.items() if name not in LOCAL}
     files = {artifact["path"]: out / artifact["path"] for artifact in manifest["artifacts"].values()}
-    return cache.push(derive_shared_name(IMAGES, manifest["key"]), files, out, value=value, seconds=seconds)
+    return cache.push(
+        derive_shared_name(IMAGES, manifest["key"]), files, out, value=describe_build(manifest), seconds=seconds
+    )
+
+
+def describe_build(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of its build, wherever and whenever that was."""
+    return {name: part for name, part in manifest.items() if name not in LOCAL}
 
 
 def push_entry(cache: SharedCache, entry: KeptEntry, seconds: float) -> bool:

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _verify_cache(args: argparse.Namespace, path: Path, console: Console) -> int:
     """Build, and compare every entry of the shared cache that this build could have used."""
     from builder.build import BuildRequest
-    from builder.core.errors import DifferenceError
+    from builder.core.errors import DifferenceError, SourceError
     from builder.core.store import Store
     from builder.verify.against_cache import compare_with_cache
 
@@ -103,6 +103,11 @@ def _verify_cache(args: argparse.Namespace, path: Path, console: Console) -> int
             f"the cache {cache.place.url} has what a build does not make",
             details=wrong[:SHOWN],
             hint="delete these entries, and find out who has the key that signed them",
+        )
+    if not compared:
+        raise SourceError(
+            f"the cache {cache.place.url} has nothing that this build could have used: nothing was compared",
+            hint="entries are of one version of build-os and one lock: is it the cache of these?",
         )
     console.note(f"{compared} entries of the cache are what a build makes")
     return 0
