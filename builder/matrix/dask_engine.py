@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from builder.core.console import Console
 from builder.core.errors import CapabilityError, InputError
 from builder.core.files import hash_file
 from builder.core.inputs import hash_source
+from builder.core.scratch import open_scratch
 from builder.core.store import Store
 from builder.core.tools import stop
 from builder.matrix.plan import PlannedCell
@@ -42,7 +42,9 @@ MOST_SOURCES = 200_000_000  # bytes
 # What a key in PEM has in its first line, of whatever kind it is, and in how many bytes that is looked for.
 PRIVATE_KEY, HEAD = b"PRIVATE KEY-----", 4096
 NOT_HERE = 3  # docs/exit-codes.md: something is missing on the machines that were asked
+ENDED = 130  # as by Ctrl-C
 _running: dict[str, list[subprocess.Popen[bytes]]] = {}
+_ended: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -277,8 +279,7 @@ def work_on_cell(task: CellTask, before: object) -> dict[str, Any]:  # noqa: ARG
     """Build one cell on this worker, in a process of its own; runs in a thread of Dask's."""
     store = Store.open()
     cache = _open_cache()
-    scratch = Path(tempfile.mkdtemp(dir=_make_scratch(store), prefix="cell-"))
-    try:
+    with open_scratch(store, cache.console) as scratch:
         sources = scratch / "sources"
         sources.mkdir()
         if cache.bring(task.sources, sources) is None:
@@ -287,17 +288,9 @@ def work_on_cell(task: CellTask, before: object) -> dict[str, Any]:  # noqa: ARG
         (sources / ".git").mkdir(exist_ok=True)
         out = scratch / "out"
         argv = [sys.executable, "-P", "-m", "builder", "matrix", "build", task.matrix, "-o", str(out), "--locked"]
-        argv += [
-            "--cell",
-            task.cell,
-            "--end-with-input",
-            "--progress",
-            "plain",
-            *(["--offline"] if task.offline else []),
-        ]
+        argv += ["--cell", task.cell, "--end-with-input", "--progress", "plain"]
+        argv += ["--offline"] if task.offline else []
         return asdict(_run(argv, sources, out / task.cell, task))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run(argv: Sequence[str], directory: Path, out: Path, task: CellTask) -> Outcome:
@@ -305,8 +298,10 @@ def _run(argv: Sequence[str], directory: Path, out: Path, task: CellTask) -> Out
     log = directory.parent / "log"
     with log.open("wb") as file:
         # Its standard input ends with this worker, however that ends, and so does it.
-        process = subprocess.Popen(argv, cwd=directory, stdin=subprocess.PIPE, stdout=file, stderr=file)
-        with _lock:
+        with _lock:  # who ends the run sees it, or it does not begin
+            if task.run in _ended:
+                return Outcome(ENDED, 0.0, "nobody waited for it any more when it was to begin")
+            process = subprocess.Popen(argv, cwd=directory, stdin=subprocess.PIPE, stdout=file, stderr=file)
             _running.setdefault(task.run, []).append(process)
         try:
             status = process.wait(task.seconds)
@@ -327,18 +322,13 @@ def _run(argv: Sequence[str], directory: Path, out: Path, task: CellTask) -> Out
 
 
 def stop_run(run: str) -> int:
-    """End all processes of a command on this worker; returns how many there were."""
+    """End all processes of a command on this worker, and begin no more; returns how many there were."""
     with _lock:
+        _ended.add(run)
         processes = list(_running.get(run, []))
     for process in processes:
         stop(process, patience=20.0)
     return len(processes)
-
-
-def _make_scratch(store: Store) -> Path:
-    directory = store.root / "scratch"
-    directory.mkdir(exist_ok=True)
-    return directory
 
 
 _cache: list[SharedCache] = []
@@ -358,7 +348,8 @@ async def serve_cells(address: str, cache: SharedCache, store: Store, slots: int
     """
     distributed = import_distributed()
     _cache[:] = [cache]
-    directory = _make_scratch(store)
+    directory = store.root / "scratch"
+    directory.mkdir(exist_ok=True)
     try:
         worker = await distributed.Worker(
             address,

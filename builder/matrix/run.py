@@ -41,6 +41,7 @@ class Crew:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _ended: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run_cell(self, row: PlannedCell) -> Outcome:
         """Run one cell; what it says is in ``output.log`` in its directory."""
@@ -48,13 +49,13 @@ class Crew:
         directory.mkdir(parents=True, exist_ok=True)
         started = time.time()
         with (directory / LOG).open("wb") as log:
-            if self._ended.is_set():
-                return Outcome(130, 0.0, "not begun")
-            # Its standard input ends with us, however we end, and so does it.
-            process = subprocess.Popen(
-                self.argv(row), stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment
-            )
-            self._running[row.cell.id] = process
+            argv = self.argv(row)
+            with self._lock:  # who ends us sees it, or it does not begin
+                if self._ended.is_set():
+                    return Outcome(130, 0.0, "not begun")
+                # Its standard input ends with us, however we end, and so does it.
+                process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment)
+                self._running[row.cell.id] = process
             try:
                 status = process.wait(self.seconds)
                 error = ""
@@ -75,8 +76,10 @@ class Crew:
 
     def end(self) -> None:
         """End all that runs; nothing more begins."""
-        self._ended.set()
-        for process in list(self._running.values()):
+        with self._lock:
+            self._ended.set()
+            running = list(self._running.values())
+        for process in running:
             stop(process, patience=20.0)  # a build puts away what it has begun
 
 

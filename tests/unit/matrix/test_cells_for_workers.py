@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from builder.cli.sharing import KEYS, SIGN_KEY, URL
 from builder.cli.worker import keep_in_environment
 from builder.core.console import PlainConsole
 from builder.core.errors import InputError
+from builder.core.store import Store
 from builder.matrix import dask_engine
 from builder.matrix.dask_engine import CellTask, list_sources, name_resource, push_sources, work_on_cell
 from builder.matrix.records import Outcome
@@ -97,6 +99,40 @@ def test_a_cache_that_was_slow_for_one_cell_is_asked_for_the_next(
     cache._lose(100.0, "slow")
     assert cache.is_given_up
     assert work_on_cell(CellTask(name, inside, "one-raw", "run", None, offline=True), None)["status"] == 0
+
+
+def test_a_cell_of_a_run_that_was_ended_does_not_begin(
+    make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its definitions were still being fetched when the client was stopped."""
+    made = make_matrix("outputs: [raw]\n", locked=True)
+    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
+    monkeypatch.setattr(dask_engine, "_cache", [cache])
+    assert dask_engine.stop_run("stopped") == 0
+    outcome = work_on_cell(CellTask(name, inside, "one-raw", "stopped", None, offline=True), None)
+    assert (outcome["status"], outcome["error"]) == (130, "nobody waited for it any more when it was to begin")
+    with pytest.raises(AssertionError, match="unit tests start no program"):
+        work_on_cell(CellTask(name, inside, "one-raw", "another", None, offline=True), None)
+
+
+def test_what_a_killed_worker_left_is_swept_by_the_next(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_engine, "_cache", [cache])
+    task = CellTask(f"sources-1-{'0' * 64}", "matrix.yaml", "one-raw", "run", None, offline=True)
+    scratch = Store.open().root / "scratch"
+    places: list[Path] = []
+
+    def kill(*_: object) -> None:
+        (place,) = scratch.iterdir()
+        shutil.copytree(place, scratch / "build-killed")  # as it is when nobody puts it away
+        places.append(place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedCache, "bring", kill)
+        work_on_cell(task, None)
+    assert [path.name for path in scratch.iterdir()] == ["build-killed"]
+    assert places[0].name.startswith("build-")
+    work_on_cell(task, None)
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_directory_builder_among_the_sources_is_not_what_builds(

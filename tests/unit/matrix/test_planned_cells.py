@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -16,6 +17,7 @@ from builder.core.architecture import Arch
 from builder.core.console import PlainConsole, QuietConsole
 from builder.core.store import Store
 from builder.definition.variation import Variation
+from builder.matrix import run as run_module
 from builder.matrix.plan import LOCK, REFUSED, PlannedCell, derive_keys, mark_shared, plan_cells
 from builder.matrix.records import Outcome, read_outcomes, write_outcome
 from builder.matrix.report import draw_page, format_plan, make_results
@@ -188,6 +190,35 @@ def test_an_interrupt_ends_all_cells_and_begins_none(make_matrix: MakeMatrix, tm
         run_cells(rows, crew, jobs=1)
     assert ended == ["ended"]
     assert crew.beside == {frozenset("a")}
+
+
+def test_a_cell_that_begins_while_all_are_ended_is_ended_too(
+    make_matrix: MakeMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = Crew(lambda _: ["build"], "build", tmp_path / "out", QuietConsole())
+    ending = threading.Thread(target=crew.end)
+
+    class Process:
+        """Is ended in the moment in which it begins."""
+
+        def __init__(self, *_: object, **_named: object) -> None:
+            self.stdin, self.ended = io.BytesIO(), threading.Event()
+            ending.start()
+            ending.join(0.2)
+
+        def wait(self, _: float | None) -> int:
+            assert self.ended.wait(5), "nobody ends it"
+            return -15
+
+    def stop(process: Process, patience: float = 0.0) -> None:
+        process.ended.set()
+
+    monkeypatch.setattr(run_module.subprocess, "Popen", Process)
+    monkeypatch.setattr(run_module, "stop", stop)
+    (row,) = make_rows(make_matrix, a="x")
+    assert crew.run_cell(row).status == -15
+    ending.join(5)
+    assert crew.run_cell(row).status == 130
 
 
 def test_the_exit_code_is_that_of_the_failures() -> None:
