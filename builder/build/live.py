@@ -94,6 +94,7 @@ class Changes:
         files: to put.
         commands: after that.
         apps: names of those to send anew.
+        remains: places of files that are taken away, whose settings the kernel or the machine keeps until a reboot.
         reboot: why a new image is needed, besides.
     """
 
@@ -101,6 +102,7 @@ class Changes:
     files: tuple[Put, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
     apps: tuple[str, ...] = ()
+    remains: tuple[str, ...] = ()
     reboot: tuple[str, ...] = ()
 
     @property
@@ -146,6 +148,7 @@ def decide_changes(before: Live, now: Live) -> Changes:
         reboot.append("there are other apps")
     puts: list[Put] = []
     readers: dict[tuple[str, ...], None] = {}
+    remains: list[str] = []
     units: dict[str, str] = {}  # unit -> "added", "changed" or "removed"
     was_there, is_there = _find_described_units(before.files), _find_described_units(now.files)
     for path in sorted(_find_different(before.files, now.files)):
@@ -157,6 +160,8 @@ def decide_changes(before: Live, now: Live) -> Changes:
         puts.append(Put(place, new, _hash(old) if path.startswith("/etc/") else None, path))
         if reader:
             readers[reader] = None
+            if new is None and reader[0] != "networkctl":  # which undoes; the others only do
+                remains.append(place)
         unit = _find_unit(path)
         if unit:
             # Whether it comes or goes, no drop-in says, nor a file of it that has another place now.
@@ -174,7 +179,7 @@ def decide_changes(before: Live, now: Live) -> Changes:
     commands += [("systemctl", "enable", "--now", unit) for unit in dict.fromkeys(enabled)]
     commands += [("systemctl", "try-restart", _name_instances(unit)) for unit in restarted]
     apps = tuple(name for name, known in now.apps.items() if before.apps.get(name, known) != known)
-    return Changes(tuple(first), tuple(puts), tuple(commands), apps, tuple(reboot))
+    return Changes(tuple(first), tuple(puts), tuple(commands), apps, tuple(remains), tuple(reboot))
 
 
 def _decide_presets(

@@ -222,7 +222,8 @@ def put(machine: Followed, changes: Changes, started: float, console: Console) -
         else:
             what = "put" if file.node is not None else "taken away"
             beside = f", in the place of {file.of_image}" if file.path != file.of_image else ""
-            console.note(f"{what}: {file.path}{beside}")
+            remains = "; what it has set stays until a reboot" if file.path in changes.remains else ""
+            console.note(f"{what}: {file.path}{beside}{remains}")
     failed = {command for command, _ in outcome.failed}
     for command, said in outcome.failed:
         console.warn(f"{shlex.join(command)}: {said or 'it failed'}")

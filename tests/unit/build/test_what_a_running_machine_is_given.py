@@ -143,6 +143,21 @@ def test_settings_are_read_by_who_reads_them(path: str, place: str, command: tup
     assert changes.commands == (() if command is None else (command,))
 
 
+@pytest.mark.parametrize(
+    ("path", "remains"),
+    [
+        ("/etc/sysctl.d/a.conf", ("/etc/sysctl.d/a.conf",)),
+        ("/usr/lib/tmpfiles.d/a.conf", ("/run/tmpfiles.d/a.conf",)),
+        ("/usr/lib/udev/rules.d/9.rules", ("/run/udev/rules.d/9.rules",)),
+        ("/etc/systemd/network/a.network", ()),
+        ("/etc/motd", ()),
+    ],
+)
+def test_what_settings_have_set_remains_when_they_are_taken_away(path: str, remains: tuple[str, ...]) -> None:
+    assert change({path: "x"}, {}).remains == remains
+    assert change({path: "x"}, {path: "y"}).remains == ()
+
+
 def test_a_quadlet_starts_its_service_again() -> None:
     quadlet = "/usr/share/containers/systemd/web.container"
     changes = change({quadlet: "1"}, {quadlet: "2"})

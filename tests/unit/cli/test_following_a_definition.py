@@ -110,6 +110,13 @@ def test_a_unit_that_is_saved_is_put_and_started_again(session: Session) -> None
     assert "new image" not in said
 
 
+def test_a_setting_that_is_taken_away_is_said_to_stay_until_a_reboot(session: Session) -> None:
+    name = "overlays/mine/etc/sysctl.d/a.conf"
+    said = session.follow(session.write(name, "vm.swappiness=1\n"), lambda: None, (session.root / name).unlink)
+    assert "put: /etc/sysctl.d/a.conf\n" in said
+    assert "taken away: /etc/sysctl.d/a.conf; what it has set stays until a reboot" in said
+
+
 def test_each_change_is_put_once_and_against_the_one_before(session: Session) -> None:
     motd = "overlays/mine/etc/motd"
     session.follow(session.write(motd, "two\n"), lambda: None, session.write(motd, "three\n"), lambda: None)
