@@ -15,6 +15,7 @@ import argparse
 import os
 import select
 import shlex
+import stat
 import subprocess
 import sys
 import time
@@ -301,7 +302,42 @@ def open_machine(args: argparse.Namespace, path: Path, console: Console) -> Iter
             return Followed(target, tools, live, renew)
 
         stack.callback(boot.close)
-        yield renew() if args.machine is None else connect(args.machine, describe_live(look_at(path).resolved))
+        if args.machine is None:
+            yield renew()
+        else:
+            look = look_at(path)
+            warn_of_later_changes(look, find_build(args.machine, registry), console)
+            yield connect(args.machine, describe_live(look.resolved))
+
+
+def find_build(name: str, registry: Registry) -> Path:
+    """Where the image of a machine that runs was described when the machine was made.
+
+    Raises:
+        InputError: there is no such machine.
+    """
+    from builder.cli.machines import open_kept_machines
+
+    kept = open_kept_machines()
+    folder = registry.find(name, kept.list_names()).folder
+    return kept.find(name).build_json if kept.has(name) else folder.parent.parent / "build.json"
+
+
+def warn_of_later_changes(look: Look, build_json: Path, console: Console) -> None:
+    """Say which files are younger than the image, for the machine is taken to have them already."""
+    from builder.core.seen import describe
+
+    built = describe(str(build_json))
+    newer = [
+        path
+        for path, known in sorted(look.paths.items())
+        if built is not None and known is not None and stat.S_ISREG(known[0]) and known[3] > built[3]
+    ]
+    if newer:
+        more = f" and {len(newer) - 3} more" if len(newer) > 3 else ""
+        console.warn(
+            f"changed after {build_json} was written, and put only when changed again: {', '.join(newer[:3])}{more}"
+        )
 
 
 def make_name(args: argparse.Namespace) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -278,3 +280,28 @@ def test_a_machine_that_was_not_booted_here_is_not_replaced(session: Session) ->
     session.machine.renew = refuse
     said = session.follow(session.write("os.yaml", SYSTEM + "packages: [htop]\n"), lambda: True)
     assert "warning: web-1 was not booted by this" in said
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_what_was_saved_after_the_build_of_a_machine_that_runs_already_is_named(
+    session: Session, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    out = session.root / ("elsewhere" if is_kept else "out")
+    out.mkdir()
+    (out / "build.json").write_text("{}")
+    kept = SimpleNamespace(
+        list_names=list, has=lambda _: is_kept, find=lambda _: SimpleNamespace(build_json=out / "build.json")
+    )
+    record = SimpleNamespace(folder=session.root / "out/vm/web-1", find_ssh_target=lambda _: session.machine.target)
+    monkeypatch.setattr("builder.cli.machines.open_kept_machines", lambda: kept)
+    monkeypatch.setattr("builder.cli.machines.open_registry", lambda _: SimpleNamespace(find=lambda *_: record))
+    monkeypatch.setattr("builder.cli.ssh.find_tools", lambda _: session.root)
+    monkeypatch.setattr("builder.cli.app.keep_connection", lambda target, _: nullcontext(target))
+    names = ("os.yaml", "overlays/mine/etc/motd", UNIT)
+    for name, age in zip((*names, out / "build.json"), (3, 0, 3, 2), strict=True):
+        os.utime(session.root / name, (time.time() - age * 60,) * 2)
+    args = SimpleNamespace(machine="web-1")
+    with dev.open_machine(args, Path("os.yaml"), session.console) as machine:  # type: ignore[arg-type] # stand-in
+        assert machine.target == session.machine.target
+    (said,) = session.console.said
+    assert said.endswith(f"put only when changed again: {session.root}/overlays/mine/etc/motd")
