@@ -121,9 +121,10 @@ def keep_sources(paths: dict[str, Description]) -> dict[str, Description]:
     the machine and the build write into."""
     from builder.build.live import OF_EDITORS
     from builder.core.inputs import ROOT
+    from builder.core.seen import OF_PYTHON
 
     own = tuple(f"{ROOT}/{name}/" for name in ("builder", "firstboot", "update", "vm"))
-    ours = (sys.prefix, sys.base_prefix, *own)
+    ours = (*OF_PYTHON, *own)
     return {
         path: known
         for path, known in paths.items()

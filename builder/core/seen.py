@@ -22,6 +22,8 @@ YOUNG_IN_SECONDS = 2_500_000_000
 SECOND = 1_000_000_000
 # What the kernel says of itself is never the same, and decides nothing here.
 UNSTABLE = ("/proc/", "/sys/", "/dev/")
+# Python's own modules, and those that were installed for it; its prefix is also what lies beside them: /usr/src.
+OF_PYTHON = tuple(f"{prefix}/lib/" for prefix in dict.fromkeys((sys.prefix, sys.base_prefix)))
 
 
 class Seen:
@@ -63,7 +65,7 @@ class Seen:
             full = make_absolute(path)
         except (TypeError, ValueError):
             return
-        if full in self.directories or full in sys.path or full.startswith((sys.prefix, sys.base_prefix)):
+        if full in self.directories or full in sys.path or full.startswith(OF_PYTHON):
             return  # where Python looks for modules
         self.directories.add(full)
         _Process.seen = None  # this looks by itself

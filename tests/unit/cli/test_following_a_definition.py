@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -246,6 +247,12 @@ def test_only_what_a_person_edits_is_watched(session: Session) -> None:
     assert f"{session.root}/os.yaml" in watched
     assert f"{session.root}/overlays/mine/etc/motd" in watched
     assert [path for path in watched if path.endswith(".pyc") or "site-packages" in path] == []
+
+
+def test_what_lies_beside_python_is_watched_and_its_modules_are_not() -> None:
+    projects = (f"{sys.base_prefix}/src/project/os.yaml", f"{sys.prefix}-mine/os.yaml", f"{sys.prefix}/project/os.yaml")
+    modules = (f"{sys.base_prefix}/lib/python3/json.py", f"{sys.prefix}/lib/python3/site-packages/yaml/__init__.py")
+    assert dev.keep_sources(dict.fromkeys((*projects, *modules))) == dict.fromkeys(projects)
 
 
 def test_a_machine_of_the_same_name_that_runs_already_is_left_alone(
