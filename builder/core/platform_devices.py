@@ -32,7 +32,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "drivers/comedi/*", "drivers/hid/hid_[!gh]*", "drivers/hid/hid_g[!e]*", "drivers/hid/hid_gembird",
         "drivers/hid/amd_sfh_hid/*", "drivers/hid/surface_hid/*", "drivers/platform/surface/*",
         "drivers/power/supply/surface*",
-        "drivers/net/wwan/*", "*/mhi_net", "*/mhi_pci_generic", "drivers/media/cec/*", "drivers/leds/leds_*",
+        "drivers/net/wwan/*", "*/mhi_net", "*/mhi_pci_generic", "drivers/leds/leds_*",
         "drivers/misc/cardreader/*", "drivers/thermal/intel/*", "drivers/firmware/google/*", "drivers/soundwire/*",
         "*/ipr", "*/mpi3mr", "*/megaraid_sas", "*/mpt3sas", "*/uio_aec", "*/uio_cif", "*/uio_mf624",
         "*/uio_netx", "*/uio_sercos3",
@@ -65,7 +65,7 @@ PLATFORMS: Mapping[str, frozenset[str]] = {
     "metal": EVERYTHING,
     "nutanix": _VIRTIO | _CARDS,
     "nvidiabluefield": EVERYTHING,
-    "openstack": _VIRTIO | {"xen", "hyperv", "vmware"} | _CARDS,
+    "openstack": EVERYTHING,  # machines of metal as well (Ironic)
     "oraclecloud": _VIRTIO | _CARDS,
     "packet": EVERYTHING,
     "powervs": EVERYTHING,

@@ -60,6 +60,18 @@ def test_who_names_no_platform_keeps_all() -> None:
     assert find_unneeded_modules(modules(), []) == set()
 
 
+def test_clouds_that_give_out_machines_of_metal_keep_all() -> None:
+    assert list_missing_families(["openstack"]) == list_missing_families(["metal"]) == []
+
+
+def test_the_library_that_graphics_drivers_need_is_of_no_family() -> None:
+    cec, helper = f"{DRIVERS}/media/cec/core/cec.ko.xz", f"{DRIVERS}/gpu/drm/display/drm_display_helper.ko.xz"
+    card = f"{DRIVERS}/gpu/drm/amd/amdgpu/amdgpu.ko.xz"
+    needs = {cec: (), helper: (cec,), card: (helper, cec)}
+    drivers = Modules(BASE, {name(path): path for path in needs}, needs, frozenset(("amdgpu",)))
+    assert find_unneeded_modules(drivers, ["qemu"]) == set()
+
+
 @pytest.mark.parametrize(
     ("platforms", "gone"),
     [
