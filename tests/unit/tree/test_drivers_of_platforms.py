@@ -64,12 +64,15 @@ def test_clouds_that_give_out_machines_of_metal_keep_all() -> None:
     assert list_missing_families(["openstack"]) == list_missing_families(["metal"]) == []
 
 
-def test_the_library_that_graphics_drivers_need_is_of_no_family() -> None:
-    cec, helper = f"{DRIVERS}/media/cec/core/cec.ko.xz", f"{DRIVERS}/gpu/drm/display/drm_display_helper.ko.xz"
+def test_the_library_that_graphics_drivers_need_goes_only_where_there_are_none() -> None:
+    cec, seco = f"{DRIVERS}/media/cec/core/cec.ko.xz", f"{DRIVERS}/media/cec/platform/seco/seco-cec.ko.xz"
+    helper = f"{DRIVERS}/gpu/drm/display/drm_display_helper.ko.xz"
     card = f"{DRIVERS}/gpu/drm/amd/amdgpu/amdgpu.ko.xz"
-    needs = {cec: (), helper: (cec,), card: (helper, cec)}
-    drivers = Modules(BASE, {name(path): path for path in needs}, needs, frozenset(("amdgpu",)))
-    assert find_unneeded_modules(drivers, ["qemu"]) == set()
+    needs = {cec: (), seco: (cec,), helper: (cec,), card: (helper, cec)}
+    drivers = Modules(BASE, {name(path): path for path in needs}, needs, frozenset(("amdgpu", "seco_cec")))
+    assert find_unneeded_modules(drivers, ["qemu"]) == {seco}
+    of_clouds = Modules(BASE, {name(path): path for path in (cec, seco)}, {cec: (), seco: (cec,)}, drivers.asked_for)
+    assert find_unneeded_modules(of_clouds, ["qemu"]) == {cec, seco}
 
 
 @pytest.mark.parametrize(
