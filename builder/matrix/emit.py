@@ -5,6 +5,7 @@ Each job runs ``build-os matrix build --cell NAME`` against the same cache; none
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def make_github_workflow(wanted: Wanted) -> dict[str, Any]:
                 "steps": [
                     {"uses": "actions/checkout@v4"},
                     {"run": wanted.install},
-                    {"run": f"{' '.join(wanted.argv)} --cell '${{{{ matrix.cell }}}}'"},
+                    {"run": f"{shlex.join(wanted.argv)} --cell '${{{{ matrix.cell }}}}'"},
                     {
                         "uses": "actions/upload-artifact@v4",
                         "if": "always()",
@@ -107,7 +108,7 @@ def make_gitlab_pipeline(wanted: Wanted) -> dict[str, Any]:
             "interruptible": True,
             "timeout": f"{-(-wanted.seconds // 60)} minutes",
             "parallel": {"matrix": [{"CELL": [cell.id for cell in wanted.cells]}]},
-            "script": [*([] if wanted.image else [wanted.install]), f'{" ".join(wanted.argv)} --cell "$CELL"'],
+            "script": [*([] if wanted.image else [wanted.install]), f'{shlex.join(wanted.argv)} --cell "$CELL"'],
             "artifacts": {"when": "always", "paths": [f"{out}/$CELL"]},
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jsonschema import Draft7Validator
 
 from builder.cli.main import make_parser
 from builder.core.errors import InputError
+from builder.matrix.cells import load_matrix
 from builder.matrix.emit import Wanted, emit_matrix
 from tests.support.command import run_command
 from tests.unit.matrix.conftest import MakeMatrix
@@ -57,6 +59,19 @@ def test_gitlab_runs_a_job_for_each_cell(make_matrix: MakeMatrix) -> None:
     check_command(made["cell"]["script"][0].replace("$CELL", "one-raw-us"), ["one-raw-us"])
 
 
+@pytest.mark.parametrize("system", ["github", "gitlab"])
+def test_paths_are_one_word_each(make_matrix: MakeMatrix, tmp_path: Path, system: str) -> None:
+    make_matrix(TEXT)
+    path = tmp_path / "my matrix; false.yaml"
+    (tmp_path / "matrix.yaml").rename(path)
+    made = load_matrix(path)
+    document = yaml.safe_load(emit_matrix(system, Wanted(made, made.cells, Path("out/$HOME"), "host/build-os:1")))
+    line = document["jobs"]["cell"]["steps"][2]["run"] if system == "github" else document["cell"]["script"][0]
+    words = shlex.split(line)
+    assert words[3:6] == [str(path), "-o", "out/$HOME"]
+    assert "'out/$HOME'" in line
+
+
 def test_kubernetes_runs_an_index_for_each_cell(make_matrix: MakeMatrix) -> None:
     made = emit(make_matrix, "kubernetes", "host/build-os:1")
     kubernetes_validate.validate(made, "1.33", strict=True)
@@ -71,8 +86,6 @@ def test_kubernetes_runs_an_index_for_each_cell(make_matrix: MakeMatrix) -> None
 
 
 def check_command(line: str, cells: list[str]) -> None:
-    import shlex
-
     words = shlex.split(line)
     assert words[0] == "build-os"
     args = make_parser("matrix").parse_args(words[1:])
