@@ -231,8 +231,8 @@ def run_all(
             write_outcome(args.out / name, args.action, outcomes[name])
         else:
             outcomes[name] = near[name]
-    after = plan_cells(cells, args.out, store)
-    path = write_report(args.out, args.file, after)
+    # Of every cell, also where only some were meant: what is known of the others is in their directories.
+    path = write_report(args.out, args.file, plan_cells(matrix.cells, args.out, store))
     failed = [name for name, outcome in outcomes.items() if outcome.status != 0]
     console.note(
         f"{len(planned) - len(failed)} of {len(planned)} cells are well, in {format_seconds(monotonic() - started)}"

@@ -279,6 +279,25 @@ def test_the_plan_changes_nothing_and_says_what_would_run(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_some_cells_leave_what_is_known_of_the_others(
+    make_matrix: MakeMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_cell(crew: Crew, row: PlannedCell) -> Outcome:
+        outcome = Outcome(4 if row.cell.id == "one-gce" else 0, 1.0)
+        write_outcome(crew.out / row.cell.id, "build", outcome)
+        return outcome
+
+    make_matrix("outputs: [raw, gce, aws]\n", locked=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Crew, "run_cell", run_cell)
+    assert run_command(capsys, "matrix", "build").status == 4
+    for words in (("--only", "one-raw"), ("--failed",)):
+        run_command(capsys, "matrix", "build", *words)
+        cells = json.loads((tmp_path / "out/matrix/matrix.json").read_text())["cells"]
+        states = {row["id"]: row["last"]["build"]["status"] for row in cells}
+        assert states == {"one-raw": 0, "one-gce": 4, "one-aws": 0}
+
+
 def test_without_a_matrix_the_command_says_where_to_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
