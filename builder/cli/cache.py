@@ -115,18 +115,28 @@ def push_entries(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+SHOWN = 10
 UNKNOWN = 10.0  # seconds that something took to make, where nobody has measured it
 
 
 def pull_entries(args: argparse.Namespace, console: Console) -> int:
     """Bring into the store what it has not, of makers that are trusted."""
+    from builder.core.errors import SourceError
     from builder.core.store import Store
     from builder.sharing.listing import bring_missing
 
     cache, store = require_cache(args, console), Store.open()
+    cache.is_patient = True
     with store.keep_in_use(console), console.open_step("pull"):
-        pulled = bring_missing(cache, store)
+        pulled, failed = bring_missing(cache, store)
     console.note(f"{pulled} entries, {format_size(cache.counts.fetched)}; {cache.counts.refused} refused")
+    if failed:
+        more = [f"and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+        raise SourceError(
+            f"{len(failed)} entries of the cache {cache.place.url} could not be brought",
+            details=[*failed[:SHOWN], *more],
+            hint="what came stays: the same command brings the rest",
+        )
     return 0
 
 

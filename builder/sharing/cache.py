@@ -23,8 +23,8 @@ from builder.signatures.verify_key import SignatureRefused, VerifyKey
 
 T = TypeVar("T")
 # Seconds: what asking may take at least, what may be lost to a cache that is slow or gone before it is asked no more,
-# and what a push may take.
-LEAST, LOSS, PUSH = 2.0, 4.0, 300.0
+# what a push may take, and each thing of a cache where that is what somebody waits for.
+LEAST, LOSS, PUSH, PATIENT = 2.0, 4.0, 300.0, 3600.0
 MAX_ARCHIVE = 16 << 30  # bytes
 
 
@@ -55,12 +55,14 @@ class SharedCache:
     Attributes:
         trusted: whose entries are used.
         signing: signs what is put there; ``None`` where nothing may be.
+        is_patient: whatever it costs: somebody wants what is there, and not what is fastest.
     """
 
     place: Place
     trusted: Sequence[VerifyKey]
     console: Console
     signing: SigningKey | None = None
+    is_patient: bool = False
     counts: Counts = field(default_factory=Counts)
     _made: dict[str, float] = field(default_factory=dict)
     _bad: set[str] = field(default_factory=set)  # entries that were fetched, and are not what they should be
@@ -70,7 +72,7 @@ class SharedCache:
     @property
     def is_given_up(self) -> bool:
         """Whether it has cost more than it may, and is asked no more."""
-        return self._lost > LOSS
+        return self._lost > LOSS and not self.is_patient
 
     def describe(self) -> str:
         """What it has given, in a line."""
@@ -94,6 +96,8 @@ class SharedCache:
         except (OSError, ValueError, BuildError, TooSlow) as error:
             if isinstance(error, ValueError):
                 self._bad.add(name)
+            if self.is_patient:
+                self.console.warn(f"{name} in {self.place.url} cannot be brought: {error}")
             self._lose(time.monotonic() - started, f"{name}: {error}")
             brought = None
         else:
@@ -121,7 +125,7 @@ class SharedCache:
             return False
 
     def _bring(self, name: str, directory: Path) -> Brought | None:
-        envelope = _within(LEAST, lambda: self.place.read_entry(name))
+        envelope = _within(self._bear(LEAST), lambda: self.place.read_entry(name))
         if envelope is None:
             return None
         entry = open_entry(envelope, name, self.trusted)
@@ -130,7 +134,7 @@ class SharedCache:
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-shared-") as scratch:
             archive, ended = Path(scratch, "archive"), threading.Event()
             try:
-                _within(max(LEAST, entry.seconds), lambda: self._fetch(entry, archive, ended))
+                _within(self._bear(max(LEAST, entry.seconds)), lambda: self._fetch(entry, archive, ended))
             except FileNotFoundError:  # pruned just now, or lost
                 self._bad.add(name)
                 return None
@@ -146,6 +150,10 @@ class SharedCache:
             self.counts.hits += 1
             self.counts.fetched += entry.size
         return Brought(entry.value, {name: what[:64] for name, what in entry.files.items() if what[0] not in "-/"})
+
+    def _bear(self, seconds: float) -> float:
+        """How long something may take that is worth so many seconds."""
+        return max(PATIENT, seconds) if self.is_patient else seconds
 
     def _fetch(self, entry: SharedEntry, archive: Path, ended: threading.Event) -> None:
         with archive.open("wb") as file:

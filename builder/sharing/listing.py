@@ -116,13 +116,14 @@ def prune_entries(cache: SharedCache, *, older_than: float | None, largest: int 
         return gone, size, cache.place.sweep(used)
 
 
-def bring_missing(cache: SharedCache, store: Store) -> int:
-    """Bring every entry that belongs into the store and is not there; returns how many.
+def bring_missing(cache: SharedCache, store: Store) -> tuple[int, list[str]]:
+    """Bring every entry that belongs into the store and is not there; returns how many, and the names of those that
+    could not be brought though a key that is trusted may have signed them.
 
     Raises:
         SourceError: the cache cannot be read.
     """
-    pulled = 0
+    pulled, failed = 0, []
     for name in list_names(cache):
         kind, _, key = name.rpartition("-")
         section = SECTIONS.get(kind)
@@ -133,11 +134,14 @@ def bring_missing(cache: SharedCache, store: Store) -> int:
         fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{section.name}-"))
         try:
             fresh.chmod(0o755)
+            refused = cache.counts.refused
             brought = cache.bring(derive_shared_name(section, key), fresh)
             if brought is not None:
                 contents = Contents(brought.value, brought.hashes)
                 add_entry(store, section, key, fresh, inputs={}, contents=contents)
                 pulled += 1
+            elif cache.counts.refused == refused or cache.has(name):  # else it is of nobody who is trusted
+                failed.append(name)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    return pulled
+    return pulled, failed

@@ -487,10 +487,56 @@ def test_a_document_without_sense_hinders_no_pruning(
 def test_everything_can_be_brought_at_once(machines: Machines) -> None:
     machines.build(machines.add("first"), push=True)
     second = machines.add("second")
-    assert bring_missing(cache_of(second), second) == 1
-    assert bring_missing(cache_of(second), second) == 0
+    assert bring_missing(cache_of(second), second) == (1, [])
+    assert bring_missing(cache_of(second), second) == (0, [])
     machines.build(second)
     assert machines.makes == ["first"]
+
+
+def push_many(machines: Machines, store: Store, count: int) -> list[str]:
+    """Entries that only differ by name."""
+    names = [f"outputs-3-{number:064x}" for number in range(count)]
+    path = machines.directory / "f"
+    path.write_text("content")
+    for name in names:
+        cache_of(store).push(name, {"f": path}, machines.directory, seconds=0.0)
+    return names
+
+
+def test_a_pull_goes_on_with_a_cache_that_a_build_would_give_up(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache")
+    machines.key = parse_private_key((tmp_path / "keys/cache.key").read_bytes())
+    names = push_many(machines, machines.add("first"), 4)
+    stranger = make_key()
+    push_many(machines, machines.add("stranger", key=stranger, trusted=stranger), 1)  # replaces the first
+    fetch = DirectoryPlace.fetch
+
+    def limp(place: DirectoryPlace, entry: SharedEntry, file: BinaryIO) -> None:
+        time.sleep(0.05)
+        if entry.name == names[1]:
+            raise OSError("Connection reset by peer")
+        fetch(place, entry, file)
+
+    monkeypatch.setattr(DirectoryPlace, "fetch", limp)
+    monkeypatch.setattr(cache_module, "LEAST", 0.02)
+    monkeypatch.setattr(cache_module, "LOSS", 0.0)
+    outcome = run_command(
+        capsys, "cache", "pull", "--cache", str(tmp_path / "cache"), "--cache-key", str(tmp_path / "keys/cache.pub")
+    )
+    assert outcome.status == 6
+    assert "2 entries, " in outcome.err
+    assert "1 refused" in outcome.err
+    assert f"{names[1]} in {tmp_path}/cache cannot be brought: Connection reset by peer" in outcome.err
+    assert f"1 entries of the cache {tmp_path}/cache could not be brought\n  {names[1]}\n" in outcome.err
+
+
+def test_a_pull_names_what_is_damaged(machines: Machines) -> None:
+    push_many(machines, machines.add("first"), 1)
+    damage_archive(machines)
+    second = machines.add("second")
+    assert bring_missing(cache_of(second), second) == (0, [machines.name])
 
 
 # --- other places ----------------------------------------------------------------------------------
