@@ -467,7 +467,14 @@ def test_old_entries_and_those_over_the_size_go(machines: Machines) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("made", "now"), ("made", None), ("made", 10**400), ("seconds", "a day"), ("seconds", float("nan")), ("size", -1)],
+    [
+        ("made", "now"),
+        ("made", None),
+        pytest.param("made", 10**400, id="made-later-than-all-clocks"),
+        ("seconds", "a day"),
+        ("seconds", float("nan")),
+        ("size", -1),
+    ],
 )
 def test_a_document_without_sense_hinders_no_pruning(
     machines: Machines, name: str, value: object, capsys: pytest.CaptureFixture[str]
