@@ -205,10 +205,10 @@ class SharedCache:
 
     def _has_good(self, name: str, trusted: Sequence[VerifyKey]) -> bool:
         """Whether there is an entry that one of the keys signed, and of which nothing bad is known."""
-        envelope = _within(LEAST, lambda: self.place.read_entry(name))
-        if envelope is None or name in self._bad:
-            return False
         try:
+            envelope = _within(LEAST, lambda: self.place.read_entry(name))
+            if envelope is None or name in self._bad:
+                return False
             open_entry(envelope, name, trusted)
         except SignatureRefused:
             return False

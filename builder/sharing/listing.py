@@ -38,11 +38,11 @@ def list_entries(cache: SharedCache) -> Iterator[Listed]:
         SourceError: the cache cannot be read.
     """
     for name in list_names(cache):
-        with explain_place_errors(cache):
-            envelope = cache.place.read_entry(name)
-        if envelope is None:
-            continue
         try:
+            with explain_place_errors(cache):
+                envelope = cache.place.read_entry(name)
+            if envelope is None:
+                continue
             entry, maker = peek_entry(envelope)
         except SignatureRefused as error:
             cache.console.warn(f"{name} in {cache.place.url}: {error}")

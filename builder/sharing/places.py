@@ -29,7 +29,11 @@ class Place(Protocol):
         """Where it is, without passwords."""
 
     def read_entry(self, name: str) -> bytes | None:
-        """The document of an entry; ``None`` if there is none."""
+        """The document of an entry; ``None`` if there is none.
+
+        Raises:
+            SignatureRefused: what is there is none, as the place itself can see.
+        """
 
     def fetch(self, entry: SharedEntry, file: BinaryIO) -> None:
         """Write the archive of an entry into a file. What it is worth, the caller's hash says."""

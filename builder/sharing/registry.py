@@ -21,6 +21,7 @@ from builder.oci.registry.push import Publisher
 from builder.oci.registry.reference import parse_reference
 from builder.sharing.entry import MAX_ENVELOPE, NAME, SharedEntry
 from builder.sharing.places import check_name
+from builder.signatures.verify_key import SignatureRefused
 from firstboot.config.oci.manifests import BadManifest, Descriptor
 
 ENTRY_TYPE = "application/vnd.build-os.cache.entry.v1+json"
@@ -49,8 +50,14 @@ class RegistryPlace:
 
     def fetch(self, entry: SharedEntry, file: BinaryIO) -> None:
         """See :class:`builder.sharing.places.Place`."""
-        for piece in self._client.stream_blob(Descriptor(ARCHIVE_TYPE, f"sha256:{entry.sha256}", entry.size)):
-            file.write(piece)
+        blob = Descriptor(ARCHIVE_TYPE, f"sha256:{entry.sha256}", entry.size)
+        try:
+            for piece in self._client.stream_blob(blob):
+                file.write(piece)
+        except SourceError as error:
+            if not Publisher(self._client).has_blob(blob):
+                raise FileNotFoundError(str(error)) from error
+            raise
 
     def put(self, entry: SharedEntry, envelope: bytes, archive: Path) -> None:
         """See :class:`builder.sharing.places.Place`."""
@@ -104,9 +111,9 @@ class RegistryPlace:
         except MissingImageError:
             return None
         except BadManifest as error:
-            raise SourceError(f"{self._url}:{name} is no entry of a cache: {error}") from None
+            raise SignatureRefused(f"it is no entry of a cache: {error}") from None
         if len(blobs) != 2 or blobs[0].media_type != ENTRY_TYPE:
-            raise SourceError(f"{self._url}:{name} is no entry of a cache")
+            raise SignatureRefused("it is no entry of a cache")
         return blobs
 
 

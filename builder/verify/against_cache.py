@@ -35,16 +35,17 @@ def compare_with_cache(request: BuildRequest, cache: SharedCache) -> tuple[int, 
         out = scratch / "out"
         result = build_definition(replace(request, store=apart, out=out))
         for name, files, value in _list_made(apart, result.manifest):
-            with explain_place_errors(cache):
-                envelope = cache.place.read_entry(name)
-            if envelope is None:
-                continue
-            compared += 1
             try:
+                with explain_place_errors(cache):
+                    envelope = cache.place.read_entry(name)
+                if envelope is None:
+                    continue
                 entry = open_entry(envelope, name, cache.trusted)
             except SignatureRefused as error:
+                compared += 1
                 wrong.append(f"{name}: {error}")
                 continue
+            compared += 1
             wrong += _compare(entry, describe_files(files), value)
     return compared, wrong
 

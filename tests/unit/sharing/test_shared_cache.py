@@ -31,7 +31,7 @@ from builder.sharing.registry import RegistryPlace
 from builder.sharing.remote import RemotePlace
 from builder.signatures.pem import SigningKey, make_ed25519_pair, parse_private_key
 from tests.support.command import run_command
-from tests.support.registry import RegistryServer
+from tests.support.registry import ImageParts, RegistryServer, Repository
 from vm.fakes.web import HttpRequest, Reply, WebServer
 
 pytestmark = pytest.mark.unit
@@ -582,6 +582,39 @@ def test_a_registry_that_fails_costs_no_build(in_registry: Machines, registry: R
     registry.before = answer
     assert in_registry.build(in_registry.add("second")) == "content"
     assert in_registry.makes == ["first", "second"]
+
+
+def lose_blob(repository: Repository) -> None:
+    del repository.blobs[max(repository.blobs, key=lambda digest: repository.blobs[digest][:2] == b"\x1f\x8b")]
+
+
+def tag_an_image(repository: Repository) -> None:
+    image = ImageParts.make(b"layer", b"another")
+    repository.manifests[image.digest] = (image.manifest, image.media_type)
+    repository.tags = dict.fromkeys(repository.tags, image.digest)
+
+
+@pytest.mark.parametrize("damage", [lose_blob, tag_an_image])
+def test_what_a_registry_has_lost_is_put_there_again(
+    in_registry: Machines, registry: RegistryServer, damage: Callable[[Repository], None]
+) -> None:
+    in_registry.build(in_registry.add("first"), push=True)
+    damage(registry.repository("team/cache"))
+    in_registry.build(in_registry.add("second"), push=True)
+    assert in_registry.build(in_registry.add("third")) == "content"
+    assert in_registry.makes == ["first", "second"]
+
+
+def test_an_image_in_the_repository_of_a_cache_hinders_no_pruning(
+    in_registry: Machines, registry: RegistryServer
+) -> None:
+    in_registry.build(in_registry.add("first"), push=True)
+    repository = registry.repository("team/cache")
+    entry = dict(repository.tags)
+    repository.tags = {f"outputs-3-{'0' * 64}": ""}
+    tag_an_image(repository)
+    repository.tags |= entry
+    assert prune_entries(cache_of(in_registry.add("second")), older_than=None, largest=0)[0] == 1
 
 
 def test_a_full_registry_is_an_error_of_who_pushes(in_registry: Machines, registry: RegistryServer) -> None:
