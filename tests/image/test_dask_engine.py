@@ -92,7 +92,7 @@ class Farm:
 
     def wait_for_cell(self, name: str) -> None:
         """Until a worker unpacks packages for a cell."""
-        self.wait(lambda: any(self.directory.glob(f"{name}/scratch/cell-*/out/*/build.log")), name)
+        self.wait(lambda: any(self.directory.glob(f"{name}/scratch/build-*/out/*/build.log")), name)
 
 
 @contextmanager
@@ -169,4 +169,4 @@ def test_ctrl_c_ends_what_workers_do(farm: Farm) -> None:
     farm.wait_for_cell("w1")
     client.send_signal(signal.SIGINT)
     assert client.wait(SECONDS) == 130, farm.read_log("client")
-    farm.wait(lambda: not any(farm.directory.glob("w1/scratch/cell-*")), "w1")
+    farm.wait(lambda: not any(farm.directory.glob("w1/scratch/build-*")), "w1")
