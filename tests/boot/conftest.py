@@ -42,7 +42,7 @@ def image(demo: Path) -> Image:
     return read_image(demo)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo_machine(demo: Path, store: Store, pytestconfig: pytest.Config) -> Iterator[Machine]:
     """The demo as 'make demo' boots it: UEFI, its own first-boot YAML."""
     folder = REPOSITORY / "out" / "boot-tests" / f"demo{make_session_suffix(pytestconfig)}"
