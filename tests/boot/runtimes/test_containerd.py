@@ -85,7 +85,8 @@ def test_what_is_in_one_namespace_is_not_seen_in_another(two: Machine) -> None:
 
 def test_the_images_of_the_os_are_put_in_although_containerd_is_late_to_answer(two: Machine) -> None:
     socket = "/run/containerd/containerd.sock"
-    two.succeed(f"mv {socket} {socket}.away; rm /var/lib/containerd/build-os-images.json")
+    two.succeed(f"mv {socket} {socket}.away")
+    two.succeed("rm /var/lib/containerd/build-os-images.json")
     two.succeed("systemctl --no-block restart containerd-images.service")
     count = "systemctl show --value -p NRestarts containerd-images.service"
     two.succeed("sh", "-c", f"until [ $({count}) -gt 0 ]; do sleep .2; done")
