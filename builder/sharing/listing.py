@@ -44,6 +44,8 @@ def list_entries(cache: SharedCache) -> Iterator[Listed]:
             if envelope is None:
                 continue
             entry, maker = peek_entry(envelope)
+            if entry.name != name:  # whoever deletes by it would delete another one
+                raise SignatureRefused(f"it says that it is {entry.name}")
         except SignatureRefused as error:
             cache.console.warn(f"{name} in {cache.place.url}: {error}")
             continue

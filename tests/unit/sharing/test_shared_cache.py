@@ -491,6 +491,16 @@ def test_a_document_without_sense_hinders_no_pruning(
     assert cache.bring(other, machines.directory / "empty") is None
 
 
+def test_a_document_in_another_one_s_name_has_nothing_pruned(machines: Machines) -> None:
+    machines.build(machines.add("first"), push=True)
+    kept = machines.name
+    machines.key = make_key()
+    old = json.dumps(sign_payload(machines, made=1))
+    (machines.directory / f"cache/entries/outputs-3-{'0' * 64}.json").write_text(old)
+    assert prune_entries(cache_of(machines.add("reader")), older_than=30, largest=None)[0] == 0
+    assert kept in machines.place.list_names()
+
+
 def test_everything_can_be_brought_at_once(machines: Machines) -> None:
     machines.build(machines.add("first"), push=True)
     second = machines.add("second")
