@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 # Each keeps up to two machines running, of 2 GiB.
 BOOT_WORKERS := 2
+IMAGE_WORKERS := 2
 # A unit test that hangs says where, and ends the run.
 # A test that fails is run once more at the end; if it passes then, the run is green and says which was flaky.
 AGAIN := --vm-rerun 1 --vm-results out/test-results
@@ -52,8 +53,8 @@ image-test-beside: venv
 unit: venv  ## only the unit tests
 	$(UNIT)
 
-image-test: venv  ## tests that build images
-	$(PYTEST) -q -m "image and not slow" $(AGAIN)/image tests
+image-test: venv  ## tests that build images, in IMAGE_WORKERS (2) processes
+	$(PYTEST) -q -m "image and not slow" -n $(IMAGE_WORKERS) --dist loadfile $(AGAIN)/image tests/image
 
 boot-test: venv  ## tests that boot virtual machines, in BOOT_WORKERS (2) processes
 	$(PYTEST) -q -m "boot and not slow" -n $(BOOT_WORKERS) --dist loadscope $(AGAIN)/boot tests/boot
