@@ -19,8 +19,8 @@ pytestmark = pytest.mark.boot
 
 DEMO = Path(__file__).parents[2] / "configs" / "machines" / "demo.yaml"
 # Thousand millions of instructions of the demo's first boot, started by its kernel, on one processor; a twentieth above
-# what was measured, since two boots of one image differ by a hundredth. The last by a tenth: beside other machines disks
-# answer late, and some of what comes after the prompt overtakes it (6.9 and 29 modules were seen).
+# what was measured, since two boots of one image differ by a hundredth. The last by a tenth: beside other machines
+# disks answer late, and some of what comes after the prompt overtakes it (6.9 and 29 modules were seen).
 BUDGETS = {"kernel": 1.84, "initrd": 3.75, "root, to the login prompt": 7.2}
 MODULES = 32  # each takes 30 million, however small it is: its signature is verified
 # Units that the prompt used to wait for.
