@@ -100,7 +100,7 @@ class Results:
             self._workers.append(Counts(**text))
 
     def compute_costs(self) -> Counts:
-        """What the run has cost so far. Where there are workers they did it all: they are this process's own children."""
+        """What the run has cost so far. Where there are workers, children of this process, they did it all."""
         parts = self._workers or [Counts.measure().subtract(self._before)]
         cpu = round(sum(part.cpu_seconds for part in parts), 1)
         return Counts(sum(part.boots for part in parts), sum(part.restores for part in parts), cpu)
