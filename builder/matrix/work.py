@@ -59,7 +59,7 @@ def read_tests(results: Path, status: int, seconds: float) -> Outcome:
     """What ``results.json`` of a run of tests says; nothing where there is none."""
     try:
         data = json.loads(results.read_text(encoding="utf-8"))
-        failed = [test["id"] for test in data["tests"] if test["outcome"] in ("failed", "error")]
+        failed = [str(test["test"]) for test in data["tests"] if test["outcome"] in ("failed", "error")]
         tests = {str(name): int(count) for name, count in data["outcomes"].items()}
     except (OSError, ValueError, TypeError, LookupError):
         failed, tests = [], {}
