@@ -14,7 +14,7 @@ from builder.build.inputs import open_build_tools
 from builder.build.workspace import Workspace, sweep_out
 from builder.core.errors import BuildError
 from builder.core.files import write_file
-from builder.core.kept import KEPT, KeptEntry, Section, derive_shared_name, list_entries, read_entry
+from builder.core.kept import KEPT, KeptEntry, Section, derive_shared_name, list_entries, parse_shared_name, read_entry
 from builder.core.store import Store
 from builder.debian.lock import Lock
 from builder.definition.resolved import Resolved
@@ -68,12 +68,11 @@ def publish_build(workspace: Workspace, seconds: float) -> None:
     if cache is None or cache.signing is None:
         return
     made = cache.take_made()
+    places = {name: parse_shared_name(name) for name in sorted(made)}
     entries = [
-        (entry, made[derive_shared_name(section, entry.key)])
-        for section in SHARED
-        for name in made
-        if name.startswith(f"{section.name}-")
-        and (entry := read_entry(workspace.kept, section, name.rpartition("-")[2])) is not None
+        (entry, made[name])
+        for name, place in places.items()
+        if place is not None and place[0] in SHARED and (entry := read_entry(workspace.kept, *place)) is not None
     ]
     try:
         with workspace.console.open_step("share what was made"):

@@ -173,6 +173,13 @@ def derive_shared_name(section: Section, key: str) -> str:
     return f"{section.name}-{section.version}-{key}"
 
 
+def parse_shared_name(name: str) -> tuple[Section, str] | None:
+    """The section and key that :func:`derive_shared_name` made a name of; ``None`` if it is of none that is kept."""
+    kind, _, key = name.rpartition("-")
+    section = next((section for section in KEPT if f"{section.name}-{section.version}" == kind), None)
+    return None if section is None else (section, key)
+
+
 def _bring_or_make(
     store: Store, section: Section, key: str, fresh: Path, make: Callable[[Path], Contents | None]
 ) -> Contents:

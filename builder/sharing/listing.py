@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import SourceError
-from builder.core.kept import KEPT, Contents, add_entry, derive_shared_name, read_entry
+from builder.core.kept import Contents, add_entry, parse_shared_name, read_entry
 from builder.core.store import Store
 from builder.sharing.cache import SharedCache
 from builder.sharing.entry import SharedEntry, open_entry, peek_entry
 from builder.signatures.verify_key import SignatureRefused
 
 DAY = 86400.0
-SECTIONS = {f"{section.name}-{section.version}": section for section in KEPT}
 
 
 @dataclass(frozen=True)
@@ -127,17 +126,17 @@ def bring_missing(cache: SharedCache, store: Store) -> tuple[int, list[str]]:
     """
     pulled, failed = 0, []
     for name in list_names(cache):
-        kind, _, key = name.rpartition("-")
-        section = SECTIONS.get(kind)
-        if section is None or read_entry(store, section, key) is not None:
+        place = parse_shared_name(name)
+        if place is None or read_entry(store, *place) is not None:
             continue
+        section, key = place
         parent = store.root / section.name
         parent.mkdir(exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{section.name}-"))
         try:
             fresh.chmod(0o755)
             refused = cache.counts.refused
-            brought = cache.bring(derive_shared_name(section, key), fresh)
+            brought = cache.bring(name, fresh)
             if brought is not None:
                 contents = Contents(brought.value, brought.hashes)
                 add_entry(store, section, key, fresh, inputs={}, contents=contents)
