@@ -22,7 +22,7 @@ from builder.core.locks import hold_lock
 from builder.oci.image import MANIFEST, make_canonical_json, make_digest
 from builder.oci.registry.client import MissingImageError
 from builder.oci.registry.listing import list_tags
-from builder.oci.registry.manifest import Manifest, make_manifest
+from builder.oci.registry.manifest import Manifest, describe_blob, make_manifest
 from builder.oci.registry.push import DeletionRefusedError, Publisher
 from builder.oci.registry.reference import Reference, parse_reference
 from builder.publishing.keys import BAD_METADATA
@@ -31,6 +31,7 @@ from firstboot.config.oci.manifests import EMPTY, MAX_MANIFEST, TITLE, BadManife
 from update.registry import ARTIFACT, FILE_TYPE, METADATA, METADATA_TYPE, TARGETS, make_title
 
 NOTHING = b"{}"  # the configuration of an artifact that has none (image-spec, manifest.md)
+NO_CONFIG = Descriptor(EMPTY, make_digest(NOTHING), len(NOTHING))
 PLACE = re.compile(r"(?:docker|oci|oci\+http)://")
 
 
@@ -91,7 +92,7 @@ def send_repository(directory: Path, publisher: Publisher, console: Console, *, 
         ]
         latest = f"{repository.targets.signed.version}.targets.json"
         with console.open_step(f"push to {publisher.name}"):
-            _upload(publisher, Descriptor(EMPTY, make_digest(NOTHING), len(NOTHING)), NOTHING, Pushed())
+            _upload(publisher, NO_CONFIG, NOTHING, Pushed())
             for root in sorted(roots, key=_read_number):
                 _push_metadata(publisher, root, (), pushed)
             _push_metadata(publisher, metadata / latest, targets, pushed)
@@ -160,16 +161,8 @@ def _make_manifest(files: Sequence[_File], name: str) -> Manifest:
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "artifactType": ARTIFACT,
-        "config": {"mediaType": EMPTY, "digest": make_digest(NOTHING), "size": len(NOTHING)},
-        "layers": [
-            {
-                "mediaType": file.blob.media_type,
-                "digest": file.blob.digest,
-                "size": file.blob.size,
-                "annotations": {TITLE: file.title},
-            }
-            for file in files
-        ],
+        "config": describe_blob(NO_CONFIG),
+        "layers": [{**describe_blob(file.blob), "annotations": {TITLE: file.title}} for file in files],
     }
     data = make_canonical_json(document)
     if len(data) > MAX_MANIFEST:

@@ -15,7 +15,7 @@ from builder.core.http import Patience
 from builder.oci.image import MANIFEST, make_canonical_json, make_digest
 from builder.oci.registry.client import MissingImageError
 from builder.oci.registry.listing import list_tags
-from builder.oci.registry.manifest import make_manifest
+from builder.oci.registry.manifest import describe_blob, make_manifest
 from builder.oci.registry.open import RegistryOptions, open_client
 from builder.oci.registry.push import Publisher
 from builder.oci.registry.reference import parse_reference
@@ -81,8 +81,8 @@ class RegistryPlace:
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "artifactType": ENTRY_TYPE,
-            "config": _describe(config),
-            "layers": [_describe(blob)],
+            "config": describe_blob(config),
+            "layers": [describe_blob(blob)],
         }
         publisher.put_manifest(make_manifest(make_canonical_json(document)), check_name(entry.name))
 
@@ -115,7 +115,3 @@ class RegistryPlace:
         if len(blobs) != 2 or blobs[0].media_type != ENTRY_TYPE:
             raise SignatureRefused("it is no entry of a cache")
         return blobs
-
-
-def _describe(blob: Descriptor) -> dict[str, object]:
-    return {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}

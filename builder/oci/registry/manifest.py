@@ -51,6 +51,11 @@ class Manifest:
         return tuple(list_descriptors(self.document, "manifests"))
 
 
+def describe_blob(blob: Descriptor) -> dict[str, Any]:
+    """A reference to content as a manifest has it (descriptor.md), without annotations."""
+    return {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}
+
+
 def make_manifest(data: bytes, announced: str = "", digest: str | None = None) -> Manifest:
     """The manifest that some bytes are.
 
