@@ -55,8 +55,7 @@ def read_needs(data: bytes) -> Needs:
     try:
         if data[4:6] != ELF64_LITTLE:
             raise ValueError("not of 64 bits, little-endian")
-        table, _, _, _, size, count = _HEADER.unpack_from(data, 32)
-        segments = [_SEGMENT.unpack_from(data, table + index * size) for index in range(count)]
+        segments = _list_segments(data)
         runpath: list[str] = []
         optional: list[tuple[str, tuple[str, ...]]] = []
         needed: list[str] = []
@@ -89,9 +88,7 @@ def read_interpreter(content: Content) -> str | None:
     if not head.startswith(MAGIC) or head[4:6] != ELF64_LITTLE:
         return None
     try:
-        table, _, _, _, size, count = _HEADER.unpack_from(head, 32)
-        for index in range(count):
-            kind, _, offset, _, _, length, _, _ = _SEGMENT.unpack_from(head, table + index * size)
+        for kind, _, offset, _, _, length, _, _ in _list_segments(head):
             if kind == PT_INTERP:
                 return _require_piece(head, offset, length).rstrip(b"\0").decode()
     except (struct.error, ValueError):
@@ -115,6 +112,11 @@ def list_unloadable(tree: Tree, directories: Iterable[str]) -> dict[str, list[st
             if loader is not None and tree.get(loader, follow=True) is None:
                 result.setdefault(loader, []).append(f"{directory}/{name}")
     return result
+
+
+def _list_segments(data: bytes) -> list[tuple[int, ...]]:
+    table, _, _, _, size, count = _HEADER.unpack_from(data, 32)
+    return [_SEGMENT.unpack_from(data, table + index * size) for index in range(count)]
 
 
 def _require_piece(data: bytes, offset: int, length: int) -> bytes:
