@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from builder.core.console import Console
 from builder.core.errors import InputError
 from builder.core.store import Store
+from builder.sharing import KEYS, SIGN_KEY, URL
 
 if TYPE_CHECKING:
     from builder.sharing.cache import SharedCache
-
-URL, KEYS, SIGN_KEY = "BUILD_OS_SHARED_CACHE", "BUILD_OS_CACHE_KEYS", "BUILD_OS_CACHE_SIGN_KEY"
 
 
 def add_sharing(parser: argparse.ArgumentParser) -> None:

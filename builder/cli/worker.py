@@ -15,8 +15,9 @@ import os
 import time
 from pathlib import Path
 
-from builder.cli.sharing import KEYS, SIGN_KEY, URL, add_sharing, require_cache
+from builder.cli.sharing import add_sharing, require_cache
 from builder.core.console import Console
+from builder.sharing import KEYS, SIGN_KEY, URL
 
 HELP = "build cells of matrices for other machines"
 AGAIN = 2.0  # seconds until a scheduler that has gone is looked for again

@@ -15,8 +15,8 @@ import yaml
 
 from builder.core.errors import InputError
 from builder.matrix.cells import Cell, LoadedMatrix
+from builder.sharing import KEYS, SIGN_KEY, URL
 
-VARIABLES = ("BUILD_OS_SHARED_CACHE", "BUILD_OS_CACHE_KEYS", "BUILD_OS_CACHE_SIGN_KEY")
 INSTALL = "pip install 'build-os[scale]'"
 SECONDS = 3600  # of a cell, where the matrix has no limit
 # What one matrix may have: docs.github.com, "Using a matrix for your jobs"; docs.gitlab.com, "parallel:matrix".
@@ -77,7 +77,7 @@ def make_github_workflow(wanted: Wanted) -> dict[str, Any]:
                     **({"max-parallel": limit} if limit else {}),
                     "matrix": {"cell": [cell.id for cell in wanted.cells]},
                 },
-                "env": {name: f"${{{{ vars.{name} }}}}" for name in VARIABLES},
+                "env": {name: f"${{{{ vars.{name} }}}}" for name in (URL, KEYS, SIGN_KEY)},
                 "steps": [
                     {"uses": "actions/checkout@v4"},
                     {"run": wanted.install},
