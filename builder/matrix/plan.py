@@ -42,7 +42,6 @@ class PlannedCell:
         claims: what it makes that other cells may need, too: nobody else should make it at the same time.
         shares: a cell before it that makes some of what it needs.
         seconds: how long it will take, by what it or a cell of the same definition took; ``None`` if nobody knows.
-        key: of everything that decides the artifacts; empty if that is not known.
         last: how each command ended the last time.
     """
 
@@ -54,7 +53,6 @@ class PlannedCell:
     claims: frozenset[str] = frozenset()
     shares: str = ""
     seconds: float | None = None
-    key: str = ""
     last: Mapping[str, Outcome] | None = None
 
     @property
@@ -145,19 +143,16 @@ def _plan_cell(cell: Cell, group: _Group, out: Path, store: Store) -> PlannedCel
     last = read_outcomes(out / cell.id)
     if group.resolved is None or group.state == LOCK:
         return PlannedCell(cell, group.state, group.reason, claims=group.claims, last=last)
-    assert group.lock is not None
     assert group.plan is not None
     outputs = cell.variation.outputs or group.resolved.outputs
     problems = [*check_outputs(outputs, int(group.resolved.disk.size))]
     if problems:
         return PlannedCell(cell, REFUSED, "; ".join(problem.message for problem in problems), last=last)
-    resolved = replace(group.resolved, outputs=outputs)
-    request = BuildRequest(cell.definition, out / cell.id, store, QuietConsole(), variation=cell.variation)
     plan = group.plan
     ran = {planned.stage.name: planned.reason for planned in plan.stages if planned.run}
     # By the key of all that decides the artifacts, wherever they were built: the stages may have run elsewhere.
     manifest = out / cell.id / FILE
-    if manifest.exists() and is_current(manifest, make_system_key(request, resolved, group.lock, plan)):
+    if manifest.exists() and is_current(manifest, _derive_key(cell, group, store)):
         return PlannedCell(cell, CURRENT, reused=plan.reused, last=last)
     reason = next(iter(ran.values()), "its files are not there, or of something else")
     return PlannedCell(cell, BUILD, reason, ran, plan.reused, group.claims, last=last)
@@ -166,17 +161,17 @@ def _plan_cell(cell: Cell, group: _Group, out: Path, store: Store) -> PlannedCel
 def derive_keys(cells: Sequence[Cell], store: Store) -> dict[str, str]:
     """The key of everything that decides a cell's artifacts, by its name; empty where it has no lock that fits, or
     cannot be built."""
-    keys = {}
     planner = _Planner(store)
     with remember_files():
-        for cell in cells:
-            group = planner.plan_group(cell)
-            keys[cell.id] = ""
-            if group.resolved is not None and group.lock is not None and group.plan is not None:
-                resolved = replace(group.resolved, outputs=cell.variation.outputs or group.resolved.outputs)
-                request = BuildRequest(cell.definition, Path(), store, QuietConsole(), variation=cell.variation)
-                keys[cell.id] = make_system_key(request, resolved, group.lock, group.plan)
-    return keys
+        return {cell.id: _derive_key(cell, planner.plan_group(cell), store) for cell in cells}
+
+
+def _derive_key(cell: Cell, group: _Group, store: Store) -> str:
+    if group.resolved is None or group.lock is None or group.plan is None:
+        return ""
+    resolved = replace(group.resolved, outputs=cell.variation.outputs or group.resolved.outputs)
+    request = BuildRequest(cell.definition, Path(), store, QuietConsole(), variation=cell.variation)
+    return make_system_key(request, resolved, group.lock, group.plan)
 
 
 def mark_shared(planned: Sequence[PlannedCell], store: Store, has: Callable[[str], bool]) -> list[PlannedCell]:
