@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,9 +26,9 @@ from builder.core.files import hash_file
 from builder.core.inputs import hash_source
 from builder.core.scratch import open_scratch
 from builder.core.store import Store
-from builder.core.tools import stop
 from builder.matrix.plan import PlannedCell
-from builder.matrix.records import FILE, Outcome, read_outcomes
+from builder.matrix.records import Outcome, read_outcomes
+from builder.matrix.run import ENDED, Processes
 from builder.sharing.cache import SharedCache
 
 # Of a library that may not be installed, and has few types.
@@ -42,10 +41,7 @@ MOST_SOURCES = 200_000_000  # bytes
 # What a key in PEM has in its first line, of whatever kind it is, and in how many bytes that is looked for.
 PRIVATE_KEY, HEAD = b"PRIVATE KEY-----", 4096
 NOT_HERE = 3  # docs/exit-codes.md: something is missing on the machines that were asked
-ENDED = 130  # as by Ctrl-C
-_running: dict[str, list[subprocess.Popen[bytes]]] = {}
-_ended: set[str] = set()
-_lock = threading.Lock()
+_runs: dict[str, Processes] = {}  # of this worker, by command of a client's
 
 
 def name_resource() -> str:
@@ -296,26 +292,12 @@ def work_on_cell(task: CellTask, before: object) -> dict[str, Any]:  # noqa: ARG
 def _run(argv: Sequence[str], directory: Path, out: Path, task: CellTask) -> Outcome:
     started = time.monotonic()
     log = directory.parent / "log"
-    with log.open("wb") as file:
-        # Its standard input ends with this worker, however that ends, and so does it.
-        with _lock:  # who ends the run sees it, or it does not begin
-            if task.run in _ended:
-                return Outcome(ENDED, 0.0, "nobody waited for it any more when it was to begin")
-            process = subprocess.Popen(argv, cwd=directory, stdin=subprocess.PIPE, stdout=file, stderr=file)
-            _running.setdefault(task.run, []).append(process)
-        try:
-            status = process.wait(task.seconds)
-            error = ""
-        except subprocess.TimeoutExpired:
-            stop(process)
-            status, error = 5, f"took longer than limits.seconds, {task.seconds:.0f} s"
-        finally:
-            with _lock:
-                _running[task.run].remove(process)
-            assert process.stdin is not None
-            process.stdin.close()
+    ended = _runs.setdefault(task.run, Processes()).run(argv, log, task.seconds, directory=directory)
+    if ended is None:
+        return Outcome(ENDED, 0.0, "nobody waited for it any more when it was to begin")
+    status, error = ended
     said = read_outcomes(out).get("build")
-    if said is not None and said.status == status and (out / FILE).exists():
+    if said is not None and said.status == status:
         return said
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
     return Outcome(status if status > 0 else 1, time.monotonic() - started, error or tail)
@@ -323,12 +305,7 @@ def _run(argv: Sequence[str], directory: Path, out: Path, task: CellTask) -> Out
 
 def stop_run(run: str) -> int:
     """End all processes of a command on this worker, and begin no more; returns how many there were."""
-    with _lock:
-        _ended.add(run)
-        processes = list(_running.get(run, []))
-    for process in processes:
-        stop(process, patience=20.0)
-    return len(processes)
+    return _runs.setdefault(run, Processes()).end()
 
 
 _cache: list[SharedCache] = []

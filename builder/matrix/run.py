@@ -21,6 +21,60 @@ MEMORY = 2 << 30
 LOG = "output.log"
 TAIL_LINES = 8
 TOOK_TOO_LONG = 5  # docs/exit-codes.md: not what was asked, within its deadline
+ENDED = 130  # as by Ctrl-C
+
+
+class Processes:
+    """Programs that run for one command of a person's, and end with it."""
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        seconds: float | None,
+        *,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> tuple[int, str] | None:
+        """Run one to its end: its exit status, and why it was ended; ``None`` if all were ended before it began.
+
+        Args:
+            log: gets what it says.
+            seconds: how long it may take.
+        """
+        with log.open("wb") as file:
+            with self._lock:  # who ends us sees it, or it does not begin
+                if self._ended:
+                    return None
+                # Its standard input ends with us, however we end, and so does it.
+                process = subprocess.Popen(
+                    argv, cwd=directory, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment
+                )
+                self._running.append(process)
+            try:
+                return process.wait(seconds), ""
+            except subprocess.TimeoutExpired:
+                stop(process)
+                return TOOK_TOO_LONG, f"took longer than limits.seconds, {seconds:.0f} s"
+            finally:
+                with self._lock:
+                    self._running.remove(process)
+                assert process.stdin is not None
+                process.stdin.close()
+
+    def end(self) -> int:
+        """End all that run; none begins any more. Returns how many there were."""
+        with self._lock:
+            self._ended = True
+            running = list(self._running)
+        for process in running:
+            stop(process, patience=20.0)  # a build puts away what it has begun
+        return len(running)
 
 
 @dataclass
@@ -39,48 +93,29 @@ class Crew:
     console: Console
     seconds: float | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _processes: Processes = field(default_factory=Processes)
 
     def run_cell(self, row: PlannedCell) -> Outcome:
         """Run one cell; what it says is in ``output.log`` in its directory."""
         directory = self.out / row.cell.id
         directory.mkdir(parents=True, exist_ok=True)
         started = time.time()
-        with (directory / LOG).open("wb") as log:
-            argv = self.argv(row)
-            with self._lock:  # who ends us sees it, or it does not begin
-                if self._ended.is_set():
-                    return Outcome(130, 0.0, "not begun")
-                # Its standard input ends with us, however we end, and so does it.
-                process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment)
-                self._running[row.cell.id] = process
-            try:
-                status = process.wait(self.seconds)
-                error = ""
-            except subprocess.TimeoutExpired:
-                stop(process)
-                status, error = TOOK_TOO_LONG, f"took longer than limits.seconds, {self.seconds:.0f} s"
-            finally:
-                del self._running[row.cell.id]
-                assert process.stdin is not None
-                process.stdin.close()
+        log = directory / LOG
+        ended = self._processes.run(self.argv(row), log, self.seconds, environment=self.environment)
+        if ended is None:
+            return Outcome(ENDED, 0.0, "not begun")
+        status, error = ended
         said = read_outcomes(directory).get(self.command)
         if said is not None and (directory / "cell.json").stat().st_mtime >= started and said.status == status:
             return said
         # It was killed, or ended before it knew what it was to do.
-        outcome = Outcome(status, time.time() - started, error or _read_tail(directory / LOG))
+        outcome = Outcome(status, time.time() - started, error or _read_tail(log))
         write_outcome(directory, self.command, outcome)
         return outcome
 
     def end(self) -> None:
         """End all that runs; nothing more begins."""
-        with self._lock:
-            self._ended.set()
-            running = list(self._running.values())
-        for process in running:
-            stop(process, patience=20.0)  # a build puts away what it has begun
+        self._processes.end()
 
 
 def run_cells(planned: Sequence[PlannedCell], crew: Crew, jobs: int) -> dict[str, Outcome]:
