@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm.machine import Machine
+
 STARTER = """
 import os, sys, time
 started = time.monotonic()
@@ -93,3 +95,22 @@ def compare(title: str, greater: Run, less: Run) -> None:
     print(
         f"  {title:<34} {greater.wall / less.wall:7.1f} times the seconds, {greater.cpu / less.cpu:.1f} times the CPU s"
     )
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a machine has in use: bytes of memory, of how many, and programs that run."""
+
+    used: int
+    total: int
+    programs: int
+
+
+def measure_load(machine: Machine) -> Load:
+    """When all of its boot is over: what starts after the prompt has started, and has ended."""
+    machine.run("systemctl", "is-system-running", "--wait")
+    fields = dict(line.split(":", 1) for line in machine.read("/proc/meminfo").splitlines())
+    total, available = (int(fields[name].split()[0]) << 10 for name in ("MemTotal", "MemAvailable"))
+    # Those of user space have a program.
+    programs = len(machine.run("sh", "-c", "readlink /proc/[0-9]*/exe").stdout.split())
+    return Load(total - available, total, programs)

@@ -17,6 +17,7 @@ from pathlib import Path
 from builder.cli.machines import open_host
 from builder.core.console import QuietConsole
 from builder.core.store import Store
+from tests.bench.measuring import measure_load
 from tests.bench.preloaded import build, make_image, measure_root
 from tests.support.registry import RegistryServer
 from vm.fakes import Fakes
@@ -223,14 +224,10 @@ def _measure_preloaded(manifest: Path, runtime: Runtime, image: str) -> tuple[An
 
 
 def _look(machine: Machine, runtime: Runtime | None = None, image: str = "") -> Idle:
-    machine.run("systemctl", "is-system-running", "--wait")  # what starts after the prompt has started, and has ended
-    fields = dict(line.split(":", 1) for line in machine.read("/proc/meminfo").splitlines())
-    memory = (int(fields["MemTotal"].split()[0]) - int(fields["MemAvailable"].split()[0])) << 10
-    # Those of user space have a program.
-    processes = len(machine.run("sh", "-c", "readlink /proc/[0-9]*/exe").stdout.split())
+    load = measure_load(machine)
     if runtime is None:
-        return Idle(memory, processes, 0, 0, 0)
+        return Idle(load.used, load.programs, 0, 0, 0)
     stored = machine.run("du", "--summarize", "--bytes", "--one-file-system", runtime.store).stdout.split() or ["0"]
     started, cpu = time.monotonic(), machine.cpu_seconds()
     machine.succeed(runtime.again.format(image))
-    return Idle(memory, processes, int(stored[0]), time.monotonic() - started, machine.cpu_seconds() - cpu)
+    return Idle(load.used, load.programs, int(stored[0]), time.monotonic() - started, machine.cpu_seconds() - cpu)

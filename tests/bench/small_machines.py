@@ -13,6 +13,7 @@ from builder.cli.machines import Host, open_host
 from builder.core.console import QuietConsole
 from builder.core.errors import VmError
 from builder.core.store import Store
+from tests.bench.measuring import measure_load
 from tests.bench.preloaded import build
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
@@ -47,16 +48,13 @@ def _boot(host: Host, config: Path, memory: int, *, again: bool) -> None:
         with Machine(spec, host.tools, host.make_deadline(300), folder=folder.root, store=host.store) as machine:
             machine.wait_console("login:")
             first = _measure_busy(machine)
-            machine.run("systemctl", "is-system-running", "--wait")
-            fields = dict(line.split(":", 1) for line in machine.read("/proc/meminfo").splitlines())
-            used = int(fields["MemTotal"].split()[0]) - int(fields["MemAvailable"].split()[0])
-            processes = len(machine.run("sh", "-c", "readlink /proc/[0-9]*/exe").stdout.split())
+            load = measure_load(machine)
             before = _count(machine, "ctxt"), _count(machine, "intr")
             machine.succeed("sleep", "60")
             switches, interrupts = _count(machine, "ctxt") - before[0], _count(machine, "intr") - before[1]
             print(
-                f"  {memory:5} MiB: {first:5.2f}; used at rest {used / 1024:.0f} MiB of {fields['MemTotal'].strip()}, "
-                f"{processes} processes, in 60 s {switches} switches and {interrupts} interrupts",
+                f"  {memory:5} MiB: {first:5.2f}; used at rest {load.used >> 20} MiB of {load.total >> 20}, "
+                f"{load.programs} programs, in 60 s {switches} switches and {interrupts} interrupts",
                 flush=True,
             )
             if again:
