@@ -7,7 +7,6 @@ version from running at all is done to its parts, whose hashes then fit.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from builder.core.console import QuietConsole
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
-from tests.boot.test_updates import expect_the_worst, note, status
+from tests.boot.test_updates import expect_the_worst, status, wait_for_return
 from tests.support.machines import booted, build_text
 from tests.support.payloads import make_carrier, write_payload
 from vm.machine import Machine
@@ -173,25 +172,6 @@ def take(machine: Machine, version: str) -> None:
     mount(machine)
     machine.succeed("os-update", "apply", "--from", f"/run/versions/{version}")
     assert status(machine)["pending"]["version"] == version
-
-
-def wait_for_return(machine: Machine, version: str, starts: int = 1) -> str:
-    """What is said of a version after it was started so often, and the one before runs again."""
-    expect_the_worst(machine)
-    begun = time.monotonic()
-    machine.run_until_reboot("systemctl", "reboot")
-    for _ in range(starts):
-        machine.wait_reset()
-    started = time.monotonic()
-    machine.wait_reboot()
-    machine.wait_unit("multi-user.target")
-    note(f"version {version}: from its last start to the version before", started)
-    note(f"version {version}: from the reboot to the version before", begun)
-    said = status(machine)
-    assert said["pending"] is None
-    reason = str(said["failed"][version]["reason"])
-    print(f"version {version}: {reason}")
-    return reason
 
 
 def test_what_finds_no_room_is_refused_before_anything_is_written(machine: Machine) -> None:

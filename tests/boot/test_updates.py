@@ -299,6 +299,25 @@ def note(what: str, since: float) -> None:
     print(f"{what}: {time.monotonic() - since:.1f} s")
 
 
+def wait_for_return(machine: Machine, version: str, starts: int = 1) -> str:
+    """What is said of a version after it was started so often, and the one before runs again."""
+    expect_the_worst(machine)
+    begun = time.monotonic()
+    machine.run_until_reboot("systemctl", "reboot")
+    for _ in range(starts):
+        machine.wait_reset()
+    started = time.monotonic()
+    machine.wait_reboot()
+    machine.wait_unit("multi-user.target")
+    note(f"version {version}: from its last start to the version before", started)
+    note(f"version {version}: from the reboot to the version before", begun)
+    said = status(machine)
+    assert said["pending"] is None
+    reason = str(said["failed"][version]["reason"])
+    print(f"version {version}: {reason}")
+    return reason
+
+
 def take_by_itself(machine: Machine) -> None:
     """What the timer starts, until the machine has rebooted by itself."""
     machine.write("/run/measured.py", MEASURED)
@@ -343,7 +362,7 @@ def test_a_machine_takes_what_is_published_and_keeps_what_is_its_own(machine: Ma
     found = status(machine)
     assert (found["running"], found["on_trial"], found["other"], found["pending"]) == ("2", False, "1", None)
     assert (machine.read("/etc/mine.conf"), machine.read("/var/lib/mine")) == ("mine\n", "mine\n")
-    assert [each["what"] for each in json.loads(machine.succeed("os-update", "history", "--json"))] == [
+    assert [row["what"] for row in json.loads(machine.succeed("os-update", "history", "--json"))] == [
         "written",
         "good",
     ]
@@ -419,29 +438,13 @@ def test_a_version_whose_root_is_damaged_goes_back(machine: Machine) -> None:
     machine.succeed("os-update", "extensions", "remove", "tool")
     machine.fail("test", "-e", "/usr/lib/tool")
     machine.succeed("os-update", "apply", "--from", "/run/versions/4")
-    expect_the_worst(machine)
-    started = time.monotonic()
-    machine.run_until_reboot("systemctl", "reboot")
-    machine.wait_reset()
-    machine.wait_reboot()
-    machine.wait_unit("multi-user.target")
-    note("from the damaged version's reboot to the old one", started)
-    found = status(machine)
-    assert found["running"] == "2"
-    assert "1 start" in found["failed"]["4"]["reason"]
+    assert "1 start" in wait_for_return(machine, "4")
+    assert status(machine)["running"] == "2"
 
 
 def test_a_version_whose_app_never_answers_goes_back(machine: Machine) -> None:
     mount(machine)
     machine.succeed("os-update", "apply", "--from", "/run/versions/5")
-    expect_the_worst(machine)
-    started = time.monotonic()
-    machine.run_until_reboot("systemctl", "reboot")
-    machine.wait_reset()
-    machine.wait_reboot()
-    machine.wait_unit("multi-user.target")
-    note("from the reboot into the silent app's version to the old one", started)
-    found = status(machine)
-    assert found["running"] == "2"
-    assert "health-web.service failed" in found["failed"]["5"]["reason"]
+    assert "health-web.service failed" in wait_for_return(machine, "5")
+    assert status(machine)["running"] == "2"
     machine.wait_http(8080)
