@@ -15,30 +15,16 @@ import pytest
 
 from builder.build.live import describe_live
 from builder.cli import dev
-from builder.core.console import QuietConsole
 from builder.core.errors import InputError
 from builder.core.tools import Tools
 from builder.definition.load import load
+from tests.unit.stages.conftest import Recorder
 from vm.registry.ssh import SshTarget
 
 pytestmark = pytest.mark.unit
 
 SYSTEM = 'name: app\nversion: "1"\noverlays: [mine]\nunits: [mine]\n'
 UNIT = "units/mine/app.service"
-
-
-class Recorder(QuietConsole):
-    """Remembers what the user would have been told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
-
-    def warn(self, text: str) -> None:
-        self.said.append(f"warning: {text}")
 
 
 class Session:
