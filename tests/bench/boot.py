@@ -46,7 +46,7 @@ def measure(manifest: Path, config: Path, runs: int, peer: Path | None = None) -
                 for title, row in _boot(host, Path(directory) / "peer", None, peer):
                     rows.setdefault(title, []).append(row)
     scale = choose_timeout_scale(host.verdict.accel, os.environ)
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"boot, from power-on ({host.verdict}; {runs} runs; waits scaled by {scale:g}; load now {load})")
     for title, values in rows.items():
         wall, cpu = zip(*values, strict=True)

@@ -92,7 +92,7 @@ def strings(machine: VmSpec) -> list[str]:
 def test_an_image_that_takes_credentials_is_told_of_the_probe_by_them(tools: Tools, folder: Path) -> None:
     folder.mkdir()
     made = prepare(spec(folder), tools, MachineFolder(folder), probe=True)
-    assert [each.partition(":")[0] for each in strings(made)] == ["io.systemd.credential.binary"] * 3
+    assert [text.partition(":")[0] for text in strings(made)] == ["io.systemd.credential.binary"] * 3
     assert made.firstboot_config is None
 
 

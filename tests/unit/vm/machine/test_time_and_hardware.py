@@ -29,7 +29,11 @@ def test_a_snapshot_is_kept_in_all_written_disks_and_gone_back_to(start: Start, 
     with start(changes={"disks": disks}) as machine:
         machine.snapshot("before")
         machine.restore("before")
-    jobs = [(each["execute"], each["arguments"]) for each in qemu.commands if each["execute"].startswith("snapshot-")]
+    jobs = [
+        (command["execute"], command["arguments"])
+        for command in qemu.commands
+        if command["execute"].startswith("snapshot-")
+    ]
     assert [name for name, _ in jobs] == ["snapshot-delete", "snapshot-save", "snapshot-load"]
     assert all(arguments["devices"] == ["disk0", "disk1"] for _, arguments in jobs)
     assert all(arguments["tag"] == "before" for _, arguments in jobs)
@@ -93,8 +97,8 @@ def test_a_disk_is_plugged_into_the_next_slot(start: Start, qemu: FakeQemu, fold
     with start(changes={"hotplug": 2}) as machine:
         machine.add_disk(1 << 30, "first")
         machine.add_disk(1 << 30, "second")
-    plugged = [each["arguments"] for each in qemu.commands if each["execute"] == "device_add"]
-    assert [(each["bus"], each["serial"]) for each in plugged] == [("slot0", "first"), ("slot1", "second")]
+    plugged = [command["arguments"] for command in qemu.commands if command["execute"] == "device_add"]
+    assert [(device["bus"], device["serial"]) for device in plugged] == [("slot0", "first"), ("slot1", "second")]
     assert [command[-2:] for command in RUN[1:]] == [
         [str(folder / "disk1.qcow2"), str(1 << 30)],
         [str(folder / "disk2.qcow2"), str(1 << 30)],
@@ -104,7 +108,7 @@ def test_a_disk_is_plugged_into_the_next_slot(start: Start, qemu: FakeQemu, fold
 def test_the_cable_of_a_machine_of_a_cluster_is_the_one_to_the_others(start: Start, qemu: FakeQemu) -> None:
     with Segment() as segment, start(cables=[(segment, segment.make_nic("web"))]) as machine:
         machine.net_down()
-    links = [each["arguments"] for each in qemu.commands if each["execute"] == "set_link"]
+    links = [command["arguments"] for command in qemu.commands if command["execute"] == "set_link"]
     assert links == [{"name": "cable0", "up": False}]
 
 
@@ -117,7 +121,7 @@ def test_the_cable_the_clock_and_the_processors(start: Start, qemu: FakeQemu) ->
         machine.pause()
         machine.resume()
         machine.clock(datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC))
-    links = [each["arguments"] for each in qemu.commands if each["execute"] == "set_link"]
+    links = [command["arguments"] for command in qemu.commands if command["execute"] == "set_link"]
     assert links == [{"name": "net0", "up": False}, {"name": "net0", "up": True}]
     assert commands(qemu)[-3:] == ["stop", "cont", "quit"]
     assert qemu.requests[-1]["argv"] == ["date", "--utc", "--set", "@2147483648"]

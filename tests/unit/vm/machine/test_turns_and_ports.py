@@ -97,10 +97,10 @@ def test_ssh_is_waited_for_until_a_server_says_so(start: Start, qemu: FakeQemu) 
         said: list[bytes] = [b"", b"HTTP/1.1 400 Bad Request\r\n", b"SSH-2.0-OpenSSH_10.0\r\n"]
 
         def serve() -> None:
-            for each in said:
+            for banner in said:
                 connection, _ = server.accept()
                 with connection:
-                    connection.sendall(each)
+                    connection.sendall(banner)
 
         threading.Thread(target=serve, daemon=True).start()
         with start() as machine:
