@@ -65,6 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     shutil.rmtree(folder.root, ignore_errors=True)
     key = (args.out / "vm" / "key").absolute()
     config = (args.out / "vm" / "demo.yaml").absolute()
+    config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(checked.text, encoding="utf-8")
     login = write_login_config(config.parent, USER, make_ssh_key(host.tools, key))
     spec = plan_machine(
