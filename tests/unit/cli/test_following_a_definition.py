@@ -291,8 +291,9 @@ def test_what_was_saved_after_the_build_of_a_machine_that_runs_already_is_named(
     monkeypatch.setattr("builder.cli.ssh.find_tools", lambda _: session.root)
     monkeypatch.setattr("builder.cli.app.keep_connection", lambda target, _: nullcontext(target))
     names = ("os.yaml", "overlays/mine/etc/motd", UNIT)
+    long_after_this_checkout = time.time() + 3600  # whose own files belong to the definition
     for name, age in zip((*names, out / "build.json"), (3, 0, 3, 2), strict=True):
-        os.utime(session.root / name, (time.time() - age * 60,) * 2)
+        os.utime(session.root / name, (long_after_this_checkout - age * 60,) * 2)
     args = SimpleNamespace(machine="web-1")
     with dev.open_machine(args, Path("os.yaml"), session.console) as machine:  # type: ignore[arg-type] # stand-in
         assert machine.target == session.machine.target
