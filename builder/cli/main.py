@@ -113,6 +113,8 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
         help="how progress is shown",
     )
     group.add_argument("--debug", action="store_true", help="show a traceback with every error")
+    # Of who has started this process as a part of its own work, and may be killed.
+    group.add_argument("--end-with-input", action="store_true", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS if only is None else (only,):
         module = importlib.import_module(f"builder.cli.{name}")
@@ -141,6 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Who starts us in the background of a shell wants no Ctrl-C to reach us.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _terminate)
+    if args.end_with_input:
+        import threading
+
+        threading.Thread(target=_end_with_input, daemon=True).start()
     log = getattr(args, "out", None)
     console = make_console(args.progress, Path(log) / "build.log" if log else None)
     status = 1
@@ -190,6 +196,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if status == 0 and args.answer is not None:
         remembered.remember(store, key, looked_at, args.answer)
     return status
+
+
+def _end_with_input() -> None:
+    """End as by SIGTERM as soon as nobody is at the other end of standard input."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal(2)'s own shape

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import subprocess
+import shlex
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +72,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="this one alone, in this process, as a part of a larger run; of several the one that --number says",
     )
     which.add_argument("--number", type=int, metavar="N", help="the N-th of those that --cell names, from 0")
-    which.add_argument("--end-with-input", action="store_true", help=argparse.SUPPRESS)  # of who started this process
     parser.add_argument(
-        "--on", default=LOCAL, metavar="tcp://HOST:PORT", help="build: on the workers of a scheduler of Dask's"
+        "--on", default=LOCAL, metavar="tcp://HOST:PORT", help="build, test: on the workers of a scheduler of Dask's"
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (test: 1)")
     parser.add_argument("--offline", action="store_true", help="download nothing")
@@ -97,8 +94,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.matrix.cells import load_matrix
 
     args.system, args.file = split_words(args.action, args.words)
-    if args.on != LOCAL and args.action != "build":
-        raise InputError(f"{args.action} runs on this machine", hint="--on is for 'build-os matrix build'")
+    if args.on != LOCAL and args.action not in ("build", "test"):
+        raise InputError(f"{args.action} runs on this machine", hint="--on is for 'build-os matrix build' and 'test'")
     if args.jobs is not None and args.jobs < 1:
         raise InputError("--jobs: at least one cell at a time")
     if not args.file.is_file():
@@ -221,9 +218,10 @@ def run_all(
     jobs = count_jobs(args.jobs or (1 if args.action == "test" else limits.jobs))
     crew = Crew(lambda row: _make_argv(args, row), args.action, args.out, console, limits.seconds)
     if args.on != LOCAL and to_run:
-        far = build_elsewhere(args, matrix, to_run, console)
+        far = run_elsewhere(args, matrix, to_run, console)
         outcomes |= far
-        to_run = [row for row in to_run if far[row.cell.id].status == 0]  # they come from the cache now
+        # What was built comes from the cache now.
+        to_run = [row for row in to_run if far[row.cell.id].status == 0] if args.action == "build" else []
     with console.open_step(f"{args.action} {len(to_run)} of {len(planned)} cells, {jobs} at once"):
         near = run_cells(to_run, crew, jobs)
     for name in near:
@@ -238,22 +236,25 @@ def run_all(
         f"{len(planned) - len(failed)} of {len(planned)} cells are well, in {format_seconds(monotonic() - started)}"
     )
     sys.stdout.write(f"{path}\n")
-    return choose_status(outcomes.values())
+    return choose_status(outcome.status for outcome in outcomes.values())
 
 
-def build_elsewhere(
+def run_elsewhere(
     args: argparse.Namespace, matrix: LoadedMatrix, to_run: list[PlannedCell], console: Console
 ) -> dict[str, Outcome]:
-    """Have cells built by workers; what they built is in the shared cache then."""
-    from builder.matrix.dask_engine import DaskEngine
+    """Have cells built or tested by workers; what they built is in the shared cache then."""
+    from builder.matrix.elsewhere import CellsElsewhere
     from builder.matrix.records import write_outcome
+    from builder.workers.scheduler import Scheduler
 
     cache = require_cache(args, console, to_write=True)
-    engine = DaskEngine(args.on, cache, console, matrix.matrix.limits.seconds, args.offline)
-    with console.open_step(f"build {len(to_run)} cells on {args.on}"):
-        outcomes = engine.run_cells(to_run, args.file)
+    engine = CellsElsewhere(
+        Scheduler(args.on), cache, args.out, console, matrix.matrix.limits.seconds, offline=args.offline
+    )
+    with console.open_step(f"{args.action} {len(to_run)} cells on {args.on}"):
+        outcomes = engine.run_cells(args.action, to_run, args.file)
     for name, outcome in outcomes.items():
-        if outcome.status != 0:
+        if outcome.status != 0 or args.action == "test":
             write_outcome(args.out / name, args.action, outcome)
     return outcomes
 
@@ -276,8 +277,6 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
     from builder.matrix.plan import REFUSED, plan_cells
     from builder.matrix.work import build_cell, record_work
 
-    if args.end_with_input:
-        threading.Thread(target=_end_with_input, daemon=True).start()
     directory = args.out / cell.id
     own = make_console(args.progress, directory / "build.log")
     (row,) = plan_cells([cell], args.out, store)
@@ -302,13 +301,6 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
         own.close()
     sys.stdout.write(f"{directory / 'build.json'}\n")
     return outcome.status
-
-
-def _end_with_input() -> None:
-    """End as by SIGTERM as soon as nobody is at the other end of standard input."""
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _make_request(args: argparse.Namespace, cell: Cell, store: Store, console: Console, lock: Path) -> BuildRequest:
@@ -338,12 +330,16 @@ def _verify_cell(request: BuildRequest) -> Outcome:
 
 def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
     """Tests in a process of pytest's own, as 'build-os test' runs them."""
+    from builder.cli.elsewhere import MACHINES
+    from builder.cli.test import run_to_its_end
     from builder.core.errors import InputError
+    from builder.matrix.records import TESTS
     from builder.matrix.work import read_tests
 
     if not (directory / "build.json").is_file():
         raise InputError(f"there is no image in {directory}", hint="'build-os matrix build' makes it")
-    results = directory / "tests"
+    results = directory / TESTS
     argv = [sys.executable, "-P", "-m", "builder", "test", "--image", str(directory / "build.json")]
-    done = subprocess.run([*argv, "--results", str(results), *patterns], check=False)
-    return read_tests(results / "results.json", done.returncode, 0.0)
+    argv += ["--results", str(results), "--pytest", shlex.join(["--vm-folder", str((results / MACHINES).absolute())])]
+    status = run_to_its_end([*argv, *patterns], os.environ)
+    return read_tests(results / "results.json", status, 0.0)

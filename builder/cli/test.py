@@ -5,6 +5,7 @@ A PATTERN is a file, a directory or the id of a test, or else a glob or a part o
   build-os test                          every test of this directory that has to do with machines
   build-os test 'test_disk*' --multiply 20
   build-os test tests/test_boot.py::test_login --shell-on-failure
+  build-os test --on tcp://127.0.0.1:8786 --cache /mnt/cache --cache-sign-key keys/cache.key
   build-os test --shard 1/3 --results out/results --pytest '-x --durations=5'
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from builder.cli.sharing import add_sharing
 from builder.core.console import Console
 
 HELP = "run tests in virtual machines"
@@ -42,10 +44,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout-scale", type=float, metavar="X", help="all deadlines X times as long")
     parser.add_argument("--denylist", type=Path, metavar="FILE", help="default: tests/denylist.yaml")
     parser.add_argument("--results", type=Path, metavar="DIR", help=f"default: {RESULTS} of the project")
+    parser.add_argument("--on", metavar="tcp://HOST:PORT", help="on the workers of a scheduler of Dask's")
     parser.add_argument("--pytest", default="", metavar="'WORDS'", help="further options of pytest's own")
+    add_sharing(parser)
 
 
-def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - the shape of all commands
+def run(args: argparse.Namespace, console: Console) -> int:
     """Hand over to pytest; its failures are ours."""
     from importlib.util import find_spec
 
@@ -59,10 +63,13 @@ def run(args: argparse.Namespace, console: Console) -> int:  # noqa: ARG001 - th
     patterns = [text for text in args.patterns if text not in paths]
     words = [*make_pytest_words(args, patterns), *shlex.split(args.pytest), *paths]
     if args.list:
-        return list_tests(words, as_json=args.json)
+        sys.stdout.write(collect_tests(words, as_json=args.json))
+        return 0
     results = args.results or find_project(Path.cwd()) / RESULTS
     if args.json:
         raise InputError("--json is for --list", hint=f"results as JSON are in {results}/results.json")
+    if args.on is not None:
+        return run_elsewhere(args, console, words, results)
     words += ["--vm-results", str(results.absolute())]
     scale = {} if args.timeout_scale is None else {SCALE_VARIABLE: str(args.timeout_scale)}
     status = run_pytest(words, {**os.environ, **scale})
@@ -87,8 +94,13 @@ def make_pytest_words(args: argparse.Namespace, patterns: list[str]) -> list[str
 
 
 def run_pytest(words: list[str], environment: Mapping[str, str]) -> int:
-    """Run it in a process of its own, which gets Ctrl-C from the terminal as we do, and puts its machines away."""
-    with subprocess.Popen([sys.executable, "-m", "pytest", *words], env=environment) as process:
+    """Run it in a process of its own."""
+    return run_to_its_end([sys.executable, "-m", "pytest", *words], environment)
+
+
+def run_to_its_end(argv: list[str], environment: Mapping[str, str]) -> int:
+    """Run a program that gets Ctrl-C from the terminal as we do, and puts its machines away before it ends."""
+    with subprocess.Popen(argv, env=environment) as process:
         while True:
             try:
                 return process.wait()
@@ -99,8 +111,8 @@ def run_pytest(words: list[str], environment: Mapping[str, str]) -> int:
                 raise
 
 
-def list_tests(words: list[str], *, as_json: bool) -> int:
-    """Collect, and print only the tests; what pytest has to say is shown when it cannot."""
+def collect_tests(words: list[str], *, as_json: bool) -> str:
+    """The tests that would run, listed; what pytest has to say is shown when it cannot collect them."""
     from builder.core.errors import InputError
 
     with TemporaryDirectory() as scratch:
@@ -109,5 +121,23 @@ def list_tests(words: list[str], *, as_json: bool) -> int:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode not in (0, 5):
             raise InputError("the tests cannot be collected", details=done.stdout.splitlines()[-40:])
-        sys.stdout.write(listing.read_text(encoding="utf-8"))
-    return 0
+        return listing.read_text(encoding="utf-8")
+
+
+def run_elsewhere(args: argparse.Namespace, console: Console, words: list[str], results: Path) -> int:
+    """Collect here, and have workers run what there is."""
+    import json
+
+    from builder.cli.elsewhere import run_tests_elsewhere
+    from builder.core.errors import InputError
+    from vm.testing import VARIABLE
+    from vm.testing.project import BUILD, find_project
+
+    here = {"--shell-on-failure": args.shell_on_failure, "--keep": args.keep, "--rerun-failed": args.rerun_failed}
+    if wrong := [name for name, wanted in here.items() if wanted]:
+        raise InputError(f"{wrong[0]} is for machines and results of this host, and not for workers (--on)")
+    listing = json.loads(collect_tests(words, as_json=True))
+    if not listing:
+        raise InputError("no test was run", hint="'build-os test --list' shows which there are")
+    build_json = args.image or Path(os.environ.get(VARIABLE, "") or find_project(Path.cwd()) / BUILD)
+    return run_tests_elsewhere(args, console, listing, build_json, results)

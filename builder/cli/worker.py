@@ -1,4 +1,4 @@
-"""Work for a scheduler of Dask's: build cells of matrices that other machines ask for, until Ctrl-C.
+"""Work for a scheduler of Dask's: build images and run tests that other machines ask for, until Ctrl-C.
 
 Definitions come from the shared cache, and what was built goes there, so both keys are needed: one whose entries are
 used, and one that signs. Only a client of the same build-os gives this worker anything.
@@ -19,14 +19,14 @@ from builder.cli.sharing import add_sharing, require_cache
 from builder.core.console import Console
 from builder.sharing import KEYS, SIGN_KEY, URL
 
-HELP = "build cells of matrices for other machines"
+HELP = "build and test for other machines"
 AGAIN = 2.0  # seconds until a scheduler that has gone is looked for again
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     parser.add_argument("scheduler", metavar="tcp://HOST:PORT", help="Dask's scheduler")
-    parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (default: what memory bears)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="tasks at the same time (default: what memory bears)")
     parser.add_argument("--once", action="store_true", help="end with the scheduler, instead of waiting for the next")
     add_sharing(parser)
 
@@ -38,11 +38,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from builder.core.errors import CapabilityError, InputError
     from builder.core.store import Store
     from builder.core.tools import can_enter
-    from builder.matrix.dask_engine import import_distributed, serve_cells
     from builder.matrix.run import count_jobs
+    from builder.workers.serve import serve_tasks
+    from builder.workers.task import import_distributed
 
     if args.jobs is not None and args.jobs < 1:
-        raise InputError("--jobs: at least one cell at a time")
+        raise InputError("--jobs: at least one task at a time")
     cache, store = require_cache(args, console, to_write=True), Store.open()
     import_distributed()
     if (why := can_enter()) is not None:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     joined = False
     while True:
         try:
-            asyncio.run(serve_cells(args.scheduler, cache, store, count_jobs(args.jobs), console))
+            asyncio.run(serve_tasks(args.scheduler, cache, store, count_jobs(args.jobs), console))
             joined = True
         except CapabilityError:
             if args.once or not joined:

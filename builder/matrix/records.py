@@ -12,6 +12,7 @@ from builder.core.files import write_file
 
 SCHEMA = 1
 FILE = "cell.json"
+TESTS = "tests"  # the directory of what a cell's tests have left
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,19 @@ class Outcome:
 def read_outcomes(directory: Path) -> dict[str, Outcome]:
     """What each command did last, by its name; none of a cell that was not run, or by another version."""
     try:
-        data = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        return parse_outcomes((directory / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def parse_outcomes(text: str) -> dict[str, Outcome]:
+    """The same, of the text of ``cell.json``."""
+    try:
+        data = json.loads(text)
         if data["schema"] != SCHEMA:
             return {}
         return {name: _parse_outcome(row) for name, row in data["outcomes"].items()}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return {}
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,69 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.console import Console, format_seconds
-from builder.core.tools import stop
+from builder.core.processes import ENDED, Processes, read_tail
 from builder.matrix.plan import PlannedCell
 from builder.matrix.records import Outcome, read_outcomes, write_outcome
 
 # What a build has in memory at most, with what its programs have.
 MEMORY = 2 << 30
 LOG = "output.log"
-TAIL_LINES = 8
-TOOK_TOO_LONG = 5  # docs/exit-codes.md: not what was asked, within its deadline
-ENDED = 130  # as by Ctrl-C
-
-
-class Processes:
-    """Programs that run for one command of a person's, and end with it."""
-
-    def __init__(self) -> None:
-        self._running: list[subprocess.Popen[bytes]] = []
-        self._ended = False
-        self._lock = threading.Lock()
-
-    def run(
-        self,
-        argv: Sequence[str],
-        log: Path,
-        seconds: float | None,
-        *,
-        directory: Path | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> tuple[int, str] | None:
-        """Run one to its end: its exit status, and why it was ended; ``None`` if all were ended before it began.
-
-        Args:
-            log: gets what it says.
-            seconds: how long it may take.
-        """
-        with log.open("wb") as file:
-            with self._lock:  # who ends us sees it, or it does not begin
-                if self._ended:
-                    return None
-                # Its standard input ends with us, however we end, and so does it.
-                process = subprocess.Popen(
-                    argv, cwd=directory, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment
-                )
-                self._running.append(process)
-            try:
-                return process.wait(seconds), ""
-            except subprocess.TimeoutExpired:
-                stop(process)
-                return TOOK_TOO_LONG, f"took longer than limits.seconds, {seconds:.0f} s"
-            finally:
-                with self._lock:
-                    self._running.remove(process)
-                assert process.stdin is not None
-                process.stdin.close()
-
-    def end(self) -> int:
-        """End all that run; none begins any more. Returns how many there were."""
-        with self._lock:
-            self._ended = True
-            running = list(self._running)
-        for process in running:
-            stop(process, patience=20.0)  # a build puts away what it has begun
-        return len(running)
 
 
 @dataclass
@@ -101,6 +43,7 @@ class Crew:
         directory.mkdir(parents=True, exist_ok=True)
         started = time.time()
         log = directory / LOG
+        log.unlink(missing_ok=True)
         ended = self._processes.run(self.argv(row), log, self.seconds, environment=self.environment)
         if ended is None:
             return Outcome(ENDED, 0.0, "not begun")
@@ -109,7 +52,7 @@ class Crew:
         if said is not None and (directory / "cell.json").stat().st_mtime >= started and said.status == status:
             return said
         # It was killed, or ended before it knew what it was to do.
-        outcome = Outcome(status, time.time() - started, error or _read_tail(log))
+        outcome = Outcome(status, time.time() - started, error or read_tail(log))
         write_outcome(directory, self.command, outcome)
         return outcome
 
@@ -180,16 +123,10 @@ def say_outcome(row: PlannedCell, outcome: Outcome, crew: Crew) -> None:
     crew.console.warn(f"{row.cell.id} failed with status {outcome.status}: {first} ({crew.out / row.cell.id / LOG})")
 
 
-def choose_status(outcomes: Iterable[Outcome]) -> int:
+def choose_status(statuses: Iterable[int]) -> int:
     """The exit code of all: that of the failures if it is one, 1 if they are of several kinds."""
-    failed = {outcome.status for outcome in outcomes if outcome.status != 0}
+    failed = set(statuses) - {0}
     if not failed:
         return 0
     status = failed.pop() if len(failed) == 1 else 1
     return status if 0 < status < 128 else 1
-
-
-def _read_tail(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [index for index, line in enumerate(lines) if line.startswith("error: ")]
-    return "\n".join(lines[errors[-1] :] if errors else lines[-TAIL_LINES:]).removeprefix("error: ")

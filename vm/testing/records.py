@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,9 +108,7 @@ class Results:
     def pytest_sessionfinish(self) -> None:
         """Write what there is; a run that was interrupted leaves what it came to."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        summary = self.summarize()
-        write_file(self._directory / RESULTS, json.dumps(summary, indent=2) + "\n")
-        write_file(self._directory / PAGE, render_page(summary, self._link))
+        write_results(self.summarize(), self._directory)
 
     def summarize(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
@@ -120,6 +118,7 @@ class Results:
         cost = self.compute_costs()
         return {
             "schema": SCHEMA,
+            "directory": str(self._directory),
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round((datetime.now(UTC) - self._started).total_seconds(), 1),
             "outcomes": {name: outcomes.count(name) for name in sorted(set(outcomes))},
@@ -132,12 +131,19 @@ class Results:
 
     def format_summary(self) -> str:
         """The summary in one line."""
-        summary = self.summarize()
-        said = f"{len(summary['tests'])} tests, {summary['boots']} boots, {summary['restores']} restores"
-        return f"{said}, {summary['seconds']:.0f} s, {summary['cpu_seconds']:.0f} CPU seconds"
+        return format_summary(self.summarize())
 
-    def _link(self, folder: str) -> str:
-        return os.path.relpath(folder, self._directory)
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """What a run has cost, in one line."""
+    said = f"{len(summary['tests'])} tests, {summary['boots']} boots, {summary['restores']} restores"
+    return f"{said}, {summary['seconds']:.0f} s, {summary['cpu_seconds']:.0f} CPU seconds"
+
+
+def write_results(summary: Mapping[str, Any], directory: Path) -> None:
+    """Write ``results.json``, and ``index.html`` for people."""
+    write_file(directory / RESULTS, json.dumps(summary, indent=2) + "\n")
+    write_file(directory / PAGE, render_page(summary, lambda folder: os.path.relpath(folder, directory)))
 
 
 def make_machine_property(record: MachineRecord) -> tuple[str, str]:
@@ -145,7 +151,7 @@ def make_machine_property(record: MachineRecord) -> tuple[str, str]:
     return PROPERTY, json.dumps(asdict(record))
 
 
-def render_page(summary: dict[str, Any], link: Any) -> str:
+def render_page(summary: Mapping[str, Any], link: Callable[[str], str]) -> str:
     """``index.html`` of a summary. ``link`` makes a folder's name relative to it."""
     environment = Environment(
         loader=PackageLoader("vm.testing", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -154,6 +160,6 @@ def render_page(summary: dict[str, Any], link: Any) -> str:
     return environment.get_template("results.html.j2").render(summary=summary, link=link, longest=longest)
 
 
-def _machines(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _machines(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for test in summary["tests"]:
         yield from test["machines"]

@@ -13,6 +13,7 @@ import pytest
 
 from builder.core.errors import InputError
 from vm.testing import MACHINE_FIXTURES
+from vm.testing.project import make_test_id
 
 ROUND = "build_os_round"
 
@@ -49,6 +50,13 @@ def make_machine_key(item: pytest.Item) -> Hashable:
         options = {key: value for key, value in mark.kwargs.items() if key not in ("isolation", "seconds")}
         return repr(sorted(options.items()))
     return item.nodeid
+
+
+def name_group(item: pytest.Item) -> str:
+    """What tests have in common that one host runs: the machine that is woken up for them, or their file, whose
+    fixtures may have machines."""
+    mark = item.get_closest_marker("vm")
+    return str(make_machine_key(item)) if "vm" in getattr(item, "fixturenames", ()) and mark else str(item.path)
 
 
 def choose_share(items: Sequence[pytest.Item], share: Share) -> list[pytest.Item]:
@@ -91,12 +99,14 @@ def is_match(nodeid: str, pattern: str) -> bool:
 
 
 def format_listing(items: Sequence[pytest.Item], *, as_json: bool) -> str:
-    """The tests, a line each; as JSON also what they are about and their tags."""
+    """The tests, a line each; as JSON also how each is typed, what has to run beside it, what it is about, its tags."""
     if not as_json:
         return "".join(f"{item.nodeid}\n" for item in items)
     entries = [
         {
             "test": item.nodeid,
+            "argument": make_test_id(item.path, item.nodeid, item.config.invocation_params.dir),
+            "group": name_group(item),
             "description": (getattr(getattr(item, "function", None), "__doc__", None) or "").strip(),
             "tags": sorted({mark.name for mark in item.iter_markers()} - {"vm", "parametrize", "allow_console"}),
         }

@@ -13,13 +13,15 @@ from builder.cli.sharing import KEYS, SIGN_KEY, URL
 from builder.cli.worker import keep_in_environment
 from builder.core.console import PlainConsole
 from builder.core.errors import InputError
+from builder.core.processes import Processes
 from builder.core.store import Store
-from builder.matrix import dask_engine
-from builder.matrix.dask_engine import CellTask, list_sources, name_resource, push_sources, work_on_cell
-from builder.matrix.records import Outcome
 from builder.sharing.cache import SharedCache
 from builder.sharing.places import DirectoryPlace
 from builder.signatures.pem import make_ed25519_pair, parse_private_key
+from builder.workers import serve, sources
+from builder.workers.serve import stop_run, work
+from builder.workers.sources import list_sources, push_sources
+from builder.workers.task import Done, Task, locate_out, name_resource
 from tests.support.command import run_command
 from tests.unit.matrix.conftest import MakeMatrix
 
@@ -32,6 +34,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> SharedCache:
     return SharedCache(DirectoryPlace(tmp_path_factory.mktemp("cache")), [key.public], PlainConsole(), key)
 
 
+def make_task(entry: str, directory: str, run: str = "run") -> Task:
+    """A worker is asked to build an image."""
+    return Task("one", entry, directory, (("build", "one.yaml", "-o", locate_out(directory)),), "build.json", run)
+
+
 def test_definitions_and_locks_go_to_workers_and_what_was_built_does_not(
     make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path
 ) -> None:
@@ -40,17 +47,17 @@ def test_definitions_and_locks_go_to_workers_and_what_was_built_does_not(
     (tmp_path / "out/disk").write_text("large")
     (tmp_path / "overlays/mine/etc").mkdir(parents=True)
     (tmp_path / "overlays/mine/etc/motd").write_text("hello")
-    top, files = list_sources(made.path)
+    top, files = list_sources(made.path.parent)
     assert (top, sorted(files)) == (tmp_path, ["matrix.yaml", "one.lock", "one.yaml", "overlays/mine/etc/motd"])
-    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
-    assert inside == "matrix.yaml"
-    assert push_sources(cache, made.path, [tmp_path / "one.yaml"])[0] == name
+    name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
+    assert inside == "."
+    assert push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])[0] == name
     (tmp_path / "there").mkdir()
     assert cache.bring(name, tmp_path / "there") is not None
     assert (tmp_path / "there/one.yaml").read_text() == (tmp_path / "one.yaml").read_text()
     assert (tmp_path / "there/overlays/mine/etc/motd").read_text() == "hello"
     (tmp_path / "one.yaml").write_text("name: other\n")
-    assert push_sources(cache, made.path, [tmp_path / "one.yaml"])[0] != name
+    assert push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])[0] != name
 
 
 def test_private_keys_are_not_sent(make_matrix: MakeMatrix, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +65,7 @@ def test_private_keys_are_not_sent(make_matrix: MakeMatrix, tmp_path: Path, caps
     assert run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache").status == 0
     (tmp_path / "keys/secure-boot.key").write_bytes(make_ed25519_pair()[0])
     (tmp_path / "keys/old.pem").write_text("# a comment\n-----BEGIN RSA PRIVATE KEY-----\n")
-    sent = {name for name in list_sources(made.path)[1] if name.startswith("keys/")}
+    sent = {name for name in list_sources(made.path.parent)[1] if name.startswith("keys/")}
     assert sent == {"keys/.gitignore", "keys/cache.pub"}
 
 
@@ -75,16 +82,16 @@ def test_what_is_no_directory_of_definitions_is_not_sent(
 ) -> None:
     made = make_matrix("outputs: [raw]\n")
     with pytest.raises(InputError, match="is not below"):
-        push_sources(cache, made.path, [Path("/elsewhere/one.yaml")])
-    monkeypatch.setattr(dask_engine, "MOST_SOURCES", 10)
+        push_sources(cache, made.path.parent, [Path("/elsewhere/one.yaml")])
+    monkeypatch.setattr(sources, "MOST_SOURCES", 10)
     with pytest.raises(InputError, match="too much to be definitions"):
-        push_sources(cache, made.path, [tmp_path / "one.yaml"])
+        push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
 
 
 def test_a_worker_whose_cache_has_no_definitions_says_so(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_engine, "_cache", [cache])
-    task = CellTask(f"sources-1-{'0' * 64}", "matrix.yaml", "one-raw", "run", None, offline=True)
-    outcome = work_on_cell(task, None)
+    monkeypatch.setattr(serve, "_cache", [cache])
+    task = make_task(f"sources-1-{'0' * 64}", ".")
+    outcome = work(task, None)
     assert outcome["status"] == 3
     assert "does not have the definitions" in outcome["error"]
 
@@ -93,12 +100,12 @@ def test_a_cache_that_was_slow_for_one_cell_is_asked_for_the_next(
     make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_matrix("outputs: [raw]\n", locked=True)
-    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
-    monkeypatch.setattr(dask_engine, "_run", lambda *_: Outcome(0, 1.0))
-    monkeypatch.setattr(dask_engine, "_cache", [cache])
+    name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
+    monkeypatch.setattr(serve, "_run", lambda *_: Done(0, 1.0))
+    monkeypatch.setattr(serve, "_cache", [cache])
     cache._lose(100.0, "slow")
     assert cache.is_given_up
-    assert work_on_cell(CellTask(name, inside, "one-raw", "run", None, offline=True), None)["status"] == 0
+    assert work(make_task(name, inside), None)["status"] == 0
 
 
 def test_a_cell_of_a_run_that_was_ended_does_not_begin(
@@ -106,18 +113,18 @@ def test_a_cell_of_a_run_that_was_ended_does_not_begin(
 ) -> None:
     """Its definitions were still being fetched when the client was stopped."""
     made = make_matrix("outputs: [raw]\n", locked=True)
-    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
-    monkeypatch.setattr(dask_engine, "_cache", [cache])
-    assert dask_engine.stop_run("stopped") == 0
-    outcome = work_on_cell(CellTask(name, inside, "one-raw", "stopped", None, offline=True), None)
+    name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
+    monkeypatch.setattr(serve, "_cache", [cache])
+    assert stop_run("stopped") == 0
+    outcome = work(make_task(name, inside, "stopped"), None)
     assert (outcome["status"], outcome["error"]) == (130, "nobody waited for it any more when it was to begin")
     with pytest.raises(AssertionError, match="unit tests start no program"):
-        work_on_cell(CellTask(name, inside, "one-raw", "another", None, offline=True), None)
+        work(make_task(name, inside, "another"), None)
 
 
 def test_what_a_killed_worker_left_is_swept_by_the_next(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_engine, "_cache", [cache])
-    task = CellTask(f"sources-1-{'0' * 64}", "matrix.yaml", "one-raw", "run", None, offline=True)
+    monkeypatch.setattr(serve, "_cache", [cache])
+    task = make_task(f"sources-1-{'0' * 64}", ".")
     scratch = Store.open().root / "scratch"
     places: list[Path] = []
 
@@ -128,10 +135,10 @@ def test_what_a_killed_worker_left_is_swept_by_the_next(cache: SharedCache, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(SharedCache, "bring", kill)
-        work_on_cell(task, None)
+        work(task, None)
     assert [path.name for path in scratch.iterdir()] == ["build-killed"]
     assert places[0].name.startswith("build-")
-    work_on_cell(task, None)
+    work(task, None)
     assert list(scratch.iterdir()) == []
 
 
@@ -143,17 +150,56 @@ def test_a_directory_builder_among_the_sources_is_not_what_builds(
     (tmp_path / "builder/__main__.py").write_text("raise SystemExit(99)")
     ran: list[tuple[list[str], bool]] = []
 
-    def run(argv: list[str], directory: Path, *_: object) -> Outcome:
+    def run(_: Processes, argv: list[str], log: Path, seconds: float | None, *, directory: Path) -> tuple[int, str]:
         ran.append((argv, (directory / "builder/__main__.py").exists()))
-        return Outcome(0, 1.0)
+        return 0, ""
 
-    monkeypatch.setattr(dask_engine, "_run", run)
-    monkeypatch.setattr(dask_engine, "_cache", [cache])
-    name, inside = push_sources(cache, made.path, [tmp_path / "one.yaml"])
-    assert work_on_cell(CellTask(name, inside, "one-raw", "run", None, offline=True), None)["status"] == 0
+    monkeypatch.setattr(Processes, "run", run)
+    monkeypatch.setattr(serve, "_cache", [cache])
+    name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
+    assert work(make_task(name, inside), None)["status"] == 0
     ((argv, is_there),) = ran
     assert is_there
     assert argv[1:4] == ["-P", "-m", "builder"]
+
+
+def test_what_a_task_leaves_comes_back_through_the_cache_also_when_it_fails(
+    make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of three commands fails; the third is not begun."""
+    made = make_matrix("outputs: [raw]\n", locked=True)
+    ran: list[str] = []
+
+    def run(_: Processes, argv: list[str], log: Path, seconds: float | None, *, directory: Path) -> tuple[int, str]:
+        ran.append(argv[4])
+        if argv[4] == "build":
+            return 0, ""
+        results = directory / argv[6] / "results/machines/web"
+        results.mkdir(parents=True)
+        (results / "serial.log").write_text("[1.0] hello")
+        (directory / argv[6] / "summary.json").write_text("{}")
+        with log.open("a") as file:
+            file.write("much\nerror: a test failed\n")
+        return 5, ""
+
+    monkeypatch.setattr(Processes, "run", run)
+    monkeypatch.setattr(serve, "_cache", [cache])
+    name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
+    out = locate_out(inside)
+    commands = (("build", "one.yaml"), ("test", "--results", out), ("never",))
+    task = Task("one", name, inside, commands, "summary.json", "run", gives="results")
+    done = Done(**work(task, None))
+    assert ran == ["build", "test"]
+    assert (done.status, done.error, done.told) == (5, "a test failed", "{}")
+    (tmp_path / "back").mkdir()
+    assert cache.bring(done.gave, tmp_path / "back") is not None
+    assert (tmp_path / "back/machines/web/serial.log").read_text() == "[1.0] hello"
+
+
+@pytest.mark.parametrize("directory", [".", "systems", "systems/web"])
+def test_a_task_writes_beside_the_sources(directory: str, tmp_path: Path) -> None:
+    (tmp_path / "sources" / directory).mkdir(parents=True)
+    assert (tmp_path / "sources" / directory / locate_out(directory)).resolve() == tmp_path / "out"
 
 
 def test_paths_in_a_worker_s_environment_hold_wherever_cells_are_built(
@@ -178,7 +224,7 @@ def test_a_worker_is_known_by_architecture_and_source() -> None:
     assert len(source) == 16
 
 
-def test_only_builds_are_done_elsewhere(
+def test_only_builds_and_tests_are_done_elsewhere(
     make_matrix: MakeMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_matrix("outputs: [raw]\n", locked=True)

@@ -1,0 +1,112 @@
+"""Cells on other machines: what workers are told of each, and how each ended.
+
+What a worker has built is in the shared cache then, and what its tests have left comes from there, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core.console import Console
+from builder.matrix.plan import PlannedCell
+from builder.matrix.records import FILE, TESTS, Outcome, parse_outcomes
+from builder.sharing.cache import SharedCache
+from builder.workers.scheduler import Scheduler
+from builder.workers.sources import push_sources
+from builder.workers.task import Done, Task, locate_out, make_run_name
+
+
+@dataclass
+class CellsElsewhere:
+    """A scheduler that is asked to build cells, and to test them.
+
+    Attributes:
+        out: where a cell's directory is on this machine.
+        seconds: how long a cell may take.
+    """
+
+    scheduler: Scheduler
+    cache: SharedCache
+    out: Path
+    console: Console
+    seconds: float | None = None
+    offline: bool = False
+
+    def run_cells(self, action: str, planned: Sequence[PlannedCell], matrix: Path) -> dict[str, Outcome]:
+        """Have every cell built or tested (``action``). One that fails stops no other.
+
+        Raises:
+            CapabilityError: there is no scheduler, it has gone, or no worker fits.
+        """
+        self.scheduler.require_workers()
+        sources, directory = push_sources(self.cache, matrix.parent, [row.cell.definition for row in planned])
+        where = _Where(sources, directory, matrix.name, make_run_name())
+        outcomes: dict[str, Outcome] = {}
+        with closing(self.scheduler.run([self._make_task(action, row, where) for row in planned])) as ended:
+            for task, done in ended:
+                outcomes[task.name] = outcome = read_outcome(action, done)
+                if done.gave:
+                    self._bring_tests(task.name, done.gave)
+                self._say(task.name, outcome)
+                self.console.report_progress(len(outcomes), len(planned), "cells")
+        return outcomes
+
+    def _make_task(self, action: str, row: PlannedCell, where: _Where) -> Task:
+        cell = row.cell.id
+        words = [where.matrix, "-o", locate_out(where.directory), "--cell", cell]
+        build = ["matrix", "build", *words, "--locked", *(["--offline"] if self.offline else [])]
+        commands = [build] if action == "build" else [build, ["matrix", action, *words]]
+        return Task(
+            name=cell,
+            sources=where.sources,
+            directory=where.directory,
+            commands=tuple(tuple(command) for command in commands),
+            tells=f"{cell}/{FILE}",
+            run=where.run,
+            gives=f"{cell}/{TESTS}" if action == "test" else "",
+            shares=hashlib.sha256("\n".join(sorted(row.claims)).encode()).hexdigest() if row.claims else "",
+            seconds=self.seconds,
+        )
+
+    def _bring_tests(self, cell: str, entry: str) -> None:
+        """Have what a cell's tests have left in the cell's directory here; nobody else needs it."""
+        directory = self.out / cell
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".new-tests-") as scratch:
+            fresh = Path(scratch, TESTS)
+            fresh.mkdir()
+            if self.cache.bring(entry, fresh) is not None:
+                shutil.rmtree(directory / TESTS, ignore_errors=True)
+                fresh.rename(directory / TESTS)
+        self.cache.place.delete(entry)
+
+    def _say(self, cell: str, outcome: Outcome) -> None:
+        if outcome.status == 0:
+            self.console.note(f"{cell}: done in {outcome.seconds:.1f} s")
+        else:
+            self.console.warn(f"{cell} failed with status {outcome.status}: {outcome.error}")
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What is the same for all tasks of a command."""
+
+    sources: str
+    directory: str
+    matrix: str
+    run: str
+
+
+def read_outcome(action: str, done: Done) -> Outcome:
+    """How a cell ended, as its own process said it, or as it looked from outside."""
+    said = parse_outcomes(done.told)
+    outcome = said.get(action, said.get("build"))
+    if outcome is not None and outcome.status == done.status:
+        return outcome
+    return Outcome(done.status, done.seconds, done.error)

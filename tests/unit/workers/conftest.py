@@ -1,0 +1,7 @@
+"""Matrices to send to workers."""
+
+from __future__ import annotations
+
+from tests.unit.matrix.conftest import make_matrix
+
+__all__ = ["make_matrix"]
