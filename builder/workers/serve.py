@@ -4,9 +4,11 @@ it."""
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from builder.workers.task import CONNECT, NOT_HERE, OUT, SOURCES, Done, Task, im
 MOST_TOLD = 1 << 20  # characters: the scheduler keeps it
 _runs: dict[str, Processes] = {}  # of this worker, by command of a client's
 _cache: list[SharedCache] = []
+_name = f"{socket.gethostname()}-{os.getpid()}"
 
 
 def work(task: Task, before: object) -> dict[str, Any]:  # noqa: ARG001 - it has ended, that is all
@@ -34,7 +37,7 @@ def work(task: Task, before: object) -> dict[str, Any]:  # noqa: ARG001 - it has
             return asdict(Done(NOT_HERE, 0.0, f"{cache.place.url} does not have the definitions, {task.sources}"))
         # Where names are looked up ends here, as in the repository.
         (sources / ".git").mkdir(exist_ok=True)
-        return asdict(_run(task, sources / task.directory, scratch / OUT, cache))
+        return asdict(replace(_run(task, sources / task.directory, scratch / OUT, cache), worker=_name))
 
 
 def _run(task: Task, directory: Path, out: Path, cache: SharedCache) -> Done:
@@ -104,6 +107,7 @@ async def serve_tasks(address: str, cache: SharedCache, store: Store, slots: int
     try:
         worker = await distributed.Worker(
             address,
+            name=_name,
             nthreads=slots,
             resources={name_resource(): slots},
             local_directory=str(directory),

@@ -56,6 +56,7 @@ class Done:
         error: what was said, where that is not 0.
         told: the text that was to be told; empty if there is none.
         gave: the entry of the cache that has what was to come back; empty if there is none.
+        worker: who did it, as its scheduler calls it.
     """
 
     status: int
@@ -63,6 +64,7 @@ class Done:
     error: str = ""
     told: str = ""
     gave: str = ""
+    worker: str = ""
 
 
 def make_run_name() -> str:
