@@ -178,7 +178,7 @@ def show_plan(
         from builder.core.kept import derive_shared_name
         from builder.matrix.plan import mark_shared
 
-        planned = mark_shared(planned, store, lambda key: cache.has(derive_shared_name(IMAGES, key)))
+        planned = mark_shared(planned, lambda key: cache.has(derive_shared_name(IMAGES, key)))
     if args.json:
         sys.stdout.write(json.dumps(make_results(args.file, planned), indent=1, ensure_ascii=False) + "\n")
     else:
@@ -193,7 +193,7 @@ def run_all(
     """Run the cells, a process for each; print the path of the results."""
     from time import monotonic
 
-    from builder.matrix.plan import REFUSED, plan_cells
+    from builder.matrix.plan import LOCK, REFUSED, plan_cells
     from builder.matrix.records import Outcome, write_outcome
     from builder.matrix.report import write_report
     from builder.matrix.run import Crew, choose_status, count_jobs, run_cells
@@ -206,7 +206,8 @@ def run_all(
         outcomes |= lock_cells(
             planned, args.out, console, lambda row, path: _make_request(args, row.cell, store, console, path)
         )
-        planned = plan_cells(cells, args.out, store)
+        if any(row.state == LOCK for row in planned):
+            planned = plan_cells(cells, args.out, store)
     for row in planned:
         if row.state == REFUSED:
             outcomes[row.cell.id] = Outcome(2, 0.0, row.reason)
@@ -318,11 +319,14 @@ def _make_request(args: argparse.Namespace, cell: Cell, store: Store, console: C
 
 
 def _verify_cell(request: BuildRequest) -> Outcome:
+    from dataclasses import replace
+
     from builder.core.errors import DifferenceError
     from builder.matrix.records import Outcome
     from builder.verify.run import verify
 
-    report = verify(request)
+    # Both builds are made here: what a cache has made is no witness.
+    report = verify(replace(request, store=replace(request.store, tier=None)))
     if not report.same:
         raise DifferenceError("the two builds are not the same", details=[str(row) for row in report.differences])
     return Outcome(0, 0.0)

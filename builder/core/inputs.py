@@ -12,14 +12,13 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from builder.core.files import hash_file
+from builder.core.once import answer_once, once
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = ("builder.", "firstboot.", "update.")
@@ -29,6 +28,7 @@ UNSEEN = (
     "builder.core.errors",
     "builder.core.inputs",
     "builder.core.kept",
+    "builder.core.once",
     "builder.core.store",
     "builder.stages.stage",
 )
@@ -46,7 +46,7 @@ def collect_inputs(value: Any) -> dict[str, str]:
     """
     inputs = {"build-os": hash_source(type(value).__module__)}
     for field in fields(value):
-        inputs.update(_flatten(field.name, getattr(value, field.name)))
+        inputs.update(_flatten_field(field.name, getattr(value, field.name)))
     return inputs
 
 
@@ -63,6 +63,11 @@ def explain_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     if not words:
         return "an earlier stage runs"
     return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def _flatten_field(label: str, value: Any) -> list[tuple[str, str]]:
+    """The rows of a field. Many images have the packages of one lock."""
+    return answer_once(value, f"rows of {label}", lambda: list(_flatten(label, value)))
 
 
 def _flatten(label: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -89,30 +94,12 @@ def _flatten(label: str, value: Any) -> Iterator[tuple[str, str]]:
         raise TypeError(f"a stage cannot depend on a {type(value).__name__}: {label}")
 
 
-# Path -> what is below it, within remember_files.
-_remembered: ContextVar[dict[Path, list[tuple[str, str]]] | None] = ContextVar("remembered", default=None)
-
-
-@contextmanager
-def remember_files() -> Iterator[None]:
-    """Within this block each file is read once: for who asks of many results at one moment what they are made of."""
-    outer = _remembered.set({})
-    try:
-        yield
-    finally:
-        _remembered.reset(outer)
-
-
 def _flatten_path(label: str, path: Path) -> Iterator[tuple[str, str]]:
-    known = _remembered.get()
-    if known is None:
-        rows = _hash_path(path)
-    else:
-        rows = known[path] if path in known else known.setdefault(path, _hash_path(path))
-    for name, digest in rows:
+    for name, digest in _hash_path(path):
         yield f"{label}:{name}", digest
 
 
+@once
 def _hash_path(path: Path) -> list[tuple[str, str]]:
     """Names and hashes of a file, or of all that is below a directory.
 

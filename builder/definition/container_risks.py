@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from builder.core.once import once
 from builder.definition.findings import make_line_error, shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import LocatedError, Problem
@@ -43,8 +44,13 @@ class Risk(NamedTuple):
     hint: str
 
 
-def find_container_risks(directory: Path) -> Iterator[LocatedError]:
+@once
+def find_container_risks(directory: Path) -> tuple[LocatedError, ...]:
     """Warnings about the files of an overlay or of a directory of units."""
+    return tuple(_check_files(directory))
+
+
+def _check_files(directory: Path) -> Iterator[LocatedError]:
     for path in sorted(directory.rglob("*")):
         name = path.name.removesuffix(TEMPLATE_SUFFIX)
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:

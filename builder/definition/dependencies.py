@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from builder.core.once import once
 from builder.definition.findings import shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import Located, LocatedError, Problem
@@ -19,8 +20,13 @@ UNIT_DIRECTORIES = tuple(
 KINDS = (".wants", ".requires", ".upholds")
 
 
-def find_dependency_problems(overlay: Path) -> Iterator[LocatedError]:
+@once
+def find_dependency_problems(overlay: Path) -> tuple[LocatedError, ...]:
     """All files of an overlay that look as if they started a unit, and do not."""
+    return tuple(_check_directories(overlay))
+
+
+def _check_directories(overlay: Path) -> Iterator[LocatedError]:
     for place in UNIT_DIRECTORIES:
         for path in sorted((overlay / place).glob("*/*")):
             if path.parent.suffix in KINDS and not path.is_symlink() and (path.is_dir() or path.stat().st_size):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.core.console import format_size
+from builder.core.once import once
 from builder.definition.findings import shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import Located, LocatedError, Problem
@@ -26,8 +27,13 @@ KINDS = {
 }
 
 
-def find_entry_problems(directory: Path) -> Iterator[LocatedError]:
+@once
+def find_entry_problems(directory: Path) -> tuple[LocatedError, ...]:
     """All entries below a directory that cannot be put into an image."""
+    return tuple(_check_entries(directory))
+
+
+def _check_entries(directory: Path) -> Iterator[LocatedError]:
     total = 0
     for where, directories, files in os.walk(directory):
         for name in sorted((*directories, *files)):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import InputError
+from builder.core.once import once
 from builder.definition.findings import shorten_path
 from builder.definition.scalars import Scalar
 from firstboot.config.located import Located, LocatedError, Problem, decode
@@ -42,11 +43,11 @@ class Values:
         }
 
 
-def find_templates(directory: Path) -> Iterator[Path]:
+@once
+def find_templates(directory: Path) -> tuple[Path, ...]:
     """The ``*.j2`` files in an overlay, sorted, links not followed."""
-    for path in sorted(directory.rglob(f"*{TEMPLATE_SUFFIX}")):
-        if path.is_file() and not path.is_symlink():
-            yield path
+    paths = sorted(directory.rglob(f"*{TEMPLATE_SUFFIX}"))
+    return tuple(path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def find_template_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
@@ -74,6 +75,7 @@ def render_file(path: Path, values: Values) -> str:
         raise InputError(str(error)) from None
 
 
+@once
 def read_text(path: Path) -> str:
     """A file as UTF-8.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from builder.core.once import once
 from builder.definition.findings import make_line_error, shorten_path
 from builder.definition.scalars import UNIT_SUFFIXES
 from builder.definition.template import TEMPLATE_SUFFIX, Values, read_text, render_text
@@ -33,46 +34,76 @@ _PRESET_VERBS = ("enable", "disable", "ignore")
 
 def find_unit_problems(directory: Path, values: Values) -> Iterator[LocatedError]:
     """All that is wrong with the files in a directory of units."""
+    for path, suffix, problems in _check_files(directory):
+        yield from problems
+        if suffix is not None:
+            yield from _template_problems(path, suffix, values)
+
+
+@once
+def _check_files(directory: Path) -> tuple[tuple[Path, str | None, tuple[LocatedError, ...]], ...]:
+    """Each entry, of a template what kind of unit it makes, and what is wrong whatever a template is filled with."""
+    rows: list[tuple[Path, str | None, tuple[LocatedError, ...]]] = []
     seen: dict[Path, Path] = {}
     for path in sorted(directory.rglob("*")):
+        suffix, problems = None, []
         if path.is_symlink():
-            yield _whole(
-                path,
-                "a link in a directory of units is not followed",
-                "aliases are made by Alias= in [Install]",
-            )
+            message = "a link in a directory of units is not followed"
+            problems = [_whole(path, message, "aliases are made by Alias= in [Install]")]
         elif path.is_dir():
             if path.parent != directory or not _is_drop_in_directory(path.name):
-                yield _whole(path, "this directory is not for drop-ins of a unit", "name it like app.service.d")
+                message = "this directory is not for drop-ins of a unit"
+                problems = [_whole(path, message, "name it like app.service.d")]
         elif path != directory / NOTES:
             target = path.with_name(path.name.removesuffix(TEMPLATE_SUFFIX))
             if target in seen:
-                yield _whole(path, f"{shorten_path(seen[target])} makes the same file")
+                problems.append(_whole(path, f"{shorten_path(seen[target])} makes the same file"))
             seen[target] = path
-            yield from _file_problems(path, target.name, values)
+            suffix = _find_kind(path, target.name)
+            if suffix is None:
+                message = "this is no unit, drop-in or preset"
+                problems.append(_whole(path, message, "other files of an image belong into an overlay"))
+            elif target == path:
+                problems += _file_problems(path, suffix)
+                suffix = None
+        rows.append((path, suffix, tuple(problems)))
+    return tuple(rows)
 
 
+def _find_kind(path: Path, name: str) -> str | None:
+    """What kind of unit a file is of, by its name or by that of the directory of drop-ins that it is in."""
+    in_drop_in = _is_drop_in_directory(path.parent.name) and name.endswith(".conf")
+    suffix = path.parent.name.removesuffix(".d").rpartition(".")[2] if in_drop_in else name.rpartition(".")[2]
+    return suffix if suffix in (*UNIT_SUFFIXES, *QUADLET_SUFFIXES, "preset") else None
+
+
+@once
 def find_unit_files(directory: Path) -> frozenset[str]:
     """The files that a directory of units brings, by their path in it; templates by what they make."""
     paths = (path for path in directory.rglob("*") if path.is_file() and path != directory / NOTES)
     return frozenset(str(path.relative_to(directory)).removesuffix(TEMPLATE_SUFFIX) for path in paths)
 
 
-def _file_problems(path: Path, name: str, values: Values) -> Iterator[LocatedError]:
-    in_drop_in = _is_drop_in_directory(path.parent.name) and name.endswith(".conf")
-    suffix = path.parent.name.removesuffix(".d").rpartition(".")[2] if in_drop_in else name.rpartition(".")[2]
-    if suffix not in (*UNIT_SUFFIXES, *QUADLET_SUFFIXES, "preset"):
-        yield _whole(path, "this is no unit, drop-in or preset", "other files of an image belong into an overlay")
-        return
+def _file_problems(path: Path, suffix: str) -> Iterator[LocatedError]:
     try:
         text = read_text(path)
-        shown_name = shorten_path(path)
-        if path.name.endswith(TEMPLATE_SUFFIX):
-            text = render_text(text, shown_name, values)
-            shown_name += " (filled in)"
     except LocatedError as error:
         yield error
         return
+    yield from _text_problems(text, suffix, shorten_path(path))
+
+
+def _template_problems(path: Path, suffix: str, values: Values) -> Iterator[LocatedError]:
+    shown_name = shorten_path(path)
+    try:
+        text = render_text(read_text(path), shown_name, values)
+    except LocatedError as error:
+        yield error
+        return
+    yield from _text_problems(text, suffix, f"{shown_name} (filled in)")
+
+
+def _text_problems(text: str, suffix: str, shown_name: str) -> Iterator[LocatedError]:
     problems = _preset_problems(text) if suffix == "preset" else _syntax_problems(text, suffix)
     for line, message, hint in problems:
         yield make_line_error(shown_name, text, line, 1, message, hint)

@@ -12,8 +12,8 @@ from builder.build.system import make_system_key, plan_system
 from builder.build.workspace import Workspace
 from builder.core.console import QuietConsole
 from builder.core.errors import BuildError
-from builder.core.inputs import remember_files
 from builder.core.kept import PACKS, SEAL, TOOLS
+from builder.core.once import ask_once
 from builder.core.store import Store
 from builder.debian.lock import Lock
 from builder.definition.load import check_outputs, load
@@ -41,6 +41,7 @@ class PlannedCell:
         reused: the stages that do not run.
         claims: what it makes that other cells may need, too: nobody else should make it at the same time.
         shares: a cell before it that makes some of what it needs.
+        key: of all that decides its artifacts; empty where it has no lock that fits, or is refused.
         seconds: how long it will take, by what it or a cell of the same definition took; ``None`` if nobody knows.
         last: how each command ended the last time.
     """
@@ -52,6 +53,7 @@ class PlannedCell:
     reused: tuple[str, ...] = ()
     claims: frozenset[str] = frozenset()
     shares: str = ""
+    key: str = ""
     seconds: float | None = None
     last: Mapping[str, Outcome] | None = None
 
@@ -134,7 +136,7 @@ class _Planner:
 def plan_cells(cells: Sequence[Cell], out: Path, store: Store) -> list[PlannedCell]:
     """The plan of each cell, in order; changes nothing."""
     planner = _Planner(store)
-    with remember_files():
+    with ask_once():
         planned = [_plan_cell(cell, planner.plan_group(cell), out, store) for cell in cells]
     return _estimate(_share(planned))
 
@@ -151,18 +153,18 @@ def _plan_cell(cell: Cell, group: _Group, out: Path, store: Store) -> PlannedCel
     plan = group.plan
     ran = {planned.stage.name: planned.reason for planned in plan.stages if planned.run}
     # By the key of all that decides the artifacts, wherever they were built: the stages may have run elsewhere.
-    manifest = out / cell.id / FILE
-    if manifest.exists() and is_current(manifest, _derive_key(cell, group, store)):
-        return PlannedCell(cell, CURRENT, reused=plan.reused, last=last)
+    manifest, key = out / cell.id / FILE, _derive_key(cell, group, store)
+    if manifest.exists() and is_current(manifest, key):
+        return PlannedCell(cell, CURRENT, reused=plan.reused, key=key, last=last)
     reason = next(iter(ran.values()), "its files are not there, or of something else")
-    return PlannedCell(cell, BUILD, reason, ran, plan.reused, group.claims, last=last)
+    return PlannedCell(cell, BUILD, reason, ran, plan.reused, group.claims, key=key, last=last)
 
 
 def derive_keys(cells: Sequence[Cell], store: Store) -> dict[str, str]:
     """The key of everything that decides a cell's artifacts, by its name; empty where it has no lock that fits, or
     cannot be built."""
     planner = _Planner(store)
-    with remember_files():
+    with ask_once():
         return {cell.id: _derive_key(cell, planner.plan_group(cell), store) for cell in cells}
 
 
@@ -174,16 +176,16 @@ def _derive_key(cell: Cell, group: _Group, store: Store) -> str:
     return make_system_key(request, resolved, group.lock, group.plan)
 
 
-def mark_shared(planned: Sequence[PlannedCell], store: Store, has: Callable[[str], bool]) -> list[PlannedCell]:
+def mark_shared(planned: Sequence[PlannedCell], has: Callable[[str], bool]) -> list[PlannedCell]:
     """The plan, in which cells that a cache has whole are not built.
 
     Args:
         has: whether it has the build of a key.
     """
-    keys = derive_keys([row.cell for row in planned if row.state == BUILD], store)
-    there = {name for name, key in keys.items() if key and has(key)}
     return [
-        replace(row, state=SHARED, reason="", ran=None, shares="", seconds=None) if row.cell.id in there else row
+        replace(row, state=SHARED, reason="", ran=None, shares="", seconds=None)
+        if row.state == BUILD and has(row.key)
+        else row
         for row in planned
     ]
 

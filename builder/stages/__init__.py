@@ -7,6 +7,7 @@ from pathlib import Path
 import firstboot as provisioner
 import update as agent
 from builder.artifacts.placed_artifact import PlacedArtifact, list_placed
+from builder.core.once import answer_once
 from builder.core.platform_devices import MODULES
 from builder.debian.lock import Lock
 from builder.definition.resolved import Resolved, ResolvedContainer
@@ -33,7 +34,8 @@ def list_stages(definition: Resolved, lock: Lock) -> list[Stage]:
     there = {package.name for package in lock.packages}
     optional = tuple(sorted(unit for unit, names in definition.optional_units.items() if not there.issuperset(names)))
     environments = list_planned(definition.python, "image", lock.packages, lock.wheels, definition.arch)
-    manifest = tuple((p.name, p.version, p.source) for p in lock.packages)
+    packages = lock.packages
+    manifest = answer_once(packages, "manifest", lambda: tuple((p.name, p.version, p.source) for p in packages))
     return [
         Packages(
             lock.packages,

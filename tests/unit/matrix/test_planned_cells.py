@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.build.request import BuildRequest
 from builder.core import processes
 from builder.core.architecture import Arch
 from builder.core.console import PlainConsole, QuietConsole
@@ -22,6 +23,9 @@ from builder.matrix.plan import LOCK, REFUSED, PlannedCell, derive_keys, mark_sh
 from builder.matrix.records import Outcome, read_outcomes, write_outcome
 from builder.matrix.report import draw_page, format_plan, make_results
 from builder.matrix.run import Crew, choose_next, choose_status, count_jobs, run_cells
+from builder.verify.compare import Compared
+from builder.verify.locate import Difference
+from builder.verify.run import Report
 from tests.support.command import run_command
 from tests.unit.matrix.conftest import MakeMatrix, write_lock
 
@@ -61,7 +65,7 @@ def test_a_plan_knows_what_a_cache_has(make_matrix: MakeMatrix, empty_store: Sto
     made = make_matrix("outputs: [raw, gce]\n", locked=True)
     planned = plan_cells(made.cells, tmp_path / "out", empty_store)
     key = derive_keys(made.cells, empty_store)["one-gce"]
-    raw, gce = mark_shared(planned, empty_store, lambda wanted: wanted == key)
+    raw, gce = mark_shared(planned, lambda wanted: wanted == key)
     assert (raw.state, gce.state) == ("to build", "in the cache")
     assert "one-gce  in the cache" in format_plan([raw, gce], 1)
 
@@ -275,6 +279,28 @@ def test_the_plan_changes_nothing_and_says_what_would_run(
     rows = json.loads(run_command(capsys, "matrix", "plan", "--json").out)["cells"]
     assert [row["id"] for row in rows] == ["one-raw", "one-gce"]
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_cell_that_is_not_the_same_the_second_time_is_named(
+    make_matrix: MakeMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def verify(request: BuildRequest) -> Report:
+        asked.append(request.store.tier)
+        same, other = Compared("root", "a", "a"), Compared("raw", "a", "b")
+        return Report({}, (same, other), (Difference("raw", path="/etc/date", what="content"),))
+
+    monkeypatch.setattr("builder.verify.run.verify", verify)
+    make_matrix("outputs: [raw]\n", locked=True)
+    monkeypatch.chdir(tmp_path)
+    run_command(capsys, "key", "keys", "--for", "cache")
+    words = ("--cache", "cache", "--cache-key", "keys/cache.pub")
+    assert run_command(capsys, "matrix", "verify", "--cell", "one-raw", *words).status == 7
+    assert asked == [None]  # what a cache has made is no witness
+    outcome = read_outcomes(tmp_path / "out/matrix/one-raw")["verify"]
+    assert outcome.status == 7
+    assert "raw: /etc/date: content" in outcome.error
 
 
 def test_some_cells_leave_what_is_known_of_the_others(
