@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from builder.build.workspace import Workspace
 from builder.core.errors import BuildError, InputError
 from builder.core.scratch import open_scratch
 from builder.core.tools import Tools
-from builder.debian.lock import Lock, LockedPackage, LockedRun, LockError
+from builder.debian.lock import Lock, LockedPackage, LockedRun, LockedWheel, LockError
 from builder.definition.resolved import Resolved, ResolvedContainer
 from builder.images.locking import fetch_images, lock_images
 from builder.locking import (
@@ -107,13 +107,26 @@ def fetch_debs(
     from builder.debian.fetch import fetch_packages  # what downloads is imported by who has to
 
     request = workspace.request
-    fetch_packages(
-        packages,
-        lambda: choose_mirrors(resolved, lock.releases),
-        request.store,
-        request.console,
-        offline=request.offline,
-    )
+    with open_sharing(workspace, packages):
+        fetch_packages(
+            packages,
+            lambda: choose_mirrors(resolved, lock.releases),
+            request.store,
+            request.console,
+            offline=request.offline,
+        )
+
+
+def open_sharing(
+    workspace: Workspace, files: Sequence[LockedPackage] | Sequence[LockedWheel]
+) -> AbstractContextManager[None]:
+    """What is fetched within this comes from the cache that machines share, as far as that has it."""
+    if workspace.kept.tier is None:
+        return nullcontext()
+    from builder.sharing import downloads  # few builds have a cache behind the store
+
+    sizes = {file.sha256: file.size for file in files}
+    return downloads.open_sharing(workspace.kept, sizes, workspace.console, is_last_resort=workspace.request.offline)
 
 
 def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContainer, lock: Lock) -> None:
@@ -121,7 +134,7 @@ def fetch_missing_debs(workspace: Workspace, resolved: Resolved | ResolvedContai
     packages = lock.list_all_packages()
     with measure(workspace, "fetch"):
         if any(not workspace.request.store.has_blob(w.sha256, w.size) for w in lock.wheels):
-            with workspace.console.open_step("fetch wheels"):
+            with workspace.console.open_step("fetch wheels"), open_sharing(workspace, lock.wheels):
                 fetch_locked_wheels(
                     lock, resolved, workspace.request.store, workspace.console, offline=workspace.request.offline
                 )

@@ -21,6 +21,7 @@ from builder.definition.resolved import Resolved
 from builder.outputs.manifest import FILE, LOCAL, is_current, read_manifest
 from builder.sharing.archive import list_files
 from builder.sharing.cache import SharedCache, TooSlow
+from builder.sharing.downloads import parse_download_name, push_downloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,11 +75,13 @@ def publish_build(workspace: Workspace, seconds: float) -> None:
         for name, place in places.items()
         if place is not None and place[0] in SHARED and (entry := read_entry(workspace.kept, *place)) is not None
     ]
+    downloads = {sha256: took for name, took in made.items() if (sha256 := parse_download_name(name)) is not None}
     try:
         with workspace.console.open_step("share what was made"):
             push_build(cache, workspace.request.out, seconds)
             for entry, took in entries:
                 push_entry(cache, entry, took)
+            push_downloads(cache, workspace.kept, downloads, workspace.console)
     except (OSError, BuildError, TooSlow) as error:
         workspace.console.warn(f"the cache {cache.place.url} does not take what was made: {error}")
 

@@ -97,6 +97,7 @@ def push_entries(args: argparse.Namespace, console: Console) -> int:
     from builder.core.kept import is_usable
     from builder.core.store import Store
     from builder.sharing.cache import TooSlow
+    from builder.sharing.downloads import list_debs, push_downloads
 
     cache, store = require_cache(args, console, to_write=True), Store.open()
     new = 0
@@ -109,6 +110,7 @@ def push_entries(args: argparse.Namespace, console: Console) -> int:
             for entry in list_shareable(store):
                 if is_usable(entry):
                     new += push_entry(cache, entry, UNKNOWN)
+            new += push_downloads(cache, store, dict.fromkeys(list_debs(store), UNKNOWN), console)
     except (OSError, TooSlow) as error:
         raise SourceError(f"the cache {cache.place.url} does not take it: {error}") from error
     console.note(f"{new} new entries, {format_size(cache.counts.pushed)}")

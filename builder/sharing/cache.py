@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import shutil
 import tempfile
 import threading
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, ClassVar, TypeVar, cast
 
 from builder.core.console import Console, format_seconds, format_size
 from builder.core.errors import BuildError
@@ -89,7 +90,8 @@ class SharedCache:
         try:
             brought = self._bring(name, directory)
         except SignatureRefused as error:
-            self.counts.refused += 1
+            with self._lock:
+                self.counts.refused += 1
             self._bad.add(name)
             self.console.warn(f"{name} in {self.place.url} is not used: {error}")
             brought = None
@@ -102,7 +104,8 @@ class SharedCache:
             brought = None
         else:
             if brought is None:
-                self.counts.misses += 1
+                with self._lock:
+                    self.counts.misses += 1
                 self._lose(time.monotonic() - started, "it does not have much of this")
         if brought is None:
             _empty(directory)
@@ -200,7 +203,8 @@ class SharedCache:
             entry = SharedEntry(name, hash_file(archive), size, what, value, seconds, int(time.time()))
             _within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
         self._bad.discard(name)
-        self.counts.pushed += size
+        with self._lock:
+            self.counts.pushed += size
         return True
 
     def _has_good(self, name: str, trusted: Sequence[VerifyKey]) -> bool:
@@ -236,6 +240,32 @@ class _Bounded:
         return self._file.write(piece)
 
 
+class _Helper:
+    """A thread that does one thing after another: connections, which libraries keep for each thread, are used again."""
+
+    idle: ClassVar[list[_Helper]] = []
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, daemon=True).start()  # nobody waits for one that is stuck
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+
+    @classmethod
+    def take(cls) -> _Helper:
+        """One that has nothing to do."""
+        try:
+            return cls.idle.pop()
+        except IndexError:
+            return cls()
+
+    def give(self, work: Callable[[], None]) -> None:
+        """Have it do something."""
+        self._work.put(work)
+
+
 def _within(seconds: float, work: Callable[[], T]) -> T:
     """What the work returns; given up after some seconds, whatever it waits for.
 
@@ -245,18 +275,20 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     """
     results: list[T] = []
     errors: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             results.append(work())
         except BaseException as error:
             errors.append(error)
+        ended.set()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(min(seconds, threading.TIMEOUT_MAX))
-    if thread.is_alive():
+    helper = _Helper.take()
+    helper.give(run)
+    if not ended.wait(min(seconds, threading.TIMEOUT_MAX)):
         raise TooSlow(f"it takes longer than {format_seconds(seconds)}")
+    _Helper.idle.append(helper)
     if errors:
         raise errors[0]
     return results[0]

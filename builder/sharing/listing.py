@@ -13,8 +13,10 @@ from typing import Any
 
 from builder.core.errors import SourceError
 from builder.core.kept import Contents, add_entry, parse_shared_name, read_entry
+from builder.core.scratch import open_scratch
 from builder.core.store import Store
 from builder.sharing.cache import SharedCache
+from builder.sharing.downloads import bring_download, parse_download_name
 from builder.sharing.entry import SharedEntry, open_entry, peek_entry
 from builder.signatures.verify_key import SignatureRefused
 
@@ -125,24 +127,40 @@ def bring_missing(cache: SharedCache, store: Store) -> tuple[int, list[str]]:
         SourceError: the cache cannot be read.
     """
     pulled, failed = 0, []
-    for name in list_names(cache):
-        place = parse_shared_name(name)
-        if place is None or read_entry(store, *place) is not None:
-            continue
-        section, key = place
-        parent = store.root / section.name
-        parent.mkdir(exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{section.name}-"))
-        try:
-            fresh.chmod(0o755)
+    with open_scratch(store, cache.console) as scratch:
+        for name in list_names(cache):
+            if _is_here(name, store):
+                continue
             refused = cache.counts.refused
-            brought = cache.bring(name, fresh)
-            if brought is not None:
-                contents = Contents(brought.value, brought.hashes)
-                add_entry(store, section, key, fresh, inputs={}, contents=contents)
+            sha256 = parse_download_name(name)
+            if bring_entry(cache, store, name) if sha256 is None else bring_download(cache, store, sha256, scratch):
                 pulled += 1
             elif cache.counts.refused == refused or cache.has(name):  # else it is of nobody who is trusted
                 failed.append(name)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
     return pulled, failed
+
+
+def _is_here(name: str, store: Store) -> bool:
+    """Whether the store has an entry, or has no place for what is called so: whole builds belong to their directory."""
+    if (sha256 := parse_download_name(name)) is not None:
+        return store.has_blob(sha256)
+    place = parse_shared_name(name)
+    return place is None or read_entry(store, *place) is not None
+
+
+def bring_entry(cache: SharedCache, store: Store, name: str) -> bool:
+    """Bring what is kept under a key into the store; returns whether it was to be had."""
+    place = parse_shared_name(name)
+    assert place is not None
+    section, key = place
+    parent = store.root / section.name
+    parent.mkdir(exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new-{section.name}-"))
+    try:
+        fresh.chmod(0o755)
+        brought = cache.bring(name, fresh)
+        if brought is not None:
+            add_entry(store, section, key, fresh, inputs={}, contents=Contents(brought.value, brought.hashes))
+        return brought is not None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -27,7 +27,7 @@ from builder.build.system import (
 )
 from builder.build.workspace import Workspace, open_store, require_room
 from builder.core.architecture import Arch
-from builder.core.errors import CapabilityError, InputError
+from builder.core.errors import CapabilityError, InputError, SourceError
 from builder.core.scratch import open_scratch, sweep_scratch
 from builder.core.store import SECTIONS, Store
 from builder.debian.lock import Lock, LockedPackage
@@ -38,9 +38,12 @@ from builder.definition.scalars import Size
 from builder.definition.update_models import Updates
 from builder.locking import hash_recipe, load_any, make_lock_path
 from builder.outputs.signing import KeyPair, make_key_pair
+from builder.sharing.downloads import push_downloads
+from builder.sharing.places import DirectoryPlace
 from builder.stages import list_stages
 from builder.toolstree import list_tool_packages
 from firstboot.config.update_words import DEVELOPMENT
+from tests.unit.sharing.conftest import Machines, cache_of
 
 pytestmark = pytest.mark.unit
 
@@ -389,6 +392,41 @@ def test_nothing_is_fetched_that_is_there(
     assert asked == []
     fetch_missing_debs(workspace, resolved, lock_for(resolved, packages=(there, locked("new")), tools=()))
     assert {package.name for package in asked} == {"bash", "new"}
+
+
+def test_a_machine_without_a_mirror_has_debs_of_the_cache(
+    system_request: BuildRequest, resolved: Resolved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("no mirror is known here")
+
+    monkeypatch.setattr(inputs, "choose_mirrors", refuse)
+    machines = Machines(tmp_path, DirectoryPlace(tmp_path / "cache"))
+    first = machines.add("first")
+    there = replace(locked(), sha256=first.add_bytes(b"a deb"), size=5)
+    lock = lock_for(resolved, packages=(there,), tools=(there,))
+    push_downloads(cache_of(first), first, {there.sha256: 1.0}, system_request.console)
+    second = machines.add("second")
+    fetch_missing_debs(unlocked(system_request, store=second), resolved, lock)
+    assert second.has_blob(there.sha256, 5)
+    third = machines.add("third")
+    fetch_missing_debs(unlocked(system_request, store=third, offline=True), resolved, lock)
+    assert third.has_blob(there.sha256, 5)
+    more = lock_for(resolved, packages=(there, locked("new")), tools=())
+    with pytest.raises(SourceError, match="1 file is not in the store, and downloading is off"):
+        fetch_missing_debs(unlocked(system_request, store=machines.add("fourth"), offline=True), resolved, more)
+
+
+def test_a_build_that_is_released_has_debs_of_no_cache(
+    system_request: BuildRequest, resolved: Resolved, tmp_path: Path
+) -> None:
+    machines = Machines(tmp_path, DirectoryPlace(tmp_path / "cache"))
+    first = machines.add("first")
+    there = replace(locked(), sha256=first.add_bytes(b"a deb"), size=5)
+    push_downloads(cache_of(first), first, {there.sha256: 1.0}, system_request.console)
+    request = replace(system_request, store=machines.add("second"), no_cache=True, offline=True)
+    with open_store(request) as workspace, pytest.raises(SourceError, match="downloading is off"):
+        fetch_missing_debs(workspace, resolved, lock_for(resolved, packages=(there,), tools=()))
 
 
 @pytest.mark.parametrize("signed", [True, False])
