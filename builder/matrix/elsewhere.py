@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.core.console import Console
@@ -107,6 +107,6 @@ def read_outcome(action: str, done: Done) -> Outcome:
     """How a cell ended, as its own process said it, or as it looked from outside."""
     said = parse_outcomes(done.told)
     outcome = said.get(action, said.get("build"))
-    if outcome is not None and outcome.status == done.status:
-        return outcome
-    return Outcome(done.status, done.seconds, done.error)
+    if outcome is None or outcome.status != done.status:
+        outcome = Outcome(done.status, done.seconds, done.error)
+    return replace(outcome, worker=done.worker)

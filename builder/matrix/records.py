@@ -28,6 +28,9 @@ class Outcome:
         stages: seconds by stage.
         size: bytes of all artifacts.
         tests: outcome -> how many, of tests.
+        cache: what a build had of the shared cache: entries and bytes, by the names of
+            :class:`builder.sharing.cache.Counts`.
+        worker: who did it, if not this machine.
     """
 
     status: int
@@ -38,6 +41,8 @@ class Outcome:
     stages: Mapping[str, float] = field(default_factory=dict)
     size: int = 0
     tests: Mapping[str, int] = field(default_factory=dict)
+    cache: Mapping[str, int] = field(default_factory=dict)
+    worker: str = ""
 
 
 def read_outcomes(directory: Path) -> dict[str, Outcome]:

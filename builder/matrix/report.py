@@ -11,6 +11,7 @@ from typing import Any
 from builder.core.console import format_seconds, format_size
 from builder.core.files import write_file
 from builder.matrix.plan import CURRENT, LOCK, REFUSED, SHARED, PlannedCell
+from builder.matrix.records import Outcome
 from builder.report.page import wrap_page
 
 SCHEMA = 1
@@ -110,12 +111,16 @@ def _draw_row(row: PlannedCell) -> str:
         f"<td>{escape(because)[:2000]}</td>",
         f'<td class="number">{stages}</td>',
         f'<td class="number">{format_seconds(row.seconds) if row.seconds else ""}</td>',
-        f'<td class="number">{format_seconds(build.seconds) if build else ""}</td>',
+        f'<td class="number">{_draw_seconds(build) if build else ""}</td>',
         f'<td class="number">{format_size(build.size) if build and build.size else ""}</td>',
         f"<td>{_draw_status(verify.status) if verify else ''}</td>",
         f"<td>{escape(', '.join(f'{n} {name}' for name, n in test.tests.items())) if test else ''}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _draw_seconds(build: Outcome) -> str:
+    return format_seconds(build.seconds) + (f" on {escape(build.worker)}" if build.worker else "")
 
 
 def _draw_status(status: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from builder.build import BuildRequest, build_definition
 from builder.build.inputs import require_lock
+from builder.build.shared import find_shared_cache
 from builder.build.workspace import open_store
 from builder.core.console import Console
 from builder.core.errors import BuildError
@@ -42,6 +43,7 @@ def record_work(directory: Path, command: str, work: Work) -> Outcome:
 def build_cell(planned: PlannedCell, request: BuildRequest) -> Outcome:
     """Build it as any definition."""
     result = build_definition(request)
+    cache = find_shared_cache(request.store)
     data = read_manifest(result.manifest)
     assert data is not None
     stages = data["timings"]["stages"]
@@ -52,6 +54,7 @@ def build_cell(planned: PlannedCell, request: BuildRequest) -> Outcome:
         ran={name: (planned.ran or {}).get(name, planned.reason) for name in stages} if result.seconds else {},
         stages=stages,
         size=sum(artifact["size"] for artifact in data["artifacts"].values()),
+        cache={} if cache is None else asdict(cache.counts),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,10 @@ def test_cells_are_built_by_workers_and_come_back_through_the_cache(farm: Farm) 
         ("demo-raw-one", "up to date"),
         ("demo-raw-two", "up to date"),
     ]
-    assert all("packages" in row["last"]["build"]["ran"] for row in data["cells"])  # by a worker
+    builds = [row["last"]["build"] for row in data["cells"]]
+    assert all("packages" in build["ran"] for build in builds)  # by a worker
+    assert all(build["worker"].startswith(socket.gethostname()) for build in builds)
+    assert all(build["cache"]["pushed"] > 0 for build in builds)
     said = (farm.directory / "client-out/demo-raw-one/output.log").read_text()
     assert "is as the shared cache has it" in said
 

@@ -66,6 +66,19 @@ def test_cells_share_their_stages_and_one_that_is_refused_stops_none(
 
 
 @pytest.mark.usefixtures("demo")
+def test_a_cell_is_the_same_when_it_is_built_again_elsewhere(tmp_path: Path, store: Store) -> None:
+    """In the store of other tests, which has the stages that its first build shares with them."""
+    matrix = write_matrix(tmp_path, "outputs: [raw]\nvariables: {one: {a: 1}}\n")
+    words = ("verify", matrix, "-o", tmp_path / "out", "--offline")
+    status, data, said = run_matrix(*words, env={**os.environ, "BUILD_OS_CACHE": str(store.root)})
+    assert status == 0, said
+    (cell,) = data["cells"]
+    assert (cell["id"], cell["state"], cell["last"]["verify"]["status"]) == ("demo-raw-one", "up to date", 0)
+    assert "second build" in (tmp_path / "out/demo-raw-one/output.log").read_text()
+    assert "<td>same bits</td>" in (tmp_path / "out/index.html").read_text()
+
+
+@pytest.mark.usefixtures("demo")
 def test_ctrl_c_ends_every_cell_and_leaves_nothing_half_made(tmp_path: Path, environment: dict[str, str]) -> None:
     matrix = write_matrix(tmp_path, "outputs: [raw, gce]\nvariables: {one: {a: 1}, two: {a: 2}}\n")
     argv = [sys.executable, "-m", "builder", "matrix", "build", matrix, "-o", tmp_path / "out", "--offline"]
