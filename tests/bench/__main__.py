@@ -10,7 +10,7 @@ python -m tests.bench --only preloaded        a container inside the image, besi
 python -m tests.bench --only registries       pull, push and copy, beside skopeo and oras
 python -m tests.bench --only probe            what a test's probe adds to a boot
 python -m tests.bench --only runtimes         containers by each runtime: bytes, first answer, memory
-python -m tests.bench --only scale            a matrix of 12 cells; a second machine with a shared cache; 1,000 planned
+python -m tests.bench --only scale            12 cells here and on workers; a second machine with a cache; 1,000 planned
 python -m tests.bench --only shop             an app in Python: power-on to its first answer, memory, imports, one file
 python -m tests.bench --only updates          a version to a machine, beside swupdate and systemd-sysupdate
 python -m tests.bench --only wheels           wheels into an environment, beside uv and pip; what bytecode saves
