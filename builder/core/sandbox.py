@@ -308,7 +308,8 @@ def _filter(tools: Tools) -> Iterator[int]:
 @cache
 def _filter_of(root: Path) -> bytes:
     tools = Tools(root, QuietConsole())
-    argv = tools.make_argv("python3", "-I", "-B", FILTER, closed=True)
+    # Its text: a file below /usr, where build-os may be installed, is not in the tree.
+    argv = tools.make_argv("python3", "-I", "-B", "-c", FILTER.read_text(encoding="utf-8"), closed=True)
     done = subprocess.run(
         argv, env=tools.make_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
