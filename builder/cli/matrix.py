@@ -108,7 +108,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.action == "emit":
         from builder.matrix.emit import INSTALL, Wanted, emit_matrix
 
-        wanted = Wanted(matrix, cells, args.out, args.image, args.install or INSTALL)
+        sharing = list_sharing_words(args)
+        wanted = Wanted(matrix, cells, args.out, args.image, args.install or INSTALL, sharing, args.cache)
         sys.stdout.write(emit_matrix(args.system, wanted))
         return 0
     if args.action == "plan":

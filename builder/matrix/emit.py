@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,25 @@ import yaml
 from builder.core.errors import InputError
 from builder.matrix.cells import Cell, LoadedMatrix
 from builder.sharing import KEYS, SIGN_KEY, URL
+from builder.sharing.open import find_directory
 
 INSTALL = "pip install 'build-os[scale]'"
 SECONDS = 3600  # of a cell, where the matrix has no limit
 # What one matrix may have: docs.github.com, "Using a matrix for your jobs"; docs.gitlab.com, "parallel:matrix".
 MOST_OF_GITHUB, MOST_OF_GITLAB = 256, 200
+# Where a pod writes, and where it finds the files of the Secret.
+PLACE, SECRET = "/build-os", "build-os-keys"
+PLACE_OF_SECRET = f"/run/{SECRET}"
+USER = 1000  # any will do: who is root nowhere enters the tools tree by a user namespace
+# What user_namespaces(7) and mount(2) take, and the filters of runtimes refuse. No capability comes with it.
+POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "seccompProfile": {"type": "Unconfined"},
+    "appArmorProfile": {"type": "Unconfined"},
+}
+CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,8 @@ class Wanted:
     Attributes:
         image: a container image with build-os and the definitions in its working directory.
         install: what brings build-os onto a machine that has Python.
+        sharing: arguments that name a shared cache and its keys, where the environment does not.
+        cache: its URL.
     """
 
     matrix: LoadedMatrix
@@ -37,11 +53,14 @@ class Wanted:
     out: Path
     image: str | None
     install: str = INSTALL
+    sharing: Sequence[str] = ()
+    cache: str | None = None
 
     @property
     def argv(self) -> list[str]:
         """The command, but for the cell."""
-        return ["build-os", "matrix", "build", self.matrix.path.as_posix(), "-o", self.out.as_posix(), "--locked"]
+        words = ["build-os", "matrix", "build", self.matrix.path.as_posix(), "-o", self.out.as_posix(), "--locked"]
+        return [*words, *self.sharing]
 
     @property
     def seconds(self) -> int:
@@ -117,15 +136,28 @@ def make_gitlab_pipeline(wanted: Wanted) -> dict[str, Any]:
 def make_kubernetes_job(wanted: Wanted) -> dict[str, Any]:
     """An Indexed Job: https://kubernetes.io/docs/tasks/job/indexed-parallel-processing-static/."""
     if wanted.image is None:
-        raise InputError("a Job needs an image", hint="--image HOST/NAME:TAG, with build-os and the definitions in it")
+        raise InputError(
+            "a Job needs an image",
+            hint="--image HOST/NAME:TAG, with build-os and the definitions in it; docs/scale.md makes one",
+        )
     names = [word for cell in wanted.cells for word in ("--cell", cell.id)]
     count = len(wanted.cells)
+    wanted = replace(wanted, out=Path(PLACE, wanted.out))
+    places: dict[str, tuple[str, dict[str, Any]]] = {
+        "work": (PLACE, {"emptyDir": {}}),
+        "keys": (PLACE_OF_SECRET, {"secret": {"secretName": SECRET, "optional": True}}),
+    }
+    if (directory := find_directory(wanted.cache)) is not None:
+        places["cache"] = (str(directory), {"hostPath": {"path": str(directory), "type": "Directory"}})
     container = {
         "name": "cell",
         "image": wanted.image,
         "command": [*wanted.argv, *names, "--number", "$(JOB_COMPLETION_INDEX)"],
+        "env": [{"name": "BUILD_OS_CACHE", "value": f"{PLACE}/store"}],
         "envFrom": [{"configMapRef": {"name": "build-os-cache", "optional": True}}],
         "resources": {"requests": {"cpu": "1", "memory": "2Gi"}},
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": name, "mountPath": path} for name, (path, _) in places.items()],
     }
     return {
         "apiVersion": "batch/v1",
@@ -142,7 +174,10 @@ def make_kubernetes_job(wanted: Wanted) -> dict[str, Any]:
                 "spec": {
                     "restartPolicy": "Never",
                     "activeDeadlineSeconds": wanted.seconds,
+                    "automountServiceAccountToken": False,
+                    "securityContext": POD_SECURITY,
                     "containers": [container],
+                    "volumes": [{"name": name, **source} for name, (_, source) in places.items()],
                 }
             },
         },

@@ -26,9 +26,9 @@ TEXT = "outputs: [raw, gce]\nvariables: {eu: {a: 1}, us: {a: 2}}\nlimits: {jobs:
 NAMES = ["one-raw-eu", "one-raw-us", "one-gce-eu", "one-gce-us"]
 
 
-def emit(make_matrix: MakeMatrix, system: str, image: str | None = None, text: str = TEXT) -> Any:
+def emit(make_matrix: MakeMatrix, system: str, image: str | None = None, text: str = TEXT, **more: Any) -> Any:
     made = make_matrix(text)
-    return yaml.safe_load(emit_matrix(system, Wanted(made, made.cells, Path("out/matrix"), image)))
+    return yaml.safe_load(emit_matrix(system, Wanted(made, made.cells, Path("out/matrix"), image, **more)))
 
 
 def read_schema(name: str) -> Draft7Validator:
@@ -83,6 +83,41 @@ def test_kubernetes_runs_an_index_for_each_cell(make_matrix: MakeMatrix) -> None
     words = [word.replace("$(JOB_COMPLETION_INDEX)", "2") for word in container["command"]]
     args = make_parser("matrix").parse_args(words[1:])
     assert (args.cell, args.number, args.locked) == (NAMES, 2, True)
+    # Where the pod may write, whatever its image is.
+    assert args.out == Path("/build-os/out/matrix")
+    assert {"name": "work", "mountPath": "/build-os"} in container["volumeMounts"]
+
+
+def test_a_pod_is_root_nowhere_and_may_make_user_namespaces(make_matrix: MakeMatrix) -> None:
+    pod = emit(make_matrix, "kubernetes", "host/build-os:1")["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "runAsGroup": 1000,
+        "seccompProfile": {"type": "Unconfined"},
+        "appArmorProfile": {"type": "Unconfined"},
+    }
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert pod["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("url", ["/mnt/cache", "file:///mnt/cache"])
+def test_a_directory_that_is_a_cache_is_the_nodes(make_matrix: MakeMatrix, url: str) -> None:
+    sharing = ("--cache", url, "--cache-key", "keys/cache.pub")
+    job = emit(make_matrix, "kubernetes", "host/build-os:1", sharing=sharing, cache=url)
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {"name": "cache", "mountPath": "/mnt/cache"} in container["volumeMounts"]
+    assert {"name": "cache", "hostPath": {"path": "/mnt/cache", "type": "Directory"}} in pod["volumes"]
+    args = make_parser("matrix").parse_args(container["command"][1:-2])
+    assert (args.cache, args.cache_key) == (url, [Path("keys/cache.pub")])
+
+
+def test_a_cache_elsewhere_is_no_volume(make_matrix: MakeMatrix) -> None:
+    job = emit(make_matrix, "kubernetes", "host/build-os:1", sharing=("--cache", "oci://h/c"), cache="oci://h/c")
+    assert [volume["name"] for volume in job["spec"]["template"]["spec"]["volumes"]] == ["work", "keys"]
 
 
 def check_command(line: str, cells: list[str]) -> None:
@@ -111,6 +146,8 @@ def test_the_command_prints_it(
     out = run_command(capsys, "matrix", "emit", "gitlab", "--only", "*-eu").out
     assert out.startswith("# Made by 'build-os matrix emit gitlab' of matrix.yaml.\n")
     assert yaml.safe_load(out)["cell"]["parallel"]["matrix"][0]["CELL"] == ["one-raw-eu", "one-gce-eu"]
+    out = run_command(capsys, "matrix", "emit", "gitlab", "--cache", "s3://b/c", "--cache-key", "c.pub").out
+    assert " --cache-key c.pub --cache s3://b/c " in yaml.safe_load(out)["cell"]["script"][-1]
     assert run_command(capsys, "matrix", "emit").status == 2
     assert run_command(capsys, "matrix", "build", "--cell", "a", "--cell", "b").status == 2
     assert run_command(capsys, "matrix", "build", "--cell", "one-raw-eu", "--number", "1").status == 2
