@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from builder.sharing.cache import SharedCache
     from builder.workers.task import Task
 
-RESULTS, MACHINES, PARTS = "results", "machines", "parts"
+RESULTS, MACHINES, PARTS = "results", "vm-tests", "parts"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def make_tasks(
 
     out, run = locate_out(directory), make_run_name()
     build = ("build", os.path.relpath(definition.resolve(), Path.cwd().resolve()), "-o", out, "--locked")
-    own = ["--vm-folder", f"{out}/{RESULTS}/{MACHINES}", *shlex.split(args.pytest)]
+    own = [f"--vm-folder={out}/{RESULTS}/{MACHINES}", *shlex.split(args.pytest)]
     words = ["--image", f"{out}/build.json", "--results", f"{out}/{RESULTS}", f"--pytest={shlex.join(own)}"]
     values = {
         "--multiply": args.multiply,

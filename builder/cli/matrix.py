@@ -345,6 +345,7 @@ def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
         raise InputError(f"there is no image in {directory}", hint="'build-os matrix build' makes it")
     results = directory / TESTS
     argv = [sys.executable, "-P", "-m", "builder", "test", "--image", str(directory / "build.json")]
-    argv += ["--results", str(results), "--pytest", shlex.join(["--vm-folder", str((results / MACHINES).absolute())])]
+    folder = f"--vm-folder={(results / MACHINES).absolute()}"
+    argv += ["--results", str(results), f"--pytest={shlex.quote(folder)}"]
     status = run_to_its_end([*argv, *patterns], os.environ)
     return read_tests(results / "results.json", status, 0.0)

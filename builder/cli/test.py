@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise InputError("--json is for --list", hint=f"results as JSON are in {results}/results.json")
     if args.on is not None:
         return run_elsewhere(args, console, words, results)
-    words += ["--vm-results", str(results.absolute())]
+    words += [f"--vm-results={results.absolute()}"]
     scale = {} if args.timeout_scale is None else {SCALE_VARIABLE: str(args.timeout_scale)}
     status = run_pytest(words, {**os.environ, **scale})
     if status == 5:
@@ -79,8 +79,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def make_pytest_words(args: argparse.Namespace, patterns: list[str]) -> list[str]:
-    """Our options as pytest's."""
-    words = ["--vm-only", *(word for pattern in patterns for word in ("--vm-pattern", pattern))]
+    """Our options as pytest's. A value is in one word with its option: pytest takes words that are paths for what is to
+    be tested, and looks for its settings in the directory that all of them have in common."""
+    words = ["--vm-only", *(f"--vm-pattern={pattern}" for pattern in patterns)]
     values = {
         "--build-json": args.image and args.image.absolute(),
         "--vm-multiply": args.multiply,
@@ -88,7 +89,7 @@ def make_pytest_words(args: argparse.Namespace, patterns: list[str]) -> list[str
         "--vm-shard": args.shard,
         "--vm-denylist": args.denylist and args.denylist.absolute(),
     }
-    words += [word for name, value in values.items() if value is not None for word in (name, str(value))]
+    words += [f"{name}={value}" for name, value in values.items() if value is not None]
     flags = {"--lf": args.rerun_failed, "--vm-shell": args.shell_on_failure, "--vm-keep": args.keep}
     return words + [name for name, wanted in flags.items() if wanted]
 
@@ -117,7 +118,7 @@ def collect_tests(words: list[str], *, as_json: bool) -> str:
 
     with TemporaryDirectory() as scratch:
         listing = Path(scratch, "tests.json" if as_json else "tests")
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--vm-list", str(listing), *words]
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", f"--vm-list={listing}", *words]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode not in (0, 5):
             raise InputError("the tests cannot be collected", details=done.stdout.splitlines()[-40:])

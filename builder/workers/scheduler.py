@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.core.errors import CapabilityError
-from builder.workers.serve import stop_run, work
+from builder.workers.serve import do_task, stop_run
 from builder.workers.task import CONNECT, NOT_HERE, Done, Task, import_distributed, name_resource
 
 # Of a library that may not be installed, and has few types.
@@ -116,7 +116,7 @@ def submit(client: Client, tasks: Sequence[Task]) -> list[Future]:
     for task in tasks:
         before = last.get(task.shares) if task.shares else None
         key, resources = f"{task.name}-{task.run}", {name_resource(): 1}
-        last[task.shares] = client.submit(work, task, before, key=key, resources=resources, pure=False)
+        last[task.shares] = client.submit(do_task, task, before, key=key, resources=resources, pure=False)
         futures.append(last[task.shares])
     return futures
 

@@ -27,7 +27,7 @@ _cache: list[SharedCache] = []
 _name = f"{socket.gethostname()}-{os.getpid()}"
 
 
-def work(task: Task, before: object) -> dict[str, Any]:  # noqa: ARG001 - it has ended, that is all
+def do_task(task: Task, before: object) -> dict[str, Any]:  # noqa: ARG001 - it has ended, that is all
     """Do one task on this worker; runs in a thread of Dask's."""
     store, cache = Store.open(), _open_cache()
     with open_scratch(store, cache.console) as scratch:

@@ -43,7 +43,7 @@ def test_a_worker_builds_the_image_and_runs_the_tests_as_they_were_asked_for(
         ("build", "configs/os.yaml", "-o", "../../out", "--locked"),
         (
             *("test", "test_a.py::test_one", "--image", "../../out/build.json", "--results", "../../out/results"),
-            "--pytest=--vm-folder ../../out/results/machines -x -k 'a or b'",
+            "--pytest=--vm-folder=../../out/results/vm-tests -x -k 'a or b'",
             *("--rerun", "1", "--timeout-scale", "3.0", "--denylist", "known.yaml"),
         ),
     )

@@ -19,7 +19,7 @@ from builder.sharing.cache import SharedCache
 from builder.sharing.places import DirectoryPlace
 from builder.signatures.pem import make_ed25519_pair, parse_private_key
 from builder.workers import serve, sources
-from builder.workers.serve import stop_run, work
+from builder.workers.serve import do_task, stop_run
 from builder.workers.sources import list_sources, push_sources
 from builder.workers.task import Done, Task, locate_out, name_resource
 from tests.support.command import run_command
@@ -91,7 +91,7 @@ def test_what_is_no_directory_of_definitions_is_not_sent(
 def test_a_worker_whose_cache_has_no_definitions_says_so(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "_cache", [cache])
     task = make_task(f"sources-1-{'0' * 64}", ".")
-    outcome = work(task, None)
+    outcome = do_task(task, None)
     assert outcome["status"] == 3
     assert "does not have the definitions" in outcome["error"]
 
@@ -105,7 +105,7 @@ def test_a_cache_that_was_slow_for_one_cell_is_asked_for_the_next(
     monkeypatch.setattr(serve, "_cache", [cache])
     cache._lose(100.0, "slow")
     assert cache.is_given_up
-    assert work(make_task(name, inside), None)["status"] == 0
+    assert do_task(make_task(name, inside), None)["status"] == 0
 
 
 def test_a_cell_of_a_run_that_was_ended_does_not_begin(
@@ -116,10 +116,10 @@ def test_a_cell_of_a_run_that_was_ended_does_not_begin(
     name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
     monkeypatch.setattr(serve, "_cache", [cache])
     assert stop_run("stopped") == 0
-    outcome = work(make_task(name, inside, "stopped"), None)
+    outcome = do_task(make_task(name, inside, "stopped"), None)
     assert (outcome["status"], outcome["error"]) == (130, "nobody waited for it any more when it was to begin")
     with pytest.raises(AssertionError, match="unit tests start no program"):
-        work(make_task(name, inside, "another"), None)
+        do_task(make_task(name, inside, "another"), None)
 
 
 def test_what_a_killed_worker_left_is_swept_by_the_next(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,10 +135,10 @@ def test_what_a_killed_worker_left_is_swept_by_the_next(cache: SharedCache, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(SharedCache, "bring", kill)
-        work(task, None)
+        do_task(task, None)
     assert [path.name for path in scratch.iterdir()] == ["build-killed"]
     assert places[0].name.startswith("build-")
-    work(task, None)
+    do_task(task, None)
     assert list(scratch.iterdir()) == []
 
 
@@ -157,7 +157,7 @@ def test_a_directory_builder_among_the_sources_is_not_what_builds(
     monkeypatch.setattr(Processes, "run", run)
     monkeypatch.setattr(serve, "_cache", [cache])
     name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
-    assert work(make_task(name, inside), None)["status"] == 0
+    assert do_task(make_task(name, inside), None)["status"] == 0
     ((argv, is_there),) = ran
     assert is_there
     assert argv[1:4] == ["-P", "-m", "builder"]
@@ -188,7 +188,7 @@ def test_what_a_task_leaves_comes_back_through_the_cache_also_when_it_fails(
     out = locate_out(inside)
     commands = (("build", "one.yaml"), ("test", "--results", out), ("never",))
     task = Task("one", name, inside, commands, "summary.json", "run", gives="results")
-    done = Done(**work(task, None))
+    done = Done(**do_task(task, None))
     assert ran == ["build", "test"]
     assert (done.status, done.error, done.told) == (5, "a test failed", "{}")
     (tmp_path / "back").mkdir()
