@@ -224,8 +224,10 @@ def run_all(
         outcomes |= far
         # What was built comes from the cache now.
         to_run = [row for row in to_run if far[row.cell.id].status == 0] if args.action == "build" else []
-    with console.open_step(f"{args.action} {len(to_run)} of {len(planned)} cells, {jobs} at once"):
-        near = run_cells(to_run, crew, jobs)
+    near: dict[str, Outcome] = {}
+    if to_run or args.on == LOCAL:
+        with console.open_step(f"{args.action} {len(to_run)} of {len(planned)} cells, {jobs} at once"):
+            near = run_cells(to_run, crew, jobs)
     for name in near:
         if near[name].status == 0 and name in outcomes:
             write_outcome(args.out / name, args.action, outcomes[name])
