@@ -17,7 +17,8 @@ from builder.core.inputs import ROOT
 CONNECT = "10s"
 NOT_HERE = 3  # docs/exit-codes.md: something is missing on the machines that were asked
 PACKAGES = ("builder", "firstboot", "update", "vm")
-SOURCES, OUT = "sources", "out"  # directories of a task, beside each other
+# Directories of a task, beside each other; not as a project calls its own, which is looked for above the sources.
+SOURCES, OUT = "sources", "made"
 
 
 @dataclass(frozen=True)

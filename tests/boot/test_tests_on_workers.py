@@ -61,7 +61,8 @@ def test_groups_of_tests_go_to_workers_and_one_report_comes_back(farm: Farm) -> 
     folder = Path(failed["machines"][0]["folder"])
     assert folder.is_relative_to(results)
     assert "login:" in (folder / "serial.log").read_text(errors="replace")
-    assert (folder / "boot.svg").is_file()
+    assert (folder / "journal.export.gz").is_file()
+    assert folder.parent.name == "tests-test_names.py-test_it_has_another_name"
     cases = {case.get("name") for case in ElementTree.parse(results / "junit.xml").getroot().iter("testcase")}
     assert cases == {"test_the_system_is_read_only", "test_state_is_not", "test_it_has_another_name"}
     page = (results / "index.html").read_text()

@@ -103,7 +103,7 @@ class Farm:
 
     def wait_for_cell(self, name: str) -> None:
         """Until a worker unpacks packages for a cell."""
-        self.wait(lambda: any(self.directory.glob(f"{name}/scratch/build-*/out/*/build.log")), name)
+        self.wait(lambda: any(self.directory.glob(f"{name}/scratch/build-*/made/*/build.log")), name)
 
 
 @contextmanager

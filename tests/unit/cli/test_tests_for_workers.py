@@ -40,10 +40,10 @@ def test_a_worker_builds_the_image_and_runs_the_tests_as_they_were_asked_for(
     group = Group("001-test_a-1-test", ("test_a.py::test_one",), ("test_a.py::test_one",))
     (task,) = make_tasks(args, [group], tmp_path / "configs/os.yaml", "sources-1-x", "systems")
     assert task.commands == (
-        ("build", "configs/os.yaml", "-o", "../../out", "--locked"),
+        ("build", "configs/os.yaml", "-o", "../../made", "--locked"),
         (
-            *("test", "test_a.py::test_one", "--image", "../../out/build.json", "--results", "../../out/results"),
-            "--pytest=--vm-folder=../../out/results/vm-tests -x -k 'a or b'",
+            *("test", "test_a.py::test_one", "--image", "../../made/build.json", "--results", "../../made/results"),
+            "--pytest=--vm-folder=../../made/results/vm-tests -x -k 'a or b'",
             *("--rerun", "1", "--timeout-scale", "3.0", "--denylist", "known.yaml"),
         ),
     )

@@ -199,7 +199,7 @@ def test_what_a_task_leaves_comes_back_through_the_cache_also_when_it_fails(
 @pytest.mark.parametrize("directory", [".", "systems", "systems/web"])
 def test_a_task_writes_beside_the_sources(directory: str, tmp_path: Path) -> None:
     (tmp_path / "sources" / directory).mkdir(parents=True)
-    assert (tmp_path / "sources" / directory / locate_out(directory)).resolve() == tmp_path / "out"
+    assert (tmp_path / "sources" / directory / locate_out(directory)).resolve() == tmp_path / "made"
 
 
 def test_paths_in_a_worker_s_environment_hold_wherever_cells_are_built(
