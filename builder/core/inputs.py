@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.files import hash_file
-from builder.core.once import answer_once, once
+from builder.core.once import answer_once, remember_answer
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = ("builder.", "firstboot.", "update.")
@@ -99,7 +99,7 @@ def _flatten_path(label: str, path: Path) -> Iterator[tuple[str, str]]:
         yield f"{label}:{name}", digest
 
 
-@once
+@remember_answer
 def _hash_path(path: Path) -> list[tuple[str, str]]:
     """Names and hashes of a file, or of all that is below a directory.
 

@@ -18,7 +18,7 @@ _known: ContextVar[dict[Any, Any] | None] = ContextVar("known", default=None)
 
 @contextmanager
 def ask_once() -> Iterator[None]:
-    """Within this block, and in this thread, functions of :func:`once` remember what they said."""
+    """Within this block, and in this thread, functions of :func:`remember_answer` remember what they said."""
     outer = _known.set({})
     try:
         yield
@@ -26,7 +26,7 @@ def ask_once() -> Iterator[None]:
         _known.reset(outer)
 
 
-def once(function: Callable[P, T]) -> Callable[P, T]:
+def remember_answer(function: Callable[P, T]) -> Callable[P, T]:
     """Have a function remember, within :func:`ask_once`, what it returned for the same arguments.
 
     Arguments must be hashable, and what is returned must not be changed by whoever gets it.

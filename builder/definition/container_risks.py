@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.definition.findings import make_line_error, shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import LocatedError, Problem
@@ -44,7 +44,7 @@ class Risk(NamedTuple):
     hint: str
 
 
-@once
+@remember_answer
 def find_container_risks(directory: Path) -> tuple[LocatedError, ...]:
     """Warnings about the files of an overlay or of a directory of units."""
     return tuple(_check_files(directory))

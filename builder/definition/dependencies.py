@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.definition.findings import shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import Located, LocatedError, Problem
@@ -20,7 +20,7 @@ UNIT_DIRECTORIES = tuple(
 KINDS = (".wants", ".requires", ".upholds")
 
 
-@once
+@remember_answer
 def find_dependency_problems(overlay: Path) -> tuple[LocatedError, ...]:
     """All files of an overlay that look as if they started a unit, and do not."""
     return tuple(_check_directories(overlay))

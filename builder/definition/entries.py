@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.core.console import format_size
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.definition.findings import shorten_path
 from builder.definition.template import TEMPLATE_SUFFIX
 from firstboot.config.located import Located, LocatedError, Problem
@@ -27,7 +27,7 @@ KINDS = {
 }
 
 
-@once
+@remember_answer
 def find_entry_problems(directory: Path) -> tuple[LocatedError, ...]:
     """All entries below a directory that cannot be put into an image."""
     return tuple(_check_entries(directory))

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from builder.core.errors import InputError
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.definition.explain import parse
 from firstboot.config.located import Located, LocatedError, Mark, Problem, decode, load_yaml, render
 
@@ -96,7 +96,7 @@ def shorten_path(path: Path) -> str:
         return str(path)
 
 
-@once
+@remember_answer
 def read_yaml(path: Path) -> Located:
     """Read a YAML file with its marks.
 

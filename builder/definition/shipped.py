@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core import seen
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.definition.findings import shorten_path
 from firstboot.config.located import Problem, find_suggestion
 
@@ -42,7 +42,7 @@ class SearchPath:
 
     roots: tuple[Path, ...]
 
-    @once
+    @remember_answer
     def find(self, part: DirectoryKind, name: str) -> Path | None:
         """The file of a feature or the directory of an overlay or of units."""
         for place in self._places(part):
@@ -83,7 +83,7 @@ def find_shipped_root() -> Path:
     return inside if inside.is_dir() else package.parent
 
 
-@once
+@remember_answer
 def make_search_path(definition: Path, shipped: Path | None = None) -> SearchPath:
     """Where the names in a definition are looked for.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.errors import InputError
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.definition.findings import shorten_path
 from builder.definition.scalars import Scalar
 from firstboot.config.located import Located, LocatedError, Problem, decode
@@ -43,7 +43,7 @@ class Values:
         }
 
 
-@once
+@remember_answer
 def find_templates(directory: Path) -> tuple[Path, ...]:
     """The ``*.j2`` files in an overlay, sorted, links not followed."""
     paths = sorted(directory.rglob(f"*{TEMPLATE_SUFFIX}"))
@@ -75,7 +75,7 @@ def render_file(path: Path, values: Values) -> str:
         raise InputError(str(error)) from None
 
 
-@once
+@remember_answer
 def read_text(path: Path) -> str:
     """A file as UTF-8.
 

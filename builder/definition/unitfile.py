@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.definition.findings import make_line_error, shorten_path
 from builder.definition.scalars import UNIT_SUFFIXES
 from builder.definition.template import TEMPLATE_SUFFIX, Values, read_text, render_text
@@ -40,7 +40,7 @@ def find_unit_problems(directory: Path, values: Values) -> Iterator[LocatedError
             yield from _template_problems(path, suffix, values)
 
 
-@once
+@remember_answer
 def _check_files(directory: Path) -> tuple[tuple[Path, str | None, tuple[LocatedError, ...]], ...]:
     """Each entry, of a template what kind of unit it makes, and what is wrong whatever a template is filled with."""
     rows: list[tuple[Path, str | None, tuple[LocatedError, ...]]] = []
@@ -77,7 +77,7 @@ def _find_kind(path: Path, name: str) -> str | None:
     return suffix if suffix in (*UNIT_SUFFIXES, *QUADLET_SUFFIXES, "preset") else None
 
 
-@once
+@remember_answer
 def find_unit_files(directory: Path) -> frozenset[str]:
     """The files that a directory of units brings, by their path in it; templates by what they make."""
     paths = (path for path in directory.rglob("*") if path.is_file() and path != directory / NOTES)

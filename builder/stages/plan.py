@@ -14,7 +14,7 @@ from builder.core import kept
 from builder.core.files import open_replacement
 from builder.core.inputs import collect_inputs, explain_change
 from builder.core.kept import BUILDS, STAGES, Row, derive_key, describe_file, forget_entry, read_entry, seal_entry
-from builder.core.once import once
+from builder.core.once import remember_answer
 from builder.core.store import Store
 from builder.stages.stage import Context, Stage
 from builder.tree.node import Inline, Kind, Slice
@@ -134,7 +134,7 @@ def make_snapshot_path(store: Store, key: str) -> Path:
     return store.root / STAGES.name / f"{key}.tree"
 
 
-@once
+@remember_answer
 def is_usable(store: Store, key: str) -> bool:
     """Whether a stage's tree is kept, with every file of the store that it points into, none written since.
 

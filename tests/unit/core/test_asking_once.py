@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.inputs import collect_inputs
-from builder.core.once import answer_once, ask_once, once
+from builder.core.once import answer_once, ask_once, remember_answer
 
 pytestmark = pytest.mark.unit
 
@@ -29,7 +29,7 @@ class Made:
 def test_a_function_is_asked_once_within_a_block() -> None:
     asked = []
 
-    @once
+    @remember_answer
     def double(number: int, *, more: int = 0) -> int:
         asked.append(number)
         return 2 * number + more
@@ -47,7 +47,7 @@ def test_a_function_is_asked_once_within_a_block() -> None:
 def test_what_failed_is_asked_again() -> None:
     answers = iter([ValueError("not yet"), 5])
 
-    @once
+    @remember_answer
     def ask() -> int:
         answer = next(answers)
         if isinstance(answer, ValueError):
