@@ -148,6 +148,10 @@ ENCRYPTION_MODULES = (
     "tpm_tis", "tpm_crb",
     "efivarfs",  # says that systemd-stub has measured
 )  # fmt: skip
+# An image that wants the hardware's watchdog wants it from here on, or nobody notices what hangs in the initrd.
+# systemd opens the device when udev has loaded what drives it; before the root starts, it is turned off once more.
+WATCHDOG = f"{SYSTEMD}/system.conf.d/50-watchdog.conf"
+WATCHDOG_MODULES = ("i6300esb", "wdat_wdt", "iTCO_wdt", "lpc_ich", "sp5100_tco", "hpwdt", "sbsa_gwdt")
 # Loaded at once, because nothing on the way asks for them by alias early enough. Without loop, systemd-repart makes
 # the file system in memory and not on the disk, and a first boot ends there.
 LOAD_NOW = ("dm-verity", "erofs", "loop", "overlay")
@@ -191,7 +195,11 @@ def make_initrd_tree(
         tree.put(f"/etc/{name}", image.require(f"/etc/{name}"))
     # Ours are for all kernels, and some lack some; what the definition names must be there.
     require_known(image, find_kernel_release(image), extra_modules)
-    _copy_modules(image, tree, (*MODULES, *(ENCRYPTION_MODULES if encrypted_state else ()), *extra_modules))
+    has_watchdog = WATCHDOG in image
+    if has_watchdog:
+        tree.put(WATCHDOG, image.require(WATCHDOG))
+    optional = (*(ENCRYPTION_MODULES if encrypted_state else ()), *(WATCHDOG_MODULES if has_watchdog else ()))
+    _copy_modules(image, tree, (*MODULES, *optional, *extra_modules))
     for overlay in overlays:
         for path, node in read_tree(overlay, origin=f"overlay:{overlay.name}").walk():
             if path != "/" and not (node.kind is Kind.DIRECTORY and path in tree):

@@ -17,6 +17,11 @@ from builder.core.console import QuietConsole
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
+from builder.outputs.uki import make_uki, read_parts
+from builder.stages.plan import load_snapshot
+from builder.tree.cpio import write_cpio
+from builder.tree.node import make_file, make_symlink
+from builder.tree.tree import Tree
 from tests.boot.test_updates import expect_the_worst, status, wait_for_return
 from tests.support.machines import booted, build_text
 from tests.support.payloads import make_carrier, write_payload
@@ -27,7 +32,7 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow]
 OUT = Path(__file__).parents[2] / "out" / "bad-versions"
 # Version 4 is not given long; the good ones are, on a busy host.
 MINUTES = {"1": 20, "4": 5, "5": 20, "8": 20}
-TRIES = {"8": 2}
+TRIES = {"5": 3, "8": 2}
 DEFINITION = """\
 name: tried
 version: "{version}"
@@ -52,15 +57,40 @@ RemainAfterExit=yes
 ExecStart=/usr/bin/sh /usr/lib/trial
 TimeoutStartSec=infinity
 """
+# Version 5 has three starts: systemd crashes where nobody watches, hangs in the root, and hangs in the initrd.
 SCRIPT = """\
 . /usr/lib/os-release
 case "$IMAGE_VERSION" in
 4) exec sleep infinity ;;
 5)
-    # Its driver comes with the other devices of the root; what hangs before that, nobody notices.
+    echo start >>/var/starts
+    if test "$(wc -l </var/starts)" = 1; then
+        manager="org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
+        busctl set-property $manager RuntimeWatchdogUSec t 0
+        until grep -qx inactive /sys/class/watchdog/watchdog0/state; do sleep 1; done
+        sync; echo "systemd crashes" >/dev/console; kill -SEGV 1; exec sleep infinity
+    fi
     until grep -qx active /sys/class/watchdog/watchdog0/state; do sleep 1; done
-    echo "systemd hangs from here on" >/dev/console; kill -SEGV 1; exec sleep infinity ;;
+    touch /var/hang-in-initrd
+    sync; echo "systemd hangs in the root" >/dev/console; echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
+    exec sleep infinity ;;
 esac
+"""
+# There is no shell in an initrd: a file is copied to where it stops systemd.
+HANG = """\
+[Unit]
+Description=A Hang on the Way to the Root
+DefaultDependencies=no
+Requires=run-state.mount
+After=run-state.mount
+Before=initrd-switch-root.target initrd-cleanup.service
+ConditionPathExists=/run/state/var/hang-in-initrd
+
+[Service]
+Type=oneshot
+ExecStartPre=/usr/bin/mkdir /run/state/var/hangs-in-initrd
+ExecStart=/usr/bin/cat /usr/lib/one
+StandardOutput=file:/sys/fs/cgroup/init.scope/cgroup.freeze
 """
 Parts = dict[str, bytes]
 
@@ -89,10 +119,10 @@ def replace_root_hash(parts: Parts, roothash: str) -> Parts:
 class Crafting:
     """Makes what is wrong with a version, of the parts of one that is well."""
 
-    def __init__(self, manifest: Path, room: Path) -> None:
-        image = read_image(manifest)
+    def __init__(self, manifest: Path, room: Path, store: Store) -> None:
+        self._image = image = read_image(manifest)
         self._initrd = image.require_artifact("initrd").path.read_bytes()
-        self._tools, self._room = Tools(image.tools, QuietConsole()), room
+        self._tools, self._room, self._store = Tools(image.tools, QuietConsole()), room, store
 
     def damage_initrd(self, parts: Parts) -> Parts:
         """The kernel finds nothing to start, and panics."""
@@ -100,6 +130,20 @@ class Crafting:
         uki = bytearray(parts["uki"])
         uki[begin : begin + len(self._initrd)] = bytes(len(self._initrd))
         return {**parts, "uki": bytes(uki)}
+
+    def hang_in_initrd(self, parts: Parts) -> Parts:
+        """To the initrd is added what stops systemd there: the kernel unpacks one archive behind the other."""
+        tree, units = Tree(), "/usr/lib/systemd/system"
+        tree.put("/usr/lib/one", make_file("1\n", origin="test"))
+        tree.put(f"{units}/hang.service", make_file(HANG, origin="test"))
+        tree.put(f"{units}/initrd.target.wants/hang.service", make_symlink("../hang.service", origin="test"))
+        archives, uki = self._room / "archives", self._room / "hanging.efi"
+        with archives.open("wb") as file:
+            file.write(self._initrd.ljust(-(-len(self._initrd) // 4) * 4, b"\0"))
+            write_cpio(tree, file)
+        image, own = self._image, read_parts(load_snapshot(self._store, self._image.tree), self._image.arch)
+        make_uki(own, self._tools, self._room, uki, arch=image.arch, initrd=archives, cmdline=image.command_line)
+        return {**parts, "uki": uki.read_bytes()}
 
     def spoil_verity(self, parts: Parts) -> Parts:
         """Another root hash than that of the tree."""
@@ -126,7 +170,7 @@ def manifests(store: Store) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def carrier(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def carrier(manifests: dict[str, Path], store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A disk with all versions but the first, of which 2, 3, 6, 7 and 9 are made. It is kept while it is what would be
     made."""
     made_of = [Path(__file__), *manifests.values()]
@@ -134,7 +178,7 @@ def carrier(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     if kept.exists() and all(kept.stat().st_mtime > path.stat().st_mtime for path in made_of):
         return kept
     room = tmp_path_factory.mktemp("carrier")
-    craft = Crafting(manifests["1"], room)
+    craft = Crafting(manifests["1"], room, store)
     made: dict[str, Callable[[Parts], Parts]] = {
         "2": craft.damage_initrd,
         "3": craft.spoil_verity,
@@ -142,8 +186,9 @@ def carrier(manifests: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
         "7": craft.increase_root,
         "9": craft.empty_root,
     }
-    for version in "458":
+    for version in "48":
         write_payload(manifests[version], room / "versions" / version)
+    write_payload(manifests["5"], room / "versions" / "5", Crafting(manifests["5"], room, store).hang_in_initrd)
     for version, change in made.items():
         target = room / "versions" / version
         write_payload(
@@ -227,9 +272,12 @@ def test_a_version_that_is_not_well_in_time_is_given_up(machine: Machine) -> Non
     assert "was not reached in time; still starting: trial.service" in wait_for_return(machine, "4")
 
 
-def test_a_version_that_hangs_is_reset_by_the_watchdog(machine: Machine) -> None:
+def test_a_version_whose_systemd_crashes_or_hangs_is_started_again(machine: Machine) -> None:
+    """By systemd itself, as its command line says; and by the watchdog, in the root and on the way to it."""
     take(machine, "5")
-    assert "it had not become well: it panicked, hung or lost power" in wait_for_return(machine, "5")
+    assert "it had not become well: it panicked, hung or lost power" in wait_for_return(machine, "5", starts=3)
+    assert machine.succeed("cat", "/var/starts").split() == ["start", "start"], "the third came to the root"
+    machine.succeed("test", "-d", "/var/hangs-in-initrd")
 
 
 def test_a_machine_goes_back_for_one_boot_and_tries_as_often_as_it_is_told(machine: Machine) -> None:

@@ -12,11 +12,11 @@ from builder.core.console import QuietConsole
 from builder.core.platform_devices import FAMILIES, PLATFORMS, choose_group
 from builder.core.store import Store
 from builder.core.tools import Tools
-from builder.outputs.initrd import LOAD_NOW, MODULES
+from builder.outputs.initrd import LOAD_NOW, MODULES, WATCHDOG, make_initrd_tree
 from builder.stages.kernel_modules import KernelModules
 from builder.stages.stage import Context
 from builder.tree.drivers import find_unneeded_modules
-from builder.tree.materialise import materialise
+from builder.tree.materialise import materialise, read_tree
 from builder.tree.modules import find_kernel_release, find_modules, parse_module_name, read_modules
 from builder.tree.tree import Tree
 
@@ -41,8 +41,7 @@ def cut(image: Tree, store: Store, tools: Tools, tmp_path_factory: pytest.TempPa
 
 
 def list_names(tree: Tree) -> set[str]:
-    base = f"/usr/lib/modules/{find_kernel_release(tree)}"
-    return {parse_module_name(path) for path, _ in tree.walk(f"{base}/kernel") if ".ko" in path}
+    return {parse_module_name(path) for path, _ in tree.walk("/usr/lib/modules") if ".ko" in path}
 
 
 def test_the_index_names_what_is_there_and_nothing_else(image: Tree, cut: Tree) -> None:
@@ -77,6 +76,15 @@ def test_an_initrd_has_the_same_but_for_drivers_of_other_platforms(image: Tree, 
     groups = {choose_group(path.removeprefix(base)) for path in before - now}
     assert groups - {"drivers"} <= {f"drivers of {name}" for name in FAMILIES}
     assert "drivers of virtio" not in groups
+
+
+def test_an_initrd_that_is_to_feed_a_watchdog_can_drive_that_of_qemu(image: Tree, cut: Tree) -> None:
+    text = read_tree(REPOSITORY / "overlays/updates", origin="overlay:updates").require(WATCHDOG)
+    for tree in (image.copy(), cut.copy()):
+        tree.put(WATCHDOG, text)
+        initrd = make_initrd_tree(tree, [REPOSITORY / "overlays/initrd"])
+        assert {"i6300esb", "watchdog"} <= list_names(initrd)
+        assert initrd.require(WATCHDOG) == text
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

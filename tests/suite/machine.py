@@ -64,6 +64,7 @@ WORDS = {
     "proc_mem.force_override=ptrace",
     "randomize_kstack_offset=1",
     "slab_nomerge",
+    "systemd.crash_action=reboot",
 }
 MODES = {
     "/": "drwxr-xr-x",

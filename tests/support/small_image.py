@@ -38,11 +38,12 @@ def image() -> Tree:
         put(f"/usr/lib/udev/rules.d/{rule}", "")
     for path in (*DATA, "/etc/passwd", "/etc/group", "/usr/bin/python3", "/usr/bin/bash", "/etc/shadow"):
         put(path, "x")
-    put(f"{KERNEL}/modules.dep", "kernel/dm-verity.ko.xz:\nkernel/mine.ko.xz: kernel/needed.ko\nkernel/needed.ko:\n")
+    needs = ("dm-verity.ko.xz:", "i6300esb.ko.xz:", "mine.ko.xz: kernel/needed.ko", "needed.ko:")
+    put(f"{KERNEL}/modules.dep", "".join(f"kernel/{line}\n" for line in needs))
     put(f"{KERNEL}/modules.softdep", "")
     put(f"{KERNEL}/modules.builtin", "kernel/loop.ko\n")
     put(f"{KERNEL}/vmlinuz", "kernel")
-    for name in ("dm-verity", "mine"):
+    for name in ("dm-verity", "i6300esb", "mine"):
         put(f"{KERNEL}/kernel/{name}.ko.xz", lzma.compress(name.encode()))
     put(f"{KERNEL}/kernel/needed.ko", "needed")
     for arch in ("x64", "aa64"):

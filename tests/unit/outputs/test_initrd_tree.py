@@ -15,6 +15,7 @@ from builder.outputs.initrd import (
     PIECE,
     PROGRAMS,
     RULES,
+    WATCHDOG,
     make_initrd_tree,
     split_by_package,
     unpack_modules,
@@ -26,6 +27,7 @@ from builder.tree.tree import Tree, TreeError
 pytestmark = pytest.mark.unit
 
 BASE = "/usr/lib/modules/6.12"
+OVERLAYS = Path(__file__).parents[3] / "overlays"
 
 
 def test_it_has_what_it_needs_and_neither_shell_nor_python_nor_secrets(image: Tree, overlay: Path) -> None:
@@ -46,6 +48,17 @@ def test_modules_come_unpacked_with_what_they_need_and_are_loaded_early(image: T
     assert tree.read(f"{BASE}/kernel/mine.ko") == b"mine"
     assert tree.read_text("/usr/lib/modules-load.d/initrd.conf").split() == list(LOAD_NOW)
     assert f"{BASE}/kernel/mine.ko" not in make_initrd_tree(image, [overlay])
+
+
+def test_an_image_with_a_watchdog_has_it_and_its_driver_on_the_way_to_the_root_too(image: Tree, overlay: Path) -> None:
+    driver = f"{BASE}/kernel/i6300esb.ko.xz"
+    assert not {driver, WATCHDOG} & {path for path, _ in make_initrd_tree(image, [overlay]).walk()}
+    text = (OVERLAYS / f"updates{WATCHDOG}").read_text()
+    assert "RuntimeWatchdogSec=1min" in text.splitlines()
+    image.put(WATCHDOG, make_file(text, origin="overlay:updates"))
+    tree = make_initrd_tree(image, [overlay])
+    assert tree.read_text(WATCHDOG) == text
+    assert driver in tree
 
 
 def test_units_are_ours_and_wanted_by_us_alone(image: Tree, overlay: Path) -> None:
