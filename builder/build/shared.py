@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # The artifacts of a build, by the key of all that decides them.
 IMAGES = Section("images", 1)
 # Packs and snapshots point into a store by path, and are made of debs in seconds; a machine's memory is its own.
-SHARED = tuple(section for section in KEPT if section.name in ("tools", "presets", "roots", "outputs"))
+SHARED = tuple(section for section in KEPT if section.name in ("tools", "presets", "derived", "roots", "outputs"))
 
 
 def find_shared_cache(store: Store) -> SharedCache | None:

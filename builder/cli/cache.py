@@ -25,7 +25,7 @@ from builder.core.console import Console, format_size
 HELP = "show or clear what is kept between builds; fill and prune a cache that machines share"
 GROUPS = {
     "downloads": ("blobs", "partial", "indexes", "images"),
-    "stages": ("packs", "stages", "presets", "builds", "outputs", "roots", "answers"),
+    "stages": ("packs", "stages", "presets", "derived", "builds", "outputs", "roots", "answers"),
     "tools": ("tools", "filters"),
     "machines": ("machines",),
 }

@@ -59,6 +59,7 @@ class Section:
 PACKS = Section("packs", 2)
 STAGES = Section("stages", 2, last=20)
 PRESETS = Section("presets", 2, last=20)
+DERIVED = Section("derived", 1, last=24)  # a few MB each
 OUTPUTS = Section("outputs", 3, last=16)  # up to 30 MB each
 ROOTS = Section("roots", 1, last=6, by_content=False)  # up to 250 MB each, which every build would read
 TOOLS = Section("tools", 2, by_content=False)
@@ -66,7 +67,7 @@ FILTERS = Section("filters", 2, last=8)
 ANSWERS = Section("answers", 1, last=50)  # 200 kB each
 MACHINES = Section("machines", 2, last=3, by_content=False)  # each is as large as what its guest has in memory
 BUILDS = Section("builds", 1, last=200)
-KEPT = (PACKS, STAGES, PRESETS, OUTPUTS, ROOTS, TOOLS, FILTERS, MACHINES, BUILDS, ANSWERS)
+KEPT = (PACKS, STAGES, PRESETS, DERIVED, OUTPUTS, ROOTS, TOOLS, FILTERS, MACHINES, BUILDS, ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -367,19 +368,21 @@ def prune(store: Store, sections: Iterable[Section] = KEPT, lately: float = LATE
 
 
 def _prune(directory: Path, last: int | None, lately: float) -> None:
-    paths: dict[str, list[Path]] = {}
-    used: dict[str, float] = {}
-    for path in directory.iterdir() if directory.is_dir() else ():
-        key = path.name if path.name.startswith(".") else path.name.partition(".")[0]
-        paths.setdefault(key, []).append(path)
-        used[key] = max(used.get(key, 0.0), path.lstat().st_mtime)
-    whole = [key for key in paths if directory / (key + SEAL) in paths[key]]
-    stay = set(sorted(whole, key=lambda key: used[key], reverse=True)[:last])
-    for key in paths.keys() - stay:
-        if time.time() - used[key] < lately:
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(directory) if directory.is_dir() else ():  # noqa: PTH208 - thousands
+        names.setdefault(name if name.startswith(".") else name.partition(".")[0], []).append(name)
+
+    def find_last_use(key: str) -> float:
+        return max(os.lstat(directory / name).st_mtime for name in names[key])
+
+    stay = {key for key in names if key + SEAL in names[key]}
+    if last is not None and len(stay) > last:
+        stay = set(sorted(stay, key=find_last_use, reverse=True)[:last])
+    for key in names.keys() - stay:
+        if time.time() - find_last_use(key) < lately:
             continue
         # The seal first: half an entry is none.
-        for path in sorted(paths[key], key=lambda path: path.suffix != SEAL):
+        for path in sorted((directory / name for name in names[key]), key=lambda path: path.suffix != SEAL):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

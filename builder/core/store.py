@@ -6,6 +6,7 @@ Layout below :attr:`Store.root`::
     packs/KEY.*               a deb's files decompressed once, and the index of them
     stages/KEY.*              a tree after a stage
     presets/, builds/         which units start; what the last build of a definition was made from
+    derived/KEY/              indexes of packages' files: kernel modules, hardware, bytecode
     outputs/KEY/              initrds and kernel images
     roots/KEY/                what seldom changes of roots, and its hash tree
     tools/KEY/                the tools tree, unpacked
@@ -50,6 +51,7 @@ SECTIONS = (
     "packs",
     "stages",
     "presets",
+    "derived",
     "builds",
     "outputs",
     "roots",

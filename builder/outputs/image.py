@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,10 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.inputs import hash_source
 from builder.core.kept import OUTPUTS, ROOTS, KeptEntry, Section, keep
-from builder.core.store import Store
 from builder.definition.model import SIGNATURE_SIZE
 from builder.outputs.disk import make_disk, write_esp_files
 from builder.outputs.facts import make_facts
@@ -23,7 +22,6 @@ from builder.outputs.image_parts import ImageParts, ImageSettings
 from builder.outputs.initrd import make_initrd_tree, write_initrd
 from builder.outputs.registers import IN_INITRD, Registers, compute_policy, compute_registers
 from builder.outputs.root import Root, make_erofs, make_verity, split
-from builder.outputs.signing import Signer
 from builder.outputs.uki import (
     DEVELOPMENT_KEYS,
     NO_ROOT_HASH,
@@ -36,6 +34,9 @@ from builder.outputs.uki import (
 )
 from builder.stages.stage import Context
 from builder.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from builder.outputs.signing import Signer  # brings cryptography, and most builds sign nothing
 
 
 @dataclass
@@ -159,7 +160,7 @@ def _kept_root(parts: Sequence[Tree], settings: ImageSettings, context: Context)
     if not parts:
         return None
     # Not the digest: where content lies in the store says what it is, and need not be read.
-    content = [_hash_pointers(part, context.store) for part in parts]
+    content = [part.hash_pointers(context.store.root) for part in parts]
 
     def make(fresh: Path) -> None:
         before = _kept_root(parts[:-1], settings, context)
@@ -176,12 +177,6 @@ def write_erofs(tree: Tree, context: Context, settings: ImageSettings, out: Path
     make_erofs(
         tree, context.tools, out, compression=settings.compression, level=settings.level, name=settings.name, onto=onto
     )
-
-
-def _hash_pointers(tree: Tree, store: Store) -> str:
-    """The hash of a tree by where its content lies in the store, wherever the store itself lies."""
-    root = json.dumps(f"{store.root}/")[:-1].encode()
-    return hashlib.sha256(tree.encode().replace(b"[" + root, b'["')).hexdigest()
 
 
 def remove_kernel(tree: Tree) -> Tree:
@@ -220,7 +215,7 @@ def _initrd(tree: Tree, settings: ImageSettings, context: Context) -> Path:
     others = Tree({path: node for path, node in picked.walk() if not node.origin.startswith("package:")})
     inputs = {
         "build-os": hash_source("builder.outputs.initrd"),
-        "files of packages": _hash_pointers(packages, context.store),
+        "files of packages": packages.hash_pointers(context.store.root),
         "other files": others.compute_digest(),
     }
 

@@ -90,7 +90,7 @@ def _install_packages(
         if container.base is not None:
             merge_database(tree, below)
         work = make_work(tree, packs, context, commands, decisions, answers, container.exclude)
-        configure(work, context.console, steps=QuietConsole())
+        configure(work, context.console, steps=QuietConsole(), store=context.store)
     context.runs.extend(list_runs(container.package_set.name, work))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from builder.core.console import Console
+from builder.core.store import Store
 from builder.debian.lock import LockedPackage, LockedRun
 from builder.debian.scripts.decisions import Decision, DeclaredEffect, find_unused_decisions
 from builder.definition.scalars import Scalar
@@ -57,7 +58,7 @@ class Packages:
                 tree = unpack.unpack_tree(packs, tree, diversions.find_diversions(packs, commands))
                 database.install_database(tree, packs)
             work = make_work(tree, packs, context, commands, self.decisions, self.answers, self.excluded)
-            configure(work, context.console)
+            configure(work, context.console, store=context.store)
         context.runs.extend(list_runs("image", work))
         return tree
 
@@ -67,19 +68,20 @@ def list_runs(group: str, work: Work) -> list[LockedRun]:
     return [LockedRun(group, package, changes) for package, changes in work.ran.items()]
 
 
-def configure(work: Work, console: Console, *, steps: Console | None = None) -> None:
+def configure(work: Work, console: Console, *, steps: Console | None = None, store: Store | None = None) -> None:
     """Run every handler over the tree.
 
     Args:
         console: is told of decisions that decide nothing.
         steps: where the handlers' steps are shown, if not there.
+        store: where indexes are looked for and left.
 
     Raises:
         InputError: a script does what build-os does not model and the definition has not decided about.
     """
     from builder.debian.scripts.handlers import run_handlers  # noqa: PLC0415 - only a build that unpacks needs them
 
-    run_handlers(work, steps or console)
+    run_handlers(work, steps or console, store)
     for warning in find_unused_decisions(work.evaluations, work.decisions, work.scripts):
         console.warn(warning)
 

@@ -13,7 +13,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from builder.core.errors import BuildError
 from builder.tree.node import EMPTY, Inline, Kind, Node, Slice, make_directory
@@ -59,7 +59,10 @@ class Tree:
 
     def copy(self) -> Tree:
         """An independent tree with the same entries."""
-        return Tree(self._nodes)
+        other = Tree(self._nodes)
+        if self._names is not None:
+            other._names = {path: names.copy() for path, names in self._names.items()}
+        return other
 
     def __contains__(self, path: str) -> bool:
         return self.get(path) is not None
@@ -273,6 +276,12 @@ class Tree:
             ]
             total.update(json.dumps([*row, [[name, value.hex()] for name, value in node.xattrs]]).encode())
         return total.hexdigest()
+
+    def hash_pointers(self, store: Path) -> str:
+        """A SHA-256 of the tree by where its content lies in the store, wherever that lies itself: names there say what
+        the content is, so nothing is read."""
+        root = json.dumps(f"{store}/")[:-1].encode()
+        return hashlib.sha256(self.encode().replace(b"[" + root, b'["')).hexdigest()
 
     def encode(self) -> bytes:
         """The tree as JSON; content in the store stays a pointer."""

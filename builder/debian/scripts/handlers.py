@@ -8,7 +8,9 @@ from functools import partial
 
 from builder.core.console import Console
 from builder.core.parallel import run_parallel
+from builder.core.store import Store
 from builder.debian.scripts import configure
+from builder.debian.scripts.kept_indexes import make_index
 from builder.debian.scripts.subjects import (
     alternatives,
     base_accounts,
@@ -55,18 +57,20 @@ INDEXES: tuple[tuple[str, Handler], ...] = (
 )
 
 
-def run_handlers(work: Work, console: Console) -> None:
-    """Run all of :data:`HANDLERS`, then all of :data:`INDEXES`, over the tree. Who is faster makes no difference."""
+def run_handlers(work: Work, console: Console, store: Store | None = None) -> None:
+    """Run all of :data:`HANDLERS`, then all of :data:`INDEXES`, over the tree. Who is faster makes no difference.
+
+    Args:
+        store: where indexes are looked for and left.
+    """
     for title, handler in HANDLERS:
         with console.open_step(title):
             handler(work)
     before = work.tree.copy()
 
     def index(title: str, handler: Handler) -> Tree:
-        tree = before.copy()
         with console.open_step(title):
-            handler(replace(work, tree=tree))
-        return tree
+            return make_index(handler, replace(work, tree=before), store, console)
 
     for tree in run_parallel(*(partial(index, title, handler) for title, handler in INDEXES)):
         work.tree.take_changes(tree, since=before)

@@ -11,7 +11,7 @@ from builder.tree.node import make_file
 from builder.tree.shared_objects import CONFIG, find_libraries
 
 LDCONFIG = "/usr/sbin/ldconfig"
-HARDWARE = "/usr/lib/udev/hwdb.d"
+HARDWARE, HARDWARE_PROGRAM = "/usr/lib/udev/hwdb.d", "/usr/bin/systemd-hwdb"
 # The names of makers and models, for people who look at a list of devices: 12.5 of the database's 13.5 MB. No rule
 # decides anything by them.
 NAMES_OF_HARDWARE = (
@@ -48,7 +48,7 @@ def make_hardware_database(work: Work) -> None:
 
     Without :data:`NAMES_OF_HARDWARE`: a machine that wants those makes a database of its own, ``/etc/udev/hwdb.bin``.
     """
-    if not work.has(HARDWARE) or not work.has("/usr/bin/systemd-hwdb"):
+    if not work.has(HARDWARE) or not work.has(HARDWARE_PROGRAM):
         return
     with work.materialise_parts(HARDWARE) as part:
         for name in NAMES_OF_HARDWARE:

@@ -117,10 +117,14 @@ def py3versions(shell: Shell, arguments: list[str]) -> Status:
     return 0
 
 
+def list_modules_to_compile(work: Work) -> set[str]:
+    """Every module that a script compiles."""
+    return {str(path) for effect in work.list_effects(EffectKind.BYTECODE) for path in effect.data}
+
+
 def install_bytecode(work: Work) -> None:
-    """A ``__pycache__`` beside every module that a script compiles."""
-    modules = {str(path) for effect in work.list_effects(EffectKind.BYTECODE) for path in effect.data}
-    compile_modules(work.tree, work.tools, modules, origin=ORIGIN, scratch=work.scratch)
+    """A ``__pycache__`` beside each of these."""
+    compile_modules(work.tree, work.tools, list_modules_to_compile(work), origin=ORIGIN, scratch=work.scratch)
 
 
 COMMANDS = make_models({
