@@ -59,7 +59,7 @@ class Section:
 PACKS = Section("packs", 2)
 STAGES = Section("stages", 2, last=20)
 PRESETS = Section("presets", 2, last=20)
-DERIVED = Section("derived", 1, last=24)  # a few MB each
+DERIVED = Section("derived", 1, last=24)  # up to 20 MB each
 OUTPUTS = Section("outputs", 3, last=16)  # up to 30 MB each
 ROOTS = Section("roots", 1, last=6, by_content=False)  # up to 250 MB each, which every build would read
 TOOLS = Section("tools", 2, by_content=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.architecture import require_architecture
 from builder.core.console import format_size
@@ -16,11 +17,13 @@ from builder.core.errors import InputError
 from builder.core.tools import Tools
 from builder.definition.model import SIGNATURE_SIZE, Disk
 from builder.outputs.root import Root, make_stable_uuid
-from builder.outputs.signing import Signer
 from builder.outputs.uki import EFI_STUBS
 from builder.products.product import Piece
 from builder.tree.tree import Tree
 from update.gpt import HEAD, parse_gpt
+
+if TYPE_CHECKING:
+    from builder.outputs.signing import Signer
 
 FULL = 0.70
 # systemd-sysupdate writes the next version into a partition with this label.

@@ -384,7 +384,23 @@ class _Bill:
         }
         body = json.dumps(document, sort_keys=True, ensure_ascii=False)
         document["serialNumber"] = f"urn:uuid:{uuid.uuid5(NAMESPACE, body)}"
-        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
+        return format_lines(document).encode(errors="replace")
+
+
+def format_lines(document: Json) -> str:
+    """JSON with a line for each member, and for each item of those that are lists: people look for a package in it.
+
+    Only without indentation does Python write JSON in C.
+    """
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    lines = []
+    for name, value in document.items():
+        if isinstance(value, list) and value:
+            text = "[\n" + ",\n".join(f"  {encode(item)}" for item in value) + "\n ]"
+        else:
+            text = encode(value)
+        lines.append(f" {encode(name)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _deb(package: LockedPackage, url: str) -> Json:

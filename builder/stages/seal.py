@@ -83,7 +83,8 @@ class Seal:
                 tree.put(path, make_directory(0o1777 if path == "/tmp" else 0o755, origin=ORIGIN))
         for path, node in database:
             tree.put(path, node)
-        return Tree({path: node.copy_with(mtime=min(node.mtime, self.epoch)) for path, node in tree.walk()})
+        late = {path: node.copy_with(mtime=self.epoch) for path, node in tree.walk() if node.mtime > self.epoch}
+        return Tree(dict(tree.walk()) | late)
 
 
 def keep_kernel(tree: Tree) -> None:

@@ -68,6 +68,14 @@ def test_the_same_again_reads_no_definition(demo: Path) -> None:
         assert sorted({"pydantic", "yaml", "jinja2", "builder.definition.load"} & modules) == [], command[0]
 
 
+def test_a_build_that_signs_nothing_brings_no_cryptography() -> None:
+    brought = ("builder.build.system", "builder.outputs.image", "builder.outputs.publish", "builder.outputs.sbom")
+    program = f"import sys, {', '.join(brought)}\nprint(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert sorted({"cryptography", "tuf", "requests"} & set(done.stdout.split())) == []
+
+
 def test_a_check_stays_within_its_instructions() -> None:
     valgrind = shutil.which("valgrind")
     if valgrind is None:
