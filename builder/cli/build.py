@@ -55,7 +55,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="others rely on it: as with --locked and --no-cache, and development keys are refused",
     )
-    parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw when what was done, as one HTML file")
+    parser.add_argument(
+        "--timeline",
+        type=Path,
+        metavar="FILE",
+        help="draw when what was done, as one HTML file; as a picture alone in FILE.svg",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -101,7 +106,7 @@ def write_timeline(path: Path, result: BuildResult, console: Console) -> None:
     """Write the page, and say in a line what took longest."""
     from builder.core.files import write_file
     from builder.outputs.manifest import read_manifest
-    from builder.report.page import Facts, make_page
+    from builder.report.page import Facts, make_page, make_picture
     from builder.report.timeline import find_longest
 
     data = read_manifest(result.manifest)
@@ -115,7 +120,8 @@ def write_timeline(path: Path, result: BuildResult, console: Console) -> None:
         reused=result.reused,
         artifacts=tuple((a["path"], a["size"], a["sha256"]) for a in data["artifacts"].values()),
     )
-    write_file(path, make_page(facts, console.spans, result.tree))
+    is_picture = path.suffix == ".svg" and console.spans
+    write_file(path, make_picture(console.spans) if is_picture else make_page(facts, console.spans, result.tree))
     if words := find_longest(console.spans):
         console.note(f"programs that took longest: {words}")
     console.note(f"wrote {path}")

@@ -53,6 +53,13 @@ class Facts:
     artifacts: tuple[tuple[str, int, str], ...]
 
 
+def make_picture(spans: Sequence[Span]) -> str:
+    """The timeline alone, as an SVG that needs nothing beside it; there must be spans."""
+    head, _, rest = draw_timeline(spans).partition(">")
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    return f'{head} xmlns="http://www.w3.org/2000/svg">\n<style>{STYLE}</style>\n{ground}{rest}\n'
+
+
 def make_size_page(title: str, sizes: Sizes, before: Sizes | None, tree: Tree) -> str:
     """What takes room, as one HTML file: the map, and the numbers of ``build-os size``."""
     body = [

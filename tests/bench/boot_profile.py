@@ -18,7 +18,7 @@ from builder.cli.configs import read_config
 from builder.cli.machines import open_host
 from builder.core.console import QuietConsole
 from builder.core.spans import Span
-from builder.report.page import STYLE
+from builder.report.page import STYLE, make_picture
 from builder.report.timeline import draw_timeline
 from tests.support.boot_profile import (
     ARGUMENTS,
@@ -76,6 +76,7 @@ def show(measured: Profile, out: Path) -> None:
     history = [json.loads(line) for line in (out / HISTORY).read_text(encoding="utf-8").splitlines()]
     page = out / "boot.html"
     page.write_text(make_page(measured, history), encoding="utf-8")
+    page.with_suffix(".svg").write_text(make_picture(list_spans(measured)), encoding="utf-8")
     print("a boot by instructions, thousand millions (QEMU's icount, 1 processor, without firmware)")
     for name in PHASES:
         print(f"  {name:<34} {measured.count(name):7.2f}")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.spans import Span
-from builder.report.page import Facts, make_page
+from builder.report.page import Facts, make_page, make_picture
 from builder.report.timeline import draw_timeline, find_longest, sort_spans
 from builder.report.treemap import Box, draw_treemap, measure_origins, squarify
 from builder.tree.node import Slice, make_file
@@ -93,6 +93,13 @@ def test_the_page_needs_nothing_beside_it_and_says_what_was_reused() -> None:
     assert "2.00 s, 3.0 CPU seconds: 1.5 of 2 processors busy" in page
     assert "Reused: packages." in page
     assert "180.0 MB" in page
+
+
+def test_the_timeline_alone_is_a_picture_that_brings_its_colours() -> None:
+    picture = ElementTree.fromstring(make_picture(SPANS))
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "rect.program" in (picture[0].text or "")
+    assert len(picture.findall("{*}rect")) == len(SPANS) + 1
 
 
 def test_a_build_that_did_nothing_has_a_page_as_well() -> None:
