@@ -82,8 +82,9 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
     measured(build)  # downloads and tools
     lock = Lock.load(make_lock_path(definition))
     request = BuildRequest(definition, out, Store.open(), QuietConsole())
-    plan = plan_system(Workspace(request, request.store), load(definition).resolved, lock)
-    least = floor.prepare(lock, Store.open(), manifest, plan.key, work)
+    resolved = load(definition).resolved
+    plan = plan_system(Workspace(request, request.store), resolved, lock)
+    least = floor.prepare(resolved, lock, Store.open(), manifest, plan.key, work)
     other = mkosi.prepare(work / "mkosi", tools_of(manifest), definition) if peer else None
 
     def cold() -> Run:
@@ -100,7 +101,7 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
         "one overlay file changed": one_file,
         "nothing changed": lambda: measured(build),
         "floor: xz of the debs": least.unxz,
-        "floor: EROFS of the files (lz4)": least.make_erofs,
+        "floor: EROFS of the files": least.make_erofs,
     }
     if other is not None:
         steps["mkosi, cold"] = other.cold
@@ -111,7 +112,7 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
     print("  median, spread, CPU, largest process")
     medians = {title: show(title, [each[title] for each in rounds]) for title in steps}
     print("ratios")
-    both = medians["floor: xz of the debs"] + medians["floor: EROFS of the files (lz4)"]
+    both = medians["floor: xz of the debs"] + medians["floor: EROFS of the files"]
     compare("cold / floor", medians["cold, debs downloaded"], both)
     if other is not None:
         compare("mkosi / ours, cold", medians["mkosi, cold"], medians["cold, debs downloaded"])

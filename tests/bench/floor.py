@@ -1,7 +1,7 @@
 """The least that a cold build of these bytes can take: xz of the debs, EROFS of the files, on all processors.
 
-``python -m tests.bench.floor xz DEB ...`` and ``... erofs TOOLS TAR OUT COMPRESSION`` are the two halves, each a
-process of its own so that the kernel accounts for it.
+``python -m tests.bench.floor xz DEB ...`` and ``... erofs TOOLS TAR OUT COMPRESSION LEVEL`` are the two halves, each a
+process of its own so that the kernel accounts for it. The compression is that of the definition.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from builder.core.console import QuietConsole
 from builder.core.store import Store
 from builder.core.tools import Tools
 from builder.debian.lock import Lock
+from builder.definition.resolved import Resolved
 from builder.outputs.manifest import read_manifest
 from builder.outputs.root import make_compression_arguments
 from builder.stages.plan import load_snapshot
@@ -38,17 +39,20 @@ class Floor:
     debs: Sequence[Path]
     tools: str
     tar: Path
+    compression: str
+    level: int | None
 
     def unxz(self) -> Run:
         """xz of the debs."""
         return measured([*THIS, "xz", *self.debs])
 
     def make_erofs(self) -> Run:
-        """EROFS of the files, lz4."""
-        return measured([*THIS, "erofs", self.tools, self.tar, self.tar.with_suffix(".erofs"), "lz4"])
+        """EROFS of the files."""
+        out = self.tar.with_suffix(".erofs")
+        return measured([*THIS, "erofs", self.tools, self.tar, out, self.compression, self.level or ""])
 
 
-def prepare(lock: Lock, store: Store, manifest: Path, tree_key: str, work: Path) -> Floor:
+def prepare(resolved: Resolved, lock: Lock, store: Store, manifest: Path, tree_key: str, work: Path) -> Floor:
     """Lay out the bytes of a build that was made."""
     data = read_manifest(manifest)
     assert data is not None
@@ -58,7 +62,7 @@ def prepare(lock: Lock, store: Store, manifest: Path, tree_key: str, work: Path)
     with tar.open("wb") as file:
         write_tar(load_snapshot(store, tree_key), file)
     print(f"the floor: {len(debs)} debs and {tar.stat().st_size / 1e6:.0f} MB of files")
-    return Floor(debs, data["tools"], tar)
+    return Floor(debs, data["tools"], tar, resolved.root.compression, resolved.root.level)
 
 
 def unxz(debs: Sequence[str]) -> None:
@@ -80,11 +84,11 @@ def _unxz(deb: str) -> None:
             file.seek(size + size % 2, os.SEEK_CUR)
 
 
-def make_erofs(tools: str, tar: str, out: str, compression: str) -> None:
+def make_erofs(tools: str, tar: str, out: str, compression: str, level: int | None) -> None:
     """mkfs.erofs from a tar that is a file."""
     door = Tools(Path(tools), QuietConsole())
     Path(out).unlink(missing_ok=True)
-    words = ("mkfs.erofs", "--quiet", "--tar=f", "-T0", *make_compression_arguments(compression, None), out, tar)
+    words = ("mkfs.erofs", "--quiet", "--tar=f", "-T0", *make_compression_arguments(compression, level), out, tar)
     subprocess.run(door.make_argv(*words), env=door.make_environment(), stdout=subprocess.DEVNULL, check=True)
 
 
@@ -92,5 +96,5 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["xz", *debs]:
             unxz(debs)
-        case ["erofs", tools, tar, out, compression]:
-            make_erofs(tools, tar, out, compression)
+        case ["erofs", tools, tar, out, compression, level]:
+            make_erofs(tools, tar, out, compression, int(level) if level else None)
