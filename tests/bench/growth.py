@@ -43,7 +43,7 @@ ROOM = 20e9  # bytes on the disk for the largest set: debs, what is unpacked, th
 def measure(tools: Path, runs: int) -> None:
     """Print a row for each set, and what it takes for each MB; then the builds."""
     print("growth: packages made for it, from debs to EROFS (median; per MB of files)")
-    with tempfile.TemporaryDirectory(prefix="build-os-growth-", dir=Path.cwd()) as directory:
+    with tempfile.TemporaryDirectory(prefix="build-os-growth-", dir=make_room()) as directory:
         for count in SETS:
             _row(f"{count} packages", Path(directory) / str(count), [FILES] * count, SIZE, tools, runs)
         _row(f"{CROWDED} files in one directory", Path(directory) / "crowded", [CROWDED], 2_000, tools, runs)
@@ -52,8 +52,15 @@ def measure(tools: Path, runs: int) -> None:
             _row("5 GB of files", Path(directory) / "large", [files] * packages, size, tools, 1)
         else:
             print(f"  5 GB of files: left out, the disk has less than {ROOM / 1e9:.0f} GB")
-    with tempfile.TemporaryDirectory(prefix="build-os-growth-", dir=Path.cwd()) as directory:
+    with tempfile.TemporaryDirectory(prefix="build-os-growth-", dir=make_room()) as directory:
         measure_shared(Path(directory))
+
+
+def make_room() -> Path:
+    """Where there is a disk below, which a directory for temporary files need not have; git does not look there."""
+    room = Path.cwd() / "out"
+    room.mkdir(exist_ok=True)
+    return room
 
 
 def measure_shared(work: Path) -> None:
