@@ -3,6 +3,7 @@
 python -m tests.bench                 builds, their floor, and mkosi where it is installed; growth; boots
 python -m tests.bench --runs 5 --only build --no-peer
 python -m tests.bench --only boot-profile     where the instructions of a boot go, drawn into out/boot-profile
+python -m tests.bench --only build-profile    where the CPU seconds of a cold build go, drawn into out/build-profile
 python -m tests.bench --only firstboot        what a first boot costs; --only ignition: beside Debian's Ignition
 python -m tests.bench --only config           what the provisioner adds to an image; 1,000 configs on the host
 python -m tests.bench --only layers           what versions of a container share; layers unpacked, beside umoci
@@ -42,6 +43,7 @@ from builder.outputs.manifest import read_manifest
 from tests.bench import (
     boot,
     boot_profile,
+    build_profile,
     firstboot,
     floor,
     growth,
@@ -58,7 +60,7 @@ from tests.bench import (
     updates,
     wheels,
 )
-from tests.bench.measuring import Run, compare, measured, show
+from tests.bench.measuring import Run, compare, measured, prepare_store, show
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -67,13 +69,7 @@ def builds(work: Path, runs: int, *, peer: bool) -> Path:
     """Cold, one file changed, nothing changed; in a copy of the repository's content and a store of its own."""
     for name in ("configs", "overlays", "units"):
         shutil.copytree(REPOSITORY / name, work / name, symlinks=True)
-    store = Store.open()
-    private = work / "store"
-    private.mkdir()
-    for room in ("blobs", "indexes", "tools"):  # what a cold build may keep
-        (store.root / room).mkdir(exist_ok=True)
-        (private / room).symlink_to(store.root / room)
-    os.environ["BUILD_OS_CACHE"] = str(private)
+    os.environ["BUILD_OS_CACHE"] = str(prepare_store(work))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
     definition, out = work / "configs" / "demo.yaml", work / "out"
     build = [sys.executable, "-m", "builder", "build", definition, "-o", out]
@@ -164,6 +160,7 @@ def main() -> None:
             "growth",
             "boot",
             "boot-profile",
+            "build-profile",
             "config",
             "firstboot",
             "ignition",
@@ -187,7 +184,10 @@ def main() -> None:
             registries.measure(Path(directory) / "registries", args.runs)
         if args.only in (None, "updates"):
             updates.measure(Path(directory) / "updates", args.runs)
-        if args.only in ("registries", "updates"):
+        if args.only in (None, "build-profile"):
+            definition = REPOSITORY / "configs" / "demo.yaml"
+            build_profile.measure(Path(directory) / "profile", definition, REPOSITORY / "out/build-profile")
+        if args.only in ("registries", "updates", "build-profile"):
             return
         manifest = None
         if args.only in (None, "build"):

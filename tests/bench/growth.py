@@ -27,7 +27,7 @@ from builder.debian.lock import LockedPackage
 from builder.debian.unpack import unpack_all, unpack_tree
 from builder.outputs.root import make_erofs
 from builder.stages.plan import load_snapshot, save_snapshot
-from tests.bench.measuring import Run, measured, measured_apart, median
+from tests.bench.measuring import Run, measured, measured_apart, median, prepare_store
 from tests.support.debs import make_deb, tar_directory, tar_entry
 
 FILES, SIZE = 40, 10_000  # of a package: how many, and bytes of each
@@ -86,11 +86,7 @@ def measure_shared(work: Path) -> None:
 
 def _prepare_definitions(work: Path) -> tuple[Mapping[str, str], list[Path]]:
     """Definitions with their locks, and the environment of builds that have a store with downloads and tools alone."""
-    store, private = Store.open(), work / "store"
-    private.mkdir()
-    for room in ("blobs", "indexes", "tools"):
-        (store.root / room).mkdir(exist_ok=True)
-        (private / room).symlink_to(store.root / room)
+    private = prepare_store(work)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     environment["BUILD_OS_CACHE"] = str(private)
     definitions = []

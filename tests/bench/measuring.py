@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.core.store import Store
 from vm.machine import Machine
 
 STARTER = """
@@ -55,6 +56,16 @@ def measured(command: Sequence[object], environment: Mapping[str, str] | None = 
         sys.exit(f"{command} failed:\n{said.decode(errors='replace')}")
     wall, cpu = time.monotonic() - started, usage.ru_utime + usage.ru_stime
     return Run(wall, cpu, usage.ru_maxrss * 1024, usage.ru_oublock * 512)
+
+
+def prepare_store(work: Path) -> Path:
+    """A store of its own with what a cold build may keep: downloads and tools."""
+    store, private = Store.open(), work / "store"
+    private.mkdir(parents=True)
+    for room in ("blobs", "indexes", "tools"):
+        (store.root / room).mkdir(exist_ok=True)
+        (private / room).symlink_to(store.root / room)
+    return private
 
 
 def measured_apart(command: Sequence[str], environment: Mapping[str, str]) -> Run:
