@@ -67,6 +67,7 @@ class SharedCache:
     counts: Counts = field(default_factory=Counts)
     _made: dict[str, float] = field(default_factory=dict)
     _bad: set[str] = field(default_factory=set)  # entries that were fetched, and are not what they should be
+    _said: set[str] = field(default_factory=set)
     _lost: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -98,7 +99,8 @@ class SharedCache:
         except (OSError, ValueError, BuildError, TooSlow) as error:
             if isinstance(error, ValueError):
                 self._bad.add(name)
-            if self.is_patient:
+            if self.is_patient and str(error) not in self._said:  # a cache that is down says it of each
+                self._said.add(str(error))
                 self.console.warn(f"{name} in {self.place.url} cannot be brought: {error}")
             self._lose(time.monotonic() - started, f"{name}: {error}")
             brought = None

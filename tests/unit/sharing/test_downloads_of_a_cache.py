@@ -19,7 +19,7 @@ from builder.sharing.listing import bring_missing, prune_entries
 from builder.sharing.places import DirectoryPlace
 from builder.signatures.pem import parse_private_key
 from tests.support.command import run_command
-from tests.unit.sharing.conftest import Hindered, Machines, cache_of
+from tests.unit.sharing.conftest import Hindered, Machines, cache_of, refuse
 
 pytestmark = pytest.mark.unit
 
@@ -104,6 +104,13 @@ def test_where_nothing_else_has_debs_a_slow_cache_is_waited_for(
         cache_of(store).place = Hindered(machines.place, read_entry=limp)  # type: ignore[assignment]
     assert have_all(hurried) == [*DATA]
     assert have_all(patient, is_last_resort=True) == []
+
+
+def test_a_cache_that_is_down_says_so_once(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
+    store = machines.add("first")
+    cache_of(store).place = Hindered(machines.place, read_entry=refuse)  # type: ignore[assignment]
+    assert have_all(store, is_last_resort=True) == [*DATA]
+    assert capsys.readouterr().err.count("cannot be brought: Connection refused") == 1
 
 
 def test_connections_of_threads_are_used_again(machines: Machines) -> None:
