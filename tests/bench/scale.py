@@ -37,13 +37,14 @@ OTHER_ARCH = {Arch.AMD64: Arch.ARM64, Arch.ARM64: Arch.AMD64}
 # Images that have all but a few packages in common, the largest first.
 FEATURES = {"containers": "[containers]", "admin": "[admin]", "python": "[python]", "plain": "[]"}
 DISKS = ("raw", "qcow2")
+PROJECT = "project"  # the directory that workers are given
 FORMATS = (*DISKS, "gce", "aws", "azure")
 
 
 def measure(work: Path, runs: int) -> None:
     """Print a row for each."""
     work.mkdir(parents=True)
-    shutil.copytree(REPOSITORY / "configs", work / "configs")
+    shutil.copytree(REPOSITORY / "configs", work / PROJECT / "configs")
     private, public = make_ed25519_pair()
     (work / "cache.key").write_bytes(private)
     (work / "cache.pub").write_bytes(public)
@@ -157,7 +158,7 @@ def _sum(runs: Sequence[Run]) -> Run:
 def measure_cache(work: Path, runs: int) -> None:
     """A machine that has nothing built yet, with and without a cache that another machine has filled."""
     print("scale: the first build of the demo on a machine that has debs and nothing else")
-    cache, definition = ["--cache", str(work / "cache")], work / "configs/demo.yaml"
+    cache, definition = ["--cache", str(work / "cache")], work / PROJECT / "configs/demo.yaml"
     writes, reads = (["--cache-sign-key", str(work / "cache.key")], ["--cache-key", str(work / "cache.pub")])
     changed = definition.with_name("demo-changed.yaml")
     changed.write_text(definition.read_text() + "\nsource_date_epoch: 86400\n")
@@ -215,7 +216,7 @@ def write_matrix(
     lines += ["features:", *(f"  {name}: {names}" for name, names in features.items())] if features else []
     rules = {f"- {{definition: {cell.written}, arch: {cell.variation.arch}}}" for cell in without}
     lines += ["exclude:", *sorted(rules)] if rules else []
-    path = work / "matrix.yaml"
+    path = work / PROJECT / "matrix.yaml"
     path.write_text("\n".join(lines) + f"\n{more}")
     return path
 
