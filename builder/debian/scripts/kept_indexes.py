@@ -48,15 +48,20 @@ def make_index(handler: Callable[[Work], None], work: Work, store: Store | None,
         "files": copy_part(work.tree, paths).hash_pointers(store.root),
     }
 
+    made: list[Tree] = []
+
     def make(fresh: Path) -> Contents:
         before, tree = dict(work.tree.walk()), work.tree.copy()
         handler(replace(work, tree=tree))
+        made.append(tree)
         after = dict(tree.walk())
         changed = Tree({path: node for path, node in after.items() if before.get(path) is not node})
         (fresh / CHANGES).write_bytes(changed.encode())
         return Contents(value=sorted(before.keys() - after.keys()))
 
     entry = keep(store, DERIVED, inputs, make, console, work.scratch)
+    if made:
+        return made[0]
     tree = work.tree.copy()
     tree.discard(entry.value)
     for path, node in Tree.decode(entry.read(entry.path / CHANGES)).walk():
