@@ -34,7 +34,13 @@ POD_SECURITY = {
     "seccompProfile": {"type": "Unconfined"},
     "appArmorProfile": {"type": "Unconfined"},
 }
-CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+# The sandbox of scripts mounts a /proc, which the kernel lets no user namespace do where that of the container is
+# covered in part. Kubernetes uncovers it in pods that are users of their own (hostUsers).
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "procMount": "Unmasked",
+}
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,11 @@ def make_kubernetes_job(wanted: Wanted) -> dict[str, Any]:
         "keys": (PLACE_OF_SECRET, {"secret": {"secretName": SECRET, "optional": True}}),
     }
     if (directory := find_directory(wanted.cache)) is not None:
+        if wanted.cache and "://" not in wanted.cache and not Path(wanted.cache).is_absolute():
+            raise InputError(
+                f"--cache {wanted.cache}: of a directory of the nodes the whole path is needed",
+                hint="--cache /mnt/cache",
+            )
         places["cache"] = (str(directory), {"hostPath": {"path": str(directory), "type": "Directory"}})
     container = {
         "name": "cell",
@@ -175,6 +186,7 @@ def make_kubernetes_job(wanted: Wanted) -> dict[str, Any]:
                     "restartPolicy": "Never",
                     "activeDeadlineSeconds": wanted.seconds,
                     "automountServiceAccountToken": False,
+                    "hostUsers": False,
                     "securityContext": POD_SECURITY,
                     "containers": [container],
                     "volumes": [{"name": name, **source} for name, (_, source) in places.items()],

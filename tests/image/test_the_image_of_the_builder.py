@@ -1,6 +1,7 @@
 """What docs/scale.md says of a Job's image: its commands make one, and in it works what the Job asks of it.
 
-The runtime is crun on this machine, without a network, told what the emitted pod tells a kubelet.
+The runtime is crun on this machine, without a network, told what the emitted pod tells a kubelet, but for
+``hostUsers``: its users are the machine's.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Pod:
         del config["linux"]["seccomp"]
         process["env"] += [f"{row['name']}={row['value']}" for row in container["env"]]
         process["env"] += [f"{name}={value}" for name, value in environment.items()]
-        if own.get("procMount") == "Unmasked":
+        if own["procMount"] == "Unmasked":
             config["linux"] |= {"maskedPaths": [], "readonlyPaths": []}
         config["root"]["path"] = str(self.bundle / "rootfs")
         for mount in container["volumeMounts"]:
@@ -232,10 +233,10 @@ def test_the_sandbox_of_scripts_wants_a_proc_that_is_not_covered(
         os.chown(path, 1000, 1000)
     places = {"/files": files, "/tools": Path(json.loads(demo.read_text(encoding="utf-8"))["tools"])}
     script = ("/usr/lib/python-environments/build-os/bin/python", "-c", SANDBOX)
-    refused = add_volumes(pod, places).run(*script)
+    refused = add_volumes(pod, places, procMount="Default").run(*script)
     assert refused.returncode != 0
     assert "this machine does not allow the sandbox" in refused.stderr
-    allowed = add_volumes(pod, places, procMount="Unmasked").run(*script)
+    allowed = add_volumes(pod, places).run(*script)
     assert allowed.returncode == 0, allowed.stderr
     assert allowed.stdout.split() == ["Linux"]
 

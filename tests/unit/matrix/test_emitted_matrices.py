@@ -98,7 +98,12 @@ def test_a_pod_is_root_nowhere_and_may_make_user_namespaces(make_matrix: MakeMat
         "appArmorProfile": {"type": "Unconfined"},
     }
     (container,) = pod["containers"]
-    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "procMount": "Unmasked",
+    }
+    assert pod["hostUsers"] is False  # without it, Kubernetes refuses the /proc
     assert pod["automountServiceAccountToken"] is False
 
 
@@ -113,6 +118,11 @@ def test_a_directory_that_is_a_cache_is_the_nodes(make_matrix: MakeMatrix, url: 
     assert {"name": "cache", "hostPath": {"path": "/mnt/cache", "type": "Directory"}} in pod["volumes"]
     args = make_parser("matrix").parse_args(container["command"][1:-2])
     assert (args.cache, args.cache_key) == (url, [Path("keys/cache.pub")])
+
+
+def test_a_directory_of_the_nodes_is_named_by_its_whole_path(make_matrix: MakeMatrix) -> None:
+    with pytest.raises(InputError, match="--cache cache: of a directory of the nodes the whole path is needed"):
+        emit(make_matrix, "kubernetes", "host/build-os:1", sharing=("--cache", "cache"), cache="cache")
 
 
 def test_a_cache_elsewhere_is_no_volume(make_matrix: MakeMatrix) -> None:
