@@ -1,21 +1,11 @@
 """A Kubernetes cluster of two machines by their first-boot configs: kubeadm, with images that are in the OS.
 
-Kubernetes' programs are not Debian's. ``BUILD_OS_KUBERNETES`` is a directory with kubeadm, kubectl, kubelet,
-kube-apiserver, kube-controller-manager, kube-scheduler and kube-proxy. Which version they are concerns nothing but the
-two configs in ``configs/machines``.
+Needs Kubernetes' programs, as :mod:`tests.support.kubernetes` says.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -23,43 +13,27 @@ from builder.core.console import QuietConsole
 from builder.core.image import read_image
 from builder.core.store import Store
 from builder.core.tools import Tools
-from tests.boot.conftest import MACHINES, REPOSITORY
+from tests.boot.conftest import REPOSITORY
 from tests.support.clusters import connected
-from tests.support.machines import build_text
-from vm.fakes.authority import CURVE, Authority
+from tests.support.kubernetes import (
+    KUBECTL,
+    PROGRAMS,
+    TOKEN,
+    kubectl,
+    make_config,
+    make_control_plane_config,
+    make_keys,
+    make_node_image,
+    read_version,
+    timed,
+    wait_in,
+    wait_until_ready,
+)
 from vm.machine import Machine
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
-PROGRAMS = os.environ.get("BUILD_OS_KUBERNETES", "")
 OUT = REPOSITORY / "out" / "kubernetes"
-IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
-TOKEN = "abcdef.0123456789abcdef"
-IMAGE = """\
-kind: container
-name: {name}
-version: {version}
-packages: [{packages}]
-artifacts:
-  - {{name: {name}, file: {program}, path: /usr/local/bin/{name}}}
-entrypoint: [/usr/local/bin/{name}]
-environment:
-  PATH: /usr/local/bin:/usr/sbin:/usr/bin
-"""
-DEFINITION = """\
-name: node
-version: 1.0.0
-features: [base, kubernetes, etcd, overlay-network]
-artifacts:
-  - {name: kubelet, file: programs/kubelet, path: /usr/bin/kubelet}
-  - {name: kubeadm, file: programs/kubeadm, path: /usr/bin/kubeadm}
-  - {name: kubectl, file: programs/kubectl, path: /usr/bin/kubectl}
-containers:
-  - {name: pause, definition: containers/pause.yaml, runtime: cri, enable: false}
-  - {name: web, definition: containers/web.yaml, runtime: cri, enable: false}
-"""
-ONE_MORE = "  - {{name: {name}, definition: containers/{name}.yaml, runtime: cri, enable: false}}\n"
-SIZES = "disk: {size: 16G, slot: 4G}\noutputs: [qcow2]\n"
 # Two pods on two machines, which do not wait five minutes for a machine that is gone.
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -89,60 +63,6 @@ spec: {selector: {app: page}, ports: [{port: 80, targetPort: 8080}]}
 """
 # Without a certificate or a token.
 ASK = "import ssl, sys, urllib.request as u; u.urlopen(sys.argv[1], context=ssl._create_unverified_context())"
-KUBECTL = "export KUBECONFIG=/etc/kubernetes/admin.conf; "
-
-
-def read_version() -> str:
-    """That of the programs, as images are tagged with it."""
-    done = subprocess.run([f"{PROGRAMS}/kubeadm", "version", "-o", "short"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def make_image(store: Store, version: str) -> Path:
-    """The image of both machines, and the images of containers in it."""
-    shutil.copytree(REPOSITORY / "configs" / "containers", OUT / "containers", dirs_exist_ok=True)
-    shutil.copytree(REPOSITORY / "overlays" / "web", OUT / "overlays" / "web", dirs_exist_ok=True)
-    shutil.rmtree(OUT / "programs", ignore_errors=True)
-    shutil.copytree(PROGRAMS, OUT / "programs")
-    for name in IMAGES:
-        # base-files brings /lib64, in which programs that are not static look for what loads them.
-        packages = "base-files, base-passwd, iptables, conntrack, kmod" if name == "kube-proxy" else "ca-certificates"
-        text = IMAGE.format(name=name, version=version, packages=packages, program=f"../programs/{name}")
-        (OUT / "containers" / f"{name}.yaml").write_text(text)
-    return build_text(DEFINITION + "".join(ONE_MORE.format(name=name) for name in IMAGES) + SIZES, OUT, store)
-
-
-def make_keys(tools: Tools, folder: Path) -> str:
-    """etcd's certificates and the cluster's authority; returns the hash of its public key."""
-    authority = Authority(tools, folder)
-    certificate = authority.issue("node-1", "10.77.0.10", "127.0.0.1")
-    for source, target in (
-        (authority.path, "ca.crt"),
-        (certificate.path, "member.crt"),
-        (certificate.key, "member.key"),
-    ):
-        shutil.copyfile(source, folder / target)
-    key, path = folder / "kubernetes-ca.key", folder / "kubernetes-ca.crt"
-    usage = (
-        "-addext",
-        "basicConstraints=critical,CA:true",
-        "-addext",
-        "keyUsage=critical,keyCertSign,digitalSignature",
-    )
-    days = ("-not_before", "19700101000000Z", "-days", "36500")
-    tools.run("openssl", "req", "-x509", *CURVE, "-subj", "/CN=kubernetes", *usage, *days, "-keyout", key, "-out", path)
-    public = folder / "kubernetes-ca.der"
-    tools.run("openssl", "pkey", "-in", key, "-pubout", "-outform", "DER", "-out", public)
-    return f"sha256:{hashlib.sha256(public.read_bytes()).hexdigest()}"
-
-
-def make_config(folder: Path, name: str, configs: tuple[str, ...], /, **values: str) -> Path:
-    out = folder / f"{name}.json"
-    command = [sys.executable, "-m", "builder", "config", "merge", "--files-dir", folder, "-o", out]
-    for key, value in values.items():
-        command += ["--set", f"{key}={value}"]
-    subprocess.run([*command, *(MACHINES / f"{config}.yaml" for config in configs)], check=True, cwd=REPOSITORY)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -151,20 +71,10 @@ def nodes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
     if not PROGRAMS:
         pytest.skip("BUILD_OS_KUBERNETES names no directory with Kubernetes' programs")
     version = read_version()
-    manifest = make_image(store, version)
+    manifest = make_node_image(store, version, OUT, {"web": "containers/web.yaml"})
     folder = tmp_path_factory.mktemp("keys")
     authority = make_keys(Tools(read_image(manifest).tools, QuietConsole()), folder)
-    first = make_config(
-        folder,
-        "node-1",
-        ("etcd", "overlay-network", "kubernetes-control-plane"),
-        name="node-1",
-        address="10.77.0.10",
-        members="node-1=https://10.77.0.10:2380",
-        endpoints="https://10.77.0.10:2379",
-        kubernetes=version,
-        token=TOKEN,
-    )
+    first = make_control_plane_config(folder, version)
     second = make_config(
         folder,
         "node-2",
@@ -187,22 +97,6 @@ def nodes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
         yield machines
 
 
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Prints how long something took: for docs/clusters.md."""
-    started = time.monotonic()
-    yield
-    print(f"{what}: {time.monotonic() - started:.0f} s")
-
-
-def kubectl(machine: Machine, arguments: str) -> str:
-    return machine.succeed("sh", "-c", f"{KUBECTL} kubectl {arguments}")
-
-
-def wait_in(machine: Machine, condition: str) -> None:
-    machine.succeed("sh", "-c", f"{KUBECTL} until {condition}; do sleep 3; done")
-
-
 def list_pods(machine: Machine) -> dict[str, str]:
     """Addresses of running pods by the machine that they are on."""
     columns = "custom-columns=:.spec.nodeName,:.status.podIP,:.status.phase,:.metadata.deletionTimestamp"
@@ -213,8 +107,7 @@ def list_pods(machine: Machine) -> dict[str, str]:
 def test_two_configs_make_a_cluster(nodes: list[Machine]) -> None:
     first, second = nodes
     for number, machine in enumerate(nodes, 1):
-        with timed(f"{machine.folder.root.name} is ready, waited for after those before it"):
-            wait_in(first, f"kubectl get node node-{number} --no-headers 2>/dev/null | grep -qw Ready")
+        wait_until_ready(first, f"node-{number}")
         print(f"  {machine.timeline.seconds:.0f} s after it was switched on, {machine.cpu_seconds():.0f} CPU s")
     # Nobody is let in without a name, on neither side, and who has one is asked for the right.
     for url in (
