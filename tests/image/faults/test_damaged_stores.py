@@ -127,6 +127,12 @@ def flip_unseen(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def flip_where_it_is_needed(path: Path) -> None:
+    """What indexes are kept for is another build of packages."""
+    flip_unseen(path)
+    shutil.rmtree(path.parents[2] / "stages", ignore_errors=True)
+
+
 @pytest.mark.parametrize(
     ("entry", "harm", "said"),
     [
@@ -135,6 +141,7 @@ def flip_unseen(path: Path) -> None:
         ("stages/*.seal", DAMAGE["another version's"], ""),
         ("packs/*.tar", DAMAGE["a flipped bit"], "unpacking it again"),
         ("outputs/*/*", flip_unseen, "making it again"),
+        ("derived/*/*", flip_where_it_is_needed, "making it again"),
     ],
 )
 def test_an_image_is_never_made_of_damaged_entries(
