@@ -284,13 +284,13 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
             results.append(work())
         except BaseException as error:
             errors.append(error)
+        _Helper.idle.append(helper)  # also when it is late
         ended.set()
 
     helper = _Helper.take()
     helper.give(run)
     if not ended.wait(min(seconds, threading.TIMEOUT_MAX)):
         raise TooSlow(f"it takes longer than {format_seconds(seconds)}")
-    _Helper.idle.append(helper)
     if errors:
         raise errors[0]
     return results[0]

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from builder.core.console import Console
+from builder.core.errors import BuildError
 from builder.core.kept import PACKS, SEAL, Section, derive_shared_name
 from builder.core.parallel import run_parallel
 from builder.core.scratch import open_scratch
@@ -55,15 +56,17 @@ def open_sharing(store: Store, sizes: Mapping[str, int], console: Console, *, is
     if not isinstance(cache, SharedCache):
         yield
         return
-    # An account of its own: that it has no downloads is no reason to ask it for nothing else.
-    bring_downloads(replace(cache, is_patient=cache.is_patient or is_last_resort), store, sizes, console)
     missing = _list_missing(store, sizes)
-    started = time.monotonic()
+    if missing:
+        # An account of its own: that it has no downloads is no reason to ask it for nothing else.
+        patient = cache.is_patient or (is_last_resort and _answers(cache, missing[0]))
+        bring_downloads(replace(cache, is_patient=patient), store, sizes, console)
+        missing = _list_missing(store, sizes)
+    started, total = time.monotonic(), sum(sizes[sha256] for sha256 in missing)
     yield
     seconds = time.monotonic() - started
     for sha256 in missing:
-        took = seconds * sizes[sha256] / sum(sizes[other] for other in missing)
-        cache.note_made(derive_shared_name(DOWNLOADS, sha256), took)
+        cache.note_made(derive_shared_name(DOWNLOADS, sha256), seconds * sizes[sha256] / total)
 
 
 def bring_downloads(cache: SharedCache, store: Store, sizes: Mapping[str, int], console: Console) -> None:
@@ -109,6 +112,15 @@ def push_downloads(cache: SharedCache, store: Store, seconds: Mapping[str, float
     with open_scratch(store, console) as scratch:
         there = [sha256 for sha256 in sorted(seconds) if store.has_blob(sha256)]
         return sum(run_parallel(*(partial(push, sha256, scratch) for sha256 in there), jobs=JOBS))
+
+
+def _answers(cache: SharedCache, sha256: str) -> bool:
+    """Whether it is worth waiting for a cache: one that is slow is, one that is down is not."""
+    try:
+        cache.place.read_entry(derive_shared_name(DOWNLOADS, sha256))
+    except (OSError, BuildError):
+        return False
+    return True
 
 
 def _list_missing(store: Store, sizes: Mapping[str, int]) -> list[str]:
