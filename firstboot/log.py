@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from firstboot.config.lazy import import_lazily
@@ -21,16 +23,28 @@ else:
 
 # sd-daemon(3): journald takes these as the priority of a line on standard error.
 _ERROR, _WARNING, _INFO = "<3>", "<4>", "<6>"
+# The kernel's log, whose errors are on every console, also where the command line says "quiet" (printk(9)).
+KERNEL_LOG = Path("/dev/kmsg")
+WAITS_AFTER, WAITS_EVERY = 10.0, 30.0  # seconds until a wait is told on the consoles, and until the next one is
 
 
 class Log:
     """Writes lines to a stream."""
 
-    def __init__(self, stream: TextIO | None = None, *, priorities: bool | None = None) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        priorities: bool | None = None,
+        kernel_log: Path = KERNEL_LOG,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stream = sys.stderr if stream is None else stream
         # Where systemd reads the stream; anyone else would see the prefixes as text.
         self.current = ""  # the operation that was started last and has not ended
         self._priorities = "JOURNAL_STREAM" in os.environ if priorities is None else priorities
+        self._kernel_log, self._clock = kernel_log, clock
+        self._next_wait = clock() + WAITS_AFTER
 
     def _line(self, priority: str, text: str) -> None:
         if "=" in text or "://" in text or "$" in text:
@@ -42,6 +56,20 @@ class Log:
     def note(self, text: str) -> None:
         """Something that happened."""
         self._line(_INFO, text)
+
+    def wait(self, text: str) -> None:
+        """Something that was tried in vain and is tried again; now and then also on the consoles of the machine, where
+        somebody may wonder why nothing happens."""
+        self.note(text)
+        self.show_wait(text)
+
+    def show_wait(self, text: str) -> None:
+        """The same, on the consoles alone."""
+        if not self._priorities or self._clock() < self._next_wait:
+            return
+        self._next_wait = self._clock() + WAITS_EVERY
+        with suppress(OSError):  # a first boot does not fail because of that
+            self._kernel_log.write_text(f"{_ERROR}build-os: first boot waits: {redaction.conceal(text)}\n")
 
     def warn(self, text: str) -> None:
         """Something to look at."""

@@ -46,7 +46,7 @@ def bring_up(places: Places, log: Log) -> None:
         path = places.locate(request)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch()
-        _wait(places)
+        _wait(places, log)
         _name_resolvers(places)
 
 
@@ -68,13 +68,14 @@ def _driver_aliases(places: Places) -> Iterator[str]:
                 yield alias
 
 
-def _wait(places: Places) -> None:
+def _wait(places: Places, log: Log) -> None:
     """Until an interface has an address by which others can be reached."""
     clock = places.connector.clock
     deadline = Deadline(clock, SECONDS)
     while _state(places).get("OPER_STATE") != "routable":
         if deadline.left <= 0:
             raise FetchError(f"there is no network after {SECONDS} s: {_why(places)}", "is there a DHCP server?")
+        log.show_wait(f"no network yet, {_why(places)}")
         clock.sleep(_POLL_SECONDS)
 
 

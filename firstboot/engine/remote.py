@@ -48,7 +48,7 @@ class Remote:
         self._offline = offline
         self._patience = patience
         settings = Settings() if patience is None else Settings(total_seconds=patience or None)
-        self._fetcher = Fetcher(places.connector, platform, log.note, settings) if fetcher is None else fetcher
+        self._fetcher = Fetcher(places.connector, platform, log.wait, settings) if fetcher is None else fetcher
 
     def adapt_to(self, ignition: Ignition) -> Remote:
         """The same with the timeouts, proxies and certificate authorities of a config."""

@@ -48,7 +48,7 @@ def fetch_named(named: Named, platform: str, places: Places, log: Log) -> Fetche
     if named.url:
         if not named.url.startswith("data:"):
             bring_up(places, log)
-        fetcher = Fetcher(places.connector, platform, log.note, Settings(total_seconds=PROVIDER_SECONDS))
+        fetcher = Fetcher(places.connector, platform, log.wait, Settings(total_seconds=PROVIDER_SECONDS))
         return Fetched(f"the config of {URL}=", fetcher.fetch_url(named.url, MAX_BYTES))
     if not named.device or not named.path:
         raise ConfigUnavailable(f"the kernel's command line has only one of {DEVICE}= and {PATH}=", "name both")

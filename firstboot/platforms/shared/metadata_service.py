@@ -39,7 +39,7 @@ class Service:
         if network:
             bring_up(places, log)
         self.deadline = Deadline(places.connector.clock, PROVIDER_SECONDS)
-        self.web = Web(places.connector, Settings(), log.note)
+        self.web = Web(places.connector, Settings(), log.wait)
 
     def get(self, url: str, headers: Mapping[str, str] | None = None, *, retried: tuple[int, ...] = ()) -> bytes:
         """What is at a URL.
