@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import shutil
@@ -20,10 +21,11 @@ from builder.core.console import Console
 
 if TYPE_CHECKING:
     from builder.core.image import Image
-    from builder.sharing.cache import SharedCache
     from builder.workers.task import Task
 
 RESULTS, MACHINES, PARTS = "results", "vm-tests", "parts"
+NOT_ENDED, NOTHING_SAID = "the run was ended before it had", "nothing was said of it"
+LOST = 5  # docs/exit-codes.md: as where a test has failed
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,17 @@ def run_tests_elsewhere(
     from builder.build.shared import push_build
     from builder.core.image import read_image
     from builder.matrix.run import choose_status
+    from builder.workers.results import bring_results
     from builder.workers.scheduler import Scheduler
     from builder.workers.sources import push_sources
-    from builder.workers.task import NOT_HERE
+    from builder.workers.task import ANOTHER_IMAGE, NOT_HERE
     from vm.testing.merge import Part, list_remarkable, merge_results
-    from vm.testing.records import PAGE, format_summary
+    from vm.testing.records import JUNIT, PAGE, format_summary
+    from vm.testing.records import RESULTS as RECORDS
 
     cache, scheduler = require_cache(args, console, to_write=True), Scheduler(args.on)
-    image = read_image(build_json)
+    cache.is_patient = True  # there is no other way to what workers have left
+    image, key = read_image(build_json), read_key(build_json)
     definition = require_current_image(image, console)
     scheduler.require_workers()
     started, begun = datetime.now(UTC), time.monotonic()
@@ -68,30 +73,56 @@ def run_tests_elsewhere(
     sources, directory = push_sources(cache, Path.cwd(), [definition])
     with console.open_step("share the image"):
         push_build(cache, image.directory, seconds=60.0)
-    shutil.rmtree(results / PARTS, ignore_errors=True)  # an earlier run's
+    for path in (PARTS, PAGE, RECORDS, JUNIT):  # an earlier run's
+        remove_path(results / path)
     tasks = make_tasks(args, list(groups.values()), definition, sources, directory)
-    parts, statuses = [], []
-    with (
-        console.open_step(f"{len(listing)} tests in {len(groups)} groups on {args.on}"),
-        closing(scheduler.run(tasks)) as ended,
-    ):
-        for task, done in ended:
-            part = results / PARTS / task.name
-            status, error = done.status, done.error
-            if done.gave and not bring_results(cache, done.gave, part):
-                status, error = NOT_HERE, f"what it has left cannot be brought from {cache.place.url}"
-            parts.append(Part(part, groups[task.name].tests, error))
-            statuses.append(status)
-            if status == 0:
-                console.note(f"{task.name}: passed, {done.seconds:.0f} s")
-            else:
-                console.warn(f"{task.name}: status {status}, {done.seconds:.0f} s: {error or 'it said nothing'}")
-            console.report_progress(len(parts), len(tasks), "groups")
-    parts.sort(key=lambda part: part.directory.name)
-    summary = merge_results(parts, results, started, time.monotonic() - begun)
-    for line in (*list_remarkable(summary), format_summary(summary), f"results: {results / PAGE}"):
-        sys.stdout.write(f"{line}\n")
-    return choose_status(statuses)
+    parts = {group.name: Part(results / PARTS / group.name, group.tests, NOT_ENDED) for group in groups.values()}
+    statuses: dict[str, int] = {}
+    try:
+        with (
+            console.open_step(f"{len(listing)} tests in {len(groups)} groups on {args.on}"),
+            closing(scheduler.run(tasks)) as ended,
+        ):
+            for task, done in ended:
+                status, error = done.status, done.error
+                if status == 0 and parse_key(done.told) != key:
+                    status, error = NOT_HERE, ANOTHER_IMAGE
+                elif done.gave and not bring_results(cache, done.gave, parts[task.name].directory):
+                    status, error = NOT_HERE, f"what it has left cannot be brought from {cache.place.url}"
+                parts[task.name] = Part(parts[task.name].directory, groups[task.name].tests, error or NOTHING_SAID)
+                statuses[task.name] = status
+                if status == 0:
+                    console.note(f"{task.name}: passed, {done.seconds:.0f} s")
+                else:
+                    console.warn(f"{task.name}: status {status}, {done.seconds:.0f} s: {error or NOTHING_SAID}")
+                console.report_progress(len(statuses), len(tasks), "groups")
+    finally:
+        summary = merge_results(list(parts.values()), results, started, time.monotonic() - begun)
+        for line in (*list_remarkable(summary), format_summary(summary), f"results: {results / PAGE}"):
+            sys.stdout.write(f"{line}\n")
+    status = choose_status(statuses.values())
+    return LOST if status == 0 and summary["outcomes"].get("error") else status
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, or a directory with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_key(build_json: Path) -> str:
+    """The key of all that decided an image's artifacts."""
+    return parse_key(build_json.read_text(encoding="utf-8"))
+
+
+def parse_key(text: str) -> str:
+    """The same, of the text of ``build.json``; empty if it has none."""
+    try:
+        return str(json.loads(text)["key"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def require_current_image(image: Image, console: Console) -> Path:
@@ -101,13 +132,14 @@ def require_current_image(image: Image, console: Console) -> Path:
         InputError: it has another one, or none.
     """
     from builder.build.request import BuildRequest
-    from builder.build.system import is_up_to_date, plan_system
+    from builder.build.system import make_system_key, plan_system
     from builder.build.workspace import Workspace
     from builder.core.errors import InputError
     from builder.core.store import Store
     from builder.debian.lock import Lock
     from builder.definition.load import load
     from builder.locking import make_lock_path, require_current
+    from builder.outputs.manifest import is_current
 
     which = image.directory / "build.json"
     if image.definition is None or not image.definition.is_file():
@@ -116,8 +148,9 @@ def require_current_image(image: Image, console: Console) -> Path:
     lock = Lock.load(make_lock_path(resolved.path))
     require_current(lock, resolved, str(make_lock_path(resolved.path)))
     store = Store.open()
-    workspace = Workspace(BuildRequest(image.definition, image.directory, store, console), store)
-    if not is_up_to_date(workspace, resolved, lock, plan_system(workspace, resolved, lock)):
+    request = BuildRequest(image.definition, image.directory, store, console)
+    plan = plan_system(Workspace(request, store), resolved, lock)
+    if not is_current(which, make_system_key(request, resolved, lock, plan)):
         raise InputError(
             f"{which} is not what {image.definition} builds now, and workers are given that",
             hint="'build-os build' makes it; cells of a matrix have 'build-os matrix test --on', and what is signed for"
@@ -163,17 +196,9 @@ def make_tasks(
             sources=sources,
             directory=directory,
             commands=(build, ("test", *group.arguments, *words)),
-            tells="",
+            tells="build.json",
             run=run,
             gives=RESULTS,
         )
         for group in groups
     ]
-
-
-def bring_results(cache: SharedCache, entry: str, directory: Path) -> bool:
-    """Have what a group has left in a directory of its own; nobody else needs it. Returns whether it came."""
-    directory.mkdir(parents=True)
-    came = cache.bring(entry, directory) is not None
-    cache.place.delete(entry)
-    return came

@@ -252,6 +252,7 @@ def run_elsewhere(
     from builder.workers.scheduler import Scheduler
 
     cache = require_cache(args, console, to_write=True)
+    cache.is_patient = True  # there is no other way to what workers have made
     engine = CellsElsewhere(
         Scheduler(args.on), cache, args.out, console, matrix.matrix.limits.seconds, offline=args.offline
     )

@@ -12,6 +12,7 @@ from builder.core.tools import stop
 TOOK_TOO_LONG = 5  # docs/exit-codes.md: not what was asked, within its deadline
 ENDED = 130  # as by Ctrl-C
 TAIL_LINES = 8
+PATIENCE = 20.0  # seconds: a build puts away what it has begun, and so do machines
 
 
 class Processes:
@@ -49,7 +50,7 @@ class Processes:
             try:
                 return process.wait(seconds), ""
             except subprocess.TimeoutExpired:
-                stop(process)
+                stop(process, PATIENCE)
                 return TOOK_TOO_LONG, f"took longer than limits.seconds, {seconds:.0f} s"
             finally:
                 with self._lock:
@@ -63,7 +64,9 @@ class Processes:
             self._ended = True
             running = list(self._running)
         for process in running:
-            stop(process, patience=20.0)  # a build puts away what it has begun
+            process.terminate()
+        for process in running:
+            stop(process, PATIENCE)
         return len(running)
 
 

@@ -6,8 +6,6 @@ What a worker has built is in the shared cache then, and what its tests have lef
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,9 +15,10 @@ from builder.core.console import Console
 from builder.matrix.plan import PlannedCell
 from builder.matrix.records import FILE, TESTS, Outcome, parse_outcomes
 from builder.sharing.cache import SharedCache
+from builder.workers.results import bring_results
 from builder.workers.scheduler import Scheduler
 from builder.workers.sources import push_sources
-from builder.workers.task import Done, Task, locate_out, make_run_name
+from builder.workers.task import ANOTHER_IMAGE, NOT_HERE, Done, Task, locate_out, make_run_name
 
 
 @dataclass
@@ -47,12 +46,15 @@ class CellsElsewhere:
         self.scheduler.require_workers()
         sources, directory = push_sources(self.cache, matrix.parent, [row.cell.definition for row in planned])
         where = _Where(sources, directory, matrix.name, make_run_name())
+        rows = {row.cell.id: row for row in planned}
         outcomes: dict[str, Outcome] = {}
         with closing(self.scheduler.run([self._make_task(action, row, where) for row in planned])) as ended:
             for task, done in ended:
-                outcomes[task.name] = outcome = read_outcome(action, done)
-                if done.gave:
-                    self._bring_tests(task.name, done.gave)
+                outcome = read_outcome(action, done, rows[task.name].key)
+                if done.gave and not bring_results(self.cache, done.gave, self.out / task.name / TESTS):
+                    said = f"what its tests have left cannot be brought from {self.cache.place.url}"
+                    outcome = replace(outcome, status=NOT_HERE, error=said)
+                outcomes[task.name] = outcome
                 self._say(task.name, outcome)
                 self.console.report_progress(len(outcomes), len(planned), "cells")
         return outcomes
@@ -74,18 +76,6 @@ class CellsElsewhere:
             seconds=self.seconds,
         )
 
-    def _bring_tests(self, cell: str, entry: str) -> None:
-        """Have what a cell's tests have left in the cell's directory here; nobody else needs it."""
-        directory = self.out / cell
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".new-tests-") as scratch:
-            fresh = Path(scratch, TESTS)
-            fresh.mkdir()
-            if self.cache.bring(entry, fresh) is not None:
-                shutil.rmtree(directory / TESTS, ignore_errors=True)
-                fresh.rename(directory / TESTS)
-        self.cache.place.delete(entry)
-
     def _say(self, cell: str, outcome: Outcome) -> None:
         if outcome.status == 0:
             self.console.note(f"{cell}: done in {outcome.seconds:.1f} s")
@@ -103,10 +93,17 @@ class _Where:
     run: str
 
 
-def read_outcome(action: str, done: Done) -> Outcome:
-    """How a cell ended, as its own process said it, or as it looked from outside."""
+def read_outcome(action: str, done: Done, key: str) -> Outcome:
+    """How a cell ended, as its own process said it, or as it looked from outside.
+
+    Args:
+        key: of all that decides the cell's artifacts, as they are known here.
+    """
     said = parse_outcomes(done.told)
-    outcome = said.get(action, said.get("build"))
-    if outcome is None or outcome.status != done.status:
-        outcome = Outcome(done.status, done.seconds, done.error)
-    return replace(outcome, worker=done.worker)
+    built = said.get("build")
+    if built is not None and built.status == 0 and key and built.key != key:
+        return Outcome(NOT_HERE, done.seconds, ANOTHER_IMAGE, worker=done.worker)
+    outcome = said.get(action, built)
+    if outcome is not None and outcome.status == done.status:
+        return replace(outcome, worker=done.worker)
+    return Outcome(done.status, done.seconds, done.error, worker=done.worker)

@@ -31,6 +31,7 @@ class Outcome:
         cache: what a build had of the shared cache: entries and bytes, by the names of
             :class:`builder.sharing.cache.Counts`.
         worker: who did it, if not this machine.
+        key: of all that decides the artifacts of a build.
     """
 
     status: int
@@ -43,6 +44,7 @@ class Outcome:
     tests: Mapping[str, int] = field(default_factory=dict)
     cache: Mapping[str, int] = field(default_factory=dict)
     worker: str = ""
+    key: str = ""
 
 
 def read_outcomes(directory: Path) -> dict[str, Outcome]:

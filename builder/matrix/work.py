@@ -55,6 +55,7 @@ def build_cell(planned: PlannedCell, request: BuildRequest) -> Outcome:
         stages=stages,
         size=sum(artifact["size"] for artifact in data["artifacts"].values()),
         cache={} if cache is None else asdict(cache.counts),
+        key=data["key"],
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar, cast
 
 from builder.core.console import Console, format_seconds, format_size
-from builder.core.errors import BuildError
+from builder.core.errors import BuildError, SourceError
 from builder.core.files import hash_file
 from builder.core.store import Brought
 from builder.sharing.archive import describe_files, list_files, unpack_archive, write_archive
@@ -29,7 +29,7 @@ LEAST, LOSS, PUSH, PATIENT = 2.0, 4.0, 300.0, 3600.0
 MAX_ARCHIVE = 16 << 30  # bytes
 
 
-class TooSlow(Exception):
+class TooSlow(SourceError):
     """It took longer than making it."""
 
 
@@ -212,7 +212,7 @@ class SharedCache:
     def _has_good(self, name: str, trusted: Sequence[VerifyKey]) -> bool:
         """Whether there is an entry that one of the keys signed, and of which nothing bad is known."""
         try:
-            envelope = _within(LEAST, lambda: self.place.read_entry(name))
+            envelope = _within(self._bear(LEAST), lambda: self.place.read_entry(name))
             if envelope is None or name in self._bad:
                 return False
             open_entry(envelope, name, trusted)

@@ -53,13 +53,12 @@ class Scheduler:
             self._require_workers(client)
             futures = submit(client, tasks)
             try:
-                for number, done in self._collect(client, dict(enumerate(futures))):
-                    yield tasks[number], done
+                yield from self._collect(client, dict(zip(tasks, futures, strict=True)))
             except BaseException:
                 with suppress(OSError):  # of a scheduler that has gone
                     client.cancel(futures)
                     for run in {task.run for task in tasks}:
-                        client.run(stop_run, run)
+                        client.run(stop_run, run, workers=list_workers(client), on_error="ignore")
                 raise
 
     @contextmanager
@@ -77,7 +76,7 @@ class Scheduler:
             client.close(timeout=5)
 
     def _require_workers(self, client: Client) -> None:
-        if count_workers(client):
+        if list_workers(client):
             return
         others = [worker.get("resources") or {} for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         details = sorted({f"there is one with {', '.join(other) or 'nothing of build-os'}" for other in others})
@@ -87,9 +86,10 @@ class Scheduler:
             hint="the same version of build-os, on the same architecture: 'build-os worker' there",
         )
 
-    def _collect(self, client: Client, waiting: dict[int, Future]) -> Iterator[tuple[int, Done]]:
+    def _collect(self, client: Client, waiting: dict[Task, Future]) -> Iterator[tuple[Task, Done]]:
         """Tasks with how they ended, as they end."""
         alone = time.monotonic()
+        again: set[Task] = set()
         while waiting:
             time.sleep(LOOK if not any(future.done() for future in waiting.values()) else 0)
             if client.status != "running":
@@ -97,11 +97,17 @@ class Scheduler:
                     f"the scheduler at {self.address} has gone",
                     hint="start it and run this again: what is built is in the cache",
                 )
-            for number, future in list(waiting.items()):
-                if future.done():
-                    del waiting[number]
-                    yield number, _read_future(future)
-            if count_workers(client):
+            for task, future in list(waiting.items()):
+                if not future.done():
+                    continue
+                if future.status == "error" and task.shares and task not in again:
+                    # Perhaps only what it came after has taken its worker with it, and nobody has tried this one.
+                    again.add(task)
+                    waiting[task] = submit_one(client, task, None, "-again")
+                    continue
+                del waiting[task]
+                yield task, _read_future(future)
+            if list_workers(client):
                 alone = time.monotonic()
             elif time.monotonic() - alone > ALONE:
                 raise CapabilityError(
@@ -114,20 +120,24 @@ def submit(client: Client, tasks: Sequence[Task]) -> list[Future]:
     futures: list[Future] = []
     last: dict[str, Future] = {}
     for task in tasks:
-        before = last.get(task.shares) if task.shares else None
-        key, resources = f"{task.name}-{task.run}", {name_resource(): 1}
-        last[task.shares] = client.submit(do_task, task, before, key=key, resources=resources, pure=False)
+        last[task.shares] = submit_one(client, task, last.get(task.shares) if task.shares else None)
         futures.append(last[task.shares])
     return futures
 
 
-def count_workers(client: Client) -> int:
-    """How many workers there are that a task can be given to."""
+def submit_one(client: Client, task: Task, before: Future | None, suffix: str = "") -> Future:
+    """Hand one out, to be done when another one has ended."""
+    key = f"{task.name}-{task.run}{suffix}"
+    return client.submit(do_task, task, before, key=key, resources={name_resource(): 1}, pure=False)
+
+
+def list_workers(client: Client) -> list[str]:
+    """The addresses of the workers that a task can be given to."""
     try:
         workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
     except OSError:
-        return 0
-    return sum(name_resource() in (worker.get("resources") or {}) for worker in workers.values())
+        return []
+    return [address for address, worker in workers.items() if name_resource() in (worker.get("resources") or {})]
 
 
 def _read_future(future: Future) -> Done:

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,37 @@ from builder.workers.task import CONNECT, NOT_HERE, OUT, SOURCES, Done, Task, im
 
 MOST_TOLD = 1 << 20  # characters: the scheduler keeps it
 _runs: dict[str, Processes] = {}  # of this worker, by command of a client's
-_cache: list[SharedCache] = []
-_name = f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass
+class _Worker:
+    """What this process was started with, where Dask's threads find it."""
+
+    name: str = ""
+    cache: SharedCache | None = None
+
+
+_worker = _Worker()
 
 
 def do_task(task: Task, before: object) -> dict[str, Any]:  # noqa: ARG001 - it has ended, that is all
     """Do one task on this worker; runs in a thread of Dask's."""
-    store, cache = Store.open(), _open_cache()
-    with open_scratch(store, cache.console) as scratch:
+    try:
+        done = _do_task(task, _open_cache())
+    except (OSError, BuildError) as error:  # a full disk: another worker may have room
+        done = Done(NOT_HERE, 0.0, f"this worker cannot do it: {error}")
+    return asdict(replace(done, worker=_worker.name))
+
+
+def _do_task(task: Task, cache: SharedCache) -> Done:
+    with open_scratch(Store.open(), cache.console) as scratch:
         sources = scratch / SOURCES
         sources.mkdir()
         if cache.bring(task.sources, sources) is None:
-            return asdict(Done(NOT_HERE, 0.0, f"{cache.place.url} does not have the definitions, {task.sources}"))
+            return Done(NOT_HERE, 0.0, f"{cache.place.url} does not have the definitions, {task.sources}")
         # Where names are looked up ends here, as in the repository.
         (sources / ".git").mkdir(exist_ok=True)
-        return asdict(replace(_run(task, sources / task.directory, scratch / OUT, cache), worker=_name))
+        return _run(task, sources / task.directory, scratch / OUT, cache)
 
 
 def _run(task: Task, directory: Path, out: Path, cache: SharedCache) -> Done:
@@ -89,25 +105,28 @@ def stop_run(run: str) -> int:
 
 
 def _open_cache() -> SharedCache:
-    """The cache that this worker was started with, for one task: what it has cost others is no reason to give it up."""
-    given = _cache[0]
-    return SharedCache(given.place, given.trusted, given.console, given.signing)
+    """The cache that this worker was started with, for one task. What it takes is waited for: without it there is
+    nothing to do here."""
+    given = _worker.cache
+    assert given is not None
+    return SharedCache(given.place, given.trusted, given.console, given.signing, is_patient=True)
 
 
 async def serve_tasks(address: str, cache: SharedCache, store: Store, slots: int, console: Console) -> None:
-    """Be a worker of a scheduler until it goes away.
+    """Be a worker of a scheduler until it goes away; what it had begun ends then.
 
     Raises:
-        CapabilityError: there is no scheduler.
+        CapabilityError: there is no scheduler, or it takes no worker.
     """
     distributed = import_distributed()
-    _cache[:] = [cache]
+    # Another one each time: a scheduler may not have noticed yet that a connection is gone.
+    _worker.name, _worker.cache = f"{socket.gethostname()}-{os.urandom(3).hex()}", cache
     directory = store.root / "scratch"
     directory.mkdir(exist_ok=True)
     try:
         worker = await distributed.Worker(
             address,
-            name=_name,
+            name=_worker.name,
             nthreads=slots,
             resources={name_resource(): slots},
             local_directory=str(directory),
@@ -117,8 +136,13 @@ async def serve_tasks(address: str, cache: SharedCache, store: Store, slots: int
         )
     except (OSError, TimeoutError) as error:
         raise CapabilityError(f"there is no scheduler at {address}", hint="'dask scheduler' starts one") from error
+    except RuntimeError as error:
+        raise CapabilityError(f"the scheduler at {address} takes no worker: {error.__cause__ or error}") from error
     console.note(f"works for {address}: {slots} tasks at once, {name_resource()}")
     try:
         await worker.finished()
     finally:
+        for processes in _runs.values():
+            processes.end()
+        _runs.clear()
         await worker.close(timeout=5)

@@ -17,6 +17,10 @@ from builder.core.inputs import ROOT
 CONNECT = "10s"
 NOT_HERE = 3  # docs/exit-codes.md: something is missing on the machines that were asked
 PACKAGES = ("builder", "firstboot", "update", "vm")
+ANOTHER_IMAGE = (
+    "the worker builds another image than this machine would: something that decides it is not sent to workers,"
+    " which have what git knows or would add, and no private keys"
+)
 # Directories of a task, beside each other; not as a project calls its own, which is looked for above the sources.
 SOURCES, OUT = "sources", "made"
 

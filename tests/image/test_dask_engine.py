@@ -88,3 +88,4 @@ def test_ctrl_c_ends_what_workers_do(farm: Farm) -> None:
     client.send_signal(signal.SIGINT)
     assert client.wait(SECONDS) == 130, farm.read_log("client")
     farm.wait(lambda: not any(farm.directory.glob("w1/scratch/build-*")), "w1")
+    assert not any(farm.directory.glob("cache/entries/images-*"))  # it did not just come to its end

@@ -210,6 +210,9 @@ def test_a_cell_that_begins_while_all_are_ended_is_ended_too(
             ending.start()
             ending.join(0.2)
 
+        def terminate(self) -> None:
+            """It is asked, and then waited for by ``stop``."""
+
         def wait(self, _: float | None) -> int:
             assert self.ended.wait(5), "nobody ends it"
             return -15

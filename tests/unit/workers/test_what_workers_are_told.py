@@ -12,13 +12,14 @@ from builder.cli.main import make_parser
 from builder.cli.sharing import KEYS, SIGN_KEY, URL
 from builder.cli.worker import keep_in_environment
 from builder.core.console import PlainConsole
-from builder.core.errors import InputError
+from builder.core.errors import InputError, SourceError
 from builder.core.processes import Processes
 from builder.core.store import Store
 from builder.sharing.cache import SharedCache
 from builder.sharing.places import DirectoryPlace
 from builder.signatures.pem import make_ed25519_pair, parse_private_key
 from builder.workers import serve, sources
+from builder.workers.results import bring_results
 from builder.workers.serve import do_task, stop_run
 from builder.workers.sources import list_sources, push_sources
 from builder.workers.task import Done, Task, locate_out, name_resource
@@ -60,11 +61,35 @@ def test_definitions_and_locks_go_to_workers_and_what_was_built_does_not(
     assert push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])[0] != name
 
 
+def test_links_and_modes_of_overlays_are_what_they_were(
+    make_matrix: MakeMatrix, cache: SharedCache, tmp_path: Path
+) -> None:
+    """A link that leads nowhere here is a link of the machine."""
+    made = make_matrix("outputs: [raw]\n", locked=True)
+    top = tmp_path / "overlays/mine/etc/systemd/system/multi-user.target.wants"
+    top.mkdir(parents=True)
+    (top / "mine.service").symlink_to("../mine.service")
+    (top.parent / "other.service").symlink_to("/dev/null")
+    script = tmp_path / "overlays/mine/etc/run"
+    script.write_text("#!/bin/sh\n")
+    before, _ = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
+    script.chmod(0o755)
+    after, _ = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
+    assert before != after
+    (tmp_path / "there").mkdir()
+    assert cache.bring(after, tmp_path / "there") is not None
+    there = tmp_path / "there/overlays/mine/etc"
+    assert (there / "systemd/system/multi-user.target.wants/mine.service").readlink() == Path("../mine.service")
+    assert (there / "systemd/system/other.service").readlink() == Path("/dev/null")
+    assert (there / "run").stat().st_mode & 0o111
+
+
 def test_private_keys_are_not_sent(make_matrix: MakeMatrix, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = make_matrix("outputs: [raw]\n", locked=True)
     assert run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache").status == 0
     (tmp_path / "keys/secure-boot.key").write_bytes(make_ed25519_pair()[0])
     (tmp_path / "keys/old.pem").write_text("# a comment\n-----BEGIN RSA PRIVATE KEY-----\n")
+    (tmp_path / "keys/a.asc").write_text("-----BEGIN PGP PRIVATE KEY BLOCK-----\n")
     sent = {name for name in list_sources(made.path.parent)[1] if name.startswith("keys/")}
     assert sent == {"keys/.gitignore", "keys/cache.pub"}
 
@@ -89,7 +114,7 @@ def test_what_is_no_directory_of_definitions_is_not_sent(
 
 
 def test_a_worker_whose_cache_has_no_definitions_says_so(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_cache", [cache])
+    monkeypatch.setattr(serve._worker, "cache", cache)
     task = make_task(f"sources-1-{'0' * 64}", ".")
     outcome = do_task(task, None)
     assert outcome["status"] == 3
@@ -102,7 +127,7 @@ def test_a_cache_that_was_slow_for_one_cell_is_asked_for_the_next(
     made = make_matrix("outputs: [raw]\n", locked=True)
     name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
     monkeypatch.setattr(serve, "_run", lambda *_: Done(0, 1.0))
-    monkeypatch.setattr(serve, "_cache", [cache])
+    monkeypatch.setattr(serve._worker, "cache", cache)
     cache._lose(100.0, "slow")
     assert cache.is_given_up
     assert do_task(make_task(name, inside), None)["status"] == 0
@@ -114,7 +139,7 @@ def test_a_cell_of_a_run_that_was_ended_does_not_begin(
     """Its definitions were still being fetched when the client was stopped."""
     made = make_matrix("outputs: [raw]\n", locked=True)
     name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
-    monkeypatch.setattr(serve, "_cache", [cache])
+    monkeypatch.setattr(serve._worker, "cache", cache)
     assert stop_run("stopped") == 0
     outcome = do_task(make_task(name, inside, "stopped"), None)
     assert (outcome["status"], outcome["error"]) == (130, "nobody waited for it any more when it was to begin")
@@ -122,8 +147,43 @@ def test_a_cell_of_a_run_that_was_ended_does_not_begin(
         do_task(make_task(name, inside, "another"), None)
 
 
+def test_a_worker_whose_disk_is_full_says_so(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(serve._worker, "cache", cache)
+    monkeypatch.setattr(serve, "open_scratch", fill)
+    done = Done(**do_task(make_task(f"sources-2-{'0' * 64}", "."), None))
+    assert (done.status, done.error) == (3, "this worker cannot do it: [Errno 28] No space left on device")
+
+
+def test_what_a_task_has_left_stays_in_the_cache_until_it_has_come(
+    cache: SharedCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log").write_text("new")
+    entry = f"results-1-{'0' * 64}"
+    cache.push(entry, {"log": tmp_path / "log"}, tmp_path, seconds=1.0)
+    there = tmp_path / "tests"
+    there.mkdir()
+    (there / "log").write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedCache, "bring", lambda *_: None)
+        assert not bring_results(cache, entry, there)
+    assert (there / "log").read_text() == "old"
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryPlace, "delete", refuse_to_delete)
+        assert bring_results(cache, entry, there)
+    assert (there / "log").read_text() == "new"
+    assert bring_results(cache, entry, there)
+    assert not bring_results(cache, entry, there)
+
+
+def refuse_to_delete(*_: object) -> None:
+    raise SourceError("this registry does not delete")
+
+
 def test_what_a_killed_worker_left_is_swept_by_the_next(cache: SharedCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_cache", [cache])
+    monkeypatch.setattr(serve._worker, "cache", cache)
     task = make_task(f"sources-1-{'0' * 64}", ".")
     scratch = Store.open().root / "scratch"
     places: list[Path] = []
@@ -155,7 +215,7 @@ def test_a_directory_builder_among_the_sources_is_not_what_builds(
         return 0, ""
 
     monkeypatch.setattr(Processes, "run", run)
-    monkeypatch.setattr(serve, "_cache", [cache])
+    monkeypatch.setattr(serve._worker, "cache", cache)
     name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
     assert do_task(make_task(name, inside), None)["status"] == 0
     ((argv, is_there),) = ran
@@ -183,7 +243,7 @@ def test_what_a_task_leaves_comes_back_through_the_cache_also_when_it_fails(
         return 5, ""
 
     monkeypatch.setattr(Processes, "run", run)
-    monkeypatch.setattr(serve, "_cache", [cache])
+    monkeypatch.setattr(serve._worker, "cache", cache)
     name, inside = push_sources(cache, made.path.parent, [tmp_path / "one.yaml"])
     out = locate_out(inside)
     commands = (("build", "one.yaml"), ("test", "--results", out), ("never",))

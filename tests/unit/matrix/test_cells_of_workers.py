@@ -1,0 +1,45 @@
+"""How a cell ended that another machine has worked on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from builder.matrix.elsewhere import read_outcome
+from builder.matrix.records import SCHEMA, Outcome
+from builder.workers.task import ANOTHER_IMAGE, Done
+
+pytestmark = pytest.mark.unit
+
+KEY = "0123"
+
+
+def tell(**outcomes: Outcome) -> str:
+    return json.dumps({"schema": SCHEMA, "outcomes": {name: asdict(each) for name, each in outcomes.items()}})
+
+
+def test_its_own_process_says_how_it_ended() -> None:
+    built = Outcome(0, 3.0, key=KEY, size=7)
+    tested = Outcome(5, 9.0, "test_a.py::test_one", tests={"failed": 1})
+    assert read_outcome("build", Done(0, 4.0, told=tell(build=built), worker="w"), KEY).size == 7
+    outcome = read_outcome("test", Done(5, 10.0, told=tell(build=built, test=tested), worker="w"), KEY)
+    assert (outcome.error, outcome.worker) == ("test_a.py::test_one", "w")
+
+
+def test_a_cell_whose_image_could_not_be_built_was_not_tested() -> None:
+    outcome = read_outcome("test", Done(4, 4.0, "mke2fs failed", tell(build=Outcome(4, 3.0, "mke2fs failed"))), KEY)
+    assert (outcome.status, outcome.error) == (4, "mke2fs failed")
+
+
+def test_what_was_killed_is_known_from_outside() -> None:
+    outcome = read_outcome("build", Done(1, 4.0, "killed", tell(build=Outcome(0, 3.0, key=KEY))), KEY)
+    assert (outcome.status, outcome.error, outcome.seconds) == (1, "killed", 4.0)
+    assert read_outcome("build", Done(5, 9.0, "took longer"), KEY).status == 5
+
+
+def test_a_worker_that_builds_another_image_has_tested_nothing_of_ours() -> None:
+    said = tell(build=Outcome(0, 3.0, key="4567"), test=Outcome(0, 9.0, tests={"passed": 1}))
+    outcome = read_outcome("test", Done(0, 10.0, told=said), KEY)
+    assert (outcome.status, outcome.error) == (3, ANOTHER_IMAGE)
