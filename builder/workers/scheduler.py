@@ -8,7 +8,7 @@ version is ever given a task.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -55,10 +55,8 @@ class Scheduler:
             try:
                 yield from self._collect(client, dict(zip(tasks, futures, strict=True)))
             except BaseException:
-                with suppress(OSError):  # of a scheduler that has gone
-                    client.cancel(futures)
-                    for run in {task.run for task in tasks}:
-                        client.run(stop_run, run, workers=list_workers(client), on_error="ignore")
+                if client.status == "running":
+                    stop_tasks(client, futures, {task.run for task in tasks})
                 raise
 
     @contextmanager
@@ -131,10 +129,19 @@ def submit_one(client: Client, task: Task, before: Future | None, suffix: str = 
     return client.submit(do_task, task, before, key=key, resources={name_resource(): 1}, pure=False)
 
 
+def stop_tasks(client: Client, futures: Sequence[Future], runs: Iterable[str]) -> None:
+    """Have nothing of a run begin any more, and what has begun end."""
+    with suppress(OSError):  # of a scheduler that goes just now
+        client.cancel(futures)
+        if workers := list_workers(client):
+            for run in runs:
+                client.run(stop_run, run, workers=workers, on_error="ignore")
+
+
 def list_workers(client: Client) -> list[str]:
-    """The addresses of the workers that a task can be given to."""
+    """The addresses of the workers that a task can be given to; none of a scheduler that has gone."""
     try:
-        workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
     except OSError:
         return []
     return [address for address, worker in workers.items() if name_resource() in (worker.get("resources") or {})]
