@@ -23,9 +23,9 @@ else:
 
 # sd-daemon(3): journald takes these as the priority of a line on standard error.
 _ERROR, _WARNING, _INFO = "<3>", "<4>", "<6>"
-# The kernel's log, whose errors are on every console, also where the command line says "quiet" (printk(9)).
-KERNEL_LOG = Path("/dev/kmsg")
-WAITS_AFTER, WAITS_EVERY = 10.0, 30.0  # seconds until a wait is told on the consoles, and until the next one is
+CONSOLE = Path("/dev/console")
+# Seconds until a wait is told on the console, until it is told again, and after which it is another wait.
+WAITS_AFTER, WAITS_EVERY, WAIT_ENDED = 10.0, 30.0, 60.0
 
 
 class Log:
@@ -36,15 +36,15 @@ class Log:
         stream: TextIO | None = None,
         *,
         priorities: bool | None = None,
-        kernel_log: Path = KERNEL_LOG,
+        console: Path = CONSOLE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
         # Where systemd reads the stream; anyone else would see the prefixes as text.
         self.current = ""  # the operation that was started last and has not ended
         self._priorities = "JOURNAL_STREAM" in os.environ if priorities is None else priorities
-        self._kernel_log, self._clock = kernel_log, clock
-        self._next_wait = clock() + WAITS_AFTER
+        self._console, self._clock = console, clock
+        self._last_wait, self._next_wait = -WAIT_ENDED, 0.0
 
     def _line(self, priority: str, text: str) -> None:
         if "=" in text or "://" in text or "$" in text:
@@ -58,18 +58,24 @@ class Log:
         self._line(_INFO, text)
 
     def wait(self, text: str) -> None:
-        """Something that was tried in vain and is tried again; now and then also on the consoles of the machine, where
+        """Something that was tried in vain and is tried again; now and then also on the machine's console, where
         somebody may wonder why nothing happens."""
         self.note(text)
         self.show_wait(text)
 
     def show_wait(self, text: str) -> None:
-        """The same, on the consoles alone."""
-        if not self._priorities or self._clock() < self._next_wait:
+        """The same, on the console alone."""
+        now = self._clock()
+        if now - self._last_wait >= WAIT_ENDED:
+            self._next_wait = now + WAITS_AFTER
+        self._last_wait = now
+        if not self._priorities or now < self._next_wait:
             return
-        self._next_wait = self._clock() + WAITS_EVERY
+        self._next_wait = now + WAITS_EVERY
         with suppress(OSError):  # a first boot does not fail because of that
-            self._kernel_log.write_text(f"{_ERROR}build-os: first boot waits: {redaction.conceal(text)}\n")
+            descriptor = os.open(self._console, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as console:
+                console.write(f"build-os: first boot waits: {redaction.conceal(text)}\n")
 
     def warn(self, text: str) -> None:
         """Something to look at."""

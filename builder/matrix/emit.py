@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,22 @@ def make_gitlab_pipeline(wanted: Wanted) -> dict[str, Any]:
     }
 
 
+def require_paths_of_pods(wanted: Wanted) -> None:
+    """Of this machine's own, a pod has none.
+
+    Raises:
+        InputError: a key, or where to build, is at a path that a pod does not have.
+    """
+    keys = [word for name, word in pairwise(wanted.sharing) if name in ("--cache-key", "--cache-sign-key")]
+    if wrong := [key for key in keys if not Path(key).is_relative_to(PLACE_OF_SECRET)]:
+        raise InputError(
+            f"{wrong[0]} is a path of this machine: pods have the keys of the Secret '{SECRET}'",
+            hint=f"{PLACE_OF_SECRET}/{Path(wrong[0]).name}, from 'kubectl create secret generic {SECRET}'",
+        )
+    if wanted.out.is_absolute() or ".." in wanted.out.parts:
+        raise InputError(f"-o {wanted.out}: pods build below {PLACE}", hint="a relative path, or none")
+
+
 def make_kubernetes_job(wanted: Wanted) -> dict[str, Any]:
     """An Indexed Job: https://kubernetes.io/docs/tasks/job/indexed-parallel-processing-static/."""
     if wanted.image is None:
@@ -146,6 +163,7 @@ def make_kubernetes_job(wanted: Wanted) -> dict[str, Any]:
             "a Job needs an image",
             hint="--image HOST/NAME:TAG, with build-os and the definitions in it; docs/scale.md makes one",
         )
+    require_paths_of_pods(wanted)
     names = [word for cell in wanted.cells for word in ("--cell", cell.id)]
     count = len(wanted.cells)
     wanted = replace(wanted, out=Path(PLACE, wanted.out))

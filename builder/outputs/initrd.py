@@ -151,7 +151,9 @@ ENCRYPTION_MODULES = (
 # An image that wants the hardware's watchdog wants it from here on, or nobody notices what hangs in the initrd.
 # systemd opens the device when udev has loaded what drives it; before the root starts, it is turned off once more.
 WATCHDOG = f"{SYSTEMD}/system.conf.d/50-watchdog.conf"
-WATCHDOG_MODULES = ("i6300esb", "wdat_wdt", "iTCO_wdt", "lpc_ich", "sp5100_tco", "hpwdt", "sbsa_gwdt")
+WATCHDOG_MODULES = ("i6300esb", "wdat_wdt", "iTCO_wdt", "lpc_ich", "i2c_i801", "sp5100_tco", "hpwdt", "sbsa_gwdt")
+# What the image has systemd do about it otherwise: systemd-system.conf(5).
+SETTINGS, SETTINGS_D = "/etc/systemd/system.conf", ("/etc/systemd/system.conf.d", f"{SYSTEMD}/system.conf.d")
 # Loaded at once, because nothing on the way asks for them by alias early enough. Without loop, systemd-repart makes
 # the file system in memory and not on the disk, and a first boot ends there.
 LOAD_NOW = ("dm-verity", "erofs", "loop", "overlay")
@@ -197,7 +199,10 @@ def make_initrd_tree(
     require_known(image, find_kernel_release(image), extra_modules)
     has_watchdog = WATCHDOG in image
     if has_watchdog:
-        tree.put(WATCHDOG, image.require(WATCHDOG))
+        paths = [f"{directory}/{name}" for directory in SETTINGS_D for name in image.list_children(directory)]
+        for path in (SETTINGS, *paths):
+            if (node := image.get(path)) is not None:
+                tree.put(path, node)
     optional = (*(ENCRYPTION_MODULES if encrypted_state else ()), *(WATCHDOG_MODULES if has_watchdog else ()))
     _copy_modules(image, tree, (*MODULES, *optional, *extra_modules))
     for overlay in overlays:

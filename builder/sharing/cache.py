@@ -209,6 +209,10 @@ class SharedCache:
             self.counts.pushed += size
         return True
 
+    def mark_bad(self, name: str) -> None:
+        """Remember that an entry holds what nobody can use: who may write replaces it."""
+        self._bad.add(name)
+
     def _has_good(self, name: str, trusted: Sequence[VerifyKey]) -> bool:
         """Whether there is an entry that one of the keys signed, and of which nothing bad is known."""
         try:

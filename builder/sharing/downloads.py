@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 
 from builder.core.console import Console
 from builder.core.errors import BuildError
+from builder.core.files import hash_file
 from builder.core.kept import PACKS, SEAL, Section, derive_shared_name
 from builder.core.parallel import run_parallel
 from builder.core.scratch import open_scratch
@@ -86,6 +87,7 @@ def bring_download(cache: SharedCache, store: Store, sha256: str, scratch: Path)
             return False
         if brought.hashes.get(FILE) != sha256:
             cache.console.warn(f"{name} in {cache.place.url} is not used: it is another file")
+            cache.mark_bad(name)
             return False
         blob = store.locate_blob(sha256)
         blob.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,9 @@ def push_downloads(cache: SharedCache, store: Store, seconds: Mapping[str, float
 
     def push(sha256: str, scratch: Path) -> bool:
         files = {FILE: store.locate_blob(sha256)}
+        if hash_file(files[FILE]) != sha256:
+            cache.console.warn(f"{files[FILE]} is damaged, and not put into {cache.place.url}")
+            return False
         return cache.push(derive_shared_name(DOWNLOADS, sha256), files, scratch, seconds=seconds[sha256])
 
     with open_scratch(store, console) as scratch:

@@ -87,11 +87,12 @@ class Tree:
 
     def _index(self) -> dict[str, set[str]]:
         if self._names is None:
-            self._names = {}
+            names: dict[str, set[str]] = {}
             for path in self._nodes:
                 if path != "/":
                     directory_path, _, name = path.rpartition("/")
-                    self._names.setdefault(directory_path or "/", set()).add(name)
+                    names.setdefault(directory_path or "/", set()).add(name)
+            self._names = names  # whole at once: threads may read one tree
         return self._names
 
     def _at_and_below(self, path: str) -> list[str]:

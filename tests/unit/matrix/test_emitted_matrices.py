@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from importlib.resources import files
 from pathlib import Path
@@ -26,9 +27,16 @@ TEXT = "outputs: [raw, gce]\nvariables: {eu: {a: 1}, us: {a: 2}}\nlimits: {jobs:
 NAMES = ["one-raw-eu", "one-raw-us", "one-gce-eu", "one-gce-us"]
 
 
-def emit(make_matrix: MakeMatrix, system: str, image: str | None = None, text: str = TEXT, **more: Any) -> Any:
+def emit(
+    make_matrix: MakeMatrix,
+    system: str,
+    image: str | None = None,
+    text: str = TEXT,
+    out: str = "out/matrix",
+    **more: Any,
+) -> Any:
     made = make_matrix(text)
-    return yaml.safe_load(emit_matrix(system, Wanted(made, made.cells, Path("out/matrix"), image, **more)))
+    return yaml.safe_load(emit_matrix(system, Wanted(made, made.cells, Path(out), image, **more)))
 
 
 def read_schema(name: str) -> Draft7Validator:
@@ -109,7 +117,8 @@ def test_a_pod_is_root_nowhere_and_may_make_user_namespaces(make_matrix: MakeMat
 
 @pytest.mark.parametrize("url", ["/mnt/cache", "file:///mnt/cache"])
 def test_a_directory_that_is_a_cache_is_the_nodes(make_matrix: MakeMatrix, url: str) -> None:
-    sharing = ("--cache", url, "--cache-key", "keys/cache.pub")
+    public = Path("/run/build-os-keys/cache.pub")
+    sharing = ("--cache", url, "--cache-key", str(public))
     job = emit(make_matrix, "kubernetes", "host/build-os:1", sharing=sharing, cache=url)
     kubernetes_validate.validate(job, "1.33", strict=True)
     pod = job["spec"]["template"]["spec"]
@@ -117,7 +126,15 @@ def test_a_directory_that_is_a_cache_is_the_nodes(make_matrix: MakeMatrix, url: 
     assert {"name": "cache", "mountPath": "/mnt/cache"} in container["volumeMounts"]
     assert {"name": "cache", "hostPath": {"path": "/mnt/cache", "type": "Directory"}} in pod["volumes"]
     args = make_parser("matrix").parse_args(container["command"][1:-2])
-    assert (args.cache, args.cache_key) == (url, [Path("keys/cache.pub")])
+    assert (args.cache, args.cache_key) == (url, [public])
+
+
+def test_paths_that_no_pod_has_are_refused(make_matrix: MakeMatrix) -> None:
+    with pytest.raises(InputError, match=r"keys/cache\.key is a path of this machine"):
+        emit(make_matrix, "kubernetes", "host/build-os:1", sharing=("--cache-sign-key", "keys/cache.key"))
+    for out in ("/srv/out", "../out"):
+        with pytest.raises(InputError, match=rf"-o {re.escape(out)}: pods build below /build-os"):
+            emit(make_matrix, "kubernetes", "host/build-os:1", out=out)
 
 
 def test_a_directory_of_the_nodes_is_named_by_its_whole_path(make_matrix: MakeMatrix) -> None:

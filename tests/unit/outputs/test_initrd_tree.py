@@ -21,7 +21,7 @@ from builder.outputs.initrd import (
     unpack_modules,
     write_initrd,
 )
-from builder.tree.node import Kind, make_file, make_symlink
+from builder.tree.node import Kind, make_directory, make_file, make_symlink
 from builder.tree.tree import Tree, TreeError
 
 pytestmark = pytest.mark.unit
@@ -59,6 +59,11 @@ def test_an_image_with_a_watchdog_has_it_and_its_driver_on_the_way_to_the_root_t
     tree = make_initrd_tree(image, [overlay])
     assert tree.read_text(WATCHDOG) == text
     assert driver in tree
+    image.put("/etc/systemd", make_directory(origin="overlay:mine"))
+    image.put("/etc/systemd/system.conf.d", make_directory(origin="overlay:mine"))
+    own = "/etc/systemd/system.conf.d/60-mine.conf"
+    image.put(own, make_file("[Manager]\nRuntimeWatchdogSec=off\n", origin="overlay:mine"))
+    assert own in make_initrd_tree(image, [overlay])  # or it would be on until the root says otherwise
 
 
 def test_units_are_ours_and_wanted_by_us_alone(image: Tree, overlay: Path) -> None:

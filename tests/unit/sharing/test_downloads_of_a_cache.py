@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.console import QuietConsole
+from builder.core.console import PlainConsole, QuietConsole
 from builder.core.kept import PACKS, seal_entry
 from builder.core.store import Store
 from builder.sharing import cache as cache_module
@@ -65,6 +65,19 @@ def test_a_deb_that_is_not_what_the_lock_says_is_not_used(
     assert have_all(store) == [*DATA]
     assert store.locate_blob(sha256).read_bytes() == DATA[sha256]
     assert f"downloads-1-{sha256} in {machines.place.url} is not used: it is another file" in capsys.readouterr().err
+    push_downloads(cache_of(store), store, dict.fromkeys(DATA, 1.0), QuietConsole())
+    assert have_all(machines.add("next")) == []  # it was replaced
+
+
+def test_a_damaged_deb_is_not_shared(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
+    store = machines.add("damaged")
+    sha256 = next(iter(DATA))
+    blob = store.locate_blob(sha256)
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"cut")
+    assert push_downloads(cache_of(store), store, {sha256: 1.0}, PlainConsole()) == 0
+    assert f"{blob} is damaged" in capsys.readouterr().err
+    assert list(machines.place.list_names()) == []
 
 
 def test_a_cache_without_debs_is_soon_left_alone_and_asked_for_all_else(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,25 @@ from builder.tree.node import EMPTY, Inline, Kind, Node, Slice, make_directory, 
 from builder.tree.tree import MAX_LINKS, Tree, TreeError, get_parent, normalise_path
 
 pytestmark = pytest.mark.unit
+
+
+def test_threads_that_read_one_tree_see_all_of_it() -> None:
+    """The names in directories are made when somebody first asks, and nobody else sees them half made."""
+    tree = Tree()
+    for number in range(300):
+        tree.put(f"/{number}", make_directory(origin="x"))
+        for name in range(30):
+            tree.put(f"/{number}/{name}", make_file("", origin="x"))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(10):
+            shared = Tree(dict(tree.walk()))
+            with ThreadPoolExecutor(4) as pool:
+                counts = list(pool.map(lambda n: len(shared.list_children(f"/{n}")), [299] * 4))  # noqa: B023
+            assert counts == [30] * 4
+    finally:
+        sys.setswitchinterval(before)
 
 
 def text(data: bytes | str, mode: int = 0o644) -> Node:
