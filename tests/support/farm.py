@@ -19,6 +19,23 @@ REPOSITORY = Path(__file__).parent.parent.parent
 SECONDS = 300.0
 
 
+def open_store(path: Path, downloads: Store) -> Path:
+    """A store that has what this host has downloaded and made, and no images."""
+    if not path.exists():
+        path.mkdir()
+        for section in ("blobs", "packs", "tools", "roots", "outputs", "presets", "filters"):
+            (path / section).symlink_to(downloads.root / section)
+    return path
+
+
+def wait_for(happened: Callable[[], bool], log: Path) -> None:
+    """Wait until something has happened; what a program has said is told if it does not."""
+    until = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < until, log.read_text(errors="replace")
+        time.sleep(0.1)
+
+
 class Farm:
     """A scheduler, workers, a cache, and a client with a store of its own."""
 
@@ -59,22 +76,14 @@ class Farm:
         return process
 
     def open_store(self, name: str) -> Path:
-        """A store that has what this host has downloaded and made, and no images."""
-        store = self.directory / name
-        if not store.exists():
-            store.mkdir()
-            for section in ("blobs", "packs", "tools", "roots", "outputs", "presets", "filters"):
-                (store / section).symlink_to(self.downloads.root / section)
-        return store
+        """A worker's own."""
+        return open_store(self.directory / name, self.downloads)
 
     def read_log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")
 
     def wait(self, happened: Callable[[], bool], name: str) -> None:
-        until = time.monotonic() + SECONDS
-        while not happened():
-            assert time.monotonic() < until, self.read_log(name)
-            time.sleep(0.1)
+        wait_for(happened, self.directory / f"{name}.log")
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
         words = ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"]
