@@ -373,7 +373,7 @@ def _prune(directory: Path, last: int | None, lately: float) -> None:
         names.setdefault(name if name.startswith(".") else name.partition(".")[0], []).append(name)
 
     def find_last_use(key: str) -> float:
-        return max(os.lstat(directory / name).st_mtime for name in names[key])
+        return max(_read_time(directory / name) for name in names[key])
 
     stay = {key for key in names if key + SEAL in names[key]}
     if last is not None and len(stay) > last:
@@ -387,6 +387,14 @@ def _prune(directory: Path, last: int | None, lately: float) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _read_time(path: Path) -> float:
+    """When it was changed last; long ago, if another build has pruned it since it was listed."""
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def derive_key(inputs: Mapping[str, str]) -> str:

@@ -266,6 +266,19 @@ def test_pruning_leaves_what_may_be_in_use(made: Callable[..., tuple[KeptEntry, 
     assert names(store) == set()
 
 
+def test_what_another_build_has_pruned_just_now_is_no_failure(
+    made: Callable[..., tuple[KeptEntry, bool]], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two builds with one store: what one has listed, the other has removed since."""
+    entry, _ = made()
+    age(store, 10_000)
+    gone = [f"{'0' * 64}.seal", "0" * 64, ".new-outputs-x"]
+    listed = [*names(store), *gone]
+    monkeypatch.setattr(os, "listdir", lambda _: listed)
+    prune(store, [replace(OUTPUTS, last=1)])
+    assert is_whole(entry)
+
+
 def test_pruning_takes_what_was_never_finished(made: Callable[..., tuple[KeptEntry, bool]], store: Store) -> None:
     entry, _ = made()
     (store.root / "outputs/half").mkdir()
