@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ def run_tests_elsewhere(
 
     cache, scheduler = require_cache(args, console, to_write=True), Scheduler(args.on)
     cache.is_patient = True  # there is no other way to what workers have left
-    image, key = read_image(build_json), read_key(build_json)
+    image, key = read_image(build_json), parse_key(build_json.read_text(encoding="utf-8"))
     definition = require_current_image(image, console)
     scheduler.require_workers()
     started, begun = datetime.now(UTC), time.monotonic()
@@ -73,8 +73,9 @@ def run_tests_elsewhere(
     sources, directory = push_sources(cache, Path.cwd(), [definition])
     with console.open_step("share the image"):
         push_build(cache, image.directory, seconds=60.0)
-    for path in (PARTS, PAGE, RECORDS, JUNIT):  # an earlier run's
-        remove_path(results / path)
+    shutil.rmtree(results / PARTS, ignore_errors=True)  # an earlier run's, as are these
+    for name in (PAGE, RECORDS, JUNIT):
+        (results / name).unlink(missing_ok=True)
     tasks = make_tasks(args, list(groups.values()), definition, sources, directory)
     parts = {group.name: Part(results / PARTS / group.name, group.tests, NOT_ENDED) for group in groups.values()}
     statuses: dict[str, int] = {}
@@ -89,7 +90,7 @@ def run_tests_elsewhere(
                     status, error = NOT_HERE, ANOTHER_IMAGE
                 elif done.gave and not bring_results(cache, done.gave, parts[task.name].directory):
                     status, error = NOT_HERE, f"what it has left cannot be brought from {cache.place.url}"
-                parts[task.name] = Part(parts[task.name].directory, groups[task.name].tests, error or NOTHING_SAID)
+                parts[task.name] = replace(parts[task.name], error=error or NOTHING_SAID)
                 statuses[task.name] = status
                 if status == 0:
                     console.note(f"{task.name}: passed, {done.seconds:.0f} s")
@@ -104,21 +105,8 @@ def run_tests_elsewhere(
     return LOST if status == 0 and summary["outcomes"].get("error") else status
 
 
-def remove_path(path: Path) -> None:
-    """Remove a file, or a directory with all that is in it, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def read_key(build_json: Path) -> str:
-    """The key of all that decided an image's artifacts."""
-    return parse_key(build_json.read_text(encoding="utf-8"))
-
-
 def parse_key(text: str) -> str:
-    """The same, of the text of ``build.json``; empty if it has none."""
+    """The key of all that decided an image's artifacts, of the text of ``build.json``; empty if it has none."""
     try:
         return str(json.loads(text)["key"])
     except (ValueError, LookupError, TypeError):

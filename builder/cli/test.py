@@ -131,8 +131,7 @@ def run_elsewhere(args: argparse.Namespace, console: Console, words: list[str], 
 
     from builder.cli.elsewhere import run_tests_elsewhere
     from builder.core.errors import InputError
-    from vm.testing import VARIABLE
-    from vm.testing.project import BUILD, find_project
+    from vm.testing.project import choose_build_json
 
     here = {"--shell-on-failure": args.shell_on_failure, "--keep": args.keep, "--rerun-failed": args.rerun_failed}
     if wrong := [name for name, wanted in here.items() if wanted]:
@@ -140,5 +139,4 @@ def run_elsewhere(args: argparse.Namespace, console: Console, words: list[str], 
     listing = json.loads(collect_tests(words, as_json=True))
     if not listing:
         raise InputError("no test was run", hint="'build-os test --list' shows which there are")
-    build_json = args.image or Path(os.environ.get(VARIABLE, "") or find_project(Path.cwd()) / BUILD)
-    return run_tests_elsewhere(args, console, listing, build_json, results)
+    return run_tests_elsewhere(args, console, listing, choose_build_json(args.image, Path.cwd()), results)

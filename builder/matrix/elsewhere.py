@@ -14,6 +14,7 @@ from pathlib import Path
 from builder.core.console import Console
 from builder.matrix.plan import PlannedCell
 from builder.matrix.records import FILE, TESTS, Outcome, parse_outcomes
+from builder.matrix.run import say_outcome
 from builder.sharing.cache import SharedCache
 from builder.workers.results import bring_results
 from builder.workers.scheduler import Scheduler
@@ -55,7 +56,7 @@ class CellsElsewhere:
                     said = f"what its tests have left cannot be brought from {self.cache.place.url}"
                     outcome = replace(outcome, status=NOT_HERE, error=said)
                 outcomes[task.name] = outcome
-                self._say(task.name, outcome)
+                say_outcome(task.name, outcome, self.console)
                 self.console.report_progress(len(outcomes), len(planned), "cells")
         return outcomes
 
@@ -75,12 +76,6 @@ class CellsElsewhere:
             shares=hashlib.sha256("\n".join(sorted(row.claims)).encode()).hexdigest() if row.claims else "",
             seconds=self.seconds,
         )
-
-    def _say(self, cell: str, outcome: Outcome) -> None:
-        if outcome.status == 0:
-            self.console.note(f"{cell}: done in {outcome.seconds:.1f} s")
-        else:
-            self.console.warn(f"{cell} failed with status {outcome.status}: {outcome.error}")
 
 
 @dataclass(frozen=True)

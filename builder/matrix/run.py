@@ -82,7 +82,7 @@ def run_cells(planned: Sequence[PlannedCell], crew: Crew, jobs: int) -> dict[str
                     outcomes[row.cell.id] = outcome
                     if outcome.status == 0:
                         made |= row.claims
-                    say_outcome(row, outcome, crew)
+                    say_outcome(row.cell.id, outcome, crew.console, crew.out / row.cell.id / LOG)
                     crew.console.report_progress(len(outcomes), len(planned), "cells")
         except BaseException:
             crew.end()
@@ -113,14 +113,15 @@ def _read_free_memory() -> int:
     return MEMORY
 
 
-def say_outcome(row: PlannedCell, outcome: Outcome, crew: Crew) -> None:
-    """One line about a cell that has ended."""
+def say_outcome(cell: str, outcome: Outcome, console: Console, log: Path | None = None) -> None:
+    """Tell how a cell ended: in a line where there is a log that has the rest, else with all that is known."""
     if outcome.status == 0:
         reused = f", {len(outcome.reused)} stages reused" if outcome.reused else ""
-        crew.console.note(f"{row.cell.id}: done in {format_seconds(outcome.seconds)}{reused}")
+        console.note(f"{cell}: done in {format_seconds(outcome.seconds)}{reused}")
         return
-    first = outcome.error.strip().splitlines()[0] if outcome.error.strip() else "it said nothing"
-    crew.console.warn(f"{row.cell.id} failed with status {outcome.status}: {first} ({crew.out / row.cell.id / LOG})")
+    error = outcome.error.strip() or "it said nothing"
+    said = error if log is None else f"{error.splitlines()[0]} ({log})"
+    console.warn(f"{cell} failed with status {outcome.status}: {said}")
 
 
 def choose_status(statuses: Iterable[int]) -> int:

@@ -41,7 +41,12 @@ def make_test_id(path: Path, nodeid: str, directory: Path) -> str:
 
 def locate_build_json(config: pytest.Config) -> Path:
     """Where the image under test is described."""
-    return Path(config.getoption("--build-json") or os.environ.get(VARIABLE) or find_home(config) / BUILD)
+    return choose_build_json(config.getoption("--build-json"), config.rootpath)
+
+
+def choose_build_json(named: Path | str | None, directory: Path) -> Path:
+    """The same for a directory: what an option names, else the environment, else what the project there has built."""
+    return Path(named or os.environ.get(VARIABLE) or find_project(directory) / BUILD)
 
 
 def find_home(config: pytest.Config) -> Path:
