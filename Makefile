@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
-# Each keeps up to two machines running, of 2 GiB.
-BOOT_WORKERS := 2
+# Each keeps up to two machines running, of 2 GiB. Starts of emulated kernels wait for each other: a third fills that.
+BOOT_WORKERS := 3
 IMAGE_WORKERS := 2
 # A unit test that hangs says where, and ends the run.
 # A test that fails is run once more at the end; if it passes then, the run is green and says which was flaky.
@@ -40,10 +40,11 @@ check: venv  ## format, lint, types, import contracts, unit tests: under a minut
 	$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 	$(UNIT)
 
-# Boots leave half of the machine idle, and tests of images do not mind being slow: they run beside each other.
+# Two workers that boot leave a part of the machine idle, and tests of images do not mind being slow: they run beside.
+test: BOOT_WORKERS := 2
 test: check  ## everything, from unit tests to real boots
 	$(PYTEST) -q -m "conformance and not unit and not slow" tests
-	@$(MAKE) --no-print-directory -j 2 boot-test image-test-beside
+	@$(MAKE) --no-print-directory -j 2 BOOT_WORKERS=$(BOOT_WORKERS) boot-test image-test-beside
 
 .PHONY: image-test-beside
 image-test-beside: venv
@@ -56,7 +57,7 @@ unit: venv  ## only the unit tests
 image-test: venv  ## tests that build images, in IMAGE_WORKERS (2) processes
 	$(PYTEST) -q -m "image and not slow" -n $(IMAGE_WORKERS) --dist loadfile $(AGAIN)/image tests/image
 
-boot-test: venv  ## tests that boot virtual machines, in BOOT_WORKERS (2) processes
+boot-test: venv  ## tests that boot virtual machines, in BOOT_WORKERS (3) processes
 	$(PYTEST) -q -m "boot and not slow" -n $(BOOT_WORKERS) --dist loadscope $(AGAIN)/boot tests/boot
 
 fuzz: venv  ## every fuzz test, FUZZ (30) times as long, below OF (tests/unit): it says how many examples were tried

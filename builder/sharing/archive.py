@@ -27,6 +27,7 @@ def write_archive(files: Mapping[str, Path], out: BinaryIO) -> None:
             info = tar.gettarinfo(path, name)
             info.uid = info.gid = 0
             info.uname = info.gname = ""
+            info.mtime = int(info.mtime)  # a fraction, and be it zero, would be a header of its own
             if path.is_symlink() or path.is_dir():
                 tar.addfile(info)
                 continue

@@ -1,6 +1,6 @@
 """Configs as people write them for Fedora CoreOS and Flatcar, on images made for them: all that they say holds.
 
-The configs are in ``world/``. Two of them boot in CI, the others with ``make slow-test``.
+The configs are in ``world/``. One of them boots in CI, the others with ``make slow-test``.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def becomes_root(machine: Machine, user: str) -> bool:
     return machine.succeed("runuser", "-u", user, "--", "sudo", "-n", "id", "-u") == "0"
 
 
+@pytest.mark.slow
 def test_a_host_for_podman(store: Store) -> None:
     with machine_of("fcos-podman-host", store) as machine:
         assert in_groups(machine, "core", "wheel", "sudo", "docker", "adm", "systemd-journal")
