@@ -13,6 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import requests
+import urllib3.exceptions
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
@@ -57,7 +58,7 @@ class Fetcher(FetcherInterface):
         clock = self.limits.clock
         until = clock() + self.limits.metadata_seconds
         with self._open(url, 0) as response:
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in read_pieces(response):
                 if clock() > until:
                     raise DownloadError(f"{url}: longer than {self.limits.metadata_seconds:.0f} s")
                 yield chunk
@@ -117,7 +118,7 @@ class Fetcher(FetcherInterface):
             try:
                 with target.open("r+b" if offset else "wb") as file:
                     file.seek(offset)
-                    for chunk in response.iter_content(_CHUNK):
+                    for chunk in read_pieces(response):
                         if here + len(chunk) > size:
                             file.truncate(0)
                             raise UpdateError(f"{url}: more than the {size} bytes that it should have")
@@ -137,6 +138,22 @@ class Fetcher(FetcherInterface):
                 if isinstance(error, requests.RequestException):
                     raise
                 raise UpdateError(f"{target} cannot be written: {error.strerror}") from None
+
+
+def read_pieces(response: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives. Not ``iter_content``: that returns when a piece is full, and a server that sends a byte
+    now and then keeps whoever looks at the clock from it for days.
+
+    Raises:
+        DownloadError: the connection has broken, or nothing came for :data:`READ_SECONDS`.
+    """
+    try:
+        while piece := response.raw.read1(_CHUNK):
+            yield piece
+    except urllib3.exceptions.ReadTimeoutError:
+        raise DownloadError(f"{response.url}: no answer in time") from None
+    except urllib3.exceptions.HTTPError:
+        raise DownloadError(f"{response.url}: the server has ended the connection") from None
 
 
 def _describe(error: requests.RequestException) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -36,7 +37,7 @@ from firstboot.config.oci.manifests import (
 )
 from firstboot.config.oci.reference import find_server
 from firstboot.config.update_words import find_registry
-from update.agent.fetcher import CONNECT_SECONDS, READ_SECONDS, Fetcher, Limits
+from update.agent.fetcher import CONNECT_SECONDS, METADATA_SECONDS, READ_SECONDS, Fetcher, Limits, read_pieces
 from update.agent.host import Host
 from update.errors import UpdateError
 from update.registry import METADATA, TARGETS, find_digest, make_title
@@ -44,7 +45,6 @@ from update.registry import METADATA, TARGETS, find_digest, make_title
 CREDENTIALS = "/etc/containers/auth.json"
 """Names and passwords, as containers-auth.json(5) has it; a machine without it asks as anybody may."""
 _MAX_TOKEN = 1 << 20
-_CHUNK = 16 * 1024
 
 
 class RegistryFetcher(Fetcher):
@@ -82,7 +82,7 @@ class RegistryFetcher(Fetcher):
         until = self.limits.clock() + self.limits.metadata_seconds
         data = bytearray()
         with super()._open(url, 0, {"Accept": ACCEPT}) as response:
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in read_pieces(response):
                 data += chunk
                 if len(data) > MAX_MANIFEST:
                     raise DownloadError(f"{url}: a manifest has at most {MAX_MANIFEST} bytes")
@@ -163,9 +163,11 @@ class _Login(AuthBase):
                 raise DownloadError(
                     f"{urlsplit(url).netloc} gives no token for {self._name}: HTTP {response.status_code}"
                 )
-            data = bytearray()
-            for chunk in response.iter_content(_CHUNK):
+            data, until = bytearray(), time.monotonic() + METADATA_SECONDS
+            for chunk in read_pieces(response):
                 data += chunk
+                if time.monotonic() > until:
+                    raise DownloadError(f"{urlsplit(url).netloc} takes too long to give a token for {self._name}")
                 if len(data) > _MAX_TOKEN:
                     raise DownloadError(f"{urlsplit(url).netloc} gives a token of more than {_MAX_TOKEN} bytes")
             return bytes(data)

@@ -7,7 +7,6 @@ has expired (freeze), does not belong together (mix and match), or is not signed
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import Updater
 
 from update.agent.fetcher import Fetcher
@@ -42,6 +41,7 @@ from update.errors import UpdateError
 from update.values import MAX_DOCUMENT
 
 METADATA = "/var/lib/update/metadata"
+SHIPPED = "image-root.json"  # in there: the image's root.json, as it was when this was looked at last
 DOWNLOADS = "/var/lib/update/downloads"
 
 
@@ -64,8 +64,8 @@ class Repository:
         directory = host.locate(METADATA)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         install_root(host)
-        self._updater = Updater(str(directory), f"{self._url}/metadata/", fetcher=fetcher)
         try:
+            self._updater = Updater(str(directory), f"{self._url}/metadata/", fetcher=fetcher)
             self._updater.refresh()
         except ExpiredMetadataError as error:
             clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(host.now()))
@@ -129,6 +129,7 @@ class Repository:
         deltas = {delta.part: delta for delta in release.deltas if delta.source == self._identity.version}
         for name, part in release.parts.items():
             delta, whole = deltas.get(name), directory / locate_whole(name)
+            whole.unlink(missing_ok=True)  # of one that was cut short
             if delta is not None and name in old and delta.method == METHOD:
                 try:
                     require_space(directory, delta.size + part.size, DOWNLOADS)
@@ -213,26 +214,39 @@ class Repository:
 def install_root(host: Host) -> None:
     """Begin with the image's root of trust, or with a newer one that it has led to.
 
+    A new image may have one of other keys, because the old ones were lost or stolen: what those have signed, and
+    whatever number it has, is then forgotten.
+
     Raises:
         UpdateError: the image has none.
     """
     known = host.locate(METADATA) / "root.json"
+    noted = host.locate(METADATA) / SHIPPED
     try:
         shipped = host.locate(ROOT).read_bytes()
     except OSError as error:
         raise UpdateError(
             f"{ROOT} cannot be read: {error.strerror}; the definition's updates.root puts it there"
         ) from None
-    if not known.exists() or _read_version(known.read_bytes()) < _read_version(shipped):
+    is_new = not noted.exists() or noted.read_bytes() != shipped
+    if not known.exists() or (is_new and not _leads_to(shipped, known.read_bytes())):
         write_file(known, shipped)
+    if is_new:
+        write_file(noted, shipped)
 
 
-def _read_version(data: bytes) -> int:
-    """The number of a root.json; 0 of what is none."""
+def _leads_to(shipped: bytes, known: bytes) -> bool:
+    """Whether one root.json is the other, or comes after it: they have a key in common, or one has signed the other."""
     try:
-        return int(json.loads(data)["signed"]["version"])
-    except (ValueError, KeyError, TypeError):
-        return 0
+        first, last = Metadata[Root].from_bytes(shipped), Metadata[Root].from_bytes(known)
+        if last.signed.version < first.signed.version:
+            return False
+        if {*first.signed.roles[Root.type].keyids} & {*last.signed.roles[Root.type].keyids}:
+            return True
+        first.signed.verify_delegate(Root.type, last.signed_bytes, last.signatures)
+    except (RepositoryError, ValueError, KeyError):
+        return False
+    return True
 
 
 def clear_downloads(host: Host, keep: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Reply:
         cut: so many bytes of the body, and then the connection ends; the announced length is the whole one's.
         stall: so many bytes of the body, and then nothing more: the connection stays.
         endless: the body is repeated until the client has had enough.
+        drip: seconds between the bytes of the body.
     """
 
     body: bytes = b""
@@ -42,9 +44,21 @@ class Reply:
     cut: int | None = None
     stall: int | None = None
     endless: bool = False
+    drip: float = 0.0
 
 
 Answer = Reply | Callable[[HttpRequest], Reply]
+
+
+class _Server(ThreadingHTTPServer):
+    """One thread for each connection."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is none, and standard error may be the next test's by now."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class WebServer(LoopbackServer):
@@ -72,8 +86,7 @@ class WebServer(LoopbackServer):
             def log_message(self, format: str, *args: Any) -> None:
                 """Requests are in ``requests``."""
 
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        http.daemon_threads = True
+        http = _Server(("127.0.0.1", 0), Handler)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate.path, certificate.key)
@@ -127,6 +140,12 @@ class WebServer(LoopbackServer):
         if request.method == "HEAD":
             return
         try:
+            for number in range(len(reply.body) if reply.drip else 0):
+                handler.wfile.write(reply.body[number : number + 1])
+                if self._dead.wait(reply.drip):
+                    break
+            if reply.drip:
+                return
             handler.wfile.write(reply.body[: reply.cut if reply.stall is None else reply.stall])
             if reply.stall is not None:
                 self._dead.wait()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +15,9 @@ from tests.unit.update.agent.conftest import NOW, ROLES, FakeMachine, Publisher
 from update.agent import fetcher
 from update.agent.command import main
 from update.agent.fetcher import Limits
+from update.agent.settings import ROOT
 from update.agent.state import read_state
+from update.errors import UpdateError
 from vm.fakes.web import HttpRequest, Reply, WebServer
 
 pytestmark = pytest.mark.unit
@@ -49,7 +52,7 @@ def test_a_download_that_was_cut_goes_on_where_it_was(
 
     server.put(path, answer)
     assert main(["apply"], machine.host) == 0
-    assert asked == [None, "bytes=16384-"]
+    assert asked == [None, "bytes=20000-"]
 
 
 def test_a_server_without_ranges_sends_all_of_it_again(
@@ -161,10 +164,99 @@ def test_a_server_that_holds_us_up_is_left(
     times = iter(range(10_000))
     limits = Limits(slow_seconds=0.9, slowest=40_000, pause=0, clock=lambda: float(next(times)))
     getter = fetcher.Fetcher(limits)
-    from update.errors import UpdateError
-
     with pytest.raises(UpdateError, match="slower than 40000 bytes a second"):
         getter.download(publisher.server.url(publisher.locate("root.zst")), machine.root / "file", 45_000)
+
+
+@pytest.mark.parametrize("path", ["metadata", "root.zst"])
+def test_a_server_that_sends_a_byte_now_and_then_is_left(
+    machine: FakeMachine,
+    publisher: Publisher,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits = Limits(slow_seconds=0.2, slowest=40_000, metadata_seconds=0.2, pause=0)
+    monkeypatch.setattr("update.agent.online.Limits", lambda: limits)
+    place = "/metadata/timestamp.json" if path == "metadata" else publisher.locate(path)
+    publisher.server.put(place, Reply(b"x" * 1000 if path == "metadata" else b"x" * 45_000, drip=0.05))
+    started = time.monotonic()
+    assert main(["apply"], machine.host) == 1
+    assert time.monotonic() - started < 20
+    assert ("longer than 0 s" if path == "metadata" else "slower than 40000 bytes") in capsys.readouterr().err
+    assert machine.list_images() == ["demo_1.efi"]
+
+
+def test_an_image_with_keys_that_the_old_ones_know_nothing_of_trusts_those(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check"], machine.host) == 0
+    publisher.keys = {role: CryptoSigner.generate_ed25519() for role in ROLES}
+    root = Root(version=1, expires=NOW + 10 * DAY, consistent_snapshot=True)
+    for role in ROLES:
+        root.add_key(publisher.keys[role].public_key, role)
+    metadata = Metadata(root)
+    metadata.sign(publisher.keys["root"])
+    publisher.publish()
+    assert main(["check"], machine.host) == 1
+    (machine.root / ROOT.lstrip("/")).write_bytes(metadata.to_bytes())  # the image that comes with the next update
+    capsys.readouterr()
+    assert main(["check"], machine.host) == 0
+    assert capsys.readouterr().out == "version 2 is there\n"
+
+
+def test_a_root_that_nobody_has_signed_is_named(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (machine.root / ROOT.lstrip("/")).write_bytes(Metadata(Root(version=1, expires=NOW + DAY)).to_bytes())
+    assert main(["check"], machine.host) == 1
+    assert "what it says is not proven: root was signed by 0/" in capsys.readouterr().err
+
+
+def test_a_kernel_image_that_cannot_be_written_leaves_nothing_to_reboot_for(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = machine.run
+
+    def run(argv: Sequence[str], timeout: float = 0) -> str:
+        if argv[0] == "systemd-sysupdate" and any("kernel" in word for word in argv):
+            raise UpdateError("the EFI system partition is read-only")
+        return real(argv, timeout)
+
+    machine.run = run  # type: ignore[method-assign]
+    assert main(["auto"], machine.host) == 1
+    assert "read-only" in capsys.readouterr().err
+    assert read_state(machine.host).pending is None
+    assert not any(call[:2] == ["systemctl", "reboot"] for call in machine.calls)
+    assert not (machine.root / "var/lib/update/staged").exists() or not list(
+        (machine.root / "var/lib/update/staged").iterdir()
+    )
+
+
+def test_a_proven_version_is_not_taken_again_by_the_one_before(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["apply"], machine.host) == 0
+    machine.count_boot()
+    machine.boot("2", "b" * 32, counted=True)
+    assert main(["boot"], machine.host) == main(["bless"], machine.host) == 0
+    machine.boot("1", "c" * 32)  # chosen in the boot menu, or by 'rollback --once'
+    assert main(["boot"], machine.host) == 0
+    capsys.readouterr()
+    assert main(["auto"], machine.host) == 0
+    assert capsys.readouterr().out == "version 2 is there, and has proven itself; it is started at the next boot\n"
+    assert machine.list_images() == ["demo_1.efi", "demo_2.efi"]
+
+
+def test_a_version_that_has_failed_is_taken_from_a_repository_when_it_is_asked_for(
+    machine: FakeMachine, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["apply"], machine.host) == main(["rollback"], machine.host) == 0
+    capsys.readouterr()
+    assert main(["apply"], machine.host) == 0
+    assert capsys.readouterr().out == "version 2 is there, and not for this machine now: it has failed here\n"
+    assert main(["apply", "--again"], machine.host) == 0
+    assert machine.list_images() == ["demo_1.efi", "demo_2+3-0.efi"]
 
 
 def test_keys_are_replaced_by_a_new_root_that_the_old_one_signs(machine: FakeMachine, publisher: Publisher) -> None:

@@ -131,7 +131,7 @@ def test_a_download_that_was_cut_goes_on_where_it_was(machine: FakeMachine, plac
 
     place.registry.after = cut
     assert main(["apply"], machine.host) == 0
-    assert asked == [None, "bytes=16384-"]
+    assert asked == [None, "bytes=20000-"]
 
 
 @pytest.mark.parametrize("login", [None, ("machine", "secret")])
