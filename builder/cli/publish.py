@@ -80,7 +80,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deltas", type=int, default=2, metavar="N", help="make deltas from the N versions before (2); 0 for none"
     )
-    parser.add_argument("--prune", type=int, metavar="N", help="keep the newest N versions, and barriers")
+    parser.add_argument("--prune", type=int, metavar="N", help="keep the newest N versions, barriers and dead ends")
     parser.add_argument(
         "--push",
         metavar="oci://HOST/NAME",

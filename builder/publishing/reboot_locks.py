@@ -217,17 +217,21 @@ class RebootLocks:
             Whether it did.
 
         Raises:
-            Refused: there is no such group.
+            Refused: this is no ID of a machine.
         """
-        self._require_slots(group, machine)
+        _require_id(machine)
         return release_lock(self.book, group, machine)
 
     def _require_slots(self, group: str, machine: str) -> int:
-        if not _ID.fullmatch(machine):
-            raise Refused(400, "bad_request", "the machine's id is not letters, digits, '.', '_', ':' and '-'")
+        _require_id(machine)
         if group not in self.slots:
             raise Refused(400, "unknown_group", f"there is no such group; there are {', '.join(sorted(self.slots))}")
         return self.slots[group]
+
+
+def _require_id(machine: str) -> None:
+    if not _ID.fullmatch(machine):
+        raise Refused(400, "bad_request", "the machine's id is not letters, digits, '.', '_', ':' and '-'")
 
 
 def release_lock(book: Book, group: str, machine: str) -> bool:

@@ -87,8 +87,9 @@ def claim_lock(host: Host, lock: FleetLock) -> str:
     """
     held = Held(lock.url, lock.group, derive_id(host.read_machine_id()))
     before = read_held(host)
-    if before is not None and before != held and (reason := release_lock(host)):
-        return reason
+    if before is not None and before != held:
+        # Whether or not that one answers: it may be gone for good, and its owner can free the lock by hand.
+        release_lock(host)
     write_file(host.locate(NOTE), json.dumps(held._asdict()).encode() + b"\n")
     granted, reason = _ask(held, "pre-reboot")
     if granted is False:

@@ -287,15 +287,16 @@ def test_keys_of_another_repository_are_refused(
         pass
 
 
-def test_old_versions_are_pruned_and_barriers_stay(
+def test_old_versions_are_pruned_and_barriers_and_dead_ends_stay(
     directory: Path, put: Publish, build: Build, machine: Machine, keys: Path, console: Console
 ) -> None:
+    put(build("0.9"), offer=Offer(dead_end="bought by others"))
     put(build("1.0"), offer=Offer(barrier=True))
     for version in ("1.1", "1.2", "1.3"):
         put(build(version, version.encode() * 9999), deltas=0)
     with publish.change_repository(directory, keys, console, NOW, sweep=True) as repo:
         assert publish.prune_releases(repo, "web", "amd64", 2) == ["1.1"]
-    assert [release.version for release in machine.read_channel(directory).releases] == ["1.0", "1.2", "1.3"]
+    assert [release.version for release in machine.read_channel(directory).releases] == ["0.9", "1.0", "1.2", "1.3"]
     assert not list((directory / "targets/web/amd64/1.1").glob("*"))
     assert machine.read(directory, "web/amd64/1.3/root.zst") == b"1.3" * 9999
 

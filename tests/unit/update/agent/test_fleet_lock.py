@@ -184,6 +184,21 @@ def test_a_lock_is_given_back_to_the_server_that_gave_it(
     assert locks.holder is None
 
 
+def test_a_server_that_is_gone_for_good_keeps_no_machine_from_the_new_one(
+    machines: list[FakeMachine], locks: Locks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _ = machines
+    with WebServer() as gone:
+        settings(one, fleet_lock={"url": gone.url("/"), "group": "web"})
+        gone.die()
+        assert main(["auto"], one.host) == 0
+        assert "does not answer" in capsys.readouterr().out
+    settings(one, fleet_lock={"url": locks.web.url("/"), "group": "web"})
+    assert main(["auto"], one.host) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "the machine reboots into the new version"
+    assert locks.holder is not None
+
+
 def test_a_machine_says_its_group_and_the_image_the_server(
     machines: list[FakeMachine], locks: Locks, capsys: pytest.CaptureFixture[str]
 ) -> None:
