@@ -187,13 +187,16 @@ def _apply(host: Host, options: argparse.Namespace) -> None:
     with hold_lock(host):
         taking = _prepare(host)
         if options.source is None:
-            taken = online.take_offer(taking, online.look(taking), _say)
+            offer = online.look(taking, again=options.again)
+            taken = online.take_offer(taking, offer, _say, again=options.again)
         else:
-            source = unpack_archive(host, options.source)
-            release = read_release(source)
-            check_wanted(taking, release, again=options.again)
-            take(taking, release, source, _say)
-            clear_archive(host)
+            try:
+                source = unpack_archive(host, options.source)
+                release = read_release(source)
+                check_wanted(taking, release, again=options.again)
+                take(taking, release, source, _say)
+            finally:
+                clear_archive(host)
             taken = True
     if options.now and taken:
         host.run(_REBOOT)

@@ -29,5 +29,7 @@ def hold_lock(host: Host) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UpdateError("another update is running; 'os-update status' says what it does") from None
+            raise UpdateError(
+                "another update is running; 'journalctl -u os-update' says what it does, if its timer began it"
+            ) from None
         yield

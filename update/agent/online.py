@@ -6,6 +6,7 @@ from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import SETTINGS_FILE
 from update.agent.busy import find_objection
 from update.agent.choose import Asking, Choice, choose_version
+from update.agent.esp import find_image, mount_esp
 from update.agent.extensions import choose_extensions, install_extensions, list_installed, merge
 from update.agent.fetcher import Limits
 from update.agent.fleet_lock import claim_lock, release_lock
@@ -13,6 +14,7 @@ from update.agent.host import Host
 from update.agent.old_parts import find_old_parts, forget_old_parts
 from update.agent.registry import make_fetcher
 from update.agent.repository import Repository, clear_downloads
+from update.agent.rollback import find_other
 from update.agent.state import read_state, write_state
 from update.agent.take import Say, Taking, check_wanted, take
 from update.agent.window import WINDOW, parse_window
@@ -30,8 +32,11 @@ class Offer(NamedTuple):
     choice: Choice
 
 
-def look(taking: Taking, limits: Limits | None = None) -> Offer:
+def look(taking: Taking, limits: Limits | None = None, *, again: bool = False) -> Offer:
     """Ask the repository, and remember what it says.
+
+    Args:
+        again: also for a version that has failed here.
 
     Raises:
         UpdateError: there is none, it cannot be reached, or does not prove what it says.
@@ -39,7 +44,8 @@ def look(taking: Taking, limits: Limits | None = None) -> Offer:
     host, settings, identity = taking.host, taking.settings, taking.identity
     repository = open_repository(taking, limits)
     channel = repository.read_channel(settings.channel)
-    asking = Asking(identity.version, host.read_machine_id(), host.now(), taking.state.failed, taking.find_pin())
+    failed = () if again else taking.state.failed
+    asking = Asking(identity.version, host.read_machine_id(), host.now(), failed, taking.find_pin())
     choice = choose_version(channel, asking)
     write_state(host, read_state(host)._replace(checked=int(host.now()), available=choice.version or ""))
     return Offer(repository, choice)
@@ -87,7 +93,12 @@ def add_extension(taking: Taking, name: str, say: Say) -> None:
     Raises:
         UpdateError: the version has none of this name, or it is not what was signed.
     """
-    repository, version = open_repository(taking), taking.identity.version
+    version, pending = taking.identity.version, taking.state.pending
+    if pending is not None and pending.version != version:
+        raise UpdateError(
+            f"version {pending.version} waits to be started, and would be without '{name}': add it after that"
+        )
+    repository = open_repository(taking)
     release, directory = repository.open_release(version)
     extension = release.find_extension(name)
     if extension is None:
@@ -102,8 +113,11 @@ def add_extension(taking: Taking, name: str, say: Say) -> None:
     say(f"{name} is merged")
 
 
-def take_offer(taking: Taking, offer: Offer, say: Say) -> bool:
+def take_offer(taking: Taking, offer: Offer, say: Say, *, again: bool = False) -> bool:
     """Download and write what is offered.
+
+    Args:
+        again: also a version that has failed here.
 
     Returns:
         Whether something was.
@@ -118,9 +132,12 @@ def take_offer(taking: Taking, offer: Offer, say: Say) -> bool:
     if pending is not None and pending.version == version:
         say(f"version {version} is written already, and is started at the next boot")
         return True
+    if is_proven(taking, version):
+        say(f"version {version} is there, and has proven itself; it is started at the next boot")
+        return False
     say(f"downloading version {version}")
     release, directory = offer.repository.open_release(version)
-    check_wanted(taking, release)
+    check_wanted(taking, release, again=again)
     extensions = choose_extensions(taking.host, taking.identity.version, release)
     old = find_old_parts(taking.host, taking.identity) if release.deltas else {}
     offer.repository.download(release, directory, old, say, extensions)
@@ -128,6 +145,20 @@ def take_offer(taking: Taking, offer: Offer, say: Say) -> bool:
     clear_downloads(taking.host)
     forget_old_parts(taking.host)
     return True
+
+
+def is_proven(taking: Taking, version: str) -> bool:
+    """Whether a version is in the other slot and has run well: somebody has started this one for a while.
+
+    Raises:
+        UpdateError
+    """
+    host, identity = taking.host, taking.identity
+    if find_other(host, identity) != version:
+        return False
+    with mount_esp(host) as esp:
+        image = find_image(esp, identity.name, version)
+    return image is not None and image.left is None
 
 
 def run_by_itself(taking: Taking, say: Say) -> bool:

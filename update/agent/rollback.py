@@ -27,7 +27,7 @@ def find_other(host: Host, identity: Identity) -> str | None:
 
 
 def start_other(host: Host, *, once: bool = False) -> str:
-    """Have the other version started at the next boot.
+    """Have the other version started at the next boot; or this one still, where a newer one waits to be started.
 
     Args:
         once: and this one again after that.
@@ -39,9 +39,16 @@ def start_other(host: Host, *, once: bool = False) -> str:
         UpdateError: there is no other one that can be started.
     """
     identity, state = read_identity(host), read_state(host)
-    other = find_other(host, identity)
+    other, pending, now = find_other(host, identity), state.pending, int(host.now())
     with esps.mount_esp(host) as esp:
         images = {image.version: image for image in esps.list_images(esp, identity.name)}
+        if pending is not None and pending.version != identity.version:
+            if once:
+                raise UpdateError(f"version {pending.version} waits for its first start: there is no version before it")
+            state = state._replace(pending=None).add_failure(pending.version, Failure(REASON, now))
+            write_state(host, state.add_event(Event(now, "rolled back", pending.version, identity.version, REASON)))
+            esps.remove_other_images(esp, identity.name, identity.version)
+            return identity.version
         if other is None or other not in images:
             raise UpdateError(f"there is no other version to go back to: version {identity.version} is the only one")
         if images[other].is_bad:
@@ -50,13 +57,12 @@ def start_other(host: Host, *, once: bool = False) -> str:
         if once:
             host.run(["bootctl", f"--esp-path={esp}", "set-oneshot", images[other].path.name])
             return other
-        now = int(host.now())
-        # Remembered first: a version that is no longer started is not to be taken again.
-        state = state._replace(pending=None).add_failure(identity.version, Failure(REASON, now))
-        write_state(host, state.add_event(Event(now, "rolled back", identity.version, other, REASON)))
         running = images.get(identity.version)
         if running is None:
             raise UpdateError(f"the EFI system partition has no kernel image of version {identity.version}, which runs")
+        # Remembered first: a version that is no longer started is not to be taken again.
+        state = state._replace(pending=None).add_failure(identity.version, Failure(REASON, now))
+        write_state(host, state.add_event(Event(now, "rolled back", identity.version, other, REASON)))
         # No tries left: systemd-boot starts it only where there is nothing else.
         esps.rename_image(running, f"{identity.name}_{identity.version}+0-{max(running.done, 1)}.efi")
     return other

@@ -8,7 +8,7 @@ from pathlib import Path
 from firstboot.config.named_tuple import NamedTuple
 from firstboot.config.update_words import SETTINGS_FILE
 from update.agent import esp as esps
-from update.agent.disk import check_sizes, check_written, choose_slot, find_disk, list_partitions
+from update.agent.disk import Slot, check_sizes, check_written, choose_slot, find_disk, list_partitions
 from update.agent.etc import remember_defaults
 from update.agent.extensions import choose_extensions, install_extensions
 from update.agent.firmware_keys import require_trusted
@@ -82,23 +82,48 @@ def take(taking: Taking, release: Release, directory: Path, say: Say) -> None:
     with esps.mount_esp(host) as esp:
         esps.require_good_image(esp, identity.name, identity.version)
     say(f"checking and unpacking version {release.version}")
-    parts = unpack(host, release, directory)
-    require_trusted(host, parts["uki"], release.version)
-    install_extensions(host, release, extensions, directory, (identity.version, release.version))
+    try:
+        parts = unpack(host, release, directory)
+        require_trusted(host, parts["uki"], release.version)
+        install_extensions(host, release, extensions, directory, (identity.version, release.version))
+        write_version(taking, release, slot, parts["uki"], say)
+    finally:
+        clear_staged(host)
+    say(f"version {release.version} is written, and is started at the next boot")
+
+
+def write_version(taking: Taking, release: Release, slot: Slot, uki: Path, say: Say) -> None:
+    """Write what was unpacked and checked: the slot, then the kernel image.
+
+    Raises:
+        UpdateError: it was not written; nothing waits to be started then.
+    """
+    host, identity = taking.host, taking.identity
     with esps.mount_esp(host) as esp:
         # First: from here on the slot's old version can no longer be started, and nobody is to try.
         for version in esps.remove_other_images(esp, identity.name, identity.version):
             say(f"version {version} makes room")
-        require_space(esp, parts["uki"].stat().st_size, "the EFI system partition")
-        say(f"writing version {release.version} to partition {slot.partitions['root'].number} of {disk}")
+        forget_pending(host)
+        require_space(esp, uki.stat().st_size, "the EFI system partition")
+        say(f"writing version {release.version} to partition {slot.partitions['root'].number} of {slot.disk}")
         run_transfers(host, SLOT, make_slot_transfers(host, release, identity, slot), release.version)
-        check_written(host, disk, release)
+        check_written(host, slot.disk, release)
         remember(taking, release)
-        kernel = make_kernel_transfer(host, release, identity, taking.settings.tries)
-        run_transfers(host, KERNEL, kernel, release.version)
-        esps.sync(esp)
-    clear_staged(host)
-    say(f"version {release.version} is written, and is started at the next boot")
+        try:
+            kernel = make_kernel_transfer(host, release, identity, taking.settings.tries, esp)
+            run_transfers(host, KERNEL, kernel, release.version)
+            esps.sync(esp)
+        except BaseException:
+            if esps.find_image(esp, identity.name, release.version) is None:
+                forget_pending(host)  # nobody is to reboot for it
+            raise
+
+
+def forget_pending(host: Host) -> None:
+    """A version whose kernel image is not there waits for no start."""
+    state = read_state(host)
+    if state.pending is not None:
+        write_state(host, state._replace(pending=None))
 
 
 def remember(taking: Taking, release: Release) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from update.agent.disk import TYPES, Slot
-from update.agent.esp import IMAGES, MOUNT_POINT
+from update.agent.esp import IMAGES
 from update.agent.host import Host
 from update.agent.identity import Identity
 from update.agent.payload import STAGED
@@ -44,12 +45,12 @@ def make_slot_transfers(host: Host, release: Release, identity: Identity, slot: 
     return made
 
 
-def make_kernel_transfer(host: Host, release: Release, identity: Identity, tries: int) -> Mapping[str, str]:
-    """The file for the kernel image."""
+def make_kernel_transfer(host: Host, release: Release, identity: Identity, tries: int, esp: Path) -> Mapping[str, str]:
+    """The file for the kernel image; ``esp`` is where the EFI system partition is mounted."""
     names = ("+@l-@d", "+@l", "")
     target = {
         "Type": "regular-file",
-        "Path": host.locate(f"{MOUNT_POINT}/{IMAGES}"),
+        "Path": esp / IMAGES,
         "MatchPattern": " ".join(f"{release.name}_@v{counter}.efi" for counter in names),
         "Mode": "0600",
         "TriesLeft": tries,

@@ -55,10 +55,13 @@ def bless(host: Host) -> str:
     Raises:
         UpdateError: the kernel image cannot be renamed; the machine is on trial still.
     """
+    identity, state = read_identity(host), read_state(host)
+    if identity.version in state.failed:
+        # systemd-bless-boot would find its kernel image by the name of one that is bad, and start it again.
+        return f"version {identity.version} has been given up: {state.failed[identity.version].reason}"
     with esps.mount_esp(host) as esp:
         host.run(["systemd-bless-boot", f"--path={esp}", "good"])
         esps.sync(esp)
-    identity = read_identity(host)
     line = _note_good(host, read_state(host), identity)
     try:
         drift = note_drift(host, identity.version)

@@ -64,4 +64,7 @@ def parse_window(data: Mapping[str, Any]) -> Window:
     except (KeyError, ValueError, OSError):
         raise ValueError(f"'{zone}' is no time zone, like Europe/Berlin") from None
     days = tuple(DAYS.index(day) for day in data["days"])
-    return Window(days, parse_hour(data["begin"]), parse_hour(data["end"]), zone)
+    begin, end = parse_hour(data["begin"]), parse_hour(data["end"])
+    if begin == end:
+        raise ValueError(f"a window from {data['begin']} to {data['end']} is never open")
+    return Window(days, begin, end, zone)

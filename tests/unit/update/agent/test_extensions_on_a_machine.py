@@ -148,3 +148,11 @@ def test_what_is_not_there_is_said(offered: FakeMachine, capsys: pytest.CaptureF
     assert "version 1 has no extension 'sotre'; it has: store, company" in capsys.readouterr().err
     assert main(["extensions", "remove", "store"], offered.host) == 1
     assert "this machine has no extension 'store'" in capsys.readouterr().err
+
+
+def test_none_is_added_while_a_version_waits_that_would_be_without_it(
+    offered: FakeMachine, payload: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["apply", "--from", str(payload("2"))], offered.host) == 0
+    assert main(["extensions", "add", "store"], offered.host) == 1
+    assert "version 2 waits to be started, and would be without 'store': add it after that" in capsys.readouterr().err

@@ -112,7 +112,7 @@ class Recorder:
         """The key of a file, or the beginning of those of a directory."""
         for name, root in self._roots():
             # The partition is seen at two places while it is mounted.
-            for place in (root, self.machine.root / "run/update/esp") if name == "esp" else (root,):
+            for place in (root, self.machine.root / f"run/update/esp.{os.getpid()}") if name == "esp" else (root,):
                 if path.is_relative_to(place):
                     return f"{name}/{path.relative_to(place)}".removesuffix("/.")
         return None

@@ -238,3 +238,38 @@ def test_status_says_it_in_words(machine: FakeMachine, payload: Make, capsys: py
     capsys.readouterr()
     assert main(["status"], machine.host) == 0
     assert capsys.readouterr().out == "running   demo 1 (good)\nother     2 (is started at the next boot)\n"
+
+
+def test_rolling_back_a_version_that_has_not_run_yet_keeps_the_one_that_runs(
+    machine: FakeMachine, payload: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take(machine, payload("2"))
+    assert main(["rollback", "--once"], machine.host) == 1
+    assert "version 2 waits for its first start: there is no version before it" in capsys.readouterr().err
+    assert machine.list_images() == ["demo_1.efi", "demo_2+3-0.efi"]
+    assert main(["rollback"], machine.host) == 0
+    assert capsys.readouterr().out == "version 1 is started at the next boot\n"
+    assert machine.list_images() == ["demo_1.efi"]
+    found = status(machine, capsys)
+    assert (found["pending"], list(found["failed"])) == (None, ["2"])
+    assert main(["apply", "--from", str(payload("2"))], machine.host) == 1
+
+
+def test_a_trial_that_was_rolled_back_is_not_blessed(machine: FakeMachine, payload: Make) -> None:
+    take(machine, payload("2"))
+    on_trial(machine, "2", "b" * 32)
+    assert main(["rollback"], machine.host) == 0
+    assert main(["bless"], machine.host) == 0
+    assert machine.list_images() == ["demo_1.efi", "demo_2+0-1.efi"]
+
+
+def test_a_look_at_the_state_leaves_the_partition_to_an_update_that_is_written(
+    machine: FakeMachine, payload: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take(machine, payload("2"))
+    on_trial(machine, "2", "b" * 32)
+    other = machine.root / "run/update/esp.1"  # of process 1, which lives
+    other.symlink_to(machine.esp)
+    assert status(machine, capsys)["tries_left"] == 2
+    assert other.is_symlink()
+    assert [call[-1] for call in machine.calls if call[0] == "umount" and call[-1] == str(other)] == []
