@@ -259,7 +259,10 @@ def drop_release(repository: Repository, release: Release, channel: str) -> None
 
 def prune_releases(repository: Repository, name: str, arch: str, keep: int) -> list[str]:
     """Take all but the newest ``keep`` versions of an image out of targets and channels; those that a channel has as a
-    barrier or dead end stay, for machines that run them go on as that says. Their files are there until :meth:`Repository.sweep`."""
+    barrier or dead end stay, for machines that run them go on as that says.
+
+    The files of those that are gone are there until :meth:`Repository.sweep`.
+    """
     channels = list_channels(repository, name, arch)
     kept = {row.version for channel in channels for row in channel.releases if row.barrier or row.dead_end is not None}
     pruned = list_pruned(list_versions(repository, name, arch), keep, kept)
