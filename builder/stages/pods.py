@@ -114,8 +114,8 @@ def install_pod(
         ("StopWhenUnneeded", "yes"),
         ("Wants", "metadata-guard.service"),
         ("After", "metadata-guard.service network.target"),
-        ("StartLimitIntervalSec", "300"),
-        ("StartLimitBurst", "10"),
+        # A network that is leased from etcd (the feature overlay-network) may not be there for a long time.
+        ("StartLimitIntervalSec", "0"),
     ]
     made = [
         ("Type", "oneshot"),
@@ -123,7 +123,7 @@ def install_pod(
         # Engines change the same rules when they like. The container waits, and does not fail with the first try.
         ("Restart", "on-failure"),
         ("RestartMode", "direct"),
-        ("RestartSec", "1"),
+        ("RestartSec", "2"),
         ("ExecStartPre", "/usr/bin/dash /usr/lib/build-os/require-metadata-guard"),
         ("ExecStart", f"{NETWORK} add {' '.join([name, *publish])}"),
         ("ExecStop", f"{NETWORK} remove {name}"),
