@@ -100,11 +100,19 @@ class Ctr:
         self.root = root
         self.asked: list[tuple[str, ...]] = []
         self.archives: list[bytes] = []
+        self.images: set[str] = set()
 
     def __call__(self, arguments: Sequence[str], data: bytes) -> str:
         self.asked.append(tuple(arguments))
         if data:
             self.archives.append(data)
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                index = archive.extractfile("index.json")
+                assert index is not None
+                manifests = json.load(index)["manifests"]
+            self.images |= {each["annotations"]["io.containerd.image.name"] for each in manifests}
+        if arguments[2:4] == ["images", "list"]:
+            return "".join(f"{name}\n" for name in sorted(self.images))
         if "prepare" in arguments:
             number = sum("prepare" in each for each in self.asked)
             directory = self.root / f"snapshots/{number}/fs"
@@ -136,9 +144,19 @@ def test_containerd_is_asked_once_and_told_what_the_os_no_longer_has(tmp_path: P
     offer_to_containerd([make_offer()], ctr, tmp_path)
     ctr.asked.clear()
     offer_to_containerd([make_offer()], ctr, tmp_path)
-    assert ctr.asked == []
+    assert ctr.asked == [("--namespace", "build-os", "images", "list", "--quiet")]
+    ctr.asked.clear()
     offer_to_containerd([], ctr, tmp_path)
     assert ctr.asked == [("--namespace", "build-os", "images", "remove", "localhost/web:1")]
+
+
+def test_an_image_that_was_removed_from_containerd_comes_back(tmp_path: Path) -> None:
+    ctr = Ctr(tmp_path)
+    offer_to_containerd([make_offer()], ctr, tmp_path)
+    # 'crictl rmi --prune', or the kubelet when its disk is full.
+    ctr.images.clear()
+    offer_to_containerd([make_offer()], ctr, tmp_path)
+    assert ctr.images == {"localhost/web:1"}
 
 
 def test_the_directory_of_a_snapshot_is_in_the_mount_command() -> None:
