@@ -22,6 +22,7 @@ from firstboot.images.network import make_plugin_config, parse_port, read_networ
 pytestmark = pytest.mark.unit
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+OVERLAYS = Path(__file__).parents[4] / "overlays"
 MANIFEST = b'{"mediaType":"application/vnd.oci.image.manifest.v1+json"}'
 
 
@@ -188,10 +189,15 @@ def test_a_published_port_is_told_to_plugins_that_take_it() -> None:
     assert "capabilities" not in mapped
 
 
-def test_the_first_network_of_the_directory_is_taken(tmp_path: Path) -> None:
+def test_the_first_network_of_the_directory_is_taken_and_the_images_own_before_it(tmp_path: Path) -> None:
     (tmp_path / "20-later.conflist").write_text('{"name": "later", "plugins": []}')
     (tmp_path / "10-first.conf").write_text('{"name": "first", "type": "bridge"}')
     assert read_network(tmp_path)["plugins"] == [{"name": "first", "type": "bridge"}]
+    # An add-on of Kubernetes writes 10-calico.conflist, which wants to know the pod.
+    for overlay, name in (("cni-bridge", "build-os"), ("overlay-network", "overlay")):
+        for file in (OVERLAYS / overlay / "etc/cni/net.d").iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        assert read_network(tmp_path)["name"] == name
     with pytest.raises(OSError, match="has no network"):
         read_network(tmp_path / "none")
 
