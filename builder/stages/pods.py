@@ -27,7 +27,6 @@ ROOTS = f"{CLOSED}/roots"
 _DIRECTORIES = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 NETWORK = "/usr/bin/python3 -I -m firstboot.images network"
-_NETWORK_UNIT = "container-network-{}.service"
 _SIGNAL = re.compile(r"SIG[A-Z0-9]+([+-][0-9]+)?|[0-9]+")
 # Users whom every system knows (nss-systemd(8)); of the others systemd has to be told.
 _KNOWN = (0, 65534)
@@ -90,7 +89,7 @@ def install_pod(
     user = [("User", str(account.uid)), ("Group", str(account.gid))]
     if account.groups:
         user.append(("SupplementaryGroups", " ".join(map(str, account.groups))))
-    network = _NETWORK_UNIT.format(name)
+    network = make_network_unit_name(name)
     service = [
         ("Type", "exec"),
         ("ExecStart", " ".join(map(quote_argument, words))),
@@ -133,6 +132,11 @@ def install_pod(
         f"{name}.service": format_sections([("Unit", unit), ("Service", service), *install]),
         network: format_sections([("Unit", prepared), ("Service", made)]),
     }
+
+
+def make_network_unit_name(name: str) -> str:
+    """The unit that sets up the network of a container of this name."""
+    return f"container-network-{name}.service"
 
 
 def _make_stop(run: Mapping[str, Any]) -> list[tuple[str, str]]:
