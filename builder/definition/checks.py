@@ -248,6 +248,10 @@ def check_container_uses(containers: Sequence[ContainerUse]) -> Iterator[Problem
             except NotAccepted as error:
                 yield Problem(where, str(error), error.hint)
                 continue
+            # Rules of CNI's portmap are for the container's addresses, and it has one of IPv4 alone.
+            if container.runtime in (Runtime.CONTAINERD, Runtime.SYSTEMD) and ":" in (publish.address or ""):
+                message = f"a container of runtime '{container.runtime}' has IPv4 alone, so {text} would lead nowhere"
+                yield Problem(where, message, "leave the address out, or name one of IPv4")
             other = next((name for name, known in taken if known.has_conflict_with(publish)), None)
             if other is not None:
                 yield Problem(where, f"port {publish.host}/{publish.protocol} is already taken by '{other}'")

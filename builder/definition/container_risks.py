@@ -21,12 +21,21 @@ from firstboot.config.located import LocatedError, Problem
 MAX_BYTES = 1 << 20
 """No unit and no daemon.json is larger."""
 DAEMON = "etc/docker/daemon.json"
+# Debian's docker.service takes options from it.
+DEFAULTS = "etc/default/docker"
+ENGINE_FILES = (DAEMON, DEFAULTS)
 _QUADLETS = (".container", ".pod", ".kube")
-_TCP = re.compile(r"(?:^|[\s=\"'])-(?:H|-host)[\s=]*[\"']?tcp://")
+# An address without a scheme is one of TCP.
+_ADDRESS = r"(?:tcp://|(?!\w+:/)[\w.:\[])"
+_TCP = re.compile(rf"(?:^|[\s=\"'])-(?:H|-host)[\s=]*[\"']?{_ADDRESS}")
+# What the engine's flags take for no.
+_ON = r"\b(?!=[\"']?(?:0|f|F))"
+_VERIFIES = re.compile(rf"--tlsverify{_ON}")
 _SOCKET = re.compile(r"ListenStream\s*=\s*(?!/)[^\s/]*[0-9]")
-_RUNS = re.compile(r"\b(?:podman|docker)\b.*\brun\b")
-_PRIVILEGED = re.compile(r"--privileged\b(?!=false)")
-_HOST = re.compile(r"--net(?:work)?[=\s]+[\"']?host\b")
+_OF_DOCKER = re.compile(r"^\s*Service\s*=\s*docker\.service\s*$", re.MULTILINE)
+_RUNS = re.compile(r"\b(?:podman|docker|ctr)\b.*\b(?:run|create)\b")
+_PRIVILEGED = re.compile(rf"--privileged{_ON}")
+_HOST = re.compile(rf"--net(?:work)?[=\s]+[\"']?host\b|--net-host{_ON}")
 
 _NO_TLS = "the API of Docker on a TCP port without TLS makes whoever reaches it root"
 _TLS = "leave it out, and use 'docker -H ssh://USER@MACHINE'; or set tlsverify, tlscacert, tlscert and tlskey"
@@ -56,9 +65,10 @@ def _check_files(directory: Path) -> Iterator[LocatedError]:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
             continue
         owner = path.parent.name.removesuffix(".d") if name.endswith(".conf") else name
-        if path.match(DAEMON) or can_start_containers(owner):
+        of_engine = any(map(path.match, ENGINE_FILES))
+        if of_engine or can_start_containers(owner):
             text = path.read_text(encoding="utf-8", errors="replace")
-            risks = list_daemon_risks(text) if path.match(DAEMON) else list_unit_risks(owner, text)
+            risks = list_engine_risks(path, text) if of_engine else list_unit_risks(owner, text)
             for line, message, hint in risks:
                 error = make_line_error(shorten_path(path), text, line, 1, message, hint)
                 [problem] = error.problems
@@ -70,8 +80,13 @@ def can_start_containers(unit: str) -> bool:
     return unit.endswith((*_QUADLETS, ".service", ".socket"))
 
 
-def list_daemon_risks(text: str) -> Iterator[Risk]:
-    """What is risky in a ``daemon.json`` of Docker; one that is no JSON is the daemon's to refuse."""
+def list_engine_risks(path: Path, text: str) -> Iterator[Risk]:
+    """What is risky in one of :data:`ENGINE_FILES`."""
+    return _list_daemon_risks(text) if path.match(DAEMON) else list_unit_risks("docker.service", text)
+
+
+def _list_daemon_risks(text: str) -> Iterator[Risk]:
+    """What is risky in a ``daemon.json``; one that is no JSON is the daemon's to refuse."""
     try:
         settings = json.loads(text)
     except ValueError:
@@ -79,19 +94,19 @@ def list_daemon_risks(text: str) -> Iterator[Risk]:
     if not isinstance(settings, dict) or settings.get("tlsverify") is True:
         return
     hosts = settings.get("hosts", [])
-    if any(str(host).startswith("tcp://") for host in hosts if isinstance(hosts, list)):
-        yield Risk(1 + text[: max(0, text.find("tcp:"))].count("\n"), _NO_TLS, _TLS)
+    host = next((str(host) for host in hosts if re.match(_ADDRESS, str(host))), "") if isinstance(hosts, list) else ""
+    if host:
+        yield Risk(1 + text[: max(0, text.find(host))].count("\n"), _NO_TLS, _TLS)
 
 
 def list_unit_risks(unit: str, text: str) -> Iterator[Risk]:
     """What is risky in the text of a unit or quadlet, or of a drop-in of it."""
-    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
-        if line.startswith(("#", ";")):
-            continue
+    for_docker = unit == "docker.socket" or (unit.endswith(".socket") and _OF_DOCKER.search(text) is not None)
+    for number, line in _list_lines(text):
         name, _, value = line.partition("=")
         name, value = name.strip(), value.strip()
-        if (unit == "docker.socket" and _SOCKET.match(line)) or (
-            unit == "docker.service" and _TCP.search(line) and "--tlsverify" not in line
+        if (for_docker and _SOCKET.match(line)) or (
+            unit == "docker.service" and _TCP.search(line) and not _VERIFIES.search(line)
         ):
             yield Risk(number, _NO_TLS, _TLS)
         elif unit.endswith(_QUADLETS):
@@ -104,3 +119,20 @@ def list_unit_risks(unit: str, text: str) -> Iterator[Risk]:
                 yield Risk(number, _WHOLE, "give it the capabilities and devices that it needs")
             if _HOST.search(line):
                 yield Risk(number, _NETWORK, "publish its ports instead: --publish")
+
+
+def _list_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines without comments; what a backslash continues is one line, with the number of its first."""
+    first, begun = 0, ""
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        # A comment between two of them ends nothing (systemd.syntax(7)).
+        if line.startswith(("#", ";")):
+            continue
+        first, begun = (first, f"{begun} {line}") if begun else (number, line)
+        if line.endswith("\\"):
+            begun = begun.removesuffix("\\")
+            continue
+        yield first, begun
+        begun = ""
+    if begun:
+        yield first, begun

@@ -51,12 +51,13 @@ class Containers:
         """The tree with images, units and the configuration that points podman to them."""
         # Every plan imports this module, and what reads and writes images only one that puts them into a tree.
         from builder.oci.container_store import install_image, make_storage_conf, make_user_storage_conf  # noqa: PLC0415
-        from builder.stages.container_units import install_pod_units, install_unit  # noqa: PLC0415
+        from builder.stages.container_units import check_unit_names, install_pod_units, install_unit  # noqa: PLC0415
 
         if any(container.runtime is Runtime.PODMAN for container in self.containers):
             tree.put(STORAGE_CONF, make_file(make_storage_conf(), origin=ORIGIN))
             tree.put(SKELETON, make_file(make_user_storage_conf(), origin=ORIGIN))
         for container in self.containers:
+            check_unit_names(tree, container)
             with context.console.open_step(f"container {container.name}"):
                 image = self._image(container, context)
                 if container.runtime is Runtime.SYSTEMD:

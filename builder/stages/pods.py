@@ -8,12 +8,13 @@ network is a namespace that a second unit, without a process, has set up by the 
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.core.errors import InputError
-from builder.oci.accounts import find_account
+from builder.oci.accounts import Account, find_account
 from builder.oci.container_store import CLOSED
 from builder.oci.image import Image
 from builder.oci.runtime_config import CAPABILITIES, make_environment
@@ -27,8 +28,9 @@ ROOTS = f"{CLOSED}/roots"
 _DIRECTORIES = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 NETWORK = "/usr/bin/python3 -I -m firstboot.images network"
-_NETWORK_UNIT = "container-network-{}.service"
 _SIGNAL = re.compile(r"SIG[A-Z0-9]+([+-][0-9]+)?|[0-9]+")
+# The last that PrivateUsers=identity maps.
+MAX_ID = 65535
 # Users whom every system knows (nss-systemd(8)); of the others systemd has to be told.
 _KNOWN = (0, 65534)
 # In the order of the manual. All but what a program in a container may expect: to be root of its own namespace.
@@ -71,18 +73,20 @@ def install_pod(
         command: replaces the image's ``Cmd``.
 
     Raises:
-        InputError: the image says nothing that could be run.
+        InputError: the image says nothing that could be run, or by a user that it cannot be run as.
         TreeError: it lacks what is to be run, or something else is in the way.
     """
     origin = f"container:{name}"
-    root = _complete(image.tree, name)
     run: Mapping[str, Any] = json.loads(image.config).get("config") or {}
+    directory = posixpath.normpath(f"/{(run.get('WorkingDir') or '').lstrip('/')}")
+    root = _complete(image.tree, name, directory)
     words = [*(run.get("Entrypoint") or ()), *(command or run.get("Cmd") or ())]
     if not words:
         raise InputError(f"container {name}: its image says nothing that could be run", hint="set 'command'")
     account = find_account(root, run.get("User") or "")
+    _check_ids(name, account)
     environment = make_environment(run.get("Env") or (), account)
-    words[0] = _find_program(root, words[0], run.get("WorkingDir") or "/", environment, name)
+    words[0] = _find_program(root, words[0], directory, environment, name)
     tree.put(CLOSED, make_directory(0o700, origin=origin))
     for path, node in root.walk():
         tree.put(f"{ROOTS}/{name}{path if path != '/' else ''}", node.copy_with(origin=origin))
@@ -90,12 +94,12 @@ def install_pod(
     user = [("User", str(account.uid)), ("Group", str(account.gid))]
     if account.groups:
         user.append(("SupplementaryGroups", " ".join(map(str, account.groups))))
-    network = _NETWORK_UNIT.format(name)
+    network = make_network_unit_name(name)
     service = [
         ("Type", "exec"),
         ("ExecStart", " ".join(map(quote_argument, words))),
         *(("Environment", quote_argument(entry).replace("$$", "$")) for entry in environment),
-        ("WorkingDirectory", quote_argument(run.get("WorkingDir") or "/").replace("$$", "$")),
+        ("WorkingDirectory", quote_argument(directory).replace("$$", "$")),
         *user,
         ("Restart", "on-failure"),
         ("RestartSec", "1"),
@@ -114,8 +118,8 @@ def install_pod(
         ("StopWhenUnneeded", "yes"),
         ("Wants", "metadata-guard.service"),
         ("After", "metadata-guard.service network.target"),
-        ("StartLimitIntervalSec", "300"),
-        ("StartLimitBurst", "10"),
+        # A network that is leased from etcd (the feature overlay-network) may not be there for a long time.
+        ("StartLimitIntervalSec", "0"),
     ]
     made = [
         ("Type", "oneshot"),
@@ -123,7 +127,7 @@ def install_pod(
         # Engines change the same rules when they like. The container waits, and does not fail with the first try.
         ("Restart", "on-failure"),
         ("RestartMode", "direct"),
-        ("RestartSec", "1"),
+        ("RestartSec", "2"),
         ("ExecStartPre", "/usr/bin/dash /usr/lib/build-os/require-metadata-guard"),
         ("ExecStart", f"{NETWORK} add {' '.join([name, *publish])}"),
         ("ExecStop", f"{NETWORK} remove {name}"),
@@ -133,6 +137,11 @@ def install_pod(
         f"{name}.service": format_sections([("Unit", unit), ("Service", service), *install]),
         network: format_sections([("Unit", prepared), ("Service", made)]),
     }
+
+
+def make_network_unit_name(name: str) -> str:
+    """The unit that sets up the network of a container of this name."""
+    return f"container-network-{name}.service"
 
 
 def _make_stop(run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -149,12 +158,26 @@ def _make_stop(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("KillSignal", signal), ("TimeoutStopSec", "10")]
 
 
-def _complete(image: Tree, name: str) -> Tree:
-    """The image's files with what systemd mounts over."""
+def _check_ids(name: str, account: Account) -> None:
+    """systemd fails with 217/USER, and says nothing of the number.
+
+    Raises:
+        InputError: the user or a group is none of those that the container's namespace has.
+    """
+    for number in (account.uid, account.gid, *account.groups):
+        if number > MAX_ID:
+            raise InputError(
+                f"container {name}: its user has the number {number}, and those of a pod end at {MAX_ID}",
+                hint="give it a user and groups that are not above, or another runtime",
+            )
+
+
+def _complete(image: Tree, name: str, directory: str) -> Tree:
+    """The image's files with what systemd mounts over, and where the program starts: other runtimes make that."""
     root = image.copy()
     if "/" not in root:
         root.put("/", make_directory(origin=""))
-    for path in (*_DIRECTORIES, f"/var/lib/{name}"):
+    for path in (*_DIRECTORIES, f"/var/lib/{name}", directory):
         if root.get(path, follow=True) is None:
             root.put(path, make_directory(0o1777 if path.endswith("/tmp") else 0o755, origin=""))
     if "/etc/hosts" not in root:

@@ -58,7 +58,7 @@ def make_quadlet(
     """
     if not _NAME.fullmatch(name) or not _IMAGE.fullmatch(image):
         raise InputError(f"no container can be named {name!r} and run {image!r}")
-    container = [f"Image={image}", f"ContainerName={name}", "Pull=never"]
+    container = [f"Image={image}", f"ContainerName={name}", "Pull=never", "NoNewPrivileges=true"]
     for port in publish:
         try:
             container.append(f"PublishPort={parse_publish(port)}")

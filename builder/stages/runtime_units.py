@@ -67,6 +67,8 @@ def make_containerd_unit(
         f"Description=Container {name}",
         "Requires=containerd-images.service",
         "After=containerd.service containerd-images.service network.target",
+        # A network that is leased from etcd (the feature overlay-network) may not be there for a long time.
+        "StartLimitIntervalSec=0",
         "",
         "[Service]",
         *(f"ExecStartPre={line}" for line in remove),
@@ -79,7 +81,7 @@ def make_containerd_unit(
         # As long as podman and Docker wait for a process that ignores the signal.
         "TimeoutStopSec=10",
         "Restart=on-failure",
-        "RestartSec=1",
+        "RestartSec=2",
         "",
     ]
     return "\n".join(lines) + _install(enable)

@@ -38,7 +38,7 @@ def run_ctr(arguments: Sequence[str], data: bytes) -> str:
 
 
 def offer_to_containerd(offers: Sequence[OfferedImage], ctr: Ctr = run_ctr, root: Path = ROOT) -> None:
-    """Put the images in that are not yet, and take out those of a former version of the OS. containerd must run.
+    """Put the images in that are not there, and take out those of a former version of the OS. containerd must run.
 
     Raises:
         OSError, subprocess.CalledProcessError: containerd refused, or the record of what is done cannot be written.
@@ -58,8 +58,14 @@ def offer_to_containerd(offers: Sequence[OfferedImage], ctr: Ctr = run_ctr, root
             ctr(["--namespace", namespace, "images", "remove", name], b"")
             del known[key]
             write_record(record, known)
+    # What somebody or the kubelet's garbage collection removed comes back: nothing else brings it.
+    there = {
+        f"{namespace} {name}"
+        for namespace in {key.partition(" ")[0] for key in wanted}
+        for name in ctr(["--namespace", namespace, "images", "list", "--quiet"], b"").split()
+    }
     for key, offer in wanted.items():
-        if key not in known:
+        if key not in known or key not in there:
             _put(offer, key.partition(" ")[0], ctr)
             known[key] = describe(offer)
             write_record(record, known)

@@ -1,6 +1,6 @@
 """The network of a container that containerd or systemd runs: a namespace of its own, set up by the plugins of CNI.
 
-``ctr`` can use CNI and cannot publish ports. This runs the machine's first network in /etc/cni/net.d as the CNI
+``ctr`` can use CNI and cannot publish ports. This runs the network of the image in /etc/cni/net.d as the CNI
 specification says (SPEC.md 1.0, "Section 2: Execution Protocol"), with ``portMappings`` for plugins that take them.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 CONFIGURATIONS = Path("/etc/cni/net.d")
+# Of the overlays overlay-network and cni-bridge. Others are of Kubernetes, whose plugins know pods alone, or of podman.
+OWN = ("05-overlay.conflist", "50-build-os.conflist")
 PLUGINS = Path("/usr/lib/cni")
 KEPT = Path("/run/build-os/networks")
 """What each namespace was connected to, and the lock of all of them."""
@@ -83,12 +85,12 @@ def _remove_network(name: str, otherwise: dict[str, Any] | None) -> None:
 
 
 def read_network(directory: Path = CONFIGURATIONS) -> dict[str, Any]:
-    """The first network of the directory, by the names of the files.
+    """The image's own network, or the first of the directory by the names of the files.
 
     Raises:
         OSError, ValueError: there is none, or it cannot be read.
     """
-    for path in sorted(directory.glob("*.conf*")):
+    for path in sorted(directory.glob("*.conf*"), key=lambda path: (path.name not in OWN, path.name)):
         data = dict(json.loads(path.read_bytes()))
         return data if "plugins" in data else {**data, "plugins": [data]}
     raise FileNotFoundError(f"{directory} has no network: a container's ports need one (*.conflist)")

@@ -19,6 +19,7 @@ from builder.stages import list_stages
 from builder.stages.plan import load_snapshot, make_plan
 from builder.toolstree import derive_tools_key
 from builder.tree.tree import Tree
+from firstboot.config.unit_text import parse_options
 from tests.support.machines import build_text
 
 pytestmark = pytest.mark.image
@@ -107,6 +108,11 @@ def test_kubelet_is_started_as_kubeadm_takes_for_granted(root: Tree) -> None:
     dropin = root.read_text("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf")
     assert "EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env" in dropin
     assert "/usr/bin/kubelet" not in root
+    # The image of a pod's sandbox is there before the first pod.
+    options = [(name, value.split()) for _, name, value in parse_options(unit)]
+    for setting in ("Wants", "After"):
+        assert any(name == setting and "containerd-images.service" in units for name, units in options)
+    assert "/usr/lib/systemd/system/containerd-images.service" in root
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from builder.definition.container_risks import DAEMON, list_daemon_risks, list_unit_risks
+from builder.definition.container_risks import ENGINE_FILES, list_engine_risks, list_unit_risks
 from builder.provisioning.checks.configured_image import ConfiguredImage, find_text, make_warning
 from firstboot.config.text import Problem
 
@@ -16,7 +17,7 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
         for line, message, hint in list_unit_risks(unit.name, unit.text):
             yield make_warning(unit.at, unit.text, line, f"{unit.name}: {message}", hint)
     for index, file in enumerate(image.config.storage.files):
-        if file.path == f"/{DAEMON}":
+        if file.path.removeprefix("/") in ENGINE_FILES:
             text = find_text(file) or ""
-            for line, message, hint in list_daemon_risks(text):
+            for line, message, hint in list_engine_risks(Path(file.path), text):
                 yield make_warning(("storage", "files", index, "contents"), text, line, message, hint)

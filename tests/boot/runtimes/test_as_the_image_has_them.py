@@ -96,7 +96,7 @@ def test_each_runtime_has_a_socket_networks_groups_and_a_store_of_its_own(machin
     for store in ("/var/lib/containers", "/var/lib/containerd", "/var/lib/docker"):
         assert machine.succeed(f"stat --format %U {store}") == "root"
     # Debian's podman brings one for CNI as well, and the first by name counts.
-    assert machine.succeed("ls /etc/cni/net.d").split()[0] == "10-build-os.conflist"
+    assert machine.succeed("ls /etc/cni/net.d").split()[0] == "50-build-os.conflist"
     machine.succeed("systemctl stop shop.service")
     assert machine.succeed("docker ps --all --quiet") == ""
     # Its engine goes, so that whoever comes next finds it as after a boot.

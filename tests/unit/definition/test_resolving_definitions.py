@@ -358,6 +358,14 @@ def test_two_containers_of_one_name_must_be_one(project: Project) -> None:
     assert "a.yaml describes another image with the name 'web'" in text
 
 
+@pytest.mark.parametrize("runtime", ["containerd", "systemd"])
+def test_a_port_of_ipv6_is_refused_where_containers_have_ipv4_alone(project: Project, runtime: str) -> None:
+    project.write("a.yaml", "kind: container\nname: web\nversion: 1.0.0\ncommand: [/bin/true]\n")
+    use = SMALL + "features: [containers]\ncontainers:\n  - {name: web, definition: a.yaml, "
+    text = project.refusal(use + f'runtime: {runtime}, publish: ["[::1]:8083:8080"]}}\n')
+    assert f"a container of runtime '{runtime}' has IPv4 alone" in text
+
+
 # --- values ---
 
 

@@ -46,6 +46,26 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "[Service]\nExecStart=/usr/bin/podman run --net host web\n",
             2,
         ),
+        ("overlays/mine/etc/docker/daemon.json", '{\n "hosts": [\n  "0.0.0.0:2375"]\n}\n', 3),
+        ("overlays/mine/etc/default/docker", '# no\nDOCKER_OPTS="-H fd:// -H 0.0.0.0:2375"\n', 2),
+        # As CoreOS and Flatcar call theirs.
+        ("units/mine/docker-tcp.socket", "[Socket]\nListenStream=2375\nService=docker.service\n", 2),
+        ("units/mine/docker.service.d/10-tcp.conf", "[Service]\nExecStart=/usr/sbin/dockerd -H 0.0.0.0:2375\n", 2),
+        ("units/mine/docker.service.d/10-tcp.conf", "[Service]\nExecStart=/usr/sbin/dockerd --host=[::]:2375\n", 2),
+        (
+            "units/mine/docker.service.d/10-tcp.conf",
+            "[Service]\nExecStart=/usr/sbin/dockerd -H tcp://:2376 --tlsverify=false\n",
+            2,
+        ),
+        (
+            "units/mine/web.service",
+            "[Service]\nExecStart=/usr/bin/podman run \\\n  --rm \\\n# all of it\n  --privileged web\n",
+            2,
+        ),
+        ("units/mine/web.container", "[Container]\nPodmanArgs=--tls-verify=false \\\n --network=host\n", 2),
+        ("units/mine/web.service", "[Service]\nExecStart=/usr/bin/ctr run --net-host localhost/web:1 web\n", 2),
+        ("units/mine/web.service", "[Service]\nExecStart=/usr/bin/ctr run --privileged localhost/web:1 web\n", 2),
+        ("units/mine/web.service", "[Service]\nExecStartPre=/usr/bin/docker create --privileged web\n", 2),
     ],
 )
 def test_it_is_warned_of_at_its_line(here: Path, file: str, text: str, line: int) -> None:
@@ -62,6 +82,14 @@ def test_it_is_warned_of_at_its_line(here: Path, file: str, text: str, line: int
         ("units/mine/docker.socket.d/10-group.conf", "[Socket]\nListenStream=/run/mine.sock\nSocketMode=0660\n"),
         ("units/mine/web.container", "[Container]\nImage=localhost/web\n# Network=host\nNetwork=inner.network\n"),
         ("units/mine/web.service", "[Service]\nExecStart=/usr/bin/docker run --privileged=false web\n"),
+        ("units/mine/web.service", "[Service]\nExecStart=/usr/bin/ctr run --net-host=false localhost/web:1 web\n"),
+        ("units/mine/web.socket", "[Socket]\nListenStream=2375\nService=web.service\n"),
+        ("units/mine/docker.service.d/10.conf", "[Service]\nExecStart=/usr/sbin/dockerd -H fd:// -H unix:///run/d\n"),
+        ("units/mine/docker.service.d/10.conf", "[Service]\nExecStart=/usr/sbin/dockerd --host-gateway-ip=10.0.0.1\n"),
+        (
+            "units/mine/docker.service.d/10-tls.conf",
+            "[Service]\nExecStart=/usr/sbin/dockerd -H tcp://0.0.0.0:2376 \\\n  --tlsverify --tlscert=/etc/c\n",
+        ),
     ],
 )
 def test_what_is_right_is_not_warned_of(here: Path, file: str, text: str) -> None:

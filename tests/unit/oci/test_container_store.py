@@ -231,6 +231,8 @@ def test_unit_runs_the_image_by_digest_and_pulls_nothing() -> None:
     lines = text.splitlines()
     assert f"Image={IMAGE}" in lines
     assert "Pull=never" in lines
+    # As with the other runtimes: a set-user-ID program gives nobody more.
+    assert "NoNewPrivileges=true" in lines
     assert [line for line in lines if line.startswith("PublishPort=")] == [
         "PublishPort=8080:80/tcp",
         "PublishPort=[::1]:53:53/udp",

@@ -27,6 +27,10 @@ storage:
           {
             "hosts": ["fd://", "tcp://0.0.0.0:2375"]
           }
+    - path: /etc/default/docker
+      contents:
+        inline: |
+          DOCKER_OPTS="-H :2375"
     - path: /etc/containers/systemd/page.container
       contents:
         inline: |
@@ -50,6 +54,7 @@ SAFE = (
     RISKY.replace("    networks: [host]\n", "")
     .replace('"tcp://0.0.0.0:2375"]', '"tcp://0.0.0.0:2376"], "tlsverify": true')
     .replace("=--privileged", "=--privileged=false")
+    .replace("-H :2375", "-H fd://")
     .replace("ListenStream=2375", "ListenStream=/run/mine.sock")
     .replace("--network=host --privileged", "--network=inner --privileged=false")
 )
@@ -76,6 +81,7 @@ def test_each_is_warned_of_at_its_line(build: Build, tmp_path: Path, capsys: pyt
     assert seen == [
         ("- name: shop", network),
         ('"hosts": ["fd://", "tcp://0.0.0.0:2375"]', tcp),
+        ('DOCKER_OPTS="-H :2375"', tcp),
         ("PodmanArgs=--privileged", whole),
         ("ListenStream=2375", tcp),
         ("ExecStart=/usr/bin/cat podman run --network=host --privileged web", network),

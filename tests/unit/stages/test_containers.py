@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.errors import InputError
 from builder.definition.model import Runtime
 from builder.definition.resolved import EmbeddedContainer, OciLayout
 from builder.oci.image import ImageConfig, write_layout
@@ -53,6 +54,25 @@ def test_units_of_containers_start_by_presets_as_all_units_do(layout: Path, cont
 def test_without_units_of_their_own_there_is_no_preset(layout: Path, context: Context) -> None:
     containers = (use(layout, Runtime.PODMAN, enable=True), use(layout, Runtime.DOCKER, enable=False))
     assert PRESET not in Containers(containers, {}, "amd64", 0).apply(Tree(), context)
+
+
+@pytest.mark.parametrize("runtime", [runtime for runtime in Runtime if runtime is not Runtime.CRI])
+def test_a_container_is_not_called_as_a_unit_that_a_package_has(
+    layout: Path, context: Context, runtime: Runtime
+) -> None:
+    # etcd.service of the container would replace etcd's own, and the one that a quadlet makes come before it.
+    tree = Tree()
+    tree.put(f"/usr/lib/systemd/system/{runtime}-on.service", make_file("", origin="package:etcd-server"))
+    containers = (use(layout, runtime, enable=True),)
+    with pytest.raises(InputError, match=f"container {runtime}-on: package etcd-server has a unit of that name"):
+        Containers(containers, {}, "amd64", 0).apply(tree, context)
+
+
+def test_one_that_has_no_unit_may_be_called_so(layout: Path, context: Context) -> None:
+    tree = Tree()
+    tree.put("/usr/lib/systemd/system/cri-on.service", make_file("mine", origin="package:cri"))
+    done = Containers((use(layout, Runtime.CRI, enable=True),), {}, "amd64", 0).apply(tree, context)
+    assert done.read_text("/usr/lib/systemd/system/cri-on.service") == "mine"
 
 
 def test_a_container_whose_programs_lack_their_loader_is_told_of(context: Context) -> None:

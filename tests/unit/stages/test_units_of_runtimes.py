@@ -56,3 +56,9 @@ def test_containerd_runs_it_by_crun_in_a_network_of_its_own() -> None:
     assert line.endswith("localhost/web:1.0.0 web serve")
     assert any(value.endswith("network add web 8080:80/tcp") for _, name, value in options if name == "ExecStartPre")
     assert "[Install]" not in text
+
+
+def test_containerd_runs_it_when_its_network_is_there_however_late() -> None:
+    text = make_containerd_unit("web", IMAGE, publish=[], command=[], enable=True)
+    assert ("Unit", "StartLimitIntervalSec", "0") in parse_options(text)
+    assert ("Service", "Restart", "on-failure") in parse_options(text)

@@ -22,6 +22,7 @@ from firstboot.images.network import make_plugin_config, parse_port, read_networ
 pytestmark = pytest.mark.unit
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+OVERLAYS = Path(__file__).parents[4] / "overlays"
 MANIFEST = b'{"mediaType":"application/vnd.oci.image.manifest.v1+json"}'
 
 
@@ -100,11 +101,19 @@ class Ctr:
         self.root = root
         self.asked: list[tuple[str, ...]] = []
         self.archives: list[bytes] = []
+        self.images: set[str] = set()
 
     def __call__(self, arguments: Sequence[str], data: bytes) -> str:
         self.asked.append(tuple(arguments))
         if data:
             self.archives.append(data)
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                index = archive.extractfile("index.json")
+                assert index is not None
+                manifests = json.load(index)["manifests"]
+            self.images |= {each["annotations"]["io.containerd.image.name"] for each in manifests}
+        if arguments[2:4] == ["images", "list"]:
+            return "".join(f"{name}\n" for name in sorted(self.images))
         if "prepare" in arguments:
             number = sum("prepare" in each for each in self.asked)
             directory = self.root / f"snapshots/{number}/fs"
@@ -136,9 +145,19 @@ def test_containerd_is_asked_once_and_told_what_the_os_no_longer_has(tmp_path: P
     offer_to_containerd([make_offer()], ctr, tmp_path)
     ctr.asked.clear()
     offer_to_containerd([make_offer()], ctr, tmp_path)
-    assert ctr.asked == []
+    assert ctr.asked == [("--namespace", "build-os", "images", "list", "--quiet")]
+    ctr.asked.clear()
     offer_to_containerd([], ctr, tmp_path)
     assert ctr.asked == [("--namespace", "build-os", "images", "remove", "localhost/web:1")]
+
+
+def test_an_image_that_was_removed_from_containerd_comes_back(tmp_path: Path) -> None:
+    ctr = Ctr(tmp_path)
+    offer_to_containerd([make_offer()], ctr, tmp_path)
+    # 'crictl rmi --prune', or the kubelet when its disk is full.
+    ctr.images.clear()
+    offer_to_containerd([make_offer()], ctr, tmp_path)
+    assert ctr.images == {"localhost/web:1"}
 
 
 def test_the_directory_of_a_snapshot_is_in_the_mount_command() -> None:
@@ -170,10 +189,15 @@ def test_a_published_port_is_told_to_plugins_that_take_it() -> None:
     assert "capabilities" not in mapped
 
 
-def test_the_first_network_of_the_directory_is_taken(tmp_path: Path) -> None:
+def test_the_first_network_of_the_directory_is_taken_and_the_images_own_before_it(tmp_path: Path) -> None:
     (tmp_path / "20-later.conflist").write_text('{"name": "later", "plugins": []}')
     (tmp_path / "10-first.conf").write_text('{"name": "first", "type": "bridge"}')
     assert read_network(tmp_path)["plugins"] == [{"name": "first", "type": "bridge"}]
+    # An add-on of Kubernetes writes 10-calico.conflist, which wants to know the pod.
+    for overlay, name in (("cni-bridge", "build-os"), ("overlay-network", "overlay")):
+        for file in (OVERLAYS / overlay / "etc/cni/net.d").iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        assert read_network(tmp_path)["name"] == name
     with pytest.raises(OSError, match="has no network"):
         read_network(tmp_path / "none")
 
