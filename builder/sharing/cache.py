@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar, cast
 
 from builder.core.console import Console, format_seconds, format_size
-from builder.core.errors import BuildError, SourceError
+from builder.core.errors import BuildError, InputError, SourceError
 from builder.core.files import hash_file
 from builder.core.store import Brought
 from builder.sharing.archive import describe_files, list_files, unpack_archive, write_archive
@@ -185,11 +185,24 @@ class SharedCache:
             made, self._made = self._made, {}
         return made
 
-    def push(self, name: str, files: Mapping[str, Path], scratch: Path, *, value: Any = None, seconds: float) -> bool:
+    def push(
+        self,
+        name: str,
+        files: Mapping[str, Path],
+        scratch: Path,
+        *,
+        value: Any = None,
+        seconds: float,
+        hashes: Mapping[str, str] | None = None,
+    ) -> bool:
         """Put an entry there, signed; returns whether it is new. One that nobody may use is replaced: all would make it
         again and again.
 
+        Args:
+            hashes: what files have to be, where that is known.
+
         Raises:
+            InputError: a file is another one.
             BuildError, OSError: the cache does not take it.
             TooSlow: it takes too long.
         """
@@ -202,6 +215,8 @@ class SharedCache:
             with archive.open("wb") as file:
                 write_archive(files, file)
             size, what = archive.stat().st_size, describe_files(files)
+            for path in (files[of] for of, sha256 in (hashes or {}).items() if what[of].removesuffix("x") != sha256):
+                raise InputError(f"{path} is not what was built", hint="'build-os build' makes it again")
             entry = SharedEntry(name, hash_file(archive), size, what, value, seconds, int(time.time()))
             _within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
         self._bad.discard(name)
