@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -62,6 +63,7 @@ def bring_build(workspace: Workspace, resolved: Resolved, lock: Lock, key: str) 
         tools = open_build_tools(workspace, resolved, lock)
         workspace.manifest.unlink(missing_ok=True)
         for path in fresh.iterdir():
+            os.utime(path)  # the clock of who made it may be ahead, and an artifact is as old as its manifest, or older
             path.replace(out / path.name)
         local = {"definition": str(resolved.path), "tools": str(tools.root), "timings": asdict(workspace.timings)}
         write_file(workspace.manifest, json.dumps(brought.value | local, indent=1) + "\n", durable=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +63,8 @@ def test_its_artifacts_are_fetched_and_the_manifest_is_of_this_machine(
     tmp_path: Path, cache: SharedCache, resolved: Resolved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_build(tmp_path / "elsewhere")
+    tomorrow = time.time() + 86400  # as its clock says
+    os.utime(tmp_path / "elsewhere/mine.raw", (tomorrow, tomorrow))
     assert push_build(cache, tmp_path / "elsewhere", 9.0)
     assert not push_build(cache, tmp_path / "elsewhere", 9.0)  # it is there
     tools = tmp_path / "tools"
