@@ -119,7 +119,7 @@ class SharedCache:
             return False
         started = time.monotonic()
         try:
-            envelope = _within(LEAST, lambda: self.place.read_entry(name))
+            envelope = wait_within(LEAST, lambda: self.place.read_entry(name))
             if envelope is not None:
                 open_entry(envelope, name, self.trusted)
             return envelope is not None
@@ -130,7 +130,7 @@ class SharedCache:
             return False
 
     def _bring(self, name: str, directory: Path) -> Brought | None:
-        envelope = _within(self._bear(LEAST), lambda: self.place.read_entry(name))
+        envelope = wait_within(self._bear(LEAST), lambda: self.place.read_entry(name))
         if envelope is None:
             return None
         entry = open_entry(envelope, name, self.trusted)
@@ -139,7 +139,7 @@ class SharedCache:
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-shared-") as scratch:
             archive, ended = Path(scratch, "archive"), threading.Event()
             try:
-                _within(self._bear(max(LEAST, entry.seconds)), lambda: self._fetch(entry, archive, ended))
+                wait_within(self._bear(max(LEAST, entry.seconds)), lambda: self._fetch(entry, archive, ended))
             except FileNotFoundError:  # pruned just now, or lost
                 self._bad.add(name)
                 return None
@@ -218,7 +218,7 @@ class SharedCache:
             for path in (files[of] for of, sha256 in (hashes or {}).items() if what[of].removesuffix("x") != sha256):
                 raise InputError(f"{path} is not what was built", hint="'build-os build' makes it again")
             entry = SharedEntry(name, hash_file(archive), size, what, value, seconds, int(time.time()))
-            _within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
+            wait_within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
         self._bad.discard(name)
         with self._lock:
             self.counts.pushed += size
@@ -231,7 +231,7 @@ class SharedCache:
     def _has_good(self, name: str, trusted: Sequence[VerifyKey]) -> bool:
         """Whether there is an entry that one of the keys signed, and of which nothing bad is known."""
         try:
-            envelope = _within(self._bear(LEAST), lambda: self.place.read_entry(name))
+            envelope = wait_within(self._bear(LEAST), lambda: self.place.read_entry(name))
             if envelope is None or name in self._bad:
                 return False
             open_entry(envelope, name, trusted)
@@ -287,7 +287,7 @@ class _Helper:
         self._work.put(work)
 
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
+def wait_within(seconds: float, work: Callable[[], T]) -> T:
     """What the work returns; given up after some seconds, whatever it waits for.
 
     Raises:
