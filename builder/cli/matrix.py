@@ -78,6 +78,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (test: 1)")
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--json", action="store_true", help="plan: as JSON")
+    # Of the processes that bring what workers have built: there is no other way to it.
+    parser.add_argument("--patient", action="store_true", help=argparse.SUPPRESS)
     add_locked(parser)
     add_sharing(parser)
     emit = parser.add_argument_group("emit")
@@ -103,6 +105,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     matrix = load_matrix(args.file)
     store = open_sharing_store(args, console) if args.cell else Store.open()
     if args.cell:
+        from builder.build.shared import find_shared_cache
+
+        if (cache := find_shared_cache(store)) is not None:
+            cache.is_patient = args.patient
         return run_cell(args, _choose_one(args, matrix), matrix, store)
     cells = _choose(args, matrix, store)
     if args.action == "emit":
@@ -269,7 +275,7 @@ def _make_argv(args: argparse.Namespace, row: PlannedCell) -> list[str]:
     # -P: a directory builder/ where we are started is not ours.
     words = [sys.executable, "-P", "-m", "builder", "matrix", args.action, str(args.file), "-o", str(args.out)]
     words += ["--cell", row.cell.id, "--end-with-input", "--progress", "plain"]
-    words += list_sharing_words(args)
+    words += [*list_sharing_words(args), *(["--patient"] if args.on != LOCAL else [])]
     return words + [f"--{name}" for name in ("offline", "locked", "debug") if getattr(args, name)]
 
 
