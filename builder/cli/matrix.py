@@ -98,6 +98,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     args.system, args.file = split_words(args.action, args.words)
     if args.on != LOCAL and args.action not in ("build", "test"):
         raise InputError(f"{args.action} runs on this machine", hint="--on is for 'build-os matrix build' and 'test'")
+    if args.cell and (args.action == "emit" or args.on != LOCAL):
+        raise InputError("--cell does one cell in this process", hint="'--only NAME' chooses cells")
     if args.jobs is not None and args.jobs < 1:
         raise InputError("--jobs: at least one cell at a time")
     if not args.file.is_file():
@@ -150,7 +152,12 @@ def _choose_one(args: argparse.Namespace, matrix: LoadedMatrix) -> Cell:
         raise InputError("several cells are named, and this process does one", hint="--number N says which")
     if not 0 <= (number := args.number or 0) < len(args.cell):
         raise InputError(f"--number {number}: {len(args.cell)} cells are named, and the first is 0")
-    return choose_cells(matrix.cells, [args.cell[number]])[0]
+    cells = choose_cells(matrix.cells, [args.cell[number]])
+    if len(cells) > 1:
+        raise InputError(
+            f"'{args.cell[number]}' names {len(cells)} cells, and this process does one", hint="'--only' takes globs"
+        )
+    return cells[0]
 
 
 def _choose(args: argparse.Namespace, matrix: LoadedMatrix, store: Store) -> tuple[Cell, ...]:
