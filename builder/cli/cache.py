@@ -145,11 +145,13 @@ def pull_entries(args: argparse.Namespace, console: Console) -> int:
 
 def show_stats(args: argparse.Namespace, console: Console) -> int:
     """How much there is, of what kind and by whom."""
-    from builder.sharing.listing import list_entries, summarize
+    from builder.sharing.listing import NOTHING, list_entries, summarize
 
     cache = require_cache(args, console)
     listing = list_entries(cache)
     rows = summarize(listing.rows)
+    if not (rows or listing.foreign or listing.unreadable):
+        console.warn(NOTHING.format(cache.place.url))
     if args.json:
         sys.stdout.write(json.dumps({"url": cache.place.url, "entries": rows}, indent=1) + "\n")
         return 0

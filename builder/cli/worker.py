@@ -48,7 +48,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import_distributed()
     if (why := can_enter()) is not None:
         raise CapabilityError(f"this machine cannot build: {why}", hint="'build-os doctor' says more")
-    next(iter(cache.place.list_names()), None)  # it answers
+    if next(iter(cache.place.list_names()), None) is None:  # but it answers
+        console.warn(f"there is nothing in the cache {cache.place.url} yet")
     keep_in_environment(args, store.root)
     joined = False
     while True:

@@ -21,6 +21,7 @@ from builder.sharing.entry import SharedEntry, open_entry, peek_entry
 from builder.signatures.verify_key import SignatureRefused
 
 DAY = 86400.0
+NOTHING, MOUNTED = "there is no cache at {}, or it is empty", "is it mounted, and the URL right?"
 LOST = 60.0  # seconds that entries which cannot be read may take, all together
 
 
@@ -181,11 +182,13 @@ def bring_missing(cache: SharedCache, store: Store) -> tuple[int, list[str]]:
     could not be brought though a key that is trusted may have signed them.
 
     Raises:
-        SourceError: the cache cannot be read.
+        SourceError: the cache cannot be read, or nothing is there.
     """
-    pulled, failed = 0, []
+    pulled, failed, names = 0, [], list_names(cache)
+    if not names:
+        raise SourceError(NOTHING.format(cache.place.url), hint=MOUNTED)
     with open_scratch(store, cache.console) as scratch:
-        for name in list_names(cache):
+        for name in names:
             if _is_here(name, store):
                 continue
             refused = cache.counts.refused

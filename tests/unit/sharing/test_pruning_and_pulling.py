@@ -146,6 +146,18 @@ def test_archives_of_entries_that_are_not_known_stay(machines: Machines) -> None
     assert not archive.exists()
 
 
+def test_a_cache_that_is_not_there_is_said(
+    machines: Machines, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that is not mounted looks like this."""
+    said = f"there is no cache at {machines.place.url}, or it is empty\n"
+    outcome = run_command(capsys, "cache", "pull", *words)
+    assert outcome.status == 6
+    assert outcome.err.endswith(f"error: {said}  = is it mounted, and the URL right?\n")
+    outcome = run_command(capsys, "cache", "stats", *words)
+    assert (outcome.status, outcome.err) == (0, f"warning: {said}")
+
+
 def test_everything_can_be_brought_at_once(machines: Machines) -> None:
     machines.build(machines.add("first"), push=True)
     second = machines.add("second")
