@@ -305,7 +305,7 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
 
     def work() -> Outcome:
         if args.action == "test":
-            return _test_cell(directory, matrix.matrix.tests)
+            return _test_cell(directory, matrix, store)
         path = locate_lock(load(cell.definition, variation=cell.variation).resolved, cell.variation.locked_as)
         request = _make_request(args, cell, store, own, path)
         outcome = _verify_cell(request) if args.action == "verify" else build_cell(row, request)
@@ -349,8 +349,8 @@ def _verify_cell(request: BuildRequest) -> Outcome:
     return Outcome(0, 0.0)
 
 
-def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
-    """Tests in a process of pytest's own, as 'build-os test' runs them."""
+def _test_cell(directory: Path, matrix: LoadedMatrix, store: Store) -> Outcome:
+    """Tests in a process of pytest's own, as 'build-os test' runs them where the matrix is; workers do that, too."""
     from builder.cli.elsewhere import MACHINES
     from builder.cli.test import run_to_its_end
     from builder.core.errors import InputError
@@ -359,9 +359,10 @@ def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
 
     if not (directory / "build.json").is_file():
         raise InputError(f"there is no image in {directory}", hint="'build-os matrix build' makes it")
+    directory = directory.absolute()
     results = directory / TESTS
     argv = [sys.executable, "-P", "-m", "builder", "test", "--image", str(directory / "build.json")]
-    folder = f"--vm-folder={(results / MACHINES).absolute()}"
-    argv += ["--results", str(results), f"--pytest={shlex.quote(folder)}"]
-    status = run_to_its_end([*argv, *patterns], os.environ)
+    argv += ["--results", str(results), f"--pytest={shlex.quote(f'--vm-folder={results / MACHINES}')}"]
+    environment = {**os.environ, "BUILD_OS_CACHE": str(store.root.absolute())}
+    status = run_to_its_end([*argv, *matrix.matrix.tests], environment, matrix.path.absolute().parent)
     return read_tests(results / "results.json", status, 0.0)
