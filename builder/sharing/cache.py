@@ -209,14 +209,15 @@ class SharedCache:
         assert self.signing is not None
         signing = self.signing
         if self._has_good(name, [*self.trusted, signing.public]):
+            if hashes:
+                _check_files(files, describe_files(files), hashes)
             return False
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".new-shared-") as directory:
             archive = Path(directory, "archive")
             with archive.open("wb") as file:
                 write_archive(files, file)
             size, what = archive.stat().st_size, describe_files(files)
-            for path in (files[of] for of, sha256 in (hashes or {}).items() if what[of].removesuffix("x") != sha256):
-                raise InputError(f"{path} is not what was built", hint="'build-os build' makes it again")
+            _check_files(files, what, hashes or {})
             entry = SharedEntry(name, hash_file(archive), size, what, value, seconds, int(time.time()))
             wait_within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
         self._bad.discard(name)
@@ -238,6 +239,12 @@ class SharedCache:
         except SignatureRefused:
             return False
         return True
+
+
+def _check_files(files: Mapping[str, Path], what: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+    for name, sha256 in hashes.items():
+        if what[name].removesuffix("x") != sha256:
+            raise InputError(f"{files[name]} is not what was built", hint="'build-os build' makes it again")
 
 
 class _Bounded:

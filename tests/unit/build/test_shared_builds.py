@@ -106,6 +106,10 @@ def test_an_artifact_that_is_not_what_was_built_is_not_signed(
         push_build(cache, out, 9.0)
     assert caught.value.hint == "'build-os build' makes it again"
     assert list(cache.place.list_names()) == []
+    write_build(right := tmp_path / "right")
+    assert push_build(cache, right, 9.0)
+    with pytest.raises(InputError, match=r"/mine\.raw"):  # also where the cache has what it should be
+        push_build(cache, out, 9.0)
 
 
 def test_artifacts_that_their_manifest_does_not_name_are_not_taken(
