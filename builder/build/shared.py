@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from builder.build.inputs import open_build_tools
 from builder.build.workspace import Workspace, sweep_out
-from builder.core.errors import BuildError
+from builder.core.errors import BuildError, InputError
 from builder.core.files import write_file
 from builder.core.kept import KEPT, KeptEntry, Section, derive_shared_name, list_entries, parse_shared_name, read_entry
-from builder.core.store import Store
+from builder.core.store import Brought, Store
 from builder.debian.lock import Lock
 from builder.definition.resolved import Resolved
 from builder.outputs.manifest import FILE, LOCAL, is_current, read_manifest
@@ -49,18 +50,39 @@ def bring_build(workspace: Workspace, resolved: Resolved, lock: Lock, key: str) 
     out.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=out, prefix=".new-images-"))
     try:
-        brought = cache.bring(derive_shared_name(IMAGES, key), fresh)
-        if brought is None or brought.value.get("key") != key:
+        name = derive_shared_name(IMAGES, key)
+        brought = cache.bring(name, fresh)
+        if brought is None:
+            return False
+        if not _is_build(brought, key):
+            cache.console.warn(
+                f"{name} in {cache.place.url} is not used: its files are not those that its manifest names"
+            )
+            cache.mark_bad(name)
             return False
         tools = open_build_tools(workspace, resolved, lock)
         workspace.manifest.unlink(missing_ok=True)
         for path in fresh.iterdir():
+            os.utime(path)  # the clock of who made it may be ahead, and an artifact is as old as its manifest, or older
             path.replace(out / path.name)
         local = {"definition": str(resolved.path), "tools": str(tools.root), "timings": asdict(workspace.timings)}
         write_file(workspace.manifest, json.dumps(brought.value | local, indent=1) + "\n", durable=True)
         return True
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _is_build(brought: Brought, key: str) -> bool:
+    """Whether the manifest that came is of this key, and names just the files that came with it."""
+    try:
+        return bool(brought.value["key"] == key and brought.hashes == _list_hashes(brought.value))
+    except (LookupError, TypeError, AttributeError):
+        return False
+
+
+def _list_hashes(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What each artifact is, by its path."""
+    return {artifact["path"]: artifact["sha256"] for artifact in manifest["artifacts"].values()}
 
 
 def publish_build(workspace: Workspace, seconds: float) -> None:
@@ -87,14 +109,23 @@ def publish_build(workspace: Workspace, seconds: float) -> None:
 
 
 def push_build(cache: SharedCache, out: Path, seconds: float) -> bool:
-    """Put the artifacts of an output directory there; returns whether they are new."""
+    """Put the artifacts of an output directory there; returns whether they are new.
+
+    Raises:
+        InputError: an artifact is gone, or is not what the manifest says.
+        BuildError, OSError: the cache does not take them.
+        TooSlow: it takes too long.
+    """
     manifest = read_manifest(out / FILE)
     if manifest is None:
         return False
-    files = {artifact["path"]: out / artifact["path"] for artifact in manifest["artifacts"].values()}
-    return cache.push(
-        derive_shared_name(IMAGES, manifest["key"]), files, out, value=describe_build(manifest), seconds=seconds
-    )
+    hashes = _list_hashes(manifest)
+    files = {name: out / name for name in hashes}
+    for path in files.values():
+        if not path.is_file():
+            raise InputError(f"there is no {path}, which {out / FILE} names", hint="'build-os build' makes it again")
+    name = derive_shared_name(IMAGES, manifest["key"])
+    return cache.push(name, files, out, value=describe_build(manifest), seconds=seconds, hashes=hashes)
 
 
 def describe_build(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 
 from builder.cli.sharing import add_sharing, require_cache
@@ -133,10 +135,9 @@ def pull_entries(args: argparse.Namespace, console: Console) -> int:
         pulled, failed = bring_missing(cache, store)
     console.note(f"{pulled} entries, {format_size(cache.counts.fetched)}; {cache.counts.refused} refused")
     if failed:
-        more = [f"and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
         raise SourceError(
             f"{len(failed)} entries of the cache {cache.place.url} could not be brought",
-            details=[*failed[:SHOWN], *more],
+            details=_shorten(failed),
             hint="what came stays: the same command brings the rest",
         )
     return 0
@@ -144,10 +145,13 @@ def pull_entries(args: argparse.Namespace, console: Console) -> int:
 
 def show_stats(args: argparse.Namespace, console: Console) -> int:
     """How much there is, of what kind and by whom."""
-    from builder.sharing.listing import list_entries, summarize
+    from builder.sharing.listing import NOTHING, list_entries, summarize
 
     cache = require_cache(args, console)
-    rows = summarize(list_entries(cache))
+    listing = list_entries(cache)
+    rows = summarize(listing.rows)
+    if not (rows or listing.foreign or listing.unreadable):
+        console.warn(NOTHING.format(cache.place.url))
     if args.json:
         sys.stdout.write(json.dumps({"url": cache.place.url, "entries": rows}, indent=1) + "\n")
         return 0
@@ -162,7 +166,7 @@ def show_stats(args: argparse.Namespace, console: Console) -> int:
 
 def prune_cache(args: argparse.Namespace, console: Console) -> int:
     """Delete entries by age and size, and what was left half uploaded."""
-    from builder.core.errors import InputError
+    from builder.core.errors import InputError, SourceError
     from builder.definition.scalars import Size
     from builder.sharing.listing import prune_entries
 
@@ -173,6 +177,21 @@ def prune_cache(args: argparse.Namespace, console: Console) -> int:
     except ValueError as error:
         raise InputError(f"--largest: {error}") from error
     cache = require_cache(args, console, to_write=True)
-    gone, size, swept = prune_entries(cache, older_than=args.older_than, largest=largest)
-    console.note(f"deleted {gone} entries, {format_size(size)}, and {swept} archives that nothing refers to")
+    pruned = prune_entries(cache, older_than=args.older_than, largest=largest)
+    said = f"deleted {pruned.entries} entries, {format_size(pruned.size)}"
+    if pruned.archives is None:
+        console.note(f"{said}; archives that nothing refers to stay while there is what cannot be read")
+    else:
+        console.note(f"{said}, and {pruned.archives} archives that nothing refers to")
+    if pruned.unreadable:
+        raise SourceError(
+            f"{len(pruned.unreadable)} entries of the cache {cache.place.url} could not be read",
+            details=_shorten(pruned.unreadable),
+            hint="what could be read was pruned",
+        )
     return 0
+
+
+def _shorten(names: Collection[str]) -> list[str]:
+    more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return [*islice(names, SHOWN), *more]

@@ -150,8 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         import threading
 
         threading.Thread(target=_end_with_input, daemon=True).start()
-    log = getattr(args, "out", None)
-    console = make_console(args.progress, Path(log) / "build.log" if log else None)
+    out = getattr(args, "out", None)  # of a command that reads directories, a list
+    console = make_console(args.progress, out / "build.log" if isinstance(out, Path) else None)
     status = 1
     try:
         status = run(args, console)

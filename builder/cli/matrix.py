@@ -78,6 +78,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time (test: 1)")
     parser.add_argument("--offline", action="store_true", help="download nothing")
     parser.add_argument("--json", action="store_true", help="plan: as JSON")
+    # Of the processes that bring what workers have built: there is no other way to it.
+    parser.add_argument("--patient", action="store_true", help=argparse.SUPPRESS)
     add_locked(parser)
     add_sharing(parser)
     emit = parser.add_argument_group("emit")
@@ -96,6 +98,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     args.system, args.file = split_words(args.action, args.words)
     if args.on != LOCAL and args.action not in ("build", "test"):
         raise InputError(f"{args.action} runs on this machine", hint="--on is for 'build-os matrix build' and 'test'")
+    if args.cell and (args.action == "emit" or args.on != LOCAL):
+        raise InputError("--cell does one cell in this process", hint="'--only NAME' chooses cells")
     if args.jobs is not None and args.jobs < 1:
         raise InputError("--jobs: at least one cell at a time")
     if not args.file.is_file():
@@ -103,6 +107,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     matrix = load_matrix(args.file)
     store = open_sharing_store(args, console) if args.cell else Store.open()
     if args.cell:
+        from builder.build.shared import find_shared_cache
+
+        if (cache := find_shared_cache(store)) is not None:
+            cache.is_patient = args.patient
         return run_cell(args, _choose_one(args, matrix), matrix, store)
     cells = _choose(args, matrix, store)
     if args.action == "emit":
@@ -144,7 +152,12 @@ def _choose_one(args: argparse.Namespace, matrix: LoadedMatrix) -> Cell:
         raise InputError("several cells are named, and this process does one", hint="--number N says which")
     if not 0 <= (number := args.number or 0) < len(args.cell):
         raise InputError(f"--number {number}: {len(args.cell)} cells are named, and the first is 0")
-    return choose_cells(matrix.cells, [args.cell[number]])[0]
+    cells = choose_cells(matrix.cells, [args.cell[number]])
+    if len(cells) > 1:
+        raise InputError(
+            f"'{args.cell[number]}' names {len(cells)} cells, and this process does one", hint="'--only' takes globs"
+        )
+    return cells[0]
 
 
 def _choose(args: argparse.Namespace, matrix: LoadedMatrix, store: Store) -> tuple[Cell, ...]:
@@ -269,7 +282,7 @@ def _make_argv(args: argparse.Namespace, row: PlannedCell) -> list[str]:
     # -P: a directory builder/ where we are started is not ours.
     words = [sys.executable, "-P", "-m", "builder", "matrix", args.action, str(args.file), "-o", str(args.out)]
     words += ["--cell", row.cell.id, "--end-with-input", "--progress", "plain"]
-    words += list_sharing_words(args)
+    words += [*list_sharing_words(args), *(["--patient"] if args.on != LOCAL else [])]
     return words + [f"--{name}" for name in ("offline", "locked", "debug") if getattr(args, name)]
 
 
@@ -292,7 +305,7 @@ def run_cell(args: argparse.Namespace, cell: Cell, matrix: LoadedMatrix, store: 
 
     def work() -> Outcome:
         if args.action == "test":
-            return _test_cell(directory, matrix.matrix.tests)
+            return _test_cell(directory, matrix, store)
         path = locate_lock(load(cell.definition, variation=cell.variation).resolved, cell.variation.locked_as)
         request = _make_request(args, cell, store, own, path)
         outcome = _verify_cell(request) if args.action == "verify" else build_cell(row, request)
@@ -336,8 +349,8 @@ def _verify_cell(request: BuildRequest) -> Outcome:
     return Outcome(0, 0.0)
 
 
-def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
-    """Tests in a process of pytest's own, as 'build-os test' runs them."""
+def _test_cell(directory: Path, matrix: LoadedMatrix, store: Store) -> Outcome:
+    """Tests in a process of pytest's own, as 'build-os test' runs them where the matrix is; workers do that, too."""
     from builder.cli.elsewhere import MACHINES
     from builder.cli.test import run_to_its_end
     from builder.core.errors import InputError
@@ -346,9 +359,10 @@ def _test_cell(directory: Path, patterns: tuple[str, ...]) -> Outcome:
 
     if not (directory / "build.json").is_file():
         raise InputError(f"there is no image in {directory}", hint="'build-os matrix build' makes it")
+    directory = directory.absolute()
     results = directory / TESTS
     argv = [sys.executable, "-P", "-m", "builder", "test", "--image", str(directory / "build.json")]
-    folder = f"--vm-folder={(results / MACHINES).absolute()}"
-    argv += ["--results", str(results), f"--pytest={shlex.quote(folder)}"]
-    status = run_to_its_end([*argv, *patterns], os.environ)
+    argv += ["--results", str(results), f"--pytest={shlex.quote(f'--vm-folder={results / MACHINES}')}"]
+    environment = {**os.environ, "BUILD_OS_CACHE": str(store.root.absolute())}
+    status = run_to_its_end([*argv, *matrix.matrix.tests], environment, matrix.path.absolute().parent)
     return read_tests(results / "results.json", status, 0.0)

@@ -99,9 +99,9 @@ def run_pytest(words: list[str], environment: Mapping[str, str]) -> int:
     return run_to_its_end([sys.executable, "-m", "pytest", *words], environment)
 
 
-def run_to_its_end(argv: list[str], environment: Mapping[str, str]) -> int:
+def run_to_its_end(argv: list[str], environment: Mapping[str, str], directory: Path | None = None) -> int:
     """Run a program that gets Ctrl-C from the terminal as we do, and puts its machines away before it ends."""
-    with subprocess.Popen(argv, env=environment) as process:
+    with subprocess.Popen(argv, env=environment, cwd=directory) as process:
         while True:
             try:
                 return process.wait()

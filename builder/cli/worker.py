@@ -48,8 +48,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     import_distributed()
     if (why := can_enter()) is not None:
         raise CapabilityError(f"this machine cannot build: {why}", hint="'build-os doctor' says more")
-    next(iter(cache.place.list_names()), None)  # it answers
-    keep_in_environment(args)
+    if next(iter(cache.place.list_names()), None) is None:  # but it answers
+        console.warn(f"there is nothing in the cache {cache.place.url} yet")
+    keep_in_environment(args, store.root)
     joined = False
     while True:
         try:
@@ -64,14 +65,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         time.sleep(AGAIN)
 
 
-def keep_in_environment(args: argparse.Namespace) -> None:
-    """Have the processes that build the cells use the same cache, wherever they run: paths of the command line, and
-    those that the environment has, as absolute ones."""
+def keep_in_environment(args: argparse.Namespace, store: Path) -> None:
+    """Have the processes that build the cells use the same store, cache and files of keys and passwords, wherever they
+    run: paths of the command line, and those that the environment has, as absolute ones."""
+    from builder.oci.registry.credentials import AUTH_FILE
+
+    os.environ["BUILD_OS_CACHE"] = str(store.absolute())
     keys = args.cache_key or [Path(word) for word in os.environ.get(KEYS, "").split(os.pathsep) if word]
-    sign_key = args.cache_sign_key or os.environ.get(SIGN_KEY)
     if url := args.cache or os.environ.get(URL):
         os.environ[URL] = url if "://" in url else str(Path(url).absolute())
     if keys:
         os.environ[KEYS] = os.pathsep.join(str(path.absolute()) for path in keys)
-    if sign_key:
-        os.environ[SIGN_KEY] = str(Path(sign_key).absolute())
+    for name, chosen in ((SIGN_KEY, args.cache_sign_key), (AUTH_FILE, None)):
+        if path := chosen or os.environ.get(name):
+            os.environ[name] = str(Path(path).absolute())

@@ -37,8 +37,11 @@ def _unpack_revision(top: Path, revision: str, directory: Path) -> None:
     commit = _ask_git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     archive = directory / ".archive.tar"
     _ask_git(top, "archive", "--format=tar", f"--output={archive}", commit.decode().strip())
-    with tarfile.open(archive) as tar:
-        tar.extractall(directory, filter="data")
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(directory, filter="tar")  # links may be absolute: a unit that is masked is one
+    except tarfile.TarError as error:
+        raise InputError(f"the revision '{revision}' cannot be unpacked: {error}") from error
     archive.unlink()
     (directory / ".git").mkdir(exist_ok=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar, cast
 
 from builder.core.console import Console, format_seconds, format_size
-from builder.core.errors import BuildError, SourceError
+from builder.core.errors import BuildError, InputError, SourceError
 from builder.core.files import hash_file
 from builder.core.store import Brought
 from builder.sharing.archive import describe_files, list_files, unpack_archive, write_archive
@@ -119,7 +119,7 @@ class SharedCache:
             return False
         started = time.monotonic()
         try:
-            envelope = _within(LEAST, lambda: self.place.read_entry(name))
+            envelope = wait_within(LEAST, lambda: self.place.read_entry(name))
             if envelope is not None:
                 open_entry(envelope, name, self.trusted)
             return envelope is not None
@@ -130,7 +130,7 @@ class SharedCache:
             return False
 
     def _bring(self, name: str, directory: Path) -> Brought | None:
-        envelope = _within(self._bear(LEAST), lambda: self.place.read_entry(name))
+        envelope = wait_within(self._bear(LEAST), lambda: self.place.read_entry(name))
         if envelope is None:
             return None
         entry = open_entry(envelope, name, self.trusted)
@@ -139,7 +139,7 @@ class SharedCache:
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-shared-") as scratch:
             archive, ended = Path(scratch, "archive"), threading.Event()
             try:
-                _within(self._bear(max(LEAST, entry.seconds)), lambda: self._fetch(entry, archive, ended))
+                wait_within(self._bear(max(LEAST, entry.seconds)), lambda: self._fetch(entry, archive, ended))
             except FileNotFoundError:  # pruned just now, or lost
                 self._bad.add(name)
                 return None
@@ -185,25 +185,41 @@ class SharedCache:
             made, self._made = self._made, {}
         return made
 
-    def push(self, name: str, files: Mapping[str, Path], scratch: Path, *, value: Any = None, seconds: float) -> bool:
+    def push(
+        self,
+        name: str,
+        files: Mapping[str, Path],
+        scratch: Path,
+        *,
+        value: Any = None,
+        seconds: float,
+        hashes: Mapping[str, str] | None = None,
+    ) -> bool:
         """Put an entry there, signed; returns whether it is new. One that nobody may use is replaced: all would make it
         again and again.
 
+        Args:
+            hashes: what files have to be, where that is known.
+
         Raises:
+            InputError: a file is another one.
             BuildError, OSError: the cache does not take it.
             TooSlow: it takes too long.
         """
         assert self.signing is not None
         signing = self.signing
         if self._has_good(name, [*self.trusted, signing.public]):
+            if hashes:
+                _check_files(files, describe_files(files), hashes)
             return False
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".new-shared-") as directory:
             archive = Path(directory, "archive")
             with archive.open("wb") as file:
                 write_archive(files, file)
             size, what = archive.stat().st_size, describe_files(files)
+            _check_files(files, what, hashes or {})
             entry = SharedEntry(name, hash_file(archive), size, what, value, seconds, int(time.time()))
-            _within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
+            wait_within(PUSH, lambda: self.place.put(entry, sign_entry(entry, signing), archive))
         self._bad.discard(name)
         with self._lock:
             self.counts.pushed += size
@@ -216,13 +232,19 @@ class SharedCache:
     def _has_good(self, name: str, trusted: Sequence[VerifyKey]) -> bool:
         """Whether there is an entry that one of the keys signed, and of which nothing bad is known."""
         try:
-            envelope = _within(self._bear(LEAST), lambda: self.place.read_entry(name))
+            envelope = wait_within(self._bear(LEAST), lambda: self.place.read_entry(name))
             if envelope is None or name in self._bad:
                 return False
             open_entry(envelope, name, trusted)
         except SignatureRefused:
             return False
         return True
+
+
+def _check_files(files: Mapping[str, Path], what: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+    for name, sha256 in hashes.items():
+        if what[name].removesuffix("x") != sha256:
+            raise InputError(f"{files[name]} is not what was built", hint="'build-os build' makes it again")
 
 
 class _Bounded:
@@ -272,7 +294,7 @@ class _Helper:
         self._work.put(work)
 
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
+def wait_within(seconds: float, work: Callable[[], T]) -> T:
     """What the work returns; given up after some seconds, whatever it waits for.
 
     Raises:

@@ -24,10 +24,12 @@ from builder.core.kept import PACKS, SEAL, Section, derive_shared_name
 from builder.core.parallel import run_parallel
 from builder.core.scratch import open_scratch
 from builder.core.store import Store
-from builder.sharing.cache import SharedCache
+from builder.sharing.cache import SharedCache, wait_within
+from builder.signatures.verify_key import SignatureRefused
 
 DOWNLOADS = Section("downloads", 1)  # the key is the file's own hash
 FILE = "file"
+ANSWER = 30.0  # seconds in which a cache answers that is slow, and not down
 JOBS = 8  # as many as of a mirror: most of them wait for an answer
 
 
@@ -122,7 +124,9 @@ def push_downloads(cache: SharedCache, store: Store, seconds: Mapping[str, float
 def _answers(cache: SharedCache, sha256: str) -> bool:
     """Whether it is worth waiting for a cache: one that is slow is, one that is down is not."""
     try:
-        cache.place.read_entry(derive_shared_name(DOWNLOADS, sha256))
+        wait_within(ANSWER, lambda: cache.place.read_entry(derive_shared_name(DOWNLOADS, sha256)))
+    except SignatureRefused:
+        return True  # what is there is not ours, but it is there
     except (OSError, BuildError):
         return False
     return True

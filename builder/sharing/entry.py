@@ -19,6 +19,7 @@ from builder.signatures.verify_key import SignatureRefused, VerifyKey
 
 SCHEMA = 1
 MAX_ENVELOPE = 4 << 20  # bytes
+TOO_LARGE = f"it has more than {MAX_ENVELOPE >> 20} MiB, and is no entry of a cache"
 MOST = 1 << 53  # bytes or seconds: what a float holds exactly
 NAME = re.compile(r"[a-z]+-[0-9]+-[0-9a-f]{64}")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from builder.core.errors import SourceError
 from builder.core.kept import Contents, add_entry, parse_shared_name, read_entry
@@ -21,6 +21,8 @@ from builder.sharing.entry import SharedEntry, open_entry, peek_entry
 from builder.signatures.verify_key import SignatureRefused
 
 DAY = 86400.0
+NOTHING, MOUNTED = "there is no cache at {}, or it is empty", "is it mounted, and the URL right?"
+LOST = 60.0  # seconds that entries which cannot be read may take, all together
 
 
 @dataclass(frozen=True)
@@ -32,30 +34,68 @@ class Listed:
     trusted: bool
 
 
-def list_entries(cache: SharedCache) -> Iterator[Listed]:
-    """All entries; what is no entry is left out.
+@dataclass(frozen=True)
+class Listing:
+    """What a cache has.
+
+    Attributes:
+        foreign: names of what is no entry that this build-os knows.
+        unreadable: why others could not be read, by name.
+    """
+
+    rows: Sequence[Listed]
+    foreign: Sequence[str]
+    unreadable: Mapping[str, str]
+
+
+def list_entries(cache: SharedCache) -> Listing:
+    """All entries; what is none, and what cannot be read, is said.
 
     Raises:
-        SourceError: the cache cannot be read.
+        SourceError: the cache cannot be read, or waiting for entries that cannot has taken too long.
     """
+    rows: list[Listed] = []
+    foreign: list[str] = []
+    unreadable: dict[str, str] = {}
+    lost = 0.0
     for name in list_names(cache):
+        started = time.monotonic()
         try:
-            with explain_place_errors(cache):
-                envelope = cache.place.read_entry(name)
-            if envelope is None:
-                continue
-            entry, maker = peek_entry(envelope)
-            if entry.name != name:  # whoever deletes by it would delete another one
-                raise SignatureRefused(f"it says that it is {entry.name}")
+            row = _read_listed(cache, name)
         except SignatureRefused as error:
             cache.console.warn(f"{name} in {cache.place.url}: {error}")
-            continue
-        try:
-            open_entry(envelope, name, cache.trusted)
-            trusted = True
-        except SignatureRefused:
-            trusted = False
-        yield Listed(entry, maker, trusted)
+            foreign.append(name)
+        except SourceError as error:
+            lost += time.monotonic() - started
+            if lost > LOST:
+                raise
+            cache.console.warn(f"{name} in {cache.place.url}: {error}")
+            unreadable[name] = str(error)
+        else:
+            rows += [] if row is None else [row]
+    return Listing(rows, foreign, unreadable)
+
+
+def _read_listed(cache: SharedCache, name: str) -> Listed | None:
+    """One entry; ``None`` if it has gone meanwhile.
+
+    Raises:
+        SourceError: it cannot be read.
+        SignatureRefused: it is none.
+    """
+    with explain_place_errors(cache):
+        envelope = cache.place.read_entry(name)
+    if envelope is None:
+        return None
+    entry, maker = peek_entry(envelope)
+    if entry.name != name:  # whoever deletes by it would delete another one
+        raise SignatureRefused(f"it says that it is {entry.name}")
+    try:
+        open_entry(envelope, name, cache.trusted)
+        trusted = True
+    except SignatureRefused:
+        trusted = False
+    return Listed(entry, maker, trusted)
 
 
 def list_names(cache: SharedCache) -> list[str]:
@@ -94,16 +134,32 @@ def summarize(rows: Iterable[Listed]) -> list[dict[str, Any]]:
     ]
 
 
-def prune_entries(cache: SharedCache, *, older_than: float | None, largest: int | None) -> tuple[int, int, int]:
+class Pruned(NamedTuple):
+    """What pruning came to.
+
+    Attributes:
+        entries, size: how many were deleted, and their bytes.
+        archives: that nothing referred to; ``None`` where nobody knows which these are.
+        unreadable: why entries could not be read, by name.
+    """
+
+    entries: int
+    size: int
+    archives: int | None
+    unreadable: Mapping[str, str]
+
+
+def prune_entries(cache: SharedCache, *, older_than: float | None, largest: int | None) -> Pruned:
     """Delete entries that are older than so many days, then the oldest until the rest has no more than so many bytes,
-    then archives that nothing refers to. Returns entries, bytes and archives.
+    then archives that nothing refers to: unless there is something that may refer to one, and cannot be read.
 
     Who fetches one meanwhile builds instead.
 
     Raises:
         SourceError: the cache cannot be read or written.
     """
-    rows = sorted(list_entries(cache), key=lambda row: row.entry.made)
+    listing = list_entries(cache)
+    rows = sorted(listing.rows, key=lambda row: row.entry.made)
     left = sum(row.entry.size for row in rows)
     gone = size = 0
     used: set[str] = set()
@@ -115,8 +171,10 @@ def prune_entries(cache: SharedCache, *, older_than: float | None, largest: int 
             gone, size, left = gone + 1, size + row.entry.size, left - row.entry.size
         else:
             used.add(row.entry.sha256)
+    if listing.foreign or listing.unreadable:
+        return Pruned(gone, size, None, listing.unreadable)
     with explain_place_errors(cache):
-        return gone, size, cache.place.sweep(used)
+        return Pruned(gone, size, cache.place.sweep(used), {})
 
 
 def bring_missing(cache: SharedCache, store: Store) -> tuple[int, list[str]]:
@@ -124,11 +182,13 @@ def bring_missing(cache: SharedCache, store: Store) -> tuple[int, list[str]]:
     could not be brought though a key that is trusted may have signed them.
 
     Raises:
-        SourceError: the cache cannot be read.
+        SourceError: the cache cannot be read, or nothing is there.
     """
-    pulled, failed = 0, []
+    pulled, failed, names = 0, [], list_names(cache)
+    if not names:
+        raise SourceError(NOTHING.format(cache.place.url), hint=MOUNTED)
     with open_scratch(store, cache.console) as scratch:
-        for name in list_names(cache):
+        for name in names:
             if _is_here(name, store):
                 continue
             refused = cache.counts.refused

@@ -7,6 +7,7 @@ uploaded is referred to by nothing, and goes when the cache is pruned.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from builder.core.errors import InputError
-from builder.core.files import hash_file, open_replacement
+from builder.core.files import hash_file, open_replacement, read_bounded
 from builder.sharing.archive import copy_stream
-from builder.sharing.entry import NAME, SharedEntry
+from builder.sharing.entry import MAX_ENVELOPE, NAME, TOO_LARGE, SharedEntry
+from builder.signatures.verify_key import SignatureRefused
 
 ORPHANS_AFTER = 86400.0  # seconds: an upload that is under way is younger
 
@@ -81,9 +83,13 @@ class DirectoryPlace:
     def read_entry(self, name: str) -> bytes | None:
         """See :class:`Place`."""
         try:
-            return self._locate(name).read_bytes()
+            return read_bounded(self._locate(name), MAX_ENVELOPE)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise SignatureRefused(TOO_LARGE) from error
+            raise
 
     def fetch(self, entry: SharedEntry, file: BinaryIO) -> None:
         """See :class:`Place`."""

@@ -19,7 +19,7 @@ from builder.oci.registry.manifest import describe_blob, make_manifest
 from builder.oci.registry.open import RegistryOptions, open_client
 from builder.oci.registry.push import Publisher
 from builder.oci.registry.reference import parse_reference
-from builder.sharing.entry import MAX_ENVELOPE, NAME, SharedEntry
+from builder.sharing.entry import MAX_ENVELOPE, NAME, TOO_LARGE, SharedEntry
 from builder.sharing.places import check_name
 from builder.signatures.verify_key import SignatureRefused
 from firstboot.config.oci.manifests import BadManifest, Descriptor
@@ -114,4 +114,6 @@ class RegistryPlace:
             raise SignatureRefused(f"it is no entry of a cache: {error}") from None
         if len(blobs) != 2 or blobs[0].media_type != ENTRY_TYPE:
             raise SignatureRefused("it is no entry of a cache")
+        if blobs[0].size > MAX_ENVELOPE:
+            raise SignatureRefused(TOO_LARGE)
         return blobs

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from builder.core.errors import BuildError, CapabilityError, InputError, SourceError
 from builder.core.urls import redact_url
 from builder.sharing.archive import copy_stream
-from builder.sharing.entry import NAME, SharedEntry
+from builder.sharing.entry import MAX_ENVELOPE, NAME, TOO_LARGE, SharedEntry
 from builder.sharing.places import ORPHANS_AFTER, check_name, locate_archive
 from builder.signatures.verify_key import SignatureRefused
 
@@ -48,9 +48,11 @@ class RemotePlace:
         """See :class:`builder.sharing.places.Place`."""
         try:
             with self._explain():
-                data: bytes = self._files.cat_file(self._locate(name))
+                data: bytes = self._files.cat_file(self._locate(name), start=0, end=MAX_ENVELOPE + 1)
         except FileNotFoundError:
             return None
+        if len(data) > MAX_ENVELOPE:
+            raise SignatureRefused(TOO_LARGE)
         return data
 
     def fetch(self, entry: SharedEntry, file: BinaryIO) -> None:

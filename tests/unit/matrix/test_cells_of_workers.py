@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from builder.build.request import BuildRequest
+from builder.build.shared import find_shared_cache
 from builder.matrix.elsewhere import read_outcome
+from builder.matrix.plan import PlannedCell
 from builder.matrix.records import SCHEMA, Outcome
+from builder.matrix.run import Crew
 from builder.workers.task import ANOTHER_IMAGE, Done
+from tests.support.command import run_command
+from tests.unit.matrix.conftest import MakeMatrix
 
 pytestmark = pytest.mark.unit
 
@@ -18,6 +26,41 @@ KEY = "0123"
 
 def tell(**outcomes: Outcome) -> str:
     return json.dumps({"schema": SCHEMA, "outcomes": {name: asdict(each) for name, each in outcomes.items()}})
+
+
+@pytest.mark.parametrize("on", [(), ("--on", "tcp://127.0.0.1:1")])
+def test_an_image_that_a_worker_built_is_waited_for(
+    make_matrix: MakeMatrix,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    on: tuple[str, ...],
+) -> None:
+    """However slow the way from the cache is: built here, it would cost what workers were to do."""
+    argvs: list[Sequence[str]] = []
+    patient: list[bool] = []
+
+    def run_cell(crew: Crew, row: PlannedCell) -> Outcome:
+        argvs.append(crew.argv(row))
+        return Outcome(0, 1.0)
+
+    def build_cell(_: PlannedCell, request: BuildRequest) -> Outcome:
+        cache = find_shared_cache(request.store)
+        patient.append(cache is not None and cache.is_patient)
+        return Outcome(0, 1.0)
+
+    make_matrix("outputs: [raw]\n", locked=True)
+    monkeypatch.chdir(tmp_path)
+    run_command(capsys, "key", "keys", "--for", "cache")
+    monkeypatch.setattr(Crew, "run_cell", run_cell)
+    monkeypatch.setattr("builder.matrix.work.build_cell", build_cell)
+    monkeypatch.setattr("builder.cli.matrix.run_elsewhere", lambda *_: {"one-raw": Outcome(0, 1.0)})
+    words = ("--cache", "cache", "--cache-sign-key", "keys/cache.key")
+    assert run_command(capsys, "matrix", "build", *on, *words).status == 0
+    (argv,) = argvs
+    own = [word for word in argv[argv.index("matrix") :] if word != "--end-with-input"]
+    assert run_command(capsys, *own).status == 0
+    assert patient == [bool(on)]
 
 
 def test_its_own_process_says_how_it_ended() -> None:

@@ -325,6 +325,33 @@ def test_some_cells_leave_what_is_known_of_the_others(
         assert states == {"one-raw": 0, "one-gce": 4, "one-aws": 0}
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ("emit", "github", "--cell", "one-raw"),
+            "--cell does one cell in this process\n  = '--only NAME' chooses cells",
+        ),
+        (("build", "--cell", "one-raw", "--on", "tcp://127.0.0.1:1"), "--cell does one cell in this process"),
+        (("build", "--cell", "one-*"), "'one-*' names 2 cells, and this process does one\n  = '--only' takes globs"),
+    ],
+)
+def test_one_cell_is_built_here_and_no_other(
+    make_matrix: MakeMatrix,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    error: str,
+) -> None:
+    make_matrix("outputs: [raw, gce]\n", locked=True)
+    monkeypatch.chdir(tmp_path)
+    outcome = run_command(capsys, "matrix", *words)
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"error: {error}\n")
+    assert not list(tmp_path.rglob("cell.json"))
+
+
 def test_without_a_matrix_the_command_says_where_to_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

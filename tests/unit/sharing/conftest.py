@@ -78,7 +78,7 @@ def machines(tmp_path: Path) -> Machines:
 
 
 def sign_payload(machines: Machines, **changes: Any) -> dict[str, str]:
-    entry = next(iter(list_entries(cache_of(machines.add("reader"))))).entry
+    entry = list_entries(cache_of(machines.add("reader"))).rows[0].entry
     envelope: dict[str, str] = json.loads(sign_entry(replace(entry, **changes), machines.key))
     return envelope
 

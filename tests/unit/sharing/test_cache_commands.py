@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -46,3 +47,18 @@ def test_the_command_makes_keys_and_says_what_is_missing(
     assert run_command(capsys, "cache", "pull", *words).err.startswith("pull")
     assert run_command(capsys, "cache", "prune", *words).status == 2
     assert "deleted 1 entries" in run_command(capsys, "cache", "prune", "--older-than", "-1", *words).err
+
+
+def test_what_was_built_is_pushed_with_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.raw").write_bytes(b"disk")
+    artifact = {"path": "mine.raw", "size": 4, "sha256": hashlib.sha256(b"disk").hexdigest(), "format": "raw"}
+    data = {"schema": 1, "key": "ab" * 32, "artifacts": {"raw": artifact}}
+    (tmp_path / "out/build.json").write_text(json.dumps(data))
+    words = ("--cache", str(tmp_path / "c"), "--cache-sign-key", str(tmp_path / "keys/cache.key"))
+    outcome = run_command(capsys, "cache", "push", *words, "-o", str(tmp_path / "out"))
+    assert outcome.status == 0
+    assert "1 new entries" in outcome.err
+    (row,) = json.loads(run_command(capsys, "cache", "stats", "--json", *words).out)["entries"]
+    assert (row["section"], row["count"]) == ("images", 1)

@@ -14,10 +14,12 @@ from builder.core.console import PlainConsole, QuietConsole
 from builder.core.kept import PACKS, seal_entry
 from builder.core.store import Store
 from builder.sharing import cache as cache_module
+from builder.sharing import downloads
 from builder.sharing.downloads import FILE, JOBS, open_sharing, push_downloads
 from builder.sharing.listing import bring_missing, prune_entries
 from builder.sharing.places import DirectoryPlace
 from builder.signatures.pem import parse_private_key
+from builder.signatures.verify_key import SignatureRefused
 from tests.support.command import run_command
 from tests.unit.sharing.conftest import Hindered, Machines, cache_of, refuse
 
@@ -135,6 +137,36 @@ def test_a_cache_that_is_down_is_not_waited_for(
         pass
     assert len(asked) <= 3 * JOBS
     assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_what_is_not_ours_in_a_cache_hinders_no_build(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where somebody has given an image of a registry the name of a deb's entry."""
+    first = machines.add("first")
+    have_all(first)
+    push_downloaded(first)
+    foreign, *others = DATA
+
+    def read_entry(name: str) -> bytes | None:
+        if name.endswith(foreign):
+            raise SignatureRefused("it is no entry of a cache")
+        return machines.place.read_entry(name)
+
+    store = machines.add("second")
+    cache_of(store).place = Hindered(machines.place, read_entry=read_entry)  # type: ignore[assignment]
+    assert have_all(store, is_last_resort=True) == [foreign]
+    assert [store.has_blob(sha256) for sha256 in others] == [True]
+    assert "is not used: it is no entry of a cache" in capsys.readouterr().err
+
+
+def test_a_cache_that_never_answers_is_not_waited_for(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "ANSWER", 0.01)
+    monkeypatch.setattr(cache_module, "LEAST", 0.01)
+    monkeypatch.setattr(cache_module, "LOSS", 0.0)
+    store, ended = machines.add("first"), threading.Event()
+    cache_of(store).place = Hindered(machines.place, read_entry=lambda _: ended.wait(60))  # type: ignore[assignment]
+    assert have_all(store, is_last_resort=True) == [*DATA]
+    assert not ended.is_set()
+    ended.set()
 
 
 def test_a_thread_that_was_late_works_again(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.core.errors import BuildError, SourceError
 from builder.core.files import hash_file
-from builder.sharing.entry import SharedEntry
+from builder.sharing.entry import MAX_ENVELOPE, SharedEntry
 from builder.sharing.listing import prune_entries
 from builder.sharing.open import open_place
 from builder.sharing.places import DirectoryPlace, locate_archive
@@ -140,6 +141,39 @@ def test_errors_of_what_fsspec_uses_are_the_cache_s(machines: Machines, monkeypa
         )
     machines.place = place
     assert machines.build(machines.add("first")) == "content"
+
+
+def test_a_document_at_a_url_that_is_too_large_is_not_read(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec", reason="the extra 'scale' is not installed")
+    machines.place = place = open_place("memory://large")
+    assert isinstance(place, RemotePlace)
+    machines.build(machines.add("first"), push=True)
+    size = MAX_ENVELOPE + (1 << 20)
+    place._files.pipe_file(place._locate(machines.name), bytes(size))
+    read, lengths = place._files.cat_file, list[int]()
+
+    def cat_file(*arguments: Any, **named: Any) -> bytes:
+        data: bytes = read(*arguments, **named)
+        lengths.append(len(data))
+        return data
+
+    monkeypatch.setattr(place._files, "cat_file", cat_file)
+    second = machines.add("second")
+    assert machines.build(second, push=True) == "content"
+    assert cache_of(second).counts.refused == 1
+    assert 0 < max(lengths) < size
+    assert machines.build(machines.add("third")) == "content"  # it was replaced
+    assert machines.makes == ["first", "second"]
+
+
+def test_a_document_in_a_registry_that_is_too_large_is_not_read(
+    in_registry: Machines, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_registry.build(in_registry.add("first"), push=True)
+    monkeypatch.setattr("builder.sharing.registry.MAX_ENVELOPE", 10)
+    second = in_registry.add("second")
+    assert in_registry.build(second) == "content"
+    assert cache_of(second).counts.refused == 1
 
 
 def test_half_an_object_at_a_url_is_written_again(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_an_archive_that_comes_slower_than_it_is_made_is_left(
 
 def test_no_more_is_written_than_was_signed(machines: Machines) -> None:
     machines.build(machines.add("first"), push=True)
-    size, written = next(iter(list_entries(cache_of(machines.add("reader"))))).entry.size, []
+    size, written = list_entries(cache_of(machines.add("reader"))).rows[0].entry.size, []
 
     def pour(_: SharedEntry, file: BinaryIO) -> None:
         for _number in range(100):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,8 +71,22 @@ def write_nonsense(machines: Machines) -> None:
     (machines.directory / f"cache/entries/{machines.name}.json").write_text('{"payload": "e30="')
 
 
+def enlarge_document(machines: Machines) -> None:
+    """More than memory has, and nothing on the disk."""
+    os.truncate(machines.directory / f"cache/entries/{machines.name}.json", 1 << 40)
+
+
 @pytest.mark.parametrize(
-    "damage", [damage_archive, cut_archive, change_payload, sign_other_name, sign_other_files, write_nonsense]
+    "damage",
+    [
+        damage_archive,
+        cut_archive,
+        change_payload,
+        sign_other_name,
+        sign_other_files,
+        write_nonsense,
+        enlarge_document,
+    ],
 )
 def test_what_was_changed_since_it_was_signed_is_made_here(
     machines: Machines, damage: Callable[[Machines], None], capsys: pytest.CaptureFixture[str]
@@ -108,6 +123,7 @@ def sign_by_a_stranger(machines: Machines) -> None:
         sign_other_files,
         sign_by_a_stranger,
         write_nonsense,
+        enlarge_document,
     ],
 )
 def test_what_nobody_can_use_is_replaced_by_who_had_to_make_it(

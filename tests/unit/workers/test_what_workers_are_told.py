@@ -265,16 +265,39 @@ def test_a_task_writes_beside_the_sources(directory: str, tmp_path: Path) -> Non
 def test_paths_in_a_worker_s_environment_hold_wherever_cells_are_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    names = (URL, KEYS, SIGN_KEY, "REGISTRY_AUTH_FILE", "BUILD_OS_CACHE")
     monkeypatch.chdir(tmp_path)
-    for name, value in ((URL, "cache"), (KEYS, "keys/a.pub:/b.pub"), (SIGN_KEY, "keys/cache.key")):
+    for name, value in zip(names, ("cache", "keys/a.pub:/b.pub", "keys/cache.key", "auth.json", ""), strict=True):
         monkeypatch.setenv(name, value)
-    keep_in_environment(make_parser("worker").parse_args(["worker", "tcp://127.0.0.1:1"]))
-    here = [os.environ[name] for name in (URL, KEYS, SIGN_KEY)]
-    assert here == [f"{tmp_path}/cache", f"{tmp_path}/keys/a.pub:/b.pub", f"{tmp_path}/keys/cache.key"]
+    monkeypatch.setenv("XDG_CACHE_HOME", "own")
+    keep_in_environment(make_parser("worker").parse_args(["worker", "tcp://127.0.0.1:1"]), Store.open().root)
+    here = [os.environ[name] for name in names]
+    assert here[:2] == [f"{tmp_path}/cache", f"{tmp_path}/keys/a.pub:/b.pub"]
+    assert here[2:] == [f"{tmp_path}/keys/cache.key", f"{tmp_path}/auth.json", f"{tmp_path}/own/build-os"]
     words = ["--cache", "oci://127.0.0.1:5000/cache", "--cache-key", "c.pub", "--cache-sign-key", "c.key"]
-    keep_in_environment(make_parser("worker").parse_args(["worker", "tcp://127.0.0.1:1", *words]))
+    keep_in_environment(make_parser("worker").parse_args(["worker", "tcp://127.0.0.1:1", *words]), Store.open().root)
     here = [os.environ[name] for name in (URL, KEYS, SIGN_KEY)]
     assert here == ["oci://127.0.0.1:5000/cache", f"{tmp_path}/c.pub", f"{tmp_path}/c.key"]
+
+
+def test_a_worker_of_an_empty_cache_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is new, or a directory that is not mounted."""
+
+    async def serve_tasks(*_: object) -> None:
+        """The scheduler has gone at once."""
+
+    for name in (URL, KEYS, SIGN_KEY, "BUILD_OS_CACHE"):  # which it sets for its processes
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("builder.core.tools.can_enter", lambda: None)
+    monkeypatch.setattr("builder.workers.task.import_distributed", lambda: None)
+    monkeypatch.setattr(serve, "serve_tasks", serve_tasks)
+    run_command(capsys, "key", str(tmp_path / "keys"), "--for", "cache")
+    words = ("--cache", str(tmp_path / "cache"), "--cache-sign-key", str(tmp_path / "keys/cache.key"))
+    outcome = run_command(capsys, "worker", "tcp://127.0.0.1:1", "--once", *words)
+    assert (outcome.status, outcome.err) == (0, f"warning: there is nothing in the cache {tmp_path}/cache yet\n")
 
 
 def test_a_worker_is_known_by_architecture_and_source() -> None:
