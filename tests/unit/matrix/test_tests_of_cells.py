@@ -49,7 +49,7 @@ def test_a_matrix_names_tests_from_where_it_is(
     make_matrix: MakeMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On workers, too, there is nothing but the repository."""
-    asked = []
+    asked: list[tuple[list[str], str, Path | None]] = []
 
     def run_to_its_end(argv: list[str], environment: Mapping[str, str], directory: Path | None) -> int:
         asked.append((argv, environment["BUILD_OS_CACHE"], directory))
