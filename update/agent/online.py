@@ -93,11 +93,9 @@ def add_extension(taking: Taking, name: str, say: Say) -> None:
     Raises:
         UpdateError: the version has none of this name, or it is not what was signed.
     """
-    version, pending = taking.identity.version, taking.state.pending
-    if pending is not None and pending.version != version:
-        raise UpdateError(
-            f"version {pending.version} waits to be started, and would be without '{name}': add it after that"
-        )
+    version = taking.identity.version
+    if (waiting := taking.state.find_waiting(version)) is not None:
+        raise UpdateError(f"version {waiting} waits to be started, and would be without '{name}': add it after that")
     repository = open_repository(taking)
     release, directory = repository.open_release(version)
     extension = release.find_extension(name)
@@ -249,5 +247,4 @@ def is_waiting(host: Host, running: str) -> bool:
     Raises:
         UpdateError
     """
-    pending = read_state(host).pending
-    return pending is not None and pending.version != running
+    return read_state(host).find_waiting(running) is not None

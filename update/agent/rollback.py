@@ -6,7 +6,7 @@ from update.agent import esp as esps
 from update.agent.disk import TYPES, find_disk, list_partitions
 from update.agent.host import Host
 from update.agent.identity import Identity, read_identity
-from update.agent.state import Event, Failure, read_state, write_state
+from update.agent.state import Event, Failure, State, read_state, write_state
 from update.errors import UpdateError
 
 REASON = "rolled back by hand"
@@ -39,14 +39,13 @@ def start_other(host: Host, *, once: bool = False) -> str:
         UpdateError: there is no other one that can be started.
     """
     identity, state = read_identity(host), read_state(host)
-    other, pending, now = find_other(host, identity), state.pending, int(host.now())
+    other, waiting = find_other(host, identity), state.find_waiting(identity.version)
     with esps.mount_esp(host) as esp:
         images = {image.version: image for image in esps.list_images(esp, identity.name)}
-        if pending is not None and pending.version != identity.version:
+        if waiting is not None:
             if once:
-                raise UpdateError(f"version {pending.version} waits for its first start: there is no version before it")
-            state = state._replace(pending=None).add_failure(pending.version, Failure(REASON, now))
-            write_state(host, state.add_event(Event(now, "rolled back", pending.version, identity.version, REASON)))
+                raise UpdateError(f"version {waiting} waits for its first start: there is no version before it")
+            _remember(host, state, waiting, identity.version)
             esps.remove_other_images(esp, identity.name, identity.version)
             return identity.version
         if other is None or other not in images:
@@ -60,9 +59,14 @@ def start_other(host: Host, *, once: bool = False) -> str:
         running = images.get(identity.version)
         if running is None:
             raise UpdateError(f"the EFI system partition has no kernel image of version {identity.version}, which runs")
-        # Remembered first: a version that is no longer started is not to be taken again.
-        state = state._replace(pending=None).add_failure(identity.version, Failure(REASON, now))
-        write_state(host, state.add_event(Event(now, "rolled back", identity.version, other, REASON)))
+        _remember(host, state, identity.version, other)
         # No tries left: systemd-boot starts it only where there is nothing else.
         esps.rename_image(running, f"{identity.name}_{identity.version}+0-{max(running.done, 1)}.efi")
     return other
+
+
+def _remember(host: Host, state: State, given_up: str, instead: str) -> None:
+    """Before anything is changed: a version that is no longer started is not to be taken again."""
+    now = int(host.now())
+    state = state._replace(pending=None).add_failure(given_up, Failure(REASON, now))
+    write_state(host, state.add_event(Event(now, "rolled back", given_up, instead, REASON)))

@@ -71,6 +71,10 @@ class State(NamedTuple):
     checked: int = 0
     available: str = ""
 
+    def find_waiting(self, running: str) -> str | None:
+        """The version that is written and waits for its start, on a machine that runs this one."""
+        return None if self.pending is None or self.pending.version == running else self.pending.version
+
     def add_event(self, event: Event) -> State:
         """The state with one more line of history; the oldest lines go."""
         return self._replace(history=(*self.history, event)[-MAX_HISTORY:])
