@@ -140,11 +140,11 @@ class WebServer(LoopbackServer):
         if request.method == "HEAD":
             return
         try:
-            for number in range(len(reply.body) if reply.drip else 0):
-                handler.wfile.write(reply.body[number : number + 1])
-                if self._dead.wait(reply.drip):
-                    break
             if reply.drip:
+                for byte in reply.body:
+                    handler.wfile.write(bytes([byte]))
+                    if self._dead.wait(reply.drip):
+                        break
                 return
             handler.wfile.write(reply.body[: reply.cut if reply.stall is None else reply.stall])
             if reply.stall is not None:
