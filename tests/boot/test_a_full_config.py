@@ -20,7 +20,7 @@ import pytest
 from builder.core.store import Store
 from builder.core.tools import Tools
 from tests.support.logins import KEY
-from tests.support.machines import started
+from tests.support.machines import MASK_CONTAINER, started
 from vm.machine import Machine
 
 pytestmark = pytest.mark.boot
@@ -227,6 +227,7 @@ def test_another_config_at_a_later_boot_changes_nothing_and_is_told_once(machine
     before = {path: machine.read(path) for path in kept}
     assert machine.spec.firstboot_config is not None
     machine.spec.firstboot_config.write_text("variant: buildos\nversion: 1.0.0\nhostname: changed\n")
+    machine.succeed(MASK_CONTAINER)
     machine.succeed("sync")
     machine.power_cut()
     machine.wait_unit("multi-user.target")

@@ -1,5 +1,7 @@
 """A config that is elsewhere: fetched over HTTPS from an authority that the machine is told of, by a hash.
 
+It is one for Fedora CoreOS that asks for what only that system has, and the machine has the network it describes.
+
 The machine's clock says 1970, as that of a computer without a battery does; certificates are judged all the same.
 """
 
@@ -12,13 +14,64 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.machines import WITHOUT_CONTAINER
 from vm.fakes import Fakes
 
 if TYPE_CHECKING:
+    from vm.machine import Machine
     from vm.pytest_plugin import VmFactory
 
 pytestmark = pytest.mark.boot
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc you@example.org"
+# QEMU's own network is 10.0.2.0/24, with a gateway at .2 and a name server at .3.
+FCOS = f"""\
+variant: fcos
+version: 1.5.0
+passwd:
+  users:
+    - name: core
+      ssh_authorized_keys: ["{KEY}"]
+systemd:
+  units:
+    - name: docker.service
+      enabled: true
+    - name: zincati.service
+      mask: true
+storage:
+  files:
+    - path: /etc/NetworkManager/system-connections/uplink.nmconnection
+      mode: 0600
+      contents:
+        inline: |
+          [connection]
+          id=uplink
+          type=ethernet
+          interface-name=enp0s2
+          zone=public
+          [ipv4]
+          method=manual
+          address1=10.0.2.50/24,10.0.2.2
+          dns=10.0.2.3;
+          dns-search=corner.test;
+          route1=203.0.113.0/24,10.0.2.2,7
+          [ipv6]
+          method=disabled
+    - path: /etc/NetworkManager/system-connections/tagged.nmconnection
+      mode: 0600
+      contents:
+        inline: |
+          [connection]
+          id=tagged
+          type=vlan
+          interface-name=tagged
+          [vlan]
+          id=10
+          parent=enp0s2
+          [ipv4]
+          method=manual
+          address1=198.51.100.2/24
+"""
 CONTENT = b"from far away\n" * 10_000
 
 
@@ -29,11 +82,7 @@ def indented(text: str, spaces: int) -> str:
 def test_a_config_is_merged_from_a_server_that_is_trusted_by_its_authority(vm_factory: VmFactory, fakes: Fakes) -> None:
     web = fakes.web(tls=True)
     web.put("/large", gzip.compress(CONTENT))
-    remote = f"""\
-variant: fcos
-version: 1.5.0
-storage:
-  files:
+    remote = f"""{FCOS}\
     - path: /etc/hostname
       overwrite: true
       contents: {{inline: "remote"}}
@@ -60,7 +109,13 @@ ignition:
         - inline: |
 {indented(fakes.authority.pem, 12)}"""
     machine = vm_factory(
-        config=config, boot="kernel", restrict=False, memory=2048, seconds=400, rtc=datetime(1970, 1, 1, tzinfo=UTC)
+        config=config,
+        boot="kernel",
+        arguments=WITHOUT_CONTAINER,
+        restrict=False,
+        memory=1024,
+        seconds=400,
+        rtc=datetime(1970, 1, 1, tzinfo=UTC),
     )
     machine.wait_firstboot()
     machine.wait_unit("multi-user.target")
@@ -74,3 +129,16 @@ ignition:
     assert int(machine.succeed("date --utc +%Y")) >= 2025
     assert "r8ewap" not in machine.read("/run/firstboot/result.json")
     assert machine.succeed("systemctl list-units --failed --no-legend --plain") == ""
+    require_network(machine)
+
+
+def require_network(machine: Machine) -> None:
+    """What the keyfiles of NetworkManager say."""
+    machine.succeed("/usr/lib/systemd/systemd-networkd-wait-online", "--interface=enp0s2:routable", "--timeout=60")
+    assert "10.0.2.50/24" in machine.succeed("ip -o -4 addr show dev enp0s2")
+    assert "10.0.2.15" not in machine.succeed("ip -o -4 addr show dev enp0s2")
+    assert "203.0.113.0/24 via 10.0.2.2 proto static metric 7" in machine.succeed("ip route show dev enp0s2")
+    assert "default via 10.0.2.2" in machine.succeed("ip route show dev enp0s2")
+    assert "corner.test" in machine.succeed("resolvectl domain enp0s2")
+    assert "vlan protocol 802.1Q id 10" in machine.succeed("ip -d link show tagged")
+    assert "198.51.100.2/24" in machine.succeed("ip -o -4 addr show dev tagged")

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.machines import WITHOUT_CONTAINER
+
 if TYPE_CHECKING:
     from vm.pytest_plugin import Cluster
 
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 SERVE = "systemd-run --quiet --unit=serve --working-directory=/usr/lib python3 -m http.server 80"
 GET = "import sys, urllib.request; print(urllib.request.urlopen('http://web/os-release', timeout=60).read().decode())"
@@ -25,7 +27,7 @@ UNIQUE = {
 
 
 def test_two_machines_find_each_other_by_name_and_are_not_the_same(cluster: Cluster) -> None:
-    web, db = cluster("web", "db", memory=768)
+    web, db = cluster("web", "db", memory=768, boot="kernel", arguments=WITHOUT_CONTAINER)
     web.succeed(SERVE)
     web.succeed("/bin/sh", "-c", "until ss -Hltn sport = :80 | grep -q LISTEN; do sleep .2; done")
     assert db.succeed("getent", "ahostsv4", "web.cluster.test").split()[0] == "10.77.0.10"

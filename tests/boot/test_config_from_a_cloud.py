@@ -6,12 +6,10 @@ import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builder.core.tools import Tools
 from vm.machine import Machine
 
 pytestmark = pytest.mark.boot
@@ -90,29 +88,3 @@ def refused(machine: Machine) -> int:
     """How many packets to metadata services were refused."""
     rules = machine.succeed("nft", "list", "chain", "inet", "metadata_guard", "judge")
     return sum(int(count) for count in re.findall(r"counter packets (\d+)", rules))
-
-
-def test_a_machine_gets_its_config_from_a_drive(vm_factory: Any, vm_tools: Tools, tmp_path: Path) -> None:
-    drive, config = tmp_path / "drive.img", tmp_path / "user-data"
-    config.write_text(CONFIG)
-    with drive.open("wb") as file:
-        file.truncate(4 << 20)
-    vm_tools.run("mkfs.vfat", "-n", "CIDATA", drive)
-    vm_tools.run("mcopy", "-i", drive, config, "::user-data")
-    machine = vm_factory(
-        boot="kernel", arguments="ignition.platform.id=kubevirt", media=[drive], net="none", memory=2048, seconds=400
-    )
-    machine.wait_firstboot()
-    machine.wait_unit("multi-user.target")
-    assert machine.read("/etc/hostname") == "from-the-cloud\n"
-    assert "the config drive vdb" in machine.read("/run/firstboot/result.json")
-    assert str(machine.read("/proc/mounts")).count("/run/firstboot") == 0
-    before = machine.read("/run/state/firstboot/complete")
-    # Somebody swaps the medium for one of their own.
-    config.write_text(CONFIG.replace("from-the-cloud", "taken-over"))
-    vm_tools.run("mcopy", "-o", "-i", drive, config, "::user-data")
-    machine.reboot()
-    machine.wait_unit("multi-user.target")
-    assert machine.read("/etc/hostname") == "from-the-cloud\n"
-    assert machine.read("/run/state/firstboot/complete") == before
-    assert machine.firstboot.events == ()

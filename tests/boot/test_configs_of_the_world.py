@@ -1,6 +1,6 @@
 """Configs as people write them for Fedora CoreOS and Flatcar, on images made for them: all that they say holds.
 
-The configs are in ``world/``. One of them boots in CI, the others with ``make slow-test``.
+The configs are in ``world/``; they boot with ``make slow-test``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vm.spec.extra_disk import ExtraDisk
 
 REPOSITORY = Path(__file__).parents[2]
 WORLD = Path(__file__).parent / "world"
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 
 @contextmanager
@@ -49,7 +49,6 @@ def becomes_root(machine: Machine, user: str) -> bool:
     return machine.succeed("runuser", "-u", user, "--", "sudo", "-n", "id", "-u") == "0"
 
 
-@pytest.mark.slow
 def test_a_host_for_podman(store: Store) -> None:
     with machine_of("fcos-podman-host", store) as machine:
         assert in_groups(machine, "core", "wheel", "sudo", "docker", "adm", "systemd-journal")
@@ -157,7 +156,6 @@ def agent(machine: Machine) -> None:
 DISK = {"extra_disks": [ExtraDisk(2 << 30, "data")]}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "holds", "options"),
     [

@@ -1,27 +1,30 @@
 """A later boot of a machine whose state partition was damaged while it was off: repaired, or stopped with a reason.
 
 The machine is made once; each damage is done to a copy of its disk. What the check alone makes of many more of them is
-looked at in ``tests/image/test_damaged_state.py``: here it is the kernel that comes upon them.
+looked at in ``tests/image/test_damaged_state.py``: here it is the kernel that comes upon them. What the machine wrote
+at its first boot is looked at as well, at some of the moments at which the power might have gone.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
+import json
 import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from builder.core.errors import VmError
 from builder.core.store import Store
 from builder.core.tools import Tools
-from tests.support.machines import started
+from tests.boot.test_every_moment_of_a_first_boot import Watched, each_moment, raw_disk, spread
+from tests.support.machines import WITHOUT_CONTAINER, started
 from tests.support.state_partition import DAMAGES, State
 from vm.disks import tamper
 from vm.machine import Machine
@@ -42,13 +45,14 @@ storage:
     - {path: /var/lib/large, contents: {inline: "large enough to have blocks of its own"}}
 """ + "".join(f"    - {{path: /var/lib/app/{n}, contents: {{inline: 'file {n}'}}}}\n" for n in NUMBERS)
 ANYTHING = re.compile("")
+MOMENTS = 12  # all of them are looked at by `make slow-test`
 
 
 class Case:
     """A machine that was made, and a copy of its disk that can be damaged."""
 
-    def __init__(self, machine: Machine, whole: Path, tools: Tools) -> None:
-        self.machine, self.whole, self.tools = machine, whole, tools
+    def __init__(self, machine: Machine, whole: Path, log: Path, tools: Tools) -> None:
+        self.machine, self.whole, self.log, self.tools = machine, whole, log, tools
         self.disk = Disk(whole.with_name("disk.raw"), format="raw")
         self._since = 0
 
@@ -117,7 +121,8 @@ def case(demo: Path, store: Store, tools: Tools) -> Iterator[Case]:
     FOLDER.parent.mkdir(parents=True, exist_ok=True)
     config = FOLDER.with_name("damaged-state.yaml")
     config.write_text(CONFIG, encoding="utf-8")
-    with started(demo, FOLDER, store, config=config, boot="kernel", memory=1024, seconds=900) as machine:
+    options: dict[str, Any] = {"boot": "kernel", "arguments": WITHOUT_CONTAINER, "memory": 1024, "seconds": 900}
+    with started(demo, FOLDER, store, config=config, log_writes=True, **options) as machine:
         machine.wait_firstboot()
         machine.wait_unit("multi-user.target")
         assert machine.succeed("systemctl list-units --failed --no-legend --plain") == ""
@@ -127,9 +132,22 @@ def case(demo: Path, store: Store, tools: Tools) -> Iterator[Case]:
         machine.shutdown()
         whole = FOLDER.with_name("damaged-state.whole.raw")
         tools.run("qemu-img", "convert", "-O", "raw", machine.spec.disks[0].path, whole)
-        yield Case(machine, whole, tools)
-    for path in (whole, whole.with_name("disk.raw")):
+        log = FOLDER / "disk0.writes"
+        yield Case(machine, whole, log, tools)
+    for path in (whole, whole.with_name("disk.raw"), log):
         path.unlink(missing_ok=True)
+
+
+def test_no_moment_of_its_first_boot_was_that_of_a_machine_that_is_half_provisioned(
+    case: Case, demo: Path, tools: Tools, tmp_path: Path
+) -> None:
+    watched = Watched(tools, raw_disk(demo, tools, tmp_path / "disk.raw"))
+    for _, moment in each_moment(watched, case.log, spread(case.log, tmp_path / "count", MOMENTS)):
+        if not moment.first:
+            assert json.loads((moment.files / "firstboot/complete").read_text())["config_sha256"]
+            assert [(moment.files / path).read_text() for path in PRECIOUS] == [*PRECIOUS.values()]
+    print(f"{watched.moments} moments, {watched.whole} of them with a machine that is whole")
+    assert 0 < watched.whole < watched.moments
 
 
 def test_one_unreadable_block_does_not_wipe_the_machine(case: Case, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ ARCHIVE = """storage:
       strip: 1
       user: {{name: core}}
 """
+# The passwords of the example are stretched for half of the time that a first boot takes under emulation.
+QUICK = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
 # Where a running system writes all the time, and where users live.
 BUSY = {"logs": "/var/log", "homes": "/var/home", "containers": "/var/lib/containers"}
 FILES = [f"/var/lib/{name}/file" for name in ("secret", "sealed", "mirror", "data")]
@@ -58,6 +60,8 @@ def archive() -> bytes:
 def with_volumes(text: str) -> str:
     """The config with what ``volumes.yaml`` says of disks."""
     config, more = yaml.safe_load(text), yaml.safe_load(VOLUMES.read_text(encoding="utf-8"))
+    for each in config["storage"]["luks"]:
+        each["options"] = QUICK
     for name, place in BUSY.items():
         subvolume = {"name": name, "path": place, "with_mount_unit": True}
         more["storage"]["filesystems"][-1]["subvolumes"].append(subvolume)

@@ -2,7 +2,8 @@
 
 Each state is either one that counts as not provisioned, and is begun anew, or one that has everything in it. It is
 looked at with what the machine itself would use: the check of its initrd, which must have nothing to repair, and the
-decision whether a boot is the first.
+decision whether a boot is the first. In CI some moments are looked at, of a first boot without devices that
+``test_damaged_state.py`` makes; all of them, and those of devices, with ``make slow-test``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from vm.disks.write_log import replay
 from vm.machine import Machine
 from vm.spec import Disk
 
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "out" / "boot-tests" / "every-moment"
@@ -85,7 +86,6 @@ kernel: {command_line: [systemd.default_device_timeout_sec=infinity]}
 STATE_TYPE = "e1a84c7d-6b1b-4ee3-9d0c-6f2f3f6d5c1e"
 MIB = 1 << 20
 PARTITIONS = (("state", 768), ("secret", 64), ("mirror-a", 64), ("mirror-b", 64), ("store-a", 64), ("store-b", 64))
-SAMPLE = 12  # moments that CI looks at; all of them are looked at by `make slow-test`
 
 
 class Moment(NamedTuple):
@@ -170,10 +170,13 @@ def each_moment(watched: Watched, log: Path, chosen: Callable[[int], bool]) -> I
                 yield number, watched.look()
 
 
-def spread(log: Path, scratch: Path, most: int | None) -> Callable[[int], bool]:
-    """All moments, or so many of them, the last ones among them, where the machine becomes whole."""
-    if most is None:
-        return lambda _number: True
+def each_at_all(_number: int) -> bool:
+    """All moments."""
+    return True
+
+
+def spread(log: Path, scratch: Path, most: int) -> Callable[[int], bool]:
+    """So many moments, the last ones among them, where the machine becomes whole."""
     with scratch.open("w+b") as file:
         count = sum(1 for _ in replay(log, file))
     scratch.unlink()
@@ -187,11 +190,6 @@ def raw_disk(manifest: Path, tools: Tools, path: Path) -> Path:
     source, kind = read_image(manifest).choose_disk()
     tools.run("qemu-img", "convert", "-f", kind, "-O", "raw", source, path)
     return path
-
-
-MOST = pytest.mark.parametrize(
-    "most", [pytest.param(SAMPLE, id="sample"), pytest.param(None, id="all", marks=pytest.mark.slow)]
-)
 
 
 @pytest.fixture(scope="module")
@@ -209,12 +207,11 @@ def log(demo: Path, store: Store) -> Iterator[Path]:
     written.unlink()
 
 
-@pytest.mark.slow
 def test_no_moment_leaves_a_machine_that_is_half_provisioned(
     log: Path, demo: Path, tools: Tools, tmp_path: Path
 ) -> None:
     watched = Watched(tools, raw_disk(demo, tools, tmp_path / "disk.raw"))
-    for number, moment in each_moment(watched, log, lambda _number: True):
+    for number, moment in each_moment(watched, log, each_at_all):
         if moment.first:
             continue
         files = moment.files
@@ -338,9 +335,8 @@ class Devices:
         return {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@MOST
 def test_no_moment_with_devices_leaves_a_machine_that_cannot_go_on(
-    recorded: Recorded, tools: Tools, tmp_path: Path, most: int | None
+    recorded: Recorded, tools: Tools, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk.raw"
     subprocess.run(["cp", "--sparse=always", recorded.before, disk], check=True)
@@ -350,7 +346,7 @@ def test_no_moment_with_devices_leaves_a_machine_that_cannot_go_on(
     kernels = devices.kernels()
     seen: dict[str, int] = {}
     last: bytes | None = None
-    for number, moment in each_moment(watched, recorded.log, spread(recorded.log, tmp_path / "count", most)):
+    for number, moment in each_moment(watched, recorded.log, each_at_all):
         header = devices.subsystem()
         addon = devices.addon()
         if addon is not None and addon != last:
@@ -372,16 +368,14 @@ def test_no_moment_with_devices_leaves_a_machine_that_cannot_go_on(
         for name, there in (("LUKS", header), ("addon", addon), ("provisioned", not moment.first)):
             if there:
                 seen.setdefault(name, number)
-        if most is None:
-            for name in ("mirror-a", "mirror-b", "store-a", "store-b"):
-                if devices.kind(name):
-                    seen.setdefault(name, number)
+        for name in ("mirror-a", "mirror-b", "store-a", "store-b"):
+            if devices.kind(name):
+                seen.setdefault(name, number)
     print(f"{watched.moments} moments, {watched.whole} with a machine that is whole; first seen: {seen}")
     assert 0 < watched.whole < watched.moments
     assert {"LUKS", "addon", "provisioned"} <= seen.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", ["secret", "mirror-a", "store-a", "store-b"])
 def test_a_machine_goes_on_from_where_a_device_was_begun(
     recorded: Recorded, tools: Tools, store: Store, tmp_path: Path, what: str

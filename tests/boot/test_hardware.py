@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.core.image import Image
+from tests.support.machines import WITHOUT_CONTAINER
 from vm.disks.bind import Bind, add_binds
 from vm.machine import Machine
 from vm.spec.folder import MachineFolder
@@ -29,6 +30,7 @@ def test_an_image_that_nobody_signed_is_not_started_where_signatures_are_asked_f
     vm.wait_console(r"BdsDxe: failed to load Boot\d+ .*: (Access Denied|Security Violation)")
 
 
+@pytest.mark.slow
 def test_a_watchdog_resets_a_machine_that_forgets_it_and_a_bound_directory_is_there(
     image: Image, vm_tools: Tools, vm_store: Store, vm_accel: Verdict, tmp_path: Path
 ) -> None:
@@ -39,7 +41,8 @@ def test_a_watchdog_resets_a_machine_that_forgets_it_and_a_bound_directory_is_th
     (source / "page").write_text("from the host")
     folder = MachineFolder(tmp_path / "machine")
     folder.create()
-    spec = plan_machine(image, folder, vm_accel.accel, MachineRequest(memory=768, net="none", watchdog=True))
+    request = MachineRequest(memory=768, net="none", watchdog=True, boot="kernel", arguments=WITHOUT_CONTAINER)
+    spec = plan_machine(image, folder, vm_accel.accel, request)
     spec = add_binds(replace(spec, name="watched"), [Bind(source, "/run/given/here")], vm_tools, folder)
     with Machine(spec, vm_tools, make_deadline(120, vm_accel), folder=folder.root, store=vm_store) as machine:
         machine.wait_unit("multi-user.target")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 CONFIG = """\
 variant: buildos
@@ -20,6 +20,7 @@ version: 1.0.0
 hostname: kept
 systemd:
   units:
+    - {name: web.service, mask: true}
     - name: fails.service
       enabled: true
       contents: |

@@ -35,7 +35,7 @@ storage:
     ("config", "message", "where"),
     [
         pytest.param(MALFORMED, "YAML syntax", ":7:", id="malformed"),
-        pytest.param(UNKNOWN_VERSION, "3.99.0", ":1:", id="unknown-version"),
+        pytest.param(UNKNOWN_VERSION, "3.99.0", ":1:", id="unknown-version", marks=pytest.mark.slow),
     ],
 )
 def test_a_bad_config_stops_the_machine_with_its_message(

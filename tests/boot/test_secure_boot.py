@@ -20,7 +20,7 @@ from builder.outputs.signing import Signer, make_key_pair, read_key_pair
 from firstboot.apply.kernel.addon import make_addon
 from tests.support.authenticode import remove_signature
 from tests.support.command import run_command
-from tests.support.machines import build
+from tests.support.machines import MASK_CONTAINER, build
 from update.gpt import HEAD, parse_gpt
 from vm.guest.credentials import make_stub_argument
 from vm.machine import Machine
@@ -127,7 +127,7 @@ def firmware(
 def test_a_signed_image_starts_locked_down_and_obeys_nobody_but_its_config_and_root(
     beset: Image, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path
 ) -> None:
-    """Seven ways to hand a unit to systemd, and what one root shell can leave behind."""
+    """Seven ways to hand a unit to systemd."""
     home = MachineFolder(tmp_path / "machine")
     spec = plan_machine(beset, home, vm_accel.accel, MachineRequest(memory=1024, net="none", secure_boot=True))
     spec = with_everything_a_host_may_hand_over(spec, tmp_path / "handed")
@@ -147,10 +147,22 @@ def test_a_signed_image_starts_locked_down_and_obeys_nobody_but_its_config_and_r
         assert said in machine.read("/run/issue.d/50-development-keys.issue")
         assert machine.transcript.find(re.compile(said), 0)
 
-        # What docs/security.md says of one root shell: /etc and /var keep what it writes, /usr does not.
+
+@pytest.mark.slow
+def test_what_one_root_shell_leaves_behind_is_in_etc_and_var(
+    signed_demo: Path, tools: Tools, store: Store, vm_accel: Verdict, tmp_path: Path
+) -> None:
+    """What docs/security.md says of it: ``/etc`` and ``/var`` keep what it writes, ``/usr`` does not."""
+    home = MachineFolder(tmp_path / "machine")
+    request = MachineRequest(memory=1024, net="none", secure_boot=True)
+    spec = plan_machine(read_image(signed_demo), home, vm_accel.accel, request)
+    deadline = Deadline(400, choose_timeout_scale(vm_accel.accel, os.environ))
+    with Machine(spec, tools, deadline, folder=home.root, store=store) as machine:
+        machine.wait_unit("multi-user.target")
         unit = "[Service]\nType=oneshot\nExecStart=/usr/bin/touch /run/stayed\n[Install]\nWantedBy=sysinit.target\n"
         machine.write("/etc/systemd/system/stays.service", unit)
         machine.succeed("systemctl enable stays.service")
+        machine.succeed(MASK_CONTAINER)
         machine.fail("touch /usr/bin/stays")
         machine.succeed("mount -t tmpfs tmpfs /usr/share/factory")
         machine.fail("mount -o remount,rw /")

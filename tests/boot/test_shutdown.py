@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.tools import Tools
+from tests.support.machines import MASK_CONTAINER
 from vm.machine import Machine
 
 DEMO = Path(__file__).parents[2] / "configs" / "machines" / "demo.yaml"
@@ -48,6 +49,7 @@ def state_blocks(vm: Machine) -> int:
 def test_a_busy_machine_is_off_in_time_and_everything_is_whole_and_larger_afterwards(
     vm: Machine, vm_tools: Tools
 ) -> None:
+    vm.succeed(MASK_CONTAINER)
     load(vm)
     small = state_blocks(vm)
     vm.shutdown()

@@ -12,11 +12,16 @@ import pytest
 
 from builder.core.store import Store
 from tests.support.farm import Farm, open_farm
+from tests.support.machines import WITHOUT_CONTAINER
 
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.slow]
 
 TESTS = {
-    "test_files.py": """
+    "test_files.py": f"""
+import pytest
+
+pytestmark = pytest.mark.vm(boot="kernel", arguments="{WITHOUT_CONTAINER}")
+
 def test_the_system_is_read_only(vm):
     vm.fail("touch", "/usr/bin/x")
 
@@ -24,9 +29,10 @@ def test_the_system_is_read_only(vm):
 def test_state_is_not(vm):
     vm.succeed("touch", "/var/x")
 """,
-    "test_names.py": """
+    "test_names.py": f"""
 def test_it_has_another_name(vm_factory):
-    assert vm_factory().succeed("hostname") == "another"
+    vm = vm_factory(boot="kernel", arguments="{WITHOUT_CONTAINER}")
+    assert vm.succeed("hostname") == "another"
 """,
 }
 
@@ -71,7 +77,6 @@ def test_groups_of_tests_go_to_workers_and_one_report_comes_back(farm: Farm) -> 
     assert not list((farm.directory / "cache/entries").glob("results-*"))
 
 
-@pytest.mark.slow
 def test_each_cell_of_a_matrix_is_tested_by_a_worker(farm: Farm) -> None:
     farm.matrix.write_text(farm.matrix.read_text() + "tests: [tests/test_files.py]\n")
     farm.start_worker("w1")
