@@ -16,6 +16,7 @@ pytestmark = pytest.mark.boot
 
 BOX = "localhost/box:1.0.0"
 QUADLETS = "/etc/containers/systemd"
+# Each check of a health is a program of Go, seconds of work under emulation: none is made oftener than a test needs.
 # A volume and a network of their own, a pod with a port, a container in it with a secret, a check and all of those. A
 # pod of a quadlet stops with its last container, unless it is told to stay for one that is started again.
 FILES = {
@@ -37,7 +38,7 @@ Pull=never
 Volume=pages.volume:/pages
 Secret=token,type=mount,target=/run/token
 HealthCmd=wget -q -O /dev/null http://127.0.0.1:8080/
-HealthInterval=5s
+HealthInterval=1h
 [Service]
 Restart=always
 """,
@@ -61,7 +62,7 @@ ContainerName=updated
 AutoUpdate=registry
 Notify=healthy
 HealthCmd=true
-HealthInterval=1s
+HealthInterval=5s
 [Service]
 TimeoutStartSec=300
 """

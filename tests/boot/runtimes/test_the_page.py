@@ -22,7 +22,10 @@ HERE = {
 }
 FILES = {
     "Dockerfile": f"FROM {BOX}\nRUN touch /built\n",
-    "compose.yaml": f"services: {{page: {{image: '{BOX}', ports: ['8089:8080']}}}}\n",
+    "compose.yaml": f"""\
+services: {{page: {{image: '{BOX}', ports: ['8089:8080'], volumes: ['pages:/srv']}}}}
+volumes: {{pages: {{}}}}
+""",
 }
 
 
@@ -49,7 +52,9 @@ def test_commands_of_the_page_work(machine: Machine, title: str) -> None:
     if title == "Docker":
         assert "the box answers" in machine.wait_http(8087)
         assert "the box answers" in machine.wait_http(8089)
-        machine.succeed("sh", "-c", "cd /run/page && docker compose down && docker rm --force web")
+        assert machine.succeed("docker run --rm --log-driver none --entrypoint ls app /built") == "/built"
+        machine.succeed("sh", "-c", "cd /run/page && docker compose down --volumes && docker rm --force web")
+        assert machine.succeed("docker ps --quiet --filter label=com.docker.compose.project") == ""
     if title == "Pods":
         machine.wait_unit("pod.service")
         assert "the box answers" in machine.wait_http(8083)
