@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builder.core.image import Image, read_image
-from builder.core.store import Store
-from tests.support.machines import booted
-from vm.machine import Machine
-from vm.testing.rerun import make_session_suffix
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -27,14 +22,13 @@ RUNTIMES = "tests/boot/runtimes/"
 # Minutes of work each: they are begun first, so that at the end no worker is alone with one of them.
 LONG = (
     RUNTIMES,
-    *("tests/boot/test_disks.py", "tests/boot/test_damaged_state.py", "tests/boot/test_a_var_of_its_own.py"),
-    *("tests/boot/test_config_from_a_cloud.py", "tests/boot/test_secure_boot.py", "tests/boot/test_apps.py"),
-    *("tests/boot/test_kept_machines.py", "tests/boot/test_demo.py", "tests/boot/test_a_full_config.py"),
-    *("tests/boot/test_what_a_definition_lets_in.py", "tests/boot/test_cluster.py"),
-    *("tests/boot/test_every_moment_of_a_first_boot.py", "tests/boot/test_users_repository.py"),
-    *("tests/boot/test_base.py", "tests/boot/test_configs_of_the_world.py", "tests/boot/test_drift.py"),
-    *("tests/boot/test_tests_on_workers.py", "tests/boot/test_budget_of_a_boot.py"),
-    *("tests/boot/test_the_demo_command.py", "tests/boot/test_arm64.py", "tests/boot/guest/goes-on-after-a-reboot"),
+    *("tests/boot/test_disks.py", "tests/boot/test_damaged_state.py", "tests/boot/test_apps.py"),
+    *("tests/boot/test_what_a_definition_lets_in.py", "tests/boot/test_secure_boot.py", "tests/boot/test_demo.py"),
+    *("tests/boot/test_a_full_config.py", "tests/boot/test_budget_of_a_boot.py", "tests/boot/test_arm64.py"),
+    *("tests/boot/test_drift.py", "tests/boot/test_users_repository.py", "tests/boot/test_a_var_of_its_own.py"),
+    *("tests/boot/test_the_demo_command.py", "tests/boot/test_shutdown.py", "tests/boot/test_config_from_a_cloud.py"),
+    *("tests/boot/test_config_from_a_drive.py", "tests/boot/test_a_remote_config.py", "tests/boot/test_daemons.py"),
+    *("tests/boot/test_base.py", "tests/boot/test_refused_configs.py"),
 )
 
 
@@ -70,11 +64,3 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 def image(demo: Path) -> Image:
     """The demo, built if it is not."""
     return read_image(demo)
-
-
-@pytest.fixture(scope="module")
-def demo_machine(demo: Path, store: Store, pytestconfig: pytest.Config) -> Iterator[Machine]:
-    """The demo as 'make demo' boots it: UEFI, its own first-boot YAML."""
-    folder = REPOSITORY / "out" / "boot-tests" / f"demo{make_session_suffix(pytestconfig)}"
-    with booted(demo, folder, store, config=MACHINES / "demo.yaml", memory=2048) as machine:
-        yield machine
