@@ -19,6 +19,7 @@ from firstboot.config.clevis import Binding
 
 NETWORK_OPTION = "_netdev"
 PROGRAMS = ("clevis", "jose")
+UNSTRETCHED = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")  # cryptsetup(8): the least that it takes
 SLOT = 1  # 0 has the key that the device was made with
 _KEY_BYTES = 64
 _COMPACT = re.compile(r"[\w-]+\.[\w-]*\.[\w-]+\.[\w-]+\.[\w-]+")  # RFC 7516, 7.1
@@ -61,7 +62,7 @@ def bind(
 def add_command(device: str, key_file: str, new_key_file: str) -> list[str]:
     """``cryptsetup luksAddKey``; no password is stretched, because the key is as random as what it opens."""
     words = ["cryptsetup", "luksAddKey", "--batch-mode", "--key-file", key_file, "--key-slot", str(SLOT)]
-    return [*words, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", device, new_key_file]
+    return [*words, *UNSTRETCHED, device, new_key_file]
 
 
 def make_token(jwe: object) -> dict[str, object]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from firstboot.apply.disks.luks import format_command, format_crypttab_options
 from firstboot.apply.disks.tpm import make_command
 from firstboot.config.devices import Clevis, ClevisCustom, Luks
+from firstboot.config.models import Resource
 from firstboot.config.tpm import Tpm, find_tpm, parse_registers
 from tests.support.fuzz import examples
 
@@ -70,3 +71,22 @@ def test_a_device_that_is_being_made_says_so() -> None:
     words = format_command(Luks(name="a", label="x"), "/dev/vdb1", "/run/key", "0123")
     assert words[words.index("--subsystem") + 1] == "build-os:attempt-0123"
     assert "--subsystem" not in format_command(Luks(name="a", label="x"), "/dev/vdb1", "/run/key")
+
+
+@pytest.mark.parametrize(
+    ("luks", "is_stretched"),
+    [
+        (Luks(name="a"), False),
+        (Luks(name="a", options=("--cipher", "aes-xts-plain64")), False),
+        (Luks(name="a", key_file=Resource(source="data:,horse")), True),
+    ],
+)
+def test_a_random_key_is_not_stretched_as_a_password_is(luks: Luks, is_stretched: bool) -> None:
+    assert ("--pbkdf" not in format_command(luks, "/dev/vdb1", "/run/key")) is is_stretched
+
+
+@pytest.mark.parametrize("option", ["--pbkdf", "--pbkdf=argon2id", "--iter-time", "-i"])
+def test_whoever_says_how_a_key_is_stretched_is_obeyed(option: str) -> None:
+    words = format_command(Luks(name="a", options=(option, "x")), "/dev/vdb1", "/run/key")
+    assert words[-3:] == [option, "x", "/dev/vdb1"]
+    assert "--pbkdf-force-iterations" not in words
