@@ -151,7 +151,8 @@ def _write(args: argparse.Namespace, text: str, secrets: Iterable[str]) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from builder.provisioning.reading import check_document, choose_verdict, make_json_object
+    from builder.provisioning.document_check import check_document
+    from builder.provisioning.reading import choose_verdict, make_json_object
     from builder.provisioning.values import require_declared
     from firstboot.config.text import render
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from builder.core.once import remember_answer
@@ -80,7 +80,7 @@ def can_start_containers(unit: str) -> bool:
     return unit.endswith((*_QUADLETS, ".service", ".socket"))
 
 
-def list_engine_risks(path: Path, text: str) -> Iterator[Risk]:
+def list_engine_risks(path: PurePath, text: str) -> Iterator[Risk]:
     """What is risky in one of :data:`ENGINE_FILES`."""
     return _list_daemon_risks(text) if path.match(DAEMON) else list_unit_risks("docker.service", text)
 

@@ -18,7 +18,8 @@ from builder.provisioning.checks import (
     units,
     updates,
 )
-from builder.provisioning.checks.configured_image import ConfiguredImage, ProblemInText
+from builder.provisioning.checks.configured_image import ConfiguredImage
+from builder.provisioning.checks.own_texts import ProblemInText
 from builder.provisioning.checks.verify import verify
 from builder.provisioning.image_facts import ImageFacts, ImagePrograms, ImageRoot
 from builder.provisioning.reading import read_located

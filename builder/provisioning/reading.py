@@ -52,19 +52,6 @@ def read_document(path: Path, files_dir: Path | None, values: Values = NO_VALUES
         raise InputError(str(error)) from error
 
 
-def check_document(path: Path, files_dir: Path | None, values: Values = NO_VALUES) -> tuple[Located, Sequence[Problem]]:
-    """Everything there is to say about a config file.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    try:
-        document = read_located(path, files_dir, values)
-    except LocatedError as error:
-        return error.located, error.problems
-    return document.located, document.problems
-
-
 def read_located(path: Path, files_dir: Path | None, values: Values = NO_VALUES) -> Document:
     """:func:`read_document`, with the error as it is.
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from builder.provisioning.checks.configured_image import ConfiguredImage, find_hint, find_text
+from builder.provisioning.checks.configured_image import ConfiguredImage, find_hint
+from builder.provisioning.checks.own_texts import find_text
 from firstboot.config.buildos.apps import DIRECTORY
 from firstboot.config.buildos.staging import CREDSTORE
 from firstboot.config.text import Path, Problem

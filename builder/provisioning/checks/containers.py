@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-from builder.definition.container_risks import ENGINE_FILES, list_engine_risks, list_unit_risks
-from builder.provisioning.checks.configured_image import ConfiguredImage, find_text, make_warning
+from builder.definition.container_risks import ENGINE_FILES, can_start_containers, list_engine_risks, list_unit_risks
+from builder.provisioning.checks.own_texts import ProblemInText, find_text, list_own_units, make_warning
+from firstboot.config.models import Config
+from firstboot.config.quadlets import DIRECTORIES as QUADLETS
 from firstboot.config.text import Problem
+
+if TYPE_CHECKING:
+    from builder.provisioning.checks.configured_image import ConfiguredImage
+
+UNITS = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
 
 
 def check(image: ConfiguredImage) -> Iterator[Problem]:
+    """The same, of a config and an image."""
+    return list_risks(image.config)
+
+
+def list_risks(config: Config) -> Iterator[ProblemInText]:
     """The warnings that the files of a definition get, about the units and files of a config."""
-    for unit in image.own_units:
+    looked_at = set()
+    for unit in list_own_units(config):
         assert unit.at is not None
+        looked_at.add(unit.at)
         for line, message, hint in list_unit_risks(unit.name, unit.text):
             yield make_warning(unit.at, unit.text, line, f"{unit.name}: {message}", hint)
-    for index, file in enumerate(image.config.storage.files):
+    for index, file in enumerate(config.storage.files):
+        at = ("storage", "files", index, "contents")
         if file.path.removeprefix("/") in ENGINE_FILES:
             text = find_text(file) or ""
-            for line, message, hint in list_engine_risks(Path(file.path), text):
-                yield make_warning(("storage", "files", index, "contents"), text, line, message, hint)
+            for line, message, hint in list_engine_risks(PurePosixPath(file.path), text):
+                yield make_warning(at, text, line, message, hint)
+        elif at not in looked_at and (unit_name := find_owner(file.path)):
+            text = find_text(file) or ""
+            for line, message, hint in list_unit_risks(unit_name, text):
+                yield make_warning(at, text, line, f"{unit_name}: {message}", hint)
+
+
+def find_owner(path: str) -> str | None:
+    """The unit or quadlet that a file is, or is a drop-in of; ``None`` if it can start no container."""
+    if not path.startswith((*UNITS, *QUADLETS)):
+        return None
+    directory, name = posixpath.split(path)
+    owner = posixpath.basename(directory).removesuffix(".d") if name.endswith(".conf") else name
+    return owner if can_start_containers(owner) else None

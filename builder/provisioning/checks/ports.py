@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from builder.definition.ports import Publish, parse_publish
 from builder.definition.scalars import NotAccepted
-from builder.provisioning.checks.configured_image import ConfiguredImage, UnitText
+from builder.provisioning.checks.configured_image import ConfiguredImage
+from builder.provisioning.checks.own_texts import UnitText
 from firstboot.config.text import Problem
 
 SSHD = ("ssh.service", "sshd.service")

@@ -10,7 +10,8 @@ import shlex
 import zipfile
 from collections.abc import Iterator
 
-from builder.provisioning.checks.configured_image import ConfiguredImage, find_hint, find_text, make_warning
+from builder.provisioning.checks.configured_image import ConfiguredImage, find_hint
+from builder.provisioning.checks.own_texts import find_text, make_warning
 from builder.provisioning.checks.units import EXEC
 from firstboot.config.resource import BadResource, inline_bytes
 from firstboot.config.text import Path, Problem

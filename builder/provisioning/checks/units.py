@@ -6,7 +6,8 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from builder.provisioning.checks.configured_image import ConfiguredImage, UnitText, find_hint
+from builder.provisioning.checks.configured_image import ConfiguredImage, find_hint
+from builder.provisioning.checks.own_texts import UnitText
 from builder.provisioning.image_facts import ImagePrograms
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
 from firstboot.config.quadlets import find_unit_name

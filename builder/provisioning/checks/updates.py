@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from builder.provisioning.checks.configured_image import ConfiguredImage, find_text
+from builder.provisioning.checks.configured_image import ConfiguredImage
+from builder.provisioning.checks.own_texts import find_text
 from firstboot.config.text import Path, Problem
 from firstboot.config.update_words import SETTINGS_FILE
 

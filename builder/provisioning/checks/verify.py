@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from builder.core.console import QuietConsole
 from builder.core.tools import Tools
-from builder.provisioning.checks.configured_image import ConfiguredImage, make_warning
+from builder.provisioning.checks.configured_image import ConfiguredImage
+from builder.provisioning.checks.own_texts import make_warning
 from builder.provisioning.checks.units import EXEC
 from firstboot.apply.units import UNIT_PATH
 from firstboot.config.checks.units import UNIT_DIRECTORY

@@ -1,4 +1,4 @@
-"""``config check --image``: containers of a first-boot config that get more of the machine than they should."""
+"""``config check``, with an image and without: containers that get more of the machine than they should."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ storage:
           [Container]
           Image=localhost/page
           PodmanArgs=--privileged
+    - path: /etc/systemd/system/docker.service.d/tcp.conf
+      contents:
+        inline: |
+          [Service]
+          ExecStart=/usr/sbin/dockerd --host=tcp://0.0.0.0:2377
+    - path: /etc/systemd/system/once.service
+      contents:
+        inline: |
+          [Service]
+          ExecStart=/usr/bin/docker run --privileged tool
+    - path: /etc/motd
+      contents:
+        inline: |
+          docker run --privileged is what nobody should write
 systemd:
   units:
     - name: docker.socket
@@ -55,24 +69,30 @@ SAFE = (
     .replace('"tcp://0.0.0.0:2375"]', '"tcp://0.0.0.0:2376"], "tlsverify": true')
     .replace("=--privileged", "=--privileged=false")
     .replace("-H :2375", "-H fd://")
+    .replace("--host=tcp://0.0.0.0:2377", "--host=fd://")
+    .replace("docker run --privileged tool", "docker run tool")
     .replace("ListenStream=2375", "ListenStream=/run/mine.sock")
     .replace("--network=host --privileged", "--network=inner --privileged=false")
 )
 
 
-def warn(image: Path, text: str, directory: Path, capsys: pytest.CaptureFixture[str]) -> list[tuple[int, str]]:
+def warn(image: Path | None, text: str, directory: Path, capsys: pytest.CaptureFixture[str]) -> list[tuple[int, str]]:
     """Line and message of the warnings about containers."""
     machine = directory / "machine.yaml"
     machine.write_text(text)
-    _, out, _ = run_command(capsys, "config", "check", "--json", "--image", str(image), str(machine))
+    against = ["--image", str(image)] if image is not None else []
+    _, out, _ = run_command(capsys, "config", "check", "--json", *against, str(machine))
     words = ("TCP port without TLS", "privileged container", "host's network")
     entries = [each for each in json.loads(out)["entries"] if any(word in each["message"] for word in words)]
     assert {each["kind"] for each in entries} <= {"warning"}
     return sorted((each["line"], each["message"]) for each in entries)
 
 
-def test_each_is_warned_of_at_its_line(build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    warnings = warn(build(), RISKY, tmp_path, capsys)
+@pytest.mark.parametrize("with_image", [True, False])
+def test_each_is_warned_of_at_its_line(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, with_image: bool
+) -> None:
+    warnings = warn(build() if with_image else None, RISKY, tmp_path, capsys)
     lines = RISKY.splitlines()
     seen = [(lines[line - 1].strip(), message.rpartition(": ")[2]) for line, message in warnings]
     whole = "a privileged container is root of the machine"
@@ -83,6 +103,8 @@ def test_each_is_warned_of_at_its_line(build: Build, tmp_path: Path, capsys: pyt
         ('"hosts": ["fd://", "tcp://0.0.0.0:2375"]', tcp),
         ('DOCKER_OPTS="-H :2375"', tcp),
         ("PodmanArgs=--privileged", whole),
+        ("ExecStart=/usr/sbin/dockerd --host=tcp://0.0.0.0:2377", tcp),
+        ("ExecStart=/usr/bin/docker run --privileged tool", whole),
         ("ListenStream=2375", tcp),
         ("ExecStart=/usr/bin/cat podman run --network=host --privileged web", network),
         ("ExecStart=/usr/bin/cat podman run --network=host --privileged web", whole),
@@ -90,4 +112,11 @@ def test_each_is_warned_of_at_its_line(build: Build, tmp_path: Path, capsys: pyt
 
 
 def test_what_is_right_is_not_warned_of(build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert warn(build(), SAFE, tmp_path, capsys) == []
+    assert warn(build(), SAFE, tmp_path, capsys) == warn(None, SAFE, tmp_path, capsys) == []
+
+
+def test_a_config_of_another_variant_is_judged_by_that_ones_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    units = RISKY[RISKY.index("systemd:") :]
+    assert warn(None, f"variant: fcos\nversion: 1.5.0\n{units}", tmp_path, capsys) == []
