@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.boot, pytest.mark.slow]
+pytestmark = pytest.mark.boot
 
 CONFIG = """\
 variant: buildos
