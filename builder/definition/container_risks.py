@@ -33,12 +33,13 @@ _ON = r"\b(?!=[\"']?(?:0|f|F))"
 _VERIFIES = re.compile(rf"--tlsverify{_ON}")
 _SOCKET = re.compile(r"ListenStream\s*=\s*(?!/)[^\s/]*[0-9]")
 _OF_DOCKER = re.compile(r"^\s*Service\s*=\s*docker\.service\s*$", re.MULTILINE)
-_RUNS = re.compile(r"\b(?:podman|docker|ctr)\b.*\b(?:run|create)\b")
+_ENGINE = re.compile(r"\b(?:podman|docker|ctr)\b")
+_RUNS = re.compile(r"\b(?:run|create)\b")
 _PRIVILEGED = re.compile(rf"--privileged{_ON}")
 _HOST = re.compile(rf"--net(?:work)?[=\s]+[\"']?host\b|--net-host{_ON}")
 
 _NO_TLS = "the API of Docker on a TCP port without TLS makes whoever reaches it root"
-_TLS = "leave it out, and use 'docker -H ssh://USER@MACHINE'; or set tlsverify, tlscacert, tlscert and tlskey"
+_TLS = "leave it out, and use 'docker -H ssh://MACHINE'; or set tlsverify, tlscacert, tlscert and tlskey"
 _WHOLE = "a privileged container is root of the machine"
 _LESS = "give it the capabilities and devices that it needs: AddCapability=, AddDevice="
 _NETWORK = "a container in the host's network reaches what listens on loopback, and the platform's metadata service"
@@ -64,7 +65,7 @@ def _check_files(directory: Path) -> Iterator[LocatedError]:
         name = path.name.removesuffix(TEMPLATE_SUFFIX)
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
             continue
-        owner = path.parent.name.removesuffix(".d") if name.endswith(".conf") else name
+        owner = find_owner(path.with_name(name))
         of_engine = any(map(path.match, ENGINE_FILES))
         if of_engine or can_start_containers(owner):
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -73,6 +74,14 @@ def _check_files(directory: Path) -> Iterator[LocatedError]:
                 error = make_line_error(shorten_path(path), text, line, 1, message, hint)
                 [problem] = error.problems
                 yield LocatedError(error.located, [Problem(problem.path, message, hint, severity="warning")])
+
+
+def find_owner(path: PurePath) -> str:
+    """The unit or quadlet that a file is, or is a drop-in of; of a drop-in of a whole type, ``.service``."""
+    if not path.name.endswith(".conf"):
+        return path.name
+    owner = path.parent.name.removesuffix(".d")
+    return owner if "." in owner else f".{owner}"
 
 
 def can_start_containers(unit: str) -> bool:
@@ -89,7 +98,7 @@ def _list_daemon_risks(text: str) -> Iterator[Risk]:
     """What is risky in a ``daemon.json``; one that is no JSON is the daemon's to refuse."""
     try:
         settings = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     if not isinstance(settings, dict) or settings.get("tlsverify") is True:
         return
@@ -114,7 +123,7 @@ def list_unit_risks(unit: str, text: str) -> Iterator[Risk]:
                 yield Risk(number, _WHOLE, _LESS)
             if (name == "Network" and value == "host") or (name == "PodmanArgs" and _HOST.search(line)):
                 yield Risk(number, _NETWORK, _PUBLISH)
-        elif _RUNS.search(line):
+        elif (engine := _ENGINE.search(line)) and _RUNS.search(line, engine.end()):
             if _PRIVILEGED.search(line):
                 yield Risk(number, _WHOLE, "give it the capabilities and devices that it needs")
             if _HOST.search(line):

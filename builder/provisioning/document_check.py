@@ -34,3 +34,5 @@ def _list_risks(document: Document) -> Iterator[Problem]:
         located, path = document.origins.find(problem.path)
         if located is document.located:
             yield problem.point_at_line(located, path)
+        else:
+            yield Problem(("include",), f"{located.name}: {problem.message}", problem.hint, "warning")

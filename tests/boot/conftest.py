@@ -1,4 +1,4 @@
-"""One demo machine, booted once, for the tests that do not disturb each other."""
+"""The image that most tests here boot, and the order in which workers begin their files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG = (
     *("tests/boot/test_what_a_definition_lets_in.py", "tests/boot/test_secure_boot.py", "tests/boot/test_demo.py"),
     *("tests/boot/test_a_full_config.py", "tests/boot/test_budget_of_a_boot.py", "tests/boot/test_arm64.py"),
     *("tests/boot/test_kept_machines.py", "tests/boot/test_drift.py", "tests/boot/test_users_repository.py"),
-    "tests/boot/test_a_var_of_its_own.py",
+    *("tests/boot/test_a_var_of_its_own.py", "tests/boot/guest/goes-on-after-a-reboot"),
     *("tests/boot/test_the_demo_command.py", "tests/boot/test_shutdown.py", "tests/boot/test_config_from_a_cloud.py"),
     *("tests/boot/test_config_from_a_drive.py", "tests/boot/test_a_remote_config.py", "tests/boot/test_daemons.py"),
     *("tests/boot/test_base.py", "tests/boot/test_refused_configs.py"),

@@ -90,12 +90,14 @@ def test_the_next_boot_has_the_same_and_without_its_device_the_machine_stops(mac
     disks = machine.spec.disks
     logins = console(machine).count("login:")
     machine.spec = replace(machine.spec, disks=disks[:-1])
-    machine.boot()
-    shown = seen(machine, "build-os: this machine stopped")
-    assert "build-os: /var is not mounted: /dev/mapper/var is missing" in shown
-    assert shown.count("login:") == logins
-    machine.unplug()
-    machine.spec = replace(machine.spec, disks=disks)
+    try:
+        machine.boot()
+        shown = seen(machine, "build-os: this machine stopped")
+        assert "build-os: /var is not mounted: /dev/mapper/var is missing" in shown
+        assert shown.count("login:") == logins
+    finally:
+        machine.unplug()
+        machine.spec = replace(machine.spec, disks=disks)
 
 
 @pytest.mark.slow

@@ -59,7 +59,6 @@ storage:
   luks:
     - name: secret
       device: /dev/disk/by-partlabel/secret
-      options: [--pbkdf, pbkdf2, --pbkdf-force-iterations, "1000"]
   raid:
     - {name: mirror, level: raid1, devices: [/dev/disk/by-partlabel/mirror-a, /dev/disk/by-partlabel/mirror-b]}
   lvm:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from builder.definition.container_risks import ENGINE_FILES, can_start_containers, list_engine_risks, list_unit_risks
+from builder.definition.container_risks import (
+    ENGINE_FILES,
+    can_start_containers,
+    find_owner,
+    list_engine_risks,
+    list_unit_risks,
+)
 from builder.provisioning.checks.own_texts import ProblemInText, find_text, list_own_units, make_warning
 from firstboot.config.models import Config
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
@@ -16,6 +21,7 @@ from firstboot.config.text import Problem
 if TYPE_CHECKING:
     from builder.provisioning.checks.configured_image import ConfiguredImage
 
+OF_USERS = tuple(f"{directory}users/" for directory in QUADLETS)
 UNITS = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
 
 
@@ -26,10 +32,10 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
 
 def list_risks(config: Config) -> Iterator[ProblemInText]:
     """The warnings that the files of a definition get, about the units and files of a config."""
-    looked_at = set()
     for unit in list_own_units(config):
         assert unit.at is not None
-        looked_at.add(unit.at)
+        if unit.at[0] == "storage":  # a quadlet, which is a file
+            continue
         for line, message, hint in list_unit_risks(unit.name, unit.text):
             yield make_warning(unit.at, unit.text, line, f"{unit.name}: {message}", hint)
     for index, file in enumerate(config.storage.files):
@@ -38,16 +44,15 @@ def list_risks(config: Config) -> Iterator[ProblemInText]:
             text = find_text(file) or ""
             for line, message, hint in list_engine_risks(PurePosixPath(file.path), text):
                 yield make_warning(at, text, line, message, hint)
-        elif at not in looked_at and (unit_name := find_owner(file.path)):
+        elif unit_name := find_unit(file.path):
             text = find_text(file) or ""
             for line, message, hint in list_unit_risks(unit_name, text):
                 yield make_warning(at, text, line, f"{unit_name}: {message}", hint)
 
 
-def find_owner(path: str) -> str | None:
-    """The unit or quadlet that a file is, or is a drop-in of; ``None`` if it can start no container."""
-    if not path.startswith((*UNITS, *QUADLETS)):
+def find_unit(path: str) -> str | None:
+    """The unit or quadlet that a file is, or is a drop-in of; ``None`` if it can start no container as root."""
+    if not path.startswith((*UNITS, *QUADLETS)) or path.startswith(OF_USERS):
         return None
-    directory, name = posixpath.split(path)
-    owner = posixpath.basename(directory).removesuffix(".d") if name.endswith(".conf") else name
+    owner = find_owner(PurePosixPath(path))
     return owner if can_start_containers(owner) else None

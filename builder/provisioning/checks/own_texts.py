@@ -84,6 +84,8 @@ class ProblemInText(Problem):
 
     def point_at_line(self, located: Located, path: Path) -> Problem:
         """Pointing at the line itself if the document has the text as it is: a block of YAML."""
+        # Where it is a file's, the text is one key further down, and so is what tells that it may be a secret.
+        path = (*path, "inline") if (*path, "inline") in located.marks else path
         mark = located.marks.get(path)
         lines, own = self.text.split("\n"), located.text.splitlines()
         if mark is None or not 0 < self.line <= len(lines):

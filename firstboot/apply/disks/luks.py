@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ KEYS = "/etc/luks"
 CRYPTTAB = "/etc/crypttab"
 ATTEMPT_MARK = "build-os:attempt-"
 _KEY_BYTES = 4096
+_STRETCHING = re.compile(r"--pbkdf|--iter-time|-[A-Za-z]*i")
 _FORMAT = "crypto_LUKS"
 
 
@@ -170,7 +172,7 @@ def format_command(luks: Luks, device: str, key: str, attempt: str = "") -> list
     words += ["--label", luks.label] if luks.label else []
     words += ["--uuid", luks.uuid] if luks.uuid else []
     words += ["--subsystem", ATTEMPT_MARK + attempt] if attempt else []
-    told = any(option.startswith(("--pbkdf", "--iter-time", "-i")) for option in luks.options)
+    told = any(_STRETCHING.match(option) for option in luks.options)
     words += [] if luks.key_file.source or told else clevis.UNSTRETCHED
     return [*words, *luks.options, device]
 

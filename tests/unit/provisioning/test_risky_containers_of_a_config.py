@@ -81,7 +81,7 @@ def warn(image: Path | None, text: str, directory: Path, capsys: pytest.CaptureF
     machine = directory / "machine.yaml"
     machine.write_text(text)
     against = ["--image", str(image)] if image is not None else []
-    _, out, _ = run_command(capsys, "config", "check", "--json", *against, str(machine))
+    _, out, _ = run_command(capsys, "config", "check", "--json", "-d", str(directory), *against, str(machine))
     words = ("TCP port without TLS", "privileged container", "host's network")
     entries = [each for each in json.loads(out)["entries"] if any(word in each["message"] for word in words)]
     assert {each["kind"] for each in entries} <= {"warning"}
@@ -120,3 +120,36 @@ def test_a_config_of_another_variant_is_judged_by_that_ones_rules(
 ) -> None:
     units = RISKY[RISKY.index("systemd:") :]
     assert warn(None, f"variant: fcos\nversion: 1.5.0\n{units}", tmp_path, capsys) == []
+
+
+def test_a_container_of_a_user_is_not_root_and_a_drop_in_of_a_type_is_one_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(path: str, text: str) -> str:
+        return f"    - path: {path}\n      contents: {{inline: {json.dumps(text)}}}\n"
+
+    head = "variant: buildos\nversion: 1.0.0\nstorage:\n  files:\n"
+    risky = "[Container]\nPodmanArgs=--privileged\n"
+    assert warn(None, head + write("/etc/containers/systemd/users/web.container", risky), tmp_path, capsys) == []
+    [(_, message)] = warn(None, head + write("/etc/containers/systemd/container.d/all.conf", risky), tmp_path, capsys)
+    assert message.startswith(".container: a privileged container")
+    deep = write("/etc/docker/daemon.json", "[" * 100_000)
+    assert warn(None, head + deep, tmp_path, capsys) == []
+
+
+def test_what_is_included_is_warned_of_where_it_is_included(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "part.yaml").write_text(RISKY)
+    text = "variant: buildos\nversion: 1.0.0\ninclude: [part.yaml]\n"
+    warnings = warn(None, text, tmp_path, capsys)
+    assert len(warnings) == 9
+    assert {line for line, _ in warnings} == {3}
+    assert all("part.yaml: " in message for _, message in warnings)
+
+
+def test_no_line_of_a_files_contents_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = tmp_path / "machine.yaml"
+    machine.write_text(RISKY.replace("docker run --privileged tool", "docker run --privileged tool hunter2"))
+    status, _, said = run_command(capsys, "config", "check", str(machine))
+    assert (status, "privileged container" in said) == (0, True)
+    assert "hunter2" not in said
+    assert "docker -H ssh://MACHINE" in said

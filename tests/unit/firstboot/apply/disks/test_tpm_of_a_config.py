@@ -85,7 +85,7 @@ def test_a_random_key_is_not_stretched_as_a_password_is(luks: Luks, is_stretched
     assert ("--pbkdf" not in format_command(luks, "/dev/vdb1", "/run/key")) is is_stretched
 
 
-@pytest.mark.parametrize("option", ["--pbkdf", "--pbkdf=argon2id", "--iter-time", "-i"])
+@pytest.mark.parametrize("option", ["--pbkdf", "--pbkdf=argon2id", "--iter-time", "-i", "-qi5"])
 def test_whoever_says_how_a_key_is_stretched_is_obeyed(option: str) -> None:
     words = format_command(Luks(name="a", options=(option, "x")), "/dev/vdb1", "/run/key")
     assert words[-3:] == [option, "x", "/dev/vdb1"]
