@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -195,10 +194,9 @@ def test_a_root_with_changed_blocks_panics_and_is_not_gone_on_with(
     panic = r"Kernel panic - not syncing: dm-verity device corrupted"
     with Machine(spec, tools, deadline, folder=home.root, store=store, probe=False, allow=expected) as machine:
         machine.wait_console(panic)
-        panicked = time.monotonic()
+        # There is nothing else to start. It comes back without end, and not at once, by the clock of its kernel.
+        machine.wait_console(r"Rebooting in 10 seconds")
         machine.wait_reset()
-        # There is nothing else to start. It comes back without end, and not at once.
-        assert time.monotonic() - panicked > 8
         machine.wait_console(panic)
 
 
