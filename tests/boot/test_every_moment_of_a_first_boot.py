@@ -161,17 +161,14 @@ class Watched:
             return file.read(2) == b"\x53\xef"
 
 
-def each_moment(watched: Watched, log: Path, chosen: Callable[[int], bool]) -> Iterator[tuple[int, Moment]]:
-    """Bring the disk to one moment after the other, and look at those that are chosen by their numbers."""
+def each_moment(
+    watched: Watched, log: Path, chosen: Callable[[int], bool] = lambda _number: True
+) -> Iterator[tuple[int, Moment]]:
+    """Bring the disk to one moment after the other, and look at all, or those that are chosen by their numbers."""
     with watched.disk.open("r+b") as file:
         for number, _ in enumerate(replay(log, file)):
             if chosen(number):
                 yield number, watched.look()
-
-
-def each_at_all(_number: int) -> bool:
-    """All moments."""
-    return True
 
 
 def spread(log: Path, scratch: Path, most: int) -> Callable[[int], bool]:
@@ -210,7 +207,7 @@ def test_no_moment_leaves_a_machine_that_is_half_provisioned(
     log: Path, demo: Path, tools: Tools, tmp_path: Path
 ) -> None:
     watched = Watched(tools, raw_disk(demo, tools, tmp_path / "disk.raw"))
-    for number, moment in each_moment(watched, log, each_at_all):
+    for number, moment in each_moment(watched, log):
         if moment.first:
             continue
         files = moment.files
@@ -345,7 +342,7 @@ def test_no_moment_with_devices_leaves_a_machine_that_cannot_go_on(
     kernels = devices.kernels()
     seen: dict[str, int] = {}
     last: bytes | None = None
-    for number, moment in each_moment(watched, recorded.log, each_at_all):
+    for number, moment in each_moment(watched, recorded.log):
         header = devices.subsystem()
         addon = devices.addon()
         if addon is not None and addon != last:

@@ -13,7 +13,7 @@ from builder.definition.container_risks import (
     list_engine_risks,
     list_unit_risks,
 )
-from builder.provisioning.checks.own_texts import ProblemInText, find_text, list_own_units, make_warning
+from builder.provisioning.checks.own_texts import ProblemInText, find_text, list_systemd_units, make_warning
 from firstboot.config.models import Config
 from firstboot.config.quadlets import DIRECTORIES as QUADLETS
 from firstboot.config.text import Problem
@@ -32,22 +32,19 @@ def check(image: ConfiguredImage) -> Iterator[Problem]:
 
 def list_risks(config: Config) -> Iterator[ProblemInText]:
     """The warnings that the files of a definition get, about the units and files of a config."""
-    for unit in list_own_units(config):
+    for unit in list_systemd_units(config):
         assert unit.at is not None
-        if unit.at[0] == "storage":  # a quadlet, which is a file
-            continue
         for line, message, hint in list_unit_risks(unit.name, unit.text):
             yield make_warning(unit.at, unit.text, line, f"{unit.name}: {message}", hint)
     for index, file in enumerate(config.storage.files):
-        at = ("storage", "files", index, "contents")
-        if file.path.removeprefix("/") in ENGINE_FILES:
-            text = find_text(file) or ""
-            for line, message, hint in list_engine_risks(PurePosixPath(file.path), text):
-                yield make_warning(at, text, line, message, hint)
-        elif unit_name := find_unit(file.path):
-            text = find_text(file) or ""
-            for line, message, hint in list_unit_risks(unit_name, text):
-                yield make_warning(at, text, line, f"{unit_name}: {message}", hint)
+        name = find_unit(file.path)
+        if name is None and file.path.removeprefix("/") not in ENGINE_FILES:
+            continue
+        text = find_text(file) or ""
+        risks = list_unit_risks(name, text) if name else list_engine_risks(PurePosixPath(file.path), text)
+        prefix = f"{name}: " if name else ""
+        for line, message, hint in risks:
+            yield make_warning(("storage", "files", index, "contents"), text, line, f"{prefix}{message}", hint)
 
 
 def find_unit(path: str) -> str | None:

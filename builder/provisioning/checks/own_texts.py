@@ -56,6 +56,15 @@ class UnitText(NamedTuple):
 
 def list_own_units(config: Config) -> Iterator[UnitText]:
     """What a config says in units, drop-ins and quadlets."""
+    yield from list_systemd_units(config)
+    for index, file in enumerate(config.storage.files):
+        if file.path.startswith(QUADLETS) and find_unit_name(file.path):
+            here = ("storage", "files", index, "contents")
+            yield UnitText.read(posixpath.basename(file.path), here, find_text(file) or "")
+
+
+def list_systemd_units(config: Config) -> Iterator[UnitText]:
+    """What it says in ``systemd.units``, and in drop-ins there."""
     for index, unit in enumerate(config.systemd.units):
         at: Path = ("systemd", "units", index)
         if unit.contents:
@@ -63,10 +72,6 @@ def list_own_units(config: Config) -> Iterator[UnitText]:
         for position, dropin in enumerate(unit.dropins):
             if dropin.contents:
                 yield UnitText.read(unit.name, (*at, "dropins", position, "contents"), dropin.contents)
-    for index, file in enumerate(config.storage.files):
-        if file.path.startswith(QUADLETS) and find_unit_name(file.path):
-            here = ("storage", "files", index, "contents")
-            yield UnitText.read(posixpath.basename(file.path), here, find_text(file) or "")
 
 
 def make_warning(at: Path, text: str, line: int, message: str, hint: str | None = None) -> ProblemInText:
